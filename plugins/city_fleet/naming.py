@@ -1,0 +1,207 @@
+"""Every name City Fleet gives to something: DAG ids, AWS names, S3 keys, target models. Pure, stdlib only.
+
+SageMaker names have at most 63 characters of ``[a-zA-Z0-9](-*[a-zA-Z0-9])*``; a slug's underscores become
+hyphens. This module is the only place that knows the limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+MAX_AWS_NAME_LENGTH = 63
+_SLUG = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
+_STAMP = "%Y%m%dT%H%M%SZ"
+_TARGET_MODEL = re.compile(
+    r"(?P<city>[a-z0-9]+(?:_[a-z0-9]+)*)/(?P<as_of>\d{8}T\d{6}Z)-(?P<sha>[0-9a-f]{12})\.tar\.gz"
+)
+
+
+def is_slug(text: str) -> bool:
+    """Tell whether ``text`` is a valid slug, ``[a-z0-9]+(_[a-z0-9]+)*``."""
+    return _SLUG.fullmatch(text) is not None
+
+
+def slug(name: str) -> str:
+    """Return the slug of a raw name: ``"Bryan-College Station"`` is ``"bryan_college_station"``.
+
+    :raises ValueError: the name holds no letter or digit that a slug can keep.
+    """
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    result = re.sub(r"[^a-z0-9]+", "_", ascii_name.lower()).strip("_")
+    if not result:
+        raise ValueError(f"no slug can be made of {name!r}: it holds no letter from a to z and no digit")
+    return result
+
+
+def digest(value: Any, length: int = 10) -> str:
+    """Return the first ``length`` hex digits of the SHA-256 of ``value`` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def aws_name(*parts: str, suffix: str = "") -> str:
+    """Join parts and suffix with hyphens into a valid SageMaker name of at most 63 characters.
+
+    A name that is too long keeps its first part (the fleet) and the suffix whole; what is cut from the middle is
+    replaced by six digits of its hash, so two names never become one.
+
+    :param parts: slugs; underscores become hyphens.
+    :param suffix: kept whole, for a digest or an attempt number.
+    """
+    hyphened = [part.replace("_", "-") for part in parts]
+    end = f"-{suffix}" if suffix else ""
+    name = "-".join(hyphened) + end
+    if len(name) <= MAX_AWS_NAME_LENGTH:
+        return name
+    marker = "-" + digest("-".join(hyphened), 6) + end
+    room = MAX_AWS_NAME_LENGTH - len(marker)
+    return "-".join(hyphened)[:room].rstrip("-") + marker
+
+
+def city_dag_id(fleet: str, city: str) -> str:
+    """Return the id of a city's DAG, ``<fleet>.<city>``."""
+    return f"{fleet}.{city}"
+
+
+def fleet_dag_id(fleet: str, purpose: str) -> str:
+    """Return the id of a fleet-wide DAG. No slug starts with ``_``, so it never meets a city's."""
+    return f"{fleet}._{purpose}"
+
+
+def job_name(fleet: str, city: str, step: str, request_digest: str, attempt: int) -> str:
+    """Return ``<fleet>-<city>-<step>-<digest>-<attempt>``; the same inputs always give the same name."""
+    return aws_name(fleet, city, suffix=f"{step.replace('_', '-')}-{request_digest}-{attempt}")
+
+
+def package_group(fleet: str, environment: str, city: str) -> str:
+    """Return the name of a city's model package group."""
+    return aws_name(fleet, environment, city)
+
+
+def endpoint_name(fleet: str, environment: str) -> str:
+    """Return the name of the fleet's shared endpoint."""
+    return aws_name(fleet, environment)
+
+
+def run_key(environment: str, dag_id: str, run_id: str) -> str:
+    """Return the 10 hex digits that stand for one DAG run in keys and job names."""
+    return digest([environment, dag_id, run_id], 10)
+
+
+def as_of_stamp(as_of: datetime) -> str:
+    """Return an instant as it stands in keys, ``20140101T000000Z``.
+
+    :raises ValueError: the datetime has no time zone.
+    """
+    if as_of.tzinfo is None:
+        raise ValueError(f"as_of {as_of.isoformat()} has no time zone; give one, for example +00:00")
+    return as_of.astimezone(UTC).strftime(_STAMP)
+
+
+def parse_as_of(text: str) -> datetime:
+    """Read an instant: a stamp (``20140101T000000Z``) or ISO 8601 (``2014-01-01``, ``2014-01-01T06:00+02:00``).
+
+    A text without a time zone is taken as UTC.
+
+    :raises ValueError: with the text and what is allowed.
+    """
+    try:
+        return datetime.strptime(text, _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"as_of: got {text!r}; allowed: an instant such as 2014-01-01, 2014-01-01T06:00:00+00:00 or "
+            "20140101T000000Z"
+        ) from None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def target_model(city: str, as_of: datetime, artifact_sha256: str) -> str:
+    """Return the content-addressed key of an artifact below the endpoint's prefix, as sent in TargetModel."""
+    return f"{city}/{as_of_stamp(as_of)}-{artifact_sha256[:12]}.tar.gz"
+
+
+def parse_target_model(text: str) -> tuple[str, datetime, str]:
+    """Split a target model into city, as_of and the first 12 digits of the artifact's SHA-256.
+
+    :raises ValueError: the text is no target model.
+    """
+    match = _TARGET_MODEL.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no target model; allowed: <city>/<as_of>-<12 hex digits>.tar.gz")
+    return match["city"], parse_as_of(match["as_of"]), match["sha"]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The S3 layout of one fleet: keys within its bucket, and their URIs.
+
+    ``live/`` holds the only mutable objects; everything else is written once.
+    """
+
+    bucket: str
+    fleet: str
+
+    def uri(self, key: str) -> str:
+        """Return ``s3://<bucket>/<key>``."""
+        return f"s3://{self.bucket}/{key}"
+
+    def raw_prefix(self) -> str:
+        """Return the prefix of all raw data; a city's files are below ``city=<slug>/``."""
+        return f"{self.fleet}/raw/"
+
+    def raw(self, city: str) -> str:
+        """Return the prefix of a city's raw data files."""
+        return f"{self.fleet}/raw/city={city}/"
+
+    def code(self, bundle_digest: str) -> str:
+        """Return the prefix of one version of the job scripts."""
+        return f"{self.fleet}/code/{bundle_digest}/"
+
+    def step(self, city: str, key_of_run: str, step: str) -> str:
+        """Return the prefix below which each job of a step writes to a folder of its own name."""
+        return f"{self.fleet}/runs/{city}/{key_of_run}/{step}/"
+
+    def decision(self, city: str, key_of_run: str, decision_digest: str) -> str:
+        """Return the key of a decision; a second, different decision of the same run gets another key."""
+        return f"{self.fleet}/runs/{city}/{key_of_run}/decide/decision-{decision_digest}.json"
+
+    def models_prefix(self) -> str:
+        """Return the prefix the shared endpoint serves from."""
+        return f"{self.fleet}/models/"
+
+    def model(self, target: str) -> str:
+        """Return the key of a published artifact."""
+        return f"{self.fleet}/models/{target}"
+
+    def live(self, city: str) -> str:
+        """Return the key of a city's live pointer."""
+        return f"{self.fleet}/live/{city}.json"
+
+    def history(self, city: str, sequence: int) -> str:
+        """Return the key of a live pointer that has been replaced."""
+        return f"{self.fleet}/history/{city}/{sequence:08d}.json"
+
+    def record(self, city: str, as_of: datetime, key_of_run: str) -> str:
+        """Return the key of a run record."""
+        return f"{self.fleet}/state/runs/{city}/{as_of_stamp(as_of)}-{key_of_run}.json"
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Split ``s3://<bucket>/<key>`` into bucket and key.
+
+    :raises ValueError: the text is no S3 URI.
+    """
+    match = re.fullmatch(r"s3://([^/]+)/(.*)", uri)
+    if match is None:
+        raise ValueError(f"{uri!r} is no S3 URI; allowed: s3://<bucket>/<key>")
+    return match[1], match[2]
