@@ -1,0 +1,100 @@
+"""Errors as SageMaker words them: a code, a message and an HTTP status.
+
+    SageMakerError
+      ValidationException        400  bad input, and also "Could not find ..."
+      ResourceInUse              400  the name is taken
+      ResourceNotFound           400  what tagging and a few others answer instead of a ValidationException
+      ResourceLimitExceeded      400  no capacity
+      ConflictException          400  changed by someone else meanwhile, or still in use
+      ThrottlingException        400  too fast
+      SerializationException     400  the body is not what the protocol says
+      UnsupportedOperation       501  the stand-in's own: it does not do this (AWS has no such code)
+      InternalFailure            500  a bug of the stand-in
+"""
+
+from __future__ import annotations
+
+
+class SageMakerError(Exception):
+    """An error that is answered to the caller.
+
+    :param message: what the caller reads.
+    """
+
+    code = "InternalFailure"
+    status = 500
+
+    def __init__(self, message: str, code: str | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.status = status or type(self).status
+
+
+class ValidationException(SageMakerError):
+    """Input that breaks a constraint; also SageMaker's way to say that something does not exist."""
+
+    code = "ValidationException"
+    status = 400
+
+
+class ResourceInUse(SageMakerError):
+    """The name is taken."""
+
+    code = "ResourceInUse"
+    status = 400
+
+
+class ResourceNotFound(SageMakerError):
+    """Something is not there, where SageMaker has a code of its own for it."""
+
+    code = "ResourceNotFound"
+    status = 400
+
+
+class ResourceLimitExceeded(SageMakerError):
+    """No capacity; waiting helps."""
+
+    code = "ResourceLimitExceeded"
+    status = 400
+
+
+class ConflictException(SageMakerError):
+    """The resource was changed meanwhile, or is still in use."""
+
+    code = "ConflictException"
+    status = 400
+
+
+class ThrottlingException(SageMakerError):
+    """Too many requests; waiting helps."""
+
+    code = "ThrottlingException"
+    status = 400
+
+
+class SerializationException(SageMakerError):
+    """The body is not what the wire protocol says."""
+
+    code = "SerializationException"
+    status = 400
+
+
+class UnsupportedOperation(SageMakerError):
+    """The stand-in does not do this. AWS has no such code, so nobody takes it for SageMaker's own answer."""
+
+    code = "UnsupportedOperation"
+    status = 501
+
+
+class InternalFailure(SageMakerError):
+    """A bug of the stand-in; the log has the traceback."""
+
+
+def not_found(what: str, arn: str) -> ValidationException:
+    """What SageMaker answers when a named resource does not exist.
+
+    :param what: the resource in words, for example ``model``.
+    :param arn: the ARN it would have.
+    """
+    return ValidationException(f'Could not find {what} "{arn}".')

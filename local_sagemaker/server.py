@@ -1,0 +1,72 @@
+"""The server: the parts that every operation can reach."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from local_sagemaker.aws import Aws
+from local_sagemaker.settings import Settings
+from local_sagemaker.store import Store
+
+if TYPE_CHECKING:
+    from local_sagemaker.endpoints import EndpointManager
+    from local_sagemaker.jobs import JobManager
+
+#: Region of the request that is being answered; threads that no request started have none.
+request_region: ContextVar[str | None] = ContextVar("request_region", default=None)
+
+
+@dataclass
+class Server:
+    """What an operation works with.
+
+    :param url: where this server listens.
+    :param data_dir: existing folder that belongs to this server alone.
+    """
+
+    settings: Settings
+    url: str
+    data_dir: Path
+    store: Store
+    aws: Aws
+    jobs: JobManager = field(init=False)
+    endpoints: EndpointManager = field(init=False)
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def create(cls, settings: Settings, url: str, data_dir: Path) -> Server:
+        """Put a server together; nothing runs and nothing listens yet."""
+        # Imported here: both managers take the server, so their modules import this one.
+        from local_sagemaker.endpoints import EndpointManager
+        from local_sagemaker.jobs import JobManager
+
+        server = cls(settings, url, data_dir, Store(data_dir / "store.sqlite3"), Aws(url, settings.region))
+        server.jobs = JobManager(server)
+        server.endpoints = EndpointManager(server)
+        return server
+
+    @property
+    def region(self) -> str:
+        """Region of the request that is being answered, else the server's own."""
+        return request_region.get() or self.settings.region
+
+    @property
+    def account_id(self) -> str:
+        """The one account there is."""
+        return self.settings.account_id
+
+    def arn(self, resource_type: str, name: str) -> str:
+        """ARN of a SageMaker resource.
+
+        :param resource_type: for example ``training-job``.
+        """
+        return f"arn:aws:sagemaker:{self.region}:{self.account_id}:{resource_type}/{name}"
+
+    def shutdown(self) -> None:
+        """Stop what this server started. The store stays readable."""
+        self.endpoints.shutdown()
+        self.jobs.shutdown()

@@ -1,0 +1,175 @@
+"""Everything that can be set about the stand-in, and the command line that sets it."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_ACCOUNT_ID = "123456789012"
+DEFAULT_REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one server.
+
+    :param images: interpreter that stands for an image, by the image's ``repository:tag``.
+    :param data_dir: folder for the store, the jobs' sandboxes and the endpoints' caches; None = a temporary one.
+    :param max_body_bytes: largest request body that is accepted; bodies are held in memory.
+    :param max_loaded_models: models one endpoint variant keeps loaded; the least recently used is unloaded first.
+    :param start_delay_seconds: how long a job waits before it starts, as an instance takes time on AWS.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8585
+    data_dir: Path | None = None
+    images: dict[str, Path] = field(default_factory=dict)
+    max_running_jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    stop_grace_seconds: float = 120.0
+    start_delay_seconds: float = 0.0
+    max_loaded_models: int = 100
+    model_load_timeout_seconds: float = 60.0
+    invoke_timeout_seconds: float = 60.0
+    max_body_bytes: int = 64 * 1024 * 1024
+    ready_file: Path | None = None
+    allow_non_loopback: bool = False
+    account_id: str = DEFAULT_ACCOUNT_ID
+    region: str = DEFAULT_REGION
+
+
+def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
+    """Read the command line.
+
+    :param arguments: the arguments without the program's name; None = those of this process.
+    :raises SystemExit: with status 2 and a sentence on stderr when an argument is wrong.
+    """
+    default = Settings()
+    parser = argparse.ArgumentParser(
+        prog="python -m local_sagemaker",
+        description="SageMaker on a laptop: boto3 and the aws CLI talk to it, jobs really run, endpoints answer.",
+    )
+    parser.add_argument("--host", default=default.host, help="address to listen on (default %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=default.port, help="port to listen on; 0 = any free one (default %(default)s)"
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="folder for jobs, caches and the store (default: a temporary one)"
+    )
+    parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        type=_image,
+        metavar="REPOSITORY:TAG=PYTHON",
+        help="interpreter that stands for a container image; repeatable",
+    )
+    parser.add_argument(
+        "--max-running-jobs",
+        type=_at_least_one,
+        default=default.max_running_jobs,
+        metavar="N",
+        help="jobs that run at the same time; the others wait (default: the number of CPUs, %(default)s)",
+    )
+    parser.add_argument(
+        "--stop-grace-seconds",
+        type=_seconds,
+        default=default.stop_grace_seconds,
+        metavar="SECONDS",
+        help="time a stopped job has between SIGTERM and SIGKILL (default %(default)g, as on AWS)",
+    )
+    parser.add_argument(
+        "--start-delay-seconds",
+        type=_seconds,
+        default=default.start_delay_seconds,
+        metavar="SECONDS",
+        help="time a job waits before it starts, like an instance that is coming up (default %(default)g)",
+    )
+    parser.add_argument(
+        "--max-loaded-models",
+        type=_at_least_one,
+        default=default.max_loaded_models,
+        metavar="N",
+        help="models an endpoint variant keeps loaded (default %(default)s)",
+    )
+    parser.add_argument(
+        "--max-body-mb",
+        type=_at_least_one,
+        default=default.max_body_bytes // 1024**2,
+        metavar="MB",
+        help="largest request body, in MiB; it is held in memory (default %(default)s)",
+    )
+    parser.add_argument("--ready-file", type=Path, metavar="FILE", help='where {"url", "pid"} is written when serving')
+    parser.add_argument(
+        "--allow-non-loopback",
+        action="store_true",
+        help="listen on an address other machines can reach. There is no authentication: whoever reaches the port"
+        " runs code as you",
+    )
+    parsed = parser.parse_args(arguments)
+    if not parsed.allow_non_loopback and not is_loopback(parsed.host):
+        parser.error(
+            f"--host {parsed.host} is not a loopback address, and the server runs code for whoever reaches it without"
+            " asking who they are; use --host 127.0.0.1, or add --allow-non-loopback if the network is yours alone"
+        )
+    return Settings(
+        host=parsed.host,
+        port=parsed.port,
+        data_dir=parsed.data_dir,
+        images=dict(parsed.image),
+        max_running_jobs=parsed.max_running_jobs,
+        stop_grace_seconds=parsed.stop_grace_seconds,
+        start_delay_seconds=parsed.start_delay_seconds,
+        max_loaded_models=parsed.max_loaded_models,
+        max_body_bytes=parsed.max_body_mb * 1024**2,
+        ready_file=parsed.ready_file,
+        allow_non_loopback=parsed.allow_non_loopback,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only be reached from this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a number from 0 to 65535")
+    return int(text)
+
+
+def _image(text: str) -> tuple[str, Path]:
+    name, _, python = text.partition("=")
+    if ":" not in name or not python:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; allowed: REPOSITORY:TAG=PYTHON, for example sagemaker-xgboost:3.2-0=/opt/image/bin/python"
+        )
+    # Not resolved: a virtual environment's python is a link, and its place is what makes it that environment.
+    path = Path(python).absolute()
+    if not os.access(path, os.X_OK) or path.is_dir():
+        raise argparse.ArgumentTypeError(f"image {name}: {path} is not an interpreter that can be run")
+    return name, path
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number from 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 86400:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: seconds from 0 to 86400")
+    return value

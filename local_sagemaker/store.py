@@ -1,0 +1,147 @@
+"""What the stand-in remembers: JSON documents by kind and name, in one SQLite file.
+
+A document holds what Describe answers; keys that begin with "_" are private and never leave the server.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+
+
+class AlreadyExists(KeyError):
+    """The name is taken."""
+
+
+class NotFound(KeyError):
+    """There is no such document."""
+
+
+class Store:
+    """Documents in SQLite. Safe to use from many threads; each call is atomic.
+
+    :param path: the database file; it is made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # One connection behind one lock: the documents are small, and SQLite has a single writer anyway. The lock
+        # is re-entrant so that a change may look at other documents.
+        self._lock = threading.RLock()
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=OFF")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS documents (sequence INTEGER PRIMARY KEY AUTOINCREMENT,"
+            " kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, UNIQUE (kind, name))"
+        )
+
+    def insert(self, kind: str, name: str, document: Document) -> None:
+        """Add a document.
+
+        :raises AlreadyExists: if the kind has that name.
+        """
+        with self._lock:
+            try:
+                self._database.execute(
+                    "INSERT INTO documents (kind, name, document) VALUES (?, ?, ?)", (kind, name, dump(document))
+                )
+            except sqlite3.IntegrityError:
+                raise AlreadyExists(f"{kind} {name}") from None
+
+    def get(self, kind: str, name: str) -> Document | None:
+        """A copy of the document, or None."""
+        with self._lock:
+            row = self._database.execute(
+                "SELECT document FROM documents WHERE kind = ? AND name = ?", (kind, name)
+            ).fetchone()
+        return None if row is None else load(row[0])
+
+    def update(self, kind: str, name: str, change: Callable[[Document], Document | None]) -> Document:
+        """Change a document; nobody sees or changes it in between.
+
+        :param change: gets the document, and returns the new one or changes it in place and returns None.
+            If it raises, nothing is changed.
+        :returns: the document as it is stored now.
+        :raises NotFound: if there is no such document.
+        """
+        with self._lock:
+            document = self.get(kind, name)
+            if document is None:
+                raise NotFound(f"{kind} {name}")
+            changed = change(document)
+            if changed is None:
+                changed = document
+            self._database.execute(
+                "UPDATE documents SET document = ? WHERE kind = ? AND name = ?", (dump(changed), kind, name)
+            )
+            return changed
+
+    def delete(self, kind: str, name: str) -> bool:
+        """Forget a document.
+
+        :returns: whether it was there.
+        """
+        with self._lock:
+            cursor = self._database.execute("DELETE FROM documents WHERE kind = ? AND name = ?", (kind, name))
+            return cursor.rowcount > 0
+
+    def list(self, kind: str) -> list[Document]:
+        """Copies of all documents of a kind, oldest first."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT document FROM documents WHERE kind = ? ORDER BY sequence", (kind,)
+            ).fetchall()
+        return [load(row[0]) for row in rows]
+
+    def close(self) -> None:
+        """Close the file; the store can't be used afterwards."""
+        with self._lock:
+            self._database.close()
+
+
+def dump(document: Document) -> str:
+    """A document as JSON text; datetimes and bytes survive."""
+    return json.dumps(_pack(document), separators=(",", ":"))
+
+
+def load(text: str) -> Document:
+    """The document that :func:`dump` wrote."""
+    unpacked: Document = _unpack(json.loads(text))
+    return unpacked
+
+
+def _pack(value: Any) -> Any:
+    if isinstance(value, dict):
+        packed = {key: _pack(item) for key, item in value.items()}
+        # A user's own key may look like one of our marks, so such a mapping is wrapped.
+        return {"$mapping": packed} if any(key.startswith("$") for key in packed) else packed
+    if isinstance(value, (list, tuple)):
+        return [_pack(item) for item in value]
+    if isinstance(value, datetime):
+        return {"$datetime": value.isoformat()}
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode("ascii")}
+    return value
+
+
+def _unpack(value: Any) -> Any:
+    if isinstance(value, dict):
+        if "$mapping" in value:
+            return {key: _unpack(item) for key, item in value["$mapping"].items()}
+        if "$datetime" in value:
+            return datetime.fromisoformat(value["$datetime"])
+        if "$bytes" in value:
+            return base64.b64decode(value["$bytes"])
+        return {key: _unpack(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unpack(item) for item in value]
+    return value
