@@ -1,0 +1,85 @@
+"""The job scripts as one content-addressed bundle in S3, so that a run's code is fixed and can be found again."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from city_fleet.errors import ConfigError
+from city_fleet.naming import Keys
+
+SOURCE_ARCHIVE = "sourcedir.tar.gz"
+
+
+@dataclass(frozen=True)
+class CodeBundle:
+    """The Python files of a scripts folder.
+
+    :param files: file name → content, sorted by name. Only ``*.py``: SageMaker's toolkits pip-install a
+        ``requirements.txt`` they find in a code archive, which would replace the image's own packages.
+    """
+
+    files: tuple[tuple[str, bytes], ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> CodeBundle:
+        """Read a scripts folder.
+
+        :raises ConfigError: the folder does not exist or holds no Python file.
+        """
+        files = tuple((path.name, path.read_bytes()) for path in sorted(folder.glob("*.py")))
+        if not files:
+            raise ConfigError(
+                file=str(folder),
+                field="scripts",
+                got="a folder without a Python file" if folder.is_dir() else "a folder that does not exist",
+                allowed="a folder that holds the job scripts (*.py)",
+            )
+        return cls(files)
+
+    @property
+    def digest(self) -> str:
+        """Return the first 16 hex digits of the SHA-256 over names and contents."""
+        sha = hashlib.sha256()
+        for name, content in self.files:
+            sha.update(f"{name}\0{len(content)}\0".encode())
+            sha.update(content)
+        return sha.hexdigest()[:16]
+
+    def archive(self) -> bytes:
+        """Return the files as a tar.gz whose bytes depend on the files alone (no times, no owner)."""
+        tar_bytes = io.BytesIO()
+        with tarfile.open(fileobj=tar_bytes, mode="w") as tar:
+            for name, content in self.files:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                info.mode = 0o644
+                tar.addfile(info, io.BytesIO(content))
+        return gzip.compress(tar_bytes.getvalue(), mtime=0)
+
+    def prefix_uri(self, keys: Keys) -> str:
+        """Return the URI of the folder with the single files."""
+        return keys.uri(keys.code(self.digest))
+
+    def archive_uri(self, keys: Keys) -> str:
+        """Return the URI of the source archive, as ``sagemaker_submit_directory`` takes it."""
+        return keys.uri(keys.code(self.digest) + SOURCE_ARCHIVE)
+
+    def ensure_uploaded(self, s3: Any, keys: Keys) -> bool:
+        """Upload the bundle unless it is there. The archive goes last: where it is, the bundle is whole.
+
+        :param s3: a boto3 S3 client.
+        :return: whether anything was uploaded.
+        """
+        prefix = keys.code(self.digest)
+        listed = s3.list_objects_v2(Bucket=keys.bucket, Prefix=prefix + SOURCE_ARCHIVE, MaxKeys=1)
+        if listed.get("KeyCount"):
+            return False
+        for name, content in (*self.files, (SOURCE_ARCHIVE, self.archive())):
+            s3.put_object(Bucket=keys.bucket, Key=prefix + name, Body=content)
+        return True

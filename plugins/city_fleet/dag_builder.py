@@ -1,0 +1,208 @@
+"""Plans become Airflow DAGs. The only module that wires tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from airflow.providers.amazon.aws.operators.sagemaker import SageMakerConditionOperator
+from airflow.sdk import DAG, BaseOperator, Param
+from airflow.sdk.exceptions import AirflowFailException
+
+from city_fleet import endpoint_operators as endpoint
+from city_fleet import naming, plan
+from city_fleet import operators as jobs
+from city_fleet import publish_operators as publishing
+from city_fleet.config import Fleet, load_fleets
+from city_fleet.errors import CityFleetError, FleetFileError
+from city_fleet.plan import CityPlan
+
+# Tasks that only read and write a few small objects; more than this is a hang.
+_SHORT_TASK_TIMEOUT = timedelta(minutes=15)
+_OPERATORS: dict[str, type[BaseOperator]] = {
+    plan.PREPROCESS: jobs.PreprocessOperator,
+    plan.TRAIN: jobs.TrainOperator,
+    plan.EVALUATE: jobs.EvaluateOperator,
+    plan.DECIDE: publishing.DecideOperator,
+    plan.REGISTER: publishing.RegisterOperator,
+    plan.PUBLISH: publishing.PublishOperator,
+    plan.KEEP_CHAMPION: publishing.KeepChampionOperator,
+    plan.RECORD: publishing.RecordOperator,
+}
+
+
+def city_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
+    """Yield the DAG of every city of every fleet file in a folder, in a fixed order.
+
+    A city whose settings are wrong, or a whole fleet file, yields a DAG that fails with the mistakes, so that the
+    others go on and nobody has to read a log to find out.
+
+    :param only: build just this DAG id (Airflow's parsing context while a task starts).
+    """
+    for loaded in load_fleets(folder):
+        if isinstance(loaded, FleetFileError):
+            name = naming.slug(Path(loaded.file).stem)
+            yield from _wanted(naming.fleet_dag_id(name, "fleet_file"), only, _broken_dag, name, loaded)
+            continue
+        for slug in sorted({*loaded.cities, *loaded.broken}):
+            dag_id = naming.city_dag_id(loaded.fleet, slug)
+            if slug in loaded.broken:
+                yield from _wanted(dag_id, only, _broken_dag, loaded.fleet, loaded.broken[slug])
+            else:
+                yield from _wanted(dag_id, only, _city_dag, plan.plan_city(loaded, slug))
+
+
+def fleet_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
+    """Yield the fleet-wide DAGs of every fleet file in a folder."""
+    for loaded in load_fleets(folder):
+        if isinstance(loaded, Fleet):
+            dag_id = naming.fleet_dag_id(loaded.fleet, plan.ENDPOINT_PURPOSE)
+            yield from _wanted(dag_id, only, _endpoint_dag, loaded)
+
+
+def _wanted(dag_id: str, only: str | None, build: Any, *arguments: Any) -> Iterator[DAG]:
+    if only is None or only == dag_id:
+        yield build(dag_id, *arguments)
+
+
+def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
+    fleet, city = city_plan.fleet, city_plan.city
+    with DAG(
+        dag_id=dag_id,
+        description=f"Retrain {city.name}",
+        doc_md=_city_doc(city_plan),
+        schedule=city.schedule,
+        start_date=_instant(fleet.start_date),
+        end_date=_instant(fleet.end_date),
+        catchup=False,
+        max_active_runs=1,
+        tags=_tags(fleet, city.slug),
+        owner_links={},
+        params={
+            "as_of": Param(
+                None,
+                type=["null", "string"],
+                title="As of",
+                description="The run sees only data known by this moment (2014-01-01). Empty: the logical date.",
+            ),
+            "force": Param(
+                False, type="boolean", title="Force", description="Publish despite gate, order of as_of and pin."
+            ),
+        },
+        default_args={
+            "owner": city.owner,
+            "retries": city.retries,
+            "retry_delay": timedelta(seconds=city.retry_delay_seconds),
+        },
+    ) as dag:
+        tasks = {step.task_id: _task(step.task_id, city_plan) for step in plan.STEPS}
+        for step in plan.STEPS:
+            for before in step.upstream:
+                tasks[before] >> tasks[step.task_id]
+        # A teardown runs whatever happened before, and leaves the run's state to publish and keep_champion.
+        tasks[plan.RECORD].as_teardown()
+    return dag
+
+
+def _task(task_id: str, city_plan: CityPlan) -> BaseOperator:
+    if task_id == plan.GATE:
+        return SageMakerConditionOperator(
+            task_id=task_id,
+            conditions=[
+                {
+                    "type": "Equals",
+                    "left_value": f"{{{{ ti.xcom_pull(task_ids='{plan.DECIDE}')['promote'] }}}}",
+                    "right_value": True,
+                }
+            ],
+            if_task_ids=plan.PUBLISH,
+            else_task_ids=plan.KEEP_CHAMPION,
+            execution_timeout=_SHORT_TASK_TIMEOUT,
+        )
+    if task_id in plan.JOB_STEPS:
+        extra: dict[str, Any] = {"pool": city_plan.fleet.pools.jobs, "region_name": city_plan.fleet.region}
+    else:
+        extra = {"execution_timeout": _SHORT_TASK_TIMEOUT}
+        if task_id == plan.REGISTER:
+            extra["region_name"] = city_plan.fleet.region
+    return _OPERATORS[task_id](task_id=task_id, plan=city_plan, **extra)
+
+
+def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
+    with DAG(
+        dag_id=dag_id,
+        description=f"Create or update the shared endpoint of {fleet.fleet}",
+        doc_md=(
+            f"Brings the multi-model endpoint `{plan.endpoint_name(fleet)}` to the state the fleet file describes.\n\n"
+            "Run it once when a fleet starts and after a change of the endpoint's settings, image or `inference.py`. "
+            "Publishing a model never needs it. Running it twice changes nothing."
+        ),
+        schedule=None,
+        start_date=_instant(fleet.start_date),
+        catchup=False,
+        max_active_runs=1,
+        tags=_tags(fleet, "endpoint"),
+        default_args={
+            "owner": fleet.owner,
+            "retries": 2,
+            "retry_delay": timedelta(seconds=30),
+            "region_name": fleet.region,
+        },
+    ) as dag:
+        model = endpoint.SharedModelOperator(
+            task_id=endpoint.MODEL, fleet=fleet, execution_timeout=_SHORT_TASK_TIMEOUT
+        )
+        config = endpoint.SharedEndpointConfigOperator(
+            task_id=endpoint.ENDPOINT_CONFIG, fleet=fleet, execution_timeout=_SHORT_TASK_TIMEOUT
+        )
+        model >> config >> endpoint.SharedEndpointOperator(task_id=endpoint.ENDPOINT, fleet=fleet)
+    return dag
+
+
+class FleetFileMistake(BaseOperator):
+    """Fail with what is wrong in a fleet file."""
+
+    def __init__(self, *, message: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.message = message
+
+    def execute(self, context: Any) -> None:
+        raise AirflowFailException(self.message)
+
+
+def _broken_dag(dag_id: str, fleet: str, error: CityFleetError) -> DAG:
+    with DAG(
+        dag_id=dag_id,
+        description="The fleet file has a mistake",
+        doc_md=f"The fleet file has a mistake. `./fleet lint` shows it too.\n\n```\n{error}\n```",
+        schedule=None,
+        tags=[f"fleet:{fleet}", "broken"],
+        default_args={"owner": "data-engineering", "retries": 0},
+    ) as dag:
+        FleetFileMistake(
+            task_id="fleet_file_mistake", message=str(error), execution_timeout=_SHORT_TASK_TIMEOUT
+        )
+    return dag
+
+
+def _instant(day: Any) -> datetime | None:
+    return None if day is None else naming.parse_as_of(day.isoformat())
+
+
+def _tags(fleet: Fleet, last: str) -> list[str]:
+    return [f"fleet:{fleet.fleet}", *fleet.tags, last]
+
+
+def _city_doc(city_plan: CityPlan) -> str:
+    """Return the city's settings as they are after merging defaults and overrides, as Markdown."""
+    settings = city_plan.city.model_dump(mode="json", exclude={"slug", "name"})
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100)
+    return (
+        f"**{city_plan.city.name}**: retrains its model from the data known by the run's `as_of` and, if the gate "
+        f"promotes it, publishes it to the shared endpoint `{city_plan.endpoint}`.\n\n"
+        f"Live pointer: `{city_plan.keys.uri(city_plan.keys.live(city_plan.city.slug))}`  \n"
+        f"Model package group: `{city_plan.package_group}`\n\nSettings:\n\n```yaml\n{text}```\n"
+    )

@@ -1,0 +1,386 @@
+"""Requests to SageMaker as boto3 takes them, made of a plan, a run and upstream results. Pure.
+
+A job's output URIs hold the job's name, and the name holds a digest of the request, so requests are built with
+``JOB_NAME`` in place of the name and :func:`named` fills it in for an attempt. Equal inputs give equal requests and
+so equal names: SageMaker itself then refuses to run the same job twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from city_fleet import live, naming
+from city_fleet.config import Dataset, Fleet, Target
+from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run, endpoint_name
+
+JOB_NAME = "{job_name}"
+_INPUT = "/opt/ml/processing/input"
+_OUTPUT = "/opt/ml/processing/output"
+_MESSAGE_FILE = "/opt/ml/output/message"
+
+TAG_FLEET = "city-fleet:fleet"
+TAG_CITY = "city-fleet:city"
+TAG_ENVIRONMENT = "city-fleet:environment"
+TAG_RUN = "city-fleet:run"
+TAG_STEP = "city-fleet:step"
+
+PREPROCESS_OUTPUTS = ("train", "validation", "test", "report")
+CONTENT_TYPES = ["text/csv", "application/json"]
+
+
+def named(request: Mapping[str, Any], plan: CityPlan, run: Run, step: str, attempt: int) -> tuple[str, dict[str, Any]]:
+    """Return the job name of an attempt and the request with that name filled in.
+
+    :param request: a request of this module with ``JOB_NAME`` placeholders.
+    :param attempt: 1 for the first job of the step in this run.
+    """
+    request_digest = naming.digest([plan.fleet.environment, run.key, request])
+    name = naming.job_name(plan.fleet.fleet, plan.city.slug, step, request_digest, attempt)
+    return name, _fill(request, name)
+
+
+def _fill(value: Any, name: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(JOB_NAME, name)
+    if isinstance(value, Mapping):
+        return {key: _fill(item, name) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, name) for item in value]
+    return value
+
+
+def preprocess_request(plan: CityPlan, run: Run, *, image_uri: str, code_uri: str) -> dict[str, Any]:
+    """Return the CreateProcessingJob request that turns raw data into training, validation and test rows.
+
+    :param code_uri: folder of the job scripts in S3.
+    """
+    city = plan.city.slug
+    arguments = [
+        *("--city", city),
+        *("--as-of", run.stamp),
+        *("--raw-dir", f"{_INPUT}/raw"),
+        *("--raw-uri", plan.keys.uri(plan.keys.raw_prefix())),
+        *("--output-dir", _OUTPUT),
+        *("--message-file", _MESSAGE_FILE),
+        *dataset_arguments(plan.city.dataset),
+    ]
+    return _processing_request(
+        plan,
+        run,
+        PREPROCESS,
+        image_uri=image_uri,
+        code_uri=code_uri,
+        arguments=arguments,
+        inputs={f"raw/city={city}": plan.keys.uri(plan.keys.raw(city))},
+        outputs=PREPROCESS_OUTPUTS,
+    )
+
+
+def dataset_arguments(dataset: Dataset) -> list[str]:
+    """Return the command line arguments that tell ``preprocess.py`` what the data set looks like."""
+    arguments: list[str] = []
+    for column in dataset.time.columns:
+        arguments += ["--time-column", column]
+    if dataset.time.format is not None:
+        arguments += ["--time-format", dataset.time.format]
+    target = dataset.target
+    arguments += ["--frequency", dataset.frequency]
+    arguments += ["--available-after", str(dataset.available_after)]
+    arguments += ["--target", target.column, "--target-transform", transform_text(target)]
+    for option, bound in (("--target-min", target.min), ("--target-max", target.max)):
+        if bound is not None:
+            arguments += [option, f"{bound:g}"]
+    for lag in target.lags:
+        arguments += ["--target-lag", str(lag)]
+    for feature in dataset.features:
+        spec = feature.model_dump(mode="json", exclude_none=True)
+        arguments += ["--feature", json.dumps(spec, separators=(",", ":"))]
+    for name in dataset.calendar:
+        arguments += ["--calendar", name]
+    arguments += ["--minimum-periods", str(dataset.minimum_periods)]
+    arguments += ["--validation-periods", str(dataset.validation_periods)]
+    arguments += ["--holdout-periods", str(dataset.holdout_periods)]
+    return arguments
+
+
+def transform_text(target: Target) -> str:
+    """Return a target transform as the scripts take it: ``none``, ``log`` or ``log_ratio_to_mean:<window>``."""
+    return f"{target.transform}:{target.window}" if target.window is not None else str(target.transform)
+
+
+def train_request(
+    plan: CityPlan, run: Run, *, image_uri: str, code_archive_uri: str, data: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the CreateTrainingJob request.
+
+    :param code_archive_uri: source archive with ``train.py``.
+    :param data: the preprocess job's output URIs by name.
+    """
+    settings = plan.city.training
+    hyperparameters = {
+        **{name: _hyperparameter(value) for name, value in plan.city.algorithm.hyperparameters.items()},
+        "city": plan.city.slug,
+        "as_of": run.stamp,
+        "target": plan.city.dataset.target.column,
+        "target_transform": transform_text(plan.city.dataset.target),
+        # The toolkit decodes hyperparameters as JSON: its own two are JSON strings.
+        "sagemaker_program": json.dumps("train.py"),
+        "sagemaker_submit_directory": json.dumps(code_archive_uri),
+        "sagemaker_region": json.dumps(plan.fleet.region),
+    }
+    stopping: dict[str, Any] = {"MaxRuntimeInSeconds": settings.max_runtime_seconds}
+    if settings.spot:
+        stopping["MaxWaitTimeInSeconds"] = settings.max_wait_seconds or settings.max_runtime_seconds
+    return {
+        "TrainingJobName": JOB_NAME,
+        "AlgorithmSpecification": {"TrainingImage": image_uri, "TrainingInputMode": "File"},
+        "RoleArn": plan.fleet.role,
+        "HyperParameters": hyperparameters,
+        "InputDataConfig": [
+            {
+                "ChannelName": channel,
+                "DataSource": {
+                    "S3DataSource": {
+                        "S3DataType": "S3Prefix",
+                        "S3Uri": data[channel],
+                        "S3DataDistributionType": "FullyReplicated",
+                    }
+                },
+                "ContentType": "text/csv",
+            }
+            for channel in ("train", "validation")
+        ],
+        "OutputDataConfig": {
+            "S3OutputPath": plan.keys.uri(plan.keys.step(plan.city.slug, run.key, TRAIN)).rstrip("/")
+        },
+        "ResourceConfig": {
+            "InstanceType": settings.instance_type,
+            "InstanceCount": 1,
+            "VolumeSizeInGB": settings.volume_size_gb,
+        },
+        "StoppingCondition": stopping,
+        "EnableManagedSpotTraining": settings.spot,
+        "Tags": _tags(plan, run, TRAIN),
+    }
+
+
+def _hyperparameter(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, bool | list | dict) or value is None else str(value)
+
+
+def evaluate_request(
+    plan: CityPlan,
+    run: Run,
+    *,
+    image_uri: str,
+    code_uri: str,
+    data: Mapping[str, str],
+    artifact_uri: str,
+    champion: live.Versioned | None,
+) -> dict[str, Any]:
+    """Return the CreateProcessingJob request that judges the new model, the naive forecast and the champion.
+
+    The champion's target model and the ETag of the pointer it was read from travel as arguments into the report,
+    so the decision knows which state of the pointer it is about.
+
+    :param artifact_uri: ``model.tar.gz`` of the training job.
+    """
+    arguments = [
+        *("--city", plan.city.slug),
+        *("--as-of", run.stamp),
+        *("--test-dir", f"{_INPUT}/test"),
+        *("--model-dir", f"{_INPUT}/model"),
+        *("--output-dir", _OUTPUT),
+        *("--message-file", _MESSAGE_FILE),
+    ]
+    inputs = {"test": data["test"], "model": artifact_uri}
+    if champion is not None:
+        pointer = champion.pointer
+        arguments += ["--champion-dir", f"{_INPUT}/champion", "--champion-target-model", pointer.target_model]
+        arguments += ["--champion-etag", champion.etag, "--champion-as-of", pointer.as_of]
+        inputs["champion"] = plan.keys.uri(plan.keys.model(pointer.target_model))
+    return _processing_request(
+        plan,
+        run,
+        EVALUATE,
+        image_uri=image_uri,
+        code_uri=code_uri,
+        arguments=arguments,
+        inputs=inputs,
+        outputs=("evaluation",),
+    )
+
+
+def _processing_request(
+    plan: CityPlan,
+    run: Run,
+    step: str,
+    *,
+    image_uri: str,
+    code_uri: str,
+    arguments: Sequence[str],
+    inputs: Mapping[str, str],
+    outputs: Sequence[str],
+) -> dict[str, Any]:
+    settings = plan.city.processing
+    base = plan.keys.uri(plan.keys.step(plan.city.slug, run.key, step))
+    return {
+        "ProcessingJobName": JOB_NAME,
+        "AppSpecification": {
+            "ImageUri": image_uri,
+            "ContainerEntrypoint": ["python3", f"{_INPUT}/code/{step}.py"],
+            "ContainerArguments": list(arguments),
+        },
+        "RoleArn": plan.fleet.role,
+        "ProcessingInputs": [
+            {
+                "InputName": path.split("/")[0],
+                "S3Input": {
+                    "S3Uri": uri,
+                    "LocalPath": f"{_INPUT}/{path}",
+                    "S3DataType": "S3Prefix",
+                    "S3InputMode": "File",
+                    "S3DataDistributionType": "FullyReplicated",
+                },
+            }
+            for path, uri in {"code": code_uri, **inputs}.items()
+        ],
+        "ProcessingOutputConfig": {
+            "Outputs": [
+                {
+                    "OutputName": name,
+                    "S3Output": {
+                        "S3Uri": f"{base}{JOB_NAME}/{name}/",
+                        "LocalPath": f"{_OUTPUT}/{name}",
+                        "S3UploadMode": "EndOfJob",
+                    },
+                }
+                for name in outputs
+            ]
+        },
+        "ProcessingResources": {
+            "ClusterConfig": {
+                "InstanceCount": 1,
+                "InstanceType": settings.instance_type,
+                "VolumeSizeInGB": settings.volume_size_gb,
+            }
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_seconds},
+        "Tags": _tags(plan, run, step),
+    }
+
+
+def _tags(plan: CityPlan, run: Run, step: str) -> list[dict[str, str]]:
+    return [
+        {"Key": TAG_FLEET, "Value": plan.fleet.fleet},
+        {"Key": TAG_CITY, "Value": plan.city.slug},
+        {"Key": TAG_ENVIRONMENT, "Value": plan.fleet.environment},
+        {"Key": TAG_RUN, "Value": run.key},
+        {"Key": TAG_STEP, "Value": step},
+    ]
+
+
+def register_extras(
+    plan: CityPlan,
+    run: Run,
+    *,
+    image_uri: str,
+    artifact_uri: str,
+    artifact_sha256: str,
+    evaluation_uri: str,
+    decision_uri: str,
+    manifest_uri: str,
+    code_uri: str,
+) -> dict[str, Any]:
+    """Return what a CreateModelPackage request holds beyond the provider operator's own arguments.
+
+    The client token depends on the artifact, so a retry is the same request; the operator looks up the artifact
+    before. Metadata values allow few characters, so sentences stay in ``decision.json`` and its URI stands here.
+    """
+    return {
+        "ClientToken": naming.digest([plan.package_group, artifact_sha256], 32),
+        "InferenceSpecification": {
+            "Containers": [{"Image": image_uri, "ModelDataUrl": artifact_uri}],
+            "SupportedContentTypes": CONTENT_TYPES,
+            "SupportedResponseMIMETypes": CONTENT_TYPES,
+        },
+        "ModelMetrics": {
+            "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": evaluation_uri}}
+        },
+        "CustomerMetadataProperties": {
+            "as_of": run.stamp,
+            "artifact_sha256": artifact_sha256,
+            "run_key": run.key,
+            "decision_uri": decision_uri,
+            "manifest_uri": manifest_uri,
+            "code_uri": code_uri,
+            "environment": plan.fleet.environment,
+        },
+    }
+
+
+def model_request(fleet: Fleet, *, image_uri: str, code_archive_uri: str) -> dict[str, Any]:
+    """Return the CreateModel request of the shared multi-model container.
+
+    Its name is a digest of its content: a model with another image or other serving code gets another name, the
+    same one is found again.
+    """
+    keys = naming.Keys(fleet.bucket, fleet.fleet)
+    body: dict[str, Any] = {
+        "ExecutionRoleArn": fleet.role,
+        "Containers": [
+            {
+                "Image": image_uri,
+                "Mode": "MultiModel",
+                "ModelDataUrl": keys.uri(keys.models_prefix()),
+                "MultiModelConfig": {"ModelCacheSetting": "Enabled" if fleet.endpoint.model_cache else "Disabled"},
+                "Environment": {
+                    "SAGEMAKER_PROGRAM": "inference.py",
+                    "SAGEMAKER_SUBMIT_DIRECTORY": code_archive_uri,
+                    "SAGEMAKER_REGION": fleet.region,
+                },
+            }
+        ],
+        "Tags": fleet_tags(fleet),
+    }
+    return {"ModelName": _content_name(fleet, body), **body}
+
+
+def endpoint_config_request(fleet: Fleet, *, model_name: str) -> dict[str, Any]:
+    """Return the CreateEndpointConfig request: one variant, one model container that serves every city."""
+    body: dict[str, Any] = {
+        "ProductionVariants": [
+            {
+                "VariantName": "AllTraffic",
+                "ModelName": model_name,
+                "InstanceType": fleet.endpoint.instance_type,
+                "InitialInstanceCount": fleet.endpoint.instance_count,
+                "InitialVariantWeight": 1.0,
+            }
+        ],
+        "Tags": fleet_tags(fleet),
+    }
+    return {"EndpointConfigName": _content_name(fleet, body), **body}
+
+
+def endpoint_request(fleet: Fleet, *, endpoint_config_name: str) -> dict[str, Any]:
+    """Return the CreateEndpoint request (UpdateEndpoint takes the same without tags)."""
+    return {
+        "EndpointName": endpoint_name(fleet),
+        "EndpointConfigName": endpoint_config_name,
+        "Tags": fleet_tags(fleet),
+    }
+
+
+def fleet_tags(fleet: Fleet) -> list[dict[str, str]]:
+    """Return the tags of fleet-wide resources."""
+    return [
+        {"Key": TAG_FLEET, "Value": fleet.fleet},
+        {"Key": TAG_ENVIRONMENT, "Value": fleet.environment},
+    ]
+
+
+def _content_name(fleet: Fleet, body: Mapping[str, Any]) -> str:
+    return naming.aws_name(endpoint_name(fleet), suffix=naming.digest(body))

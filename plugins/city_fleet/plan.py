@@ -1,0 +1,143 @@
+"""The plan of one city: which steps run, in which order, under which names. Pure: no Airflow, no boto3.
+
+``fleet file → config → plan → job requests → operators → DAG``: a plan holds what is known while DAGs are parsed.
+What only a run knows (its as_of, its key) is in :class:`Run`; what only an attempt knows (job names, output URIs)
+comes from the upstream task's result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from city_fleet import naming
+from city_fleet.config import City, Fleet, JobSettings
+
+PREPROCESS = "preprocess"
+TRAIN = "train"
+EVALUATE = "evaluate"
+DECIDE = "decide"
+REGISTER = "register"
+GATE = "gate"
+PUBLISH = "publish"
+KEEP_CHAMPION = "keep_champion"
+RECORD = "record"
+JOB_STEPS = (PREPROCESS, TRAIN, EVALUATE)
+
+ENDPOINT_PURPOSE = "endpoint"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of a city's DAG.
+
+    :param upstream: task ids that come directly before it.
+    """
+
+    task_id: str
+    upstream: tuple[str, ...]
+
+
+STEPS = (
+    Step(PREPROCESS, ()),
+    Step(TRAIN, (PREPROCESS,)),
+    Step(EVALUATE, (TRAIN,)),
+    Step(DECIDE, (EVALUATE,)),
+    Step(REGISTER, (DECIDE,)),
+    Step(GATE, (REGISTER,)),
+    Step(PUBLISH, (GATE,)),
+    Step(KEEP_CHAMPION, (GATE,)),
+    Step(RECORD, (PUBLISH, KEEP_CHAMPION)),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One DAG run of one city.
+
+    :param as_of: the moment up to which the run may see data, UTC.
+    :param key: ten hex digits that stand for the run in keys and job names.
+    :param force: publish despite gate, order of as_of and pin.
+    """
+
+    run_id: str
+    key: str
+    as_of: datetime
+    force: bool = False
+
+    @property
+    def stamp(self) -> str:
+        """Return as_of as it stands in keys."""
+        return naming.as_of_stamp(self.as_of)
+
+
+@dataclass(frozen=True)
+class CityPlan:
+    """Everything about one city that is known without a run.
+
+    :param fleet: the fleet's settings.
+    :param city: the city's settings, defaults and overrides merged.
+    """
+
+    fleet: Fleet
+    city: City
+
+    @property
+    def dag_id(self) -> str:
+        """Return ``<fleet>.<city>``."""
+        return naming.city_dag_id(self.fleet.fleet, self.city.slug)
+
+    @property
+    def keys(self) -> naming.Keys:
+        """Return the fleet's S3 layout."""
+        return naming.Keys(self.fleet.bucket, self.fleet.fleet)
+
+    @property
+    def package_group(self) -> str:
+        """Return the name of the city's model package group."""
+        return naming.package_group(self.fleet.fleet, self.fleet.environment, self.city.slug)
+
+    @property
+    def endpoint(self) -> str:
+        """Return the name of the fleet's shared endpoint."""
+        return endpoint_name(self.fleet)
+
+    @property
+    def scripts(self) -> Path:
+        """Return the folder of the city's job scripts."""
+        return project_path(self.city.scripts)
+
+    def settings(self, step: str) -> JobSettings:
+        """Return instance, volume and time limit of a job step."""
+        return self.city.training if step == TRAIN else self.city.processing
+
+    def run(self, run_id: str, as_of: datetime, *, force: bool = False) -> Run:
+        """Return what a DAG run adds to the plan.
+
+        :raises ValueError: as_of lies in the future, so nobody can know the data up to then.
+        """
+        if as_of > datetime.now(UTC):
+            raise ValueError(
+                f"city {self.city.slug!r}: as_of {as_of.isoformat()} lies in the future; allowed: a moment up to now"
+            )
+        key = naming.run_key(self.fleet.environment, self.dag_id, run_id)
+        return Run(run_id=run_id, key=key, as_of=as_of, force=force)
+
+
+def plan_city(fleet: Fleet, slug: str) -> CityPlan:
+    """Return the plan of one city of a fleet.
+
+    :raises KeyError: the fleet has no such city, or its settings are broken.
+    """
+    return CityPlan(fleet=fleet, city=fleet.cities[slug])
+
+
+def endpoint_name(fleet: Fleet) -> str:
+    """Return the name of the fleet's shared endpoint: the fleet file's, or ``<fleet>-<environment>``."""
+    return fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
+
+
+def project_path(path: str) -> Path:
+    """Return a path of the fleet file: relative ones are below the project's root folder."""
+    return Path(__file__).resolve().parents[2] / path
