@@ -47,7 +47,7 @@ class CityFleetError(Exception):
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions with keyword fields do not survive pickling by default; Airflow moves them between processes.
+        # Exceptions with keyword fields do not survive pickling by default, and processes exchange them.
         return (_rebuild, (type(self), self.message, self.fields))
 
     def __str__(self) -> str:
@@ -67,11 +67,11 @@ def _rebuild(kind: type[CityFleetError], message: str, fields: dict[str, Any]) -
 class ConfigError(CityFleetError):
     """One mistake in a fleet file or in a list of cities.
 
-    :param file: the file as the user named it.
-    :param line: 1-based line of the mistake, or None when it has no place (a field that is missing).
-    :param city: slug of the city whose settings are wrong, or None for the fleet's own.
-    :param field: dotted path (``defaults.gate.tolerance``, ``dataset.features[2].lags``), or None for the file.
     :param got: what was found, as text to print.
+    :param file: the file as the user named it, or None when no single file is at fault.
+    :param line: 1-based line of the mistake, or None when it has no place (a file that is missing).
+    :param city: slug of the city whose settings are wrong, or None for the fleet's own.
+    :param field: dotted path (``defaults.gate.tolerance``, ``dataset.features[2].lags``), or None.
     :param allowed: what may stand there, as text to print.
     :param nearest: the nearest allowed name or value, if one is near.
     :param hint: one more sentence that says what to do.
@@ -80,8 +80,8 @@ class ConfigError(CityFleetError):
     def __init__(
         self,
         *,
-        file: str,
         got: str,
+        file: str | None = None,
         line: int | None = None,
         city: str | None = None,
         field: str | None = None,
@@ -89,18 +89,12 @@ class ConfigError(CityFleetError):
         nearest: str | None = None,
         hint: str | None = None,
     ) -> None:
-        where = file if line is None else f"{file}:{line}"
         subject = ", ".join(
             [f"{word} {value!r}" for word, value in (("city", city), ("field", field)) if value is not None]
         )
-        text = f"{where}: {subject}: got {got}" if subject else f"{where}: got {got}"
-        text += f"; allowed: {allowed}." if allowed else "."
-        if nearest is not None:
-            text += f" Did you mean {nearest!r}?"
-        if hint:
-            text += f" {hint}"
+        place = file if file is None or line is None else f"{file}:{line}"
         super().__init__(
-            text,
+            _paragraph([place, subject], got, allowed, nearest, hint),
             file=file,
             line=line,
             city=city,
@@ -119,7 +113,7 @@ class FleetFileError(CityFleetError):
     """
 
     def __init__(self, errors: Iterable[ConfigError]) -> None:
-        found = sorted(errors, key=lambda error: (error.file, error.line or 0))
+        found = sorted(errors, key=lambda error: (error.file or "", error.line or 0))
         if not found:
             raise ValueError("FleetFileError needs at least one ConfigError")
         super().__init__("\n".join(str(error) for error in found), errors=found)
@@ -179,15 +173,17 @@ class DataError(CityFleetError):
         nearest: str | None = None,
         hint: str | None = None,
     ) -> None:
-        text = file if row is None else f"{file}:{row}"
-        text += f": column {column!r}: got {got}" if column is not None else f": got {got}"
-        text += f"; allowed: {allowed}." if allowed else "."
-        if nearest is not None:
-            text += f" Did you mean {nearest!r}?"
-        if hint:
-            text += f" {hint}"
+        place = file if row is None else f"{file}:{row}"
+        subject = None if column is None else f"column {column!r}"
         super().__init__(
-            text, file=file, row=row, column=column, got=got, allowed=allowed, nearest=nearest, hint=hint
+            _paragraph([place, subject], got, allowed, nearest, hint),
+            file=file,
+            row=row,
+            column=column,
+            got=got,
+            allowed=allowed,
+            nearest=nearest,
+            hint=hint,
         )
 
 
@@ -213,6 +209,17 @@ class PointerMoved(PublishError):
 
 class RegistryError(CityFleetError):
     """A model package or group that could not be read or written."""
+
+
+def _paragraph(
+    places: list[str | None], got: str, allowed: str | None, nearest: str | None, hint: str | None
+) -> str:
+    """:return: ``place: subject: got …; allowed: …. Did you mean …? What to do.``"""
+    text = ": ".join([place for place in places if place] + [f"got {got}"])
+    text += f"; allowed: {allowed}." if allowed else "."
+    if nearest is not None:
+        text += f" Did you mean {nearest!r}?"
+    return f"{text} {hint}" if hint else text
 
 
 def nearest_match(got: object, allowed: Iterable[str]) -> str | None:
@@ -241,7 +248,7 @@ def list_names(names: Iterable[str]) -> str:
 
 
 def show_value(value: object) -> str:
-    """:return: a value as it is quoted in an error: text in quotes, null, true and false as YAML spells them."""
+    """:return: a value as errors quote it: text in quotes, null, true and false as YAML spells them."""
     if value is None:
         return "null"
     if isinstance(value, bool):

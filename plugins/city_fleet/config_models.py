@@ -1,0 +1,246 @@
+"""The fleet file as frozen models: every field with its type, default and limits.
+
+Sections hold no defaults that depend on each other; what spans two fields is checked in the section's own
+validator, what spans two sections in :func:`city_problems`. docs/fleet-file.md explains each field.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from city_fleet.config_dataset import Dataset, Section, or_refuse
+from city_fleet.config_names import (
+    Bucket,
+    CitySlug,
+    EndpointInstance,
+    EndpointName,
+    Environment,
+    FleetSlug,
+    FolderOrFile,
+    PoolName,
+    ProcessingInstance,
+    RawName,
+    Region,
+    Role,
+    Tag,
+    TrainingInstance,
+    Version,
+)
+from city_fleet.config_types import Day, Flag, Number, Parameter, Problem, Schedule, Whole, refuse
+from city_fleet.errors import ConfigError, show_value
+
+Metric = Literal["mape", "rmse", "mae", "r2"]
+PROCESSING_MAX_SECONDS = 777_600
+TRAINING_MAX_SECONDS = 2_419_200
+MAX_VOLUME_GB = 16_384
+MAX_HYPERPARAMETERS = 80  # SageMaker takes 100; the library adds its own (city, as_of, target, the script …)
+# The library gives these to the training script itself, from the run and the dataset.
+RESERVED_HYPERPARAMETERS = ("city", "as_of", "target", "target_transform")
+
+
+class Algorithm(Section):
+    """The managed image and its hyperparameters."""
+
+    image: Literal["xgboost"] = "xgboost"
+    """Managed SageMaker image."""
+    version: Version = "3.2-0"
+    """Version of the image."""
+    hyperparameters: dict[str, Parameter] = Field(default={})
+    """Given to train.py: num_boost_round, early_stopping_rounds, seed and any XGBoost parameter."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Algorithm:
+        problems = []
+        for name in self.hyperparameters:
+            path = ("hyperparameters", name)
+            if name in RESERVED_HYPERPARAMETERS or name.startswith(("sagemaker_", "_")):
+                allowed = "any parameter but those the library sets itself"
+                problems.append(Problem("a reserved name", allowed, path=path))
+            elif not name or len(name) > 256:
+                problems.append(Problem(f"a name of {len(name)} characters", "1 to 256", path=path))
+        if len(self.hyperparameters) > MAX_HYPERPARAMETERS:
+            got = f"{len(self.hyperparameters)} hyperparameters"
+            problems.append(Problem(got, f"at most {MAX_HYPERPARAMETERS}", path=("hyperparameters",)))
+        return or_refuse(self, problems)
+
+
+class JobSettings(Section):
+    """Where a processing job (preprocess, evaluate) runs."""
+
+    instance_type: ProcessingInstance = "ml.t3.medium"
+    """SageMaker instance type."""
+    volume_size_gb: Annotated[Whole, Field(ge=1, le=MAX_VOLUME_GB)] = 5
+    """Disk of the job, in GB."""
+    max_runtime_seconds: Annotated[Whole, Field(ge=60, le=PROCESSING_MAX_SECONDS)] = 900
+    """SageMaker stops the job after this time."""
+
+
+class TrainingSettings(JobSettings):
+    """Where the training job runs."""
+
+    instance_type: TrainingInstance = "ml.m5.large"
+    """SageMaker instance type."""
+    max_runtime_seconds: Annotated[Whole, Field(ge=60, le=TRAINING_MAX_SECONDS)] = 900
+    """SageMaker stops the job after this time."""
+    spot: Flag = False
+    """Train on spare capacity: cheaper, may wait or be interrupted."""
+    max_wait_seconds: Annotated[Whole, Field(ge=60, le=TRAINING_MAX_SECONDS)] | None = None
+    """With spot: longest time for waiting and running together; at least max_runtime_seconds."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingSettings:
+        if self.spot and (self.max_wait_seconds is None or self.max_wait_seconds < self.max_runtime_seconds):
+            allowed = f"at least max_runtime_seconds ({self.max_runtime_seconds}), because spot is true"
+            raise refuse(Problem(show_value(self.max_wait_seconds), allowed, path=("max_wait_seconds",)))
+        return self
+
+
+class Gate(Section):
+    """The rule by which a new model goes live."""
+
+    metric: Metric = "mape"
+    """The metric that is compared."""
+    must_beat_naive: Flag = True
+    """Hold a model that is no better than the last-value forecast."""
+    tolerance: Annotated[Number, Field(ge=0, le=1)] = 0.02
+    """How much worse than the champion a model may be, as a share of the champion's metric."""
+    minimum_rows: Annotated[Whole, Field(ge=1)] = 6
+    """Held-out rows needed to judge a model."""
+    limits: dict[Metric, Annotated[Number, Field(allow_inf_nan=False)]] = Field(default={})
+    """Worst value of a metric with which a model may go live (for r2 the smallest)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Gate:
+        return or_refuse(
+            self,
+            [
+                Problem(show_value(limit), "a number above 0", path=("limits", name))
+                for name, limit in self.limits.items()
+                if name != "r2" and limit <= 0
+            ],
+        )
+
+
+class Endpoint(Section):
+    """The shared multi-model endpoint of the fleet."""
+
+    name: EndpointName | None = None
+    """Name of the endpoint; null makes it <fleet>-<environment>."""
+    instance_type: EndpointInstance = "ml.m5.large"
+    """SageMaker instance type."""
+    instance_count: Annotated[Whole, Field(ge=1, le=1000)] = 1
+    """Number of instances."""
+    model_cache: Flag = True
+    """Keep loaded models in memory; false loads a model for every request."""
+    scripts: FolderOrFile = "include/scripts"
+    """Folder with inference.py."""
+
+
+class Pools(Section):
+    """Airflow pools of the tasks."""
+
+    jobs: PoolName = "city_fleet_jobs"
+    """Pool of the tasks that start a SageMaker job and wait for it (with include_deferred)."""
+
+
+class Defaults(Section):
+    """Settings of every city; each key may be overridden per city."""
+
+    algorithm: Algorithm = Algorithm()
+    """The managed image and its hyperparameters."""
+    scripts: FolderOrFile = "include/scripts"
+    """Folder with preprocess.py, train.py and evaluate.py."""
+    processing: JobSettings = JobSettings()
+    """Where preprocess and evaluate run."""
+    training: TrainingSettings = TrainingSettings()
+    """Where training runs."""
+    gate: Gate = Gate()
+    """The rule by which a new model goes live."""
+    retries: Annotated[Whole, Field(ge=0, le=20)] = 2
+    """Times Airflow tries a failed task again."""
+    retry_delay_seconds: Annotated[Whole, Field(ge=0, le=86_400)] = 60
+    """Pause before a task is tried again."""
+    waiter_delay_seconds: Annotated[Whole, Field(ge=1, le=3600)] = 30
+    """Pause between two looks at a running job."""
+
+
+class _Shared(Section):
+    """What a fleet sets and a city may set again."""
+
+    owner: Tag = "airflow"
+    """Owner of the DAGs."""
+    tags: tuple[Tag, ...] = ()
+    """Tags of the DAGs."""
+    schedule: Schedule = "@daily"
+    """Cron expression, preset, or null for no schedule."""
+    start_date: Day
+    """First day of the schedule, UTC."""
+    end_date: Day | None = None
+    """Last day of the schedule, UTC; null for none."""
+    dataset: Dataset
+    """What the raw data look like and what is made of them."""
+
+
+class City(_Shared, Defaults):
+    """All settings of one city: the fleet's, the defaults and the city's own overrides merged."""
+
+    slug: CitySlug
+    """The city in every id, name and key."""
+    name: RawName
+    """The city's name in the raw data."""
+
+
+class FleetSettings(_Shared):
+    """Everything in a fleet file but its cities."""
+
+    fleet: FleetSlug
+    """Slug of the fleet: prefix of all its DAG ids, names and keys."""
+    environment: Environment = "laptop"
+    """Which installation this is, e.g. laptop, staging, production; part of the AWS names."""
+    bucket: Bucket
+    """S3 bucket of the fleet."""
+    role: Role
+    """IAM role that jobs and endpoint run under."""
+    region: Region = "us-east-1"
+    """AWS region."""
+    defaults: Defaults = Defaults()
+    """Settings of every city."""
+    endpoint: Endpoint = Endpoint()
+    """The shared multi-model endpoint."""
+    pools: Pools = Pools()
+    """Airflow pools of the tasks."""
+
+
+class Fleet(FleetSettings):
+    """A fleet file that can be used: its settings and its cities.
+
+    Frozen; models are shared between cities that override nothing, so nothing may be changed in place.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    path: Path
+    """The fleet file."""
+    cities: dict[str, City]
+    """The cities without a mistake, by slug, sorted."""
+    broken: dict[str, ConfigError]
+    """The first mistake of each city that has one, by slug, sorted."""
+    errors: tuple[ConfigError, ...] = ()
+    """Every mistake of every broken city, by line."""
+
+
+def city_problems(city: City) -> list[Problem]:
+    """:return: what is wrong between sections of one city, with paths relative to the city."""
+    problems = []
+    if city.end_date is not None and city.end_date < city.start_date:
+        allowed = f"a date from start_date ({city.start_date}) on, or null"
+        problems.append(Problem(show_value(city.end_date), allowed, path=("end_date",)))
+    if city.gate.minimum_rows > city.dataset.holdout_periods:
+        allowed = (
+            f"at most dataset.holdout_periods ({city.dataset.holdout_periods}), else nothing ever goes live"
+        )
+        problems.append(Problem(str(city.gate.minimum_rows), allowed, path=("gate", "minimum_rows")))
+    return problems

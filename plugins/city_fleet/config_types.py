@@ -1,0 +1,195 @@
+"""Kinds of values in a fleet file: durations, dates, schedules, numbers, hyperparameters.
+
+Each kind explains itself when it refuses a value, see :class:`Problem`. Numbers and flags may be given as
+text, because values from ``${VARIABLES}`` and from a CSV list of cities are text.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any
+
+from croniter import CroniterError, croniter  # type: ignore[import-untyped]
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from city_fleet.errors import nearest_match, show_value
+
+SCHEDULE_PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one value, still without its place in the file.
+
+    :param got: what was found, as text to print.
+    :param allowed: what may stand there.
+    :param nearest: the nearest allowed value, if one is near.
+    :param hint: one more sentence that says what to do.
+    :param path: the field at fault, relative to the section that was checked.
+    """
+
+    got: str
+    allowed: str | None = None
+    nearest: str | None = None
+    hint: str | None = None
+    path: tuple[str | int, ...] = ()
+
+
+def refuse(*problems: Problem) -> PydanticCustomError:
+    """:return: the pydantic error that carries the problems to where file and line are known."""
+    return PydanticCustomError("city_fleet", "{text}", {"text": problems[0].got, "problems": list(problems)})
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A calendar duration in whole units, the subset ``PnYnMnWnD`` of ISO 8601 (no times of day).
+
+    Months and years are calendar ones: P1M after 31 January is the last day of February.
+    """
+
+    years: int = 0
+    months: int = 0
+    weeks: int = 0
+    days: int = 0
+
+    ALLOWED = (
+        "an ISO 8601 duration of years, months, weeks and days such as P1M, P2W or P1M15D (P0D for none)"
+    )
+    PATTERN = r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?"
+
+    @classmethod
+    def parse(cls, text: str) -> Duration:
+        """Read a duration.
+
+        :raises ValueError: the text is none.
+        """
+        match = re.fullmatch(cls.PATTERN, text)
+        if match is None:
+            raise ValueError(f"got {text!r}; allowed: {cls.ALLOWED}")
+        return cls(*(int(part or 0) for part in match.groups()))
+
+    def __str__(self) -> str:
+        parts = ((self.years, "Y"), (self.months, "M"), (self.weeks, "W"), (self.days, "D"))
+        return "P" + ("".join(f"{count}{unit}" for count, unit in parts if count) or "0D")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._validate, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string", "pattern": f"^{cls.PATTERN}$", "examples": ["P1M"]}
+
+    @classmethod
+    def _validate(cls, value: object) -> Duration:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            try:
+                return cls.parse(value)
+            except ValueError:
+                repaired = value.strip().upper()
+                near = next((t for t in (repaired, f"P{repaired}") if re.fullmatch(cls.PATTERN, t)), None)
+                raise refuse(Problem(show_value(value), cls.ALLOWED, nearest=near)) from None
+        raise refuse(Problem(show_value(value), cls.ALLOWED))
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", value) else value
+
+
+def _number(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return number if math.isfinite(number) else value
+
+
+def _flag(value: object) -> object:
+    return (
+        {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, str) else value
+    )
+
+
+def _day(value: object) -> object:
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value.strip()):
+        try:
+            return date.fromisoformat(value.strip())
+        except ValueError:
+            pass
+    raise refuse(Problem(show_value(value), "a date such as 2014-01-31"))
+
+
+def _parameter(value: object) -> object:
+    """One hyperparameter: SageMaker carries it as text of at most 2,500 characters."""
+    allowed = "a number, text or true/false, at most 2500 characters long"
+    if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        raise refuse(Problem(show_value(value), allowed))
+    if isinstance(value, str):
+        if len(value) > 2500:
+            raise refuse(Problem(f"{len(value)} characters", allowed))
+        for kind in (int, float):
+            try:
+                number = kind(value)
+            except ValueError:
+                continue
+            if str(number) == value and math.isfinite(number):  # text that is exactly a number
+                return number
+    return value
+
+
+def _schedule(value: object) -> object:
+    allowed = (
+        f"a cron expression of five fields such as '0 3 * * *', one of {', '.join(SCHEDULE_PRESETS)}, or null"
+    )
+    if value is None or value in SCHEDULE_PRESETS:
+        return value
+    if not isinstance(value, str):
+        raise refuse(Problem(show_value(value), allowed))
+    if not _cron_fires(value):
+        near = nearest_match(value if value.startswith("@") else f"@{value}", SCHEDULE_PRESETS)
+        raise refuse(Problem(show_value(value), allowed, nearest=near))
+    return value
+
+
+@functools.lru_cache(maxsize=1024)
+def _cron_fires(expression: str) -> bool:
+    """Tell whether a cron expression is well formed and ever fires (``0 0 30 2 *`` never does)."""
+    if len(expression.split()) != 5:
+        return False
+    try:
+        croniter(expression).get_next()
+    except (CroniterError, ValueError, KeyError, AttributeError):
+        return False
+    return True
+
+
+Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+Number = Annotated[float, Strict(), BeforeValidator(_number)]
+Flag = Annotated[bool, Strict(), BeforeValidator(_flag)]
+Day = Annotated[date, BeforeValidator(_day)]
+Parameter = Annotated[
+    int | float | bool | str,
+    BeforeValidator(_parameter),
+    WithJsonSchema({"type": ["number", "string", "boolean"]}),
+]
+Schedule = Annotated[
+    str | None,
+    BeforeValidator(_schedule),
+    WithJsonSchema({"type": ["string", "null"], "examples": [*SCHEDULE_PRESETS, "0 3 * * *"]}),
+]
