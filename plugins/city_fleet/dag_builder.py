@@ -75,12 +75,11 @@ def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
         description=f"Retrain {city.name}",
         doc_md=_city_doc(city_plan),
         schedule=city.schedule,
-        start_date=_instant(fleet.start_date),
-        end_date=_instant(fleet.end_date),
+        start_date=_instant(city.start_date),
+        end_date=_instant(city.end_date),
         catchup=False,
         max_active_runs=1,
-        tags=_tags(fleet, city.slug),
-        owner_links={},
+        tags=[f"fleet:{fleet.fleet}", f"city:{city.slug}", *city.tags],
         params={
             "as_of": Param(
                 None,
@@ -144,7 +143,7 @@ def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
         start_date=_instant(fleet.start_date),
         catchup=False,
         max_active_runs=1,
-        tags=_tags(fleet, "endpoint"),
+        tags=[f"fleet:{fleet.fleet}", "endpoint", *fleet.tags],
         default_args={
             "owner": fleet.owner,
             "retries": 2,
@@ -190,10 +189,6 @@ def _broken_dag(dag_id: str, fleet: str, error: CityFleetError) -> DAG:
 
 def _instant(day: Any) -> datetime | None:
     return None if day is None else naming.parse_as_of(day.isoformat())
-
-
-def _tags(fleet: Fleet, last: str) -> list[str]:
-    return [f"fleet:{fleet.fleet}", *fleet.tags, last]
 
 
 def _city_doc(city_plan: CityPlan) -> str:

@@ -60,7 +60,7 @@ class SharedModelOperator(SageMakerModelOperator):
         bundle.ensure_uploaded(s3, keys)
         self.config = job_requests.model_request(
             self.fleet,
-            image_uri=image_uri(self.fleet.endpoint_algorithm, self.fleet.region),
+            image_uri=image_uri(self.fleet.defaults.algorithm, self.fleet.region),
             code_archive_uri=bundle.archive_uri(keys),
         )
         name = self.config["ModelName"]
@@ -101,7 +101,7 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
         super().__init__(
             config={},
             deferrable=True,
-            check_interval=fleet.defaults_waiter_delay_seconds,
+            check_interval=fleet.defaults.waiter_delay_seconds,
             max_ingestion_time=_TIME_LIMIT_SECONDS,
             **kwargs,
         )

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from city_fleet import live, naming
-from city_fleet.config import Dataset, Fleet, Target
+from city_fleet.config import Fleet
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run, endpoint_name
 
 JOB_NAME = "{job_name}"
@@ -64,7 +64,7 @@ def preprocess_request(plan: CityPlan, run: Run, *, image_uri: str, code_uri: st
         *("--raw-uri", plan.keys.uri(plan.keys.raw_prefix())),
         *("--output-dir", _OUTPUT),
         *("--message-file", _MESSAGE_FILE),
-        *dataset_arguments(plan.city.dataset),
+        *plan.city.dataset.arguments(),
     ]
     return _processing_request(
         plan,
@@ -76,38 +76,6 @@ def preprocess_request(plan: CityPlan, run: Run, *, image_uri: str, code_uri: st
         inputs={f"raw/city={city}": plan.keys.uri(plan.keys.raw(city))},
         outputs=PREPROCESS_OUTPUTS,
     )
-
-
-def dataset_arguments(dataset: Dataset) -> list[str]:
-    """Return the command line arguments that tell ``preprocess.py`` what the data set looks like."""
-    arguments: list[str] = []
-    for column in dataset.time.columns:
-        arguments += ["--time-column", column]
-    if dataset.time.format is not None:
-        arguments += ["--time-format", dataset.time.format]
-    target = dataset.target
-    arguments += ["--frequency", dataset.frequency]
-    arguments += ["--available-after", str(dataset.available_after)]
-    arguments += ["--target", target.column, "--target-transform", transform_text(target)]
-    for option, bound in (("--target-min", target.min), ("--target-max", target.max)):
-        if bound is not None:
-            arguments += [option, f"{bound:g}"]
-    for lag in target.lags:
-        arguments += ["--target-lag", str(lag)]
-    for feature in dataset.features:
-        spec = feature.model_dump(mode="json", exclude_none=True)
-        arguments += ["--feature", json.dumps(spec, separators=(",", ":"))]
-    for name in dataset.calendar:
-        arguments += ["--calendar", name]
-    arguments += ["--minimum-periods", str(dataset.minimum_periods)]
-    arguments += ["--validation-periods", str(dataset.validation_periods)]
-    arguments += ["--holdout-periods", str(dataset.holdout_periods)]
-    return arguments
-
-
-def transform_text(target: Target) -> str:
-    """Return a target transform as the scripts take it: ``none``, ``log`` or ``log_ratio_to_mean:<window>``."""
-    return f"{target.transform}:{target.window}" if target.window is not None else str(target.transform)
 
 
 def train_request(
@@ -124,7 +92,7 @@ def train_request(
         "city": plan.city.slug,
         "as_of": run.stamp,
         "target": plan.city.dataset.target.column,
-        "target_transform": transform_text(plan.city.dataset.target),
+        "target_transform": plan.city.dataset.target.transform_argument,
         # The toolkit decodes hyperparameters as JSON: its own two are JSON strings.
         "sagemaker_program": json.dumps("train.py"),
         "sagemaker_submit_directory": json.dumps(code_archive_uri),

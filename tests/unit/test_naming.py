@@ -1,0 +1,79 @@
+"""Names are valid for AWS, never collide when shortened, and read back."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from city_fleet import naming
+
+SLUGS = st.from_regex(r"[a-z0-9]{1,30}(_[a-z0-9]{1,30}){0,3}", fullmatch=True)
+AWS_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Austin", "austin"),
+        ("Bryan-College Station", "bryan_college_station"),
+        ("NE Tarrant County", "ne_tarrant_county"),
+        ("  São Paulo! ", "sao_paulo"),
+        ("A__b--C", "a_b_c"),
+    ],
+)
+def test_slug_keeps_letters_and_digits(name: str, slug: str) -> None:
+    assert naming.slug(name) == slug
+    assert naming.is_slug(slug)
+
+
+def test_a_name_without_a_usable_character_is_refused() -> None:
+    with pytest.raises(ValueError, match="no letter from a to z"):
+        naming.slug("東京")
+
+
+@given(SLUGS, SLUGS, st.sampled_from(["preprocess", "train", "evaluate"]), st.integers(1, 999))
+def test_job_names_are_valid_and_keep_the_fleet(fleet: str, city: str, step: str, attempt: int) -> None:
+    name = naming.job_name(fleet, city, step, "0123456789", attempt)
+    assert AWS_NAME.fullmatch(name)
+    assert name.endswith(f"{step}-0123456789-{attempt}")
+    assert name.startswith(fleet.replace("_", "-")[:10])
+
+
+@given(st.lists(SLUGS, min_size=2, max_size=2, unique=True))
+def test_long_names_that_share_their_beginning_stay_different(ends: list[str]) -> None:
+    names = {naming.aws_name("a_fleet_with_a_very_long_name", "x" * 40 + end) for end in ends}
+    assert len(names) == 2
+
+
+def test_as_of_reads_back_and_needs_a_time_zone() -> None:
+    moment = datetime(2014, 1, 1, 6, tzinfo=UTC)
+    assert naming.as_of_stamp(moment) == "20140101T060000Z"
+    assert naming.parse_as_of("20140101T060000Z") == moment
+    assert naming.parse_as_of("2014-01-01T08:00:00+02:00") == moment
+    assert naming.parse_as_of("2014-01-01") == datetime(2014, 1, 1, tzinfo=UTC)
+    with pytest.raises(ValueError, match="no time zone"):
+        naming.as_of_stamp(datetime(2014, 1, 1))
+    with pytest.raises(ValueError, match="got 'yesterday'"):
+        naming.parse_as_of("yesterday")
+
+
+def test_target_models_read_back() -> None:
+    moment = datetime(2014, 1, 1, tzinfo=UTC)
+    target = naming.target_model("austin", moment, "0123456789abcdef" * 4)
+    assert target == "austin/20140101T000000Z-0123456789ab.tar.gz"
+    assert naming.parse_target_model(target) == ("austin", moment, "0123456789ab")
+    with pytest.raises(ValueError, match="no target model"):
+        naming.parse_target_model("austin/../waco.tar.gz")
+
+
+def test_run_keys_differ_between_environments() -> None:
+    assert naming.run_key("prod", "f.austin", "r1") != naming.run_key("staging", "f.austin", "r1")
+
+
+def test_history_keys_sort_by_sequence() -> None:
+    keys = naming.Keys("bucket", "fleet")
+    assert keys.history("austin", 9) < keys.history("austin", 10)
