@@ -1,34 +1,45 @@
 """Errors as SageMaker words them: a code, a message and an HTTP status.
 
-    SageMakerError
-      ValidationException        400  bad input, and also "Could not find ..."
-      ResourceInUse              400  the name is taken
-      ResourceNotFound           400  what tagging and a few others answer instead of a ValidationException
-      ResourceLimitExceeded      400  no capacity
-      ConflictException          400  changed by someone else meanwhile, or still in use
-      ThrottlingException        400  too fast
-      SerializationException     400  the body is not what the protocol says
-      UnsupportedOperation       501  the stand-in's own: it does not do this (AWS has no such code)
-      InternalFailure            500  a bug of the stand-in
+SageMakerError
+  ValidationException        400  bad input, and also "Could not find ..."
+  ResourceInUse              400  the name is taken
+  ResourceNotFound           400  what tagging and a few others answer instead of a ValidationException
+  ResourceLimitExceeded      400  no capacity
+  ConflictException          400  changed by someone else meanwhile, or still in use
+  ThrottlingException        400  too fast
+  SerializationException     400  the body is not what the protocol says
+  UnsupportedOperation       501  the stand-in's own: it does not do this (AWS has no such code)
+  InternalFailure            500  a bug of the stand-in
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class SageMakerError(Exception):
     """An error that is answered to the caller.
 
     :param message: what the caller reads.
+    :param members: further members of the error's shape, for example a ModelError's OriginalMessage.
     """
 
     code = "InternalFailure"
     status = 500
 
-    def __init__(self, message: str, code: str | None = None, status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        status: int | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or type(self).code
         self.status = status or type(self).status
+        self.members = dict(members or {})
 
 
 class ValidationException(SageMakerError):

@@ -54,10 +54,16 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
     )
     parser.add_argument("--host", default=default.host, help="address to listen on (default %(default)s)")
     parser.add_argument(
-        "--port", type=_port, default=default.port, help="port to listen on; 0 = any free one (default %(default)s)"
+        "--port",
+        type=_port,
+        default=default.port,
+        help="port to listen on; 0 = any free one (default %(default)s)",
     )
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="folder for jobs, caches and the store (default: a temporary one)"
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder for jobs, caches and the store (default: a temporary one)",
     )
     parser.add_argument(
         "--image",
@@ -102,7 +108,9 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         metavar="MB",
         help="largest request body, in MiB; it is held in memory (default %(default)s)",
     )
-    parser.add_argument("--ready-file", type=Path, metavar="FILE", help='where {"url", "pid"} is written when serving')
+    parser.add_argument(
+        "--ready-file", type=Path, metavar="FILE", help='where {"url", "pid"} is written when serving'
+    )
     parser.add_argument(
         "--allow-non-loopback",
         action="store_true",

@@ -1,6 +1,8 @@
 """What the stand-in remembers: JSON documents by kind and name, in one SQLite file.
 
-A document holds what Describe answers; keys that begin with "_" are private and never leave the server.
+A document holds what Describe answers; keys that begin with "_" are private and never leave the server. The kind is the
+resource type of its ARN and the name is what follows it there (``training-job``, ``austin-train-1``), so an ARN finds
+its document. ``_tags`` holds the resource's tags as the request had them.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ import base64
 import json
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +37,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         # One connection behind one lock: the documents are small, and SQLite has a single writer anyway. The lock
-        # is re-entrant so that a change may look at other documents.
+        # is re-entrant, so a change may use the store itself.
         self._lock = threading.RLock()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=WAL")
@@ -44,6 +47,21 @@ class Store:
             " kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, UNIQUE (kind, name))"
         )
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make several calls one: all of them happen, or, if the block raises, none. Blocks may be nested."""
+        with self._lock:
+            if self._database.in_transaction:
+                yield
+                return
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
     def insert(self, kind: str, name: str, document: Document) -> None:
         """Add a document.
 
@@ -52,7 +70,8 @@ class Store:
         with self._lock:
             try:
                 self._database.execute(
-                    "INSERT INTO documents (kind, name, document) VALUES (?, ?, ?)", (kind, name, dump(document))
+                    "INSERT INTO documents (kind, name, document) VALUES (?, ?, ?)",
+                    (kind, name, dump(document)),
                 )
             except sqlite3.IntegrityError:
                 raise AlreadyExists(f"{kind} {name}") from None
@@ -73,7 +92,7 @@ class Store:
         :returns: the document as it is stored now.
         :raises NotFound: if there is no such document.
         """
-        with self._lock:
+        with self.transaction():
             document = self.get(kind, name)
             if document is None:
                 raise NotFound(f"{kind} {name}")

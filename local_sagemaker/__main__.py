@@ -1,0 +1,193 @@
+"""``python -m local_sagemaker``: listen, serve, and leave nothing running behind."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from local_sagemaker.server import Server
+from local_sagemaker.settings import Settings, parse_command_line
+
+
+class StartError(Exception):
+    """The server can't start; the message says why and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until SIGTERM or SIGINT.
+
+    :returns: the exit status.
+    """
+    settings = parse_command_line(arguments)
+    try:
+        with (
+            contextlib.closing(listen(settings.host, settings.port)) as listening,
+            data_dir(settings) as folder,
+        ):
+            serve(settings, listening, folder)
+    except StartError as error:
+        print(f"local_sagemaker: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    :raises StartError: if the port is taken or may not be used.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise StartError(f"--host {host}: {error.strerror or error}") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(512)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"port {port} on {host} is taken by another program; stop that one, or choose another port with"
+                " --port (0 = any free one)"
+            ) from None
+        raise StartError(
+            f"can't listen on {host}, port {port}: {error.strerror}; see --host and --port"
+        ) from None
+    return listening
+
+
+def url_of(listening: socket.socket) -> str:
+    """The URL under which this machine reaches a listening socket."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextlib.contextmanager
+def data_dir(settings: Settings) -> Iterator[Path]:
+    """A folder that no other server uses, removed in the end if nobody asked for it by name.
+
+    :raises StartError: if it can't be made, or belongs to a running server.
+    """
+    if settings.data_dir is None:
+        folder = Path(tempfile.mkdtemp(prefix="local-sagemaker-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    folder = settings.data_dir.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise StartError(f"--data-dir {folder}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StartError(
+                f"--data-dir {folder} is in use by another local SageMaker; stop that one, or choose another folder"
+            ) from None
+        # S3 is in memory and jobs died with their server, so what an older store tells of both is no longer true.
+        for left_over in folder.glob("store.sqlite3*"):
+            left_over.unlink()
+        yield folder
+
+
+def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
+    """Serve until a signal; jobs and model servers are stopped while S3 still answers them."""
+    from local_sagemaker.app import create_app  # moto's import takes a second; a taken port is told before it
+
+    server = Server.create(settings, url_of(listening), folder)
+    http = HttpServer(
+        uvicorn.Config(
+            create_app(server),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            # boto3 keeps connections for minutes; one that is closed under it costs the caller a retry.
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=10,
+            backlog=512,
+        ),
+        ready=lambda: announce(server),
+    )
+
+    def stop() -> None:
+        try:
+            server.shutdown()
+        finally:
+            http.should_exit = True
+
+    stopping = threading.Thread(target=stop, name="stop")
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        if stopping.ident is None:
+            stopping.start()
+        else:  # asked twice: don't wait for anybody
+            http.should_exit = http.force_exit = True
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, on_signal)
+    try:
+        http.run(sockets=[listening])
+    finally:
+        if stopping.ident is None:
+            stop()
+        else:
+            stopping.join()
+        server.store.close()
+        if settings.ready_file is not None:
+            settings.ready_file.unlink(missing_ok=True)
+
+
+def announce(server: Server) -> None:
+    """Tell whoever started the server that it serves: one line, and the ready file."""
+    ready_file = server.settings.ready_file
+    if ready_file is not None:
+        # Renamed into place, so that nobody reads half of it.
+        draft = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
+        draft.write_text(json.dumps({"url": server.url, "pid": os.getpid()}) + "\n", encoding="utf-8")
+        draft.replace(ready_file)
+    print(f"The local SageMaker listens on {server.url}", flush=True)
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn, which tells when it serves and leaves the signals to :func:`serve`."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to serve, and tell."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none: uvicorn would stop to serve S3 before the jobs are stopped, and die of the signal."""
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The application: one port, ordered handlers. The first handler that takes a request answers it.
+
+refuse_web_pages   what a browser sends on behalf of a web page is refused
+health             GET /_local/health
+control plane      header X-Amz-Target: SageMaker.<Operation>: JSON 1.1; operations.py holds the register
+invoke             POST /endpoints/<name>/invocations, signed for sagemaker; runtime.py
+moto               everything else: S3, STS, IAM, CloudWatch Logs
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from local_sagemaker import __version__, wire
+from local_sagemaker.control_plane import ControlPlane
+from local_sagemaker.errors import SageMakerError
+from local_sagemaker.moto_services import MotoServices
+from local_sagemaker.server import Server, request_region
+from local_sagemaker.settings import is_loopback
+
+Handler = Callable[[Server, "BoundedRequest"], Awaitable[Response | None]]
+
+#: Modules whose import fills the register of operations.
+OPERATION_MODULES = ("resources", "registry", "tags", "jobs", "endpoints")
+
+_INVOCATIONS = re.compile(r"/endpoints/[^/]+/invocations")
+_CREDENTIAL_SCOPE = re.compile(r"Credential=[^,]+/\d{8}/(?P<region>[^/,]+)/(?P<service>[^/,]+)/aws4_request")
+
+
+def create_app(server: Server) -> ASGIApp:
+    """The ASGI application of a server."""
+    for name in OPERATION_MODULES:
+        if importlib.util.find_spec(f"local_sagemaker.{name}"):  # TEMPORARY
+            importlib.import_module(f"local_sagemaker.{name}")
+    handlers: list[Handler] = [refuse_web_pages, health, ControlPlane().answer, invoke, MotoServices().answer]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = BoundedRequest(scope, receive, server.settings.max_body_bytes)
+        request_region.set(request.region)
+        try:
+            response = await first_answer(handlers, server, request)
+        except SageMakerError as error:
+            response = wire.error_response(error)
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+    return app
+
+
+async def first_answer(handlers: list[Handler], server: Server, request: BoundedRequest) -> Response:
+    """Ask the handlers in order."""
+    for handler in handlers:
+        response = await handler(server, request)
+        if response is not None:
+            return response
+    raise LookupError(f"no handler took {request.method} {request.url.path}")  # the last one takes everything
+
+
+async def refuse_web_pages(server: Server, request: BoundedRequest) -> Response | None:
+    """Refuse what a web page sends: jobs run the caller's code, and nobody is asked for a password.
+
+    A browser adds Origin to what pages send across sites; a page that was made to resolve to this machine (DNS
+    rebinding) sends its own host name.
+    """
+    host = re.sub(r":\d*$", "", request.headers.get("host", ""))
+    if "origin" in request.headers:
+        reason = "web pages may not use the local SageMaker (the request has an Origin header)"
+    elif not server.settings.allow_non_loopback and not is_loopback(host):
+        reason = f"the local SageMaker is not called {host!r}; use {server.url}"
+    else:
+        return None
+    return PlainTextResponse(f"Forbidden: {reason}\n", 403)
+
+
+async def health(server: Server, request: BoundedRequest) -> Response | None:
+    """Tell that the server is up, and what it does."""
+    if request.url.path != "/_local/health":
+        return None
+    return JSONResponse(
+        {
+            "status": "ok",
+            "version": __version__,
+            "running_jobs": getattr(getattr(server, "jobs", None), "running", 0),
+            "uptime_seconds": round(time.monotonic() - server.started, 3),
+        }
+    )
+
+
+async def invoke(server: Server, request: BoundedRequest) -> Response | None:
+    """Answer InvokeEndpoint."""
+    if request.service != "sagemaker" or not _INVOCATIONS.fullmatch(request.url.path):
+        return None
+    from local_sagemaker import runtime
+
+    return await runtime.invoke(server, request)
+
+
+class BoundedRequest(Request):
+    """A request whose body is refused when it is larger than the limit.
+
+    :param limit: bytes.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise SageMakerError(
+                    f"The request body is larger than {limit} bytes; start the server with a larger --max-body-mb.",
+                    "EntityTooLarge",
+                    413,
+                )
+            return message
+
+        super().__init__(scope, bounded)
+        found = _CREDENTIAL_SCOPE.search(self.headers.get("authorization", ""))
+        #: Service and region the request is signed for; None without a signature.
+        self.service = found["service"] if found else None
+        self.region = found["region"] if found else None

@@ -1,0 +1,92 @@
+"""Tags, which every resource with an ARN can have. They live in the resource's document, under ``_tags``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local_sagemaker.errors import ValidationException, not_found
+from local_sagemaker.operations import operation
+from local_sagemaker.server import Server
+from local_sagemaker.store import Document, NotFound
+
+MAX_TAGS = 50
+
+Tag = dict[str, str]
+
+
+def check_tags(tags: list[Tag]) -> list[Tag]:
+    """The tags of a request, if they may be set.
+
+    :raises ValidationException: if a key is there twice or reserved.
+    """
+    keys = [tag["Key"] for tag in tags]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValidationException(f"Duplicate tag keys found: {key}. Tag keys must be unique.")
+        if key.lower().startswith("aws:"):
+            raise ValidationException(f"The tag key {key} begins with aws:, which is reserved for AWS use.")
+    return tags
+
+
+def find(server: Server, arn: str) -> Document:
+    """The document of a resource.
+
+    :raises ValidationException: if there is none, or the ARN is not of this account.
+    """
+    kind, name = kind_and_name(server, arn)
+    document = server.store.get(kind, name)
+    if document is None:
+        raise not_found(kind.replace("-", " "), arn)
+    return document
+
+
+def kind_and_name(server: Server, arn: str) -> tuple[str, str]:
+    """Where the store keeps the resource of an ARN."""
+    _, _, _, _, account, resource = arn.split(":", 5)
+    kind, _, name = resource.partition("/")
+    if account != server.account_id:
+        raise not_found(kind.replace("-", " "), arn)
+    return kind, name
+
+
+@operation("AddTags")
+def add_tags(server: Server, request: dict[str, Any]) -> dict[str, Any]:
+    """Add tags; a key that is there already gets the new value."""
+    added = check_tags(request["Tags"])
+
+    def change(document: Document) -> None:
+        tags = {tag["Key"]: tag["Value"] for tag in [*document.get("_tags", []), *added]}
+        if len(tags) > MAX_TAGS:
+            raise ValidationException(
+                f"A resource can have {MAX_TAGS} tags; this request would make it {len(tags)}."
+            )
+        document["_tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
+
+    return {"Tags": _update(server, request["ResourceArn"], change)}
+
+
+@operation("DeleteTags")
+def delete_tags(server: Server, request: dict[str, Any]) -> dict[str, Any]:
+    """Remove tags; keys that are not there are ignored."""
+
+    def change(document: Document) -> None:
+        kept = [tag for tag in document.get("_tags", []) if tag["Key"] not in request["TagKeys"]]
+        document["_tags"] = kept
+
+    _update(server, request["ResourceArn"], change)
+    return {}
+
+
+@operation("ListTags")
+def list_tags(server: Server, request: dict[str, Any]) -> dict[str, Any]:
+    """All tags of a resource: there are never more than one page of them."""
+    return {"Tags": find(server, request["ResourceArn"]).get("_tags", [])}
+
+
+def _update(server: Server, arn: str, change: Any) -> list[Tag]:
+    kind, name = kind_and_name(server, arn)
+    try:
+        tags: list[Tag] = server.store.update(kind, name, change)["_tags"]
+    except NotFound:
+        raise not_found(kind.replace("-", " "), arn) from None
+    return tags

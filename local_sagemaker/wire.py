@@ -1,0 +1,220 @@
+"""SageMaker's wire protocol, JSON 1.1, driven by botocore's service model.
+
+Requests become Python values by the operation's input shape, results become JSON by its output shape. A member that a
+shape does not have is refused in both directions: nothing is dropped silently.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import json
+import math
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import botocore.session
+from botocore.model import OperationModel, ServiceModel, Shape
+from starlette.responses import Response
+
+from local_sagemaker.errors import (
+    SageMakerError,
+    SerializationException,
+    UnsupportedOperation,
+    ValidationException,
+)
+
+CONTENT_TYPE = "application/x-amz-json-1.1"
+TARGET_PREFIX = "SageMaker."
+
+
+class ResponseShapeError(TypeError):
+    """A result that the output shape does not allow: a bug of the operation, not of the caller."""
+
+
+@functools.cache
+def service_model() -> ServiceModel:
+    """botocore's description of SageMaker: every operation and shape."""
+    return botocore.session.Session().get_service_model("sagemaker")
+
+
+@functools.cache
+def operation_model(operation: str) -> OperationModel:
+    """botocore's description of one operation.
+
+    :raises UnsupportedOperation: if botocore does not know it.
+    """
+    if operation not in service_model().operation_names:
+        raise UnsupportedOperation(f"{operation} is not an operation of SageMaker that this botocore knows.")
+    return service_model().operation_model(operation)
+
+
+def parse_request(operation: str, body: bytes) -> dict[str, Any]:
+    """Read a request body into values by member name.
+
+    :returns: timestamps as datetime (UTC), blobs as bytes; members that are null are left out.
+    :raises SerializationException: if the body is not JSON, or a value has the wrong type.
+    :raises ValidationException: if there is a member the operation does not have.
+    """
+    try:
+        # parse_constant: NaN and Infinity are not JSON, although Python reads them.
+        document = json.loads(body or b"{}", parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise SerializationException(f"The request body is not JSON: {error}") from None
+    shape = operation_model(operation).input_shape
+    if not isinstance(document, dict):
+        raise SerializationException("The request body must be a JSON object")
+    if shape is None:
+        return {}
+    parsed: dict[str, Any] = _parse(shape, document, "")
+    return parsed
+
+
+def serialise_result(operation: str, result: dict[str, Any]) -> bytes:
+    """Write a result as JSON by the operation's output shape.
+
+    Members that are None and private members (a leading "_", at the top only) are left out.
+
+    :raises ResponseShapeError: if a member is unknown to the shape or has the wrong type.
+    """
+    public = {name: value for name, value in result.items() if not name.startswith("_")}
+    shape = operation_model(operation).output_shape
+    if shape is None:
+        if public:
+            raise ResponseShapeError(f"{operation} has no result, got members {sorted(public)}")
+        return b"{}"
+    return json.dumps(_serialise(shape, public, operation), separators=(",", ":"), allow_nan=False).encode()
+
+
+def result_response(operation: str, result: dict[str, Any]) -> Response:
+    """The HTTP response of an operation that went well."""
+    return Response(serialise_result(operation, result), 200, _headers(), media_type=None)
+
+
+def error_response(error: SageMakerError) -> Response:
+    """The HTTP response of an operation that did not."""
+    body = json.dumps({"__type": error.code, "message": error.message, **error.members})
+    return Response(body.encode(), error.status, {**_headers(), "x-amzn-errortype": error.code})
+
+
+def _headers() -> dict[str, str]:
+    return {"content-type": CONTENT_TYPE, "x-amzn-requestid": str(uuid.uuid4())}
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _parse(shape: Shape, value: Any, path: str) -> Any:
+    match shape.type_name:
+        case "structure":
+            _expect(value, dict, "an object", path)
+            unknown = sorted(set(value) - set(shape.members))
+            if unknown:
+                raise ValidationException(
+                    f"Unknown member '{unknown[0]}' {f'at {path!r}' if path else 'in the request'};"
+                    f" allowed: {', '.join(sorted(shape.members)) or 'none'}"
+                )
+            return {
+                name: _parse(shape.members[name], item, f"{path}.{name}".lstrip("."))
+                for name, item in value.items()
+                if item is not None
+            }
+        case "list":
+            _expect(value, list, "a list", path)
+            return [_parse(shape.member, item, f"{path}.{number}") for number, item in enumerate(value, 1)]
+        case "map":
+            _expect(value, dict, "an object", path)
+            return {key: _parse(shape.value, item, f"{path}.{key}") for key, item in value.items()}
+        case "string":
+            _expect(value, str, "a string", path)
+            return value
+        case "boolean":
+            _expect(value, bool, "true or false", path)
+            return value
+        case "integer" | "long":
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            _expect(value, int, "a whole number", path)
+            return value
+        case "float" | "double":
+            _expect(value, (int, float), "a number", path)
+            return float(value)
+        case "timestamp":
+            return _parse_timestamp(value, path)
+        case "blob":
+            _expect(value, str, "a base64 string", path)
+            try:
+                return base64.b64decode(value, validate=True)
+            except (binascii.Error, ValueError):
+                raise SerializationException(f"'{path}': expected a base64 string") from None
+    raise SerializationException(f"'{path}': a {shape.type_name} can't be read")  # pragma: no cover
+
+
+def _expect(value: Any, kind: type | tuple[type, ...], words: str, path: str) -> None:
+    # True is an int for Python but not for JSON.
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        got = "null" if value is None else type(value).__name__
+        raise SerializationException(f"'{path or 'request'}': expected {words}, got {got}")
+
+
+def _parse_timestamp(value: Any, path: str) -> datetime:
+    try:
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        _expect(value, (int, float), "epoch seconds", path)
+        return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise SerializationException(f"'{path}': {value!r} is not a point in time") from None
+
+
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "long": (int,),
+    "float": (int, float),
+    "double": (int, float),
+}
+
+
+def _serialise(shape: Shape, value: Any, path: str) -> Any:
+    if value is None:
+        raise ResponseShapeError(f"{path}: None where {shape.type_name} is needed")
+    match shape.type_name:
+        case "structure":
+            if not isinstance(value, dict):
+                raise ResponseShapeError(f"{path}: expected a dict, got {type(value).__name__}")
+            unknown = sorted(set(value) - set(shape.members))
+            if unknown:
+                raise ResponseShapeError(f"{path}: {shape.name} has no member {unknown[0]!r}")
+            return {
+                name: _serialise(shape.members[name], item, f"{path}.{name}")
+                for name, item in value.items()
+                if item is not None
+            }
+        case "list":
+            if not isinstance(value, (list, tuple)):
+                raise ResponseShapeError(f"{path}: expected a list, got {type(value).__name__}")
+            return [_serialise(shape.member, item, f"{path}[{number}]") for number, item in enumerate(value)]
+        case "map":
+            if not isinstance(value, dict):
+                raise ResponseShapeError(f"{path}: expected a dict, got {type(value).__name__}")
+            return {str(key): _serialise(shape.value, item, f"{path}.{key}") for key, item in value.items()}
+        case "timestamp":
+            if not isinstance(value, datetime) or value.tzinfo is None:
+                raise ResponseShapeError(f"{path}: expected a datetime with a time zone, got {value!r}")
+            return round(value.timestamp(), 3)
+        case "blob":
+            if not isinstance(value, bytes):
+                raise ResponseShapeError(f"{path}: expected bytes, got {type(value).__name__}")
+            return base64.b64encode(value).decode("ascii")
+    allowed = _PYTHON_TYPES[shape.type_name]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        raise ResponseShapeError(f"{path}: expected {shape.type_name}, got {type(value).__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ResponseShapeError(f"{path}: {value} is no JSON number")
+    return value
