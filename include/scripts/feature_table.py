@@ -1,0 +1,157 @@
+"""Turns a city's periods into examples: features that were known before the period, and what came of it.
+
+An example of period t is made of values of periods before t only, so it could have been made when t began.
+Missing values stay missing; nothing is filled in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from calendar_grid import period_start
+from target_transform import TargetTransform
+
+CALENDAR = ("month_of_year", "quarter_of_year", "week_of_year", "day_of_week", "trend")
+# The naive forecast is the last known target; one older than this many periods is no forecast at all.
+NAIVE_WINDOW_PERIODS = 12
+
+Values = Mapping[int, Mapping[str, "float | None"]]
+
+
+@dataclass(frozen=True)
+class FeatureColumn:
+    """A column of the raw data that the model sees at some lags.
+
+    :param column: the column.
+    :param lags: how many periods before; each at least 1.
+    """
+
+    column: str
+    lags: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """Which examples are made of the data.
+
+    :param target: the target's column.
+    :param transform: what the model learns instead of it.
+    :param target_lags: lags of the target, in periods; each at least 1.
+    :param columns: the other columns.
+    :param calendar: names out of :data:`CALENDAR`.
+    :param frequency: the data's frequency.
+    """
+
+    target: str
+    transform: TargetTransform
+    target_lags: tuple[int, ...]
+    columns: tuple[FeatureColumn, ...]
+    calendar: tuple[str, ...]
+    frequency: str
+
+    @property
+    def features(self) -> list[str]:
+        """Name the features, in the order of the model and of every request row."""
+        # Under log_ratio_to_mean the target's lags are ratios to the same mean as the label: measured on the
+        # Texas data this wins over the naive forecast in more cities than lags in dollars, and the names say
+        # which one it is.
+        suffix = "_ratio" if self.transform.reference else ""
+        names = [self.transform.reference] if self.transform.reference else []
+        names += [f"{self.target}_lag_{lag}{suffix}" for lag in self.target_lags]
+        names += [f"{item.column}_lag_{lag}" for item in self.columns for lag in item.lags]
+        for name in self.calendar:
+            names += [name] if name == "trend" else [f"{name}_sin", f"{name}_cos"]
+        return names
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of the table.
+
+    :param index: the period's index.
+    :param target: the target, in its own unit.
+    :param label: the target under the transform.
+    :param naive: the last target known before the period.
+    :param features: values in the order of :attr:`TableLayout.features`; None where missing.
+    """
+
+    index: int
+    target: float
+    label: float
+    naive: float
+    features: tuple[float | None, ...]
+
+
+def build_examples(layout: TableLayout, values: Values) -> list[Example]:
+    """Make the examples that can be made: target, naive forecast and reference are known.
+
+    :param layout: which examples to make.
+    :param values: period index → column → value; a period may be absent and a value None.
+    :return: the examples in the order of their periods.
+    """
+    examples = []
+    for index in sorted(values):
+        target = _value(values, index, layout.target)
+        naive = _last_known(values, index, layout.target)
+        reference = _mean_before(values, index, layout.target, layout.transform.window)
+        if target is None or naive is None or (layout.transform.reference and reference is None):
+            continue
+        label = layout.transform.apply(target, reference)
+        examples.append(Example(index, target, label, naive, _features(layout, values, index, reference)))
+    return examples
+
+
+def _features(
+    layout: TableLayout, values: Values, index: int, reference: float | None
+) -> tuple[float | None, ...]:
+    features: list[float | None] = [reference] if layout.transform.reference else []
+    for lag in layout.target_lags:
+        value = _value(values, index - lag, layout.target)
+        if value is not None and layout.transform.reference and reference is not None:
+            value /= reference
+        features.append(value)
+    for item in layout.columns:
+        features += [_value(values, index - lag, item.column) for lag in item.lags]
+    day = period_start(index, layout.frequency)
+    for name in layout.calendar:
+        features += _calendar_features(name, day)
+    return tuple(features)
+
+
+def _calendar_features(name: str, day: date) -> list[float | None]:
+    """Place a period in its cycle: as an angle, so that December is next to January."""
+    if name == "trend":
+        return [day.year - 2000 + (day.timetuple().tm_yday - 1) / 365.25]
+    turn = {
+        "month_of_year": (day.month - 1) / 12,
+        "quarter_of_year": (day.month - 1) // 3 / 4,
+        "week_of_year": (day.isocalendar().week - 1) / 53,
+        "day_of_week": day.weekday() / 7,
+    }[name]
+    # Rounded: sin(pi) is 1e-16 off and differs from one C library to the next.
+    return [round(math.sin(2 * math.pi * turn), 9), round(math.cos(2 * math.pi * turn), 9)]
+
+
+def _value(values: Values, index: int, column: str) -> float | None:
+    row = values.get(index)
+    return None if row is None else row.get(column)
+
+
+def _last_known(values: Values, index: int, column: str) -> float | None:
+    for lag in range(1, NAIVE_WINDOW_PERIODS + 1):
+        value = _value(values, index - lag, column)
+        if value is not None:
+            return value
+    return None
+
+
+def _mean_before(values: Values, index: int, column: str, window: int | None) -> float | None:
+    """Average the known values of the periods before; None unless half of them are known."""
+    if window is None:
+        return None
+    before = (_value(values, index - lag, column) for lag in range(1, window + 1))
+    known = [value for value in before if value is not None]
+    return math.fsum(known) / len(known) if 2 * len(known) >= window else None

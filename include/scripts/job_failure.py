@@ -1,0 +1,99 @@
+"""How a job script fails: one sentence for the person who has to act, or a traceback for a bug.
+
+SageMaker shows the first kilobyte of a message file (processing) or failure file (training) beside the failed
+job. A failure of the user's data or settings is a :class:`JobFailure`: its sentence goes to that file and to
+stderr, and the script exits 1. Anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+# SageMaker cuts ExitMessage and FailureReason at 1,024 characters; cutting here keeps the cut visible.
+MESSAGE_LIMIT_CHARACTERS = 1000
+
+
+class JobFailure(Exception):
+    """A failure that the user can put right: its text says what is wrong and what is allowed."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argument parser whose errors are a :class:`JobFailure`, so that they reach the message file too."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and exiting.
+
+        :param message: what argparse has to say.
+        :raises JobFailure: always.
+        """
+        raise JobFailure(f"{self.prog}: {message}. Run it with --help to see the arguments.")
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """Name the allowed word that is closest to a wrong one.
+
+    :param word: what was got.
+    :param allowed: what would have been right.
+    :return: ``" Did you mean 'x'?"``, or an empty string when nothing is close.
+    """
+    lowered = {item.lower(): item for item in allowed}
+    close = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    return f" Did you mean '{lowered[close[0]]}'?" if close else ""
+
+
+def listed(words: Sequence[str], limit: int = 20) -> str:
+    """Join words for a sentence, cutting a long list.
+
+    :param words: the words.
+    :param limit: how many to show.
+    :return: ``"a, b, c"``, or ``"none"`` for an empty list.
+    """
+    if not words:
+        return "none"
+    more = f" and {len(words) - limit} more" if len(words) > limit else ""
+    return ", ".join(words[:limit]) + more
+
+
+def option_value(arguments: Sequence[str], option: str) -> str | None:
+    """Find an option's value without parsing the rest, which may be what is wrong.
+
+    :param arguments: command-line arguments.
+    :param option: the option, with its dashes.
+    :return: the value, or None when it is not there.
+    """
+    for position, argument in enumerate(arguments):
+        if argument == option and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith(option + "="):
+            return argument.removeprefix(option + "=")
+    return None
+
+
+def run(script: Callable[[], None], message_file: str | Path | None) -> int:
+    """Run a script's body and turn its failure into a message and an exit code.
+
+    :param script: the body; raises :class:`JobFailure` for a failure the user can put right.
+    :param message_file: where the sentence goes as well as to stderr; None for stderr only.
+    :return: the exit code: 0, or 1 after a failure.
+    """
+    try:
+        script()
+    except JobFailure as failure:
+        sentence = str(failure)
+        if len(sentence) > MESSAGE_LIMIT_CHARACTERS:
+            sentence = sentence[: MESSAGE_LIMIT_CHARACTERS - 4] + " ..."
+        print(sentence, file=sys.stderr, flush=True)
+        if message_file is not None:
+            path = Path(message_file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(sentence, encoding="utf-8")
+        return 1
+    return 0

@@ -1,0 +1,248 @@
+"""The artifact: what model.tar.gz holds, how it is written, and how it is read without trusting it.
+
+The root holds nothing but the booster in XGBoost's own format: the managed container, used without our
+inference.py, takes every other file there for one more model. Side files live in a folder. Nothing is ever
+unpickled: an artifact comes from a bucket.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from job_failure import listed
+from lean_xgboost import xgboost
+from target_transform import TargetTransform
+
+FORMAT_VERSION = 1
+BOOSTER_FILE = "xgboost-model.ubj"
+SIDE_FOLDER = "city_fleet"
+MODEL_FILE = f"{SIDE_FOLDER}/model.json"
+SAMPLES_FILE = f"{SIDE_FOLDER}/samples.json"
+
+# Far above any real artifact (a few hundred kilobytes in three files), far below what hurts.
+MAX_MEMBERS = 100
+MAX_UNPACKED_BYTES = 1 << 30
+
+
+class ArtifactError(ValueError):
+    """An artifact that cannot be used: its text is a sentence that says what is wrong with it.
+
+    :param message: the sentence; kept as ``message`` as well, where model servers look for it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the booster itself does not know.
+
+    :param city: the slug.
+    :param as_of: as it is written in keys.
+    :param target: the target's column.
+    :param transform: what the booster predicts instead of the target.
+    :param features: names, in the booster's order.
+    :param rows: how many rows trained and validated.
+    :param rounds: rounds of boosting.
+    :param xgboost_version: which XGBoost trained it.
+    """
+
+    city: str
+    as_of: str
+    target: str
+    transform: TargetTransform
+    features: list[str]
+    rows: dict[str, int]
+    rounds: int
+    xgboost_version: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded artifact.
+
+    :param booster: the XGBoost booster.
+    :param card: what it needs to be understood.
+    """
+
+    booster: Any
+    card: ModelCard
+
+    def predict(self, values: np.ndarray) -> np.ndarray:
+        """Predict targets in their own unit.
+
+        :param values: rows x features, in the model's order; NaN where missing. A row whose reference is not
+            above 0 has no prediction (NaN).
+        :return: rows.
+        """
+        raw = np.asarray(self.booster.inplace_predict(values), dtype=np.float64)
+        transform = self.card.transform
+        if transform.kind == "none":
+            return raw
+        if transform.reference is None:
+            return np.exp(raw)
+        reference = values[:, self.card.features.index(transform.reference)]
+        return np.exp(raw) * np.where(reference > 0, reference, np.nan)
+
+
+def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
+    """Write what SageMaker will pack as model.tar.gz.
+
+    :param folder: SM_MODEL_DIR.
+    :param model: the trained model.
+    :param samples: rows x features; kept with their predictions, so that whoever loads it can check the
+        answers.
+    """
+    card = model.card
+    (folder / SIDE_FOLDER).mkdir(parents=True, exist_ok=True)
+    (folder / BOOSTER_FILE).write_bytes(model.booster.save_raw("ubj"))
+    _write_json(
+        folder / MODEL_FILE,
+        {
+            "format_version": FORMAT_VERSION,
+            "city": card.city,
+            "as_of": card.as_of,
+            "target": card.target,
+            "target_transform": card.transform.to_json(),
+            "features": card.features,
+            "rows": card.rows,
+            "rounds": card.rounds,
+            "xgboost_version": card.xgboost_version,
+        },
+    )
+    _write_json(
+        folder / SAMPLES_FILE,
+        {"rows": json_rows(samples), "predictions": [float(value) for value in model.predict(samples)]},
+    )
+
+
+def load_artifact(folder: Path) -> Model:
+    """Load an unpacked artifact.
+
+    :param folder: holds what model.tar.gz held.
+    :return: the model; it predicts on one thread.
+    :raises ArtifactError: naming the file that is missing, too new or broken.
+    """
+    card = _read_card(folder)
+    path = folder / BOOSTER_FILE
+    if not path.is_file():
+        raise ArtifactError(
+            f"{BOOSTER_FILE}: missing in the artifact; it holds the booster in XGBoost's own format."
+        )
+    booster = xgboost.Booster()
+    try:
+        booster.load_model(bytearray(path.read_bytes()))
+    except (xgboost.core.XGBoostError, ValueError, UnicodeDecodeError) as error:
+        reason = str(error).strip().splitlines()
+        raise ArtifactError(
+            f"{BOOSTER_FILE}: XGBoost cannot read it ({reason[-1] if reason else 'no reason'})."
+        ) from None
+    if booster.feature_names != card.features:
+        raise ArtifactError(
+            f"{MODEL_FILE}: its features ({listed(card.features)}) are not those of the booster "
+            f"({listed(booster.feature_names or [])})."
+        )
+    # One row is too little work for threads, and a server holds many models.
+    booster.set_param({"nthread": 1})
+    return Model(booster, card)
+
+
+def _read_card(folder: Path) -> ModelCard:
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        raise ArtifactError(
+            f"{MODEL_FILE}: missing in the artifact; without it predictions cannot be turned into prices."
+        )
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        version = value["format_version"]
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise ArtifactError(
+                f"{MODEL_FILE}: got format_version {version!r}; allowed: up to {FORMAT_VERSION}. "
+                "The artifact is newer than this inference.py: update the endpoint's code first."
+            )
+        return ModelCard(
+            city=value["city"],
+            as_of=value["as_of"],
+            target=value["target"],
+            transform=TargetTransform.from_json(value["target_transform"]),
+            features=list(value["features"]),
+            rows=dict(value["rows"]),
+            rounds=int(value["rounds"]),
+            xgboost_version=value["xgboost_version"],
+        )
+    except ArtifactError:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{MODEL_FILE}: not as train.py writes it ({error}).") from None
+    except KeyError as error:
+        raise ArtifactError(f"{MODEL_FILE}: field {error} is missing.") from None
+
+
+def unpack_artifact(archive: Path, folder: Path) -> None:
+    """Unpack a model.tar.gz that may be hostile.
+
+    :param archive: the file.
+    :param folder: an empty folder.
+    :raises ArtifactError: when it is no tar.gz, holds anything but files and folders below its root, or is
+        too large.
+    """
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            members = []
+            total = 0
+            # Headers are read one by one, so that a bomb is noticed before it is unpacked.
+            for member in tar:
+                members.append(member)
+                total += member.size
+                if not (member.isreg() or member.isdir()):
+                    raise ArtifactError(
+                        f"{archive.name}: '{member.name}' is a link or device; allowed: files and folders."
+                    )
+                if len(members) > MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
+                    raise ArtifactError(
+                        f"{archive.name}: too large; "
+                        f"allowed: {MAX_MEMBERS} files of {MAX_UNPACKED_BYTES} bytes together."
+                    )
+            tar.extractall(folder, members=members, filter="data")
+    except tarfile.FilterError as error:
+        raise ArtifactError(f"{archive.name}: unsafe archive ({error}); nothing of it is used.") from None
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ArtifactError(f"{archive.name}: not a readable tar.gz file ({error}).") from None
+
+
+def json_rows(values: np.ndarray) -> list[list[float | None]]:
+    """Make rows that JSON can hold.
+
+    :param values: rows x features; NaN where missing.
+    :return: the same with None where missing.
+    """
+    return [[None if np.isnan(value) else float(value) for value in row] for row in values]
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def one_archive(folder: Path) -> Path:
+    """Find the only archive in a folder.
+
+    :param folder: where SageMaker put it.
+    :return: its path.
+    :raises ArtifactError: when there is none, or more than one.
+    """
+    found = sorted(path for path in folder.glob("*.tar.gz") if path.is_file())
+    if len(found) != 1:
+        raise ArtifactError(
+            f"{folder}: holds {len(found)} archives ({listed([path.name for path in found])}); "
+            "allowed: exactly one tar.gz."
+        )
+    return found[0]

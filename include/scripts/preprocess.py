@@ -1,0 +1,244 @@
+"""Makes train, validation and test sets of what was known of a city at as_of.
+
+Runs as a SageMaker processing job. Every folder ``city=<slug>/`` below --raw-dir is a city; one city's bad
+data does not keep the others from being done. Only the standard library is needed, so it starts at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from calendar_grid import AS_OF_FORMAT, period_start
+from feature_table import Example, build_examples
+from job_failure import JobFailure, listed, nearest, option_value, run
+from preprocess_settings import Settings, parse_arguments, read_settings
+from raw_data import RawCity, read_city
+
+FORMAT_VERSION = 1
+PARTS = ("train", "validation", "test")
+
+
+def find_cities(raw_dir: Path, raw_uri: str, wanted: Sequence[str]) -> dict[str, Path]:
+    """Find the folders of the wanted cities.
+
+    :param raw_dir: holds ``city=<slug>/`` folders.
+    :param raw_uri: where they came from, for the message.
+    :param wanted: slugs.
+    :return: slug → folder, in order.
+    :raises JobFailure: when one has no folder.
+    """
+    found = {path.name.removeprefix("city="): path for path in raw_dir.glob("city=*") if path.is_dir()}
+    for city in wanted:
+        if city not in found:
+            raise JobFailure(
+                f"{raw_uri.rstrip('/')}/city={city}/: no raw data for city '{city}'; "
+                f"cities there: {listed(sorted(found))}.{nearest(city, found)}"
+            )
+    return {city: found[city] for city in sorted(set(wanted))}
+
+
+def prepare_city(
+    city: str, folder: Path, settings: Settings, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Write one city's sets, rows, manifest and status.
+
+    :param city: the slug.
+    :param folder: its raw files.
+    :param settings: the checked arguments.
+    :param arguments: the arguments as they came, for the manifest.
+    :return: the status.
+    :raises JobFailure: for bad data.
+    """
+    uri = f"{arguments.raw_uri.rstrip('/')}/city={city}/"
+    raw = read_city(
+        folder,
+        uri,
+        time=settings.time,
+        limits=settings.limits,
+        as_of=settings.as_of,
+        available_after=settings.available_after,
+    )
+    values = {row.index: row.values for row in raw.rows}
+    examples = build_examples(settings.layout, values)
+    parts = split(examples, max(values, default=0), settings)
+    status = describe(city, raw, examples, parts, settings)
+    report = arguments.output_dir / "report" / f"city={city}"
+    _write_json(
+        report / "manifest.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "city": city,
+            "as_of": arguments.as_of,
+            "inputs": raw.inputs,
+            "arguments": {
+                name: str(value) if isinstance(value, Path) else value
+                for name, value in vars(arguments).items()
+            },
+        },
+    )
+    columns = list(dict.fromkeys([*settings.time.columns, *settings.limits]))
+    _write_csv(
+        report / "rows.csv",
+        ["file", "row", "period", *columns],
+        (
+            [row.file, row.number, _day(row.index, settings), *(row.cells[name] for name in columns)]
+            for row in raw.rows
+        ),
+    )
+    if status["status"] == "ready":
+        for part in PARTS:
+            _write_csv(
+                arguments.output_dir / part / f"city={city}" / f"{part}.csv",
+                ["period", "target", "label", "naive", *settings.layout.features],
+                (
+                    [
+                        _day(example.index, settings),
+                        example.target,
+                        example.label,
+                        example.naive,
+                        *example.features,
+                    ]
+                    for example in parts[part]
+                ),
+            )
+    _write_json(report / "status.json", status)
+    return status
+
+
+def split(examples: Sequence[Example], last: int, settings: Settings) -> dict[str, list[Example]]:
+    """Split examples by time: the last periods are held out, those before them validate, the rest trains.
+
+    :param examples: in the order of their periods.
+    :param last: index of the last known period; windows count periods of the calendar, not rows.
+    :param settings: the sizes of the windows.
+    :return: part → examples.
+    """
+    test_from = last - settings.holdout_periods + 1
+    validation_from = test_from - settings.validation_periods
+    return {
+        "train": [example for example in examples if example.index < validation_from],
+        "validation": [example for example in examples if validation_from <= example.index < test_from],
+        "test": [example for example in examples if example.index >= test_from],
+    }
+
+
+def describe(
+    city: str, raw: RawCity, examples: Sequence[Example], parts: dict[str, list[Example]], settings: Settings
+) -> dict[str, Any]:
+    """Say what there is and whether it is enough.
+
+    :param city: the slug.
+    :param raw: the rows known by as_of.
+    :param examples: the usable periods.
+    :param parts: the split.
+    :param settings: the checked arguments.
+    :return: the content of status.json.
+    """
+    indices = [row.index for row in raw.rows]
+    on_grid = indices[-1] - indices[0] + 1 if indices else 0
+    known = {name: sum(row.values[name] is not None for row in raw.rows) for name in settings.limits}
+    reason = _too_little(city, examples, parts, settings)
+    return {
+        "format_version": FORMAT_VERSION,
+        "city": city,
+        "as_of": f"{settings.as_of:{AS_OF_FORMAT}}",
+        "status": "too_little_data" if reason else "ready",
+        "reason": reason,
+        "periods": {
+            "first": _day(indices[0], settings) if indices else None,
+            "last": _day(indices[-1], settings) if indices else None,
+            "on_grid": on_grid,
+            "usable": len(examples),
+            "needed": settings.minimum_periods,
+            "missing_periods": on_grid - len(indices),
+            "missing_target": on_grid - known[settings.layout.target],
+        },
+        "missing_share": {
+            name: round(1 - count / on_grid, 6) if on_grid else 1.0 for name, count in known.items()
+        },
+        "rows": {part: len(parts[part]) for part in PARTS},
+        "features": settings.layout.features,
+    }
+
+
+def _too_little(
+    city: str, examples: Sequence[Example], parts: dict[str, list[Example]], settings: Settings
+) -> str:
+    """Say what is lacking, or nothing when it is enough."""
+    unit = settings.layout.frequency
+    there = f"{city} has {len(examples)} usable {unit}s as of {settings.as_of:%Y-%m-%d}"
+    if len(examples) < settings.minimum_periods:
+        return (
+            f"{there}; {settings.minimum_periods} are needed (minimum_periods). A {unit} is usable when its "
+            f"'{settings.layout.target}' is known and enough of those before it are."
+        )
+    kept_back = settings.validation_periods + settings.holdout_periods
+    windows = {
+        "train": f"before the last {kept_back} {unit}s, to train on",
+        "validation": f"in the {settings.validation_periods} {unit}s of validation",
+        "test": f"in the {settings.holdout_periods} {unit}s of the holdout",
+    }
+    for part, window in windows.items():
+        if not parts[part]:
+            return f"{there}, but none {window}; at least 1 is needed there."
+    return ""
+
+
+def _day(index: int, settings: Settings) -> str:
+    return period_start(index, settings.layout.frequency).isoformat()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)  # floats are written so that they read back exactly, None as empty
+
+
+def preprocess(arguments: argparse.Namespace) -> None:
+    """Prepare every wanted city; finish the good ones before failing for the bad ones.
+
+    :param arguments: from :func:`parse_arguments`.
+    :raises JobFailure: with the sentences of all cities that failed.
+    """
+    settings = read_settings(arguments)
+    # SageMaker uploads each of these as one output, and wants it to exist even for a city with too little
+    # data.
+    for name in (*PARTS, "report"):
+        (arguments.output_dir / name).mkdir(parents=True, exist_ok=True)
+    failures = []
+    for city, folder in find_cities(arguments.raw_dir, arguments.raw_uri, arguments.city).items():
+        try:
+            status = prepare_city(city, folder, settings, arguments)
+        except JobFailure as failure:
+            failures.append(str(failure))
+            status = {
+                "format_version": FORMAT_VERSION,
+                "city": city,
+                "as_of": arguments.as_of,
+                "status": "failed",
+                "reason": str(failure),
+            }
+            _write_json(arguments.output_dir / "report" / f"city={city}" / "status.json", status)
+        rows = status.get("rows", {})
+        print(f"{city}: {status['status']} {json.dumps(rows)} {status['reason']}".rstrip(), flush=True)
+    if failures:
+        raise JobFailure(" ".join(failures))
+
+
+if __name__ == "__main__":
+    sys.exit(
+        run(lambda: preprocess(parse_arguments(sys.argv[1:])), option_value(sys.argv[1:], "--message-file"))
+    )

@@ -1,0 +1,259 @@
+"""Reads one city's raw CSV or Parquet files into one row per known period.
+
+Only rows known by as_of are looked at beyond their time cells: a mistake in a later row must not change what
+an earlier as_of sees. Every complaint names file, row (as an editor counts them: 1 is the header), column,
+what was got and what is allowed; all of them are collected, so that a person does not correct a file one run
+at a time.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from calendar_grid import Duration, period_index, period_start
+from job_failure import JobFailure, listed, nearest
+from time_columns import TimeColumns
+
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
+COMPLAINTS_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a column's values may be.
+
+    :param low: smallest value, or None.
+    :param high: largest value, or None.
+    :param above_zero: whether 0 is too little (for a target under a logarithm).
+    """
+
+    low: float | None = None
+    high: float | None = None
+    above_zero: bool = False
+
+    def allow(self, value: float) -> bool:
+        """Say whether a value is possible.
+
+        :param value: a finite number.
+        """
+        return not (
+            (self.low is not None and value < self.low)
+            or (self.high is not None and value > self.high)
+            or (self.above_zero and value <= 0)
+        )
+
+    def __str__(self) -> str:
+        if self.low is not None and self.high is not None:
+            return f"a number from {self.low:g} to {self.high:g}"
+        if self.high is not None:
+            return (
+                f"a number above 0 and of at most {self.high:g}"
+                if self.above_zero
+                else f"a number of at most {self.high:g}"
+            )
+        if self.low is not None and not (self.above_zero and self.low <= 0):
+            return f"a number of at least {self.low:g}"
+        return "a number above 0" if self.above_zero else "a number"
+
+
+@dataclass
+class Row:
+    """One period of one city, as the file has it.
+
+    :param file: the file's key.
+    :param number: row in the file; 1 is the header.
+    :param index: the period's index.
+    :param cells: used columns → text as in the file.
+    :param values: number columns → value; None where missing.
+    """
+
+    file: str
+    number: int
+    index: int
+    cells: dict[str, str]
+    values: dict[str, float | None]
+
+
+@dataclass
+class RawCity:
+    """What one city's files hold.
+
+    :param rows: the rows known by as_of, by period.
+    :param inputs: one manifest entry per file.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+
+
+def read_city(
+    folder: Path,
+    uri: str,
+    *,
+    time: TimeColumns,
+    limits: Mapping[str, Limits],
+    as_of: datetime,
+    available_after: Duration,
+) -> RawCity:
+    """Read all files of a city.
+
+    :param folder: the city's folder; files at any depth, hidden ones left out.
+    :param uri: the folder's S3 URI, for messages and the manifest; ends in a slash.
+    :param time: how a row says its period.
+    :param limits: the number columns needed, and what their values may be.
+    :param as_of: rows known later are not used.
+    :param available_after: a row is known at the start of its period plus this.
+    :return: rows in the order of their periods.
+    :raises JobFailure: when a file cannot be read or holds impossible values, or two rows have one period.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not files:
+        raise JobFailure(f"{uri}: no raw data; expected at least one .csv or .parquet file there.")
+    city = RawCity()
+    complaints: list[str] = []
+    seen: dict[int, Row] = {}
+    needed = [*time.columns, *(column for column in limits if column not in time.columns)]
+    for path in files:
+        key = uri + path.relative_to(folder).as_posix()
+        content = path.read_bytes()
+        rows = used = 0
+        for number, cells in _records(path, key, content, needed):
+            rows += 1
+            index = _index(key, number, cells, time, complaints)
+            if index is None or available_after.after(period_start(index, time.frequency)) > as_of:
+                continue
+            used += 1
+            row = Row(key, number, index, cells, _values(key, number, cells, limits, complaints))
+            if index in seen:
+                complaints.append(_duplicate(seen[index], row, time))
+            seen.setdefault(index, row)
+        city.inputs.append(
+            {
+                "key": key,
+                "size_bytes": len(content),
+                # The ETag that S3 gives an object put in one part.
+                "etag": hashlib.md5(content, usedforsecurity=False).hexdigest(),
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "rows": rows,
+                "rows_used": used,
+            }
+        )
+    if complaints:
+        more = len(complaints) - COMPLAINTS_SHOWN
+        tail = f" There are {more} more like these." if more > 0 else ""
+        raise JobFailure(" ".join(complaints[:COMPLAINTS_SHOWN]) + tail + " Correct the data and run again.")
+    city.rows = [seen[index] for index in sorted(seen)]
+    return city
+
+
+def _records(
+    path: Path, key: str, content: bytes, needed: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield row number and the needed columns' texts of every row of a file."""
+    if path.suffix.lower() == ".parquet":
+        yield from _parquet_records(key, content, needed)
+        return
+    if path.suffix.lower() != ".csv":
+        raise JobFailure(
+            f"{key}: raw data must be .csv or .parquet files. Convert the file, or move it elsewhere."
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise JobFailure(f"{key}: not UTF-8 text (byte {error.start}). Save the file as UTF-8.") from None
+    reader = csv.reader(io.StringIO(text, newline=""))
+    header = [name.strip() for name in next(reader, [])]
+    if not any(header):
+        raise JobFailure(f"{key}: no header; row 1 must name the columns {listed(needed)}.")
+    _check_columns(key, header, needed)
+    positions = {column: header.index(column) for column in needed}
+    number = reader.line_num + 1
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            # A short row has missing cells; what they mean is judged per column.
+            yield number, {name: cells[at] if at < len(cells) else "" for name, at in positions.items()}
+        number = reader.line_num + 1
+
+
+def _parquet_records(key: str, content: bytes, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise JobFailure(
+            f"{key}: reading Parquet needs pyarrow, which is not installed here. Use CSV instead."
+        ) from None
+    try:
+        table = parquet.read_table(io.BytesIO(content))
+    except (OSError, ValueError) as error:
+        raise JobFailure(f"{key}: not a readable Parquet file ({error}).") from None
+    _check_columns(key, table.column_names, needed)
+    for number, record in enumerate(table.select(list(needed)).to_pylist(), start=2):
+        yield number, {name: "" if value is None else str(value) for name, value in record.items()}
+
+
+def _check_columns(key: str, header: Sequence[str], needed: Sequence[str]) -> None:
+    for column in needed:
+        if header.count(column) > 1:
+            raise JobFailure(
+                f"{key}, row 1: column '{column}' is there {header.count(column)} times; allowed: once."
+            )
+        if column not in header:
+            raise JobFailure(
+                f"{key}: column '{column}' is missing; columns found: {listed(header)}."
+                f"{nearest(column, header)}"
+            )
+
+
+def _index(
+    key: str, number: int, cells: Mapping[str, str], time: TimeColumns, complaints: list[str]
+) -> int | None:
+    texts = [cells[column] for column in time.columns]
+    try:
+        return period_index(time.read(texts), time.frequency)
+    except ValueError as error:
+        names = "', '".join(time.columns)
+        plural = "s" if len(texts) > 1 else ""
+        got = "', '".join(texts)
+        complaints.append(f"{key}, row {number}, column{plural} '{names}': got '{got}'; allowed: {error}.")
+        return None
+
+
+def _values(
+    key: str, number: int, cells: Mapping[str, str], limits: Mapping[str, Limits], complaints: list[str]
+) -> dict[str, float | None]:
+    values: dict[str, float | None] = {}
+    for column, allowed in limits.items():
+        text = cells[column].strip()
+        values[column] = None
+        if text.lower() in MISSING:
+            continue
+        try:
+            # Python reads 1_000 as a number; nobody's data means that.
+            value = math.nan if "_" in text else float(text)
+        except ValueError:
+            value = math.nan
+        if math.isfinite(value) and allowed.allow(value):
+            values[column] = value
+        else:
+            complaints.append(
+                f"{key}, row {number}, column '{column}': got '{text}'; allowed: {allowed}, or empty."
+            )
+    return values
+
+
+def _duplicate(first: Row, second: Row, time: TimeColumns) -> str:
+    where = f"row {first.number}" if first.file == second.file else f"row {first.number} of {first.file}"
+    day = period_start(second.index, time.frequency).isoformat()
+    return (
+        f"{second.file}, row {second.number}: the {time.frequency} of {day} is there already, "
+        f"in {where}; allowed: once."
+    )

@@ -1,0 +1,156 @@
+"""Trains one city's model: early stopping on the validation set, then a refit on train and validation.
+
+Runs in SageMaker's script mode: hyperparameters arrive as ``--name value``, folders as SM_* variables. The
+same inputs give the same bytes of the booster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from example_file import ExampleSet, read_examples
+from hyperparameters import Hyperparameters, parse_hyperparameters
+from job_failure import JobFailure, run
+from lean_xgboost import xgboost
+from model_artifact import Model, ModelCard, save_artifact
+
+FORMAT_VERSION = 1
+SAMPLE_ROWS = 8
+
+
+def fit(
+    hyperparameters: Hyperparameters, train: ExampleSet, validation: ExampleSet, threads: int
+) -> tuple[Any, dict[str, Any]]:
+    """Find the number of rounds on the validation set, then fit on all rows.
+
+    :param hyperparameters: what was asked for.
+    :param train: the training set.
+    :param validation: the validation set.
+    :param threads: how many threads XGBoost may use.
+    :return: the booster, and what is worth knowing about its training.
+    """
+    parameters = {"verbosity": 1, **hyperparameters.xgboost, "seed": hyperparameters.seed, "nthread": threads}
+    history: dict[str, Any] = {}
+    trial = xgboost.train(
+        parameters,
+        _matrix(train, threads),
+        num_boost_round=hyperparameters.num_boost_round,
+        evals=[(_matrix(validation, threads), "validation")],
+        early_stopping_rounds=hyperparameters.early_stopping_rounds or None,
+        evals_result=history,
+        verbose_eval=50,
+    )
+    metric, scores = next(iter(history["validation"].items()))
+    best = trial.best_iteration if hyperparameters.early_stopping_rounds else len(scores) - 1
+    both = xgboost.DMatrix(
+        np.concatenate([train.values, validation.values]),
+        label=np.concatenate([train.label, validation.label]),
+        feature_names=train.features,
+        nthread=threads,
+    )
+    booster = xgboost.train(parameters, both, num_boost_round=best + 1)
+    return booster, {
+        "best_iteration": best,
+        "rounds": best + 1,
+        "rounds_tried": len(scores),
+        "validation": {"metric": metric, "value": float(scores[best])},
+        "importance_gain": booster.get_score(importance_type="gain"),
+    }
+
+
+def _matrix(examples: ExampleSet, threads: int) -> Any:
+    return xgboost.DMatrix(
+        examples.values, label=examples.label, feature_names=examples.features, nthread=threads
+    )
+
+
+def train_city(arguments: list[str]) -> None:
+    """Train the model of the city in the channels.
+
+    :param arguments: the hyperparameters, as ``--name value``.
+    :raises JobFailure: for wrong hyperparameters or channels.
+    """
+    started = time.monotonic()
+    hyperparameters = parse_hyperparameters(arguments)
+    train = read_examples(_folder("SM_CHANNEL_TRAIN"), "train")
+    validation = read_examples(_folder("SM_CHANNEL_VALIDATION"), "validation")
+    for examples in (train, validation):
+        if examples.city != hyperparameters.city:
+            raise JobFailure(
+                f"hyperparameter 'city': got '{hyperparameters.city}'; the channels hold '{examples.city}'."
+            )
+    if train.features != validation.features:
+        raise JobFailure(
+            f"the features of train ({train.features}) and validation ({validation.features}) differ."
+        )
+    reference = hyperparameters.transform.reference
+    if reference and reference not in train.features:
+        raise JobFailure(
+            f"hyperparameter 'target_transform' needs feature '{reference}', which the training set lacks; "
+            "preprocess.py must have run with the same --target and --target-transform."
+        )
+    try:
+        booster, report = fit(hyperparameters, train, validation, int(os.environ.get("SM_NUM_CPUS") or 1))
+    except xgboost.core.XGBoostError as error:
+        # XGBoost prints a C++ stack trace after the one line that says what is wrong.
+        raise JobFailure(
+            f"XGBoost refused the hyperparameters or the data: {str(error).splitlines()[0]}"
+        ) from None
+    rows = {"train": len(train.periods), "validation": len(validation.periods)}
+    card = ModelCard(
+        city=train.city,
+        as_of=hyperparameters.as_of,
+        target=hyperparameters.target,
+        transform=hyperparameters.transform,
+        features=train.features,
+        rows=rows,
+        rounds=report["rounds"],
+        xgboost_version=xgboost.__version__,
+    )
+    save_artifact(_folder("SM_MODEL_DIR"), Model(booster, card), validation.values[-SAMPLE_ROWS:])
+    report = {
+        "format_version": FORMAT_VERSION,
+        "city": train.city,
+        "as_of": hyperparameters.as_of,
+        **report,
+        "rows": rows,
+    }
+    metric = report["validation"]
+    report["seconds"] = round(time.monotonic() - started, 3)
+    output = _folder("SM_OUTPUT_DATA_DIR")
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(
+        f"{train.city}: trained on {rows['train']} + {rows['validation']} rows, {report['rounds']} rounds, "
+        f"validation {metric['metric']} {metric['value']:.5f}, {report['seconds']} s",
+        flush=True,
+    )
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        raise JobFailure(
+            f"{variable} is not set; SageMaker's script mode sets it (a channel's by the channel's name)."
+        )
+    return Path(value)
+
+
+def failure_file() -> Path | None:
+    """Find where SageMaker looks for the sentence of a failed training job.
+
+    :return: ``<SM_OUTPUT_DIR>/failure``, or None outside script mode.
+    """
+    output = os.environ.get("SM_OUTPUT_DIR")
+    return Path(output) / "failure" if output else None
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: train_city(sys.argv[1:]), failure_file()))
