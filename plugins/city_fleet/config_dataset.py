@@ -8,13 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from city_fleet import config_arguments
 from city_fleet.config_names import Column, FolderOrFile, TimeFormat
-from city_fleet.config_types import Duration, Number, Problem, Whole, refuse
+from city_fleet.config_types import Duration, Number, Problem, Range, refuse
 from city_fleet.errors import show_value
 
 Frequency = Literal["day", "week", "month", "quarter", "year"]
 Transform = Literal["none", "log", "log_ratio_to_mean"]
 Calendar = Literal["month_of_year", "quarter_of_year", "week_of_year", "day_of_week", "trend"]
-Lag = Annotated[Whole, Field(ge=1, le=1000)]
+DEFAULT_WINDOW = 12
+Lag = Annotated[int, Range(True, 1, 1000)]
 
 
 class Section(BaseModel):
@@ -77,18 +78,23 @@ class Target(Section):
     """Largest possible value, in the column's unit; a larger one stops the city's run."""
     transform: Transform = "none"
     """What the model learns instead of the value itself; predictions are always values again."""
-    window: Annotated[Whole, Field(ge=2, le=1000)] = 12
-    """Periods of the mean that log_ratio_to_mean compares with; other transforms ignore it."""
+    window: Annotated[int, Range(True, 2, 1000)] | None = None
+    """Periods of the mean that log_ratio_to_mean compares with (12 if not given); null otherwise."""
     lags: tuple[Lag, ...] = ()
     """Earlier values of the target given to the model, in periods back."""
 
     @property
     def transform_argument(self) -> str:
         """The transform as the job scripts spell it: ``none``, ``log`` or ``log_ratio_to_mean:<window>``."""
-        return f"{self.transform}:{self.window}" if self.transform == "log_ratio_to_mean" else self.transform
+        return self.transform if self.window is None else f"{self.transform}:{self.window}"
 
     @model_validator(mode="after")
     def _check(self) -> Target:
+        # A city that overrides the transform alone inherits a window it has no use for.
+        if self.transform != "log_ratio_to_mean":
+            object.__setattr__(self, "window", None)
+        elif self.window is None:
+            object.__setattr__(self, "window", DEFAULT_WINDOW)
         problems = repeated("lags", self.lags) + out_of_order(self.min, self.max)
         if self.transform != "none" and self.min is not None and self.min <= 0:
             allowed = f"a number above 0, because target.transform is {self.transform}"
@@ -132,11 +138,11 @@ class Dataset(Section):
     """Columns whose earlier values the model sees."""
     calendar: tuple[Calendar, ...] = ()
     """Features made of the period's own date."""
-    minimum_periods: Annotated[Whole, Field(ge=3)] = 60
+    minimum_periods: Annotated[int, Range(True, 3)] = 60
     """Usable periods a city needs; with fewer its run ends as too_little_data."""
-    validation_periods: Annotated[Whole, Field(ge=1)] = 12
+    validation_periods: Annotated[int, Range(True, 1)] = 12
     """Periods before the holdout that stop the training early."""
-    holdout_periods: Annotated[Whole, Field(ge=1)] = 12
+    holdout_periods: Annotated[int, Range(True, 1)] = 12
     """Latest periods, kept back to judge the model."""
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from city_fleet.config_dataset import Dataset, Section, or_refuse
 from city_fleet.config_names import (
@@ -29,7 +29,17 @@ from city_fleet.config_names import (
     TrainingInstance,
     Version,
 )
-from city_fleet.config_types import Day, Flag, Number, Parameter, Problem, Schedule, Whole, refuse
+from city_fleet.config_types import (
+    Day,
+    Flag,
+    Number,
+    Parameter,
+    Problem,
+    Range,
+    Schedule,
+    refuse,
+    without_nulls,
+)
 from city_fleet.errors import ConfigError, show_value
 
 Metric = Literal["mape", "rmse", "mae", "r2"]
@@ -48,7 +58,7 @@ class Algorithm(Section):
     """Managed SageMaker image."""
     version: Version = "3.2-0"
     """Version of the image."""
-    hyperparameters: dict[str, Parameter] = Field(default={})
+    hyperparameters: Annotated[dict[str, Parameter], BeforeValidator(without_nulls)] = Field(default={})
     """Given to train.py: num_boost_round, early_stopping_rounds, seed and any XGBoost parameter."""
 
     @model_validator(mode="after")
@@ -72,9 +82,9 @@ class JobSettings(Section):
 
     instance_type: ProcessingInstance = "ml.t3.medium"
     """SageMaker instance type."""
-    volume_size_gb: Annotated[Whole, Field(ge=1, le=MAX_VOLUME_GB)] = 5
+    volume_size_gb: Annotated[int, Range(True, 1, MAX_VOLUME_GB)] = 5
     """Disk of the job, in GB."""
-    max_runtime_seconds: Annotated[Whole, Field(ge=60, le=PROCESSING_MAX_SECONDS)] = 900
+    max_runtime_seconds: Annotated[int, Range(True, 60, PROCESSING_MAX_SECONDS)] = 900
     """SageMaker stops the job after this time."""
 
 
@@ -83,11 +93,11 @@ class TrainingSettings(JobSettings):
 
     instance_type: TrainingInstance = "ml.m5.large"
     """SageMaker instance type."""
-    max_runtime_seconds: Annotated[Whole, Field(ge=60, le=TRAINING_MAX_SECONDS)] = 900
+    max_runtime_seconds: Annotated[int, Range(True, 60, TRAINING_MAX_SECONDS)] = 900
     """SageMaker stops the job after this time."""
     spot: Flag = False
     """Train on spare capacity: cheaper, may wait or be interrupted."""
-    max_wait_seconds: Annotated[Whole, Field(ge=60, le=TRAINING_MAX_SECONDS)] | None = None
+    max_wait_seconds: Annotated[int, Range(True, 60, TRAINING_MAX_SECONDS)] | None = None
     """With spot: longest time for waiting and running together; at least max_runtime_seconds."""
 
     @model_validator(mode="after")
@@ -105,11 +115,11 @@ class Gate(Section):
     """The metric that is compared."""
     must_beat_naive: Flag = True
     """Hold a model that is no better than the last-value forecast."""
-    tolerance: Annotated[Number, Field(ge=0, le=1)] = 0.02
+    tolerance: Annotated[float, Range(False, 0, 1)] = 0.02
     """How much worse than the champion a model may be, as a share of the champion's metric."""
-    minimum_rows: Annotated[Whole, Field(ge=1)] = 6
+    minimum_rows: Annotated[int, Range(True, 1)] = 6
     """Held-out rows needed to judge a model."""
-    limits: dict[Metric, Annotated[Number, Field(allow_inf_nan=False)]] = Field(default={})
+    limits: Annotated[dict[Metric, Number], BeforeValidator(without_nulls)] = Field(default={})
     """Worst value of a metric with which a model may go live (for r2 the smallest)."""
 
     @model_validator(mode="after")
@@ -131,7 +141,7 @@ class Endpoint(Section):
     """Name of the endpoint; null makes it <fleet>-<environment>."""
     instance_type: EndpointInstance = "ml.m5.large"
     """SageMaker instance type."""
-    instance_count: Annotated[Whole, Field(ge=1, le=1000)] = 1
+    instance_count: Annotated[int, Range(True, 1, 1000)] = 1
     """Number of instances."""
     model_cache: Flag = True
     """Keep loaded models in memory; false loads a model for every request."""
@@ -159,11 +169,11 @@ class Defaults(Section):
     """Where training runs."""
     gate: Gate = Gate()
     """The rule by which a new model goes live."""
-    retries: Annotated[Whole, Field(ge=0, le=20)] = 2
+    retries: Annotated[int, Range(True, 0, 20)] = 2
     """Times Airflow tries a failed task again."""
-    retry_delay_seconds: Annotated[Whole, Field(ge=0, le=86_400)] = 60
+    retry_delay_seconds: Annotated[int, Range(True, 0, 86_400)] = 60
     """Pause before a task is tried again."""
-    waiter_delay_seconds: Annotated[Whole, Field(ge=1, le=3600)] = 30
+    waiter_delay_seconds: Annotated[int, Range(True, 1, 3600)] = 30
     """Pause between two looks at a running job."""
 
 

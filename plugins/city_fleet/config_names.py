@@ -56,7 +56,12 @@ class Text:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"type": "string", "pattern": f"^{self.pattern}$", "maxLength": self.max_length}
+        return {
+            "type": "string",
+            "pattern": f"^{self.pattern}$",
+            "maxLength": self.max_length,
+            "patternErrorMessage": self.allowed,  # what yaml-language-server shows
+        }
 
 
 @functools.lru_cache(maxsize=64)
@@ -102,7 +107,8 @@ def _instance(*field: str) -> Text:
 _PRINTABLE = r"(?=.*\S)[^\x00-\x1f\x7f]+"
 
 FleetSlug = Annotated[str, _slug(32)]
-CitySlug = Annotated[str, _slug(100)]
+CITY_SLUG = _slug(100)
+CitySlug = Annotated[str, CITY_SLUG]
 RawName = Annotated[str, Text(_PRINTABLE, "the city's name in the raw data: 1 to 256 characters of text")]
 Column = Annotated[
     str, Text(_PRINTABLE, "the name of a column of the raw data: 1 to 128 characters of text", 128)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
-from croniter import CroniterError, croniter  # type: ignore[import-untyped]
 from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -88,7 +87,12 @@ class Duration:
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"type": "string", "pattern": f"^{cls.PATTERN}$", "examples": ["P1M"]}
+        return {
+            "type": "string",
+            "pattern": f"^{cls.PATTERN}$",
+            "patternErrorMessage": cls.ALLOWED,
+            "examples": ["P1M"],
+        }
 
     @classmethod
     def _validate(cls, value: object) -> Duration:
@@ -104,18 +108,53 @@ class Duration:
         raise refuse(Problem(show_value(value), cls.ALLOWED))
 
 
-def _whole(value: object) -> object:
-    return int(value) if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", value) else value
+@dataclass(frozen=True)
+class Range:
+    """A number within limits, written as a number or as text.
 
+    :param whole: whole numbers only.
+    :param low: smallest number allowed, None for no limit.
+    :param high: largest number allowed, None for no limit.
+    """
 
-def _number(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        number = float(value)
-    except ValueError:
-        return value
-    return number if math.isfinite(number) else value
+    whole: bool = False
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def allowed(self) -> str:
+        """The limits in words."""
+        text = "a whole number" if self.whole else "a number"
+        if self.low is None:
+            return text
+        return (
+            f"{text}, at least {self.low}" if self.high is None else f"{text} from {self.low} to {self.high}"
+        )
+
+    def check(self, value: object) -> int | float:
+        """:return: the number; raises the pydantic error that says what is wrong with it."""
+        number: object = value
+        if isinstance(value, str):
+            try:
+                number = int(value) if self.whole else float(value)
+            except ValueError:
+                number = None
+        good = isinstance(number, int if self.whole else int | float) and not isinstance(number, bool)
+        if not good or not isinstance(number, int | float) or not math.isfinite(number):
+            raise refuse(Problem(show_value(value), self.allowed))
+        if (self.low is not None and number < self.low) or (self.high is not None and number > self.high):
+            raise refuse(Problem(show_value(number), self.allowed))
+        return number if self.whole else float(number)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.check)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        limits = {"minimum": self.low, "maximum": self.high}
+        found = {name: limit for name, limit in limits.items() if limit is not None}
+        return {"type": "integer" if self.whole else "number", **found}
 
 
 def _flag(value: object) -> object:
@@ -133,6 +172,13 @@ def _day(value: object) -> object:
         except ValueError:
             pass
     raise refuse(Problem(show_value(value), "a date such as 2014-01-31"))
+
+
+def without_nulls(value: object) -> object:
+    """:return: a mapping without its nulls: a city takes a key of the defaults away by setting it to null."""
+    if not isinstance(value, dict):
+        return value
+    return {name: item for name, item in value.items() if item is not None}
 
 
 def _parameter(value: object) -> object:
@@ -170,6 +216,8 @@ def _schedule(value: object) -> object:
 @functools.lru_cache(maxsize=1024)
 def _cron_fires(expression: str) -> bool:
     """Tell whether a cron expression is well formed and ever fires (``0 0 30 2 *`` never does)."""
+    from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # noqa: PLC0415 - slow
+
     if len(expression.split()) != 5:
         return False
     try:
@@ -179,14 +227,13 @@ def _cron_fires(expression: str) -> bool:
     return True
 
 
-Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
-Number = Annotated[float, Strict(), BeforeValidator(_number)]
+Number = Annotated[float, Range()]
 Flag = Annotated[bool, Strict(), BeforeValidator(_flag)]
 Day = Annotated[date, BeforeValidator(_day)]
 Parameter = Annotated[
     int | float | bool | str,
     BeforeValidator(_parameter),
-    WithJsonSchema({"type": ["number", "string", "boolean"]}),
+    WithJsonSchema({"type": ["number", "string", "boolean", "null"]}),
 ]
 Schedule = Annotated[
     str | None,
