@@ -32,7 +32,7 @@ from city_fleet.config_models import (
 )
 from city_fleet.config_types import Duration, Problem
 from city_fleet.config_yaml import Document, flaws, read_yaml
-from city_fleet.errors import ConfigError, FleetFileError, list_names, nearest_match, show_value
+from city_fleet.errors import ConfigError, FleetFileError, display_path, list_names, nearest_match, show_value
 
 __all__ = [
     "Algorithm",
@@ -67,7 +67,7 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
     :raises FleetFileError: a mistake outside the cities, or no city at all; holds every mistake of the file.
     """
     path = Path(path)
-    name = _shown(path)
+    name = display_path(path)
     try:
         document = read_yaml(path, name, os.environ if environ is None else environ)
     except ConfigError as error:
@@ -86,18 +86,18 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
         if city is not None:
             cities[city.slug] = city
         if found:
-            mistakes.setdefault(entry.key, []).extend(found)
+            mistakes.setdefault(entry.id, []).extend(found)
     in_cities = [error for found in mistakes.values() for error in found]
     if errors:
         raise FleetFileError([*errors, *in_cities])
-    # A second city with the slug of a first one is broken; the first one stays.
     fields = {name: getattr(settings, name) for name in FleetSettings.model_fields}
     return Fleet.model_construct(
         None,
         **fields,
         path=path,
-        cities=dict(sorted(cities.items())),
-        broken={key: found[0] for key, found in sorted(mistakes.items())},
+        # Two entries with one slug: which of them is meant is not ours to guess.
+        cities={slug: city for slug, city in sorted(cities.items()) if slug not in mistakes},
+        broken={slug: found[0] for slug, found in sorted(mistakes.items())},
         errors=tuple(sorted(in_cities, key=lambda error: error.line or 0)),
     )
 
@@ -143,10 +143,10 @@ def _claim(
     raise FleetFileError(
         [
             ConfigError(
-                file=_shown(fleet.path),
+                file=display_path(fleet.path),
                 line=line,
                 field=field,
-                got=f"{name[1]!r}, which {_shown(other.path)} has already",
+                got=f"{name[1]!r}, which {display_path(other.path)} has already",
                 allowed=f"{thing} of its own for each file",
             )
         ]
@@ -200,7 +200,7 @@ def _entries(document: Document, path: Path, raw: Any, errors: list[ConfigError]
             errors.append(_error(document, ("cities", "from"), problem))
             return []
         try:
-            entries = entries_of_list(listed, _shown(listed))
+            entries = entries_of_list(listed, display_path(listed))
         except ConfigError as error:
             if error.line is None:  # the list itself is missing or unreadable: show who asks for it
                 problem = Problem(f"{raw['from']!r}: {error.got}", error.allowed, error.nearest)
@@ -216,11 +216,3 @@ def _entries(document: Document, path: Path, raw: Any, errors: list[ConfigError]
     if not entries:
         errors.append(_error(document, ("cities",), Problem("no city", f"at least one: {allowed}")))
     return entries
-
-
-def _shown(path: Path) -> str:
-    """:return: a path as messages show it: relative to the working directory when it is below it."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

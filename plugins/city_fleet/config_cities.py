@@ -42,6 +42,11 @@ class CityEntry:
     document: Document | None = None
     problem: Problem | None = None
 
+    @property
+    def id(self) -> str:
+        """The city's slug; for a key that is none, the slug it would have, so that it can name a DAG."""
+        return _slug_or_none(self.key) or f"line_{self.line}"
+
     def error(self, path: FieldPath, problem: Problem) -> ConfigError:
         """:return: a problem of this city with its place."""
         line = self.document.line(("cities", self.key, *path)) if self.document and path else self.line

@@ -237,7 +237,7 @@ class Fleet(FleetSettings):
     cities: dict[str, City]
     """The cities without a mistake, by slug, sorted."""
     broken: dict[str, ConfigError]
-    """The first mistake of each city that has one, by slug, sorted."""
+    """The first mistake of each city that has one, by slug (or what comes nearest to one), sorted."""
     errors: tuple[ConfigError, ...] = ()
     """Every mistake of every broken city, by line."""
 

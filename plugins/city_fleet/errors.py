@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 MAX_SHOWN_CHARACTERS = 80
@@ -259,3 +260,11 @@ def show_value(value: object) -> str:
         return f"a list of {len(value)}" if value else "an empty list"
     text = repr(value) if isinstance(value, str | int | float) else str(value)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[: MAX_SHOWN_CHARACTERS - 1]}…"
+
+
+def display_path(path: Path) -> str:
+    """:return: a path as errors name it: relative to the working directory when it is below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
