@@ -19,6 +19,7 @@ from city_fleet import publish_operators as publishing
 from city_fleet.config import Fleet, load_fleets
 from city_fleet.errors import CityFleetError, FleetFileError
 from city_fleet.plan import CityPlan
+from city_fleet.timetables import FleetTimetable
 
 # Tasks that only read and write a few small objects; more than this is a hang.
 _SHORT_TASK_TIMEOUT = timedelta(minutes=15)
@@ -74,9 +75,8 @@ def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
         dag_id=dag_id,
         description=f"Retrain {city.name}",
         doc_md=_city_doc(city_plan),
-        schedule=city.schedule,
+        schedule=None if city.schedule is None else FleetTimetable(city.schedule, city.end_date),
         start_date=_instant(city.start_date),
-        end_date=_instant(city.end_date),
         catchup=False,
         max_active_runs=1,
         tags=[f"fleet:{fleet.fleet}", f"city:{city.slug}", *city.tags],

@@ -1,0 +1,12 @@
+"""Registers with Airflow what City Fleet adds to it, and does nothing else."""
+
+from airflow.plugins_manager import AirflowPlugin
+
+from city_fleet.timetables import FleetTimetable
+
+
+class CityFleetPlugin(AirflowPlugin):
+    """The timetable of city DAGs."""
+
+    name = "city_fleet"
+    timetables = [FleetTimetable]  # noqa: RUF012 - the form Airflow asks for
