@@ -63,8 +63,8 @@ def listen(host: str, port: int) -> socket.socket:
         listening.close()
         if error.errno == errno.EADDRINUSE:
             raise StartError(
-                f"port {port} on {host} is taken by another program; stop that one, or choose another port with"
-                " --port (0 = any free one)"
+                f"port {port} on {host} is taken by another program; stop that one, or choose another port"
+                " with --port (0 = any free one)"
             ) from None
         raise StartError(
             f"can't listen on {host}, port {port}: {error.strerror}; see --host and --port"
@@ -103,9 +103,10 @@ def data_dir(settings: Settings) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise StartError(
-                f"--data-dir {folder} is in use by another local SageMaker; stop that one, or choose another folder"
+                f"--data-dir {folder} is in use by another local SageMaker; stop that one, or choose another"
+                " folder"
             ) from None
-        # S3 is in memory and jobs died with their server, so what an older store tells of both is no longer true.
+        # S3 is in memory and jobs died with their server: what an older store tells of both is not true now.
         for left_over in folder.glob("store.sqlite3*"):
             left_over.unlink()
         yield folder
@@ -113,13 +114,15 @@ def data_dir(settings: Settings) -> Iterator[Path]:
 
 def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
     """Serve until a signal; jobs and model servers are stopped while S3 still answers them."""
-    from local_sagemaker.app import create_app  # moto's import takes a second; a taken port is told before it
+    # Imported here: moto's import takes a second, and a taken port shall be told before that.
+    from local_sagemaker.app import create_app  # noqa: PLC0415
 
     server = Server.create(settings, url_of(listening), folder)
     http = HttpServer(
         uvicorn.Config(
             create_app(server),
             log_level="warning",
+            proxy_headers=False,
             access_log=False,
             lifespan="off",
             server_header=False,
@@ -142,8 +145,8 @@ def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
     def on_signal(signum: int, frame: FrameType | None) -> None:
         if stopping.ident is None:
             stopping.start()
-        else:  # asked twice: don't wait for anybody
-            http.should_exit = http.force_exit = True
+        else:  # asked twice: wait for nobody. Jobs and model servers die with this process.
+            os._exit(1)
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, on_signal)

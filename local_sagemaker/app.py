@@ -3,14 +3,14 @@
 refuse_web_pages   what a browser sends on behalf of a web page is refused
 health             GET /_local/health
 control plane      header X-Amz-Target: SageMaker.<Operation>: JSON 1.1; operations.py holds the register
-invoke             POST /endpoints/<name>/invocations, signed for sagemaker; runtime.py
+invoke             signed for sagemaker, POST /endpoints/<name>/invocations: runtime.py
 moto               everything else: S3, STS, IAM, CloudWatch Logs
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -19,9 +19,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from local_sagemaker import __version__, wire
+from local_sagemaker import __version__, runtime, wire
 from local_sagemaker.control_plane import ControlPlane
-from local_sagemaker.errors import SageMakerError
+from local_sagemaker.errors import InternalFailure, SageMakerError, UnsupportedOperation
 from local_sagemaker.moto_services import MotoServices
 from local_sagemaker.server import Server, request_region
 from local_sagemaker.settings import is_loopback
@@ -31,15 +31,15 @@ Handler = Callable[[Server, "BoundedRequest"], Awaitable[Response | None]]
 #: Modules whose import fills the register of operations.
 OPERATION_MODULES = ("resources", "registry", "tags", "jobs", "endpoints")
 
+log = logging.getLogger(__name__)
+
 _INVOCATIONS = re.compile(r"/endpoints/[^/]+/invocations")
 _CREDENTIAL_SCOPE = re.compile(r"Credential=[^,]+/\d{8}/(?P<region>[^/,]+)/(?P<service>[^/,]+)/aws4_request")
 
 
 def create_app(server: Server) -> ASGIApp:
     """The ASGI application of a server."""
-    for name in OPERATION_MODULES:
-        if importlib.util.find_spec(f"local_sagemaker.{name}"):  # TEMPORARY
-            importlib.import_module(f"local_sagemaker.{name}")
+    load_operations()
     handlers: list[Handler] = [refuse_web_pages, health, ControlPlane().answer, invoke, MotoServices().answer]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,9 +51,18 @@ def create_app(server: Server) -> ASGIApp:
             response = wire.error_response(error)
         except ClientDisconnect:
             return
+        except Exception as error:  # a bug of ours: the caller gets a 500 that names it, the log has the rest
+            log.exception("%s %s failed", request.method, request.url.path)
+            response = wire.error_response(InternalFailure(f"{type(error).__name__}: {error}"))
         await response(scope, receive, send)
 
     return app
+
+
+def load_operations() -> None:
+    """Fill the register of operations."""
+    for name in OPERATION_MODULES:
+        importlib.import_module(f"local_sagemaker.{name}")
 
 
 async def first_answer(handlers: list[Handler], server: Server, request: BoundedRequest) -> Response:
@@ -68,8 +77,8 @@ async def first_answer(handlers: list[Handler], server: Server, request: Bounded
 async def refuse_web_pages(server: Server, request: BoundedRequest) -> Response | None:
     """Refuse what a web page sends: jobs run the caller's code, and nobody is asked for a password.
 
-    A browser adds Origin to what pages send across sites; a page that was made to resolve to this machine (DNS
-    rebinding) sends its own host name.
+    A browser adds Origin to what pages send across sites; a page whose name was made to resolve to this
+    machine (DNS rebinding) sends that name as host.
     """
     host = re.sub(r":\d*$", "", request.headers.get("host", ""))
     if "origin" in request.headers:
@@ -89,18 +98,20 @@ async def health(server: Server, request: BoundedRequest) -> Response | None:
         {
             "status": "ok",
             "version": __version__,
-            "running_jobs": getattr(getattr(server, "jobs", None), "running", 0),
+            "running_jobs": server.jobs.running,
             "uptime_seconds": round(time.monotonic() - server.started, 3),
         }
     )
 
 
 async def invoke(server: Server, request: BoundedRequest) -> Response | None:
-    """Answer InvokeEndpoint."""
-    if request.service != "sagemaker" or not _INVOCATIONS.fullmatch(request.url.path):
+    """Answer InvokeEndpoint. What else is signed for sagemaker must not reach moto, which answers by rote."""
+    if request.service != "sagemaker":
         return None
-    from local_sagemaker import runtime
-
+    if not _INVOCATIONS.fullmatch(request.url.path):
+        raise UnsupportedOperation(
+            f"The local SageMaker does not answer {request.method} {request.url.path}."
+        )
     return await runtime.invoke(server, request)
 
 
@@ -119,7 +130,8 @@ class BoundedRequest(Request):
             received += len(message.get("body", b""))
             if received > limit:
                 raise SageMakerError(
-                    f"The request body is larger than {limit} bytes; start the server with a larger --max-body-mb.",
+                    f"The request body is larger than {limit} bytes; start the server with a larger"
+                    " --max-body-mb.",
                     "EntityTooLarge",
                     413,
                 )

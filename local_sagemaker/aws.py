@@ -1,4 +1,4 @@
-"""AWS as the stand-in sees it: moto's services in this process, and boto3 clients that reach them over our own port."""
+"""boto3 clients to our own port: how the stand-in itself uses S3 and CloudWatch Logs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Aws:
         self.region = region
         self._clients: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
-        # The user's own profiles, proxies and endpoint settings must never be picked up here: a job's output would
-        # leave for a real account.
+        # The user's own profiles, proxies and endpoint settings must never be picked up here: a job's output
+        # would leave for a real account.
         core = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
         core.set_config_variable("config_file", os.devnull)
         core.set_config_variable("credentials_file", os.devnull)
         self._session = boto3.session.Session(
             aws_access_key_id="local",
-            aws_secret_access_key="local",
+            aws_secret_access_key="local",  # noqa: S106
             region_name=region,
             botocore_session=core,
         )

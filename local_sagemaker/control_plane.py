@@ -45,7 +45,8 @@ def answer(server: Server, operation: str, body: bytes) -> Response:
         handler = OPERATIONS.get(operation)
         if handler is None:
             raise UnsupportedOperation(
-                f"The local SageMaker does not answer {operation}. It answers: {', '.join(sorted(OPERATIONS))}."
+                f"The local SageMaker does not answer {operation}. It answers:"
+                f" {', '.join(sorted(OPERATIONS))}."
             )
         parameters = wire.parse_request(operation, body)
         validate(wire.operation_model(operation).input_shape, parameters)

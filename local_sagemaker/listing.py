@@ -33,8 +33,9 @@ def list_page(
 ) -> dict[str, Any]:
     """Answer a List operation.
 
-    Understands NameContains, StatusEquals, CreationTimeAfter/Before, LastModifiedTimeAfter/Before, SortBy, SortOrder,
-    MaxResults and NextToken. A page goes on where the last one ended, also when resources came or went meanwhile.
+    Understands NameContains, StatusEquals, CreationTimeAfter/Before, LastModifiedTimeAfter/Before, SortBy,
+    SortOrder, MaxResults and NextToken. A page goes on where the last one ended, also when resources came or
+    went meanwhile.
 
     :param operation: for example ``ListModels``; its output shape tells which members a summary has.
     :param request: the parsed request.

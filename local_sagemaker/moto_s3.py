@@ -1,8 +1,8 @@
 """What moto's S3 lacks: conditional writes that are atomic, and that CopyObject honours.
 
-S3 guarantees that of two writers with the same If-Match only one wins. moto checks the condition and writes without a
-lock in between, and ignores the conditions of CopyObject; so writes to one key are let through one at a time here, and
-their conditions are checked while the key is held.
+S3 guarantees that of two writers with the same If-Match only one wins. moto checks the condition and writes
+without a lock in between, and ignores the conditions of CopyObject; so writes to one key are let through one
+at a time here, and their conditions are checked while the key is held.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class MotoServices:
     def _run(self, environ: dict[str, Any]) -> Response:
         chunks, status, headers = run_wsgi_app(self._application, environ, buffered=True)
         response = Response(b"".join(chunks), int(status.split(" ", 1)[0]))
-        # The headers are moto's own to the letter: the length of what HEAD would have answered, several of one name.
+        # The headers are moto's own to the letter: HEAD's length of a body that is not there, repeated names.
         response.raw_headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
         ]

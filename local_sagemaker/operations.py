@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from local_sagemaker.server import Server
 
-#: Gets the server and the request (validated; botocore's member names; timestamps as datetime, blobs as bytes) and
-#: returns the result by member names.
+#: Gets the server and the request (validated; botocore's member names; timestamps as datetime, blobs as
+#: bytes) and returns the result by member names.
 Handler = Callable[["Server", dict[str, Any]], dict[str, Any]]
 
 OPERATIONS: dict[str, Handler] = {}

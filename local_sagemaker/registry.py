@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.errors import ConflictException, ValidationException
 from local_sagemaker.listing import list_page
 from local_sagemaker.operations import operation
-from local_sagemaker.server import Server
 from local_sagemaker.store import AlreadyExists, Document, NotFound
 from local_sagemaker.tags import check_tags
+
+if TYPE_CHECKING:
+    from local_sagemaker.server import Server
 
 GROUP = "model-package-group"
 PACKAGE = "model-package"
@@ -69,7 +71,8 @@ def delete_group(server: Server, request: dict[str, Any]) -> dict[str, Any]:
         name = group["ModelPackageGroupName"]
         if any(package.get("ModelPackageGroupName") == name for package in server.store.list(PACKAGE)):
             raise ConflictException(
-                f"Model Package Group {group['ModelPackageGroupArn']} can't be deleted: it still has model packages."
+                f"Model Package Group {group['ModelPackageGroupArn']} can't be deleted: it still has model"
+                " packages."
             )
         server.store.delete(GROUP, name)
     return {}
@@ -87,8 +90,8 @@ def create_package(server: Server, request: dict[str, Any]) -> dict[str, Any]:
             return {"ModelPackageArn": known["arn"]}
         if "ModelPackageName" in request and "ModelPackageGroupName" in request:
             raise ValidationException(
-                "Both ModelPackageName and ModelPackageGroupName are provided in the input. Cannot determine which"
-                " one to use."
+                "Both ModelPackageName and ModelPackageGroupName are provided in the input. Cannot determine"
+                " which one to use."
             )
         if "ModelPackageGroupName" in request:
             arn = _create_version(server, request)
@@ -161,8 +164,8 @@ def update_package(server: Server, request: dict[str, Any]) -> dict[str, Any]:
             properties.pop(key, None)
         if len(properties) > MAX_METADATA_PROPERTIES:
             raise ValidationException(
-                f"A model package can have {MAX_METADATA_PROPERTIES} customer metadata properties; this request would"
-                f" make it {len(properties)}."
+                f"A model package can have {MAX_METADATA_PROPERTIES} customer metadata properties; with this"
+                f" request it would have {len(properties)}."
             )
         package.pop("CustomerMetadataProperties", None)
         if properties:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.errors import ValidationException, not_found
 from local_sagemaker.listing import list_page
 from local_sagemaker.operations import operation
-from local_sagemaker.server import Server
 from local_sagemaker.store import AlreadyExists, Document
 from local_sagemaker.tags import check_tags
+
+if TYPE_CHECKING:
+    from local_sagemaker.server import Server
 
 MODEL = "model"
 ENDPOINT_CONFIG = "endpoint-config"
@@ -106,8 +108,8 @@ def _container(container: dict[str, Any], path: str) -> dict[str, Any]:
         url = container.get("ModelDataUrl", "")
         if not url.startswith("s3://") or not url.endswith("/"):
             raise ValidationException(
-                f"{path}: ModelDataUrl of a container in MultiModel mode must be the S3 prefix of its artifacts and"
-                f" end with '/', got '{url}'."
+                f"{path}: ModelDataUrl of a container in MultiModel mode must be the S3 prefix of its"
+                f" artifacts and end with '/', got '{url}'."
             )
     elif "MultiModelConfig" in container:
         raise ValidationException(f"{path}: MultiModelConfig needs Mode MultiModel, got {mode}.")

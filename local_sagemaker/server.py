@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from local_sagemaker.aws import Aws
+from local_sagemaker.endpoints import EndpointManager
+from local_sagemaker.jobs import JobManager
 from local_sagemaker.settings import Settings
 from local_sagemaker.store import Store
-
-if TYPE_CHECKING:
-    from local_sagemaker.endpoints import EndpointManager
-    from local_sagemaker.jobs import JobManager
 
 #: Region of the request that is being answered; threads that no request started have none.
 request_region: ContextVar[str | None] = ContextVar("request_region", default=None)
@@ -42,15 +38,8 @@ class Server:
     def create(cls, settings: Settings, url: str, data_dir: Path) -> Server:
         """Put a server together; nothing runs and nothing listens yet."""
         server = cls(settings, url, data_dir, Store(data_dir / "store.sqlite3"), Aws(url, settings.region))
-        # Imported here: both managers take the server, so their modules import this one.
-        with contextlib.suppress(ModuleNotFoundError):  # TEMPORARY
-            from local_sagemaker.jobs import JobManager
-
-            server.jobs = JobManager(server)
-        with contextlib.suppress(ModuleNotFoundError):  # TEMPORARY
-            from local_sagemaker.endpoints import EndpointManager
-
-            server.endpoints = EndpointManager(server)
+        server.jobs = JobManager(server)
+        server.endpoints = EndpointManager(server)
         return server
 
     @property
@@ -72,7 +61,5 @@ class Server:
 
     def shutdown(self) -> None:
         """Stop what this server started. The store stays readable."""
-        if hasattr(self, "endpoints"):  # TEMPORARY
-            self.endpoints.shutdown()
-        if hasattr(self, "jobs"):  # TEMPORARY
-            self.jobs.shutdown()
+        self.endpoints.shutdown()
+        self.jobs.shutdown()

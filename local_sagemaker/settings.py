@@ -18,9 +18,11 @@ class Settings:
     """Settings of one server.
 
     :param images: interpreter that stands for an image, by the image's ``repository:tag``.
-    :param data_dir: folder for the store, the jobs' sandboxes and the endpoints' caches; None = a temporary one.
+    :param data_dir: folder for the store, the jobs' sandboxes and the endpoints' caches; None = a temporary
+        one.
     :param max_body_bytes: largest request body that is accepted; bodies are held in memory.
-    :param max_loaded_models: models one endpoint variant keeps loaded; the least recently used is unloaded first.
+    :param max_loaded_models: models one endpoint variant keeps loaded; the least recently used is unloaded
+        first.
     :param start_delay_seconds: how long a job waits before it starts, as an instance takes time on AWS.
     """
 
@@ -50,7 +52,7 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
     default = Settings()
     parser = argparse.ArgumentParser(
         prog="python -m local_sagemaker",
-        description="SageMaker on a laptop: boto3 and the aws CLI talk to it, jobs really run, endpoints answer.",
+        description="SageMaker on a laptop: boto3 and the aws CLI talk to it, jobs run, endpoints answer.",
     )
     parser.add_argument("--host", default=default.host, help="address to listen on (default %(default)s)")
     parser.add_argument(
@@ -114,14 +116,15 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument(
         "--allow-non-loopback",
         action="store_true",
-        help="listen on an address other machines can reach. There is no authentication: whoever reaches the port"
-        " runs code as you",
+        help="listen on an address other machines can reach. There is no authentication: whoever reaches the"
+        " port runs code as you",
     )
     parsed = parser.parse_args(arguments)
     if not parsed.allow_non_loopback and not is_loopback(parsed.host):
         parser.error(
-            f"--host {parsed.host} is not a loopback address, and the server runs code for whoever reaches it without"
-            " asking who they are; use --host 127.0.0.1, or add --allow-non-loopback if the network is yours alone"
+            f"--host {parsed.host} is not a loopback address, and the server runs code for whoever reaches"
+            " it without asking who they are; use --host 127.0.0.1, or add --allow-non-loopback if the"
+            " network is yours alone"
         )
     return Settings(
         host=parsed.host,
@@ -158,7 +161,8 @@ def _image(text: str) -> tuple[str, Path]:
     name, _, python = text.partition("=")
     if ":" not in name or not python:
         raise argparse.ArgumentTypeError(
-            f"got {text!r}; allowed: REPOSITORY:TAG=PYTHON, for example sagemaker-xgboost:3.2-0=/opt/image/bin/python"
+            f"got {text!r}; allowed: REPOSITORY:TAG=PYTHON, for example"
+            " sagemaker-xgboost:3.2-0=/opt/image/bin/python"
         )
     # Not resolved: a virtual environment's python is a link, and its place is what makes it that environment.
     path = Path(python).absolute()

@@ -1,8 +1,8 @@
 """What the stand-in remembers: JSON documents by kind and name, in one SQLite file.
 
-A document holds what Describe answers; keys that begin with "_" are private and never leave the server. The kind is the
-resource type of its ARN and the name is what follows it there (``training-job``, ``austin-train-1``), so an ARN finds
-its document. ``_tags`` holds the resource's tags as the request had them.
+A document holds what Describe answers; keys that begin with "_" are private and never leave the server. The
+kind is the resource type of its ARN and the name is what follows it there (``training-job``,
+``austin-train-1``), so an ARN finds its document. ``_tags`` holds the tags as the request had them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # One connection behind one lock: the documents are small, and SQLite has a single writer anyway. The lock
-        # is re-entrant, so a change may use the store itself.
+        # One connection behind one lock: the documents are small, and SQLite has a single writer anyway. The
+        # lock is re-entrant, so a change may use the store itself.
         self._lock = threading.RLock()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=WAL")

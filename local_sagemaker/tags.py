@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.errors import ValidationException, not_found
 from local_sagemaker.operations import operation
-from local_sagemaker.server import Server
 from local_sagemaker.store import Document, NotFound
+
+if TYPE_CHECKING:
+    from local_sagemaker.server import Server
 
 MAX_TAGS = 50
 

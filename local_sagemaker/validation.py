@@ -1,13 +1,14 @@
 """What SageMaker checks and botocore does not: required, min, max, pattern and enum, in SageMaker's words.
 
 The constraints are those of botocore's service model. SageMaker lists every violation of a request in one
-ValidationException: "2 validation errors detected: Value 'x' at 'trainingJobName' failed to satisfy constraint: ...".
+ValidationException: "2 validation errors detected: Value 'x' at 'trainingJobName' failed to satisfy
+constraint: ...; ...".
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import regex
@@ -18,7 +19,9 @@ from local_sagemaker.errors import ValidationException
 #: Patterns of the service model that the regex package can't compile, with what they mean.
 PATTERNS = {
     # UTF-16 surrogates, which Java sees and Python does not: every character but most control characters.
-    r"[\u0020-\uD7FF\uE000-\uFFFD\uD800\uDC00-\uDBFF\uDFFF\t]*": r"[\u0020-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF\t]*",
+    r"[\u0020-\uD7FF\uE000-\uFFFD\uD800\uDC00-\uDBFF\uDFFF\t]*": (
+        r"[\u0020-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF\t]*"
+    ),
 }
 
 #: A pattern that takes longer than this on a value is answered as not matching.
@@ -36,10 +39,8 @@ def validate(shape: Shape | None, parameters: dict[str, Any]) -> None:
     """
     violations = [] if shape is None else list(_check(shape, parameters, ""))
     if violations:
-        number = len(violations)
-        raise ValidationException(
-            f"{number} validation error{'s' if number > 1 else ''} detected: {'; '.join(violations[:MAX_LISTED])}"
-        )
+        errors = "1 validation error" if len(violations) == 1 else f"{len(violations)} validation errors"
+        raise ValidationException(f"{errors} detected: {'; '.join(violations[:MAX_LISTED])}")
 
 
 @functools.cache
@@ -49,22 +50,17 @@ def compile_pattern(pattern: str) -> regex.Pattern[str]:
 
 
 def _check(shape: Shape, value: Any, path: str) -> Iterator[str]:
+    """All violations of a value and of what is inside it."""
     for constraint in _broken(shape, value):
-        shown = "Value" if shape.metadata.get("sensitive") else f"Value '{_show(value)}'"
-        yield f"{shown} at '{path}' failed to satisfy constraint: {constraint}"
+        yield _violation(shape, value, path, constraint)
     match shape.type_name:
         case "structure":
-            for name in shape.required_members:
-                if name not in value:
-                    yield f"Value null at '{_join(path, name)}' failed to satisfy constraint: Member must not be null"
-            for name, item in value.items():
-                yield from _check(shape.members[name], item, _join(path, name))
+            yield from _check_members(shape, value, path)
+        case "list" if _is_plain(shape.member):
+            yield from _check_items(shape.member, value, value, path, "Member")
         case "list":
-            if _is_plain(shape.member):
-                yield from _check_items(shape.member, value, value, path, "Member")
-            else:
-                for number, item in enumerate(value, 1):
-                    yield from _check(shape.member, item, f"{path}.{number}.member")
+            for number, item in enumerate(value, 1):
+                yield from _check(shape.member, item, f"{path}.{number}.member")
         case "map":
             yield from _check_items(shape.key, value, value, path, "Map keys")
             if _is_plain(shape.value):
@@ -74,11 +70,27 @@ def _check(shape: Shape, value: Any, path: str) -> Iterator[str]:
                     yield from _check(shape.value, item, f"{path}.{key}.member")
 
 
-def _check_items(shape: Shape, items: Any, whole: Any, path: str, what: str) -> Iterator[str]:
+def _check_members(shape: Shape, value: dict[str, Any], path: str) -> Iterator[str]:
+    for name in shape.required_members:
+        if name not in value:
+            yield _violation(shape.members[name], None, _join(path, name), "Member must not be null")
+    for name, item in value.items():
+        yield from _check(shape.members[name], item, _join(path, name))
+
+
+def _check_items(shape: Shape, items: Iterable[Any], whole: Any, path: str, what: str) -> Iterator[str]:
     """Plain values of a list or map: SageMaker shows the whole of it, with all constraints of an item."""
     if any(True for item in items for _ in _broken(shape, item)):
         constraints = ", ".join(_constraints(shape))
-        yield f"Value '{_show(whole)}' at '{path}' failed to satisfy constraint: {what} must satisfy constraint: [{constraints}]"
+        yield _violation(shape, whole, path, f"{what} must satisfy constraint: [{constraints}]")
+
+
+def _violation(shape: Shape, value: Any, path: str, constraint: str) -> str:
+    if value is None:
+        shown = "Value null"
+    else:
+        shown = "Value" if shape.metadata.get("sensitive") else f"Value '{_show(value)}'"
+    return f"{shown} at '{path}' failed to satisfy constraint: {constraint}"
 
 
 def _is_plain(shape: Shape) -> bool:

@@ -1,7 +1,7 @@
 """SageMaker's wire protocol, JSON 1.1, driven by botocore's service model.
 
-Requests become Python values by the operation's input shape, results become JSON by its output shape. A member that a
-shape does not have is refused in both directions: nothing is dropped silently.
+Requests become Python values by the operation's input shape, results become JSON by its output shape. A
+member that a shape does not have is refused in both directions: nothing is dropped silently.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import base64
 import binascii
 import functools
 import json
-import math
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -90,7 +90,7 @@ def serialise_result(operation: str, result: dict[str, Any]) -> bytes:
 
 def result_response(operation: str, result: dict[str, Any]) -> Response:
     """The HTTP response of an operation that went well."""
-    return Response(serialise_result(operation, result), 200, _headers(), media_type=None)
+    return Response(serialise_result(operation, result), 200, _headers())
 
 
 def error_response(error: SageMakerError) -> Response:
@@ -108,59 +108,60 @@ def _refuse_constant(name: str) -> None:
 
 
 def _parse(shape: Shape, value: Any, path: str) -> Any:
-    match shape.type_name:
-        case "structure":
-            _expect(value, dict, "an object", path)
-            unknown = sorted(set(value) - set(shape.members))
-            if unknown:
-                raise ValidationException(
-                    f"Unknown member '{unknown[0]}' {f'at {path!r}' if path else 'in the request'};"
-                    f" allowed: {', '.join(sorted(shape.members)) or 'none'}"
-                )
-            return {
-                name: _parse(shape.members[name], item, f"{path}.{name}".lstrip("."))
-                for name, item in value.items()
-                if item is not None
-            }
-        case "list":
-            _expect(value, list, "a list", path)
-            return [_parse(shape.member, item, f"{path}.{number}") for number, item in enumerate(value, 1)]
-        case "map":
-            _expect(value, dict, "an object", path)
-            return {key: _parse(shape.value, item, f"{path}.{key}") for key, item in value.items()}
-        case "string":
-            _expect(value, str, "a string", path)
-            return value
-        case "boolean":
-            _expect(value, bool, "true or false", path)
-            return value
-        case "integer" | "long":
-            if isinstance(value, float) and value.is_integer():
-                value = int(value)
-            _expect(value, int, "a whole number", path)
-            return value
-        case "float" | "double":
-            _expect(value, (int, float), "a number", path)
-            return float(value)
-        case "timestamp":
-            return _parse_timestamp(value, path)
-        case "blob":
-            _expect(value, str, "a base64 string", path)
-            try:
-                return base64.b64decode(value, validate=True)
-            except (binascii.Error, ValueError):
-                raise SerializationException(f"'{path}': expected a base64 string") from None
-    raise SerializationException(f"'{path}': a {shape.type_name} can't be read")  # pragma: no cover
+    return _PARSERS[shape.type_name](shape, value, path)
 
 
-def _expect(value: Any, kind: type | tuple[type, ...], words: str, path: str) -> None:
-    # True is an int for Python but not for JSON.
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        got = "null" if value is None else type(value).__name__
-        raise SerializationException(f"'{path or 'request'}': expected {words}, got {got}")
+def _parse_structure(shape: Shape, value: Any, path: str) -> dict[str, Any]:
+    _expect(value, dict, "an object", path)
+    unknown = sorted(set(value) - set(shape.members))
+    if unknown:
+        raise ValidationException(
+            f"Unknown member '{unknown[0]}' in {path or 'the request'};"
+            f" allowed: {', '.join(sorted(shape.members)) or 'none'}"
+        )
+    return {
+        name: _parse(shape.members[name], item, f"{path}.{name}".lstrip("."))
+        for name, item in value.items()
+        if item is not None
+    }
 
 
-def _parse_timestamp(value: Any, path: str) -> datetime:
+def _parse_list(shape: Shape, value: Any, path: str) -> list[Any]:
+    _expect(value, list, "a list", path)
+    return [_parse(shape.member, item, f"{path}.{number}") for number, item in enumerate(value, 1)]
+
+
+def _parse_map(shape: Shape, value: Any, path: str) -> dict[str, Any]:
+    _expect(value, dict, "an object", path)
+    return {key: _parse(shape.value, item, f"{path}.{key}") for key, item in value.items()}
+
+
+def _parse_string(shape: Shape, value: Any, path: str) -> str:
+    _expect(value, str, "a string", path)
+    return str(value)
+
+
+def _parse_boolean(shape: Shape, value: Any, path: str) -> bool:
+    _expect(value, bool, "true or false", path)
+    return bool(value)
+
+
+def _parse_whole_number(shape: Shape, value: Any, path: str) -> int:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    _expect(value, int, "a whole number", path)
+    return int(value)
+
+
+def _parse_number(shape: Shape, value: Any, path: str) -> float:
+    _expect(value, (int, float), "a number", path)
+    try:
+        return float(value)
+    except OverflowError:
+        raise SerializationException(f"'{path}': the number is too large") from None
+
+
+def _parse_timestamp(shape: Shape, value: Any, path: str) -> datetime:
     try:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
@@ -171,23 +172,62 @@ def _parse_timestamp(value: Any, path: str) -> datetime:
         raise SerializationException(f"'{path}': {value!r} is not a point in time") from None
 
 
-_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "boolean": (bool,),
-    "integer": (int,),
-    "long": (int,),
-    "float": (int, float),
-    "double": (int, float),
+def _parse_blob(shape: Shape, value: Any, path: str) -> bytes:
+    _expect(value, str, "a base64 string", path)
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise SerializationException(f"'{path}': expected a base64 string") from None
+
+
+_PARSERS: dict[str, Callable[[Shape, Any, str], Any]] = {
+    "structure": _parse_structure,
+    "list": _parse_list,
+    "map": _parse_map,
+    "string": _parse_string,
+    "boolean": _parse_boolean,
+    "integer": _parse_whole_number,
+    "long": _parse_whole_number,
+    "float": _parse_number,
+    "double": _parse_number,
+    "timestamp": _parse_timestamp,
+    "blob": _parse_blob,
 }
 
 
+def _expect(value: Any, kind: type | tuple[type, ...], words: str, path: str) -> None:
+    # True is an int for Python but not for JSON.
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        got = "null" if value is None else type(value).__name__
+        raise SerializationException(f"'{path or 'request'}': expected {words}, got {got}")
+
+
+#: Python types a result may hold; a bool is none of the numbers.
+_RESULT_TYPES: dict[str, type | tuple[type, ...]] = {
+    "structure": dict,
+    "list": (list, tuple),
+    "map": dict,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "long": int,
+    "float": (int, float),
+    "double": (int, float),
+    "timestamp": datetime,
+    "blob": bytes,
+}
+
+
+def _fits(shape: Shape, value: Any) -> bool:
+    kind = _RESULT_TYPES[shape.type_name]
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
 def _serialise(shape: Shape, value: Any, path: str) -> Any:
-    if value is None:
-        raise ResponseShapeError(f"{path}: None where {shape.type_name} is needed")
+    if not _fits(shape, value):
+        raise ResponseShapeError(f"{path}: expected {shape.type_name}, got {type(value).__name__}")
     match shape.type_name:
         case "structure":
-            if not isinstance(value, dict):
-                raise ResponseShapeError(f"{path}: expected a dict, got {type(value).__name__}")
             unknown = sorted(set(value) - set(shape.members))
             if unknown:
                 raise ResponseShapeError(f"{path}: {shape.name} has no member {unknown[0]!r}")
@@ -197,24 +237,13 @@ def _serialise(shape: Shape, value: Any, path: str) -> Any:
                 if item is not None
             }
         case "list":
-            if not isinstance(value, (list, tuple)):
-                raise ResponseShapeError(f"{path}: expected a list, got {type(value).__name__}")
             return [_serialise(shape.member, item, f"{path}[{number}]") for number, item in enumerate(value)]
         case "map":
-            if not isinstance(value, dict):
-                raise ResponseShapeError(f"{path}: expected a dict, got {type(value).__name__}")
             return {str(key): _serialise(shape.value, item, f"{path}.{key}") for key, item in value.items()}
+        case "timestamp" if value.tzinfo is None:
+            raise ResponseShapeError(f"{path}: the datetime has no time zone")
         case "timestamp":
-            if not isinstance(value, datetime) or value.tzinfo is None:
-                raise ResponseShapeError(f"{path}: expected a datetime with a time zone, got {value!r}")
             return round(value.timestamp(), 3)
         case "blob":
-            if not isinstance(value, bytes):
-                raise ResponseShapeError(f"{path}: expected bytes, got {type(value).__name__}")
             return base64.b64encode(value).decode("ascii")
-    allowed = _PYTHON_TYPES[shape.type_name]
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise ResponseShapeError(f"{path}: expected {shape.type_name}, got {type(value).__name__}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ResponseShapeError(f"{path}: {value} is no JSON number")
     return value

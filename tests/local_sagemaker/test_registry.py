@@ -1,0 +1,200 @@
+"""Package groups and model packages, as boto3 sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+SPECIFICATION = {
+    "Containers": [
+        {"Image": "sagemaker-xgboost:3.2-0", "ModelDataUrl": "s3://city-fleet/models/austin/1.tar.gz"}
+    ],
+    "SupportedContentTypes": ["text/csv"],
+    "SupportedResponseMIMETypes": ["text/csv"],
+}
+
+
+@pytest.fixture
+def sagemaker(local_sagemaker: Any) -> Any:
+    return local_sagemaker.client("sagemaker")
+
+
+@pytest.fixture
+def group(sagemaker: Any, unique: Callable[[str], str]) -> str:
+    """An empty package group."""
+    name = unique("group")
+    sagemaker.create_model_package_group(
+        ModelPackageGroupName=name, ModelPackageGroupDescription="Austin, Texas"
+    )
+    return name
+
+
+def refusal(call: Callable[..., Any], **request: Any) -> tuple[str, str]:
+    """Code and message of the error a call ends with."""
+    with pytest.raises(ClientError) as caught:
+        call(**request)
+    return caught.value.response["Error"]["Code"], caught.value.response["Error"]["Message"]
+
+
+def test_a_group_is_created_described_listed_and_deleted(sagemaker: Any, group: str) -> None:
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:model-package-group/{group}"
+    described = sagemaker.describe_model_package_group(ModelPackageGroupName=group)
+    assert described["ModelPackageGroupArn"] == arn
+    assert described["ModelPackageGroupStatus"] == "Completed"
+    assert described["ModelPackageGroupDescription"] == "Austin, Texas"
+    by_arn = sagemaker.describe_model_package_group(ModelPackageGroupName=arn)
+    assert by_arn["ModelPackageGroupName"] == group
+    listed = sagemaker.list_model_package_groups(NameContains=group)["ModelPackageGroupSummaryList"]
+    assert [each["ModelPackageGroupArn"] for each in listed] == [arn]
+    taken = ("ValidationException", f"Model Package Group already exists: {arn}")
+    assert refusal(sagemaker.create_model_package_group, ModelPackageGroupName=group) == taken
+
+    package = sagemaker.create_model_package(ModelPackageGroupName=group)["ModelPackageArn"]
+    assert (
+        refusal(sagemaker.delete_model_package_group, ModelPackageGroupName=group)[0] == "ConflictException"
+    )
+    sagemaker.delete_model_package(ModelPackageName=package)
+    sagemaker.delete_model_package_group(ModelPackageGroupName=group)
+    gone = ("ValidationException", f"ModelPackageGroup {arn} does not exist.")
+    assert refusal(sagemaker.describe_model_package_group, ModelPackageGroupName=group) == gone
+    assert refusal(sagemaker.list_model_packages, ModelPackageGroupName=group) == gone
+
+
+def test_versions_are_numbered_and_never_reused(sagemaker: Any, group: str) -> None:
+    prefix = f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{group}"
+    arns = [
+        sagemaker.create_model_package(ModelPackageGroupName=group, InferenceSpecification=SPECIFICATION)[
+            "ModelPackageArn"
+        ]
+        for _ in range(2)
+    ]
+    assert arns == [f"{prefix}/1", f"{prefix}/2"]
+    sagemaker.delete_model_package(ModelPackageName=arns[1])
+    assert refusal(sagemaker.describe_model_package, ModelPackageName=arns[1]) == (
+        "ValidationException",
+        f"ModelPackage {arns[1]} does not exist.",
+    )
+    third = sagemaker.create_model_package(ModelPackageGroupName=group)
+    assert third["ModelPackageArn"] == f"{prefix}/3"
+    described = sagemaker.describe_model_package(ModelPackageName=arns[0])
+    assert described["ModelPackageGroupName"] == group
+    assert described["ModelPackageVersion"] == 1
+    assert described["ModelPackageStatus"] == "Completed"
+    assert described["ModelApprovalStatus"] == "PendingManualApproval"
+    assert described["InferenceSpecification"] == SPECIFICATION
+    assert "ClientToken" not in described
+
+
+def test_versions_stay_unique_when_many_register_at_once(sagemaker: Any, group: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(sagemaker.create_model_package, ModelPackageGroupName=group) for _ in range(24)]
+        arns = {call.result()["ModelPackageArn"] for call in calls}
+    assert sorted(int(arn.rpartition("/")[2]) for arn in arns) == list(range(1, 25))
+
+
+def test_a_client_token_registers_once(sagemaker: Any, group: str, unique: Callable[[str], str]) -> None:
+    request = {"ModelPackageGroupName": group, "ClientToken": unique("run"), "ModelPackageDescription": "one"}
+    first = sagemaker.create_model_package(**request)["ModelPackageArn"]
+    assert sagemaker.create_model_package(**request)["ModelPackageArn"] == first
+    other = {**request, "ModelPackageDescription": "two"}
+    assert refusal(sagemaker.create_model_package, **other)[0] == "ConflictException"
+    packages = sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
+    assert [package["ModelPackageArn"] for package in packages] == [first]
+
+
+def test_a_refused_package_takes_no_number(sagemaker: Any, group: str) -> None:
+    twice = [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]
+    assert "Duplicate" in refusal(sagemaker.create_model_package, ModelPackageGroupName=group, Tags=twice)[1]
+    arn = sagemaker.create_model_package(ModelPackageGroupName=group)["ModelPackageArn"]
+    assert arn.endswith(f"{group}/1")
+
+
+def test_approval_and_metadata_are_updated(sagemaker: Any, group: str) -> None:
+    arn = sagemaker.create_model_package(
+        ModelPackageGroupName=group,
+        ModelApprovalStatus="Rejected",
+        CustomerMetadataProperties={"as_of": "20140101T000000Z", "mape": "0.05"},
+    )["ModelPackageArn"]
+    answered = sagemaker.update_model_package(
+        ModelPackageArn=arn,
+        ModelApprovalStatus="Approved",
+        ApprovalDescription="by hand",
+        CustomerMetadataProperties={"mape": "0.04", "gate": "passed"},
+        CustomerMetadataPropertiesToRemove=["as_of"],
+    )
+    assert answered["ModelPackageArn"] == arn
+    described = sagemaker.describe_model_package(ModelPackageName=arn)
+    assert described["ModelApprovalStatus"] == "Approved"
+    assert described["ApprovalDescription"] == "by hand"
+    assert described["CustomerMetadataProperties"] == {"mape": "0.04", "gate": "passed"}
+    assert described["LastModifiedTime"] >= described["CreationTime"]
+
+    many = {f"key-{number}": "1" for number in range(49)}
+    code, message = refusal(
+        sagemaker.update_model_package, ModelPackageArn=arn, CustomerMetadataProperties=many
+    )
+    assert code == "ValidationException"
+    assert "50 customer metadata properties" in message
+    bad = {"reason": "MAPE 7% > 5%"}
+    code, message = refusal(
+        sagemaker.update_model_package, ModelPackageArn=arn, CustomerMetadataProperties=bad
+    )
+    assert "at 'customerMetadataProperties' failed to satisfy constraint: Map value must satisfy" in message
+    missing = f"{arn}9"
+    assert refusal(
+        sagemaker.update_model_package, ModelPackageArn=missing, ModelApprovalStatus="Approved"
+    ) == (
+        "ValidationException",
+        f"ModelPackage {missing} does not exist.",
+    )
+
+
+def test_packages_are_listed_by_group_type_and_approval(
+    sagemaker: Any, group: str, unique: Callable[[str], str]
+) -> None:
+    statuses = ["Approved", "Rejected", "Approved"]
+    for status in statuses:
+        sagemaker.create_model_package(ModelPackageGroupName=group, ModelApprovalStatus=status)
+    plain = sagemaker.create_model_package(
+        ModelPackageName=unique("plain"), InferenceSpecification=SPECIFICATION
+    )["ModelPackageArn"]
+
+    def versions(**request: Any) -> list[int]:
+        found = sagemaker.list_model_packages(ModelPackageGroupName=group, **request)[
+            "ModelPackageSummaryList"
+        ]
+        assert all("ModelPackageName" not in package for package in found)  # as AWS: the ARN names a version
+        return [package["ModelPackageVersion"] for package in found]
+
+    assert versions() == [1, 2, 3]
+    assert versions(SortOrder="Descending", MaxResults=1) == [3]
+    assert versions(ModelApprovalStatus="Approved") == [1, 3]
+    suffix = group.rpartition("-")[2]
+    for kind, number in ((None, 1), ("Unversioned", 1), ("Versioned", 3), ("Both", 4)):
+        request = {"NameContains": suffix} | ({"ModelPackageType": kind} if kind else {})
+        assert len(sagemaker.list_model_packages(**request)["ModelPackageSummaryList"]) == number, kind
+    code, message = refusal(
+        sagemaker.update_model_package, ModelPackageArn=plain, ModelApprovalStatus="Approved"
+    )
+    assert code == "ValidationException"
+    assert "unversioned" in message
+
+
+def test_a_package_needs_one_name(sagemaker: Any, group: str, unique: Callable[[str], str]) -> None:
+    assert refusal(sagemaker.create_model_package) == ("ValidationException", "Missing ARN.")
+    both = refusal(sagemaker.create_model_package, ModelPackageName="a", ModelPackageGroupName=group)
+    assert both[1].startswith("Both ModelPackageName and ModelPackageGroupName are provided in the input.")
+    missing = refusal(sagemaker.create_model_package, ModelPackageGroupName=unique("none"))
+    assert missing == ("ValidationException", "Model Package Group does not exist.")
+
+
+def test_a_package_and_its_group_have_tags(sagemaker: Any, group: str) -> None:
+    tags = [{"Key": "city", "Value": "austin"}]
+    arn = sagemaker.create_model_package(ModelPackageGroupName=group, Tags=tags)["ModelPackageArn"]
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == tags
+    group_arn = sagemaker.describe_model_package_group(ModelPackageGroupName=group)["ModelPackageGroupArn"]
+    assert sagemaker.add_tags(ResourceArn=group_arn, Tags=tags)["Tags"] == tags

@@ -1,0 +1,251 @@
+"""Models, endpoint configurations and tags, as boto3 and the aws CLI see them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+ROLE = "arn:aws:iam::123456789012:role/city-fleet"
+CONTAINER = {
+    "Image": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0",
+    "Mode": "MultiModel",
+    "ModelDataUrl": "s3://city-fleet/texas_housing/models/",
+    "MultiModelConfig": {"ModelCacheSetting": "Enabled"},
+    "Environment": {"SAGEMAKER_PROGRAM": "inference.py", "_private": "kept"},
+}
+VARIANT = {"VariantName": "all", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+
+
+@pytest.fixture
+def sagemaker(local_sagemaker: Any) -> Any:
+    return local_sagemaker.client("sagemaker")
+
+
+def refusal(call: Callable[..., Any], **request: Any) -> tuple[str, str]:
+    """Code and message of the error a call ends with."""
+    with pytest.raises(ClientError) as caught:
+        call(**request)
+    return caught.value.response["Error"]["Code"], caught.value.response["Error"]["Message"]
+
+
+def test_a_multi_model_is_created_described_and_deleted(sagemaker: Any, unique: Callable[[str], str]) -> None:
+    name = unique("model")
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:model/{name}"
+    created = sagemaker.create_model(
+        ModelName=name,
+        ExecutionRoleArn=ROLE,
+        Containers=[CONTAINER],
+        Tags=[{"Key": "city", "Value": "austin"}],
+    )
+    assert created["ModelArn"] == arn
+
+    described = sagemaker.describe_model(ModelName=name)
+    assert described["Containers"] == [CONTAINER]
+    assert described["ExecutionRoleArn"] == ROLE
+    assert described["EnableNetworkIsolation"] is False
+    assert abs(datetime.now(UTC) - described["CreationTime"]) < timedelta(minutes=1)
+    assert "Tags" not in described
+
+    assert refusal(
+        sagemaker.create_model, ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "x"}
+    ) == ("ValidationException", f'Cannot create already existing model "{arn}".')
+    sagemaker.delete_model(ModelName=name)
+    gone = ("ValidationException", f'Could not find model "{arn}".')
+    assert refusal(sagemaker.describe_model, ModelName=name) == gone
+    assert refusal(sagemaker.delete_model, ModelName=name) == gone
+
+
+def test_the_mode_of_a_single_model_is_shown(sagemaker: Any, unique: Callable[[str], str]) -> None:
+    name = unique("model")
+    container = {"Image": "xgboost:1", "ModelDataUrl": "s3://city-fleet/model.tar.gz"}
+    sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    described = sagemaker.describe_model(ModelName=name)
+    assert described["PrimaryContainer"] == {**container, "Mode": "SingleModel"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"Containers": [{**CONTAINER, "ModelDataUrl": "s3://city-fleet/models"}]}, "end with '/'"),
+        (
+            {"Containers": [{**CONTAINER, "ModelDataUrl": "https://city-fleet/models/"}]},
+            "must be the S3 prefix",
+        ),
+        ({"Containers": [{"Mode": "SingleModel", "ModelDataUrl": "s3://b/m"}]}, "Image or ModelPackageName"),
+        ({"Containers": [{**CONTAINER, "Mode": "SingleModel"}]}, "MultiModelConfig needs Mode MultiModel"),
+        ({"PrimaryContainer": CONTAINER}, "Exactly one of PrimaryContainer and Containers"),
+        ({"Containers": []}, "Exactly one of PrimaryContainer and Containers"),
+        ({"ExecutionRoleArn": None}, "ExecutionRoleArn is required"),
+        ({"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}, "Duplicate tag keys"),
+    ],
+)
+def test_a_model_whose_parts_do_not_fit_is_refused(
+    sagemaker: Any, unique: Callable[[str], str], change: dict[str, Any], words: str
+) -> None:
+    request = {"ModelName": unique("model"), "ExecutionRoleArn": ROLE, "Containers": [CONTAINER], **change}
+    request = {member: value for member, value in request.items() if value is not None}
+    code, message = refusal(sagemaker.create_model, **request)
+    assert code == "ValidationException"
+    assert words in message
+
+
+def test_an_endpoint_config_needs_its_models(sagemaker: Any, unique: Callable[[str], str]) -> None:
+    model, name = unique("model"), unique("config")
+    variant = {**VARIANT, "ModelName": model}
+    request = {"EndpointConfigName": name, "ProductionVariants": [variant]}
+    code, message = refusal(sagemaker.create_endpoint_config, **request)
+    assert (code, message) == (
+        "ValidationException",
+        f'Could not find model "arn:aws:sagemaker:us-east-1:123456789012:model/{model}".',
+    )
+    sagemaker.create_model(ModelName=model, ExecutionRoleArn=ROLE, Containers=[CONTAINER])
+    arn = sagemaker.create_endpoint_config(**request)["EndpointConfigArn"]
+    assert arn == f"arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/{name}"
+    described = sagemaker.describe_endpoint_config(EndpointConfigName=name)
+    assert described["ProductionVariants"] == [{**variant, "InitialVariantWeight": 1.0}]
+    assert refusal(sagemaker.create_endpoint_config, **request) == (
+        "ValidationException",
+        f'Cannot create already existing endpoint configuration "{arn}".',
+    )
+    twice = {**request, "EndpointConfigName": unique("twice"), "ProductionVariants": [variant, variant]}
+    assert "unique" in refusal(sagemaker.create_endpoint_config, **twice)[1]
+    sagemaker.delete_endpoint_config(EndpointConfigName=name)
+    assert refusal(sagemaker.describe_endpoint_config, EndpointConfigName=name) == (
+        "ValidationException",
+        f'Could not find endpoint configuration "{arn}".',
+    )
+
+
+def test_lists_are_filtered_sorted_and_paged(sagemaker: Any, unique: Callable[[str], str]) -> None:
+    names = [unique(f"listed-{letter}") for letter in "cab"]
+    for name in names:
+        sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, Containers=[CONTAINER])
+    mine = names[0].rpartition("-")[2]
+
+    def listed(**request: Any) -> list[str]:
+        return [model["ModelName"] for model in sagemaker.list_models(NameContains=mine, **request)["Models"]]
+
+    assert listed() == names[::-1]  # the newest first, as documented for models
+    assert listed(SortOrder="Ascending") == names
+    assert listed(SortBy="Name", SortOrder="Ascending") == sorted(names)
+    now = datetime.now(UTC)
+    assert (
+        listed(CreationTimeAfter=now - timedelta(hours=1), CreationTimeBefore=now + timedelta(hours=1))
+        == (names[::-1])
+    )
+    assert listed(CreationTimeAfter=now + timedelta(hours=1)) == []
+    assert listed(CreationTimeBefore=now - timedelta(hours=1)) == []
+
+    pages = sagemaker.get_paginator("list_models").paginate(
+        NameContains=mine, SortBy="Name", SortOrder="Ascending", PaginationConfig={"PageSize": 2}
+    )
+    assert [[model["ModelName"] for model in page["Models"]] for page in pages] == [
+        sorted(names)[:2],
+        sorted(names)[2:],
+    ]
+
+
+def test_a_page_goes_on_where_it_ended_although_resources_come_and_go(
+    sagemaker: Any, unique: Callable[[str], str]
+) -> None:
+    names = [unique(f"page-{number}") for number in range(4)]
+    for name in names:
+        sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, Containers=[CONTAINER])
+    question = {"NameContains": names[0].rpartition("-")[2], "SortBy": "Name", "SortOrder": "Ascending"}
+    first = sagemaker.list_models(**question, MaxResults=2)
+    sagemaker.delete_model(ModelName=names[0])
+    second = sagemaker.list_models(**question, MaxResults=2, NextToken=first["NextToken"])
+    assert [model["ModelName"] for model in second["Models"]] == names[2:]
+    assert "NextToken" not in second
+    foreign = {**question, "SortOrder": "Descending", "NextToken": first["NextToken"]}
+    for request in (foreign, {"NextToken": "no token"}):
+        assert refusal(sagemaker.list_models, **request)[0] == "ValidationException"
+
+
+def test_tags_are_added_changed_listed_and_removed(sagemaker: Any, unique: Callable[[str], str]) -> None:
+    name = unique("tagged")
+    arn = sagemaker.create_model(
+        ModelName=name, ExecutionRoleArn=ROLE, Containers=[CONTAINER], Tags=[{"Key": "city", "Value": "waco"}]
+    )["ModelArn"]
+    added = sagemaker.add_tags(
+        ResourceArn=arn, Tags=[{"Key": "city", "Value": "austin"}, {"Key": "owner", "Value": ""}]
+    )
+    expected = [{"Key": "city", "Value": "austin"}, {"Key": "owner", "Value": ""}]
+    assert added["Tags"] == expected
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == expected
+    sagemaker.delete_tags(ResourceArn=arn, TagKeys=["city", "not there"])
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == expected[1:]
+    many = [{"Key": f"key-{number}", "Value": "x"} for number in range(50)]
+    assert "50 tags" in refusal(sagemaker.add_tags, ResourceArn=arn, Tags=many)[1]
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == expected[1:]
+    unknown = arn.replace("tagged", "untagged")
+    for call in (sagemaker.list_tags, lambda **who: sagemaker.delete_tags(TagKeys=["a"], **who)):
+        assert refusal(call, ResourceArn=unknown) == (
+            "ValidationException",
+            f'Could not find model "{unknown}".',
+        )
+
+
+def test_the_region_is_the_one_the_request_is_signed_for(
+    local_sagemaker: Any, unique: Callable[[str], str]
+) -> None:
+    created = local_sagemaker.client("sagemaker", "eu-west-1").create_model(
+        ModelName=unique("model"), ExecutionRoleArn=ROLE, Containers=[CONTAINER]
+    )
+    assert created["ModelArn"].startswith("arn:aws:sagemaker:eu-west-1:123456789012:model/")
+
+
+def test_the_aws_cli_works(local_sagemaker: Any, unique: Callable[[str], str]) -> None:
+    name = unique("cli")
+
+    def aws(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("aws")), "--output", "json", *arguments]
+        return subprocess.run(
+            command, env=local_sagemaker.environment, capture_output=True, text=True, check=False
+        )
+
+    created = aws(
+        "sagemaker", "create-model", "--model-name", name, "--execution-role-arn", ROLE,
+        "--containers", json.dumps([CONTAINER]),
+    )  # fmt: skip
+    assert created.returncode == 0, created.stderr
+    listed = json.loads(aws("sagemaker", "list-models", "--name-contains", name).stdout)
+    assert [model["ModelName"] for model in listed["Models"]] == [name]
+    refused = aws("sagemaker", "describe-model", "--model-name", f"{name}_no")
+    assert refused.returncode != 0
+    assert "(ValidationException)" in refused.stderr
+    assert "at 'modelName' failed to satisfy constraint" in refused.stderr
+
+
+def test_an_unknown_operation_is_a_named_501(sagemaker: Any) -> None:
+    with pytest.raises(ClientError) as caught:
+        sagemaker.create_auto_ml_job_v2(
+            AutoMLJobName="job",
+            AutoMLJobInputDataConfig=[{"ChannelType": "training"}],
+            OutputDataConfig={"S3OutputPath": "s3://b"},
+            AutoMLProblemTypeConfig={},
+            RoleArn=ROLE,
+        )
+    response = caught.value.response
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 501
+    assert response["Error"]["Code"] == "UnsupportedOperation"
+    assert "does not answer CreateAutoMLJobV2. It answers: AddTags, " in response["Error"]["Message"]
+
+
+def test_other_apis_signed_for_sagemaker_do_not_reach_motos_canned_answers(local_sagemaker: Any) -> None:
+    metrics = local_sagemaker.client("sagemaker-metrics")
+    code, message = refusal(
+        metrics.batch_put_metrics,
+        TrialComponentName="austin",
+        MetricData=[{"MetricName": "mape", "Timestamp": 0, "Value": 0.1}],
+    )
+    assert code == "UnsupportedOperation"
+    assert "/BatchPutMetrics" in message
