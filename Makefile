@@ -1,0 +1,86 @@
+# City Fleet: every command of this repository. `make help` lists them.
+#
+# The environments .venv and .venv-image are made on first use; all that is needed is git, make and Python 3.11-3.13.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+
+# Settings, as `make demo CITIES=austin,waco`.
+PYTHON ?=
+CITIES ?=
+FLEET ?=
+AS_OF ?=
+UI_PORT ?= 8080
+SAGEMAKER_PORT ?= 8585
+ARGS ?=
+
+# Whatever Python there is may start the bootstrap; it then looks for one that suits.
+STARTER = $(firstword $(foreach name,$(PYTHON) python3 python3.13 python3.12 python3.11 python,$(shell command -v $(name) 2>/dev/null)))
+BIN = .venv/bin
+STACK = $(BIN)/python -m local_stack
+
+##@ Run it
+
+demo: environments ## Five cities from raw data to a served model [CITIES=austin,waco|all FLEET= AS_OF=]
+	@$(STACK) demo --cities "$(CITIES)" --fleet "$(FLEET)" --as-of "$(AS_OF)"
+
+up: environments ## Start the local SageMaker and Airflow and leave them running [UI_PORT= SAGEMAKER_PORT= FLEET=]
+	@$(STACK) up --ui-port "$(UI_PORT)" --sagemaker-port "$(SAGEMAKER_PORT)" --fleet "$(FLEET)"
+
+down: environments ## Stop what `make up` has started
+	@$(STACK) down
+
+status: environments ## Say what runs, where its logs are, and how much memory it takes
+	@$(STACK) status
+
+env: ## Print the environment of `make up` for your shell: eval "$$(make env)"
+	@$(MAKE) environments 1>&2
+	@$(STACK) env
+
+##@ Work on it
+
+test: environments ## Run all tests [ARGS="-k gate"]
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: environments lint types imports golden docs ## Run all checks; CI runs this and `make test`
+
+lint: environments ## Check style and formatting (ruff)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: environments ## Check types (mypy)
+	@$(BIN)/mypy
+
+imports: environments ## Check which module may import which (import-linter)
+	@PYTHONPATH=.:plugins $(BIN)/lint-imports
+
+format: environments ## Format the code and fix what can be fixed
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+##@ Environments
+
+environments: ## Make or update .venv and .venv-image [PYTHON=python3.12]
+ifeq ($(STARTER),)
+	@echo "make: City Fleet needs Python 3.11, 3.12 or 3.13, and there is no python3 here. Install one" \
+	      "(on Debian or Ubuntu: apt-get install python3), or name it: make PYTHON=/path/to/python3.12" >&2; exit 1
+else
+	@$(STARTER) local_stack/bootstrap.py --python "$(PYTHON)"
+endif
+
+lock: ## Choose the newest versions that requirements*.txt allow and write requirements.lock
+	@$$($(STARTER) local_stack/bootstrap.py --python "$(PYTHON)" --print-uv) pip compile --quiet --upgrade --universal \
+	  --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	  --overrides requirements-overrides.txt requirements-dev.txt --output-file requirements.lock
+
+clean: ## Remove the state of stopped stacks, caches and build leftovers; the environments stay
+	@$(STACK) down 2>/dev/null || true
+	rm -rf .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+help: ## List the commands
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo up down status env test check lint types imports golden docs format environments lock clean help

@@ -1,0 +1,120 @@
+"""What the commands up, down, status and env do and say."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from local_stack import environment, records
+from local_stack.environment import Layout
+from local_stack.errors import StackError
+from local_stack.seed import seed
+from local_stack.stack import Stack
+
+
+def up(console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fleet: str) -> None:
+    """Start a detached stack, unless it runs already.
+
+    :raises StackError: it could not be started; nothing is left running then
+    """
+    with records.exclusive(state_dir):
+        stack = Stack.find(state_dir)
+        if stack is not None:
+            dead = [record.name for record in stack.dead()]
+            if dead:
+                raise StackError(
+                    f"The stack is up, but without {', '.join(dead)}. Run `make down`, then `make up`."
+                )
+            console.print("The stack is up already.")
+            _tell(console, stack)
+            return
+        started = time.monotonic()
+        layout = Layout(state_dir=state_dir, ui_port=ui_port, sagemaker_port=sagemaker_port)
+        stack = Stack(layout, detached=True, say=lambda text: console.print(f"  {text}"))
+        console.print("Starting the local SageMaker and Airflow")
+        try:
+            stack.start()
+            console.print("Uploading the raw data")
+            seed(stack, fleet)
+        except BaseException:
+            with undisturbed():
+                stack.stop()
+            raise
+        console.print(f"Up after {time.monotonic() - started:.0f} s.")
+        _tell(console, stack)
+
+
+def _tell(console: Console, stack: Stack) -> None:
+    """Say where things are and what to do next."""
+    layout = stack.layout
+    password = environment.stack_secrets(layout)["ui_password"]
+    console.print(f"""
+  Airflow          {layout.ui_url}    user {environment.UI_USER}, password {password}
+  local SageMaker  {layout.sagemaker_url}    also S3, IAM, STS, CloudWatch Logs
+  logs             {layout.logs_dir}
+
+  bin/airflow dags list                     Airflow's command line against this stack
+  ./fleet --help                            the fleet's own
+  eval "$(make env)"                        its environment in your shell, for aws and boto3
+  make status                               what runs
+  make down                                 stop it all""")
+
+
+def down(console: Console, state_dir: Path) -> None:
+    """Stop exactly what `up` recorded."""
+    with records.exclusive(state_dir), undisturbed():
+        stack = Stack.find(state_dir)
+        if stack is None:
+            console.print("Nothing is up.")
+            return
+        stack.stop()
+        console.print("The stack is down. Its state stays in " + str(state_dir))
+
+
+def status(console: Console, state_dir: Path) -> int:
+    """Say what runs.
+
+    :return: 0 where all of it is healthy, else 1
+    """
+    stack = Stack.find(state_dir)
+    if stack is None:
+        console.print("Nothing is up.")
+        return 1
+    dead = {record.name for record in stack.dead()}
+    unhealthy = {name.replace("_", "-") for name in stack.unhealthy()}
+    for record in stack.records:
+        state = "ended" if record.name in dead else "not healthy" if record.name in unhealthy else "healthy"
+        console.print(f"  {record.name:<15}{state:<13}process {record.pid:<9}{record.log}")
+    console.print(f"  memory in all: {stack.memory_mib():,.0f} MiB")
+    _tell(console, stack)
+    return 1 if dead or unhealthy else 0
+
+
+def env(state_dir: Path) -> None:
+    """Print the stack's environment as shell exports.
+
+    :raises StackError: there is no stack
+    """
+    stack = Stack.find(state_dir)
+    if stack is None:
+        raise StackError("Nothing is up, so there is no environment to print. Run `make up` first.")
+    for name, value in environment.build_environment(stack.layout).items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait: ending the stack halfway would leave the other half running."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
