@@ -69,7 +69,7 @@ def delete_group(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     with server.store.transaction():
         group = _group(server, request["ModelPackageGroupName"])
         name = group["ModelPackageGroupName"]
-        if any(package.get("ModelPackageGroupName") == name for package in server.store.list(PACKAGE)):
+        if server.store.list(PACKAGE, prefix=f"{name}/"):
             raise ConflictException(
                 f"Model Package Group {group['ModelPackageGroupArn']} can't be deleted: it still has model"
                 " packages."
@@ -113,14 +113,12 @@ def describe_package(server: Server, request: dict[str, Any]) -> dict[str, Any]:
 @operation("ListModelPackages")
 def list_packages(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """List the versions of a group, or the packages of a type (the unversioned ones if none is asked for)."""
-    group = None
+    prefix = ""
     if "ModelPackageGroupName" in request:
-        group = _group(server, request["ModelPackageGroupName"])["ModelPackageGroupName"]
-    kind = request.get("ModelPackageType", "Unversioned" if group is None else "Versioned")
+        prefix = f"{_group(server, request['ModelPackageGroupName'])['ModelPackageGroupName']}/"
+    kind = request.get("ModelPackageType", "Versioned" if prefix else "Unversioned")
 
     def keep(package: Document) -> bool:
-        if group is not None and package.get("ModelPackageGroupName") != group:
-            return False
         if kind != "Both" and ("ModelPackageVersion" in package) != (kind == "Versioned"):
             return False
         approval = request.get("ModelApprovalStatus")
@@ -129,7 +127,7 @@ def list_packages(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     return list_page(
         "ListModelPackages",
         request,
-        server.store.list(PACKAGE),
+        server.store.list(PACKAGE, prefix),
         name="_sort_name",
         keep=keep,
         default_order="Ascending",

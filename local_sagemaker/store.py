@@ -113,11 +113,15 @@ class Store:
             cursor = self._database.execute("DELETE FROM documents WHERE kind = ? AND name = ?", (kind, name))
             return cursor.rowcount > 0
 
-    def list(self, kind: str) -> list[Document]:
-        """Copies of all documents of a kind, oldest first."""
+    def list(self, kind: str, prefix: str = "") -> list[Document]:
+        """Copies of the documents of a kind, oldest first.
+
+        :param prefix: what their names begin with.
+        """
         with self._lock:
             rows = self._database.execute(
-                "SELECT document FROM documents WHERE kind = ? ORDER BY sequence", (kind,)
+                "SELECT document FROM documents WHERE kind = ? AND substr(name, 1, ?) = ? ORDER BY sequence",
+                (kind, len(prefix), prefix),
             ).fetchall()
         return [load(row[0]) for row in rows]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -157,7 +158,7 @@ def wait_until_fixture() -> Callable[[Callable[[], Any], float, str], Any]:
 @pytest.fixture
 def unique(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """Makes names that no other test uses: ``unique("model")``."""
-    digest = f"{abs(hash(request.node.nodeid)) % 16**8:08x}"
+    digest = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8]
     return lambda name: f"{name}-{digest}"
 
 

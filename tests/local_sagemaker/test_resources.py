@@ -227,17 +227,11 @@ def test_the_aws_cli_works(local_sagemaker: Any, unique: Callable[[str], str]) -
 
 def test_an_unknown_operation_is_a_named_501(sagemaker: Any) -> None:
     with pytest.raises(ClientError) as caught:
-        sagemaker.create_auto_ml_job_v2(
-            AutoMLJobName="job",
-            AutoMLJobInputDataConfig=[{"ChannelType": "training"}],
-            OutputDataConfig={"S3OutputPath": "s3://b"},
-            AutoMLProblemTypeConfig={},
-            RoleArn=ROLE,
-        )
+        sagemaker.list_apps()
     response = caught.value.response
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 501
     assert response["Error"]["Code"] == "UnsupportedOperation"
-    assert "does not answer CreateAutoMLJobV2. It answers: AddTags, " in response["Error"]["Message"]
+    assert "does not answer ListApps. It answers: AddTags, " in response["Error"]["Message"]
 
 
 def test_other_apis_signed_for_sagemaker_do_not_reach_motos_canned_answers(local_sagemaker: Any) -> None:

@@ -41,7 +41,7 @@ CANDIDATES = (
     "arn:aws:ec2:us-east-1:123456789012:capacity-reservation/cr-12345678",
     "arn:aws:s3express:us-east-1:123456789012:bucket/austin",
     "arn:aws:redshift:us-east-1:123456789012:cluster:austin",
-    "arn:aws:mlflow:us-east-1:123456789012:austin",
+    "arn:aws:sagemaker:us-east-1:123456789012:mlflow-app/austin",
     "/opt/ml/input",
     "text/csv",
     "4K",
