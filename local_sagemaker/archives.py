@@ -1,0 +1,129 @@
+"""Archives from S3 come from anybody: extraction that refuses everything but plain files and folders."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+
+MAX_MEMBERS = 10_000
+MAX_BYTES = 4 * 1024**3
+READ_BYTES = 1024**2
+
+
+class BadArchive(Exception):
+    """An archive that can't or must not be extracted; the message says what is wrong with it."""
+
+
+def extract(
+    archive: Path, destination: Path, *, max_members: int = MAX_MEMBERS, max_bytes: int = MAX_BYTES
+) -> None:
+    """Extract a tar.gz. The destination appears whole or not at all.
+
+    :param archive: the file.
+    :param destination: folder that does not exist yet.
+    :param max_members: how many files and folders it may hold.
+    :param max_bytes: how large it may become, headers included.
+    :raises BadArchive: when it is not a tar.gz, is too large, or holds links, devices or paths that lead out.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".extract-", dir=destination.parent))
+    try:
+        with gzip.open(archive) as stream:
+            bounded = _BoundedStream(stream, max_bytes)
+            # "r|" reads straight on: no seeking, no index of members in memory before the checks.
+            with tarfile.open(fileobj=bounded, mode="r|") as tar:
+                for number, member in enumerate(tar, start=1):
+                    if number > max_members:
+                        raise BadArchive(f"it holds more than {max_members} members")
+                    _check(member)
+                    # filter="data" checks the path once more, after our own words for the usual reasons.
+                    tar.extract(member, staging, filter="data")
+        staging.chmod(0o755)
+        staging.rename(destination)
+    except BadArchive:
+        raise
+    except tarfile.FilterError as error:
+        raise BadArchive(str(error)) from error
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        raise BadArchive(f"it is not a whole tar.gz: {error}") from error
+    except (OSError, ValueError, UnicodeError) as error:
+        raise BadArchive(f"it can't be extracted: {error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Pack a folder's content as SageMaker packs ``/opt/ml/model``: members relative to it, links followed.
+
+    :param folder: what to pack.
+    :param archive: the tar.gz to write.
+    """
+
+    def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = ""
+        return member
+
+    with tarfile.open(archive, "w:gz", compresslevel=6, dereference=True) as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, arcname=path.name, filter=anonymous)
+
+
+def _check(member: tarfile.TarInfo) -> None:
+    path = member.name
+    if member.issym() or member.islnk():
+        raise BadArchive(f"{path!r} is a link; only files and folders are allowed")
+    if not (member.isreg() or member.isdir()):
+        raise BadArchive(f"{path!r} is a special file; only files and folders are allowed")
+    if path.startswith("/") or ".." in Path(path).parts:
+        raise BadArchive(f"{path!r} leads out of the archive")
+
+
+class _BoundedStream(io.RawIOBase):
+    """Hands on a stream up to a number of bytes, whatever a header claims.
+
+    :param stream: the decompressed archive.
+    :param max_bytes: how many bytes it may hold.
+    """
+
+    def __init__(self, stream: gzip.GzipFile, max_bytes: int) -> None:
+        self._stream = stream
+        self._left = max_bytes
+        self._limit = max_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = self._left + 1 if size is None or size < 0 else size
+        chunks = []
+        while wanted > 0:
+            chunk = self._stream.read(min(wanted, READ_BYTES))
+            if not chunk:
+                break
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise BadArchive(f"it is larger than {self._limit} bytes when extracted")
+            wanted -= len(chunk)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, also one in which a script took away its own permissions.
+
+    :param folder: may be missing.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        for path, _, _ in os.walk(folder):
+            with contextlib.suppress(OSError):
+                Path(path).chmod(0o700)
+        shutil.rmtree(folder, ignore_errors=True)

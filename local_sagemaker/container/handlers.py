@@ -1,0 +1,232 @@
+"""The user's ``inference.py`` with the semantics of the SageMaker inference toolkit.
+
+Which functions there are, what each gets and what its answer means follows ``transformer.py`` of the toolkit
+and the defaults of the XGBoost image's handler (default ``input_fn``, ``predict_fn`` and ``output_fn``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+JSON = "application/json"
+CSV = "text/csv"
+TEXT_TYPES = (JSON, CSV)  # bodies of these types reach input_fn as str, all others as bytes
+ANY = "*/*"
+
+
+class HandlerError(Exception):
+    """A request or a load that failed, with the status the container answers.
+
+    :param status: HTTP status.
+    :param message: body of the answer; its first line says what is wrong.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class Context:
+    """What a user function gets as its optional last argument.
+
+    :param model_dir: folder of the extracted artifact.
+    :param headers: headers of the request.
+    """
+
+    def __init__(self, model_dir: str, headers: Mapping[str, str]) -> None:
+        self.system_properties = {"model_dir": model_dir}
+        self._headers = {name.lower(): value for name, value in headers.items()}
+
+    def get_request_header(self, _index: int, name: str) -> str | None:
+        """One header of the request, or None.
+
+        :param name: name in any case.
+        """
+        return self._headers.get(name.lower())
+
+
+class UserModule:
+    """The imported ``inference.py``: imported once, when the server starts.
+
+    :param code_dir: folder that holds it.
+    :param program: its file name, from ``SAGEMAKER_PROGRAM``.
+    :param default_accept: type of the answer when the caller asks for none.
+    """
+
+    def __init__(self, code_dir: Path, program: str, default_accept: str = JSON) -> None:
+        self.default_accept = default_accept
+        module = import_program(code_dir, program)
+        transform_fn = getattr(module, "transform_fn", None)
+        parts = [getattr(module, name, None) for name in ("input_fn", "predict_fn", "output_fn")]
+        if transform_fn and any(parts):
+            raise ValueError(
+                "Cannot use transform_fn implementation in conjunction with "
+                "input_fn, predict_fn, and/or output_fn implementation"
+            )
+        model_fn = getattr(module, "model_fn", None)
+        if model_fn is None:
+            raise NotImplementedError(
+                f"{program} has no model_fn(model_dir). Please provide a model_fn implementation."
+            )
+        self._model_fn: Callable[..., Any] = model_fn
+        self._transform_fn: Callable[..., Any] = transform_fn or self._transform
+        self._input_fn: Callable[..., Any] = parts[0] or default_input_fn
+        self._predict_fn: Callable[..., Any] = parts[1] or default_predict_fn
+        self._output_fn: Callable[..., Any] = parts[2] or default_output_fn
+
+    def load(self, model_dir: str) -> Any:
+        """Load a model.
+
+        :param model_dir: folder of the extracted artifact.
+        :raises HandlerError: whatever ``model_fn`` raised.
+        """
+        try:
+            return call(self._model_fn, Context(model_dir, {}), model_dir)
+        except MemoryError as error:
+            raise HandlerError(507, f"Insufficient memory to load the model: {error}") from error
+        except Exception as error:
+            raise failure(error) from error
+
+    def invoke(
+        self, model: Any, model_dir: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[bytes, str]:
+        """Answer one request.
+
+        :param model: what ``model_fn`` returned.
+        :param model_dir: its folder.
+        :param body: body of the request.
+        :param headers: headers of the request; Content-Type and Accept matter.
+        :return: body and content type of the answer.
+        :raises HandlerError: whatever the user's functions raised.
+        """
+        try:
+            content_type = headers.get("Content-Type") or JSON
+            accept = headers.get("Accept") or ANY
+            if accept == ANY:
+                accept = self.default_accept
+            data = body.decode("utf-8") if content_type in TEXT_TYPES else body
+            context = Context(model_dir, headers)
+            result = call(self._transform_fn, context, model, data, content_type, accept)
+            if isinstance(result, tuple):
+                result, accept = result[0], str(result[1])
+            return to_bytes(result), accept
+        except Exception as error:
+            raise failure(error) from error
+
+    def _transform(self, model: Any, data: Any, content_type: str, accept: str, context: Context) -> Any:
+        decoded = call(self._input_fn, context, data, content_type)
+        prediction = call(self._predict_fn, context, decoded, model)
+        return call(self._output_fn, context, prediction, accept)
+
+
+def import_program(code_dir: Path, program: str) -> ModuleType:
+    """Import the user's module from its folder.
+
+    :param code_dir: folder that holds it.
+    :param program: file name.
+    :raises FileNotFoundError: when it is not there.
+    """
+    if not (code_dir / program).is_file():
+        held = sorted(path.name for path in code_dir.iterdir()) if code_dir.is_dir() else []
+        raise FileNotFoundError(
+            f"The program {program!r} named by SAGEMAKER_PROGRAM is not in the code folder; it holds {held}."
+        )
+    sys.path.insert(0, str(code_dir))
+    return importlib.import_module(program.removesuffix(".py").replace("/", "."))
+
+
+def call(function: Callable[..., Any], context: Context, *arguments: Any) -> Any:
+    """Call a user function with or without the context, as its signature asks.
+
+    :param function: the function.
+    :param context: the context it may take as one argument more.
+    """
+    expected = len(inspect.signature(function).parameters)
+    if expected == len(arguments):
+        return function(*arguments)
+    if expected == len(arguments) + 1:
+        return function(*arguments, context)
+    raise TypeError(f"{function.__name__} takes {expected} arguments but {len(arguments)} were given.")
+
+
+def failure(error: Exception) -> HandlerError:
+    """Turn an exception of the user's code into an answer, and print its traceback to the log.
+
+    :param error: an exception with ``status_code`` and ``message`` keeps both; any other one is a 500.
+    """
+    if isinstance(error, HandlerError):
+        return error
+    trace = traceback.format_exc()
+    print(trace, file=sys.stderr, flush=True)
+    status = getattr(error, "status_code", None)
+    message = str(getattr(error, "message", None) or error or type(error).__name__)
+    known = isinstance(status, int) and 400 <= status <= 599
+    return HandlerError(int(status) if known else 500, f"{message}\n{trace}")  # type: ignore[arg-type]
+
+
+def to_bytes(result: Any) -> bytes:
+    """Body of an answer as bytes.
+
+    :param result: str, bytes, or something JSON can hold.
+    """
+    if isinstance(result, (bytes, bytearray, memoryview)):
+        return bytes(result)
+    if isinstance(result, str):
+        return result.encode("utf-8")
+    return json.dumps(result).encode("utf-8")
+
+
+def default_input_fn(data: Any, content_type: str) -> Any:
+    """Decode rows of numbers; an XGBoost ``DMatrix`` where the image has XGBoost.
+
+    :param data: body of the request.
+    :param content_type: text/csv or application/json.
+    """
+    import numpy  # noqa: PLC0415  # the image has it, but few handlers need it
+
+    if content_type == CSV:
+        rows = [[float(cell or "nan") for cell in line.split(",")] for line in data.splitlines() if line]
+    elif content_type == JSON:
+        rows = json.loads(data)
+    else:
+        raise HandlerError(415, f"Content type {content_type} is not supported by this framework.")
+    array = numpy.asarray(rows, dtype=float)
+    try:
+        from xgboost import DMatrix  # noqa: PLC0415  # not every image has it
+    except ImportError:
+        return array
+    return DMatrix(numpy.atleast_2d(array))
+
+
+def default_predict_fn(data: Any, model: Any) -> Any:
+    """Predict without checking feature names, as the XGBoost image does.
+
+    :param data: what ``input_fn`` returned.
+    :param model: what ``model_fn`` returned.
+    """
+    return model.predict(data, validate_features=False)
+
+
+def default_output_fn(prediction: Any, accept: str) -> tuple[str, str]:
+    """Encode a prediction.
+
+    :param prediction: array, list or number.
+    :param accept: application/json or text/csv; the first one known wins.
+    """
+    values = prediction.tolist() if hasattr(prediction, "tolist") else prediction
+    for content_type in (part.split(";")[0].strip() for part in accept.split(",")):
+        if content_type in (JSON, ANY):
+            return json.dumps(values), JSON
+        if content_type == CSV:
+            flat = values if isinstance(values, list) else [values]
+            return ",".join(str(value) for value in flat), CSV
+    raise HandlerError(406, f"Content type {accept} is not supported by this framework.")

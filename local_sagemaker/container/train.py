@@ -1,0 +1,256 @@
+"""Script mode: read the job's configuration, set the ``SM_*`` variables, run the user's program.
+
+Follows the SageMaker training toolkit (``environment.py``, ``mapping.py``, ``trainer.py``). Two differences:
+the host has put the code of ``sagemaker_submit_directory`` into ``/opt/ml/code`` before the start, and a
+program that wrote ``/opt/ml/output/failure`` itself keeps its sentence (the toolkit would overwrite it).
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+BASE_DIR_VARIABLE = "SAGEMAKER_BASE_DIR"  # the toolkit's own name for the folder that is /opt/ml on AWS
+TOOLKIT_PREFIX = "sagemaker_"
+TUNING_METRIC = "_tuning_objective_metric"
+ERROR_MESSAGE_LENGTH = 700  # characters; FailureReason holds 1,024 in all
+KEPT_ERROR_LINES = 60
+
+
+def main() -> int:
+    """Run the training program of this container.
+
+    :return: the program's exit code; 1 when it could not be started.
+    """
+    base = Path(os.environ.get(BASE_DIR_VARIABLE, "/opt/ml"))
+    try:
+        hyperparameters = decode_hyperparameters(read_json(base / "input/config/hyperparameters.json"))
+        program = str(hyperparameters.get("sagemaker_program", ""))
+        script = base / "code" / program
+        if not program or not script.is_file():
+            raise FileNotFoundError(
+                f"The program {program!r} named by the hyperparameter sagemaker_program is not in the "
+                f"archive "
+                f"of sagemaker_submit_directory; it holds {sorted(os.listdir(base / 'code'))}."
+            )
+        arguments = command_line(user_hyperparameters(hyperparameters))
+        environment = {**os.environ, **training_environment(base, hyperparameters, arguments)}
+    except Exception as error:
+        report_failure(base, f"Framework Error: {type(error).__name__}: {error}")
+        return 1
+
+    command = [sys.executable, program, *arguments]
+    print(f"Invoking script with the following command:\n{' '.join(command)}", flush=True)
+    code, message = run(command, cwd=base / "code", environment=environment)
+    if code == 0:
+        print("Reporting training SUCCESS", flush=True)
+        (base / "output" / "success").touch()
+        return 0
+    report_failure(
+        base,
+        f'ExecuteUserScriptError:\nExitCode {code}\nErrorMessage "{message}"\nCommand "{" ".join(command)}"',
+    )
+    return code if 0 < code < 256 else 1
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; a missing file is an empty one.
+
+    :param path: file below ``input/config``.
+    """
+    if not path.exists():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object")
+    return content
+
+
+def decode_hyperparameters(raw: dict[str, Any]) -> dict[str, Any]:
+    """Decode hyperparameters as the toolkit does: JSON where it is JSON, else the plain string.
+
+    :param raw: name to string, as sent in CreateTrainingJob.
+    """
+    decoded: dict[str, Any] = {}
+    for name, value in raw.items():
+        try:
+            decoded[name] = json.loads(value)
+        except (TypeError, ValueError):
+            decoded[name] = value
+    return decoded
+
+
+def user_hyperparameters(hyperparameters: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is addressed to the toolkit itself.
+
+    :param hyperparameters: decoded hyperparameters.
+    """
+    return {
+        name: value
+        for name, value in hyperparameters.items()
+        if not name.startswith(TOOLKIT_PREFIX) and name != TUNING_METRIC
+    }
+
+
+def command_line(hyperparameters: dict[str, Any]) -> list[str]:
+    """Spell hyperparameters as ``--name value``, sorted by name, one-letter names with a single dash.
+
+    :param hyperparameters: decoded hyperparameters of the user.
+    """
+
+    def spell(value: Any) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, dict):
+            return ",".join(f"{key}={value[key]}" for key in sorted(value))
+        return str(value)
+
+    arguments: list[str] = []
+    for name in sorted(hyperparameters):
+        arguments += [f"--{name}" if len(name) > 1 else f"-{name}", spell(hyperparameters[name])]
+    return arguments
+
+
+def training_environment(base: Path, hyperparameters: dict[str, Any], arguments: list[str]) -> dict[str, str]:
+    """The ``SM_*`` variables of the training toolkit.
+
+    :param base: folder that stands for ``/opt/ml``.
+    :param hyperparameters: all decoded hyperparameters.
+    :param arguments: the command line made of the user's.
+    """
+    config_dir = base / "input/config"
+    resources = read_json(config_dir / "resourceconfig.json")
+    channels = read_json(config_dir / "inputdataconfig.json")
+    user = user_hyperparameters(hyperparameters)
+    program = str(hyperparameters["sagemaker_program"])
+    channel_dirs = {name: str(base / "input/data" / name) for name in channels}
+    values: dict[str, Any] = {
+        "hosts": resources.get("hosts", []),
+        "network_interface_name": resources.get("network_interface_name", "eth0"),
+        "hps": user,
+        "user_entry_point": program,
+        "framework_params": {
+            name: value
+            for name, value in hyperparameters.items()
+            if name.startswith(TOOLKIT_PREFIX) and name not in TOOLKIT_HYPERPARAMETERS
+        },
+        "resource_config": resources,
+        "input_data_config": channels,
+        "output_data_dir": str(base / "output/data"),
+        "channels": sorted(channels),
+        "current_host": resources.get("current_host", ""),
+        "current_instance_type": resources.get("current_instance_type", ""),
+        "current_instance_group": resources.get("current_group_name", ""),
+        "module_name": program.removesuffix(".py"),
+        "log_level": hyperparameters.get("sagemaker_container_log_level", 20),
+        "framework_module": "sagemaker_xgboost_container.training:main",
+        "input_dir": str(base / "input"),
+        "input_config_dir": str(config_dir),
+        "output_dir": str(base / "output"),
+        "output_intermediate_dir": str(base / "output/intermediate"),
+        "num_cpus": int(os.environ.get("SM_NUM_CPUS", "1")),
+        "num_gpus": 0,
+        "num_neurons": 0,
+        "model_dir": str(base / "model"),
+        "module_dir": hyperparameters.get("sagemaker_submit_directory", str(base / "code")),
+        "user_args": arguments,
+    }
+    values["training_env"] = {
+        **{name: value for name, value in values.items() if name not in ("hps", "user_args")},
+        "hyperparameters": user,
+        "channel_input_dirs": channel_dirs,
+        "job_name": os.environ.get("TRAINING_JOB_NAME", ""),
+        "is_master": True,
+        "master_hostname": resources.get("current_host", ""),
+    }
+    values.update({f"channel_{name}": path for name, path in channel_dirs.items()})
+    values.update({f"hp_{name}": value for name, value in user.items()})
+    return {f"SM_{name.upper()}": spell_variable(value) for name, value in values.items()}
+
+
+TOOLKIT_HYPERPARAMETERS = frozenset(
+    {
+        "sagemaker_program",
+        "sagemaker_submit_directory",
+        "sagemaker_enable_cloudwatch_metrics",
+        "sagemaker_region",
+        "sagemaker_container_log_level",
+        "sagemaker_job_name",
+        "sagemaker_s3_output",
+    }
+)
+
+
+def spell_variable(value: Any) -> str:
+    """Spell a value for the environment: strings as they are, everything else as compact JSON.
+
+    :param value: anything JSON can hold.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def run(command: list[str], *, cwd: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Run the program and pass its output on while it runs.
+
+    :param command: interpreter, program, arguments.
+    :param cwd: folder of the code.
+    :param environment: the whole environment.
+    :return: exit code and the end of what it wrote to stderr (from its traceback on, when there is one).
+    """
+    process = subprocess.Popen(command, cwd=cwd, env=environment, stderr=subprocess.PIPE)
+    # A stop reaches the whole process group, so the program has its own SIGTERM; we stay to report how it
+    # ended.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    lines: collections.deque[str] = collections.deque(maxlen=KEPT_ERROR_LINES)
+    reader = threading.Thread(target=pass_on, args=(process.stderr, lines), daemon=True)
+    reader.start()
+    code = process.wait()
+    reader.join(timeout=5)  # a grandchild that keeps stderr open must not hold up the report
+    return (code if code >= 0 else 128 - code), error_message(list(lines))
+
+
+def pass_on(stream: IO[bytes] | None, lines: collections.deque[str]) -> None:
+    """Copy stderr line by line to ours and keep the last lines.
+
+    :param stream: stderr of the program.
+    :param lines: where the last lines go.
+    """
+    for line in stream or ():
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+        lines.append(line.decode("utf-8", "replace").rstrip())
+
+
+def error_message(lines: list[str]) -> str:
+    """The error as one would read it aloud: the last line, or the end of the traceback when that is longer.
+
+    :param lines: the last lines of stderr.
+    """
+    for start in range(len(lines) - 1, -1, -1):
+        if lines[start].startswith("Traceback (most recent call last)"):
+            tail = [line for line in lines[start + 1 :] if not line.startswith(" ")]
+            return "\n".join(tail)[-ERROR_MESSAGE_LENGTH:].strip()
+    return next((line for line in reversed(lines) if line.strip()), "")[-ERROR_MESSAGE_LENGTH:]
+
+
+def report_failure(base: Path, message: str) -> None:
+    """Say why the training failed, on stderr and, unless the program has done so, in ``output/failure``.
+
+    :param base: folder that stands for ``/opt/ml``.
+    :param message: why.
+    """
+    print(f"Reporting training FAILURE\n{message}", file=sys.stderr, flush=True)
+    failure = base / "output" / "failure"
+    if not failure.exists():
+        failure.write_text(message, encoding="utf-8")

@@ -1,0 +1,76 @@
+"""The jobs that run: a thread each, bounded in number, the others wait their turn."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from local_sagemaker.processing_jobs import ProcessingRun
+from local_sagemaker.runner import JobRun
+from local_sagemaker.training_jobs import TrainingRun
+
+if TYPE_CHECKING:
+    from local_sagemaker.server import Server
+
+RUNS: dict[str, type[JobRun]] = {run.kind: run for run in (TrainingRun, ProcessingRun)}
+
+
+class JobManager:
+    """Runs jobs in the order in which they were submitted.
+
+    :param server: the server they belong to.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._pool = ThreadPoolExecutor(server.settings.max_running_jobs, thread_name_prefix="job")
+        self._lock = threading.Lock()
+        self._runs: dict[tuple[str, str], tuple[JobRun, Future[None]]] = {}
+        self._closed = False
+
+    @property
+    def running(self) -> int:
+        """How many jobs have not ended, those that wait included."""
+        return len(self._runs)
+
+    def submit(self, kind: str, name: str) -> None:
+        """Run a job whose document is in the store; returns at once.
+
+        :param kind: ``training-job`` or ``processing-job``.
+        :param name: its name.
+        """
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the server is shutting down")
+            run = RUNS[kind](self._server, name)
+            future = self._pool.submit(run.run)
+            self._runs[kind, name] = (run, future)
+        future.add_done_callback(lambda _: self._runs.pop((kind, name), None))
+
+    def stop(self, kind: str, name: str) -> None:
+        """Stop a job; returns at once. A job that has ended is left alone.
+
+        :param kind: ``training-job`` or ``processing-job``.
+        :param name: its name.
+        """
+        entry = self._runs.get((kind, name))
+        if entry is None:
+            return
+        run, future = entry
+        run.request_stop()
+        if future.cancel():  # it has not begun, and shall not wait for its turn to be stopped
+            run.finish("Stopped", None)
+
+    def shutdown(self) -> None:
+        """Stop all jobs and wait for them."""
+        with self._lock:
+            self._closed = True
+            runs = list(self._runs)
+            futures = [future for _, future in self._runs.values()]
+        for kind, name in runs:
+            with contextlib.suppress(KeyError):
+                self.stop(kind, name)
+        wait(futures)
+        self._pool.shutdown(wait=True)

@@ -1,0 +1,233 @@
+"""Which models a multi-model container has loaded: loaded on first use, bounded, least recently used out
+first.
+
+Runs in the server's event loop, so no locks: state only changes between awaits. An artifact is fetched when
+its model is loaded and not looked at again, so a model goes on answering whatever happens to its object, as
+on AWS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local_sagemaker.archives import BadArchive, extract, remove_tree
+from local_sagemaker.containers import ModelContainer
+from local_sagemaker.runtime_errors import ContainerError, ModelNotReady, ServiceUnavailable, ValidationError
+from local_sagemaker.s3_transfer import describe, download, split_uri
+
+INSUFFICIENT_STORAGE = 507
+EXTRACT_MEMBERS = 1_000
+EXTRACT_BYTES = 1024**3
+
+
+@dataclass(eq=False)
+class LoadedModel:
+    """A model in the container.
+
+    :param target: its TargetModel.
+    :param name: the opaque name the container knows it by.
+    :param folder: the extracted artifact.
+    :param users: requests that are being answered with it.
+    """
+
+    target: str
+    name: str
+    folder: Path
+    users: int = 0
+
+
+class ModelCache:
+    """The loaded models of one container.
+
+    :param container: the container.
+    :param http: client for it.
+    :param s3: boto3 client for the artifacts.
+    :param workers: threads that fetch and extract.
+    :param limit: how many models stay loaded; more only while all are in use.
+    :param load_timeout_seconds: how long a request waits for a load; the load itself goes on.
+    """
+
+    def __init__(
+        self,
+        container: ModelContainer,
+        *,
+        http: httpx.AsyncClient,
+        s3: Any,
+        workers: Executor,
+        limit: int,
+        load_timeout_seconds: float,
+    ) -> None:
+        self._container = container
+        self._http = http
+        self._s3 = s3
+        self._workers = workers
+        self._limit = limit if container.spec.cache_models else 0
+        self._load_timeout_seconds = load_timeout_seconds
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
+
+    @asynccontextmanager
+    async def lease(self, target: str) -> AsyncIterator[LoadedModel]:
+        """A loaded model that is not unloaded meanwhile.
+
+        :param target: its TargetModel.
+        :raises ValidationError: when there is no such object, or the target is no safe key.
+        :raises ModelNotReady: when the load takes longer than a request may wait.
+        :raises ContainerError: when it can't be loaded; the next request tries again.
+        """
+        model = await self._get(target)
+        try:
+            yield model
+        finally:
+            model.users -= 1
+            if len(self._loaded) > self._limit:
+                await self._make_room(self._limit)
+
+    async def _get(self, target: str) -> LoadedModel:
+        deadline = asyncio.get_running_loop().time() + self._load_timeout_seconds
+        while True:
+            model = self._loaded.get(target)
+            if model is not None:
+                self._loaded.move_to_end(target)
+                model.users += 1
+                return model
+            task = self._loading.get(target)
+            if task is None:
+                task = asyncio.create_task(self._load(target), name=f"load {target}")
+                self._loading[target] = task
+                task.add_done_callback(lambda done: self._load_ended(target, done))
+            left = deadline - asyncio.get_running_loop().time()
+            # wait() leaves the task alone when the time is over: the next request finds the model loaded.
+            await asyncio.wait([task], timeout=max(0.0, left))
+            if not task.done():
+                raise ModelNotReady(f"The model {target} is being loaded. Please try again.")
+            model = task.result()
+            if self._loaded.get(target) is model:
+                model.users += 1
+                return model
+
+    def _load_ended(self, target: str, task: asyncio.Task[LoadedModel]) -> None:
+        self._loading.pop(target, None)
+        if not task.cancelled():
+            task.exception()  # somebody has waited for it, or nobody wants to know any more
+
+    async def _load(self, target: str) -> LoadedModel:
+        uri = self.uri(target)
+        name = uuid.uuid4().hex
+        folder = self._container.sandbox.opt_ml / "models" / name / "model"
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._workers, self._fetch, uri, folder)
+            await self._make_room(max(0, self._limit - 1))
+            await self._post(name, folder)
+        except BaseException:
+            await loop.run_in_executor(self._workers, remove_tree, folder.parent)
+            raise
+        model = self._loaded[target] = LoadedModel(target, name, folder)
+        return model
+
+    def uri(self, target: str) -> str:
+        """URI of a model's artifact.
+
+        :param target: its TargetModel.
+        :raises ValidationError: when it could lead out of the endpoint's prefix.
+        """
+        # Dot segments are resolved by HTTP clients on the way to S3.
+        if any(part in ("", ".", "..") for part in target.split("/")):
+            raise ValidationError(
+                f"Invalid TargetModel {target!r}: expected the key of an artifact below the prefix."
+            )
+        return self._container.spec.model_data_url + target
+
+    def _fetch(self, uri: str, folder: Path) -> None:
+        bucket, key = split_uri(uri)
+        archive = folder.with_name("model.tar.gz")
+        try:
+            download(self._s3, bucket, key, archive)
+            extract(archive, folder, max_members=EXTRACT_MEMBERS, max_bytes=EXTRACT_BYTES)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+                raise ServiceUnavailable(f"S3 does not answer: {describe(error)}") from error
+            raise ValidationError(
+                f"Failed to download model data(bucket: {bucket}, key: {key}). Please ensure that there is "
+                f"an object "
+                "located at the URL and that the role passed to CreateModel has permissions to download the "
+                "model."
+            ) from error
+        except BotoCoreError as error:
+            raise ServiceUnavailable(f"S3 does not answer: {error}") from error
+        except BadArchive as error:
+            raise ContainerError(
+                400,
+                f'Failed to extract model data archive from URL "{uri}": {error}. Please ensure that the '
+                f"object "
+                "located at the URL is a valid tar.gz archive.",
+            ) from error
+        finally:
+            archive.unlink(missing_ok=True)
+
+    async def _post(self, name: str, folder: Path) -> None:
+        while True:
+            try:
+                response = await self._http.post(
+                    f"{self._container.url}/models",
+                    json={"model_name": name, "url": str(folder)},
+                    timeout=None,
+                )
+            except httpx.HTTPError as error:
+                raise ServiceUnavailable(f"The model server does not answer: {error!r}") from error
+            if response.status_code == INSUFFICIENT_STORAGE and await self._make_room(len(self._loaded) - 1):
+                continue  # the container asked for memory, and there was a model to unload
+            if response.status_code >= 400:
+                raise ContainerError(response.status_code, container_message(response))
+            return
+
+    async def _make_room(self, limit: int) -> int:
+        """Unload the least recently used models that nobody uses until as many are left as allowed.
+
+        :param limit: how many may stay.
+        :return: how many were unloaded.
+        """
+        count = 0
+        for model in list(self._loaded.values()):
+            if len(self._loaded) <= max(0, limit):
+                break
+            if model.users == 0 and self._loaded.get(model.target) is model:
+                del self._loaded[model.target]
+                await self._unload(model)
+                count += 1
+        return count
+
+    async def _unload(self, model: LoadedModel) -> None:
+        try:
+            await self._http.delete(f"{self._container.url}/models/{model.name}")
+        except httpx.HTTPError as error:
+            raise ServiceUnavailable(f"The model server does not answer: {error!r}") from error
+        finally:
+            await asyncio.get_running_loop().run_in_executor(self._workers, remove_tree, model.folder.parent)
+
+
+def container_message(response: httpx.Response) -> str:
+    """The container's own words.
+
+    :param response: its answer.
+    """
+    if response.headers.get("content-type", "").startswith("application/json"):
+        try:
+            body = response.json()
+            if isinstance(body, dict) and isinstance(body.get("message"), str):
+                return str(body["message"])
+        except ValueError:
+            pass
+    return response.text

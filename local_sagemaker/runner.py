@@ -1,0 +1,267 @@
+"""What training and processing jobs have in common: one run of one job, from its sandbox to its end state."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from local_sagemaker.images import UnknownImage, find_interpreter
+from local_sagemaker.logs import LogStream
+from local_sagemaker.processes import SupervisedProcess
+from local_sagemaker.s3_transfer import TransferError, download_prefix
+from local_sagemaker.sandbox import Sandbox
+from local_sagemaker.store import Document
+
+if TYPE_CHECKING:
+    from local_sagemaker.server import Server
+
+FAILURE_REASON_LENGTH = 1024
+INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
+
+log = logging.getLogger(__name__)
+
+
+class JobFailed(Exception):
+    """The job ends as Failed; the message is its FailureReason."""
+
+
+class JobStopped(Exception):
+    """The job was stopped before its container ran."""
+
+
+class End(Enum):
+    """Why a container ended."""
+
+    EXITED = "exited"
+    STOPPED = "stopped"
+    OUT_OF_TIME = "out of time"
+
+
+@dataclass(frozen=True)
+class ContainerEnd:
+    """How a container ended.
+
+    :param why: by itself, stopped, or out of time.
+    :param exit_code: 128 + n when signal n ended it.
+    """
+
+    why: End
+    exit_code: int
+
+
+class JobRun(ABC):
+    """One run of one job; its thread is the only one that ends the job.
+
+    :param server: the server.
+    :param name: the job's name; its document is in the store.
+    """
+
+    kind: ClassVar[str]  # of the document in the store, and in the ARN
+    status_member: ClassVar[str]
+    log_group: ClassVar[str]
+
+    def __init__(self, server: Server, name: str) -> None:
+        document = server.store.get(self.kind, name)
+        if document is None:
+            raise LookupError(f"{self.kind} {name} is not in the store")
+        self.server = server
+        self.name = name
+        self.document = document
+        self.region: str = document["_region"]
+        self.s3 = server.aws.client("s3", self.region)
+        self.logs: LogStream | None = None
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._wake = threading.Event()
+
+    def request_stop(self) -> None:
+        """Have the job stopped; returns at once."""
+        self._stop.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Run the job to its end state. Never raises: whatever goes wrong is the job's failure."""
+        try:
+            sandbox = Sandbox(self.server.data_dir / "jobs", self.name)
+        except OSError as error:
+            self.finish("Failed", f"{INTERNAL_ERROR} ({error})")
+            return
+        try:
+            ending = self._run_in(sandbox)
+        except JobStopped:
+            ending = ("Stopped", None)
+        except (JobFailed, UnknownImage) as error:
+            prefix = "ClientError: " if isinstance(error, UnknownImage) else ""
+            ending = ("Failed", f"{prefix}{error}")
+        except Exception as error:
+            log.exception("%s %s", self.kind, self.name)
+            ending = ("Failed", f"{INTERNAL_ERROR} ({type(error).__name__}: {error})")
+        # Before the end state: who sees it finds all lines in the log and no sandbox.
+        if self.logs:
+            self.logs.close()
+        sandbox.remove()
+        self.finish(*ending)
+
+    def _run_in(self, sandbox: Sandbox) -> tuple[str, str | None]:
+        self._stop.wait(self.server.settings.start_delay_seconds)
+        self.check_stop()
+        interpreter = find_interpreter(self.server.settings, self.image())
+        return self.work(sandbox, interpreter)
+
+    @abstractmethod
+    def image(self) -> str:
+        """URI of the job's image."""
+
+    @abstractmethod
+    def work(self, sandbox: Sandbox, interpreter: Path) -> tuple[str, str | None]:
+        """Bring data in, run the container, bring results out.
+
+        :param sandbox: stands for ``/opt/ml``.
+        :param interpreter: stands for the image.
+        :return: end state (Completed or Stopped) and reason.
+        :raises JobFailed: when it failed.
+        :raises JobStopped: when it was stopped before the container ran.
+        """
+
+    @abstractmethod
+    def finish(self, status: str, reason: str | None) -> None:
+        """Write the end state.
+
+        :param status: Completed, Failed or Stopped.
+        :param reason: FailureReason.
+        """
+
+    def check_stop(self) -> None:
+        """Give up when a stop was asked for.
+
+        :raises JobStopped: then.
+        """
+        if self._stop.is_set():
+            raise JobStopped
+
+    def update(self, **members: Any) -> None:
+        """Change members of the job's document.
+
+        :param members: by name.
+        """
+
+        def change(document: Document) -> None:
+            document.update(members, LastModifiedTime=now())
+
+        self.server.store.update(self.kind, self.name, change)
+
+    def write_log(self, line: str) -> None:
+        """Write a line into the job's log stream.
+
+        :param line: the line.
+        """
+        if self.logs is None:
+            self.logs = LogStream(
+                self.server.aws.client("logs", self.region),
+                self.log_group,
+                f"{self.name}/algo-1-{int(time.time())}",
+            )
+        self.logs.write(line)
+
+    def download(self, uri: str, folder: Path) -> None:
+        """Download an input.
+
+        :param uri: S3 prefix or object.
+        :param folder: where to.
+        :raises JobFailed: when that is not possible.
+        """
+        try:
+            download_prefix(self.s3, uri, folder)
+        except TransferError as error:
+            raise JobFailed(f"ClientError: Data download failed: {error}") from error
+
+    def execute(
+        self,
+        sandbox: Sandbox,
+        command: list[str],
+        environment: Mapping[str, str],
+        cwd: Path,
+        limit_seconds: float,
+    ) -> ContainerEnd:
+        """Run the container.
+
+        :param sandbox: its file system.
+        :param command: program and arguments.
+        :param environment: its whole environment.
+        :param cwd: its working directory.
+        :param limit_seconds: MaxRuntimeInSeconds.
+        """
+        process = SupervisedProcess(
+            command,
+            environment=environment,
+            cwd=cwd,
+            on_line=lambda line: self.write_log(sandbox.to_container(line)),
+            on_end=self._container_ended,
+        )
+        deadline = time.monotonic() + limit_seconds
+        grace = self.server.settings.stop_grace_seconds
+        while not self._ended.is_set():
+            self._wake.wait(max(0.0, deadline - time.monotonic()))
+            self._wake.clear()
+            if self._ended.is_set():
+                break
+            if self._stop.is_set():
+                return ContainerEnd(End.STOPPED, process.stop(grace))
+            if time.monotonic() >= deadline:
+                self.out_of_time()
+                return ContainerEnd(End.OUT_OF_TIME, process.stop(grace))
+        return ContainerEnd(End.EXITED, process.wait())
+
+    def out_of_time(self) -> None:
+        """Called when MaxRuntimeInSeconds is over, before the container is stopped."""
+        self.update(**{self.status_member: "Stopping"})
+
+    def _container_ended(self) -> None:
+        self._ended.set()
+        self._wake.set()
+
+
+def now() -> datetime:
+    """The time, as documents hold it: milliseconds, UTC."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def whole_seconds(start: datetime, end: datetime) -> int:
+    """Seconds between two moments, rounded up, at least one: what is billed.
+
+    :param start: the earlier one.
+    :param end: the later one.
+    """
+    return max(1, math.ceil((end - start).total_seconds()))
+
+
+def read_message(path: Path, limit: int = FAILURE_REASON_LENGTH) -> str | None:
+    """What a script left for the caller in a file, None when there is none.
+
+    :param path: the file.
+    :param limit: longer texts are cut.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(4 * limit).decode("utf-8", "replace").strip()
+    except OSError:
+        return None
+    return text[:limit] or None
+
+
+def shorten(reason: str) -> str:
+    """Cut a reason to the length a FailureReason may have.
+
+    :param reason: the reason.
+    """
+    return reason if len(reason) <= FAILURE_REASON_LENGTH else reason[: FAILURE_REASON_LENGTH - 3] + "..."

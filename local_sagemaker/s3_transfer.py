@@ -1,0 +1,149 @@
+"""S3 into folders and folders into S3, as SageMaker's data agents do it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+#: Small objects go up in one PUT, so that their ETag is the MD5 of the content; request bodies are held in
+#: memory.
+PARTS = TransferConfig(multipart_threshold=32 * 1024**2, multipart_chunksize=32 * 1024**2, use_threads=False)
+
+
+class TransferError(Exception):
+    """Data that could not be moved; the message says which and why."""
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of an S3 URI.
+
+    :param uri: ``s3://bucket/key``.
+    :raises TransferError: when it is anything else.
+    """
+    parts = urlsplit(uri, allow_fragments=False)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise TransferError(f"{uri!r} is not an S3 URI of the form s3://bucket/key")
+    return parts.netloc, parts.path.lstrip("/")
+
+
+def download_prefix(s3: Any, uri: str, folder: Path) -> int:
+    """Download an object, or all objects below a prefix (S3Prefix, FullyReplicated, File mode).
+
+    :param s3: boto3 client.
+    :param uri: the object or prefix.
+    :param folder: where to; made when missing.
+    :return: how many objects.
+    :raises TransferError: when there are none, or a key leads out of the folder.
+    """
+    bucket, prefix = split_uri(uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    try:
+        for key in list_keys(s3, bucket, prefix):
+            target = folder / relative_path(prefix, key)
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise TransferError(f"the key {key!r} leads out of the folder it belongs to")
+            download(s3, bucket, key, target)
+            count += 1
+    except (ClientError, BotoCoreError) as error:
+        raise TransferError(describe(error)) from error
+    except OSError as error:
+        raise TransferError(f"a previously downloaded file/folder clashes with {uri}: {error}") from error
+    if count == 0:
+        raise TransferError(f"S3 key: {uri} matched no files on s3")
+    return count
+
+
+def list_keys(s3: Any, bucket: str, prefix: str) -> list[str]:
+    """Keys that a prefix means: the object of that very name, else all below it; folder markers left out.
+
+    :param s3: boto3 client.
+    :param bucket: the bucket.
+    :param prefix: the prefix.
+    """
+    keys: list[str] = []
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        keys += [entry["Key"] for entry in page.get("Contents", [])]
+    if prefix in keys and not prefix.endswith("/"):
+        return [prefix]
+    return [key for key in keys if not key.endswith("/")]
+
+
+def relative_path(prefix: str, key: str) -> str:
+    """Where an object goes below the folder.
+
+    :param prefix: the prefix asked for.
+    :param key: a key that starts with it.
+    """
+    rest = key[len(prefix) :]
+    if prefix.endswith("/") or not prefix:
+        return rest
+    if rest.startswith("/"):
+        return rest.lstrip("/")
+    return key[prefix.rfind("/") + 1 :]  # the prefix ends within a file's name
+
+
+def download(s3: Any, bucket: str, key: str, target: Path) -> str:
+    """Download one object.
+
+    :param s3: boto3 client.
+    :param bucket: the bucket.
+    :param key: the key.
+    :param target: file to write; its folder is made.
+    :return: its ETag.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    response = s3.get_object(Bucket=bucket, Key=key)
+    with contextlib.closing(response["Body"]) as body, target.open("wb") as file:
+        for chunk in body.iter_chunks(1024**2):
+            file.write(chunk)
+    return str(response["ETag"])
+
+
+def upload_tree(s3: Any, folder: Path, uri: str) -> int:
+    """Upload every file below a folder.
+
+    :param s3: boto3 client.
+    :param folder: what to upload; may be missing.
+    :param uri: prefix in S3.
+    :return: how many files.
+    :raises TransferError: when S3 refuses.
+    """
+    bucket, prefix = split_uri(uri)
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    for path in files:
+        upload(s3, path, bucket, f"{prefix.rstrip('/')}/{path.relative_to(folder).as_posix()}".lstrip("/"))
+    return len(files)
+
+
+def upload(s3: Any, path: Path, bucket: str, key: str) -> None:
+    """Upload one file.
+
+    :param s3: boto3 client.
+    :param path: the file.
+    :param bucket: the bucket.
+    :param key: the key.
+    :raises TransferError: when S3 refuses.
+    """
+    try:
+        s3.upload_file(str(path), bucket, key, Config=PARTS)
+    except (ClientError, BotoCoreError, Boto3Error) as error:
+        raise TransferError(f"s3://{bucket}/{key}: {describe(error)}") from error
+
+
+def describe(error: Exception) -> str:
+    """An S3 error in one line.
+
+    :param error: what boto3 raised.
+    """
+    if isinstance(error, ClientError):
+        details = error.response.get("Error", {})
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
+        return f"{details.get('Code', 'Error')} ({status}): {details.get('Message', error)}"
+    return str(error)

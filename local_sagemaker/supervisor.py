@@ -1,0 +1,146 @@
+"""Runs one command and sees to it that nothing of it outlives the server.
+
+A program of its own: ``python -I -S supervisor.py COMMAND…``, standard input being a pipe from the server.
+The pipe is the leash: ``T`` sends SIGTERM to the command's process group, ``K`` SIGKILL, and its end, which
+comes however the server dies, kills everything. On Linux the command also gets SIGKILL when the supervisor
+dies (PR_SET_PDEATHSIG), and what the command left behind in other sessions falls to the supervisor
+(PR_SET_CHILD_SUBREAPER) and is killed. Single-threaded on purpose, so that code may run between fork and
+exec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+SWEEP_SECONDS = 5.0
+COULD_NOT_START = 127
+
+
+def main(command: list[str]) -> int:
+    """Run a command until it ends or the server does.
+
+    :param command: program and arguments.
+    :return: its exit code; 128 + n when signal n ended it, as a container runtime reports it.
+    """
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    os.set_blocking(wake_read, False)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    control_process(PR_SET_CHILD_SUBREAPER, 1)
+    supervisor = os.getpid()
+    child = os.fork()
+    if child == 0:
+        become(command, supervisor)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)  # the log ends when the command's own copies are closed
+    os.dup2(null, 2)
+    while True:
+        ready, _, _ = select.select([0, wake_read], [], [])
+        if 0 in ready:
+            order = os.read(0, 1)
+            if not order:
+                sweep(child)
+                return 128 + signal.SIGKILL
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child, signal.SIGTERM if order == b"T" else signal.SIGKILL)
+        if wake_read in ready:
+            os.read(wake_read, 4096)
+            code = reap(child)
+            if code is not None:
+                sweep(child)
+                return code
+
+
+def become(command: list[str], supervisor: int) -> None:
+    """In the forked child: a session of its own, then the command.
+
+    :param command: program and arguments.
+    :param supervisor: process id of the parent.
+    """
+    os.setsid()
+    control_process(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != supervisor:  # it died before the line above
+        os._exit(COULD_NOT_START)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)  # noqa: S606
+    except OSError as error:
+        os.write(2, f"Could not start {command[0]}: {error.strerror}\n".encode())
+    os._exit(COULD_NOT_START)
+
+
+def reap(child: int) -> int | None:
+    """Collect children that ended.
+
+    :param child: the command's process.
+    :return: its exit code when it was among them.
+    """
+    code = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return code
+        if pid == 0:
+            return code
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            code = 128 - code if code < 0 else code
+
+
+def sweep(child: int) -> None:
+    """Kill the command's process group, then whatever else has become our child.
+
+    :param child: the command's process, which leads the group.
+    """
+    deadline = time.monotonic() + SWEEP_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)
+        for pid in own_children():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                select.select([], [], [], 0.005)
+        except ChildProcessError:
+            return
+
+
+def own_children() -> list[int]:
+    """Process ids of our children; empty where the system does not tell."""
+    pid = os.getpid()
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as listing:
+            return [int(text) for text in listing.read().split()]
+    except (OSError, ValueError):
+        return []
+
+
+def control_process(option: int, value: int) -> None:
+    """Call prctl(2) where there is one.
+
+    :param option: what to set.
+    :param value: to what.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes  # noqa: PLC0415  # not everywhere, and only here needed
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
