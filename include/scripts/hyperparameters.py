@@ -34,8 +34,8 @@ class Number:
         kind = "a whole number" if self.whole else "a number"
         if self.low == -math.inf:
             return kind
-        start = f"{kind} {'above' if self.above else 'from'} {self.low:g}"
-        return start if self.high == math.inf else f"{start} to {self.high:g}"
+        start = f"{kind} {'above' if self.above else 'from'} {self.low:.12g}"
+        return start if self.high == math.inf else f"{start} to {self.high:.12g}"
 
     def read(self, text: str) -> float | int | None:
         """Read a value.

@@ -99,7 +99,7 @@ def predict_fn(data: Rows, model: Model) -> np.ndarray:
         column = values[:, model.card.features.index(reference)]
         for number, value in enumerate(column, start=1):
             if not value > 0:
-                got = "nothing" if math.isnan(value) else f"{value:g}"
+                got = "nothing" if math.isnan(value) else f"{value:.12g}"
                 raise BadRequest(
                     f"Row {number}, feature '{reference}': got {got}; allowed: a number above 0 "
                     f"(the model of {model.card.city} predicts the ratio to it)."

@@ -53,15 +53,15 @@ class Limits:
 
     def __str__(self) -> str:
         if self.low is not None and self.high is not None:
-            return f"a number from {self.low:g} to {self.high:g}"
+            return f"a number from {self.low:.12g} to {self.high:.12g}"
         if self.high is not None:
             return (
-                f"a number above 0 and of at most {self.high:g}"
+                f"a number above 0 and of at most {self.high:.12g}"
                 if self.above_zero
-                else f"a number of at most {self.high:g}"
+                else f"a number of at most {self.high:.12g}"
             )
         if self.low is not None and not (self.above_zero and self.low <= 0):
-            return f"a number of at least {self.low:g}"
+            return f"a number of at least {self.low:.12g}"
         return "a number above 0" if self.above_zero else "a number"
 
 

@@ -1,0 +1,181 @@
+"""Runs the job scripts as SageMaker does: in the image's Python, in folders that stand for /opt/ml."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = REPOSITORY / "include" / "scripts"
+DATA = REPOSITORY / "include" / "data" / "txhousing.csv"
+IMAGE_PYTHON = os.environ.get("CITY_FLEET_IMAGE_PYTHON", str(REPOSITORY / ".venv-image" / "bin" / "python"))
+AS_OF = "20150801T000000Z"
+RAW_URI = "s3://bucket/texas_housing/raw/"
+JOB_TIMEOUT_SECONDS = 120
+
+TEXAS_ARGUMENTS = (
+    *("--time-column", "year", "--time-column", "month", "--frequency", "month", "--available-after", "P1M"),
+    *("--target", "median", "--target-min", "1000", "--target-max", "10000000"),
+    *("--target-transform", "log_ratio_to_mean:12"),
+    *(part for lag in (1, 2, 3, 6, 12) for part in ("--target-lag", str(lag))),
+    *("--feature", '{"column":"sales","lags":[1,2,12],"min":0}'),
+    *("--calendar", "month_of_year", "--calendar", "trend"),
+)
+TEXAS_HYPERPARAMETERS = {
+    "target": "median",
+    "target_transform": "log_ratio_to_mean:12",
+    "eta": "0.05",
+    "max_depth": "3",
+    "subsample": "0.7",
+    "colsample_bytree": "0.5",
+    "min_child_weight": "5",
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is left of a job: exit code, output, and the sentence SageMaker would show (None without one)."""
+
+    code: int
+    stdout: str
+    stderr: str
+    message: str | None
+
+
+def start_job(script: str, arguments: Sequence[str], message_file: Path, **environment: str) -> Finished:
+    """Run a script to its end in an environment as clean as a container's.
+
+    :param script: file name below include/scripts.
+    :param arguments: its arguments.
+    :param message_file: where its sentence would be.
+    :param environment: SM_* variables.
+    """
+    done = subprocess.run(
+        [IMAGE_PYTHON, str(SCRIPTS / script), *arguments],
+        env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=JOB_TIMEOUT_SECONDS,
+        check=False,
+    )
+    message = message_file.read_text(encoding="utf-8") if message_file.exists() else None
+    return Finished(done.returncode, done.stdout, done.stderr, message)
+
+
+def pack(folder: Path, archive: Path) -> Path:
+    """Pack a model folder as SageMaker does: gzipped tar, names relative to SM_MODEL_DIR.
+
+    :param folder: SM_MODEL_DIR.
+    :param archive: the model.tar.gz to write.
+    """
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, "w:gz") as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, arcname=path.name)
+    return archive
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The three jobs of one city, below one folder that stands for /opt/ml and S3."""
+
+    root: Path
+
+    @property
+    def raw(self) -> Path:
+        """Holds the raw city folders."""
+        return self.root / "raw"
+
+    def out(self, *parts: str) -> Path:
+        """Name a file below preprocess.py's outputs."""
+        return self.root.joinpath("preprocess", *parts)
+
+    def write_raw(self, city: str, rows: Sequence[Sequence[Any]], name: str = "data.csv") -> Path:
+        """Write one raw file of a city; the first row is the header."""
+        path = self.raw / f"city={city}" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+        return path
+
+    def preprocess(
+        self,
+        *cities: str,
+        as_of: str = AS_OF,
+        arguments: Sequence[str] = TEXAS_ARGUMENTS,
+        more: Sequence[str] = (),
+    ) -> Finished:
+        """Run preprocess.py."""
+        message = self.root / "message-preprocess"
+        message.unlink(missing_ok=True)
+        return start_job(
+            "preprocess.py",
+            [
+                *(part for city in cities for part in ("--city", city)),
+                *("--as-of", as_of, "--raw-dir", str(self.raw), "--raw-uri", RAW_URI),
+                *("--output-dir", str(self.out()), "--message-file", str(message)),
+                *arguments,
+                *more,
+            ],
+            message,
+        )
+
+    def train(self, city: str, as_of: str = AS_OF, name: str = "model", **hyperparameters: str) -> Finished:
+        """Run train.py in script mode."""
+        given = {"city": city, "as_of": as_of, **TEXAS_HYPERPARAMETERS, **hyperparameters}
+        output = self.root / name / "output"
+        (output / "data").mkdir(parents=True, exist_ok=True)
+        (self.root / name / "model").mkdir(exist_ok=True)
+        return start_job(
+            "train.py",
+            [part for key in sorted(given) for part in (f"--{key}", given[key])],
+            output / "failure",
+            SM_CHANNEL_TRAIN=str(self.out("train")),
+            SM_CHANNEL_VALIDATION=str(self.out("validation")),
+            SM_MODEL_DIR=str(self.root / name / "model"),
+            SM_OUTPUT_DIR=str(output),
+            SM_OUTPUT_DATA_DIR=str(output / "data"),
+            SM_NUM_CPUS="1",
+        )
+
+    def pack(self, name: str = "model") -> Path:
+        """Make the model.tar.gz of a trained model."""
+        return pack(self.root / name / "model", self.root / name / "packed" / "model.tar.gz")
+
+    def evaluate(
+        self, city: str, as_of: str = AS_OF, name: str = "model", more: Sequence[str] = ()
+    ) -> Finished:
+        """Run evaluate.py."""
+        message = self.root / "message-evaluate"
+        message.unlink(missing_ok=True)
+        return start_job(
+            "evaluate.py",
+            [
+                *("--city", city, "--as-of", as_of, "--test-dir", str(self.out("test"))),
+                *("--model-dir", str(self.root / name / "packed")),
+                *("--output-dir", str(self.root / "evaluate"), "--message-file", str(message)),
+                *more,
+            ],
+            message,
+        )
+
+    def read_json(self, *parts: str) -> Any:
+        """Read a JSON file below the root."""
+        return json.loads(self.root.joinpath(*parts).read_text(encoding="utf-8"))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Fingerprint every file below a folder, by relative path."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

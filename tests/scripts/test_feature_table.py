@@ -1,0 +1,109 @@
+"""Examples are made of earlier periods only, and missing values stay missing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feature_table import CALENDAR, FeatureColumn, TableLayout, build_examples
+from target_transform import TargetTransform
+
+PRICES = st.none() | st.floats(1, 1e7)
+SERIES = st.dictionaries(
+    st.integers(24_000, 24_060), st.fixed_dictionaries({"price": PRICES, "sales": PRICES}), min_size=1
+)
+TRANSFORMS = st.sampled_from(["none", "log", "log_ratio_to_mean:3", "log_ratio_to_mean:12"])
+
+
+def layout(transform: str, calendar: tuple[str, ...] = ()) -> TableLayout:
+    return TableLayout(
+        target="price",
+        transform=TargetTransform.parse(transform, "price"),
+        target_lags=(1, 12),
+        columns=(FeatureColumn("sales", (1, 2)),),
+        calendar=calendar,
+        frequency="month",
+    )
+
+
+@given(SERIES, TRANSFORMS, st.integers(24_000, 24_061), st.data())
+def test_an_example_does_not_depend_on_its_own_period_or_later_ones(
+    values: dict[int, dict[str, float | None]], transform: str, cut: int, data: st.DataObject
+) -> None:
+    later = data.draw(st.dictionaries(st.integers(cut, 24_070), st.just({"price": 5e6, "sales": None})))
+    changed = {index: row for index, row in values.items() if index < cut} | later
+    before = [e for e in build_examples(layout(transform), values) if e.index < cut]
+    after = [e for e in build_examples(layout(transform), changed) if e.index < cut]
+    assert before == after
+    # The features and the naive forecast of the first period of the future do not see it either.
+    here = {e.index: (e.features, e.naive) for e in build_examples(layout(transform), values)}
+    there = {e.index: (e.features, e.naive) for e in build_examples(layout(transform), changed)}
+    if cut in here and cut in there:
+        assert here[cut] == there[cut]
+
+
+@given(SERIES, TRANSFORMS)
+def test_the_label_leads_back_to_the_target(
+    values: dict[int, dict[str, float | None]], transform: str
+) -> None:
+    made = layout(transform)
+    for example in build_examples(made, values):
+        back = example.label
+        if made.transform.reference:
+            back = math.exp(back) * example.features[made.features.index(made.transform.reference)]  # type: ignore[operator]
+        elif transform == "log":
+            back = math.exp(back)
+        assert back == pytest.approx(example.target, rel=1e-9)
+        assert len(example.features) == len(made.features)
+
+
+def test_what_a_row_holds() -> None:
+    prices: list[float | None] = [100, 110, None, 120, 130]
+    values: dict[int, dict[str, Any]] = {
+        24_000 + at: {"price": price, "sales": 10.0 * at} for at, price in enumerate(prices)
+    }
+    made = layout("log_ratio_to_mean:4")
+    assert made.features == [
+        "price_mean_4",
+        "price_lag_1_ratio",
+        "price_lag_12_ratio",
+        "sales_lag_1",
+        "sales_lag_2",
+    ]
+    examples = {example.index - 24_000: example for example in build_examples(made, values)}
+    # 0 and 1 have too few periods before them, 2 has no target.
+    assert sorted(examples) == [3, 4]
+    assert examples[3].features == (105.0, None, None, 20.0, 10.0)
+    assert examples[3].naive == 110
+    assert examples[3].label == pytest.approx(math.log(120 / 105))
+    assert examples[4].features == (110.0, 120 / 110, None, 30.0, 20.0)
+    assert examples[4].naive == 120
+
+
+def test_a_gap_longer_than_the_naive_window_ends_the_forecast() -> None:
+    values = {index: {"price": 100.0, "sales": 1.0} for index in (24_000, 24_012, 24_025)}
+    assert [example.index for example in build_examples(layout("none"), values)] == [24_012]
+
+
+def test_calendar_features_turn_once_per_cycle() -> None:
+    made = layout("none", CALENDAR)
+    values = {24_168 + month: {"price": 100.0, "sales": 1.0} for month in range(13)}
+    by_month = [dict(zip(made.features, e.features, strict=True)) for e in build_examples(made, values)]
+    march, june, december = by_month[1], by_month[4], by_month[10]
+    assert (march["month_of_year_sin"], march["quarter_of_year_sin"]) == (pytest.approx(0.8660254), 0.0)
+    assert (june["month_of_year_sin"], june["month_of_year_cos"]) == (0.5, pytest.approx(-0.8660254))
+    assert june["trend"] == pytest.approx(14 + 151 / 365.25)
+    assert december["quarter_of_year_cos"] == 0.0
+    assert by_month[11]["week_of_year_cos"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "log:12", "log_ratio_to_mean", "log_ratio_to_mean:0", "log_ratio_to_mean:-1", "sqrt"]
+)
+def test_other_transforms_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="log_ratio_to_mean:<periods>"):
+        TargetTransform.parse(text, "price")
