@@ -101,10 +101,8 @@ def schema(
     committed = SCHEMA_PATH.read_text(encoding="utf-8") if SCHEMA_PATH.is_file() else None
     if committed != schema_text():
         state = "differs from" if committed is not None else "is missing beside"
-        typer.echo(
-            f"{display_path(SCHEMA_PATH)} {state} the models. Run `./fleet schema > {display_path(SCHEMA_PATH)}`.",
-            err=True,
-        )
+        name = display_path(SCHEMA_PATH)
+        typer.echo(f"{name} {state} the models. Run `./fleet schema > {name}`.", err=True)
         raise typer.Exit(1)
 
 

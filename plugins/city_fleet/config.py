@@ -31,7 +31,7 @@ from city_fleet.config_models import (
     TrainingSettings,
 )
 from city_fleet.config_types import Duration, Problem
-from city_fleet.config_yaml import Document, flaws, read_yaml
+from city_fleet.config_yaml import Document, Flaw, flaws, read_yaml
 from city_fleet.errors import ConfigError, FleetFileError, display_path, list_names, nearest_match, show_value
 
 __all__ = [
@@ -210,6 +210,9 @@ def _entries(document: Document, path: Path, raw: Any, errors: list[ConfigError]
             return []
     elif isinstance(raw, dict):
         entries = entries_of_mapping(raw, document)
+    elif isinstance(raw, Flaw):
+        errors.append(_error(document, ("cities",), raw.problem, raw.line))
+        return []
     elif raw is not None:
         errors.append(_error(document, ("cities",), Problem(show_value(raw), allowed)))
         return []

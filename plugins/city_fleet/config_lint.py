@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from city_fleet.config_errors import FieldPath, field_text
@@ -45,6 +46,8 @@ KNOWN_HYPERPARAMETERS = frozenset(
         "interaction_constraints",
     )
 )
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+JOB_SCRIPTS = ("preprocess.py", "train.py", "evaluate.py")
 _SCHEDULE_DAYS = {
     "@hourly": 1 / 24,
     "@daily": 1,
@@ -109,6 +112,9 @@ def _line(document: Document, city: City | None, path: FieldPath, text: str) -> 
 
 def _of_fleet(fleet: Fleet) -> Iterator[Found]:
     yield from _instance(("endpoint", "instance_type"), fleet.endpoint.instance_type, ENDPOINT_INSTANCE)
+    if not (PROJECT_ROOT / fleet.endpoint.scripts / "inference.py").is_file():
+        text = f"{fleet.endpoint.scripts} has no inference.py; paths are below the project's root"
+        yield ("endpoint", "scripts"), text
     if not fleet.endpoint.model_cache:
         yield ("endpoint", "model_cache"), "every request loads its model anew, which takes many times longer"
 
@@ -178,6 +184,13 @@ def _waiting(city: City) -> Iterator[Found]:
         yield ("gate", "tolerance"), text
 
 
+def _files(city: City) -> Iterator[Found]:
+    folder = PROJECT_ROOT / city.scripts
+    missing = [name for name in JOB_SCRIPTS if not (folder / name).is_file()]
+    if missing:
+        yield ("scripts",), f"{city.scripts} has no {', '.join(missing)}; paths are below the project's root"
+
+
 def _name(city: City) -> Iterator[Found]:
     try:
         expected = slug(city.name)
@@ -195,5 +208,6 @@ _CHECKS: tuple[Callable[[City], Iterator[Found]], ...] = (
     _hyperparameters,
     _dataset,
     _waiting,
+    _files,
     _name,
 )

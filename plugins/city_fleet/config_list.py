@@ -50,7 +50,7 @@ def _header_paths(header: list[str], name: str) -> list[tuple[str, ...]]:
         allowed = "a header with the column city, and if needed name and settings such as gate.tolerance"
         found = list_names(column for column in header if column)
         raise ConfigError(file=name, line=1, got=f"the columns {found}", allowed=allowed,
-                          nearest=nearest_match("city", header))  # fmt: skip
+                          nearest="city" if nearest_match("city", header) else None)  # fmt: skip
     schema = schema_of(City)
     for index, column in enumerate(header):
         if column in header[:index] or any(column.startswith(f"{other}.") for other in header if other):

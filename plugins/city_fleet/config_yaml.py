@@ -168,11 +168,14 @@ def read_yaml(path: Path, name: str, environ: Mapping[str, str]) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         detail = " ".join(part for part in (error.context, error.problem) if part)
+        hint = "Check indentation, quotes and brackets there and on the line before."
+        if mark and "${" in "".join(text.splitlines()[max(mark.line - 1, 0) : mark.line + 1]):
+            hint = 'Within {…} or […] write "${NAME}" in quotes.'
         raise ConfigError(
             file=name,
             line=mark.line + 1 if mark else None,
             got=f"text that is no YAML ({detail})",
-            hint="Check indentation, quotes and brackets there and on the line before.",
+            hint=hint,
         ) from None
     except yaml.YAMLError as error:
         detail = " ".join(str(error).split())

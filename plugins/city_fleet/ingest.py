@@ -371,7 +371,8 @@ def _aws_errors(fleet: Fleet) -> Iterator[None]:
         detail = error.response["Error"]
         code, text = detail.get("Code", ""), detail.get("Message", "")
         raise PlatformError(
-            f"{display_path(fleet.path)}: S3 refused {error.operation_name} on bucket {fleet.bucket!r}: {code} {text}",
+            f"{display_path(fleet.path)}: S3 refused {error.operation_name} on bucket {fleet.bucket!r}: "
+            f"{code} {text}",
             bucket=fleet.bucket,
             operation=error.operation_name,
             code=code,
