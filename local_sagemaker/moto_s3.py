@@ -1,17 +1,19 @@
-"""What moto's S3 lacks: conditional writes that are atomic, and that CopyObject honours.
+"""What moto's S3 lacks: conditional writes that are atomic, and readers that are safe from writers.
 
 S3 guarantees that of two writers with the same If-Match only one wins. moto checks the condition and writes
-without a lock in between, and ignores the conditions of CopyObject; so writes to one key are let through one
-at a time here, and their conditions are checked while the key is held.
+without a lock in between, and ignores the conditions of CopyObject. It also closes the buffer of an object
+that is overwritten while somebody reads it (status 500), and two threads that ask for a new object's ETag at
+once share one file position. So requests to one bucket are let through one at a time; that is even faster,
+since moto's work holds the interpreter's lock anyway.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from urllib.parse import parse_qs
+from dataclasses import dataclass
+from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
 import regex
@@ -21,68 +23,64 @@ from moto.core.exceptions import ServiceException
 from starlette.requests import Request
 from starlette.responses import Response
 
-_DELETED_KEY = regex.compile(rb"<Key>([^<]*)</Key>")
 _VIRTUAL_HOST = regex.compile(r"(?P<bucket>.+)\.(localhost|s3[.-].*amazonaws\.com)(:\d+)?")
 #: Query parameters of a PUT that writes something else than the object itself.
 _OTHER_WRITES = frozenset({"acl", "tagging", "retention", "legal-hold", "partNumber"})
 
 
 @dataclass(frozen=True)
-class Write:
-    """A request that may write objects.
+class ObjectAccess:
+    """What a request does to S3.
 
-    :param names: the objects, as ``bucket/key``.
-    :param conditional: whether If-Match and If-None-Match are about the object (the only one of ``names``).
+    :param buckets: the buckets it touches: its own, and that of a copy's source.
+    :param key: the object; empty for a request to the bucket itself.
+    :param writes: whether it writes the object, so that If-Match and If-None-Match are about it.
     """
 
-    names: list[str]
-    conditional: bool = False
-    if_match: str | None = None
-    if_none_match: str | None = None
+    buckets: tuple[str, ...]
+    key: str
+    writes: bool
+    if_match: str | None
+    if_none_match: str | None
 
 
-def read_write(request: Request, body: bytes) -> Write | None:
-    """What an S3 request may write; None for one that writes no object."""
+def read_access(request: Request) -> ObjectAccess | None:
+    """What an S3 request touches; None if it names no bucket."""
     host = _VIRTUAL_HOST.fullmatch(request.headers.get("host", ""))
     path = request.scope["path"].removeprefix("/")
     bucket, _, key = f"{host['bucket']}/{path}".partition("/") if host else path.partition("/")
+    if not bucket:
+        return None
     query = parse_qs(request.url.query, keep_blank_values=True)
-    if request.method not in {"PUT", "POST", "DELETE"} or not bucket:
-        return None
-    if not key:
-        if request.method == "POST" and "delete" in query:
-            return Write(
-                [f"{bucket}/{found.decode('utf-8', 'replace')}" for found in _DELETED_KEY.findall(body)]
-            )
-        return None
     puts_object = request.method == "PUT" and not _OTHER_WRITES & query.keys()
     completes_upload = request.method == "POST" and "uploadId" in query
-    return Write(
-        [f"{bucket}/{key}"],
-        puts_object or completes_upload,
-        request.headers.get("if-match"),
-        request.headers.get("if-none-match"),
+    source = unquote(request.headers.get("x-amz-copy-source", "")).lstrip("/").partition("/")[0]
+    return ObjectAccess(
+        buckets=(bucket, source) if source else (bucket,),
+        key=key,
+        writes=bool(key) and (puts_object or completes_upload),
+        if_match=request.headers.get("if-match"),
+        if_none_match=request.headers.get("if-none-match"),
     )
 
 
-def check_conditions(write: Write) -> Response | None:
-    """Check If-Match and If-None-Match of a write whose key is held.
+def check_conditions(access: ObjectAccess) -> Response | None:
+    """Check If-Match and If-None-Match of a write whose bucket is held.
 
     :returns: S3's refusal, or None if the write may go on (moto answers for buckets that do not exist).
     """
-    if not write.conditional or not (write.if_match or write.if_none_match):
+    if not access.writes or not (access.if_match or access.if_none_match):
         return None
-    bucket, _, key = write.names[0].partition("/")
     try:
-        found = get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket, key)
+        found = get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"].get_object(access.buckets[0], access.key)
     except ServiceException:
         return None
-    if write.if_none_match == "*" and found is not None:
-        return _refuse(412, "PreconditionFailed", "If-None-Match", key)
-    if write.if_match and found is None:
-        return _refuse(404, "NoSuchKey", "If-Match", key)
-    if write.if_match and write.if_match != "*" and write.if_match.strip('"') != found.etag.strip('"'):
-        return _refuse(412, "PreconditionFailed", "If-Match", key)
+    if access.if_none_match == "*" and found is not None:
+        return _refuse(412, "PreconditionFailed", "If-None-Match", access.key)
+    if access.if_match and found is None:
+        return _refuse(404, "NoSuchKey", "If-Match", access.key)
+    if access.if_match not in (None, "*") and access.if_match.strip('"') != found.etag.strip('"'):
+        return _refuse(412, "PreconditionFailed", "If-Match", access.key)
     return None
 
 
@@ -96,38 +94,16 @@ def _refuse(status: int, code: str, condition: str, key: str) -> Response:
     return Response(xml, status, media_type="application/xml")
 
 
-@dataclass
-class _Turn:
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    waiting: int = 0
-
-
-class KeyLocks:
-    """A lock per name, which exists only while somebody holds it or waits for it."""
+class BucketLocks:
+    """A lock per bucket. They are never forgotten: a name costs a hundred bytes."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, _Turn] = {}
-        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
 
     @contextmanager
-    def hold(self, name: str) -> Iterator[None]:
-        """Hold the lock of a name."""
-        with self._lock:
-            turn = self._turns.setdefault(name, _Turn())
-            turn.waiting += 1
-        try:
-            with turn.lock:
-                yield
-        finally:
-            with self._lock:
-                turn.waiting -= 1
-                if not turn.waiting:
-                    del self._turns[name]
-
-    @contextmanager
-    def hold_all(self, names: list[str]) -> Iterator[None]:
-        """Hold the locks of several names, taken in order so that two callers can't wait for each other."""
+    def hold(self, buckets: Iterable[str]) -> Iterator[None]:
+        """Hold buckets, taken in order so that two callers can't wait for each other."""
         with ExitStack() as stack:
-            for name in sorted(set(names)):
-                stack.enter_context(self.hold(name))
+            for name in sorted(set(buckets)):
+                stack.enter_context(self._locks.setdefault(name, threading.Lock()))
             yield

@@ -39,7 +39,7 @@ class MotoServices:
     def __init__(self) -> None:
         self._application = DomainDispatcherApplication(create_backend_app)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="moto")
-        self._locks = moto_s3.KeyLocks()
+        self._locks = moto_s3.BucketLocks()
 
     async def answer(self, server: Server, request: Request) -> Response | None:
         """Answer a request of any service but SageMaker."""
@@ -49,12 +49,11 @@ class MotoServices:
 
     def _answer(self, request: Request, body: bytes) -> Response:
         environ = wsgi_environ(request, body)
-        write = moto_s3.read_write(request, body)
-        if write is None:
+        access = moto_s3.read_access(request)
+        if access is None:
             return self._run(environ)
-        with self._locks.hold_all(write.names):
-            refusal = moto_s3.check_conditions(write)
-            return refusal or self._run(environ)
+        with self._locks.hold(access.buckets):
+            return moto_s3.check_conditions(access) or self._run(environ)
 
     def _run(self, environ: dict[str, Any]) -> Response:
         chunks, status, headers = run_wsgi_app(self._application, environ, buffered=True)
