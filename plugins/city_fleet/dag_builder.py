@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,11 @@ _OPERATORS: dict[str, type[BaseOperator]] = {
     plan.KEEP_CHAMPION: publishing.KeepChampionOperator,
     plan.RECORD: publishing.RecordOperator,
 }
+
+
+def fleets_folder() -> Path:
+    """Return the folder of the fleet files: ``CITY_FLEET_FLEETS``, or the project's own."""
+    return plan.project_path(os.environ.get("CITY_FLEET_FLEETS", "include/fleets"))
 
 
 def city_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
@@ -88,7 +94,10 @@ def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
                 description="The run sees only data known by this moment (2014-01-01). Empty: the logical date.",
             ),
             "force": Param(
-                False, type="boolean", title="Force", description="Publish despite gate, order of as_of and pin."
+                False,
+                type="boolean",
+                title="Force",
+                description="Publish despite gate, order of as_of and pin.",
             ),
         },
         default_args={

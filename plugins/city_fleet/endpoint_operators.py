@@ -1,6 +1,6 @@
 """Airflow operators of the fleet's ``_endpoint`` DAG: bring the shared multi-model endpoint to its wanted state.
 
-Names follow from content (job_requests.py), so each operator looks first and creates only what is missing; running
+Names follow from content (endpoint_requests.py), so each operator looks first and creates only what is missing; running
 the DAG twice changes nothing.
 """
 
@@ -17,11 +17,11 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import ClientError
 
-from city_fleet import job_requests, naming
+from city_fleet import endpoint_requests, naming
+from city_fleet.city_job import upstream
 from city_fleet.code_bundle import CodeBundle
 from city_fleet.config import Fleet
 from city_fleet.images import image_uri
-from city_fleet.operators import upstream
 from city_fleet.plan import project_path
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class SharedModelOperator(SageMakerModelOperator):
         bundle = CodeBundle.load(project_path(self.fleet.endpoint.scripts))
         s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name).conn
         bundle.ensure_uploaded(s3, keys)
-        self.config = job_requests.model_request(
+        self.config = endpoint_requests.model_request(
             self.fleet,
             image_uri=image_uri(self.fleet.defaults.algorithm, self.fleet.region),
             code_archive_uri=bundle.archive_uri(keys),
@@ -81,7 +81,7 @@ class SharedEndpointConfigOperator(SageMakerEndpointConfigOperator):
         self.fleet = fleet
 
     def execute(self, context: Context) -> dict[str, Any]:
-        self.config = job_requests.endpoint_config_request(
+        self.config = endpoint_requests.endpoint_config_request(
             self.fleet, model_name=upstream(context, MODEL)["model_name"]
         )
         name = self.config["EndpointConfigName"]
@@ -108,7 +108,7 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
         self.fleet = fleet
 
     def execute(self, context: Context) -> dict[str, Any]:
-        self.config = job_requests.endpoint_request(
+        self.config = endpoint_requests.endpoint_request(
             self.fleet, endpoint_config_name=upstream(context, ENDPOINT_CONFIG)["endpoint_config_name"]
         )
         name = self.config["EndpointName"]
@@ -117,7 +117,9 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
             self.operation = "create"
         elif found["EndpointStatus"] == "Failed":
             # A failed endpoint takes no update; it serves nothing, so deleting it loses nothing.
-            self.log.warning("Endpoint %s has failed (%s); creating it anew", name, found.get("FailureReason"))
+            self.log.warning(
+                "Endpoint %s has failed (%s); creating it anew", name, found.get("FailureReason")
+            )
             self.hook.conn.delete_endpoint(EndpointName=name)
             self.hook.get_waiter("endpoint_deleted").wait(EndpointName=name)
             self.operation = "create"

@@ -94,30 +94,13 @@ def decide(report: Mapping[str, Any], rule: Gate, *, force: bool = False) -> Dec
         against.append(f"only {rows} held-out rows; at least {rule.minimum_rows} are needed to judge a model")
 
     challenger = _number(report.get("challenger"), name)
-    naive = _number(report.get("naive"), name)
     champion = report.get("champion")
     if challenger is None:
         against.append(f"the evaluation report holds no usable {name} of the new model")
     else:
-        for metric, limit in rule.limits.items():
-            value = _number(report.get("challenger"), metric)
-            if value is None:
-                against.append(f"the evaluation report holds no usable {metric} of the new model")
-            elif _better(metric, limit, value):
-                against.append(f"{_show(metric, value)} breaks the limit of {_show(metric, limit, bare=True)}")
+        _compare_with_limits(report, rule, against)
         if rule.must_beat_naive:
-            if naive is None:
-                against.append(f"the evaluation report holds no usable {name} of the naive forecast")
-            elif not _better(name, challenger, naive):
-                against.append(
-                    f"{_show(name, challenger)} on {rows} held-out rows does not beat the naive forecast's "
-                    f"{_show(name, naive, bare=True)}"
-                )
-            else:
-                pro.append(
-                    f"{_show(name, challenger)} on {rows} held-out rows beats the naive forecast's "
-                    f"{_show(name, naive, bare=True)}"
-                )
+            _compare_with_naive(report, challenger, rule, against, pro)
         if champion is not None:
             _compare_with_champion(champion, challenger, rule, against, pro)
         else:
@@ -140,6 +123,32 @@ def decide(report: Mapping[str, Any], rule: Gate, *, force: bool = False) -> Dec
         champion_target_model=champion.get("target_model") if isinstance(champion, Mapping) else None,
         champion_etag=champion.get("etag") if isinstance(champion, Mapping) else None,
         forced=forced,
+    )
+
+
+def _compare_with_limits(report: Mapping[str, Any], rule: Gate, against: list[str]) -> None:
+    """Add a sentence for every absolute limit the challenger breaks."""
+    for metric, limit in rule.limits.items():
+        value = _number(report.get("challenger"), metric)
+        if value is None:
+            against.append(f"the evaluation report holds no usable {metric} of the new model")
+        elif _better(metric, limit, value):
+            against.append(f"{_show(metric, value)} breaks the limit of {_show(metric, limit, bare=True)}")
+
+
+def _compare_with_naive(
+    report: Mapping[str, Any], challenger: float, rule: Gate, against: list[str], pro: list[str]
+) -> None:
+    """Add the sentence that compares the challenger with the last known value on the same rows."""
+    name = rule.metric
+    naive = _number(report.get("naive"), name)
+    if naive is None:
+        against.append(f"the evaluation report holds no usable {name} of the naive forecast")
+        return
+    better = _better(name, challenger, naive)
+    (pro if better else against).append(
+        f"{_show(name, challenger)} on {report.get('rows')} held-out rows "
+        f"{'beats' if better else 'does not beat'} the naive forecast's {_show(name, naive, bare=True)}"
     )
 
 

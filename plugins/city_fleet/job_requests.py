@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from city_fleet import live, naming
-from city_fleet.config import Fleet
-from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run, endpoint_name
+from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
 
 JOB_NAME = "{job_name}"
 _INPUT = "/opt/ml/processing/input"
@@ -30,7 +29,9 @@ PREPROCESS_OUTPUTS = ("train", "validation", "test", "report")
 CONTENT_TYPES = ["text/csv", "application/json"]
 
 
-def named(request: Mapping[str, Any], plan: CityPlan, run: Run, step: str, attempt: int) -> tuple[str, dict[str, Any]]:
+def named(
+    request: Mapping[str, Any], plan: CityPlan, run: Run, step: str, attempt: int
+) -> tuple[str, dict[str, Any]]:
     """Return the job name of an attempt and the request with that name filled in.
 
     :param request: a request of this module with ``JOB_NAME`` placeholders.
@@ -287,68 +288,3 @@ def register_extras(
             "environment": plan.fleet.environment,
         },
     }
-
-
-def model_request(fleet: Fleet, *, image_uri: str, code_archive_uri: str) -> dict[str, Any]:
-    """Return the CreateModel request of the shared multi-model container.
-
-    Its name is a digest of its content: a model with another image or other serving code gets another name, the
-    same one is found again.
-    """
-    keys = naming.Keys(fleet.bucket, fleet.fleet)
-    body: dict[str, Any] = {
-        "ExecutionRoleArn": fleet.role,
-        "Containers": [
-            {
-                "Image": image_uri,
-                "Mode": "MultiModel",
-                "ModelDataUrl": keys.uri(keys.models_prefix()),
-                "MultiModelConfig": {"ModelCacheSetting": "Enabled" if fleet.endpoint.model_cache else "Disabled"},
-                "Environment": {
-                    "SAGEMAKER_PROGRAM": "inference.py",
-                    "SAGEMAKER_SUBMIT_DIRECTORY": code_archive_uri,
-                    "SAGEMAKER_REGION": fleet.region,
-                },
-            }
-        ],
-        "Tags": fleet_tags(fleet),
-    }
-    return {"ModelName": _content_name(fleet, body), **body}
-
-
-def endpoint_config_request(fleet: Fleet, *, model_name: str) -> dict[str, Any]:
-    """Return the CreateEndpointConfig request: one variant, one model container that serves every city."""
-    body: dict[str, Any] = {
-        "ProductionVariants": [
-            {
-                "VariantName": "AllTraffic",
-                "ModelName": model_name,
-                "InstanceType": fleet.endpoint.instance_type,
-                "InitialInstanceCount": fleet.endpoint.instance_count,
-                "InitialVariantWeight": 1.0,
-            }
-        ],
-        "Tags": fleet_tags(fleet),
-    }
-    return {"EndpointConfigName": _content_name(fleet, body), **body}
-
-
-def endpoint_request(fleet: Fleet, *, endpoint_config_name: str) -> dict[str, Any]:
-    """Return the CreateEndpoint request (UpdateEndpoint takes the same without tags)."""
-    return {
-        "EndpointName": endpoint_name(fleet),
-        "EndpointConfigName": endpoint_config_name,
-        "Tags": fleet_tags(fleet),
-    }
-
-
-def fleet_tags(fleet: Fleet) -> list[dict[str, str]]:
-    """Return the tags of fleet-wide resources."""
-    return [
-        {"Key": TAG_FLEET, "Value": fleet.fleet},
-        {"Key": TAG_ENVIRONMENT, "Value": fleet.environment},
-    ]
-
-
-def _content_name(fleet: Fleet, body: Mapping[str, Any]) -> str:
-    return naming.aws_name(endpoint_name(fleet), suffix=naming.digest(body))

@@ -112,7 +112,9 @@ def publish(
             if refusal and not force:
                 return Publication(refusal[0], (refusal[1],), decision, current.pointer)
             if current.etag != decision.champion_etag and not force:
-                log.info("The champion is no longer the one evaluated against; evaluating %s again", candidate.city)
+                log.info(
+                    "The champion is no longer the one evaluated against; evaluating %s again", candidate.city
+                )
                 decision = _evaluate_again(runtime, endpoint, current, rule, holdout)
                 if not decision.promote:
                     return Publication(HELD, decision.reasons, decision, current.pointer)
@@ -190,9 +192,7 @@ def smoke_test(runtime: Any, endpoint: str, target: str, holdout: Mapping[str, A
     log.info("The endpoint answers all %d held-out rows with %s as the evaluation did", len(rows), target)
 
 
-def invoke(
-    runtime: Any, endpoint: str, target: str, rows: Sequence[Sequence[float | None]]
-) -> list[float]:
+def invoke(runtime: Any, endpoint: str, target: str, rows: Sequence[Sequence[float | None]]) -> list[float]:
     """Ask the shared endpoint for predictions of one target model.
 
     :param rows: rows × features in the model's feature order; None is a missing value.
@@ -218,7 +218,9 @@ def invoke(
                 f"endpoint {endpoint!r} does not answer with {target}: {error.response['Error']['Message']}"
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise PublishError(f"endpoint {endpoint!r}: the answer of {target} is no prediction: {error}") from error
+            raise PublishError(
+                f"endpoint {endpoint!r}: the answer of {target} is no prediction: {error}"
+            ) from error
         if len(predictions) != len(rows):
             raise PublishError(
                 f"endpoint {endpoint!r}: {target} answered {len(predictions)} predictions for {len(rows)} rows"

@@ -11,13 +11,12 @@ from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerRegisterModelVersionOperator
 from airflow.providers.amazon.aws.utils.sagemaker import ApprovalStatus
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
 from city_fleet import gate, job_requests, naming, publish, registry
+from city_fleet.city_job import run_of, upstream
 from city_fleet.code_bundle import CodeBundle
 from city_fleet.images import image_uri
-from city_fleet.operators import run_of, upstream
 from city_fleet.plan import (
     DECIDE,
     EVALUATE,
@@ -88,9 +87,7 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
     overwrite_rtif_after_execution = True
 
     def __init__(self, *, plan: CityPlan, **kwargs: Any) -> None:
-        super().__init__(
-            image_uri="", model_url="", package_group_name=plan.package_group, **kwargs
-        )
+        super().__init__(image_uri="", model_url="", package_group_name=plan.package_group, **kwargs)
         self.plan = plan
 
     def execute(self, context: Context) -> dict[str, Any]:

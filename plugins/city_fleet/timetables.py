@@ -30,7 +30,9 @@ class FleetTimetable(CronTriggerTimetable):
     @property
     def summary(self) -> str:
         """Return what the UI shows in lists."""
-        return self._expression if self.until is None else f"{self._expression} until {self.until.isoformat()}"
+        return (
+            self._expression if self.until is None else f"{self._expression} until {self.until.isoformat()}"
+        )
 
     def serialize(self) -> dict[str, Any]:
         return {"cron": self._expression, "until": self.until.isoformat() if self.until else None}

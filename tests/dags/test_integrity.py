@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def test_there_is_one_dag_per_city_and_one_for_the_endpoint(no_network: None) ->
 def test_tasks_run_in_their_vital_order(dags: dict[str, Any]) -> None:
     dag = dags["texas_housing.austin"]
     order = ["preprocess", "train", "evaluate", "decide", "register", "gate", "publish", "record"]
-    for earlier, later in zip(order, order[1:], strict=False):
+    for earlier, later in itertools.pairwise(order):
         assert later in dag.get_task(earlier).downstream_task_ids
     assert dag.get_task("gate").downstream_task_ids == {"publish", "keep_champion"}
     assert dag.get_task("record").is_teardown
@@ -113,9 +113,8 @@ def test_a_starting_task_builds_its_own_dag_only() -> None:
 
 
 @pytest.fixture
-def fleets(tmp_path: Path) -> Iterator[Path]:
-    shutil.copytree(FLEETS, tmp_path / "fleets")
-    yield tmp_path / "fleets"
+def fleets(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(FLEETS, tmp_path / "fleets"))
 
 
 def test_one_bad_city_becomes_a_dag_that_says_why_and_the_others_go_on(fleets: Path) -> None:

@@ -15,7 +15,9 @@ from city_fleet.gate import Decision, decide, error_metrics
 RULE = Gate(metric="mape", must_beat_naive=True, tolerance=0.02, minimum_rows=6, limits={"mape": 0.25})
 
 
-def report(challenger: float = 0.04, naive: float = 0.05, champion: Any = None, rows: int = 12) -> dict[str, Any]:
+def report(
+    challenger: float = 0.04, naive: float = 0.05, champion: Any = None, rows: int = 12
+) -> dict[str, Any]:
     return {
         "rows": rows,
         "challenger": {"mape": challenger, "rmse": 1.0, "mae": 1.0, "r2": 0.5},
@@ -43,7 +45,10 @@ def test_the_first_model_that_beats_naive_is_promoted() -> None:
         (report(challenger=0.05), "does not beat the naive forecast's"),
         (report(challenger=0.30, naive=0.40), "MAPE 30.0% breaks the limit of 25.0%"),
         (report(rows=5), "only 5 held-out rows; at least 6 are needed"),
-        (report(champion=champion(0.03)), "is worse than the champion's 3.0% by more than the tolerance of 2%"),
+        (
+            report(champion=champion(0.03)),
+            "is worse than the champion's 3.0% by more than the tolerance of 2%",
+        ),
         (report(challenger=math.nan), "no usable mape of the new model"),
         (report(naive=math.inf), "no usable mape of the naive forecast"),
         ({**report(), "challenger": None}, "no usable mape of the new model"),

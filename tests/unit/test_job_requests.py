@@ -14,8 +14,8 @@ from typing import Any
 import botocore.session
 import pytest
 
+from city_fleet import endpoint_requests, live
 from city_fleet import job_requests as requests
-from city_fleet import live
 from city_fleet.code_bundle import CodeBundle
 from local_sagemaker.validation import validate
 from tests.unit.fleets import ROOT, austin, january_run, texas
@@ -50,7 +50,9 @@ def job(step: str, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def preprocess() -> dict[str, Any]:
-    return job("preprocess", requests.preprocess_request(austin(), january_run(), image_uri=IMAGE, code_uri=CODE))
+    return job(
+        "preprocess", requests.preprocess_request(austin(), january_run(), image_uri=IMAGE, code_uri=CODE)
+    )
 
 
 def train() -> dict[str, Any]:
@@ -96,15 +98,19 @@ def package() -> dict[str, Any]:
 
 
 def model() -> dict[str, Any]:
-    return requests.model_request(texas(), image_uri=IMAGE, code_archive_uri=CODE + "sourcedir.tar.gz")
+    return endpoint_requests.model_request(
+        texas(), image_uri=IMAGE, code_archive_uri=CODE + "sourcedir.tar.gz"
+    )
 
 
 def endpoint_config() -> dict[str, Any]:
-    return requests.endpoint_config_request(texas(), model_name=model()["ModelName"])
+    return endpoint_requests.endpoint_config_request(texas(), model_name=model()["ModelName"])
 
 
 def endpoint() -> dict[str, Any]:
-    return requests.endpoint_request(texas(), endpoint_config_name=endpoint_config()["EndpointConfigName"])
+    return endpoint_requests.endpoint_request(
+        texas(), endpoint_config_name=endpoint_config()["EndpointConfigName"]
+    )
 
 
 REQUESTS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
@@ -132,7 +138,9 @@ def test_requests_are_as_they_were_agreed(name: str) -> None:
 def test_requests_keep_sagemakers_limits(name: str) -> None:
     """botocore checks types and required members; lengths, patterns and enums only SageMaker does."""
     operation, build = REQUESTS[name]
-    shape = botocore.session.get_session().get_service_model("sagemaker").operation_model(operation).input_shape
+    shape = (
+        botocore.session.get_session().get_service_model("sagemaker").operation_model(operation).input_shape
+    )
     validate(shape, build())
 
 

@@ -90,7 +90,9 @@ def test_a_pointer_written_by_hand_is_not_taken_for_history(s3: Any, city: str) 
         live.move(s3, KEYS, pointer(city, 2, "b"), current)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"format_version": 1}', b'{"format_version": 1, "city": 3}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"format_version": 1}', b'{"format_version": 1, "city": 3}']
+)
 def test_a_damaged_pointer_is_named(s3: Any, city: str, body: bytes) -> None:
     s3.put_object(Bucket=KEYS.bucket, Key=KEYS.live(city), Body=body)
     with pytest.raises(PublishError, match=f"live/{city}.json"):

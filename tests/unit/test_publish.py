@@ -62,7 +62,9 @@ def archive(files: dict[str, bytes]) -> bytes:
 @pytest.fixture(scope="module")
 def endpoint(aws: LocalSageMaker) -> str:
     s3, sagemaker = aws.client("s3"), aws.client("sagemaker")
-    s3.put_object(Bucket=KEYS.bucket, Key="factors/code.tar.gz", Body=archive({"inference.py": INFERENCE.encode()}))
+    s3.put_object(
+        Bucket=KEYS.bucket, Key="factors/code.tar.gz", Body=archive({"inference.py": INFERENCE.encode()})
+    )
     sagemaker.create_model(
         ModelName=ENDPOINT,
         ExecutionRoleArn="arn:aws:iam::123456789012:role/city-fleet",
@@ -110,7 +112,13 @@ class City:
         key = f"factors/runs/{self.slug}/{uuid.uuid4().hex}/model.tar.gz"
         self.s3.put_object(Bucket=KEYS.bucket, Key=key, Body=body)
         rows = [
-            {"period": f"2013-{n + 1:02}-01", "values": [x, None], "actual": x, "predicted": x * factor, "naive": y}
+            {
+                "period": f"2013-{n + 1:02}-01",
+                "values": [x, None],
+                "actual": x,
+                "predicted": x * factor,
+                "naive": y,
+            }
             for n, (x, y) in enumerate(zip(ACTUAL, NAIVE, strict=True))
         ]
         candidate = publish.Candidate(
@@ -143,7 +151,12 @@ class City:
         return decide(report, RULE)
 
     def publish(
-        self, candidate: publish.Candidate, holdout: dict[str, Any], decision: Decision, *, force: bool = False
+        self,
+        candidate: publish.Candidate,
+        holdout: dict[str, Any],
+        decision: Decision,
+        *,
+        force: bool = False,
     ) -> publish.Publication:
         return publish.publish(
             self.s3,

@@ -1,0 +1,211 @@
+"""One real stack for all end-to-end tests: Airflow's components, the local SageMaker, two fleets.
+
+The fleets are the Texas file, changed where a test needs a city that is held, broken or poisoned, and a fleet that
+exists by its own file and CSV alone. All runs are started at once and tests look at how they ended.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from city_fleet.naming import Keys
+from local_stack.environment import ROOT, Layout, free_port
+from local_stack.seed import seed
+from local_stack.stack import Stack
+
+BUCKET = "city-fleet"
+RUN_DEADLINE_SECONDS = 600.0
+AS_OF = "2015-08-01"
+BIKES = """
+fleet: bike_rides
+environment: laptop
+bucket: city-fleet
+role: arn:aws:iam::123456789012:role/city-fleet
+owner: data-engineering
+schedule: null
+start_date: 2024-01-01
+dataset:
+  source: {source}
+  city_column: station
+  time: {{columns: [day], format: "%d.%m.%Y"}}
+  frequency: day
+  available_after: P1D
+  target: {{column: rides, min: 1, transform: log, lags: [1, 7, 14]}}
+  features: [{{column: temperature, lags: [1]}}]
+  calendar: [day_of_week]
+  minimum_periods: 200
+  validation_periods: 28
+  holdout_periods: 28
+defaults:
+  algorithm: {{hyperparameters: {{num_boost_round: 200, early_stopping_rounds: 20, max_depth: 4, eta: 0.1}}}}
+  waiter_delay_seconds: 1
+cities:
+  harbour: {{name: Harbour}}
+"""
+
+
+@dataclass
+class Fleet:
+    """The running stack and the runs that were started on it.
+
+    :param runs: DAG id → run id.
+    """
+
+    stack: Stack
+    runs: dict[str, str] = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        return self.stack.client(service)
+
+    def start(self, dag_id: str, **conf: Any) -> str:
+        self.stack.airflow.set_paused(dag_id, False)
+        return self.stack.airflow.trigger(dag_id, conf)
+
+    def ended(self, dag_id: str, run_id: str | None = None) -> str:
+        """Wait until a run has ended; return its state."""
+        run_id = run_id or self.runs[dag_id]
+        deadline = time.monotonic() + RUN_DEADLINE_SECONDS
+        while True:
+            state = str(self.stack.airflow.run(dag_id, run_id)["state"])
+            if state in ("success", "failed"):
+                return state
+            assert time.monotonic() < deadline, (
+                f"{dag_id} {run_id} is still {state}: {self.states(dag_id, run_id)}"
+            )
+            time.sleep(0.5)
+
+    def states(self, dag_id: str, run_id: str | None = None) -> dict[str, str]:
+        tasks = self.stack.airflow.task_instances(dag_id, run_id or self.runs[dag_id])
+        return {task["task_id"]: task["state"] for task in tasks}
+
+    def result(self, dag_id: str, task_id: str, run_id: str | None = None) -> Any:
+        value = self.stack.airflow.xcom(dag_id, run_id or self.runs[dag_id], task_id)
+        return json.loads(value) if isinstance(value, str) else value
+
+    def task_log(self, dag_id: str, task_id: str, run_id: str | None = None, try_number: int = 1) -> str:
+        run = (run_id or self.runs[dag_id]).replace("+", "%2B").replace(":", "%3A")
+        answer = self.stack.airflow.request(
+            "GET", f"/dags/{dag_id}/dagRuns/{run}/taskInstances/{task_id}/logs/{try_number}"
+        )
+        return json.dumps(answer)
+
+    def record(self, dag_id: str, run_id: str | None = None) -> dict[str, Any]:
+        """Return the record of a run."""
+        fleet, city = dag_id.split(".")
+        run_id = run_id or self.runs[dag_id]
+        s3 = self.client("s3")
+        listed = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{fleet}/state/runs/{city}/")
+        for item in listed.get("Contents", []):
+            record = json.loads(s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read())
+            if record["run_id"] == run_id:
+                return dict(record)
+        raise AssertionError(f"no record of {dag_id} {run_id} among {listed.get('KeyCount')} records")
+
+    def pointer(self, fleet: str, city: str) -> dict[str, Any] | None:
+        s3 = self.client("s3")
+        try:
+            body = s3.get_object(Bucket=BUCKET, Key=Keys(BUCKET, fleet).live(city))["Body"].read()
+        except s3.exceptions.NoSuchKey:
+            return None
+        return dict(json.loads(body))
+
+    def airflow_cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            env=self.stack.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def write_fleets(folder: Path) -> None:
+    folder.mkdir()
+    text = (ROOT / "include" / "fleets" / "texas_housing.yaml").read_text()
+    for old, new in {
+        "  waco: {name: Waco": "  waco: {gate: {limits: {mape: 0.000001}}, name: Waco",
+        "  tyler: {name: Tyler": "  tyler: {gate: {tolerence: 0.1}, name: Tyler",
+        "retry_delay_seconds: 60": "retry_delay_seconds: 1",
+    }.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (folder / "texas_housing.yaml").write_text(text)
+    source = folder / "bike_rides.csv"
+    write_bike_rides(source)
+    (folder / "bike_rides.yaml").write_text(BIKES.format(source=source))
+
+
+def write_bike_rides(path: Path) -> None:
+    """Two years of daily rides at one station with a strong week in it, and one day missing."""
+    rng = random.Random(7)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["station", "day", "rides", "temperature"])
+        for number in range(730):
+            if number == 400:
+                continue
+            day = date(2024, 1, 1) + timedelta(days=number)
+            warmth = 12 - 10 * math.cos(2 * math.pi * number / 365)
+            rides = (400 + 20 * warmth) * (0.5 if day.weekday() >= 5 else 1.0) * rng.uniform(0.95, 1.05)
+            writer.writerow(["Harbour", day.strftime("%d.%m.%Y"), round(rides), round(warmth, 1)])
+
+
+def poison(s3: Any) -> None:
+    """Put an impossible number into one city's raw data."""
+    key = "texas_housing/raw/city=galveston/txhousing.csv"
+    body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode().splitlines()
+    cells = body[30].split(",")
+    cells[3] = "-5"  # sales
+    body[30] = ",".join(cells)
+    s3.put_object(Bucket=BUCKET, Key=key, Body="\n".join(body).encode())
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("stack")
+    write_fleets(folder / "fleets")
+    layout = Layout(
+        state_dir=folder / "state",
+        ui_port=free_port(),
+        sagemaker_port=free_port(),
+        fleets_dir=folder / "fleets",
+        parse_interval_seconds=5,
+    )
+    with Stack(layout) as stack:
+        fleet = Fleet(stack)
+        seed(stack)
+        poison(stack.client("s3"))
+        wait_for_dags(stack, {"texas_housing.austin", "texas_housing._endpoint", "bike_rides.harbour"})
+        for name in ("texas_housing", "bike_rides"):
+            fleet.runs[f"{name}._endpoint"] = fleet.start(f"{name}._endpoint")
+        for name in ("texas_housing", "bike_rides"):
+            assert fleet.ended(f"{name}._endpoint") == "success"
+        for city in ("abilene", "waco", "galveston"):
+            fleet.runs[f"texas_housing.{city}"] = fleet.start(f"texas_housing.{city}", as_of=AS_OF)
+        fleet.runs["texas_housing.el_paso"] = fleet.start("texas_housing.el_paso", as_of="2003-01-01")
+        fleet.runs["texas_housing.tyler"] = fleet.start("texas_housing.tyler")
+        fleet.runs["bike_rides.harbour"] = fleet.start("bike_rides.harbour", as_of="2026-01-01")
+        yield fleet
+
+
+def wait_for_dags(stack: Stack, wanted: set[str]) -> None:
+    deadline = time.monotonic() + 180
+    while not wanted <= stack.airflow.dag_ids():
+        assert time.monotonic() < deadline, (
+            f"no {wanted - stack.airflow.dag_ids()}; {stack.airflow.import_errors()}"
+        )
+        time.sleep(0.5)

@@ -1,0 +1,247 @@
+"""Cities retrained by a real scheduler with real jobs: how each run ends, and what it leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+import time
+from typing import Any
+
+import pytest
+
+from city_fleet.naming import split_uri
+from tests.e2e.conftest import BUCKET, Fleet
+
+pytestmark = pytest.mark.e2e
+LIVE_CITY = "texas_housing.abilene"
+
+
+def read(fleet: Fleet, uri: str) -> bytes:
+    bucket, key = split_uri(uri)
+    return bytes(fleet.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def test_a_good_model_goes_live(fleet: Fleet) -> None:
+    assert fleet.ended(LIVE_CITY) == "success"
+    assert fleet.states(LIVE_CITY) == {
+        **dict.fromkeys(["preprocess", "train", "evaluate", "decide", "register", "gate"], "success"),
+        "publish": "success",
+        "keep_champion": "skipped",
+        "record": "success",
+    }
+    pointer = fleet.pointer("texas_housing", "abilene")
+    record = fleet.record(LIVE_CITY)
+    assert pointer is not None
+    assert record["outcome"] == "live"
+    assert pointer["target_model"] == record["target_model"]
+    assert pointer["as_of"] == "20150801T000000Z"
+    assert record["metrics"]["challenger"]["mape"] < record["metrics"]["naive"]["mape"]
+    assert [job["step"] for job in record["jobs"]] == ["preprocess", "train", "evaluate"]
+    assert all(job["billable_seconds"] > 0 for job in record["jobs"])
+
+
+def test_the_live_artifact_is_the_evaluated_one_and_safe_to_load(fleet: Fleet) -> None:
+    fleet.ended(LIVE_CITY)
+    pointer = fleet.pointer("texas_housing", "abilene")
+    assert pointer is not None
+    body = read(fleet, f"s3://{BUCKET}/texas_housing/models/{pointer['target_model']}")
+    assert hashlib.sha256(body).hexdigest() == pointer["artifact_sha256"]
+    with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+        names = [member.name.removeprefix("./") for member in tar if member.isfile()]
+    assert [name for name in names if "/" not in name] == ["xgboost-model.ubj"]
+    assert "city_fleet/model.json" in names
+
+
+def test_the_endpoint_answers_prices_for_the_live_model(fleet: Fleet) -> None:
+    fleet.ended(LIVE_CITY)
+    pointer = fleet.pointer("texas_housing", "abilene")
+    assert pointer is not None
+    holdout = json.loads(read(fleet, fleet.record(LIVE_CITY)["holdout_uri"]))
+    row = holdout["rows"][-1]
+    named = {"instances": [dict(zip(holdout["features"], row["values"], strict=True))]}
+    answer = fleet.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName="texas-housing-laptop",
+        TargetModel=pointer["target_model"],
+        ContentType="application/json",
+        Accept="application/json",
+        Body=json.dumps(named),
+    )
+    (prediction,) = json.loads(answer["Body"].read())["predictions"]
+    assert prediction == pytest.approx(row["predicted"], rel=1e-6)
+    assert prediction == pytest.approx(row["actual"], rel=0.3)
+
+
+def test_every_model_is_a_version_with_its_lineage(fleet: Fleet) -> None:
+    fleet.ended(LIVE_CITY)
+    record = fleet.record(LIVE_CITY)
+    package = fleet.client("sagemaker").describe_model_package(ModelPackageName=record["package_arn"])
+    assert package["ModelApprovalStatus"] == "Approved"
+    assert package["ModelPackageGroupName"] == "texas-housing-laptop-abilene"
+    lineage = package["CustomerMetadataProperties"]
+    assert lineage["as_of"] == "20150801T000000Z"
+    decision = json.loads(read(fleet, lineage["decision_uri"]))
+    assert decision["promote"] is True
+    manifest = json.loads(read(fleet, lineage["manifest_uri"]))
+    assert [item["uri"] for item in manifest["inputs"]] == [
+        f"s3://{BUCKET}/texas_housing/raw/city=abilene/txhousing.csv"
+    ]
+    head = fleet.client("s3").head_object(Bucket=BUCKET, Key="texas_housing/raw/city=abilene/txhousing.csv")
+    assert head["ETag"].strip('"') == manifest["inputs"][0]["etag"]
+
+
+def test_the_task_log_shows_the_jobs_own_lines_and_the_request(fleet: Fleet) -> None:
+    fleet.ended(LIVE_CITY)
+    log = fleet.task_log(LIVE_CITY, "train")
+    assert "validation rmse" in log
+    task = next(
+        task
+        for task in fleet.stack.airflow.task_instances(LIVE_CITY, fleet.runs[LIVE_CITY])
+        if task["task_id"] == "preprocess"
+    )
+    assert "texas-housing-abilene-preprocess" in json.dumps(task["rendered_fields"])
+
+
+def test_a_model_that_breaks_a_limit_is_held_with_its_reason(fleet: Fleet) -> None:
+    dag_id = "texas_housing.waco"
+    assert fleet.ended(dag_id) == "success"
+    states = fleet.states(dag_id)
+    assert (states["publish"], states["keep_champion"]) == ("skipped", "success")
+    record = fleet.record(dag_id)
+    assert record["outcome"] == "held"
+    assert "breaks the limit" in record["reasons"][0]
+    assert fleet.pointer("texas_housing", "waco") is None
+    package = fleet.client("sagemaker").describe_model_package(ModelPackageName=record["package_arn"])
+    assert package["ModelApprovalStatus"] == "Rejected"
+
+
+def test_too_little_data_ends_with_a_sentence(fleet: Fleet) -> None:
+    dag_id = "texas_housing.el_paso"
+    assert fleet.ended(dag_id) == "success"
+    states = fleet.states(dag_id)
+    assert states["preprocess"] == states["train"] == states["publish"] == "skipped"
+    record = fleet.record(dag_id)
+    assert record["outcome"] == "too_little_data"
+    assert re.search(r"\d+ .*usable.* 60", record["reasons"][0]), record["reasons"]
+
+
+def test_bad_data_fails_the_run_at_once_with_the_scripts_words(fleet: Fleet) -> None:
+    dag_id = "texas_housing.galveston"
+    assert fleet.ended(dag_id) == "failed"
+    tasks = fleet.stack.airflow.task_instances(dag_id, fleet.runs[dag_id])
+    preprocess = next(task for task in tasks if task["task_id"] == "preprocess")
+    assert (preprocess["state"], preprocess["try_number"]) == ("failed", 1)
+    log = fleet.task_log(dag_id, "preprocess")
+    assert "txhousing.csv" in log
+    assert "-5" in log
+    assert "sales" in log
+    record = fleet.record(dag_id)
+    assert record["outcome"] == "failed"
+    assert record["failed_task"] == "preprocess"
+    assert [job["status"] for job in record["jobs"]] == ["Failed"]
+
+
+def test_a_mistyped_city_fails_alone_and_names_the_mistake(fleet: Fleet) -> None:
+    dag_id = "texas_housing.tyler"
+    assert fleet.ended(dag_id) == "failed"
+    log = fleet.task_log(dag_id, "fleet_file_mistake")
+    assert "texas_housing.yaml:" in log
+    assert "tolerence" in log
+    assert "tolerance" in log
+
+
+def test_another_data_set_is_a_fleet_by_its_file_alone(fleet: Fleet) -> None:
+    dag_id = "bike_rides.harbour"
+    assert fleet.ended(dag_id) == "success"
+    record = fleet.record(dag_id)
+    assert record["outcome"] == "live", record["reasons"]
+    pointer = fleet.pointer("bike_rides", "harbour")
+    assert pointer is not None
+    assert pointer["target_model"].startswith("harbour/")
+
+
+def test_the_endpoint_dag_run_twice_changes_nothing(fleet: Fleet) -> None:
+    sagemaker = fleet.client("sagemaker")
+    before = sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")
+    run_id = fleet.start("texas_housing._endpoint")
+    assert fleet.ended("texas_housing._endpoint", run_id) == "success"
+    after = sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")
+    assert after["LastModifiedTime"] == before["LastModifiedTime"]
+    assert len(sagemaker.list_models(NameContains="texas-housing")["Models"]) == 1
+
+
+def test_an_as_of_in_the_future_is_refused(fleet: Fleet) -> None:
+    dag_id = "texas_housing.lubbock"
+    run_id = fleet.start(dag_id, as_of="2999-01-01")
+    assert fleet.ended(dag_id, run_id) == "failed"
+    assert "lies in the future" in fleet.task_log(dag_id, "preprocess", run_id)
+
+
+def test_a_cleared_step_runs_anew_and_publishing_the_same_artifact_is_harmless(fleet: Fleet) -> None:
+    fleet.ended(LIVE_CITY)
+    before = fleet.pointer("texas_housing", "abilene")
+    first_job = fleet.result(LIVE_CITY, "evaluate")["job"]
+    fleet.stack.airflow.request(
+        "POST",
+        f"/dags/{LIVE_CITY}/clearTaskInstances",
+        json={
+            "dry_run": False,
+            "dag_run_id": fleet.runs[LIVE_CITY],
+            "task_ids": ["evaluate"],
+            "include_downstream": True,
+            "only_failed": False,
+            "reset_dag_runs": True,
+        },
+    )
+    deadline = time.monotonic() + 60
+    while fleet.stack.airflow.run(LIVE_CITY, fleet.runs[LIVE_CITY])["state"] == "success":
+        assert time.monotonic() < deadline, "the cleared run does not start again"
+        time.sleep(0.2)
+    assert fleet.ended(LIVE_CITY) == "success"
+    assert fleet.result(LIVE_CITY, "evaluate")["job"] != first_job
+    assert fleet.pointer("texas_housing", "abilene") == before
+    versions = fleet.client("sagemaker").list_model_packages(
+        ModelPackageGroupName="texas-housing-laptop-abilene"
+    )
+    assert len(versions["ModelPackageSummaryList"]) == 1
+
+
+def test_a_backfill_trains_on_what_was_known_and_leaves_the_newest_live(fleet: Fleet) -> None:
+    dag_id = "texas_housing.austin"
+    fleet.stack.airflow.set_paused(dag_id, False)
+    done = fleet.airflow_cli(
+        *("backfill", "create", "--dag-id", dag_id),
+        *("--from-date", "2014-01-01", "--to-date", "2014-03-01"),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    runs = backfill_runs(fleet, dag_id)
+    assert [run["logical_date"][:10] for run in runs] == ["2014-01-01", "2014-02-01", "2014-03-01"]
+    rows = []
+    for run in runs:
+        assert fleet.ended(dag_id, run["dag_run_id"]) == "success"
+        record = fleet.record(dag_id, run["dag_run_id"])
+        assert record["outcome"] in ("live", "superseded", "held"), record
+        rows.append(fleet.result(dag_id, "preprocess", run["dag_run_id"])["rows"]["train"])
+        holdout = json.loads(read(fleet, record["evaluation_uri"]))["holdout"]
+        assert holdout["last"] < run["logical_date"][:10]
+    assert rows == [rows[0], rows[0] + 1, rows[0] + 2]
+    live = [run for run in runs if fleet.record(dag_id, run["dag_run_id"])["outcome"] == "live"]
+    pointer = fleet.pointer("texas_housing", "austin")
+    assert pointer is not None
+    assert pointer["as_of"] == live[-1]["logical_date"][:10].replace("-", "") + "T000000Z"
+
+
+def backfill_runs(fleet: Fleet, dag_id: str) -> list[dict[str, Any]]:
+    """Wait until the scheduler has made the backfill's runs."""
+    deadline = time.monotonic() + 120
+    while True:
+        runs = fleet.stack.airflow.request("GET", f"/dags/{dag_id}/dagRuns", params={"limit": 50})["dag_runs"]
+        found = sorted(
+            (run for run in runs if run["run_type"] == "backfill"), key=lambda run: run["logical_date"]
+        )
+        if len(found) == 3:
+            return found
+        assert time.monotonic() < deadline, runs
+        time.sleep(0.5)
