@@ -11,9 +11,9 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -25,12 +25,11 @@ from city_fleet.errors import (
     PlatformError,
     UnknownName,
     display_path,
-    list_names,
     nearest_match,
     show_value,
 )
+from city_fleet.raw_data import Rows, find_source, split_by_city
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 UPLOADED = "uploaded"
 UNCHANGED = "unchanged"
 # S3 makes the ETag of an object put in one part its MD5; a larger object would need several parts.
@@ -86,14 +85,6 @@ class IngestReport:
         return asdict(self)
 
 
-@dataclass
-class _Rows:
-    """One city's part of the file, as CSV text."""
-
-    buffer: io.StringIO = field(default_factory=io.StringIO)
-    count: int = 0
-
-
 def ingest(
     fleet: Fleet,
     s3: Any,
@@ -115,8 +106,8 @@ def ingest(
     :raises PlatformError: S3 refused or could not be reached.
     """
     wanted = _wanted(fleet, cities)
-    path = _source(fleet, source)
-    rows, header = _split(fleet, path)
+    path = find_source(fleet, source)
+    rows, header = split_by_city(fleet, path)
     by_slug, unknown = _assign(fleet, rows, display_path(path))
     with _aws_errors(fleet):
         _ensure_bucket(fleet, s3, create_bucket)
@@ -146,137 +137,9 @@ def _wanted(fleet: Fleet, cities: Iterable[str]) -> set[str]:
     return wanted or known
 
 
-def _source(fleet: Fleet, source: str | Path | None) -> Path:
-    given = source if source is not None else fleet.dataset.source
-    if given is None:
-        raise ConfigError(
-            file=display_path(fleet.path),
-            field="dataset.source",
-            got="null",
-            allowed="the CSV to ingest",
-            hint="Set it in the fleet file, or name a file with --file.",
-        )
-    places = [Path(given)]
-    if source is None and not places[0].is_absolute():
-        places = [PROJECT_ROOT / given, fleet.path.parent / given]
-    for path in places:
-        if path.is_file():
-            if path.suffix.lower() not in (".csv", ".txt"):
-                raise DataError(
-                    file=display_path(path), got=f"a {path.suffix or 'nameless'} file", allowed="a CSV file"
-                )
-            return path
-    tried = " or ".join(display_path(path) for path in places)
-    siblings = [p.name for p in places[0].parent.iterdir()] if places[0].parent.is_dir() else []
-    raise DataError(file=tried, got="no such file", nearest=nearest_match(places[0].name, siblings))
-
-
-def _split(fleet: Fleet, path: Path) -> tuple[dict[str, _Rows], list[str]]:
-    """Read the file once and collect each raw name's rows as CSV text, in the order of the file."""
-    rows: dict[str, _Rows] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = _Reader(file, path)
-        header = next(reader, None)
-        if not header:
-            raise DataError(file=display_path(path), got="an empty file", allowed="a header and rows")
-        city_index = _check_columns(fleet, path, header)
-        writers: dict[str, Any] = {}
-        line = 2
-        for row in reader:
-            if len(row) != len(header):
-                if row:
-                    got = f"{len(row)} values"
-                    allowed = f"{len(header)}, as many as the header has columns"
-                    raise DataError(file=display_path(path), row=line, got=got, allowed=allowed)
-            else:
-                name = row[city_index].strip()
-                if not name:
-                    raise DataError(
-                        file=display_path(path),
-                        row=line,
-                        column=header[city_index],
-                        got="nothing",
-                        allowed="a city's name",
-                    )
-                if name not in rows:
-                    rows[name] = _Rows()
-                    writers[name] = csv.writer(rows[name].buffer, lineterminator="\n")
-                writers[name].writerow(row)
-                rows[name].count += 1
-            line = reader.line_num + 1
-    if not rows:
-        raise DataError(file=display_path(path), got="a header without rows", allowed="at least one row")
-    return rows, header
-
-
-class _Reader:
-    """csv.reader whose errors are DataErrors with the line."""
-
-    def __init__(self, file: TextIO, path: Path) -> None:
-        self._rows = csv.reader(file, strict=True)
-        self._path = path
-
-    @property
-    def line_num(self) -> int:
-        return self._rows.line_num
-
-    def __iter__(self) -> Iterator[list[str]]:
-        return self
-
-    def __next__(self) -> list[str]:
-        try:
-            return next(self._rows)
-        except csv.Error as error:
-            raise DataError(
-                file=display_path(self._path), row=self._rows.line_num, got=f"a line that is no CSV ({error})"
-            ) from None
-        except UnicodeDecodeError as error:
-            hint = "Save the file as UTF-8."
-            raise DataError(
-                file=display_path(self._path), got=f"bytes that are no UTF-8 ({error.reason})", hint=hint
-            ) from None
-
-
-def _check_columns(fleet: Fleet, path: Path, header: list[str]) -> int:
-    """:return: the index of the city column, after making sure that every column the fleet needs is there."""
-    for index, column in enumerate(header):
-        if column in header[:index]:
-            raise DataError(
-                file=display_path(path),
-                row=1,
-                column=column,
-                got="the column a second time",
-                allowed="each once",
-            )
-    dataset = fleet.dataset
-    needed = {
-        "dataset.city_column": [dataset.city_column],
-        "dataset.time.columns": list(dataset.time.columns),
-        "dataset.target.column": [dataset.target.column],
-        "dataset.features": [feature.column for feature in dataset.features],
-    }
-    missing = [
-        (where, column) for where, columns in needed.items() for column in columns if column not in header
-    ]
-    if missing:
-        where, column = missing[0]
-        others = list_names(repr(name) for _, name in missing[1:])
-        raise DataError(
-            file=display_path(path),
-            row=1,
-            column=column,
-            got="no such column",
-            allowed=f"the columns of the file: {list_names(header)}",
-            nearest=nearest_match(column, header),
-            hint=f"The fleet file asks for it in {where}."
-            + (f" Missing too: {others}." if missing[1:] else ""),
-        )
-    return header.index(dataset.city_column)
-
-
 def _assign(
-    fleet: Fleet, rows: dict[str, _Rows], source: str
-) -> tuple[dict[str, _Rows], tuple[UnknownCity, ...]]:
+    fleet: Fleet, rows: dict[str, Rows], source: str
+) -> tuple[dict[str, Rows], tuple[UnknownCity, ...]]:
     """Find each raw name's city: by the city's ``name``, or by slug when the fleet file gives it no name."""
     by_name = {city.name: slug for slug, city in fleet.cities.items()}
     owners: dict[str, str] = {}
@@ -312,7 +175,7 @@ def _slug(name: str) -> str | None:
         return None
 
 
-def _body(header: list[str], rows: _Rows) -> bytes:
+def _body(header: list[str], rows: Rows) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(header)
     return (text.getvalue() + rows.buffer.getvalue()).encode()
