@@ -7,6 +7,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -40,10 +42,16 @@ def input_fn(body, content_type):
     return (type(body).__name__, body, content_type)
 
 def predict_fn(data, model):
-    kind, body, content_type = data model["calls"] += 1 if body == "bad": raise BadRequest("feature
-    'sales_lag_1' is missing") if body == "crash": raise RuntimeError("the booster is gone") if body ==
-    "sleep": time.sleep(1.5) return {"model": model["text"], "calls": model["calls"], "body": str(body),
-    "kind": kind, "type": content_type}
+    kind, body, content_type = data
+    model["calls"] += 1
+    if body == "bad":
+        raise BadRequest("feature 'sales_lag_1' is missing")
+    if body == "crash":
+        raise RuntimeError("the booster is gone")
+    if body == "sleep":
+        time.sleep(1.5)
+    answer = {"model": model["text"], "calls": model["calls"]}
+    return answer | {"body": str(body), "kind": kind, "type": content_type}
 
 def output_fn(prediction, accept):
     return json.dumps(prediction), accept
@@ -204,28 +212,40 @@ def test_models_are_loaded_on_first_use_and_stay_what_they_were(fleet: Fleet) ->
 
 
 def test_errors_of_the_caller_are_validation_errors(fleet: Fleet) -> None:
-    name = fleet.create() invalid = fleet.runtime.exceptions.ValidationError with pytest.raises(invalid,
-    match=r"Failed to download model data\(bucket: .*, key: models/nobody.tar.gz\)"): fleet.invoke(name,
-    "nobody.tar.gz") with pytest.raises(invalid, match="is missing a target model header"): fleet.invoke(name,
-    None) for target in ("../code/x.tar.gz", "a/../../x", "/a.tar.gz", "a//b.tar.gz", "a/./b"): with
-    pytest.raises(invalid, match="Invalid TargetModel"): fleet.invoke(name, target) with
-    pytest.raises(invalid, match="Variant Blue not found; the endpoint has: AllTraffic"): fleet.invoke(name,
-    "a.tar.gz", TargetVariant="Blue") with pytest.raises(invalid, match="Endpoint nobody of account
-    123456789012 not found"): fleet.invoke("nobody", "a.tar.gz") with pytest.raises(invalid, match="exceeded
-    6291456 bytes") as too_large: fleet.invoke(name, "a.tar.gz", b"x" * 6_291_457) assert
-    too_large.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
+    name = fleet.create()
+    invalid = fleet.runtime.exceptions.ValidationError
+    missing = r"Failed to download model data\(bucket: .*, key: models/nobody.tar.gz\)"
+    with pytest.raises(invalid, match=missing):
+        fleet.invoke(name, "nobody.tar.gz")
+    with pytest.raises(invalid, match="is missing a target model header"):
+        fleet.invoke(name, None)
+    for target in ("../code/x.tar.gz", "a/../../x", "/a.tar.gz", "a//b.tar.gz", "a/./b"):
+        with pytest.raises(invalid, match="Invalid TargetModel"):
+            fleet.invoke(name, target)
+    with pytest.raises(invalid, match="Variant Blue not found; the endpoint has: AllTraffic"):
+        fleet.invoke(name, "a.tar.gz", TargetVariant="Blue")
+    with pytest.raises(invalid, match="Endpoint nobody of account 123456789012 not found"):
+        fleet.invoke("nobody", "a.tar.gz")
+    with pytest.raises(invalid, match="exceeded 6291456 bytes") as too_large:
+        fleet.invoke(name, "a.tar.gz", b"x" * 6_291_457)
+    assert too_large.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
 
 
 def test_errors_of_the_model_are_model_errors(fleet: Fleet) -> None:
-    name = fleet.create() fleet.put("a.tar.gz", {"model.txt": b"a"}) with
-    pytest.raises(fleet.runtime.exceptions.ModelError) as bad: fleet.invoke(name, "a.tar.gz", b"bad") assert
-    bad.value.response["ResponseMetadata"]["HTTPStatusCode"] == 424 assert
-    bad.value.response["OriginalStatusCode"] == 400 assert
-    bad.value.response["OriginalMessage"].splitlines()[0] == "feature 'sales_lag_1' is missing" assert
-    bad.value.response["LogStreamArn"].endswith(f":log-group:/aws/sagemaker/Endpoints/{name}") assert
-    "Received client error (400) from primary with message \"feature 'sales_lag_1'" in str(bad.value) with
-    pytest.raises(fleet.runtime.exceptions.ModelError, match=r"server error \(500\).*the booster is gone"):
-    fleet.invoke(name, "a.tar.gz", b"crash") assert fleet.ask(name, "a.tar.gz")["calls"] == 3
+    name = fleet.create()
+    fleet.put("a.tar.gz", {"model.txt": b"a"})
+    with pytest.raises(fleet.runtime.exceptions.ModelError) as bad:
+        fleet.invoke(name, "a.tar.gz", b"bad")
+    response = bad.value.response
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert response["OriginalStatusCode"] == 400
+    # As the toolkit answers: the sentence first, then the traceback.
+    assert response["OriginalMessage"].splitlines()[0] == "feature 'sales_lag_1' is missing"
+    assert response["LogStreamArn"].endswith(f":log-group:/aws/sagemaker/Endpoints/{name}")
+    assert "Received client error (400) from primary with message \"feature 'sales_lag_1'" in str(bad.value)
+    with pytest.raises(fleet.runtime.exceptions.ModelError, match=r"error \(500\).*the booster is gone"):
+        fleet.invoke(name, "a.tar.gz", b"crash")
+    assert fleet.ask(name, "a.tar.gz")["calls"] == 3
 
 
 def test_a_load_that_failed_can_be_tried_again(fleet: Fleet) -> None:
@@ -255,6 +275,7 @@ def special(name: str, kind: bytes, linkname: str = "") -> tarfile.TarInfo:
         (archive({}, [special("device", tarfile.CHRTYPE)]), "is a special file"),
         (archive({f"{number}": b"" for number in range(1001)}), "more than 1000 members"),
     ],
+    ids=["no archive", "cut off", "up", "absolute", "symbolic link", "hard link", "device", "many members"],
 )
 def test_hostile_and_corrupt_archives_leave_nothing_behind(fleet: Fleet, body: bytes, message: str) -> None:
     name = fleet.create()
@@ -365,8 +386,6 @@ def test_a_real_booster_with_the_image_s_default_functions(fleet: Fleet, tmp_pat
         "print(float(booster.predict(xgboost.DMatrix([[10.0, 11.0]]))[0]))\n"
     )
     path = tmp_path / "xgboost-model.ubj"
-    import subprocess
-
     expected = float(subprocess.check_output([image, "-c", script, path], text=True).split()[-1])
     fleet.put("booster.tar.gz", {"xgboost-model.ubj": path.read_bytes()})
     name = fleet.create(script=BOOSTER)
@@ -395,15 +414,21 @@ def test_only_so_many_models_stay_loaded(
 def test_nothing_outlives_a_server_that_is_killed(
     start_server: Callable[..., Any], unique: Callable[[str], str], wait_until: Any
 ) -> None:
-    server = start_server() server.client("s3").create_bucket(Bucket="killed") fleet = Fleet(server, "killed",
-    unique, wait_until) marker = unique("marker") # A grandchild in a session of its own must not survive
-    either. script = INFERENCE + f"\nimport subprocess\nsubprocess.Popen(['sleep', '600', '{marker}'],
-    start_new_session=True)\n" script = script.replace("'sleep', '600', ", "'python3', '-c', 'import time;
-    time.sleep(600)', ") name = fleet.create(script=script) assert fleet.settled(name)["EndpointStatus"] ==
-    "InService" data_dir = str(server.data_dir) assert processes(marker) assert processes(data_dir) or
-    processes("container/__main__.py") os.kill(server.process.pid, signal.SIGKILL) server.process.wait()
-    wait_until(lambda: not processes(marker), 20, "the container's own child is gone") wait_until(lambda: not
-    processes(data_dir), 20, "the containers are gone")
+    server = start_server()
+    server.client("s3").create_bucket(Bucket="killed")
+    fleet = Fleet(server, "killed", unique, wait_until)
+    marker = unique("marker")
+    # A grandchild in a session of its own must not survive either.
+    program = [sys.executable, "-c", "import time; time.sleep(600)", marker]
+    child = f"\nimport subprocess\nsubprocess.Popen({program!r}, start_new_session=True)\n"
+    name = fleet.create(script=INFERENCE + child)
+    assert fleet.settled(name)["EndpointStatus"] == "InService"
+    assert processes(marker)
+    assert processes(f"{server.data_dir}/endpoints")
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+    wait_until(lambda: not processes(marker), 20, "the container's own child is gone")
+    wait_until(lambda: not processes(f"{server.data_dir}/endpoints"), 20, "the containers are gone")
 
 
 def processes(text: str) -> list[int]:
