@@ -30,6 +30,7 @@ PING_SECONDS = 0.05
 PING_TIMEOUT_SECONDS = 2.0
 DRAIN_SECONDS = 65.0  # a request has 60 seconds
 QUOTED_LOG_LINES = 12
+QUOTED_LOG_LENGTH = 800  # of the 1,024 characters of a FailureReason
 
 
 class ContainerFailed(Exception):
@@ -167,7 +168,7 @@ class ModelContainer:
             if self._ping():
                 return
             self._ended.wait(PING_SECONDS)
-        lines = "\n".join(self.logs.tail(QUOTED_LOG_LINES)) or "(none)"
+        lines = "\n".join(self.logs.tail(QUOTED_LOG_LINES))[-QUOTED_LOG_LENGTH:] or "(none)"
         raise ContainerFailed(
             f"The primary container for production variant {self.spec.variant} did not pass the ping health "
             f"check. "
