@@ -27,16 +27,18 @@ TEXAS_ARGUMENTS = (
     *("--target-transform", "log_ratio_to_mean:12"),
     *(part for lag in (1, 2, 3, 6, 12) for part in ("--target-lag", str(lag))),
     *("--feature", '{"column":"sales","lags":[1,2,12],"min":0}'),
+    *("--feature", '{"column":"listings","lags":[1,12],"min":0}'),
+    *("--feature", '{"column":"inventory","lags":[1,12],"min":0}'),
     *("--calendar", "month_of_year", "--calendar", "trend"),
 )
 TEXAS_HYPERPARAMETERS = {
     "target": "median",
     "target_transform": "log_ratio_to_mean:12",
     "eta": "0.05",
-    "max_depth": "3",
-    "subsample": "0.7",
+    "max_depth": "4",
+    "subsample": "0.8",
     "colsample_bytree": "0.5",
-    "min_child_weight": "5",
+    "min_child_weight": "3",
 }
 
 

@@ -131,8 +131,10 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int =
 
 
 HOSTILE = [
-    ([member("../escaped")], "outside the destination"),
-    ([member("/tmp/escaped")], "missing in the artifact"),  # the leading slash is stripped: it stays inside
+    ([member("../escaped")], "'../escaped' leads out of the archive; nothing of it is used."),
+    ([member("/tmp/escaped")], "'/tmp/escaped' leads out of the archive; nothing of it is used."),
+    ([member("city_fleet/../../escaped")], "leads out of the archive; nothing of it is used."),
+    ([member("a"), member("a/b")], "not a readable tar.gz file"),
     (
         [member("link", tarfile.SYMTYPE, "/etc/passwd")],
         "'link' is a link or device; allowed: files and folders.",
@@ -142,8 +144,8 @@ HOSTILE = [
         "'link' is a link or device; allowed: files and folders.",
     ),
     ([member("pipe", tarfile.FIFOTYPE)], "'pipe' is a link or device; allowed: files and folders."),
-    ([member(f"file{number}") for number in range(101)], "too large; allowed: 100 files"),
-    ([member("huge", size=2 << 30)], "too large; allowed: 100 files of 1073741824 bytes together."),
+    ([member(f"file{number}") for number in range(101)], "too large; allowed: 100 members"),
+    ([member("huge", size=2 << 30)], "too large; allowed: 100 members of 1073741824 bytes together."),
 ]
 
 

@@ -62,7 +62,7 @@ def test_austin_is_split_by_time_and_every_file_is_there(austin: Jobs, texas: Te
     assert parts["train"][0]["median_lag_12_ratio"] == ""
 
 
-def test_the_manifest_names_the_inputs_as_s3_has_them(austin: Jobs) -> None:
+def test_the_manifest_names_the_inputs_as_s3_has_them(austin: Jobs, texas: Texas) -> None:
     manifest = austin.read_json("preprocess/report/city=austin/manifest.json")
     content = (austin.raw / "city=austin" / "data.csv").read_bytes()
     assert manifest["inputs"] == [
@@ -86,6 +86,8 @@ def test_the_manifest_names_the_inputs_as_s3_has_them(austin: Jobs) -> None:
         "month": "1",
         "median": "133700",
         "sales": "1025",
+        "listings": texas["austin"][1][6],
+        "inventory": texas["austin"][1][7],
     }
 
 
@@ -325,7 +327,7 @@ def test_one_bad_city_does_not_keep_the_others_from_being_done(jobs: Jobs, texas
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "no header; row 1 must name the columns year, month, median, sales."),
+        (b"", "no header; row 1 must name the columns year, month, median, sales, listings, inventory."),
         (b"year,month,median,sales\n2000,1,\xff\xfe,3\n", "not UTF-8 text (byte 31)."),
         (b"year;month;median;sales\n", "column 'year' is missing; columns found: year;month;median;sales."),
         (b"year,month,median,sales,sales\n", "row 1: column 'sales' is there 2 times; allowed: once."),

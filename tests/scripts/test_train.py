@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from tests.scripts.jobs import IMAGE_PYTHON, Jobs, digests
+from hyperparameters import parse_hyperparameters
+from job_failure import JobFailure
+from tests.scripts.jobs import IMAGE_PYTHON, TEXAS_HYPERPARAMETERS, Jobs, digests
 
 
 def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(austin: Jobs) -> None:
@@ -67,7 +70,7 @@ def test_the_managed_container_can_load_the_artifact_without_our_code(austin: Jo
         check=True,
     )
     (line,) = done.stdout.splitlines()
-    assert line.startswith("xgboost-model.ubj 12 ")
+    assert line.startswith("xgboost-model.ubj 16 ")
 
 
 def test_the_same_inputs_give_the_same_bytes(austin: Jobs) -> None:
@@ -84,45 +87,59 @@ def test_without_early_stopping_all_rounds_are_kept(austin: Jobs) -> None:
     assert austin.read_json("all_rounds/model/city_fleet/model.json")["rounds"] == 20
 
 
+WRONG = [
+    (
+        {"max_deph": "4"},
+        "hyperparameter 'max_deph': unknown. Did you mean 'max_depth'? Allowed: city, as_of,",
+    ),
+    ({"eta": "fast"}, "hyperparameter 'eta': got 'fast'; allowed: a number above 0 to 1."),
+    ({"eta": "2"}, "hyperparameter 'eta': got '2'; allowed: a number above 0 to 1."),
+    ({"eta": "nan"}, "hyperparameter 'eta': got 'nan'; allowed: a number above 0 to 1."),
+    ({"max_depth": "3.5"}, "hyperparameter 'max_depth': got '3.5'; allowed: a whole number from 0 to 64."),
+    ({"num_boost_round": "0"}, "got '0'; allowed: a whole number from 1 to 100000."),
+    ({"seed": "-1"}, "hyperparameter 'seed': got '-1'"),
+    ({"learning_rate": "0.1"}, "hyperparameters 'eta' and 'learning_rate' are the same; give one of them."),
+    ({"objective": "reg:squarederor"}, "got 'reg:squarederor'; allowed: reg:squarederror, "),
+    (
+        {"target_transform": "log_ratio_to_mean"},
+        "'target_transform': got 'log_ratio_to_mean'; allowed: none,",
+    ),
+    ({"as_of": "now"}, "hyperparameter 'as_of': got 'now'; allowed: a UTC time"),
+    ({"target": ""}, "hyperparameter 'target': missing; it is needed."),
+]
+
+
+@pytest.mark.parametrize(("wrong", "sentence"), WRONG)
+def test_a_wrong_hyperparameter_is_named_with_what_is_allowed(wrong: dict[str, str], sentence: str) -> None:
+    given = {"city": "austin", "as_of": "20150801T000000Z", **TEXAS_HYPERPARAMETERS, **wrong}
+    with pytest.raises(JobFailure, match=re.escape(sentence)):
+        parse_hyperparameters([part for name, value in given.items() for part in (f"--{name}", value)])
+
+
+def test_both_ways_to_write_a_hyperparameter_are_read() -> None:
+    needed = ["--city=austin", "--as_of", "20150801T000000Z", "--target", "median"]
+    asked = parse_hyperparameters([*needed, "--lambda=2", "--base_score", "-0.5", "--seed", "7"])
+    assert (asked.city, asked.seed, asked.num_boost_round) == ("austin", 7, 400)
+    assert asked.xgboost == {"lambda": 2.0, "base_score": -0.5}
+
+
 @pytest.mark.parametrize(
-    ("hyperparameters", "sentence"),
+    ("wrong", "sentence"),
     [
-        (
-            {"max_deph": "4"},
-            "hyperparameter 'max_deph': unknown. Did you mean 'max_depth'? Allowed: city, as_of,",
-        ),
-        ({"eta": "fast"}, "hyperparameter 'eta': got 'fast'; allowed: a number above 0 to 1."),
-        ({"eta": "2"}, "hyperparameter 'eta': got '2'; allowed: a number above 0 to 1."),
-        (
-            {"max_depth": "3.5"},
-            "hyperparameter 'max_depth': got '3.5'; allowed: a whole number from 0 to 64.",
-        ),
-        ({"num_boost_round": "0"}, "got '0'; allowed: a whole number from 1 to 100000."),
-        ({"seed": "-1"}, "hyperparameter 'seed': got '-1'"),
-        (
-            {"learning_rate": "0.1"},
-            "hyperparameters 'eta' and 'learning_rate' are the same; give one of them.",
-        ),
-        ({"objective": "reg:squarederor"}, "got 'reg:squarederor'; allowed: reg:squarederror, "),
+        ({"max_deph": "4"}, "hyperparameter 'max_deph': unknown."),
         ({"objective": "reg:gamma"}, "XGBoost refused the hyperparameters or the data: "),
-        (
-            {"target_transform": "log_ratio_to_mean"},
-            "'target_transform': got 'log_ratio_to_mean'; allowed: none, log,",
-        ),
         (
             {"target_transform": "log_ratio_to_mean:6"},
             "needs feature 'median_mean_6', which the training set lacks",
         ),
         ({"city": "waco"}, "hyperparameter 'city': got 'waco'; the channels hold 'austin'."),
-        ({"as_of": "now"}, "hyperparameter 'as_of': got 'now'; allowed: a UTC time"),
-        ({"target": ""}, "hyperparameter 'target': missing; it is needed."),
     ],
 )
-def test_wrong_hyperparameters_leave_a_sentence_where_sagemaker_looks(
-    austin: Jobs, hyperparameters: dict[str, str], sentence: str
+def test_a_refusal_leaves_a_sentence_where_sagemaker_looks_and_no_model(
+    austin: Jobs, wrong: dict[str, str], sentence: str
 ) -> None:
-    name = "wrong_" + "_".join(f"{key}_{value}" for key, value in hyperparameters.items()).replace(":", "_")
-    finished = austin.train(name=name, **{"city": "austin", **hyperparameters})
+    name = "wrong_" + next(iter(wrong))
+    finished = austin.train(name=name, **{"city": "austin", **wrong})
     assert finished.code == 1
     assert sentence in (finished.message or "")
     assert (finished.message or "") in finished.stderr
@@ -148,7 +165,7 @@ def test_exactly_one_city_is_trained(jobs: Jobs, austin: Jobs) -> None:
             "row 1: got columns none; allowed: period, target, label, naive, then the features.",
         ),
         (lambda text: text.splitlines()[0] + "\n", "holds no rows; at least 1 is needed."),
-        (lambda text: text[: text.rindex(",")], "row 158: got 15 values; allowed: 16, one per column."),
+        (lambda text: text[: text.rindex(",")], "row 158: got 19 values; allowed: 20, one per column."),
         (lambda text: text.replace("2005-01-01,", "2005-01-01,x"), "could not convert string to float"),
     ],
 )
