@@ -69,7 +69,7 @@ class Limits:
 class Row:
     """One period of one city, as the file has it.
 
-    :param file: the file's key.
+    :param file: the file's URI.
     :param number: row in the file; 1 is the header.
     :param index: the period's index.
     :param cells: used columns → text as in the file.
@@ -123,22 +123,22 @@ def read_city(
     seen: dict[int, Row] = {}
     needed = [*time.columns, *(column for column in limits if column not in time.columns)]
     for path in files:
-        key = uri + path.relative_to(folder).as_posix()
+        file_uri = uri + path.relative_to(folder).as_posix()
         content = path.read_bytes()
         rows = used = 0
-        for number, cells in _records(path, key, content, needed):
+        for number, cells in _records(path, file_uri, content, needed):
             rows += 1
-            index = _index(key, number, cells, time, complaints)
+            index = _index(file_uri, number, cells, time, complaints)
             if index is None or available_after.after(period_start(index, time.frequency)) > as_of:
                 continue
             used += 1
-            row = Row(key, number, index, cells, _values(key, number, cells, limits, complaints))
+            row = Row(file_uri, number, index, cells, _values(file_uri, number, cells, limits, complaints))
             if index in seen:
                 complaints.append(_duplicate(seen[index], row, time))
             seen.setdefault(index, row)
         city.inputs.append(
             {
-                "key": key,
+                "uri": file_uri,
                 "size_bytes": len(content),
                 # The ETag that S3 gives an object put in one part.
                 "etag": hashlib.md5(content, usedforsecurity=False).hexdigest(),
@@ -156,25 +156,27 @@ def read_city(
 
 
 def _records(
-    path: Path, key: str, content: bytes, needed: Sequence[str]
+    path: Path, file_uri: str, content: bytes, needed: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield row number and the needed columns' texts of every row of a file."""
     if path.suffix.lower() == ".parquet":
-        yield from _parquet_records(key, content, needed)
+        yield from _parquet_records(file_uri, content, needed)
         return
     if path.suffix.lower() != ".csv":
         raise JobFailure(
-            f"{key}: raw data must be .csv or .parquet files. Convert the file, or move it elsewhere."
+            f"{file_uri}: raw data must be .csv or .parquet files. Convert the file, or move it elsewhere."
         )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise JobFailure(f"{key}: not UTF-8 text (byte {error.start}). Save the file as UTF-8.") from None
+        raise JobFailure(
+            f"{file_uri}: not UTF-8 text (byte {error.start}). Save the file as UTF-8."
+        ) from None
     reader = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip() for name in next(reader, [])]
     if not any(header):
-        raise JobFailure(f"{key}: no header; row 1 must name the columns {listed(needed)}.")
-    _check_columns(key, header, needed)
+        raise JobFailure(f"{file_uri}: no header; row 1 must name the columns {listed(needed)}.")
+    _check_columns(file_uri, header, needed)
     positions = {column: header.index(column) for column in needed}
     number = reader.line_num + 1
     for cells in reader:
@@ -184,37 +186,39 @@ def _records(
         number = reader.line_num + 1
 
 
-def _parquet_records(key: str, content: bytes, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def _parquet_records(
+    file_uri: str, content: bytes, needed: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         parquet = importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise JobFailure(
-            f"{key}: reading Parquet needs pyarrow, which is not installed here. Use CSV instead."
+            f"{file_uri}: reading Parquet needs pyarrow, which is not installed here. Use CSV instead."
         ) from None
     try:
         table = parquet.read_table(io.BytesIO(content))
     except (OSError, ValueError) as error:
-        raise JobFailure(f"{key}: not a readable Parquet file ({error}).") from None
-    _check_columns(key, table.column_names, needed)
+        raise JobFailure(f"{file_uri}: not a readable Parquet file ({error}).") from None
+    _check_columns(file_uri, table.column_names, needed)
     for number, record in enumerate(table.select(list(needed)).to_pylist(), start=2):
         yield number, {name: "" if value is None else str(value) for name, value in record.items()}
 
 
-def _check_columns(key: str, header: Sequence[str], needed: Sequence[str]) -> None:
+def _check_columns(file_uri: str, header: Sequence[str], needed: Sequence[str]) -> None:
     for column in needed:
         if header.count(column) > 1:
             raise JobFailure(
-                f"{key}, row 1: column '{column}' is there {header.count(column)} times; allowed: once."
+                f"{file_uri}, row 1: column '{column}' is there {header.count(column)} times; allowed: once."
             )
         if column not in header:
             raise JobFailure(
-                f"{key}: column '{column}' is missing; columns found: {listed(header)}."
+                f"{file_uri}: column '{column}' is missing; columns found: {listed(header)}."
                 f"{nearest(column, header)}"
             )
 
 
 def _index(
-    key: str, number: int, cells: Mapping[str, str], time: TimeColumns, complaints: list[str]
+    file_uri: str, number: int, cells: Mapping[str, str], time: TimeColumns, complaints: list[str]
 ) -> int | None:
     texts = [cells[column] for column in time.columns]
     try:
@@ -223,12 +227,14 @@ def _index(
         names = "', '".join(time.columns)
         plural = "s" if len(texts) > 1 else ""
         got = "', '".join(texts)
-        complaints.append(f"{key}, row {number}, column{plural} '{names}': got '{got}'; allowed: {error}.")
+        complaints.append(
+            f"{file_uri}, row {number}, column{plural} '{names}': got '{got}'; allowed: {error}."
+        )
         return None
 
 
 def _values(
-    key: str, number: int, cells: Mapping[str, str], limits: Mapping[str, Limits], complaints: list[str]
+    file_uri: str, number: int, cells: Mapping[str, str], limits: Mapping[str, Limits], complaints: list[str]
 ) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     for column, allowed in limits.items():
@@ -245,7 +251,7 @@ def _values(
             values[column] = value
         else:
             complaints.append(
-                f"{key}, row {number}, column '{column}': got '{text}'; allowed: {allowed}, or empty."
+                f"{file_uri}, row {number}, column '{column}': got '{text}'; allowed: {allowed}, or empty."
             )
     return values
 

@@ -32,6 +32,8 @@ def model_request(fleet: Fleet, *, image_uri: str, code_archive_uri: str) -> dic
                     "SAGEMAKER_PROGRAM": "inference.py",
                     "SAGEMAKER_SUBMIT_DIRECTORY": code_archive_uri,
                     "SAGEMAKER_REGION": fleet.region,
+                    # Without it the managed container answers JSON to a request that accepts anything.
+                    "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv",
                 },
             }
         ],

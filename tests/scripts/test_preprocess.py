@@ -67,7 +67,7 @@ def test_the_manifest_names_the_inputs_as_s3_has_them(austin: Jobs, texas: Texas
     content = (austin.raw / "city=austin" / "data.csv").read_bytes()
     assert manifest["inputs"] == [
         {
-            "key": RAW_URI + "city=austin/data.csv",
+            "uri": RAW_URI + "city=austin/data.csv",
             "size_bytes": len(content),
             "etag": hashlib.md5(content).hexdigest(),
             "sha256": hashlib.sha256(content).hexdigest(),
@@ -303,7 +303,7 @@ def test_several_files_make_one_city_whatever_their_order_of_rows_and_columns(
     for part in ("train", "validation", "test"):
         assert digests(jobs.out(part)) == digests(austin.out(part))
     inputs = jobs.read_json("preprocess/report/city=austin/manifest.json")["inputs"]
-    assert [(entry["key"], entry["rows_used"]) for entry in inputs] == [
+    assert [(entry["uri"], entry["rows_used"]) for entry in inputs] == [
         (RAW_URI + "city=austin/a.csv", 90),
         (RAW_URI + "city=austin/b/newer.csv", 97),
     ]
