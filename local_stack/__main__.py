@@ -11,8 +11,14 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from local_stack import commands, environment
-from local_stack.errors import StackError
+from local_stack import environment
+from local_stack.errors import StackError, UsageError
+
+# The library lives where Airflow looks for it; nothing has to be installed.
+sys.path.insert(0, str(environment.ROOT / "plugins"))
+
+from local_stack import commands
+from local_stack import demo as demonstration
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="City Fleet on this machine.", rich_markup_mode=None
@@ -51,6 +57,17 @@ def status(state_dir: StateDir = UP_DIR) -> None:
 
 
 @app.command()
+def demo(
+    cities: Annotated[str, typer.Option(help="Slugs parted by commas, or all.")] = "",
+    fleet: Annotated[str, typer.Option(help="Name or path of a fleet file.")] = "",
+    as_of: Annotated[str, typer.Option(help="Moment up to which data may be seen.")] = "",
+    state_dir: StateDir = DEMO_DIR,
+) -> None:
+    """Retrain a few cities on a stack of its own, print what came of it, stop."""
+    raise typer.Exit(demonstration.run(console, state_dir.resolve(), cities, fleet, as_of))
+
+
+@app.command()
 def env(state_dir: StateDir = UP_DIR) -> None:
     """Print the stack's environment as shell exports: eval "$(python -m local_stack env)"."""
     commands.env(state_dir.resolve())
@@ -72,7 +89,7 @@ def main() -> int:
         code = app(standalone_mode=False)
     except StackError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):

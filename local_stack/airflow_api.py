@@ -99,6 +99,16 @@ class AirflowApi:
         found: Json = self.request("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}")
         return found
 
+    def runs(self, dag_ids: list[str], run_id: str) -> list[Json]:
+        """Return the runs of many DAGs that have one run id, in few requests."""
+        found = self._batches("/dags/~/dagRuns/list", "dag_runs", {"dag_ids": dag_ids})
+        return [run for run in found if run["dag_run_id"] == run_id]
+
+    def tasks_of_runs(self, dag_ids: list[str], run_id: str) -> list[Json]:
+        """Return the tasks of many DAGs' runs that have one run id, in few requests."""
+        body = {"dag_ids": dag_ids, "dag_run_ids": [run_id]}
+        return self._batches("/dags/~/dagRuns/~/taskInstances/list", "task_instances", body)
+
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
         """Return the run's tasks: task_id, state, try_number, start_date, end_date, …"""
         return self._pages(
@@ -122,6 +132,17 @@ class AirflowApi:
             self.request("POST", "/pools", json=body, expected=(200, 201, 409))
         else:
             self.request("PATCH", f"/pools/{quote(name)}", json=body)
+
+    def _batches(self, path: str, key: str, body: Json) -> list[Json]:
+        """Return a whole list that is asked for by POST, page by page."""
+        items: list[Json] = []
+        while True:
+            page: Json = self.request(
+                "POST", path, json={**body, "page_limit": 100, "page_offset": len(items)}
+            )
+            items += page[key]
+            if not page[key] or len(items) >= page["total_entries"]:
+                return items
 
     def _pages(self, path: str, key: str) -> list[Json]:
         """Return a whole list, page by page."""

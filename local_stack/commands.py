@@ -11,7 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from city_fleet.config import fleet_files
 from local_stack import environment, records
+from local_stack.choice import find_fleet
 from local_stack.environment import Layout
 from local_stack.errors import StackError
 from local_stack.seed import seed
@@ -21,8 +23,11 @@ from local_stack.stack import Stack
 def up(console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fleet: str) -> None:
     """Start a detached stack, unless it runs already.
 
+    :param fleet: name or path of a fleet file: its folder is the one Airflow reads; empty for include/fleets
     :raises StackError: it could not be started; nothing is left running then
     """
+    folder = environment.ROOT / "include" / "fleets"
+    files = [find_fleet(fleet, folder)] if fleet else fleet_files(folder)
     with records.exclusive(state_dir):
         stack = Stack.find(state_dir)
         if stack is not None:
@@ -35,19 +40,33 @@ def up(console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fle
             _tell(console, stack)
             return
         started = time.monotonic()
-        layout = Layout(state_dir=state_dir, ui_port=ui_port, sagemaker_port=sagemaker_port)
+        layout = Layout(
+            state_dir=state_dir,
+            ui_port=ui_port,
+            sagemaker_port=sagemaker_port,
+            fleets_dir=files[0].parent if files else folder,
+        )
         stack = Stack(layout, detached=True, say=lambda text: console.print(f"  {text}"))
         console.print("Starting the local SageMaker and Airflow")
         try:
             stack.start()
             console.print("Uploading the raw data")
-            seed(stack, fleet)
+            _seed(console, stack, files)
         except BaseException:
             with undisturbed():
                 stack.stop()
             raise
         console.print(f"Up after {time.monotonic() - started:.0f} s.")
         _tell(console, stack)
+
+
+def _seed(console: Console, stack: Stack, files: list[Path]) -> None:
+    """Upload the data of each fleet; one that can't be uploaded doesn't stop the others, nor the stack."""
+    for path in files:
+        try:
+            seed(stack, [path])
+        except StackError as error:
+            console.print(f"  {path.name}: {error}", markup=False)
 
 
 def _tell(console: Console, stack: Stack) -> None:

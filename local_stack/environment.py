@@ -36,6 +36,13 @@ IMAGES = {"sagemaker-xgboost:3.2-0": ".venv-image/bin/python"}
 MARKER = "CITY_FLEET_STACK"
 
 
+def free_port() -> int:
+    """Return a loopback port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
 @dataclass(frozen=True)
 class Layout:
     """What one stack is made of: folders, ports, and how often DAG files are looked at.
@@ -43,6 +50,7 @@ class Layout:
     :param state_dir: everything the stack writes; nothing is written elsewhere
     :param ui_port: Airflow's api-server and UI
     :param sagemaker_port: the local SageMaker
+    :param execution_port: Airflow's API for its own tasks; nobody else needs to know it, so any free one does
     :param fleets_dir: folder with the fleet files
     :param parse_interval_seconds: how long an edited fleet file may go unnoticed
     """
@@ -54,7 +62,7 @@ class Layout:
     plugins_dir: Path = ROOT / "plugins"
     fleets_dir: Path = ROOT / "include" / "fleets"
     parse_interval_seconds: int = 15
-    root: Path = field(default=ROOT)
+    execution_port: int = field(default_factory=free_port)
 
     @property
     def airflow_home(self) -> Path:
@@ -75,6 +83,11 @@ class Layout:
     def ui_url(self) -> str:
         """Airflow's UI and REST API."""
         return f"http://{HOST}:{self.ui_port}"
+
+    @property
+    def execution_url(self) -> str:
+        """The API through which tasks talk to Airflow."""
+        return f"http://{HOST}:{self.execution_port}/execution/"
 
     @property
     def sagemaker_url(self) -> str:
@@ -125,7 +138,16 @@ def build_environment(layout: Layout) -> dict[str, str]:
 
     :return: variable name → value; complete for Airflow, boto3 and the fleet's command line
     """
-    drawn = stack_secrets(layout)
+    return {
+        **fleet_variables(layout),
+        "PYTHONPATH": str(layout.plugins_dir),
+        **_airflow_variables(layout, stack_secrets(layout)),
+        **_host_variables(),
+    }
+
+
+def fleet_variables(layout: Layout) -> dict[str, str]:
+    """Return what points the library, and any other user of AWS, at this stack."""
     return {
         # The AWS side. Any credentials do; ~/.aws stays out, so that no profile leads to a real account.
         "AWS_ENDPOINT_URL": layout.sagemaker_url,
@@ -139,9 +161,6 @@ def build_environment(layout: Layout) -> dict[str, str]:
         # City Fleet's own.
         "CITY_FLEET_FLEETS": str(layout.fleets_dir),
         "CITY_FLEET_WAITER_DELAY_SECONDS": "1",
-        "PYTHONPATH": str(layout.plugins_dir),
-        **_airflow_variables(layout, drawn),
-        **_host_variables(),
     }
 
 
@@ -158,7 +177,7 @@ def _airflow_variables(layout: Layout, drawn: dict[str, str]) -> dict[str, str]:
             "FERNET_KEY": drawn["fernet_key"],
             "SIMPLE_AUTH_MANAGER_USERS": f"{UI_USER}:admin",
             "SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(layout.passwords_file),
-            "EXECUTION_API_SERVER_URL": f"{layout.ui_url}/execution/",
+            "EXECUTION_API_SERVER_URL": layout.execution_url,
             "HOSTNAME_CALLABLE": "socket.gethostname",
         },
         "DATABASE": {
@@ -211,8 +230,8 @@ def process_environment(layout: Layout) -> dict[str, str]:
     """
     foreign = ("AIRFLOW", "AWS_", "CITY_FLEET_", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
     own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    # Airflow renames its processes, which overwrites their environment as others see it, unless SPT_NOENV is set:
-    # the marker would be lost.
+    # Airflow renames its processes, which overwrites the environment that others see, unless SPT_NOENV is
+    # set: the marker would be lost.
     return own | build_environment(layout) | {MARKER: str(layout.state_dir), "SPT_NOENV": "1"}
 
 
@@ -228,13 +247,6 @@ def write_environment(layout: Layout) -> None:
     ]
     write_private(layout.env_file, "\n".join(lines) + "\n")
     write_private(layout.passwords_file, json.dumps({UI_USER: stack_secrets(layout)["ui_password"]}) + "\n")
-
-
-def free_port() -> int:
-    """Return a loopback port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def require_free_port(port: int, variable: str) -> None:

@@ -22,6 +22,7 @@ def write(layout: Layout, recorded: list[Recorded]) -> None:
     document = {
         "ui_port": layout.ui_port,
         "sagemaker_port": layout.sagemaker_port,
+        "execution_port": layout.execution_port,
         "fleets_dir": str(layout.fleets_dir),
         "processes": [record.to_dict() for record in recorded],
     }
@@ -36,6 +37,7 @@ def read(state_dir: Path) -> tuple[Layout, list[Recorded]] | None:
             state_dir=state_dir,
             ui_port=document["ui_port"],
             sagemaker_port=document["sagemaker_port"],
+            execution_port=document["execution_port"],
             fleets_dir=Path(document["fleets_dir"]),
         )
         recorded = [Recorded(**record) for record in document["processes"]]

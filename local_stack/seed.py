@@ -21,30 +21,15 @@ _TRUST = {
 }
 
 
-def fleet_file(fleet: str, fleets_dir: Path) -> Path:
-    """Find a fleet file.
+def seed(stack: Stack, files: list[Path]) -> None:
+    """Create the role, then the buckets and the raw data of some fleets.
 
-    :param fleet: a path, or a name of a file in `fleets_dir` without its ending
-    :raises StackError: there is none; names those that are there
-    """
-    for path in (Path(fleet), fleets_dir / f"{fleet}.yaml", fleets_dir / f"{fleet}.yml", fleets_dir / fleet):
-        if path.is_file():
-            return path.resolve()
-    known = ", ".join(sorted(path.stem for path in fleets_dir.glob("*.y*ml"))) or "none"
-    raise StackError(f"FLEET={fleet}: no such file, and no such fleet in {fleets_dir} (there: {known}).")
-
-
-def seed(stack: Stack, fleet: str = "") -> None:
-    """Create the role, then the buckets and the raw data of one fleet, or of all in the stack's folder.
-
-    :param fleet: name or path of a fleet file; empty for all
+    :param files: fleet files
     :raises StackError: the data could not be uploaded, with what the command said
     """
     iam = stack.client("iam")
     with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
         iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(_TRUST))
-    folder = stack.layout.fleets_dir
-    files = [fleet_file(fleet, folder)] if fleet else sorted(folder.glob("*.yaml"))
     for path in files:
         run_fleet(stack, "ingest", "--fleet", str(path), "--create-bucket")
 

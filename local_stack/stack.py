@@ -32,7 +32,11 @@ MIGRATE_TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 0.25
 JOBS_POOL = "city_fleet_jobs"
 JOBS_POOL_SLOTS = 64
-COMPONENTS = ("scheduler", "dag-processor", "triggerer", "api-server")
+# Airflow's processes, in the order they are started: the two API servers take longest and the others wait for
+# them. They are two, because of SQLite: the core API writes its audit log on its event loop. In one process
+# with the execution API that write can wait for a task's transaction whose commit waits for the event loop
+# (3.3.2: both stand still until SQLite's time-out). Apart, each waits for the other for milliseconds.
+COMPONENTS = ("api-server", "execution-api", "scheduler", "triggerer", "dag-processor")
 # The names under which Airflow's health endpoint reports the components that keep a heartbeat.
 HEARTBEATS = ("scheduler", "dag_processor", "triggerer")
 
@@ -129,9 +133,8 @@ class Stack:
         try:
             self._spawn("sagemaker", self._sagemaker_command())
             self._migrate()
-            # The api-server is the slowest to come up and everybody else waits for it.
-            for name in reversed(COMPONENTS):
-                self._spawn(name, _component_command(name))
+            for name in COMPONENTS:
+                self._spawn(name, _component_command(name, self.layout))
             self._wait_until_healthy(deadline)
             self._create_pools()
         except BaseException:
@@ -140,7 +143,7 @@ class Stack:
 
     def _spawn(self, name: str, command: list[str]) -> None:
         record = processes.spawn(
-            name, command, environment.process_environment(self.layout), self.log(name), self.layout.root
+            name, command, environment.process_environment(self.layout), self.log(name), environment.ROOT
         )
         self._records.append(record)
         if self.detached:
@@ -148,7 +151,7 @@ class Stack:
 
     def _sagemaker_command(self) -> list[str]:
         images = [
-            f"--image={image}={self.layout.root / interpreter}"
+            f"--image={image}={environment.ROOT / interpreter}"
             for image, interpreter in environment.IMAGES.items()
         ]
         return [
@@ -165,7 +168,7 @@ class Stack:
         A database that is there already is migrated in place, which does nothing where it is current.
         """
         version = importlib.metadata.version("apache-airflow-core")
-        kept = self.layout.root / ".local" / "cache" / f"airflow-{version}.db"
+        kept = environment.ROOT / ".local" / "cache" / f"airflow-{version}.db"
         database = self.layout.database
         if not database.exists() and kept.exists():
             shutil.copyfile(kept, database)
@@ -206,7 +209,7 @@ class Stack:
                 return
             dead = [record for record in self._records if record.find() is None]
             if dead:
-                raise StackError(_died(dead[0]))
+                raise StackError(self.why_dead(dead[0]))
             if time.monotonic() > deadline:
                 name = missing[0].replace("_", "-")
                 log = self.log(name)
@@ -225,6 +228,8 @@ class Stack:
         with httpx.Client(trust_env=False, timeout=5) as http:
             if not _answers(http, f"{self.layout.sagemaker_url}/_local/health"):
                 missing.append("sagemaker")
+            if not _answers(http, f"{self.layout.execution_url}health"):
+                missing.append("execution-api")
             health = _answers(http, f"{self.layout.ui_url}/api/v2/monitor/health")
         if not health:
             return [*missing, "api-server"]
@@ -280,26 +285,38 @@ class Stack:
         """Return the processes that should run and don't."""
         return [record for record in self._records if record.find() is None]
 
+    @staticmethod
+    def why_dead(record: Recorded) -> str:
+        """Say how a process ended, with the last lines of its log."""
+        code = processes.exit_code(record)
+        how = f" with exit code {code}" if code is not None else ""
+        return f"{record.name} ended{how}. The end of {record.log}:\n{processes.tail(record.log)}"
+
     def memory_mib(self) -> float:
         """Return the memory that all processes of the stack hold together, in MiB."""
         return processes.memory_mib(self.layout.state_dir)
 
 
 _VERSION_FILE = "airflow-version"
-# What a component gets besides its name. Task logs are read from disk: no log server on a public port.
-_EXTRA_ARGUMENTS = {"scheduler": ("--skip-serve-logs",), "triggerer": ("--skip-serve-logs",)}
-
-
-_FORKING = ("scheduler", "dag-processor")
 
 
 def _airflow() -> list[str]:
     return [sys.executable, "-m", "airflow"]
 
 
-def _component_command(name: str) -> list[str]:
-    program = [sys.executable, "-m", "local_stack.component"] if name in _FORKING else _airflow()
-    return [*program, name, *_EXTRA_ARGUMENTS.get(name, ())]
+def _component_command(name: str, layout: Layout) -> list[str]:
+    forking = [sys.executable, "-m", "local_stack.component"]
+    # Task logs are read from disk: no log server on a public port.
+    return {
+        "api-server": [*_airflow(), "api-server", "--apps", "core"],
+        "execution-api": [
+            *(*_airflow(), "api-server", "--apps", "execution"),
+            *("--host", environment.HOST, "--port", str(layout.execution_port)),
+        ],
+        "scheduler": [*forking, "scheduler", "--skip-serve-logs"],
+        "triggerer": [*_airflow(), "triggerer", "--skip-serve-logs"],
+        "dag-processor": [*forking, "dag-processor"],
+    }[name]
 
 
 def _read(path: Path) -> str:
@@ -317,9 +334,3 @@ def _answers(http: httpx.Client, url: str) -> dict[str, Any]:
     except (httpx.HTTPError, ValueError):
         return {}
     return body if isinstance(body, dict) else {}
-
-
-def _died(record: Recorded) -> str:
-    code = processes.exit_code(record)
-    how = f" with exit code {code}" if code is not None else ""
-    return f"{record.name} ended{how}. The end of {record.log}:\n{processes.tail(record.log)}"
