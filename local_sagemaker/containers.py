@@ -66,10 +66,11 @@ class ModelContainer:
     :param server: the server it belongs to.
     :param spec: what to run.
     :param region: region of the endpoint.
+    :param give_up: set when the server is shutting down.
     :raises ContainerFailed: when it does not come up; nothing is left then.
     """
 
-    def __init__(self, server: Server, spec: ContainerSpec, region: str) -> None:
+    def __init__(self, server: Server, spec: ContainerSpec, region: str, give_up: threading.Event) -> None:
         self.spec = spec
         self._server = server
         self._s3 = server.aws.client("s3", region)
@@ -77,6 +78,7 @@ class ModelContainer:
             interpreter = find_interpreter(server.settings, spec.image)
         except UnknownImage as error:
             raise ContainerFailed(str(error)) from error
+        self._give_up = give_up
         self._ended = threading.Event()
         self._process: SupervisedProcess | None = None
         self.sandbox = Sandbox(server.data_dir / "endpoints", f"{spec.endpoint}-{spec.variant}")
@@ -164,7 +166,7 @@ class ModelContainer:
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + self.spec.startup_seconds
-        while time.monotonic() < deadline and not self._ended.is_set():
+        while time.monotonic() < deadline and not (self._ended.is_set() or self._give_up.is_set()):
             if self._ping():
                 return
             self._ended.wait(PING_SECONDS)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
+from local_sagemaker.archives import remove_tree
 from local_sagemaker.processing_jobs import ProcessingRun
 from local_sagemaker.runner import JobRun
 from local_sagemaker.training_jobs import TrainingRun
@@ -14,6 +14,7 @@ from local_sagemaker.training_jobs import TrainingRun
 if TYPE_CHECKING:
     from local_sagemaker.server import Server
 
+SHUTDOWN_GRACE_SECONDS = 10.0
 RUNS: dict[str, type[JobRun]] = {run.kind: run for run in (TrainingRun, ProcessingRun)}
 
 
@@ -29,6 +30,7 @@ class JobManager:
         self._lock = threading.Lock()
         self._runs: dict[tuple[str, str], tuple[JobRun, Future[None]]] = {}
         self._closed = False
+        remove_tree(server.data_dir / "jobs")  # what a server that was killed has left
 
     @property
     def running(self) -> int:
@@ -64,13 +66,14 @@ class JobManager:
             run.finish("Stopped", None)
 
     def shutdown(self) -> None:
-        """Stop all jobs and wait for them."""
+        """Stop all jobs and wait for them; none has longer than :data:`SHUTDOWN_GRACE_SECONDS`."""
         with self._lock:
             self._closed = True
-            runs = list(self._runs)
-            futures = [future for _, future in self._runs.values()]
+            runs = dict(self._runs)
         for kind, name in runs:
-            with contextlib.suppress(KeyError):
-                self.stop(kind, name)
-        wait(futures)
+            self.stop(kind, name)
+        wait([future for _, future in runs.values()], SHUTDOWN_GRACE_SECONDS)
+        for run, future in runs.values():
+            if not future.done():
+                run.kill()
         self._pool.shutdown(wait=True)

@@ -9,6 +9,7 @@ on AWS.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -91,7 +92,8 @@ class ModelCache:
             yield model
         finally:
             model.users -= 1
-            if len(self._loaded) > self._limit:
+            # The answer is there: a container that has just died must not spoil it.
+            with contextlib.suppress(ServiceUnavailable):
                 await self._make_room(self._limit)
 
     async def _get(self, target: str) -> LoadedModel:

@@ -78,7 +78,7 @@ class SupervisedProcess:
         with contextlib.suppress(OSError):
             if self._process.stdin:
                 self._process.stdin.close()
-        return code
+        return code if code >= 0 else 128 - code  # somebody killed the supervisor, and so the command
 
     def stop(self, grace_seconds: float) -> int:
         """SIGTERM, a time of grace, SIGKILL.

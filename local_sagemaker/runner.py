@@ -79,6 +79,7 @@ class JobRun(ABC):
         self.region: str = document["_region"]
         self.s3 = server.aws.client("s3", self.region)
         self.logs: LogStream | None = None
+        self._process: SupervisedProcess | None = None
         self._stop = threading.Event()
         self._ended = threading.Event()
         self._wake = threading.Event()
@@ -87,6 +88,11 @@ class JobRun(ABC):
         """Have the job stopped; returns at once."""
         self._stop.set()
         self._wake.set()
+
+    def kill(self) -> None:
+        """Cut the time of grace of a stop short."""
+        if self._process is not None:
+            self._process.kill()
 
     def run(self) -> None:
         """Run the job to its end state. Never raises: whatever goes wrong is the job's failure."""
@@ -200,7 +206,7 @@ class JobRun(ABC):
         :param cwd: its working directory.
         :param limit_seconds: MaxRuntimeInSeconds.
         """
-        process = SupervisedProcess(
+        process = self._process = SupervisedProcess(
             command,
             environment=environment,
             cwd=cwd,

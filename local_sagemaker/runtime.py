@@ -77,6 +77,9 @@ async def invoke(server: Server, request: Request) -> Response:
     try:
         with variant.in_use():
             response = await _pass_on(server, variant, target, headers, body)
+    except ServiceUnavailable:
+        server.endpoints.revive(name, live, variant)
+        raise
     except ContainerError as error:
         raise ModelError(name, error, live.region, server.account_id) from error
     answer = {"x-Amzn-Invoked-Production-Variant": variant.name, "x-amzn-requestid": str(uuid.uuid4())}

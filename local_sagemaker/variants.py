@@ -27,6 +27,7 @@ class Variant:
         self.weight = weight
         self.container = container
         self.cache = cache
+        self.reviving = False
         self._users = 0
         self._changed = threading.Condition()
 

@@ -46,16 +46,16 @@ def main() -> int:
         report_failure(base, f"Framework Error: {type(error).__name__}: {error}")
         return 1
 
-    command = [sys.executable, program, *arguments]
-    print(f"Invoking script with the following command:\n{' '.join(command)}", flush=True)
-    code, message = run(command, cwd=base / "code", environment=environment)
+    shown = " ".join(["python3", program, *arguments])
+    print(f"Invoking script with the following command:\n{shown}", flush=True)
+    code, message = run([sys.executable, program, *arguments], cwd=base / "code", environment=environment)
     if code == 0:
         print("Reporting training SUCCESS", flush=True)
         (base / "output" / "success").touch()
         return 0
     report_failure(
         base,
-        f'ExecuteUserScriptError:\nExitCode {code}\nErrorMessage "{message}"\nCommand "{" ".join(command)}"',
+        f'ExecuteUserScriptError:\nExitCode {code}\nErrorMessage "{message}"\nCommand "{shown}"',
     )
     return code if 0 < code < 256 else 1
 

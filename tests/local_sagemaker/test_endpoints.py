@@ -336,6 +336,27 @@ def test_an_update_swaps_without_a_failed_request(fleet: Fleet) -> None:
     assert fleet.ask(name, "a.tar.gz")["calls"] == "green"
 
 
+def test_a_model_server_that_dies_is_started_again(fleet: Fleet) -> None:
+    name = fleet.create()
+    fleet.put("a.tar.gz", {"model.txt": b"a"})
+    assert fleet.ask(name, "a.tar.gz")["calls"] == 1
+    (sandbox,) = (fleet.server.data_dir / "endpoints").glob(f"{name[:40]}*")
+    for pid in processes(f"SAGEMAKER_BASE_DIR={sandbox}"):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(fleet.runtime.exceptions.ServiceUnavailable, match="does not answer"):
+        fleet.ask(name, "a.tar.gz")
+
+    def answer() -> dict[str, Any] | None:
+        try:
+            return fleet.ask(name, "a.tar.gz")
+        except fleet.runtime.exceptions.ServiceUnavailable:
+            return None
+
+    revived = fleet.wait_until(answer, DEADLINE_SECONDS, "the model server answers again")
+    assert revived["calls"] == 1
+    assert fleet.settled(name)["EndpointStatus"] == "InService"
+
+
 def test_create_twice_delete_and_what_does_not_exist(fleet: Fleet) -> None:
     name = fleet.create()
     with pytest.raises(ClientError, match="Cannot create already existing endpoint"):

@@ -1,0 +1,191 @@
+"""Starts, swaps and stops what endpoints serve with."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+import httpx
+
+from local_sagemaker.archives import remove_tree
+from local_sagemaker.containers import ContainerFailed, ContainerSpec, ModelContainer
+from local_sagemaker.endpoint_specs import describe_variants
+from local_sagemaker.model_cache import ModelCache
+from local_sagemaker.runner import now, shorten
+from local_sagemaker.store import Document
+from local_sagemaker.variants import LiveEndpoint, Variant, in_parallel
+
+if TYPE_CHECKING:
+    from local_sagemaker.server import Server
+
+KIND = "endpoint"
+SHUTDOWN_GRACE_SECONDS = 2.0
+STARTING_AT_ONCE = 4
+LOADING_AT_ONCE = 8
+
+log = logging.getLogger(__name__)
+
+
+class EndpointManager:
+    """Starts and stops what endpoints serve with. Operations return at once; threads of its own do the work.
+
+    :param server: the server it belongs to.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._live: dict[str, LiveEndpoint] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        remove_tree(server.data_dir / "endpoints")  # what a server that was killed has left
+        self._deployments = ThreadPoolExecutor(STARTING_AT_ONCE, thread_name_prefix="endpoint")
+        self._loads = ThreadPoolExecutor(LOADING_AT_ONCE, thread_name_prefix="load")
+        # Connections are kept: to open one costs more than a prediction. trust_env: no proxy to ourselves.
+        self.http = httpx.AsyncClient(
+            trust_env=False,
+            timeout=None,  # noqa: S113  # every call has its own
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=600),
+        )
+
+    def live(self, name: str) -> LiveEndpoint | None:
+        """An endpoint that answers, None when there is none of that name.
+
+        :param name: its name.
+        """
+        return self._live.get(name)
+
+    def deploy(self, name: str, config: str, specs: list[tuple[ContainerSpec, float]]) -> None:
+        """Bring an endpoint into service with new containers; returns at once.
+
+        :param name: its name.
+        :param config: name of its new endpoint configuration.
+        :param specs: container and weight of each variant.
+        """
+        self._deployments.submit(self._deploy, name, config, specs)
+
+    def revive(self, name: str, live: LiveEndpoint, variant: Variant) -> None:
+        """Start a variant's container anew after it died; returns at once. Models are loaded again on use.
+
+        :param name: name of the endpoint.
+        :param live: the endpoint as it was when the container was found dead.
+        :param variant: the variant.
+        """
+        with self._lock:
+            if variant.container.alive or variant.reviving or self._closing.is_set():
+                return
+            variant.reviving = True
+        self._deployments.submit(self._revive, name, live, variant)
+
+    def delete(self, name: str) -> None:
+        """Stop an endpoint's containers and forget it; returns at once.
+
+        :param name: its name.
+        """
+        with self._lock:
+            live = self._live.pop(name, None)
+
+        def work() -> None:
+            if live is not None:
+                live.drain()
+            self._server.store.delete(KIND, name)
+
+        self._deployments.submit(work)
+
+    def shutdown(self) -> None:
+        """Stop all containers and wait for them."""
+        with self._lock:
+            self._closing.set()
+            live = list(self._live.values())
+            self._live.clear()
+        in_parallel([partial(endpoint.drain, SHUTDOWN_GRACE_SECONDS) for endpoint in live])
+        self._deployments.shutdown(wait=True, cancel_futures=True)
+        self._loads.shutdown(wait=False, cancel_futures=True)
+
+    def _deploy(self, name: str, config: str, specs: list[tuple[ContainerSpec, float]]) -> None:
+        document = self._server.store.get(KIND, name)
+        if document is None:
+            return
+        try:
+            live = LiveEndpoint(config, document["_region"], self._start(specs, document["_region"]))
+        except Exception as error:
+            if not isinstance(error, ContainerFailed):
+                log.exception("endpoint %s", name)
+            self._settle(name, None, [], str(error))
+            return
+        with self._lock:
+            closed = self._closing.is_set()
+            previous = self._live.get(name)
+            if not closed:
+                self._live[name] = live
+        if closed:
+            live.drain(SHUTDOWN_GRACE_SECONDS)
+            return
+        self._settle(name, config, specs, None)
+        if previous is not None:
+            previous.drain()
+
+    def _revive(self, name: str, live: LiveEndpoint, variant: Variant) -> None:
+        dead = variant.container
+        log.warning("endpoint %s: the model server of %s died and is started again", name, variant.name)
+        try:
+            container = ModelContainer(self._server, dead.spec, live.region, self._closing)
+        except ContainerFailed as error:
+            log.warning("endpoint %s: %s", name, error)
+            return
+        finally:
+            variant.reviving = False
+        with self._lock:
+            gone = self._live.get(name) is not live
+            if not gone:
+                variant.container, variant.cache = container, self._cache(container, live.region)
+        (container if gone else dead).stop(0.0)
+
+    def _start(self, specs: list[tuple[ContainerSpec, float]], region: str) -> list[Variant]:
+        variants: list[Variant] = []
+        try:
+            for spec, weight in specs:
+                container = ModelContainer(self._server, spec, region, self._closing)
+                variants.append(Variant(spec.variant, weight, container, self._cache(container, region)))
+        except BaseException:
+            for variant in variants:
+                variant.drain(0.0)
+            raise
+        return variants
+
+    def _cache(self, container: ModelContainer, region: str) -> ModelCache | None:
+        if not container.spec.multi_model:
+            return None
+        settings = self._server.settings
+        return ModelCache(
+            container,
+            http=self.http,
+            s3=self._server.aws.client("s3", region),
+            workers=self._loads,
+            limit=settings.max_loaded_models,
+            load_timeout_seconds=settings.model_load_timeout_seconds,
+        )
+
+    def _settle(
+        self, name: str, config: str | None, specs: list[tuple[ContainerSpec, float]], reason: str | None
+    ) -> None:
+        """Write how a deployment ended.
+
+        :param config: the configuration now in service; None when the deployment failed.
+        :param reason: why it failed.
+        """
+
+        def change(document: Document) -> None:
+            updating = document.pop("PendingDeploymentSummary", None) is not None
+            document["LastModifiedTime"] = now()
+            if config is not None:
+                document["EndpointStatus"] = "InService"
+                document["EndpointConfigName"] = config
+                document["ProductionVariants"] = describe_variants(self._server, config, specs)
+                return
+            document["EndpointStatus"] = "InService" if updating else "Failed"
+            document["FailureReason"] = shorten(reason or "")
+
+        self._server.store.update(KIND, name, change)

@@ -1,0 +1,144 @@
+"""The time limits of InvokeEndpoint and what a turned-off model cache means, on a server object in this process.
+
+S3 and CloudWatch Logs are those of the shared server; jobs, endpoints and model servers are this object's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from local_sagemaker import endpoints, resources, runtime
+from local_sagemaker.runtime_errors import ModelError, ModelNotReady
+from local_sagemaker.server import Server
+from local_sagemaker.settings import Settings
+
+IMAGE = "sagemaker-xgboost:3.2-0"
+NAME = "limits"
+INFERENCE = """
+import time
+def model_fn(model_dir):
+    time.sleep(1.0)
+    return []
+def input_fn(body, content_type):
+    return float(body)
+def predict_fn(seconds, model):
+    time.sleep(seconds)
+    model.append(seconds)
+    return len(model)
+def output_fn(prediction, accept):
+    return str(prediction)
+"""
+
+
+def archive(name: str, text: str) -> bytes:
+    """A tar.gz of one file."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        member = tarfile.TarInfo(name)
+        member.size = len(text.encode())
+        tar.addfile(member, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def serve(
+    local_sagemaker: Any, bucket: str, tmp_path: Path, wait_until: Callable[..., Any]
+) -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(cache: str = "Enabled", **limits: float) -> Server:
+        s3 = local_sagemaker.client("s3")
+        s3.put_object(Bucket=bucket, Key="code.tar.gz", Body=archive("inference.py", INFERENCE))
+        s3.put_object(Bucket=bucket, Key="models/a.tar.gz", Body=archive("model.txt", "a"))
+        settings = Settings(images={IMAGE: Path(sys.executable)}, **limits)  # type: ignore[arg-type]
+        server = Server.create(settings, local_sagemaker.url, tmp_path)
+        servers.append(server)
+        container = {
+            "Image": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{IMAGE}",
+            "Mode": "MultiModel",
+            "ModelDataUrl": f"s3://{bucket}/models/",
+            "MultiModelConfig": {"ModelCacheSetting": cache},
+            "Environment": {
+                "SAGEMAKER_PROGRAM": "inference.py",
+                "SAGEMAKER_SUBMIT_DIRECTORY": f"s3://{bucket}/code.tar.gz",
+            },
+        }
+        role = "arn:aws:iam::123456789012:role/city-fleet"
+        variant = {
+            "VariantName": "AllTraffic",
+            "ModelName": NAME,
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": 1,
+        }
+        resources.create_model(
+            server, {"ModelName": NAME, "ExecutionRoleArn": role, "Containers": [container]}
+        )
+        resources.create_endpoint_config(
+            server, {"EndpointConfigName": NAME, "ProductionVariants": [variant]}
+        )
+        endpoints.create_endpoint(server, {"EndpointName": NAME, "EndpointConfigName": NAME})
+        wait_until(lambda: server.endpoints.live(NAME), 60, "the endpoint is in service")
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+def request(body: bytes) -> Request:
+    """An InvokeEndpoint request as it arrives."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    headers = [(b"content-type", b"text/csv"), (b"x-amzn-sagemaker-target-model", b"a.tar.gz")]
+    path = f"/endpoints/{NAME}/invocations"
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    return Request(scope | {"scheme": "http", "server": ("127.0.0.1", 80)}, receive)
+
+
+def test_a_slow_load_is_not_ready_and_goes_on(serve: Callable[..., Server]) -> None:
+    server = serve(model_load_timeout_seconds=0.2)
+
+    async def ask() -> tuple[int, bytes]:
+        refusals = 0
+        while True:
+            try:
+                return refusals, bytes((await runtime.invoke(server, request(b"0"))).body)
+            except ModelNotReady:
+                refusals += 1
+
+    refusals, answer = asyncio.run(asyncio.wait_for(ask(), 30))
+    assert refusals >= 2
+    assert answer == b"1"
+
+
+def test_a_slow_answer_is_a_model_error(serve: Callable[..., Server]) -> None:
+    server = serve(invoke_timeout_seconds=0.5)
+
+    async def ask() -> None:
+        assert (await runtime.invoke(server, request(b"0"))).body == b"1"
+        with pytest.raises(ModelError, match="Your invocation timed out while waiting") as late:
+            await runtime.invoke(server, request(b"2"))
+        assert late.value.members["OriginalStatusCode"] == 0
+
+    asyncio.run(asyncio.wait_for(ask(), 30))
+
+
+def test_without_a_cache_every_request_loads_the_model(serve: Callable[..., Server]) -> None:
+    server = serve(cache="Disabled")
+
+    async def ask() -> list[Any]:
+        return [json.loads((await runtime.invoke(server, request(b"0"))).body) for _ in range(2)]
+
+    assert asyncio.run(asyncio.wait_for(ask(), 30)) == [1, 1]
