@@ -43,7 +43,7 @@ env: ## Print the environment of `make up` for your shell: eval "$$(make env)"
 test: environments ## Run all tests [ARGS="-k gate"]
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: environments lint types imports golden docs ## Run all checks; CI runs this and `make test`
+check: environments lint types imports check-golden check-docs ## Run all checks; CI runs this and `make test`
 
 lint: environments ## Check style and formatting (ruff)
 	@$(BIN)/ruff check .
@@ -54,6 +54,17 @@ types: environments ## Check types (mypy)
 
 imports: environments ## Check which module may import which (import-linter)
 	@PYTHONPATH=.:plugins $(BIN)/lint-imports
+
+check-golden: environments ## Check that the requests to AWS are those in tests/golden
+	@$(BIN)/python -m pytest -q tests/unit/test_job_requests.py
+
+check-docs: environments ## Check the fleet files, their schema, and what the documentation links to
+	@./fleet lint
+	@./fleet schema --check
+	@$(BIN)/python -m pytest -q tests/stack/test_documentation.py
+
+golden: environments ## Write tests/golden anew; look at the difference before you commit it
+	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/unit/test_job_requests.py
 
 format: environments ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix .
@@ -81,6 +92,7 @@ clean: ## Remove the state of stopped stacks, caches and build leftovers; the en
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
-.PHONY: demo up down status env test check lint types imports golden docs format environments lock clean help
+.PHONY: demo up down status env test check lint types imports check-golden check-docs golden format \
+	environments lock clean help
