@@ -243,11 +243,13 @@ def make_environment(name: "str", python: "str", version: "tuple[int, int, int]"
     if present is None or present[:2] != version[:2]:
         shutil.rmtree(str(folder), ignore_errors=True)
         run([uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)], "Making " + name, "")
+    # The list of 220 packages is of use to nobody; a terminal gets uv's progress bars with it.
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]
     if name == ".venv":
         # The lock names every package, so sync also removes what left it.
-        command = [uv, "pip", "sync", "--python", str(inside), str(requirements)]
+        command = [uv, "pip", "sync", *quiet, "--python", str(inside), str(requirements)]
     else:
-        command = [uv, "pip", "install", "--python", str(inside), "-r", str(requirements)]
+        command = [uv, "pip", "install", *quiet, "--python", str(inside), "-r", str(requirements)]
     run(command, "Installing the packages of " + name, NETWORK_REMEDY)
     (folder / STAMP).write_text(stamp)
     return True

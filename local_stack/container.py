@@ -1,0 +1,36 @@
+"""`python -m local_stack.container COMMAND …`: the entry point of every container in docker-compose.yaml.
+
+The settings are those of the stack without containers; what the container's own environment says wins. Secrets
+are drawn once into the shared state volume, so that none stands in a file of the repository.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from local_stack import environment
+from local_stack.environment import Layout
+
+STATE_DIR = Path("/state")
+EXECUTION_PORT = 8081
+
+
+def main() -> None:
+    """Become the command, in the stack's environment."""
+    layout = Layout(state_dir=STATE_DIR, execution_port=EXECUTION_PORT)
+    command = sys.argv[1:]
+    if command == ["login"]:
+        password = environment.stack_secrets(layout)["ui_password"]
+        print(f"Airflow: {layout.ui_url}, user {environment.UI_USER}, password {password}")
+        return
+    if not layout.env_file.exists():
+        environment.write_environment(layout)
+    # Here the environment is the container's: made for this stack, so nothing of it is foreign.
+    whole = environment.build_environment(layout) | dict(os.environ)
+    os.execvpe(command[0], command, whole)  # noqa: S606 - the command is the compose file's
+
+
+if __name__ == "__main__":
+    main()
