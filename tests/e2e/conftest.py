@@ -187,7 +187,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     )
     with Stack(layout) as stack:
         fleet = Fleet(stack)
-        seed(stack)
+        seed(stack, sorted(layout.fleets_dir.glob("*.yaml")))
         poison(stack.client("s3"))
         wait_for_dags(stack, {"texas_housing.austin", "texas_housing._endpoint", "bike_rides.harbour"})
         for name in ("texas_housing", "bike_rides"):
