@@ -1,8 +1,9 @@
-"""The register of operations: which function answers which SageMaker operation."""
+"""The register of operations: which function answers which SageMaker operation, and how faithfully."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,10 +16,37 @@ Handler = Callable[["Server", dict[str, Any]], dict[str, Any]]
 OPERATIONS: dict[str, Handler] = {}
 
 
-def operation(name: str) -> Callable[[Handler], Handler]:
-    """Register a function as the answer to a SageMaker operation.
+@dataclass(frozen=True)
+class Fidelity:
+    """What an operation does of what AWS documents; reference.py makes a table of it.
+
+    :param source: where its behaviour comes from: titles of pages of the AWS documentation.
+    :param differs: sentences that say what differs from AWS, each the stand-in's own choice.
+    :param refused: members of the request that are refused by name, as ``ResourceConfig.InstanceGroups``.
+    :param no_effect: members that are checked, kept and described, but change nothing here.
+    """
+
+    source: str
+    differs: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    no_effect: tuple[str, ...] = ()
+
+
+FIDELITY: dict[str, Fidelity] = {}
+
+
+def operation(
+    name: str,
+    *,
+    source: str | None = None,
+    differs: Sequence[str] = (),
+    refused: Sequence[str] = (),
+    no_effect: Sequence[str] = (),
+) -> Callable[[Handler], Handler]:
+    """Register a function as the answer to a SageMaker operation; see :class:`Fidelity`.
 
     :param name: the operation as botocore spells it, for example ``CreateModel``.
+    :param source: default: the operation's own page of the API Reference.
     :raises ValueError: if another function answers it already.
     """
 
@@ -26,6 +54,12 @@ def operation(name: str) -> Callable[[Handler], Handler]:
         if name in OPERATIONS:
             raise ValueError(f"{name} is answered by {OPERATIONS[name]} already")
         OPERATIONS[name] = handler
+        FIDELITY[name] = Fidelity(
+            source or f"Amazon SageMaker API Reference: {name}",
+            tuple(differs),
+            tuple(refused),
+            tuple(no_effect),
+        )
         return handler
 
     return register
