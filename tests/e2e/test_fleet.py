@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from city_fleet.gate import error_metrics
 from city_fleet.naming import split_uri
 from tests.e2e.conftest import BUCKET, Fleet
 
@@ -72,6 +73,17 @@ def test_the_endpoint_answers_prices_for_the_live_model(fleet: Fleet) -> None:
     (prediction,) = json.loads(answer["Body"].read())["predictions"]
     assert prediction == pytest.approx(row["predicted"], rel=1e-6)
     assert prediction == pytest.approx(row["actual"], rel=0.3)
+
+
+def test_the_job_and_the_gate_compute_the_same_metrics(fleet: Fleet) -> None:
+    """A champion that moved is evaluated again by the gate's own arithmetic; the job uses scikit-learn's."""
+    fleet.ended(LIVE_CITY)
+    record = fleet.record(LIVE_CITY)
+    rows = json.loads(read(fleet, record["holdout_uri"]))["rows"]
+    actual = [row["actual"] for row in rows]
+    for who, column in {"challenger": "predicted", "naive": "naive"}.items():
+        mine = error_metrics(actual, [row[column] for row in rows])
+        assert mine == pytest.approx(record["metrics"][who], rel=1e-9)
 
 
 def test_every_model_is_a_version_with_its_lineage(fleet: Fleet) -> None:
