@@ -73,6 +73,13 @@ def suits(version: "tuple[int, int, int]") -> "bool":
     return PYTHON_OLDEST <= version[:2] <= PYTHON_NEWEST
 
 
+def present_python(wish: "str") -> "tuple[str, tuple[int, int, int]] | None":
+    """Return the interpreter that .venv was made with, unless another one is wished for or it doesn't suit."""
+    inside = str(ROOT / ".venv" / "bin" / "python")
+    version = None if wish else python_version(inside)
+    return (resolve_interpreter(inside), version) if version is not None and suits(version) else None
+
+
 def find_python(wish: "str") -> "tuple[str, tuple[int, int, int]]":
     """Choose the interpreter for both environments.
 
@@ -276,7 +283,7 @@ def main(arguments: "list[str]") -> "int":
     parser.add_argument("--print-uv", action="store_true", help="print the path of a working uv and stop")
     options = parser.parse_args(arguments)
     try:
-        python, version = find_python(options.python)
+        python, version = present_python(options.python) or find_python(options.python)
         if options.print_uv:
             print(find_uv(python))
             return 0

@@ -186,6 +186,10 @@ def _airflow_variables(layout: Layout, drawn: dict[str, str]) -> dict[str, str]:
             "SQL_ALCHEMY_CONN_ASYNC": f"sqlite+aiosqlite:///{layout.database}?timeout=60",
         },
         "SCHEDULER": {"SCHEDULER_IDLE_SLEEP_TIME": "0.5", "JOB_HEARTBEAT_SEC": "5"},
+        # A task's supervisor may notice only this late that the task has ended (3.3.2 waits on sockets that close
+        # before the process does). With the default of 5 seconds a job of 2 seconds wakes its deferred task
+        # before its first half was reported as done, and the scheduler takes that report for a lost task.
+        "WORKERS": {"MIN_HEARTBEAT_INTERVAL": "1"},
         "DAG_PROCESSOR": {
             "REFRESH_INTERVAL": str(layout.parse_interval_seconds),
             # A fleet file is not a DAG file: only parsing its DAG file again shows that it changed.
