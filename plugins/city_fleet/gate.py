@@ -30,6 +30,7 @@ class Decision:
     :param champion_target_model: target model of the champion it was compared with, if any.
     :param champion_etag: ETag of the live pointer that champion was read from; None means there was no pointer.
     :param forced: promoted by the run's ``force`` parameter although the rule would have held it.
+    :param superseded: held because the champion has seen newer data, however good the challenger is.
     """
 
     promote: bool
@@ -39,6 +40,7 @@ class Decision:
     champion_target_model: str | None = None
     champion_etag: str | None = None
     forced: bool = False
+    superseded: bool = False
 
     @property
     def approval_status(self) -> str:
@@ -95,13 +97,16 @@ def decide(report: Mapping[str, Any], rule: Gate, *, force: bool = False) -> Dec
 
     challenger = _number(report.get("challenger"), name)
     champion = report.get("champion")
+    superseded = newer_champion(report, champion)
     if challenger is None:
         against.append(f"the evaluation report holds no usable {name} of the new model")
     else:
         _compare_with_limits(report, rule, against)
         if rule.must_beat_naive:
             _compare_with_naive(report, challenger, rule, against, pro)
-        if champion is not None:
+        if superseded:
+            against.insert(0, superseded)
+        elif champion is not None:
             _compare_with_champion(champion, challenger, rule, against, pro)
         else:
             pro.append("there is no champion yet")
@@ -123,6 +128,26 @@ def decide(report: Mapping[str, Any], rule: Gate, *, force: bool = False) -> Dec
         champion_target_model=champion.get("target_model") if isinstance(champion, Mapping) else None,
         champion_etag=champion.get("etag") if isinstance(champion, Mapping) else None,
         forced=forced,
+        superseded=superseded is not None and not promote,
+    )
+
+
+def newer_champion(report: Mapping[str, Any], champion: Any) -> str | None:
+    """Return the sentence for a champion that has seen newer data than the challenger, else None.
+
+    Such a champion was trained on rows that are held out here; comparing errors would be unfair to the challenger.
+
+    :param report: anything with the challenger's ``as_of`` stamp.
+    :param champion: anything with the champion's ``as_of`` stamp, or None.
+    """
+    mine = report.get("as_of")
+    theirs = champion.get("as_of") if isinstance(champion, Mapping) else None
+    # Stamps have one form, so they sort as the instants they stand for.
+    if not isinstance(mine, str) or not isinstance(theirs, str) or theirs <= mine:
+        return None
+    return (
+        f"the model that serves has seen data up to {theirs}, this one only up to {mine}; "
+        "an older run never replaces a newer champion"
     )
 
 

@@ -233,12 +233,8 @@ def _refusal(candidate: Candidate, champion: live.LivePointer) -> tuple[str, str
     """Return outcome and reason when a champion may not be replaced by this candidate."""
     if champion.pinned:
         return HELD, f"{champion.target_model} is pinned; unpin it to let new models go live"
-    if candidate.as_of < naming.parse_as_of(champion.as_of):
-        return SUPERSEDED, (
-            f"the model that serves has seen data up to {champion.as_of}, this one only up to "
-            f"{naming.as_of_stamp(candidate.as_of)}; an older run never replaces a newer champion"
-        )
-    return None
+    newer = gate.newer_champion({"as_of": naming.as_of_stamp(candidate.as_of)}, {"as_of": champion.as_of})
+    return (SUPERSEDED, newer) if newer else None
 
 
 def _evaluate_again(

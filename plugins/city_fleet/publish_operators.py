@@ -173,10 +173,11 @@ class KeepChampionOperator(CityOperator):
     """Say why the model that serves stays. It changes nothing."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        reasons = upstream(context, DECIDE)["reasons"]
-        for reason in reasons:
-            self.log.info("held: %s", reason)
-        return {"outcome": publish.HELD, "reasons": reasons}
+        decision = upstream(context, DECIDE)
+        outcome = publish.SUPERSEDED if decision["superseded"] else publish.HELD
+        for reason in decision["reasons"]:
+            self.log.info("%s: %s", outcome, reason)
+        return {"outcome": outcome, "reasons": decision["reasons"]}
 
 
 class RecordOperator(CityOperator):

@@ -124,6 +124,24 @@ def test_a_champion_that_cannot_be_compared_is_reported_and_the_challenger_still
     )
 
 
+def test_a_champion_that_has_seen_the_held_out_months_is_not_measured(jobs: Jobs, austin: Jobs) -> None:
+    """A run of a backfill beside a newer model: that model was trained on the months this run holds out."""
+    place(jobs, austin)
+    folder = jobs.root / "champion"
+    pack(austin.root / "model" / "model", folder / "c.tar.gz")
+    more = ["--champion-dir", str(folder), "--champion-target-model", "austin/c.tar.gz"]
+    later = "20160101T000000Z"
+    assert later > AS_OF
+    finished = jobs.evaluate("austin", more=[*more, "--champion-etag", "e", "--champion-as-of", later])
+    assert finished.code == 0, finished.stderr
+    assert jobs.read_json("evaluate/evaluation/city=austin/evaluation.json")["champion"] == {
+        "target_model": "austin/c.tar.gz",
+        "etag": "e",
+        "as_of": later,
+        "error": f"The champion has seen data up to {later}.",
+    }
+
+
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size = kind, link, size

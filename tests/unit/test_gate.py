@@ -74,6 +74,20 @@ def test_the_champion_may_be_missed_by_the_tolerance() -> None:
     assert not decide(report(challenger=0.0409, champion=champion(0.04)), RULE).promote
 
 
+def test_a_champion_that_has_seen_newer_data_is_not_compared() -> None:
+    """A run of a backfill: the champion was trained on the very months this run holds out."""
+    june = champion(0.001) | {"as_of": "20140601T000000Z"}
+    decision = decide(report(champion=june) | {"as_of": "20140101T000000Z"}, RULE)
+    assert not decision.promote
+    assert decision.superseded
+    assert decision.reasons[0].startswith("the model that serves has seen data up to 20140601T000000Z")
+    assert not any("worse than the champion" in reason for reason in decision.reasons)
+    assert decide(report(champion=june) | {"as_of": "20140101T000000Z"}, RULE, force=True).promote
+    equal = decide(report(champion=june) | {"as_of": "20140601T000000Z"}, RULE)
+    assert not equal.superseded
+    assert "worse than the champion" in equal.reasons[0]
+
+
 def test_r2_is_better_when_higher() -> None:
     rule = Gate(metric="r2", must_beat_naive=True, tolerance=0.0, minimum_rows=1, limits={"r2": 0.4})
     assert decide(report(), rule).promote
