@@ -125,7 +125,9 @@ def judge_champion(arguments: argparse.Namespace, test: ExampleSet) -> dict[str,
         "etag": arguments.champion_etag,
         "as_of": arguments.champion_as_of,
     }
-    if (arguments.champion_as_of or "") > arguments.as_of:  # stamps of one form sort as the instants they stand for
+    if (
+        arguments.champion_as_of or ""
+    ) > arguments.as_of:  # stamps of one form sort as the instants they stand for
         # It was trained on months that are held out here, so its errors would look far too small.
         return entry | {"error": f"The champion has seen data up to {arguments.champion_as_of}."}
     try:

@@ -21,7 +21,9 @@ def test_the_readmes_fleet_file_loads(tmp_path: Path) -> None:
     assert set(fleet.cities) == {"central_park", "harbour"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "plugins" / "city_fleet").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "plugins" / "city_fleet").glob("*.py")), ids=lambda path: path.stem
+)
 def test_the_architecture_page_names_every_module_of_the_library(path: Path) -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     named = set(re.findall(r"`([a-z_*]+)`", page))
