@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -11,11 +12,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from city_fleet.config import fleet_files
+from city_fleet import naming
+from city_fleet.config import fleet_files, load_fleet
+from city_fleet.errors import FleetFileError
+from city_fleet.plan import ENDPOINT_PURPOSE
 from local_stack import environment, records
 from local_stack.choice import find_fleet
 from local_stack.environment import Layout
 from local_stack.errors import StackError
+from local_stack.runs import start_run, wait_for_dags, wait_for_run
 from local_stack.seed import seed
 from local_stack.stack import Stack
 
@@ -40,6 +45,7 @@ def up(console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fle
             _tell(console, stack)
             return
         started = time.monotonic()
+        _clear(state_dir)
         layout = Layout(
             state_dir=state_dir,
             ui_port=ui_port,
@@ -50,8 +56,7 @@ def up(console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fle
         console.print("Starting the local SageMaker and Airflow")
         try:
             stack.start()
-            console.print("Uploading the raw data")
-            _seed(console, stack, files)
+            _prepare(console, stack, files)
         except BaseException:
             with undisturbed():
                 stack.stop()
@@ -60,12 +65,30 @@ def up(console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fle
         _tell(console, stack)
 
 
-def _seed(console: Console, stack: Stack, files: list[Path]) -> None:
-    """Upload the data of each fleet; one that can't be uploaded doesn't stop the others, nor the stack."""
+def _clear(state_dir: Path) -> None:
+    """Begin afresh: the local S3 lives in memory, so what Airflow remembers of it is no longer true.
+
+    The secrets stay, and with them the password of the UI.
+    """
+    for entry in state_dir.iterdir() if state_dir.is_dir() else ():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != environment.SECRETS_FILE:
+            entry.unlink()
+
+
+def _prepare(console: Console, stack: Stack, files: list[Path]) -> None:
+    """Upload each fleet's data and create its endpoint; a fleet that can't have it stops nobody else."""
     for path in files:
+        console.print(f"Uploading the raw data of {path.name} and creating its endpoint")
         try:
             seed(stack, [path])
-        except StackError as error:
+            fleet = load_fleet(path, stack.environment)
+            dag_id = naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)
+            wait_for_dags(stack, {dag_id})
+            start_run(stack, dag_id, "up", {})
+            wait_for_run(stack, dag_id, "up")
+        except (StackError, FleetFileError) as error:
             console.print(f"  {path.name}: {error}", markup=False)
 
 

@@ -23,16 +23,13 @@ from local_stack.environment import Layout, free_port
 from local_stack.errors import StackError
 from local_stack.outcomes import LIVE, Outcome, Reader
 from local_stack.progress import Progress
+from local_stack.runs import ENDED, POLL_SECONDS, start_run, wait_for_dags, wait_for_run
 from local_stack.seed import seed
 from local_stack.stack import Stack
 
-POLL_SECONDS = 1.0
-DAG_TIMEOUT_SECONDS = 180.0
-ENDPOINT_TIMEOUT_SECONDS = 300.0
 # A city takes about a minute of one core; the rest is for slow machines and for retries.
 CITY_TIMEOUT_SECONDS = 300.0
 BASE_TIMEOUT_SECONDS = 900.0
-ENDED = ("success", "failed")
 
 
 def run(console: Console, state_dir: Path, cities: str, fleet: str, as_of: str) -> int:
@@ -84,52 +81,17 @@ def _retrain(console: Console, stack: Stack, choice: Choice, path: Path) -> list
     console.print("Uploading the raw data")
     seed(stack, [path])
     run_id = f"demo__{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    reader = Reader(stack, choice)
     endpoint_dag = naming.fleet_dag_id(choice.fleet.fleet, ENDPOINT_PURPOSE)
-    _wait_for_dags(stack, {endpoint_dag, *(choice.dag_id(city) for city in choice.cities)})
+    wait_for_dags(stack, {endpoint_dag, *(choice.dag_id(city) for city in choice.cities)})
     console.print(f"Creating the shared endpoint {choice.endpoint}")
-    _start(stack, endpoint_dag, run_id, {})
-    _wait_for_run(stack, reader, endpoint_dag, run_id)
+    start_run(stack, endpoint_dag, run_id, {})
+    wait_for_run(stack, endpoint_dag, run_id)
     console.print(f"Retraining {len(choice.cities)} cities")
     for city in choice.cities:
-        _start(stack, choice.dag_id(city), run_id, choice.params(city))
+        start_run(stack, choice.dag_id(city), run_id, choice.params(city))
     states = _watch(console, stack, choice, run_id)
+    reader = Reader(stack, choice)
     return [reader.outcome(city, run_id, states[city]) for city in choice.cities]
-
-
-def _wait_for_dags(stack: Stack, wanted: set[str]) -> None:
-    """Wait until the dag-processor has delivered the DAGs.
-
-    :raises StackError: it has not in time; says what went wrong with the DAG files
-    """
-    deadline = time.monotonic() + DAG_TIMEOUT_SECONDS
-    while missing := wanted - stack.airflow.dag_ids():
-        errors = stack.airflow.import_errors()
-        if errors or time.monotonic() > deadline:
-            said = "\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors)
-            raise StackError(
-                f"Airflow does not show {len(missing)} DAGs ({', '.join(sorted(missing)[:5])})."
-                f" {said or 'The log: ' + str(stack.log('dag-processor'))}"
-            )
-        _require_alive(stack)
-        time.sleep(POLL_SECONDS)
-
-
-def _start(stack: Stack, dag_id: str, run_id: str, params: dict[str, str]) -> None:
-    # The run first: unpausing may start a scheduled run, and a DAG has one run at a time.
-    stack.airflow.trigger(dag_id, params, dag_run_id=run_id)
-    stack.airflow.set_paused(dag_id, False)
-
-
-def _wait_for_run(stack: Stack, reader: Reader, dag_id: str, run_id: str) -> None:
-    deadline = time.monotonic() + ENDPOINT_TIMEOUT_SECONDS
-    while (state := stack.airflow.run(dag_id, run_id)["state"]) != "success":
-        if state == "failed" or time.monotonic() > deadline:
-            lines = reader.evidence(dag_id, run_id)
-            said = "failed" if state == "failed" else f"did not end within {ENDPOINT_TIMEOUT_SECONDS:.0f} s"
-            raise StackError(f"{dag_id} {said}:\n" + "\n".join(lines))
-        _require_alive(stack)
-        time.sleep(POLL_SECONDS)
 
 
 def _watch(console: Console, stack: Stack, choice: Choice, run_id: str) -> dict[str, str]:
@@ -146,7 +108,7 @@ def _watch(console: Console, stack: Stack, choice: Choice, run_id: str) -> dict[
             if time.monotonic() > deadline:
                 late = ", ".join(city for city, state in states.items() if state not in ENDED)
                 raise StackError(f"These runs did not end in time: {late}. The logs: {stack.layout.logs_dir}")
-            _require_alive(stack)
+            stack.require_alive()
             active = [dag_id for dag_id, city in city_of.items() if states[city] not in ENDED]
             tasks = stack.airflow.tasks_of_runs(active, run_id)
             for item in stack.airflow.runs(active, run_id):
@@ -172,11 +134,6 @@ def _at_work(tasks: list[dict[str, object]]) -> tuple[str, str]:
     ended = [task for task in tasks if task["state"] not in (None, "skipped") and task["end_date"]]
     last = max(ended, key=lambda task: str(task["end_date"]), default=None)
     return (str(last["task_id"]), str(last["state"])) if last else ("", "queued")
-
-
-def _require_alive(stack: Stack) -> None:
-    if dead := stack.dead():
-        raise StackError(stack.why_dead(dead[0]))
 
 
 def _verdict(

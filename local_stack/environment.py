@@ -26,6 +26,7 @@ HOST = "127.0.0.1"
 UI_PORT = 8080
 SAGEMAKER_PORT = 8585
 UI_USER = "admin"
+SECRETS_FILE = "secrets.json"
 REGION = "us-east-1"
 
 # The interpreter that stands for each managed image: repository:tag as it ends the image's URI.
@@ -119,7 +120,7 @@ def stack_secrets(layout: Layout) -> dict[str, str]:
 
     :return: jwt_secret, fernet_key, secret_key and ui_password
     """
-    path = layout.state_dir / "secrets.json"
+    path = layout.state_dir / SECRETS_FILE
     if path.exists():
         known: dict[str, str] = json.loads(path.read_text())
         return known
@@ -140,7 +141,7 @@ def build_environment(layout: Layout) -> dict[str, str]:
     """
     return {
         **fleet_variables(layout),
-        "PYTHONPATH": str(layout.plugins_dir),
+        "PYTHONPATH": os.pathsep.join([str(layout.plugins_dir), str(ROOT)]),
         **_airflow_variables(layout, stack_secrets(layout)),
         **_host_variables(),
     }
@@ -168,7 +169,7 @@ def _airflow_variables(layout: Layout, drawn: dict[str, str]) -> dict[str, str]:
     """Airflow's settings: one machine, two cores, loopback only."""
     sections = {
         "CORE": {
-            "EXECUTOR": "LocalExecutor",
+            "EXECUTOR": "local_stack.executor.ResumeSafeLocalExecutor",
             "PARALLELISM": "8",
             "DAGS_FOLDER": str(layout.dags_dir),
             "PLUGINS_FOLDER": str(layout.plugins_dir),

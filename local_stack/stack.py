@@ -207,9 +207,7 @@ class Stack:
             missing = self.unhealthy()
             if not missing:
                 return
-            dead = [record for record in self._records if record.find() is None]
-            if dead:
-                raise StackError(self.why_dead(dead[0]))
+            self.require_alive()
             if time.monotonic() > deadline:
                 name = missing[0].replace("_", "-")
                 log = self.log(name)
@@ -284,6 +282,14 @@ class Stack:
     def dead(self) -> list[Recorded]:
         """Return the processes that should run and don't."""
         return [record for record in self._records if record.find() is None]
+
+    def require_alive(self) -> None:
+        """Make sure that no process has died.
+
+        :raises StackError: one has; with the end of its log
+        """
+        if dead := self.dead():
+            raise StackError(self.why_dead(dead[0]))
 
     @staticmethod
     def why_dead(record: Recorded) -> str:
