@@ -66,7 +66,6 @@ class JobKind:
 
     name_key: str
     status_key: str
-    arn_key: str
     trigger_type: str
     log_group: str
 
@@ -74,13 +73,10 @@ class JobKind:
 PROCESSING = JobKind(
     "ProcessingJobName",
     "ProcessingJobStatus",
-    "ProcessingJobArn",
     "Processing",
     "/aws/sagemaker/ProcessingJobs",
 )
-TRAINING = JobKind(
-    "TrainingJobName", "TrainingJobStatus", "TrainingJobArn", "Training", "/aws/sagemaker/TrainingJobs"
-)
+TRAINING = JobKind("TrainingJobName", "TrainingJobStatus", "Training", "/aws/sagemaker/TrainingJobs")
 
 
 class CityJob:
