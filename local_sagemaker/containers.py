@@ -160,6 +160,7 @@ class ModelContainer:
             [str(interpreter), str(ENTRY_POINT), "serve"],
             environment=environment,
             cwd=self.sandbox.root,
+            hidden=self._server.hidden(self.sandbox.root),
             on_line=lambda line: self.logs.write(self.sandbox.to_container(line)),
             on_end=self._ended.set,
         )

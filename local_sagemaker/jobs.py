@@ -6,10 +6,11 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
+from local_sagemaker import training_jobs  # noqa: F401  # registers its operations
 from local_sagemaker.archives import remove_tree
 from local_sagemaker.processing_jobs import ProcessingRun
 from local_sagemaker.runner import JobRun
-from local_sagemaker.training_jobs import TrainingRun
+from local_sagemaker.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from local_sagemaker.server import Server
@@ -63,7 +64,20 @@ class JobManager:
         run, future = entry
         run.request_stop()
         if future.cancel():  # it has not begun, and shall not wait for its turn to be stopped
-            run.finish("Stopped", None)
+            run.end("Stopped", None)
+
+    def interrupt(self, kind: str, name: str) -> bool:
+        """Take a spot job's instance away; returns at once. Other jobs are left alone.
+
+        :param kind: ``training-job``.
+        :param name: its name.
+        :return: whether there is such a job and it has not ended.
+        """
+        entry = self._runs.get((kind, name))
+        if entry is None:
+            return False
+        entry[0].request_interruption()
+        return True
 
     def shutdown(self) -> None:
         """Stop all jobs and wait for them; none has longer than :data:`SHUTDOWN_GRACE_SECONDS`."""

@@ -20,6 +20,7 @@ class SupervisedProcess:
     :param command: program and arguments.
     :param environment: its whole environment.
     :param cwd: its working directory.
+    :param hidden: a folder it shall not see, and the one below it that it shall; None = it sees everything.
     :param on_line: called in a thread of its own with each line of stdout and stderr, without the line end.
     :param on_end: called once, after the last line, when the command has ended.
     """
@@ -30,12 +31,14 @@ class SupervisedProcess:
         *,
         environment: Mapping[str, str],
         cwd: Path,
+        hidden: tuple[Path, Path] | None = None,
         on_line: Callable[[str], None],
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
+        words = [f"--hide={hidden[0]}", f"--keep={hidden[1]}"] if hidden else []
         # -I and -S: the supervisor needs nothing but the standard library, and starts in a few milliseconds.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(SUPERVISOR), *command],
+            [sys.executable, "-I", "-S", str(SUPERVISOR), *words, "--", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -14,6 +14,7 @@ from local_sagemaker.errors import ResourceInUse, ValidationException
 from local_sagemaker.job_checks import check_processing_request
 from local_sagemaker.listing import list_page
 from local_sagemaker.operations import operation
+from local_sagemaker.quotas import PROCESSING, quota_name
 from local_sagemaker.runner import End, JobFailed, JobRun, now, read_message, shorten
 from local_sagemaker.s3_transfer import TransferError, upload_tree
 from local_sagemaker.store import AlreadyExists, Document, NotFound
@@ -44,8 +45,12 @@ def create_processing_job(server: Server, request: dict[str, Any]) -> dict[str, 
         "_region": server.region,
     }
     document["_tags"] = check_tags(document.pop("Tags", []))
+    cluster = request["ProcessingResources"]["ClusterConfig"]
+    quota = quota_name(cluster["InstanceType"], PROCESSING)
     try:
-        server.store.insert(KIND, name, document)
+        with server.store.transaction():
+            server.store.insert(KIND, name, document)
+            server.quotas.take((KIND, name), [(quota, cluster["InstanceCount"])])
     except AlreadyExists:
         raise ResourceInUse(
             "Job name must be unique within an AWS account and region, and a processing job with this name "

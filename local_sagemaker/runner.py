@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -43,6 +42,7 @@ class End(Enum):
 
     EXITED = "exited"
     STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
     OUT_OF_TIME = "out of time"
 
 
@@ -50,7 +50,7 @@ class End(Enum):
 class ContainerEnd:
     """How a container ended.
 
-    :param why: by itself, stopped, or out of time.
+    :param why: by itself, stopped, interrupted, or out of time.
     :param exit_code: 128 + n when signal n ended it.
     """
 
@@ -81,6 +81,7 @@ class JobRun(ABC):
         self.logs: LogStream | None = None
         self._process: SupervisedProcess | None = None
         self._stop = threading.Event()
+        self._interrupt = threading.Event()
         self._ended = threading.Event()
         self._wake = threading.Event()
 
@@ -88,6 +89,9 @@ class JobRun(ABC):
         """Have the job stopped; returns at once."""
         self._stop.set()
         self._wake.set()
+
+    def request_interruption(self) -> None:  # noqa: B027  # most jobs have nothing to do here
+        """Have the instance taken away, as spot instances are; returns at once. Others are not touched."""
 
     def kill(self) -> None:
         """Cut the time of grace of a stop short."""
@@ -99,7 +103,7 @@ class JobRun(ABC):
         try:
             sandbox = Sandbox(self.server.data_dir / "jobs", self.name)
         except OSError as error:
-            self.finish("Failed", f"{INTERNAL_ERROR} ({error})")
+            self.end("Failed", f"{INTERNAL_ERROR} ({error})")
             return
         try:
             ending = self._run_in(sandbox)
@@ -115,10 +119,23 @@ class JobRun(ABC):
         if self.logs:
             self.logs.close()
         sandbox.remove()
-        self.finish(*ending)
+        self.end(*ending)
+
+    def end(self, status: str, reason: str | None) -> None:
+        """Give the instances back, then write the end state: who sees it may start the next job.
+
+        :param status: Completed, Failed or Stopped.
+        :param reason: FailureReason.
+        """
+        self.server.quotas.release((self.kind, self.name))
+        self.finish(status, reason)
+
+    def wait_for_instance(self) -> None:
+        """Take as long as an instance takes to come up; a stop cuts it short."""
+        self._stop.wait(self.server.settings.start_delay_seconds)
 
     def _run_in(self, sandbox: Sandbox) -> tuple[str, str | None]:
-        self._stop.wait(self.server.settings.start_delay_seconds)
+        self.wait_for_instance()
         self.check_stop()
         interpreter = find_interpreter(self.server.settings, self.image())
         return self.work(sandbox, interpreter)
@@ -204,12 +221,14 @@ class JobRun(ABC):
         :param command: program and arguments.
         :param environment: its whole environment.
         :param cwd: its working directory.
-        :param limit_seconds: MaxRuntimeInSeconds.
+        :param limit_seconds: how long it may run.
         """
+        self._ended.clear()
         process = self._process = SupervisedProcess(
             command,
             environment=environment,
             cwd=cwd,
+            hidden=self.server.hidden(sandbox.root),
             on_line=lambda line: self.write_log(sandbox.to_container(line)),
             on_end=self._container_ended,
         )
@@ -222,13 +241,15 @@ class JobRun(ABC):
                 break
             if self._stop.is_set():
                 return ContainerEnd(End.STOPPED, process.stop(grace))
+            if self._interrupt.is_set():
+                return ContainerEnd(End.INTERRUPTED, process.stop(grace))
             if time.monotonic() >= deadline:
                 self.out_of_time()
                 return ContainerEnd(End.OUT_OF_TIME, process.stop(grace))
         return ContainerEnd(End.EXITED, process.wait())
 
     def out_of_time(self) -> None:
-        """Called when MaxRuntimeInSeconds is over, before the container is stopped."""
+        """Called when the container has run as long as it may, before it is stopped."""
         self.update(**{self.status_member: "Stopping"})
 
     def _container_ended(self) -> None:
@@ -240,15 +261,6 @@ def now() -> datetime:
     """The time, as documents hold it: milliseconds, UTC."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
-def whole_seconds(start: datetime, end: datetime) -> int:
-    """Seconds between two moments, rounded up, at least one: what is billed.
-
-    :param start: the earlier one.
-    :param end: the later one.
-    """
-    return max(1, math.ceil((end - start).total_seconds()))
 
 
 def read_message(path: Path, limit: int = FAILURE_REASON_LENGTH) -> str | None:

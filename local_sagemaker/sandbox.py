@@ -30,8 +30,7 @@ class Sandbox:
         self.opt_ml = self.root / "opt" / "ml"
         self.tmp = self.root / "tmp"
         self.home = self.root / "root"
-        for folder in (self.opt_ml, self.tmp, self.home):
-            folder.mkdir(parents=True)
+        self._make()
 
     def path(self, container_path: str) -> Path:
         """Where a path of the container lies on this machine.
@@ -90,6 +89,16 @@ class Sandbox:
         for layer in layers:
             environment.update({name: self.to_local(value) for name, value in layer.items()})
         return environment
+
+    def reset(self) -> None:
+        """Empty it: the next container finds what a new instance has, nothing."""
+        for path in self.root.iterdir():
+            remove_tree(path)
+        self._make()
+
+    def _make(self) -> None:
+        for folder in (self.opt_ml, self.tmp, self.home):
+            folder.mkdir(parents=True)
 
     def remove(self) -> None:
         """Remove everything."""

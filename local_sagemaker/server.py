@@ -10,6 +10,7 @@ from pathlib import Path
 from local_sagemaker.aws import Aws
 from local_sagemaker.endpoints import EndpointManager
 from local_sagemaker.jobs import JobManager
+from local_sagemaker.quotas import Quotas
 from local_sagemaker.settings import Settings
 from local_sagemaker.store import Store
 
@@ -32,12 +33,14 @@ class Server:
     aws: Aws
     jobs: JobManager = field(init=False)
     endpoints: EndpointManager = field(init=False)
+    quotas: Quotas = field(init=False)
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
     def create(cls, settings: Settings, url: str, data_dir: Path) -> Server:
         """Put a server together; nothing runs and nothing listens yet."""
         server = cls(settings, url, data_dir, Store(data_dir / "store.sqlite3"), Aws(url, settings.region))
+        server.quotas = Quotas(settings.quotas, settings.default_quota)
         server.jobs = JobManager(server)
         server.endpoints = EndpointManager(server)
         return server
@@ -58,6 +61,13 @@ class Server:
         :param resource_type: for example ``training-job``.
         """
         return f"arn:aws:sagemaker:{self.region}:{self.account_id}:{resource_type}/{name}"
+
+    def hidden(self, kept: Path) -> tuple[Path, Path] | None:
+        """What a container shall not see, and its own part of it.
+
+        :param kept: the container's sandbox.
+        """
+        return (self.data_dir.resolve(), kept) if self.settings.isolate else None
 
     def shutdown(self) -> None:
         """Stop what this server started. The store stays readable."""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_sagemaker.quotas import USAGES
+
 DEFAULT_ACCOUNT_ID = "123456789012"
 DEFAULT_REGION = "us-east-1"
 
@@ -23,7 +25,12 @@ class Settings:
     :param max_body_bytes: largest request body that is accepted; bodies are held in memory.
     :param max_loaded_models: models one endpoint variant keeps loaded; the least recently used is unloaded
         first.
-    :param start_delay_seconds: how long a job waits before it starts, as an instance takes time on AWS.
+    :param start_delay_seconds: how long a job or an endpoint waits before it starts, as instances take time on
+        AWS.
+    :param quotas: limits of instances by quota name, for example ``ml.m5.large for training job usage``.
+    :param default_quota: limit of every other quota.
+    :param spot_share: what a spot instance costs, as a share of the price on demand.
+    :param isolate: hide the data of the server, of other jobs and of other endpoints from each container.
     """
 
     host: str = "127.0.0.1"
@@ -33,6 +40,10 @@ class Settings:
     max_running_jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     stop_grace_seconds: float = 120.0
     start_delay_seconds: float = 0.0
+    quotas: dict[str, int] = field(default_factory=dict)
+    default_quota: int = 1000
+    spot_share: float = 0.3
+    isolate: bool = True
     max_loaded_models: int = 100
     model_load_timeout_seconds: float = 60.0
     invoke_timeout_seconds: float = 60.0
@@ -94,7 +105,20 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         type=_seconds,
         default=default.start_delay_seconds,
         metavar="SECONDS",
-        help="time a job waits before it starts, like an instance that is coming up (default %(default)g)",
+        help="time a job or an endpoint waits for its instance (default %(default)g; minutes on AWS)",
+    )
+    parser.add_argument(
+        "--quota",
+        action="append",
+        default=[],
+        type=_quota,
+        metavar="NAME=N",
+        help="limit of instances, as 'ml.m5.large for training job usage=4'; repeatable",
+    )
+    parser.add_argument(
+        "--no-isolation",
+        action="store_true",
+        help="let containers see each other's files; by default they do not, where the system allows that",
     )
     parser.add_argument(
         "--max-loaded-models",
@@ -134,6 +158,8 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         max_running_jobs=parsed.max_running_jobs,
         stop_grace_seconds=parsed.stop_grace_seconds,
         start_delay_seconds=parsed.start_delay_seconds,
+        quotas=dict(parsed.quota),
+        isolate=not parsed.no_isolation,
         max_loaded_models=parsed.max_loaded_models,
         max_body_bytes=parsed.max_body_mb * 1024**2,
         ready_file=parsed.ready_file,
@@ -169,6 +195,19 @@ def _image(text: str) -> tuple[str, Path]:
     if not os.access(path, os.X_OK) or path.is_dir():
         raise argparse.ArgumentTypeError(f"image {name}: {path} is not an interpreter that can be run")
     return name, path
+
+
+def _quota(text: str) -> tuple[str, int]:
+    name, _, limit = text.rpartition("=")
+    instance_type, _, usage = name.partition(" for ")
+    if (
+        usage.removesuffix(" usage") not in USAGES
+        or not instance_type.startswith("ml.")
+        or not limit.isdecimal()
+    ):
+        allowed = ", ".join(f"'ml.m5.large for {usage} usage=4'" for usage in USAGES)
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed, for any instance type: {allowed}")
+    return name, int(limit)
 
 
 def _at_least_one(text: str) -> int:

@@ -1,10 +1,12 @@
 """Runs one command and sees to it that nothing of it outlives the server.
 
-A program of its own: ``python -I -S supervisor.py COMMAND…``, standard input being a pipe from the server.
+A program of its own: ``python -I -S supervisor.py [--hide=FOLDER --keep=FOLDER] -- COMMAND…``, standard input
+being a pipe from the server.
 The pipe is the leash: ``T`` sends SIGTERM to the command's process group, ``K`` SIGKILL, and its end, which
 comes however the server dies, kills everything. On Linux the command also gets SIGKILL when the supervisor
 dies (PR_SET_PDEATHSIG), and what the command left behind in other sessions falls to the supervisor
-(PR_SET_CHILD_SUBREAPER) and is killed. Single-threaded on purpose, so that code may run between fork and
+(PR_SET_CHILD_SUBREAPER) and is killed. What the command shall not see is hidden first: isolation.py.
+Single-threaded on purpose, so that code may run between fork and
 exec.
 """
 
@@ -14,20 +16,44 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import sys
 import time
+from collections.abc import Callable
+from importlib import util
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 SWEEP_SECONDS = 5.0
 COULD_NOT_START = 127
 
+# By path: run as a program, this file belongs to no package.
+_spec = util.spec_from_file_location("isolation", Path(__file__).with_name("isolation.py"))
+assert _spec is not None  # noqa: S101
+assert _spec.loader is not None  # noqa: S101
+isolation = util.module_from_spec(_spec)
+_spec.loader.exec_module(isolation)
 
-def main(command: list[str]) -> int:
+
+def main(arguments: list[str]) -> int:
     """Run a command until it ends or the server does.
 
-    :param command: program and arguments.
+    :param arguments: options, ``--``, program and arguments.
     :return: its exit code; 128 + n when signal n ended it, as a container runtime reports it.
+    """
+    at = arguments.index("--")
+    options = dict(option.lstrip("-").split("=", 1) for option in arguments[:at])
+    command = arguments[at + 1 :]
+    return supervise(lambda: execute(command), options.get("hide"), options.get("keep"))
+
+
+def supervise(work: Callable[[], None], hide: str | None, keep: str | None) -> int:
+    """Run something in a child until it ends or the server does; see :func:`main`.
+
+    :param work: what the child does; it must not return.
+    :param hide: folder that the child shall not see.
+    :param keep: folder below it that the child shall see.
     """
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -35,10 +61,7 @@ def main(command: list[str]) -> int:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     control_process(PR_SET_CHILD_SUBREAPER, 1)
-    supervisor = os.getpid()
-    child = os.fork()
-    if child == 0:
-        become(command, supervisor)
+    child = start(work, hide, keep, (wake_read, wake_write))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)  # the log ends when the command's own copies are closed
     os.dup2(null, 2)
@@ -59,10 +82,48 @@ def main(command: list[str]) -> int:
                 return code
 
 
-def become(command: list[str], supervisor: int) -> None:
-    """In the forked child: a session of its own, then the command.
+def start(work: Callable[[], None], hide: str | None, keep: str | None, unwanted: tuple[int, ...]) -> int:
+    """Fork the child; a second one without namespaces where the system does not allow the first its own.
 
-    :param command: program and arguments.
+    :param unwanted: descriptors the child shall not have.
+    :return: its process id.
+    """
+    if hide and keep and sys.platform == "linux":
+        child, hidden = fork(work, unwanted, (hide, keep))
+        if hidden:
+            return child
+        os.waitpid(child, 0)
+    return fork(work, unwanted, None)[0]
+
+
+def fork(
+    work: Callable[[], None], unwanted: tuple[int, ...], hidden: tuple[str, str] | None
+) -> tuple[int, bool]:
+    """Fork a child that does the work in a session of its own.
+
+    :return: its process id, and whether all that shall be hidden is.
+    """
+    supervisor = os.getpid()
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        for descriptor in unwanted:
+            os.close(descriptor)
+        if hidden is not None and not isolation.enter(theirs, *hidden):
+            os._exit(COULD_NOT_START)
+        theirs.close()
+        become(supervisor)
+        work()
+        os._exit(COULD_NOT_START)
+    theirs.close()
+    with ours:
+        return child, hidden is not None and isolation.let_in(ours, child)
+
+
+def become(supervisor: int) -> None:
+    """In the forked child: a session of its own, and the signals as a new process has them.
+
     :param supervisor: process id of the parent.
     """
     os.setsid()
@@ -71,7 +132,16 @@ def become(command: list[str], supervisor: int) -> None:
         os._exit(COULD_NOT_START)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
+    os.close(null)
+    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def execute(command: list[str]) -> None:
+    """Replace this process by the command.
+
+    :param command: program and arguments.
+    """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)  # noqa: S606

@@ -128,6 +128,8 @@ def training_environment(base: Path, hyperparameters: dict[str, Any], arguments:
     config_dir = base / "input/config"
     resources = read_json(config_dir / "resourceconfig.json")
     channels = read_json(config_dir / "inputdataconfig.json")
+    group = resources.get("current_group_name", "homogeneousCluster")
+    groups = {each["instance_group_name"]: each for each in resources.get("instance_groups", [])}
     user = user_hyperparameters(hyperparameters)
     program = str(hyperparameters["sagemaker_program"])
     channel_dirs = {name: str(base / "input/data" / name) for name in channels}
@@ -147,7 +149,12 @@ def training_environment(base: Path, hyperparameters: dict[str, Any], arguments:
         "channels": sorted(channels),
         "current_host": resources.get("current_host", ""),
         "current_instance_type": resources.get("current_instance_type", ""),
-        "current_instance_group": resources.get("current_group_name", ""),
+        "current_instance_group": group,
+        "current_instance_group_hosts": groups.get(group, {}).get("hosts", []),
+        "instance_groups": list(groups),
+        "instance_groups_dict": groups,
+        "distribution_instance_groups": [],
+        "is_hetero": len(groups) > 1,
         "module_name": program.removesuffix(".py"),
         "log_level": hyperparameters.get("sagemaker_container_log_level", 20),
         "framework_module": "sagemaker_xgboost_container.training:main",
@@ -167,6 +174,7 @@ def training_environment(base: Path, hyperparameters: dict[str, Any], arguments:
         "hyperparameters": user,
         "channel_input_dirs": channel_dirs,
         "job_name": os.environ.get("TRAINING_JOB_NAME", ""),
+        "distribution_hosts": resources.get("hosts", []),
         "is_master": True,
         "master_hostname": resources.get("current_host", ""),
     }

@@ -1,0 +1,108 @@
+"""Hides a folder from a process, but for one folder below it: a user and a mount namespace of its own (Linux).
+
+The supervisor's part, standard library only. A process in a user namespace of its own can't look into the
+memory or, by way of ``/proc``, at the files of processes in another one either, though the user is the same.
+Ids keep their meaning inside. What this does not do: other folders of the machine, the network and the list of
+processes stay visible; that takes containers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4, 32, 4096, 16384, 1 << 19
+PR_CAPBSET_DROP, CAP_SYS_ADMIN, CAPABILITY_VERSION = 24, 21, 0x20080522
+ALL_IDS = "0 0 4294967295"
+
+
+def enter(parent: socket.socket, hide: str, keep: str) -> bool:
+    """In the forked, single-threaded child: go into new namespaces and hide the folder there.
+
+    :param parent: to the process that calls :func:`let_in`.
+    :param hide: absolute path of the folder.
+    :param keep: absolute path of the folder below it that stays.
+    :return: whether that worked; if not, the process is of no use.
+    """
+    try:
+        folder = os.getcwd()
+        call("unshare", CLONE_NEWUSER | CLONE_NEWNS)
+        parent.sendall(b"?")
+        if parent.recv(1) != b"!":
+            return False
+        call("mount", None, b"/", None, MS_REC | MS_SLAVE, None)
+        kept = os.open(keep, os.O_PATH)
+        flags = MS_NOSUID | MS_NODEV
+        call("mount", b"tmpfs", hide.encode(), b"tmpfs", flags, b"mode=0755,size=64k")
+        os.makedirs(keep, 0o755)
+        call("mount", f"/proc/self/fd/{kept}".encode(), keep.encode(), None, MS_BIND, None)
+        call("mount", None, hide.encode(), None, flags | MS_REMOUNT | MS_BIND | MS_RDONLY, None)
+        os.close(kept)
+        stay_inside()
+        os.chdir(folder)  # by its path: the old one is of the mount that was covered
+        parent.sendall(b"+")
+    except OSError:
+        return False
+    return True
+
+
+def stay_inside() -> None:
+    """Give up the capability to undo the mounts, for this process and whatever it executes."""
+    call("prctl", PR_CAPBSET_DROP, CAP_SYS_ADMIN, 0, 0, 0)
+    header = struct.pack("Ii", CAPABILITY_VERSION, 0)
+    sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable: twice 32 bits each
+    call("capget", header, sets)
+    values = list(struct.unpack("6I", sets.raw))
+    values[:3] = [value & ~(1 << CAP_SYS_ADMIN) for value in values[:3]]
+    call("capset", header, struct.pack("6I", *values))
+
+
+def let_in(child: socket.socket, pid: int) -> bool:
+    """In the parent: give the child's new namespace its ids.
+
+    :param child: to the child in :func:`enter`.
+    :param pid: its process id.
+    :return: whether the child has hidden the folder.
+    """
+    if child.recv(1) != b"?":
+        return False
+    with contextlib.suppress(OSError):
+        write_ids(pid)
+        child.sendall(b"!")
+    child.shutdown(socket.SHUT_WR)
+    return child.recv(1) == b"+"
+
+
+def write_ids(pid: int) -> None:
+    """Map ids to themselves: all of them for root, else the user's own.
+
+    :param pid: process in a new user namespace.
+    """
+    if os.geteuid() == 0:
+        maps = {"uid_map": ALL_IDS, "gid_map": ALL_IDS}
+    else:
+        maps = {
+            "setgroups": "deny",
+            "uid_map": f"{os.geteuid()} {os.geteuid()} 1",
+            "gid_map": f"{os.getegid()} {os.getegid()} 1",
+        }
+    for name, content in maps.items():
+        with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:
+            file.write(content)
+
+
+def call(function: str, *arguments: object) -> None:
+    """Call the C library.
+
+    :param function: its name.
+    :param arguments: bytes, numbers or None.
+    :raises OSError: when it fails.
+    """
+    if getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{function}: {os.strerror(number)}")
