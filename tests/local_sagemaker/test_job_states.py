@@ -233,7 +233,7 @@ def test_the_command_line_takes_quotas_by_their_names(capsys: pytest.CaptureFixt
 
 
 #: SM_<NAME> of environment.py in the public sagemaker-training toolkit, without SM_CHANNEL_* and SM_HP_*.
-TOOLKIT_VARIABLES = [
+TOOLKIT_VARIABLES = {
     "HOSTS",
     "NETWORK_INTERFACE_NAME",
     "HPS",
@@ -264,7 +264,7 @@ TOOLKIT_VARIABLES = [
     "TRAINING_ENV",
     "USER_ARGS",
     "OUTPUT_INTERMEDIATE_DIR",
-]
+}
 
 
 def test_the_variables_are_those_of_the_training_toolkit(trainer: Trainer) -> None:
