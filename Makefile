@@ -16,7 +16,7 @@ SAGEMAKER_PORT ?= 8585
 ARGS ?=
 
 # Whatever Python there is may start the bootstrap; it then looks for one that suits.
-STARTER = $(firstword $(foreach name,$(PYTHON) python3 python3.13 python3.12 python3.11 python,$(shell command -v $(name) 2>/dev/null)))
+STARTER = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python $(PYTHON),$(shell command -v $(name) 2>/dev/null)))
 BIN = .venv/bin
 STACK = $(BIN)/python -m local_stack
 

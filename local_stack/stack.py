@@ -101,9 +101,17 @@ class Stack:
     def client(self, service: str) -> Any:
         """Return a boto3 client of this stack's stand-in for AWS."""
         import boto3  # noqa: PLC0415 - half a second that `status` and `down` need not pay
+        import botocore.session  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 
-        return boto3.client(
+        # No profile and no file of the person's: neither an account of theirs nor a profile that isn't there.
+        nobody = {
+            "profile": (None, None, None, None),
+            "config_file": (None, None, os.devnull, None),
+            "credentials_file": (None, None, os.devnull, None),
+        }
+        session = boto3.session.Session(botocore_session=botocore.session.Session(session_vars=nobody))
+        return session.client(
             service,
             endpoint_url=self.layout.sagemaker_url,
             region_name=environment.REGION,
@@ -261,6 +269,8 @@ class Stack:
             self._keeper = None
         if self.detached:
             records.forget(self.layout)
+            # ./fleet would go on talking to a stack that is gone.
+            self.layout.env_file.unlink(missing_ok=True)
 
     @classmethod
     def find(cls, state_dir: Path) -> Stack | None:

@@ -1,0 +1,49 @@
+"""docker-compose.yaml: the same processes as on a laptop, on loopback, without root and without a secret."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from local_stack.environment import IMAGES, ROOT
+from local_stack.stack import COMPONENTS
+
+COMPOSE = (ROOT / "docker-compose.yaml").read_text()
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(COMPOSE)["services"]
+    return found
+
+
+def test_the_services_are_those_of_the_stack(services: dict[str, Any]) -> None:
+    assert {*COMPONENTS, "local-sagemaker", "init"} == set(services) - {"login"}
+
+
+def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert len(published) == 2
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    others = [service for name, service in services.items() if name != "local-sagemaker"]
+    assert all(service["network_mode"] == "service:local-sagemaker" for service in others)
+
+
+def test_nothing_runs_as_root_or_may_become_it(services: dict[str, Any]) -> None:
+    for service in services.values():
+        assert service["user"] == "10001:10001"
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.search(r"^USER fleet$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_it_holds_no_secret() -> None:
+    assert not re.search(r"(password|secret|fernet|token)\w*\s*[:=]\s*\S", COMPOSE, re.IGNORECASE)
+
+
+def test_the_local_sagemaker_gets_the_images_of_the_laptop(services: dict[str, Any]) -> None:
+    given = [part for part in services["local-sagemaker"]["command"] if part.startswith("--image=")]
+    assert given == [f"--image={image}=/opt/city-fleet/{python}" for image, python in IMAGES.items()]

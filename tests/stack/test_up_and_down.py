@@ -1,0 +1,130 @@
+"""`up`, `status`, `env` and `down` as a person types them: one stack, from nothing to nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from local_stack import processes, records
+from local_stack.environment import HOST, ROOT, SECRETS_FILE, free_port
+from local_stack.stack import COMPONENTS, Stack
+
+
+def _stack(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "local_stack", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def test_nothing_is_up_to_begin_with(tmp_path: Path) -> None:
+    state = tmp_path / "up"
+    assert _stack("status", "--state-dir", state).returncode == 1
+    down = _stack("down", "--state-dir", state)
+    assert (down.returncode, down.stdout.strip()) == (0, "Nothing is up.")
+    env = _stack("env", "--state-dir", state)
+    assert (env.returncode, env.stderr.startswith("error: Nothing is up")) == (1, True)
+    wrapper = subprocess.run(
+        [ROOT / "bin" / "airflow", "version"],
+        env={**os.environ, "CITY_FLEET_STATE_DIR": str(state)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert wrapper.returncode == 1
+    assert "run `make up` first" in wrapper.stderr
+
+
+@pytest.mark.parametrize("variable", ["UI_PORT", "SAGEMAKER_PORT"])
+def test_a_taken_port_starts_nothing(tmp_path: Path, variable: str) -> None:
+    state = tmp_path / "up"
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        ports = {"UI_PORT": free_port(), "SAGEMAKER_PORT": free_port(), variable: taken.getsockname()[1]}
+        done = _stack(
+            *("up", "--state-dir", state),
+            *("--ui-port", str(ports["UI_PORT"]), "--sagemaker-port", str(ports["SAGEMAKER_PORT"])),
+        )
+    assert done.returncode == 1
+    assert f"Port {ports[variable]} on 127.0.0.1 is taken" in done.stderr
+    assert f"{variable}={ports[variable] + 1}" in done.stderr
+    assert processes.marked(state) == []
+
+
+def test_one_command_at_a_time_works_on_a_state_directory(tmp_path: Path) -> None:
+    state = tmp_path / "up"
+    with records.exclusive(state):
+        done = _stack("down", "--state-dir", state)
+    assert done.returncode == 1
+    assert "Another command works on" in done.stderr
+
+
+@pytest.mark.e2e
+def test_up_twice_then_down(state_dir: Path, until: Callable[[Callable[[], bool]], None]) -> None:
+    ports = ("--ui-port", str(free_port()), "--sagemaker-port", str(free_port()))
+    first = _stack("up", "--state-dir", state_dir, *ports, AWS_PROFILE="production")
+    assert first.returncode == 0, first.stdout + first.stderr
+    stack = Stack.find(state_dir)
+    assert stack is not None
+    assert [record.name for record in stack.records] == ["sagemaker", *COMPONENTS]
+
+    # What it printed is true: the login works, and nobody gets in without one.
+    password = first.stdout.split("password ")[1].split()[0]
+    login = httpx.post(f"{stack.layout.ui_url}/auth/token", json={"username": "admin", "password": password})
+    assert login.status_code == 201
+    assert httpx.get(f"{stack.layout.ui_url}/api/v2/dags").status_code == 401
+    assert stack.airflow.request("GET", "/pools/city_fleet_jobs")["include_deferred"] is True
+
+    # Raw data and endpoint are there, as boto3 sees them in the environment that `env` prints.
+    shown = _stack("env", "--state-dir", state_dir).stdout
+    assert f"export AWS_ENDPOINT_URL={stack.layout.sagemaker_url}" in shown
+    sagemaker, s3 = stack.client("sagemaker"), stack.client("s3")
+    endpoint = sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")
+    assert endpoint["EndpointStatus"] == "InService"
+    assert s3.list_objects_v2(Bucket="city-fleet", Prefix="texas_housing/raw/city=austin/")["KeyCount"] == 1
+
+    # Loopback only, and a second `up` changes nothing.
+    pids = {process.pid for process in processes.marked(state_dir)}
+    listening = [
+        connection
+        for connection in psutil.net_connections("tcp")
+        if connection.pid in pids and connection.status == psutil.CONN_LISTEN
+    ]
+    assert {connection.laddr.ip for connection in listening} == {HOST}
+    second = _stack("up", "--state-dir", state_dir, *ports)
+    assert (second.returncode, second.stdout.splitlines()[0]) == (0, "The stack is up already.")
+    assert stack.memory_mib() < 3 * 1024
+
+    # A component that dies is told by name.
+    assert _stack("status", "--state-dir", state_dir).returncode == 0
+    scheduler = next(record for record in stack.records if record.name == "scheduler")
+    os.kill(scheduler.pid, signal.SIGKILL)
+    until(lambda: scheduler.find() is None)
+    status = _stack("status", "--state-dir", state_dir)
+    assert status.returncode == 1
+    assert [line.split()[:2] for line in status.stdout.splitlines() if "scheduler" in line.split()[:1]] == [
+        ["scheduler", "ended"]
+    ]
+    third = _stack("up", "--state-dir", state_dir, *ports)
+    assert "without scheduler" in third.stderr
+
+    down = _stack("down", "--state-dir", state_dir)
+    assert down.returncode == 0
+    assert processes.marked(state_dir) == []
+    assert not stack.layout.env_file.exists()
+    assert (state_dir / SECRETS_FILE).exists()
