@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +16,7 @@ from types import FrameType
 
 import uvicorn
 
+from local_sagemaker.data_dir import DataDirError, data_dir, write_whole
 from local_sagemaker.server import Server
 from local_sagemaker.settings import Settings, parse_command_line
 
@@ -36,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with (
             contextlib.closing(listen(settings.host, settings.port)) as listening,
-            data_dir(settings) as folder,
+            data_dir(settings.data_dir) as folder,
         ):
             serve(settings, listening, folder)
-    except StartError as error:
+    except (StartError, DataDirError) as error:
         print(f"local_sagemaker: {error}", file=sys.stderr)
         return 1
     return 0
@@ -79,45 +77,15 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-@contextlib.contextmanager
-def data_dir(settings: Settings) -> Iterator[Path]:
-    """A folder that no other server uses, removed in the end if nobody asked for it by name.
-
-    :raises StartError: if it can't be made, or belongs to a running server.
-    """
-    if settings.data_dir is None:
-        folder = Path(tempfile.mkdtemp(prefix="local-sagemaker-"))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return
-    folder = settings.data_dir.absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-    except OSError as error:
-        raise StartError(f"--data-dir {folder}: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StartError(
-                f"--data-dir {folder} is in use by another local SageMaker; stop that one, or choose another"
-                " folder"
-            ) from None
-        # S3 is in memory and jobs died with their server: what an older store tells of both is not true now.
-        for left_over in folder.glob("store.sqlite3*"):
-            left_over.unlink()
-        yield folder
-
-
 def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
     """Serve until a signal; jobs and model servers are stopped while S3 still answers them."""
     # Imported here: moto's import takes a second, and a taken port shall be told before that.
     from local_sagemaker.app import create_app  # noqa: PLC0415
 
+    if settings.ready_file is not None:
+        settings.ready_file.unlink(missing_ok=True)  # one that was killed has left it
     server = Server.create(settings, url_of(listening), folder)
+    server.recover()
     http = HttpServer(
         uvicorn.Config(
             create_app(server),
@@ -166,10 +134,7 @@ def announce(server: Server) -> None:
     """Tell whoever started the server that it serves: one line, and the ready file."""
     ready_file = server.settings.ready_file
     if ready_file is not None:
-        # Renamed into place, so that nobody reads half of it.
-        draft = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
-        draft.write_text(json.dumps({"url": server.url, "pid": os.getpid()}) + "\n", encoding="utf-8")
-        draft.replace(ready_file)
+        write_whole(ready_file, json.dumps({"url": server.url, "pid": os.getpid()}).encode() + b"\n")
     print(f"The local SageMaker listens on {server.url}", flush=True)
 
 

@@ -15,18 +15,19 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local_sagemaker import __version__, runtime, wire
+from local_sagemaker.bounded_request import BoundedRequest
 from local_sagemaker.control_plane import ControlPlane
 from local_sagemaker.errors import InternalFailure, SageMakerError, UnsupportedOperation
 from local_sagemaker.moto_services import MotoServices
 from local_sagemaker.server import Server, request_region
 from local_sagemaker.settings import is_loopback
 
-Handler = Callable[[Server, "BoundedRequest"], Awaitable[Response | None]]
+Handler = Callable[[Server, BoundedRequest], Awaitable[Response | None]]
 
 #: Modules whose import fills the register of operations.
 OPERATION_MODULES = ("resources", "registry", "tags", "jobs", "endpoints")
@@ -34,13 +35,13 @@ OPERATION_MODULES = ("resources", "registry", "tags", "jobs", "endpoints")
 log = logging.getLogger(__name__)
 
 _INVOCATIONS = re.compile(r"/endpoints/[^/]+/invocations")
-_CREDENTIAL_SCOPE = re.compile(r"Credential=[^,]+/\d{8}/(?P<region>[^/,]+)/(?P<service>[^/,]+)/aws4_request")
 
 
 def create_app(server: Server) -> ASGIApp:
     """The ASGI application of a server."""
     load_operations()
-    handlers: list[Handler] = [refuse_web_pages, health, ControlPlane().answer, invoke, MotoServices().answer]
+    moto = MotoServices(server.data_dir if server.settings.data_dir else None)
+    handlers: list[Handler] = [refuse_web_pages, health, ControlPlane().answer, invoke, moto.answer]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = BoundedRequest(scope, receive, server.settings.max_body_bytes)
@@ -113,32 +114,3 @@ async def invoke(server: Server, request: BoundedRequest) -> Response | None:
             f"The local SageMaker does not answer {request.method} {request.url.path}."
         )
     return await runtime.invoke(server, request)
-
-
-class BoundedRequest(Request):
-    """A request whose body is refused when it is larger than the limit.
-
-    :param limit: bytes.
-    """
-
-    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
-        received = 0
-
-        async def bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise SageMakerError(
-                    f"The request body is larger than {limit} bytes; start the server with a larger"
-                    " --max-body-mb.",
-                    "EntityTooLarge",
-                    413,
-                )
-            return message
-
-        super().__init__(scope, bounded)
-        found = _CREDENTIAL_SCOPE.search(self.headers.get("authorization", ""))
-        #: Service and region the request is signed for; None without a signature.
-        self.service = found["service"] if found else None
-        self.region = found["region"] if found else None

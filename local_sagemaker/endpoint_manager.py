@@ -12,9 +12,11 @@ import httpx
 
 from local_sagemaker.archives import remove_tree
 from local_sagemaker.containers import ContainerFailed, ContainerSpec, ModelContainer
-from local_sagemaker.endpoint_specs import describe_variants
+from local_sagemaker.endpoint_specs import describe_variants, pack_deployment, unpack_deployment
+from local_sagemaker.errors import SageMakerError
 from local_sagemaker.model_cache import ModelCache
 from local_sagemaker.runner import now, shorten
+from local_sagemaker.runtime_errors import ServiceUnavailable, ValidationError
 from local_sagemaker.store import Document
 from local_sagemaker.variants import LiveEndpoint, Variant, in_parallel
 
@@ -57,6 +59,16 @@ class EndpointManager:
         """
         return self._live.get(name)
 
+    def absence(self, name: str) -> SageMakerError:
+        """What InvokeEndpoint answers for an endpoint that is not live.
+
+        :param name: its name.
+        """
+        status = (self._server.store.get(KIND, name) or {}).get("EndpointStatus")
+        if status == "SystemUpdating":
+            return ServiceUnavailable(f"Endpoint {name} is being started again. Please try again.")
+        return ValidationError(f"Endpoint {name} of account {self._server.account_id} not found.")
+
     def deploy(self, name: str, config: str, specs: list[tuple[ContainerSpec, float]]) -> None:
         """Bring an endpoint into service with new containers; returns at once.
 
@@ -64,7 +76,25 @@ class EndpointManager:
         :param config: name of its new endpoint configuration.
         :param specs: container and weight of each variant.
         """
+        deployment = pack_deployment(config, specs)
+        self._server.store.update(KIND, name, lambda document: document.update(_deploying=deployment))
         self._deployments.submit(self._deploy, name, config, specs)
+
+    def recover(self) -> None:
+        """Bring back what an earlier server had in service, and go on with what it had begun; returns at once.
+
+        Until an endpoint answers again it is SystemUpdating, as one on AWS whose instances are replaced.
+        """
+        for name, document in self._server.store.items(KIND):
+            status = document["EndpointStatus"]
+            if status == "Deleting":
+                self._server.store.delete(KIND, name)
+            elif status != "Failed":
+                if "_deployed" in document:
+                    self._server.store.update(
+                        KIND, name, lambda document: document.update(EndpointStatus="SystemUpdating")
+                    )
+                self._deployments.submit(self._recover, name, document)
 
     def revive(self, name: str, live: LiveEndpoint, variant: Variant) -> None:
         """Start a variant's container anew after it died; returns at once. Models are loaded again on use.
@@ -104,16 +134,37 @@ class EndpointManager:
         self._deployments.shutdown(wait=True, cancel_futures=True)
         self._loads.shutdown(wait=False, cancel_futures=True)
 
-    def _deploy(self, name: str, config: str, specs: list[tuple[ContainerSpec, float]]) -> None:
+    def _recover(self, name: str, document: Document) -> None:
+        """Bring an endpoint back, then go on with its creation or update, if there was one."""
+        try:
+            deployments = [
+                unpack_deployment(document[member])
+                for member in ("_deployed", "_deploying")
+                if member in document
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            self._settle(name, None, [], f"The endpoint can't be read from the data folder: {error!r}")
+            return
+        if not deployments:
+            self._settle(name, None, [], "The server was ended before it had begun to create the endpoint.")
+        for number, (config, specs) in enumerate(deployments, 1):
+            self._deploy(name, config, specs, settle=number == len(deployments))
+
+    def _deploy(
+        self, name: str, config: str, specs: list[tuple[ContainerSpec, float]], settle: bool = True
+    ) -> None:
         document = self._server.store.get(KIND, name)
         if document is None:
             return
         try:
             live = LiveEndpoint(config, document["_region"], self._start(specs, document["_region"]))
         except Exception as error:
+            if self._closing.is_set():  # not its fault: the next server on this data folder tries again
+                return
             if not isinstance(error, ContainerFailed):
                 log.exception("endpoint %s", name)
-            self._settle(name, None, [], str(error))
+            if settle:
+                self._settle(name, None, [], str(error))
             return
         with self._lock:
             closed = self._closing.is_set()
@@ -123,7 +174,8 @@ class EndpointManager:
         if closed:
             live.drain(SHUTDOWN_GRACE_SECONDS)
             return
-        self._settle(name, config, specs, None)
+        if settle:
+            self._settle(name, config, specs, None)
         if previous is not None:
             previous.drain()
 
@@ -178,11 +230,18 @@ class EndpointManager:
         """
 
         def change(document: Document) -> None:
-            updating = document.pop("PendingDeploymentSummary", None) is not None
+            if document["EndpointStatus"] == "SystemUpdating":
+                document["EndpointStatus"] = "Failed" if config is None else "InService"
+                if config is None:
+                    document["FailureReason"] = shorten(reason or "")
+                return
+            document.pop("_deploying", None)
+            updating = document.pop("PendingDeploymentSummary", None) is not None and name in self._live
             document["LastModifiedTime"] = now()
             if config is not None:
                 document["EndpointStatus"] = "InService"
                 document["EndpointConfigName"] = config
+                document["_deployed"] = pack_deployment(config, specs)
                 document["ProductionVariants"] = describe_variants(self._server, config, specs)
                 return
             document["EndpointStatus"] = "InService" if updating else "Failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.containers import DEFAULT_STARTUP_SECONDS, ContainerSpec
@@ -94,6 +95,23 @@ def describe_variants(
         }
         for spec, weight in specs
     ]
+
+
+def pack_deployment(config: str, specs: list[tuple[ContainerSpec, float]]) -> dict[str, Any]:
+    """What an endpoint runs, for the store: a later server starts it anew, be its configuration deleted or not.
+
+    :param config: name of the endpoint configuration.
+    :param specs: container and weight of each variant.
+    """
+    return {"config": config, "specs": [[asdict(spec), weight] for spec, weight in specs]}
+
+
+def unpack_deployment(packed: dict[str, Any]) -> tuple[str, list[tuple[ContainerSpec, float]]]:
+    """What :func:`pack_deployment` has packed.
+
+    :raises KeyError, TypeError, ValueError: if it was written by a version that is too different.
+    """
+    return packed["config"], [(ContainerSpec(**spec), weight) for spec, weight in packed["specs"]]
 
 
 def _refuse(document: dict[str, Any], members: tuple[str, ...], where: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from local_sagemaker import training_jobs  # noqa: F401  # registers its operations
 from local_sagemaker.archives import remove_tree
 from local_sagemaker.processing_jobs import ProcessingRun
-from local_sagemaker.runner import JobRun
+from local_sagemaker.runner import INTERNAL_ERROR, JobRun
 from local_sagemaker.training_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class JobManager:
         run, future = entry
         run.request_stop()
         if future.cancel():  # it has not begun, and shall not wait for its turn to be stopped
-            run.end("Stopped", None)
+            run.end(*run.end_of_stop())
 
     def interrupt(self, kind: str, name: str) -> bool:
         """Take a spot job's instance away; returns at once. Other jobs are left alone.
@@ -79,12 +79,20 @@ class JobManager:
         entry[0].request_interruption()
         return True
 
+    def recover(self) -> None:
+        """End the jobs that an earlier server did not, as AWS ends those that lose their instance."""
+        for kind, run in RUNS.items():
+            for name, document in self._server.store.items(kind):
+                if document[run.status_member] in ("InProgress", "Stopping"):
+                    run(self._server, name).finish("Failed", INTERNAL_ERROR)
+
     def shutdown(self) -> None:
         """Stop all jobs and wait for them; none has longer than :data:`SHUTDOWN_GRACE_SECONDS`."""
         with self._lock:
             self._closed = True
             runs = dict(self._runs)
-        for kind, name in runs:
+        for (kind, name), (run, _) in runs.items():
+            run.lose()
             self.stop(kind, name)
         wait([future for _, future in runs.values()], SHUTDOWN_GRACE_SECONDS)
         for run, future in runs.values():

@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,6 +18,8 @@ from starlette.responses import Response
 from werkzeug.test import run_wsgi_app
 
 from local_sagemaker import moto_s3
+from local_sagemaker.bounded_request import BoundedRequest
+from local_sagemaker.called import read_call
 from local_sagemaker.server import Server
 
 # Read by moto when it is imported. No web page may talk to this server, so moto must not invite them.
@@ -29,31 +32,43 @@ from moto.core.request import (
 )
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from local_sagemaker.durable_services import DurableServices
+
 WORKERS = 16
 """Threads that answer for moto; a pool of their own, because operations of the control plane wait for S3."""
 
 
 class MotoServices:
-    """moto's WSGI application as a handler that takes every request."""
+    """moto's WSGI application as a handler that takes every request.
 
-    def __init__(self) -> None:
+    :param folder: where S3, IAM and CloudWatch Logs are kept; None = in memory only.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._durable = DurableServices(folder) if folder else None
         self._application = DomainDispatcherApplication(create_backend_app)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="moto")
         self._locks = moto_s3.BucketLocks()
 
-    async def answer(self, server: Server, request: Request) -> Response | None:
+    async def answer(self, server: Server, request: BoundedRequest) -> Response | None:
         """Answer a request of any service but SageMaker."""
         body = await request.body()
         work = functools.partial(contextvars.copy_context().run, self._answer, request, body)
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    def _answer(self, request: Request, body: bytes) -> Response:
+    def _answer(self, request: BoundedRequest, body: bytes) -> Response:
         environ = wsgi_environ(request, body)
-        access = moto_s3.read_access(request)
-        if access is None:
-            return self._run(environ)
-        with self._locks.hold(access.buckets):
-            return moto_s3.check_conditions(access) or self._run(environ)
+        call = read_call(request, body)
+        access = call.access
+        # One at a time, per bucket or, where what moto holds is written as a whole, per service.
+        with self._locks.hold(access.buckets if access else (f"/{call.service}",)):
+            refused = moto_s3.check_conditions(access) if access else None
+            if refused is not None:
+                return refused
+            response = self._run(environ)
+            if self._durable is not None:
+                self._durable.save(call, request.region or "us-east-1", body)
+            return response
 
     def _run(self, environ: dict[str, Any]) -> Response:
         chunks, status, headers = run_wsgi_app(self._application, environ, buffered=True)

@@ -84,6 +84,7 @@ class JobRun(ABC):
         self._interrupt = threading.Event()
         self._ended = threading.Event()
         self._wake = threading.Event()
+        self._lost = False
 
     def request_stop(self) -> None:
         """Have the job stopped; returns at once."""
@@ -92,6 +93,14 @@ class JobRun(ABC):
 
     def request_interruption(self) -> None:  # noqa: B027  # most jobs have nothing to do here
         """Have the instance taken away, as spot instances are; returns at once. Others are not touched."""
+
+    def lose(self) -> None:
+        """The server is going: what nobody has stopped ends as a job that loses its instance."""
+        self._lost = not self._stop.is_set()
+
+    def end_of_stop(self) -> tuple[str, str | None]:
+        """End state and reason of a job that was stopped."""
+        return ("Failed", INTERNAL_ERROR) if self._lost else ("Stopped", None)
 
     def kill(self) -> None:
         """Cut the time of grace of a stop short."""
@@ -107,8 +116,10 @@ class JobRun(ABC):
             return
         try:
             ending = self._run_in(sandbox)
+            if ending[0] == "Stopped":
+                ending = self.end_of_stop()
         except JobStopped:
-            ending = ("Stopped", None)
+            ending = self.end_of_stop()
         except (JobFailed, UnknownImage) as error:
             prefix = "ClientError: " if isinstance(error, UnknownImage) else ""
             ending = ("Failed", f"{prefix}{error}")

@@ -60,7 +60,7 @@ async def invoke(server: Server, request: Request) -> Response:
         raise too_large()
     live = server.endpoints.live(name)
     if live is None:
-        raise ValidationError(f"Endpoint {name} of account {server.account_id} not found.")
+        raise server.endpoints.absence(name)
     variant = live.choose(request.headers.get(TARGET_VARIANT))
     target = request.headers.get(TARGET_MODEL)
     if variant.cache is not None and not target:

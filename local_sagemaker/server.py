@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local_sagemaker.aws import Aws
+from local_sagemaker.data_dir import open_store
 from local_sagemaker.endpoints import EndpointManager
 from local_sagemaker.jobs import JobManager
 from local_sagemaker.quotas import Quotas
@@ -39,7 +40,8 @@ class Server:
     @classmethod
     def create(cls, settings: Settings, url: str, data_dir: Path) -> Server:
         """Put a server together; nothing runs and nothing listens yet."""
-        server = cls(settings, url, data_dir, Store(data_dir / "store.sqlite3"), Aws(url, settings.region))
+        store = open_store(data_dir / "store.sqlite3")
+        server = cls(settings, url, data_dir, store, Aws(url, settings.region))
         server.quotas = Quotas(settings.quotas, settings.default_quota)
         server.jobs = JobManager(server)
         server.endpoints = EndpointManager(server)
@@ -68,6 +70,11 @@ class Server:
         :param kept: the container's sandbox.
         """
         return (self.data_dir.resolve(), kept) if self.settings.isolate else None
+
+    def recover(self) -> None:
+        """Take up what an earlier server has left in the data folder."""
+        self.jobs.recover()
+        self.endpoints.recover()
 
     def shutdown(self) -> None:
         """Stop what this server started. The store stays readable."""

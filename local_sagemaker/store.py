@@ -11,7 +11,7 @@ import base64
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -28,20 +28,38 @@ class NotFound(KeyError):
     """There is no such document."""
 
 
+class Damaged(Exception):
+    """The file is no database, or one with pages that can't be read."""
+
+
 class Store:
     """Documents in SQLite. Safe to use from many threads; each call is atomic.
 
     :param path: the database file; it is made if it is not there.
+    :param check: read the whole file first.
+    :raises Damaged: if it can't be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: bool = False) -> None:
         self.path = path
         # One connection behind one lock: the documents are small, and SQLite has a single writer anyway. The
         # lock is re-entrant, so a change may use the store itself.
         self._lock = threading.RLock()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        try:
+            self._prepare(check)
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise Damaged(str(error)) from None
+
+    def _prepare(self, check: bool) -> None:
         self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=OFF")
+        # With a write-ahead log: never damaged, and waits for the disk at checkpoints only.
+        self._database.execute("PRAGMA synchronous=NORMAL")
+        if check:
+            found = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS documents (sequence INTEGER PRIMARY KEY AUTOINCREMENT,"
             " kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, UNIQUE (kind, name))"
@@ -75,6 +93,15 @@ class Store:
                 )
             except sqlite3.IntegrityError:
                 raise AlreadyExists(f"{kind} {name}") from None
+
+    def put(self, kind: str, name: str, document: Document) -> None:
+        """Add a document, or replace the one of that name."""
+        with self._lock:
+            self._database.execute(
+                "INSERT INTO documents (kind, name, document) VALUES (?, ?, ?)"
+                " ON CONFLICT (kind, name) DO UPDATE SET document = excluded.document",
+                (kind, name, dump(document)),
+            )
 
     def get(self, kind: str, name: str) -> Document | None:
         """A copy of the document, or None."""
@@ -124,6 +151,26 @@ class Store:
                 (kind, len(prefix), prefix),
             ).fetchall()
         return [load(row[0]) for row in rows]
+
+    def items(self, kind: str) -> Iterator[tuple[str, Document]]:
+        """Names and copies of the documents of a kind, oldest first."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT name, document FROM documents WHERE kind = ? ORDER BY sequence", (kind,)
+            ).fetchall()
+        return ((name, load(document)) for name, document in rows)
+
+    def names(self, kind: str, prefix: str = "") -> Sequence[str]:
+        """The names of the documents of a kind, oldest first.
+
+        :param prefix: what they begin with.
+        """
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT name FROM documents WHERE kind = ? AND substr(name, 1, ?) = ? ORDER BY sequence",
+                (kind, len(prefix), prefix),
+            ).fetchall()
+        return [row[0] for row in rows]
 
     def close(self) -> None:
         """Close the file; the store can't be used afterwards."""

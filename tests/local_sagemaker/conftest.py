@@ -86,10 +86,11 @@ def image_python() -> Path:
 def running_server(folder: Path, *arguments: str) -> Iterator[LocalSageMaker]:
     """Start a server on a free port and stop it in the end.
 
-    :param folder: empty folder for its data, log and ready file.
+    :param folder: folder for its data, log and ready file; what a server that is gone has left there is used.
     :param arguments: more of its command line; later ones win.
     """
     ready_file, log = folder / "ready.json", folder / "server.log"
+    ready_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "local_sagemaker", "--port", "0", "--data-dir", str(folder / "data")]
     command += ["--ready-file", str(ready_file), "--image", f"{IMAGE}={image_python()}", *arguments]
     with log.open("wb") as output:
@@ -135,15 +136,19 @@ def local_sagemaker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., LocalSageMaker]]:
-    """Starts servers of the test's own: ``start_server("--max-running-jobs", "1")``."""
+    """Starts servers of the test's own: ``start_server("--max-running-jobs", "1")``.
+
+    ``folder`` is where another server has been: ``start_server(folder=killed.data_dir.parent)``.
+    """
     with contextlib.ExitStack() as stack:
         count = 0
 
-        def start(*arguments: str) -> LocalSageMaker:
+        def start(*arguments: str, folder: Path | None = None) -> LocalSageMaker:
             nonlocal count
             count += 1
-            folder = tmp_path / f"server-{count}"
-            folder.mkdir()
+            if folder is None:
+                folder = tmp_path / f"server-{count}"
+                folder.mkdir()
             return stack.enter_context(running_server(folder, *arguments))
 
         yield start
