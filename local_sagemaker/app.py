@@ -30,7 +30,16 @@ from local_sagemaker.settings import is_loopback
 Handler = Callable[[Server, BoundedRequest], Awaitable[Response | None]]
 
 #: Modules whose import fills the register of operations.
-OPERATION_MODULES = ("resources", "registry", "tags", "jobs", "endpoints")
+OPERATION_MODULES = (
+    "resources",
+    "registry",
+    "model_packages",
+    "tags",
+    "jobs",
+    "job_deletion",
+    "endpoints",
+    "search",
+)
 
 log = logging.getLogger(__name__)
 

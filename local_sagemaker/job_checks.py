@@ -83,6 +83,10 @@ def check_processing_request(request: dict[str, Any]) -> None:
         _only(f"{path}: S3CompressionType", source.get("S3CompressionType", "None"), "None")
         _check_uri(f"{path}: S3Uri", source["S3Uri"])
         _check_local_path(path, source.get("LocalPath", ""))
+    # AWS refuses this too, with an empty message.
+    _check_unique(
+        "ProcessingInputs: local paths", (each["S3Input"]["LocalPath"].rstrip("/") for each in inputs)
+    )
     for each in outputs:
         path = f"ProcessingOutputConfig '{each['OutputName']}'"
         if "S3Output" not in each:

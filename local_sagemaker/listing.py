@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
@@ -13,12 +9,11 @@ from typing import Any
 from botocore.model import ListShape, StructureShape
 
 from local_sagemaker import wire
-from local_sagemaker.errors import ValidationException
+from local_sagemaker.paging import Position, take_page
 from local_sagemaker.store import Document
 
-DEFAULT_PAGE_SIZE = 10
-#: Members of a request that choose the page, not what is listed.
-_PAGE_MEMBERS = frozenset({"NextToken", "MaxResults"})
+#: Operations whose CreationTimeAfter means "at or after" (API Reference); elsewhere it means "after".
+AT_OR_AFTER = frozenset({"ListModels", "ListEndpoints", "ListEndpointConfigs"})
 
 
 def list_page(
@@ -29,6 +24,7 @@ def list_page(
     name: str,
     status: str | None = None,
     keep: Callable[[Document], bool] = lambda document: True,
+    shown_name: Callable[[Document], str] | None = None,
     default_order: str = "Descending",
 ) -> dict[str, Any]:
     """Answer a List operation.
@@ -40,35 +36,43 @@ def list_page(
     :param operation: for example ``ListModels``; its output shape tells which members a summary has.
     :param request: the parsed request.
     :param documents: what there is, as the store lists it.
-    :param name: member that holds a document's name, for example ``ModelName``.
+    :param name: member that holds a document's unique name, for example ``ModelName``.
     :param status: member that holds its status, where the operation can filter by one.
     :param keep: further filter of the operation.
+    :param shown_name: the name that NameContains means, if it is another one.
     :param default_order: the order the documentation gives: ``Ascending`` or ``Descending``.
     :returns: the operation's result, with NextToken if there is more.
     """
     field = {"Name": name, "Status": status, None: "CreationTime"}.get(request.get("SortBy"), "CreationTime")
-    descending = request.get("SortOrder", default_order) == "Descending"
 
-    def position(document: Document) -> tuple[str, str]:
+    def position(document: Document) -> Position:
         value = document.get(field or name, "")
         return (
             value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value,
             document[name],
         )
 
-    found = [each for each in documents if _wanted(each, request, name, status) and keep(each)]
-    found.sort(key=position, reverse=descending)
-    after = _read_token(operation, request)
-    if after is not None:
-        found = [each for each in found if (position(each) < after if descending else position(each) > after)]
-    page = found[: request.get("MaxResults", DEFAULT_PAGE_SIZE)]
+    def wanted(document: Document) -> bool:
+        shown = shown_name(document) if shown_name else document[name]
+        return (
+            request.get("NameContains", "") in shown
+            and (not status or request.get("StatusEquals") in (None, document[status]))
+            and _in_time(document, request, inclusive=operation in AT_OR_AFTER)
+            and keep(document)
+        )
+
+    page, token = take_page(
+        operation,
+        request,
+        filter(wanted, documents),
+        position,
+        descending=request.get("SortOrder", default_order) == "Descending",
+    )
     member, summary = _summaries(operation)
     result: dict[str, Any] = {
         member: [{key: value for key, value in each.items() if key in summary.members} for each in page]
     }
-    if len(found) > len(page):
-        result["NextToken"] = _write_token(operation, request, position(page[-1]))
-    return result
+    return {**result, "NextToken": token} if token else result
 
 
 def _summaries(operation: str) -> tuple[str, StructureShape]:
@@ -79,45 +83,18 @@ def _summaries(operation: str) -> tuple[str, StructureShape]:
     raise LookupError(f"{operation} answers no list")
 
 
-def _wanted(document: Document, request: dict[str, Any], name: str, status: str | None) -> bool:
-    if "NameContains" in request and request["NameContains"] not in document[name]:
-        return False
-    if status and "StatusEquals" in request and document[status] != request["StatusEquals"]:
-        return False
+def _in_time(document: Document, request: dict[str, Any], *, inclusive: bool) -> bool:
     for time in ("CreationTime", "LastModifiedTime"):
         moment = document.get(time)
-        if f"{time}After" in request and (moment is None or moment <= request[f"{time}After"]):
+        after, before = request.get(f"{time}After"), request.get(f"{time}Before")
+        if before is not None and (moment is None or moment >= before):
             return False
-        if f"{time}Before" in request and (moment is None or moment >= request[f"{time}Before"]):
+        if after is None:
+            continue
+        if (
+            moment is None
+            or moment < after
+            or (moment == after and not (inclusive and time == "CreationTime"))
+        ):
             return False
     return True
-
-
-def _fingerprint(operation: str, request: dict[str, Any]) -> str:
-    """What a token belongs to: a page can only be turned in the same list."""
-    question = {key: value for key, value in request.items() if key not in _PAGE_MEMBERS}
-    text = json.dumps([operation, question], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _write_token(operation: str, request: dict[str, Any], position: tuple[str, str]) -> str:
-    return base64.urlsafe_b64encode(
-        json.dumps([_fingerprint(operation, request), *position]).encode()
-    ).decode()
-
-
-def _read_token(operation: str, request: dict[str, Any]) -> tuple[str, str] | None:
-    token = request.get("NextToken")
-    if not token:
-        return None
-    try:
-        fingerprint, value, name = json.loads(base64.urlsafe_b64decode(token.encode()))
-        if (
-            fingerprint == _fingerprint(operation, request)
-            and isinstance(value, str)
-            and isinstance(name, str)
-        ):
-            return value, name
-    except (ValueError, TypeError, binascii.Error):
-        pass
-    raise ValidationException("NextToken is not one that this list with these filters has answered.")

@@ -14,6 +14,7 @@ from local_sagemaker.errors import ResourceInUse, ValidationException
 from local_sagemaker.job_checks import check_processing_request
 from local_sagemaker.listing import list_page
 from local_sagemaker.operations import operation
+from local_sagemaker.preconditions import check_job_role
 from local_sagemaker.quotas import PROCESSING, quota_name
 from local_sagemaker.runner import End, JobFailed, JobRun, now, read_message, shorten
 from local_sagemaker.s3_transfer import TransferError, upload_tree
@@ -32,6 +33,7 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
 def create_processing_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Start a processing job."""
     check_processing_request(request)
+    check_job_role(server, request["RoleArn"])
     name = request["ProcessingJobName"]
     arn = server.arn(KIND, name)
     moment = now()
@@ -95,7 +97,12 @@ def list_processing_jobs(server: Server, request: dict[str, Any]) -> dict[str, A
     """Processing jobs, filtered and sorted, a page at a time."""
     documents = server.store.list(KIND)
     return list_page(
-        "ListProcessingJobs", request, documents, name="ProcessingJobName", status="ProcessingJobStatus"
+        "ListProcessingJobs",
+        request,
+        documents,
+        name="ProcessingJobName",
+        status="ProcessingJobStatus",
+        default_order="Ascending",
     )
 
 

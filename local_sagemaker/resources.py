@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.errors import ValidationException, not_found
 from local_sagemaker.listing import list_page
+from local_sagemaker.model_packages import find_package
 from local_sagemaker.operations import operation
+from local_sagemaker.preconditions import check_model_data, check_model_role
 from local_sagemaker.store import AlreadyExists, Document
 from local_sagemaker.tags import check_tags
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 MODEL = "model"
 ENDPOINT_CONFIG = "endpoint-config"
+#: Keys and values of a model's environment, all containers together (API Reference: ContainerDefinition).
+MAX_ENVIRONMENT_BYTES = 32 * 1024
 #: The kinds in SageMaker's words.
 _WORDS = {MODEL: "model", ENDPOINT_CONFIG: "endpoint configuration"}
 
@@ -31,12 +35,18 @@ def create_model(server: Server, request: dict[str, Any]) -> dict[str, Any]:
         )
     document = {"EnableNetworkIsolation": False, **request}
     if "PrimaryContainer" in request:
-        document["PrimaryContainer"] = _container(request["PrimaryContainer"], "PrimaryContainer")
+        document["PrimaryContainer"] = _container(server, request["PrimaryContainer"], "PrimaryContainer")
+        containers = [document["PrimaryContainer"]]
     else:
-        document["Containers"] = [
-            _container(container, f"Containers.{number}")
+        containers = document["Containers"] = [
+            _container(server, container, f"Containers.{number}")
             for number, container in enumerate(request["Containers"], 1)
         ]
+    _check_together(containers)
+    data = [(each["ModelDataUrl"], each["Mode"]) for each in containers if "ModelDataUrl" in each]
+    check_model_role(server, request["ExecutionRoleArn"], data[0][0] if data else None)
+    for uri, mode in data:
+        check_model_data(server, uri, many=mode == "MultiModel")
     return {"ModelArn": _create(server, MODEL, document, "ModelName", "ModelArn")}
 
 
@@ -96,7 +106,7 @@ def delete_endpoint_config(server: Server, request: dict[str, Any]) -> dict[str,
     return _delete(server, ENDPOINT_CONFIG, request["EndpointConfigName"])
 
 
-def _container(container: dict[str, Any], path: str) -> dict[str, Any]:
+def _container(server: Server, container: dict[str, Any], path: str) -> dict[str, Any]:
     """A container as Describe shows it.
 
     :raises ValidationException: if its members do not fit together.
@@ -104,6 +114,10 @@ def _container(container: dict[str, Any], path: str) -> dict[str, Any]:
     mode = container.get("Mode", "SingleModel")
     if "Image" not in container and "ModelPackageName" not in container:
         raise ValidationException(f"{path}: Image or ModelPackageName must be given.")
+    if "ModelPackageName" in container:
+        _check_package(server, container["ModelPackageName"])
+    if "ModelDataUrl" in container and "ModelDataSource" in container:
+        raise ValidationException(f"{path}: ModelDataUrl and ModelDataSource can't be given both.")
     if mode == "MultiModel":
         url = container.get("ModelDataUrl", "")
         if not url.startswith("s3://") or not url.endswith("/"):
@@ -116,6 +130,43 @@ def _container(container: dict[str, Any], path: str) -> dict[str, Any]:
     return {**container, "Mode": mode}
 
 
+def _check_together(containers: list[dict[str, Any]]) -> None:
+    """Check what holds for all containers of a model (API Reference: ContainerDefinition).
+
+    :raises ValidationException: if they don't fit together.
+    """
+    size = sum(
+        len(key.encode()) + len(value.encode())
+        for container in containers
+        for key, value in container.get("Environment", {}).items()
+    )
+    if size > MAX_ENVIRONMENT_BYTES:
+        raise ValidationException(
+            f"The keys and values of all containers' Environment can have {MAX_ENVIRONMENT_BYTES} bytes"
+            f" together, got {size}."
+        )
+    names = [each["ContainerHostname"] for each in containers if "ContainerHostname" in each]
+    if len(containers) > 1 and names and len(set(names)) < len(containers):
+        raise ValidationException(
+            "ContainerHostname must be given for every container of an inference pipeline, or for none, and"
+            f" be unique; got {names} for {len(containers)} containers."
+        )
+
+
+def _check_package(server: Server, name_or_arn: str) -> None:
+    """Check that a model may be made of a model package: a version must be approved.
+
+    :raises ValidationException: if there is none, or it is not approved.
+    """
+    package = find_package(server, name_or_arn)
+    approval = package.get("ModelApprovalStatus", "Approved")
+    if approval != "Approved":
+        raise ValidationException(
+            f"A model can't be created from the model package {package['ModelPackageArn']}: its approval"
+            f" status is {approval}, and must be Approved."
+        )
+
+
 def _variant(server: Server, variant: dict[str, Any]) -> dict[str, Any]:
     """A production variant as Describe shows it.
 
@@ -126,7 +177,13 @@ def _variant(server: Server, variant: dict[str, Any]) -> dict[str, Any]:
         raise ValidationException(f"Production variant {name}: ModelName must be given.")
     if server.store.get(MODEL, variant["ModelName"]) is None:
         raise not_found(_WORDS[MODEL], server.arn(MODEL, variant["ModelName"]))
-    if "ServerlessConfig" not in variant:
+    if "ServerlessConfig" in variant:
+        for member in ("InstanceType", "InitialInstanceCount"):
+            if member in variant:
+                raise ValidationException(
+                    f"Production variant {name}: {member} can't be given with ServerlessConfig."
+                )
+    else:
         for member in ("InstanceType", "InitialInstanceCount"):
             if member not in variant:
                 raise ValidationException(f"Production variant {name}: {member} must be given.")

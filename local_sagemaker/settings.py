@@ -31,6 +31,8 @@ class Settings:
     :param default_quota: limit of every other quota.
     :param spot_share: what a spot instance costs, as a share of the price on demand.
     :param isolate: hide the data of the server, of other jobs and of other endpoints from each container.
+    :param check_roles: whether a role must exist in IAM and trust sagemaker.amazonaws.com, as on AWS.
+    :param check_data: whether a training job's inputs and a model's data must be in S3 when they are created.
     """
 
     host: str = "127.0.0.1"
@@ -50,6 +52,8 @@ class Settings:
     max_body_bytes: int = 64 * 1024 * 1024
     ready_file: Path | None = None
     allow_non_loopback: bool = False
+    check_roles: bool = True
+    check_data: bool = True
     account_id: str = DEFAULT_ACCOUNT_ID
     region: str = DEFAULT_REGION
 
@@ -138,6 +142,16 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         "--ready-file", type=Path, metavar="FILE", help='where {"url", "pid"} is written when serving'
     )
     parser.add_argument(
+        "--no-role-check",
+        action="store_true",
+        help="accept any role; without this a role must exist in IAM and trust sagemaker.amazonaws.com",
+    )
+    parser.add_argument(
+        "--no-data-check",
+        action="store_true",
+        help="accept training inputs and model data that are not in S3; a job without its inputs fails later",
+    )
+    parser.add_argument(
         "--allow-non-loopback",
         action="store_true",
         help="listen on an address other machines can reach. There is no authentication: whoever reaches the"
@@ -164,6 +178,8 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         max_body_bytes=parsed.max_body_mb * 1024**2,
         ready_file=parsed.ready_file,
         allow_non_loopback=parsed.allow_non_loopback,
+        check_roles=not parsed.no_role_check,
+        check_data=not parsed.no_data_check,
     )
 
 

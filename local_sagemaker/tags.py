@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from local_sagemaker.server import Server
 
 MAX_TAGS = 50
+#: The resources that have tags, by the type in their ARN, with the member that holds the ARN.
+TAGGABLE = {
+    "endpoint": "EndpointArn",
+    "endpoint-config": "EndpointConfigArn",
+    "model": "ModelArn",
+    "model-package": "ModelPackageArn",
+    "model-package-group": "ModelPackageGroupArn",
+    "processing-job": "ProcessingJobArn",
+    "training-job": "TrainingJobArn",
+}
+VERSION_TAGS = (
+    "A version of a model package has the tags of its group: ListTags answers those, AddTags and DeleteTags"
+    " refuse it."
+)
 
 Tag = dict[str, str]
 
@@ -30,28 +44,7 @@ def check_tags(tags: list[Tag]) -> list[Tag]:
     return tags
 
 
-def find(server: Server, arn: str) -> Document:
-    """The document of a resource.
-
-    :raises ValidationException: if there is none, or the ARN is not of this account.
-    """
-    kind, name = kind_and_name(server, arn)
-    document = server.store.get(kind, name)
-    if document is None:
-        raise not_found(kind.replace("-", " "), arn)
-    return document
-
-
-def kind_and_name(server: Server, arn: str) -> tuple[str, str]:
-    """Where the store keeps the resource of an ARN."""
-    _, _, _, _, account, resource = arn.split(":", 5)
-    kind, _, name = resource.partition("/")
-    if account != server.account_id:
-        raise not_found(kind.replace("-", " "), arn)
-    return kind, name
-
-
-@operation("AddTags")
+@operation("AddTags", differs=[VERSION_TAGS])
 def add_tags(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Add tags; a key that is there already gets the new value."""
     added = check_tags(request["Tags"])
@@ -67,7 +60,7 @@ def add_tags(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     return {"Tags": _update(server, request["ResourceArn"], change)}
 
 
-@operation("DeleteTags")
+@operation("DeleteTags", differs=[VERSION_TAGS])
 def delete_tags(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Remove tags; keys that are not there are ignored."""
 
@@ -79,14 +72,35 @@ def delete_tags(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-@operation("ListTags")
+@operation("ListTags", differs=[VERSION_TAGS])
 def list_tags(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """All tags of a resource: there are never more than one page of them."""
-    return {"Tags": find(server, request["ResourceArn"]).get("_tags", [])}
+    if request.get("NextToken"):
+        raise ValidationException("NextToken is not one that this list has answered.")
+    document = _find(server, request["ResourceArn"])
+    if "ModelPackageVersion" in document:
+        document = server.store.get("model-package-group", document["ModelPackageGroupName"]) or document
+    return {"Tags": document.get("_tags", [])}
+
+
+def _find(server: Server, arn: str) -> Document:
+    """The document of a resource.
+
+    :raises ValidationException: if there is none with this very ARN.
+    """
+    kind, _, name = arn.split(":", 5)[5].partition("/")
+    document = server.store.get(kind, name) if kind in TAGGABLE else None
+    if document is None or document.get(TAGGABLE[kind]) != arn:
+        raise not_found(kind.replace("-", " "), arn)
+    return document
 
 
 def _update(server: Server, arn: str, change: Any) -> list[Tag]:
-    kind, name = kind_and_name(server, arn)
+    if "ModelPackageVersion" in _find(server, arn):
+        raise ValidationException(
+            f"{arn} is a version of a model package, which has the tags of its group; tag the group."
+        )
+    kind, _, name = arn.split(":", 5)[5].partition("/")
     try:
         tags: list[Tag] = server.store.update(kind, name, change)["_tags"]
     except NotFound:

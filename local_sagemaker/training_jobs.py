@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.errors import ResourceInUse, ValidationException
 from local_sagemaker.job_checks import check_training_request
 from local_sagemaker.listing import list_page
 from local_sagemaker.operations import operation
+from local_sagemaker.preconditions import check_job_role, check_training_inputs
 from local_sagemaker.quotas import SPOT_TRAINING, TRAINING, quota_name
 from local_sagemaker.runner import now
 from local_sagemaker.store import AlreadyExists, Document, NotFound
@@ -24,6 +26,8 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
 def create_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Start a training job."""
     check_training_request(request)
+    check_job_role(server, request["RoleArn"])
+    check_training_inputs(server, request)
     name = request["TrainingJobName"]
     arn = server.arn(KIND, name)
     document: Document = {**request}
@@ -97,5 +101,19 @@ def list_training_jobs(server: Server, request: dict[str, Any]) -> dict[str, Any
     """Training jobs, filtered and sorted, a page at a time."""
     documents = server.store.list(KIND)
     return list_page(
-        "ListTrainingJobs", request, documents, name="TrainingJobName", status="TrainingJobStatus"
+        "ListTrainingJobs",
+        request,
+        documents,
+        name="TrainingJobName",
+        status="TrainingJobStatus",
+        keep=functools.partial(_is_in_pool_and_plan, request),
+        default_order="Ascending",
+    )
+
+
+def _is_in_pool_and_plan(request: dict[str, Any], document: Document) -> bool:
+    """Filter by warm pool and training plan; without either, a job is in none."""
+    pool, plan = request.get("WarmPoolStatusEquals"), request.get("TrainingPlanArnEquals")
+    return (pool is None or document.get("WarmPoolStatus", {}).get("Status") == pool) and (
+        plan is None or document["ResourceConfig"].get("TrainingPlanArn") == plan
     )

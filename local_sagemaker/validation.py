@@ -86,9 +86,8 @@ def _check_items(shape: Shape, items: Iterable[Any], whole: Any, path: str, what
 
 
 def _violation(shape: Shape, value: Any, path: str, constraint: str) -> str:
-    if value is None:
-        shown = "Value null"
-    else:
+    shown = "Value null"
+    if value is not None:
         shown = "Value" if shape.metadata.get("sensitive") else f"Value '{_show(value)}'"
     return f"{shown} at '{path}' failed to satisfy constraint: {constraint}"
 

@@ -20,6 +20,13 @@ import pytest
 from botocore.config import Config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ROLE = "city-fleet"
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    ],
+}
 IMAGE = "sagemaker-xgboost:3.2-0"
 START_DEADLINE_SECONDS = 60
 
@@ -84,7 +91,7 @@ def image_python() -> Path:
 
 @contextlib.contextmanager
 def running_server(folder: Path, *arguments: str) -> Iterator[LocalSageMaker]:
-    """Start a server on a free port and stop it in the end.
+    """Start a server on a free port and stop it in the end. The role city-fleet is there.
 
     :param folder: folder for its data, log and ready file; what a server that is gone has left there is used.
     :param arguments: more of its command line; later ones win.
@@ -104,6 +111,9 @@ def running_server(folder: Path, *arguments: str) -> Iterator[LocalSageMaker]:
         assert ready_file.exists(), log.read_text()
         url = json.loads(ready_file.read_text())["url"]
         server = LocalSageMaker(url, folder / "data", process, log)
+        iam = server.client("iam")
+        with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
+            iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(TRUST))
         yield server
         server.stop()
     finally:

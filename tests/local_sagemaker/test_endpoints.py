@@ -384,7 +384,10 @@ def test_a_container_with_one_model_of_its_own(fleet: Fleet) -> None:
     assert fleet.invoke(name, None, b"2")["Body"] == b"one:2"
     with pytest.raises(fleet.runtime.exceptions.ValidationError, match="is not a multi-model endpoint"):
         fleet.invoke(name, "one.tar.gz")
-    bad = fleet.create("bad", ONE_MODEL, Mode="SingleModel", ModelDataUrl=url.replace("one", "none"))
+    config = fleet.config("bad", ONE_MODEL, Mode="SingleModel", ModelDataUrl=url)
+    fleet.s3.delete_object(Bucket=fleet.bucket, Key="models/one.tar.gz")
+    fleet.sagemaker.create_endpoint(EndpointName=config, EndpointConfigName=config)
+    bad = config
     assert "Failed to download model data" in fleet.settled(bad)["FailureReason"]
 
 

@@ -60,7 +60,13 @@ def serve(
         s3 = local_sagemaker.client("s3")
         s3.put_object(Bucket=bucket, Key="code.tar.gz", Body=archive("inference.py", INFERENCE))
         s3.put_object(Bucket=bucket, Key="models/a.tar.gz", Body=archive("model.txt", "a"))
-        settings = Settings(images={IMAGE: Path(sys.executable)}, **limits)  # type: ignore[arg-type]
+        # Roles and S3 are another process's here, so they can't be looked up in this one.
+        settings = Settings(
+            images={IMAGE: Path(sys.executable)},
+            check_roles=False,
+            check_data=False,
+            **limits,  # type: ignore[arg-type]
+        )
         server = Server.create(settings, local_sagemaker.url, tmp_path)
         servers.append(server)
         container = {

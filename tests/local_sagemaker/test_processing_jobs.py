@@ -309,3 +309,17 @@ def processes(text: str) -> list[int]:
         if text.encode() in content and int(folder.name) != os.getpid():
             found.append(int(folder.name))
     return found
+
+
+def test_an_ended_job_can_be_deleted_and_its_name_used_again(jobs: Jobs) -> None:
+    name = jobs.start(WAIT)
+    jobs.wait_for_line(name, "waiting")
+    with pytest.raises(jobs.sagemaker.exceptions.ResourceInUse, match="is in status InProgress"):
+        jobs.sagemaker.delete_processing_job(ProcessingJobName=name)
+    jobs.sagemaker.stop_processing_job(ProcessingJobName=name)
+    jobs.wait(name)
+    jobs.sagemaker.delete_processing_job(ProcessingJobName=name)
+    with pytest.raises(jobs.sagemaker.exceptions.ResourceNotFound):
+        jobs.sagemaker.delete_processing_job(ProcessingJobName=name)
+    jobs.start(COUNT)
+    assert jobs.wait(name)["ProcessingJobStatus"] == "Completed"

@@ -108,7 +108,11 @@ def test_a_client_token_registers_once(sagemaker: Any, group: str, unique: Calla
 
 def test_a_refused_package_takes_no_number(sagemaker: Any, group: str) -> None:
     twice = [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]
-    assert "Duplicate" in refusal(sagemaker.create_model_package, ModelPackageGroupName=group, Tags=twice)[1]
+    code, message = refusal(sagemaker.create_model_package, ModelPackageGroupName=group, Tags=twice)
+    assert (code, message.split(" (")[0]) == (
+        "ValidationException",
+        "Tags does not apply to versioned model packages",
+    )
     arn = sagemaker.create_model_package(ModelPackageGroupName=group)["ModelPackageArn"]
     assert arn.endswith(f"{group}/1")
 
@@ -192,9 +196,62 @@ def test_a_package_needs_one_name(sagemaker: Any, group: str, unique: Callable[[
     assert missing == ("ValidationException", "Model Package Group does not exist.")
 
 
-def test_a_package_and_its_group_have_tags(sagemaker: Any, group: str) -> None:
+def test_a_version_has_the_tags_of_its_group(
+    sagemaker: Any, group: str, unique: Callable[[str], str]
+) -> None:
     tags = [{"Key": "city", "Value": "austin"}]
-    arn = sagemaker.create_model_package(ModelPackageGroupName=group, Tags=tags)["ModelPackageArn"]
-    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == tags
+    arn = sagemaker.create_model_package(ModelPackageGroupName=group)["ModelPackageArn"]
     group_arn = sagemaker.describe_model_package_group(ModelPackageGroupName=group)["ModelPackageGroupArn"]
     assert sagemaker.add_tags(ResourceArn=group_arn, Tags=tags)["Tags"] == tags
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == tags
+    assert "tag the group" in refusal(sagemaker.add_tags, ResourceArn=arn, Tags=tags)[1]
+    plain = sagemaker.create_model_package(ModelPackageName=unique("plain"), Tags=tags)["ModelPackageArn"]
+    assert sagemaker.list_tags(ResourceArn=plain)["Tags"] == tags
+
+
+def test_an_approval_goes_only_where_it_may(sagemaker: Any, group: str) -> None:
+    arn = sagemaker.create_model_package(ModelPackageGroupName=group)["ModelPackageArn"]
+    for status in ("PendingManualApproval", "Rejected", "Approved", "Approved", "Rejected"):
+        sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
+        assert sagemaker.describe_model_package(ModelPackageName=arn)["ModelApprovalStatus"] == status
+    code, message = refusal(
+        sagemaker.update_model_package, ModelPackageArn=arn, ModelApprovalStatus="PendingManualApproval"
+    )
+    assert code == "ValidationException"
+    assert message.endswith("can't change from Rejected to PendingManualApproval; allowed: Approved.")
+
+
+def test_an_update_with_a_client_token_happens_once(
+    sagemaker: Any, group: str, unique: Callable[[str], str]
+) -> None:
+    arn = sagemaker.create_model_package(ModelPackageGroupName=group)["ModelPackageArn"]
+    once = {"ModelPackageArn": arn, "ModelApprovalStatus": "Approved", "ClientToken": unique("token")}
+    sagemaker.update_model_package(**once)
+    sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Rejected")
+    sagemaker.update_model_package(**once)
+    assert sagemaker.describe_model_package(ModelPackageName=arn)["ModelApprovalStatus"] == "Rejected"
+    other = {**once, "ModelApprovalStatus": "Rejected"}
+    assert refusal(sagemaker.update_model_package, **other)[0] == "ConflictException"
+
+
+def test_an_arn_means_only_what_it_says(local_sagemaker: Any, sagemaker: Any, group: str) -> None:
+    arn = sagemaker.create_model_package(ModelPackageGroupName=group)["ModelPackageArn"]
+    foreign = arn.replace("123456789012", "210987654321")
+    assert refusal(sagemaker.describe_model_package, ModelPackageName=foreign)[1] == (
+        f"ModelPackage {foreign} does not exist."
+    )
+    elsewhere = local_sagemaker.client("sagemaker", "eu-west-1")
+    assert refusal(elsewhere.describe_model_package, ModelPackageName=arn)[1] == (
+        "ARN should be scoped to correct region: eu-west-1"
+    )
+    for unknown in (foreign, arn.replace("us-east-1", "eu-west-1"), arn.replace(group, "client-token")):
+        code, message = refusal(sagemaker.list_tags, ResourceArn=unknown)
+        assert (code, message) == ("ValidationException", f'Could not find model package "{unknown}".')
+
+
+def test_packages_are_found_by_the_name_of_their_group(sagemaker: Any, group: str) -> None:
+    sagemaker.create_model_package(ModelPackageGroupName=group)
+    request = {"ModelPackageGroupName": group, "NameContains": group[-8:]}
+    assert len(sagemaker.list_model_packages(**request)["ModelPackageSummaryList"]) == 1
+    request["NameContains"] = "000000001"
+    assert sagemaker.list_model_packages(**request)["ModelPackageSummaryList"] == []

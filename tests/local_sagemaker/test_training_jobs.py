@@ -295,10 +295,12 @@ def test_an_image_nobody_registered_fails_the_job(jobs: Jobs) -> None:
     assert "--image sagemaker-xgboost:1.7-1=/path/to/python" in job["FailureReason"]
 
 
-def test_data_that_is_not_there_fails_the_job_while_downloading(jobs: Jobs) -> None:
+def test_data_that_is_gone_fails_the_job_while_downloading(jobs: Jobs) -> None:
     request = jobs.request(COPY)
     source = request["InputDataConfig"][0]["DataSource"]["S3DataSource"]
     source["S3Uri"] = f"s3://{jobs.bucket}/nothing/here/"
+    # The marker of a folder is an object, so the prefix is there; it is no file, so nothing is downloaded.
+    jobs.s3.put_object(Bucket=jobs.bucket, Key="nothing/here/")
     jobs.sagemaker.create_training_job(**request)
     job = jobs.wait(request["TrainingJobName"])
     assert job["FailureReason"] == (

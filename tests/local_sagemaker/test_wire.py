@@ -46,10 +46,16 @@ CANDIDATES = (
     "text/csv",
     "4K",
     "fs-12345678",
+    "arn:aws:sagemaker:us-east-1:123456789012:pipeline/austin/execution/austin",
     "arn:aws:sns:us-east-1:123456789012:austin",
     "1.2.3",
     "2014-01-01T00:00:00Z",
     "sha256:" + "a" * 64,
+    "https://bucket/key",
+    "-P1D",
+    "arn:aws:cloudformation:us-east-1:123456789012:stack/austin/1",
+    "arn:aws:sagemaker:us-east-1:123456789012:job/austin/1",
+    "arn:aws:sagemaker:us-east-1:aws:hub-content/hub/Model/austin",
 )
 
 
