@@ -67,7 +67,13 @@ class Trainer:
         """A server object."""
         data = self.folder / f"data-{len(self.servers)}"
         data.mkdir()
-        chosen = Settings(images={IMAGE: Path(sys.executable)}, **{"stop_grace_seconds": 2.0} | settings)
+        # Roles and S3 are another process's here, so they can't be looked up in this one.
+        chosen = Settings(
+            images={IMAGE: Path(sys.executable)},
+            check_roles=False,
+            check_data=False,
+            **{"stop_grace_seconds": 2.0} | settings,
+        )
         self.servers.append(Server.create(chosen, self.url, data))
         return self.servers[-1]
 
