@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -58,8 +55,7 @@ def up(console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fle
             stack.start()
             _prepare(console, stack, files)
         except BaseException:
-            with undisturbed():
-                stack.stop()
+            stack.stop()
             raise
         console.print(f"Up after {time.monotonic() - started:.0f} s.")
         _tell(console, stack)
@@ -110,7 +106,7 @@ def _tell(console: Console, stack: Stack) -> None:
 
 def down(console: Console, state_dir: Path) -> None:
     """Stop exactly what `up` recorded."""
-    with records.exclusive(state_dir), undisturbed():
+    with records.exclusive(state_dir):
         stack = Stack.find(state_dir)
         if stack is None:
             console.print("Nothing is up.")
@@ -129,7 +125,7 @@ def status(console: Console, state_dir: Path) -> int:
         console.print("Nothing is up.")
         return 1
     dead = {record.name for record in stack.dead()}
-    unhealthy = {name.replace("_", "-") for name in stack.unhealthy()}
+    unhealthy = set(stack.unhealthy())
     for record in stack.records:
         state = "ended" if record.name in dead else "not healthy" if record.name in unhealthy else "healthy"
         console.print(f"  {record.name:<15}{state:<13}process {record.pid:<9}{record.log}")
@@ -148,15 +144,3 @@ def env(state_dir: Path) -> None:
         raise StackError("Nothing is up, so there is no environment to print. Run `make up` first.")
     for name, value in environment.build_environment(stack.layout).items():
         print(f"export {name}={shlex.quote(value)}")
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait: ending the stack halfway would leave the other half running."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -18,7 +18,6 @@ from city_fleet import naming
 from city_fleet.plan import ENDPOINT_PURPOSE
 from local_stack import environment, records, report
 from local_stack.choice import Choice, choose, find_fleet
-from local_stack.commands import undisturbed
 from local_stack.environment import Layout, free_port
 from local_stack.errors import StackError
 from local_stack.outcomes import LIVE, Outcome, Reader
@@ -65,8 +64,7 @@ def run(console: Console, state_dir: Path, cities: str, fleet: str, as_of: str) 
             outcomes = _retrain(console, stack, choice, path)
             memory = max(memory, stack.memory_mib())
         finally:
-            with undisturbed():
-                stack.stop()
+            stack.stop()
     console.print()
     report.show(console, outcomes)
     return _verdict(console, choice, outcomes, layout, time.monotonic() - started)

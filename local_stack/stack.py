@@ -6,29 +6,25 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import httpx
-
-from local_stack import environment, processes, records
+from local_stack import database, environment, processes, records
 from local_stack.airflow_api import AirflowApi
+from local_stack.database import AIRFLOW, Say
 from local_stack.environment import Layout
 from local_stack.errors import StackError
+from local_stack.health import unhealthy
 from local_stack.processes import Recorded
 
 # A cold start on two slow cores takes about a minute; this is for machines that are slower still, or busy.
 START_TIMEOUT_SECONDS = 300.0
-MIGRATE_TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 0.25
 JOBS_POOL = "city_fleet_jobs"
 JOBS_POOL_SLOTS = 64
@@ -37,10 +33,6 @@ JOBS_POOL_SLOTS = 64
 # with the execution API that write can wait for a task's transaction whose commit waits for the event loop
 # (3.3.2: both stand still until SQLite's time-out). Apart, each waits for the other for milliseconds.
 COMPONENTS = ("api-server", "execution-api", "scheduler", "triggerer", "dag-processor")
-# The names under which Airflow's health endpoint reports the components that keep a heartbeat.
-HEARTBEATS = ("scheduler", "dag_processor", "triggerer")
-
-Say = Callable[[str], None]
 
 
 def _silent(text: str) -> None:
@@ -140,7 +132,7 @@ class Stack:
             self._keeper = processes.start_keeper(self.layout.state_dir)
         try:
             self._spawn("sagemaker", self._sagemaker_command())
-            self._migrate()
+            database.lay_down(self.layout, self.log("migrate"), self.say)
             for name in COMPONENTS:
                 self._spawn(name, _component_command(name, self.layout))
             self._wait_until_healthy(deadline)
@@ -170,45 +162,6 @@ class Stack:
             *images,
         ]
 
-    def _migrate(self) -> None:
-        """Lay down Airflow's database: a copy of an empty one, which is made once per version of Airflow.
-
-        A database that is there already is migrated in place, which does nothing where it is current.
-        """
-        version = importlib.metadata.version("apache-airflow-core")
-        kept = environment.ROOT / ".local" / "cache" / f"airflow-{version}.db"
-        database = self.layout.database
-        if not database.exists() and kept.exists():
-            shutil.copyfile(kept, database)
-            (database.parent / _VERSION_FILE).write_text(version)
-            return
-        if database.exists() and _read(database.parent / _VERSION_FILE) == version:
-            return
-        fresh = not database.exists()
-        self.say("laying down Airflow's database")
-        log = self.log("migrate")
-        with log.open("wb") as output:
-            try:
-                code = subprocess.call(
-                    [*_airflow(), "db", "migrate"],
-                    env=environment.process_environment(self.layout),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    timeout=MIGRATE_TIMEOUT_SECONDS,
-                )
-            except subprocess.TimeoutExpired:
-                code = -1
-        if code != 0:
-            raise StackError(f"`airflow db migrate` failed. The end of {log}:\n{processes.tail(log)}")
-        (database.parent / _VERSION_FILE).write_text(version)
-        if fresh:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            # Two stacks may get here at once; the last complete copy wins.
-            scratch = kept.with_name(f"{kept.name}.{os.getpid()}")
-            shutil.copyfile(database, scratch)
-            scratch.replace(kept)
-
     def _wait_until_healthy(self, deadline: float) -> None:
         waiting_for = ""
         while True:
@@ -217,7 +170,7 @@ class Stack:
                 return
             self.require_alive()
             if time.monotonic() > deadline:
-                name = missing[0].replace("_", "-")
+                name = missing[0]
                 log = self.log(name)
                 raise StackError(
                     f"{name} did not become healthy in time (waiting for: {', '.join(missing)})."
@@ -230,23 +183,7 @@ class Stack:
 
     def unhealthy(self) -> list[str]:
         """Return the components that do not answer, or whose heartbeat is older than this start."""
-        missing = []
-        with httpx.Client(trust_env=False, timeout=5) as http:
-            if not _answers(http, f"{self.layout.sagemaker_url}/_local/health"):
-                missing.append("sagemaker")
-            if not _answers(http, f"{self.layout.execution_url}health"):
-                missing.append("execution-api")
-            health = _answers(http, f"{self.layout.ui_url}/api/v2/monitor/health")
-        if not health:
-            return [*missing, "api-server"]
-        return missing + [name for name in HEARTBEATS if not self._is_beating(health.get(name) or {}, name)]
-
-    def _is_beating(self, report: dict[str, Any], name: str) -> bool:
-        latest = report.get(f"latest_{name}_heartbeat")
-        if report.get("status") != "healthy" or not latest:
-            return False
-        # A heartbeat of the previous stack in this state directory would look healthy for half a minute.
-        return bool(datetime.fromisoformat(latest) >= self._started_at)
+        return unhealthy(self.layout, self._started_at)
 
     def _create_pools(self) -> None:
         self.airflow.put_pool(
@@ -256,10 +193,17 @@ class Stack:
     # -- stopping -----------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """End every process of this stack and wait until they are gone. May be called twice."""
-        ours, self._records = self._records, []
-        if ours:
-            processes.end(ours, self.layout.state_dir)
+        """End every process of this stack and wait until they are gone. May be called twice.
+
+        Ctrl-C has to wait meanwhile: half a stack would be left.
+        """
+        with processes.undisturbed():
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._records:
+            processes.end(self._records, self.layout.state_dir)
+            self._records = []
         if self._airflow is not None:
             self._airflow.close()
             self._airflow = None
@@ -313,40 +257,16 @@ class Stack:
         return processes.memory_mib(self.layout.state_dir)
 
 
-_VERSION_FILE = "airflow-version"
-
-
-def _airflow() -> list[str]:
-    return [sys.executable, "-m", "airflow"]
-
-
 def _component_command(name: str, layout: Layout) -> list[str]:
     forking = [sys.executable, "-m", "local_stack.component"]
     # Task logs are read from disk: no log server on a public port.
     return {
-        "api-server": [*_airflow(), "api-server", "--apps", "core"],
+        "api-server": [*AIRFLOW, "api-server", "--apps", "core"],
         "execution-api": [
-            *(*_airflow(), "api-server", "--apps", "execution"),
+            *(*AIRFLOW, "api-server", "--apps", "execution"),
             *("--host", environment.HOST, "--port", str(layout.execution_port)),
         ],
         "scheduler": [*forking, "scheduler", "--skip-serve-logs"],
-        "triggerer": [*_airflow(), "triggerer", "--skip-serve-logs"],
+        "triggerer": [*AIRFLOW, "triggerer", "--skip-serve-logs"],
         "dag-processor": [*forking, "dag-processor"],
     }[name]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
-def _answers(http: httpx.Client, url: str) -> dict[str, Any]:
-    """Return the JSON object behind a URL, or {} where there is none (yet)."""
-    try:
-        response = http.get(url)
-        body = response.json() if response.status_code == 200 else {}
-    except (httpx.HTTPError, ValueError):
-        return {}
-    return body if isinstance(body, dict) else {}
