@@ -186,6 +186,8 @@ class _Shared(Section):
     """Tags of the DAGs."""
     schedule: Schedule = "@daily"
     """Cron expression, preset, or null for no schedule."""
+    spread_minutes: Annotated[int, Range(True, 0, 1439)] = 0
+    """Each city starts at its own minute of this window after a tick of the schedule, the same every time."""
     start_date: Day
     """First day of the schedule, UTC."""
     end_date: Day | None = None

@@ -83,7 +83,9 @@ def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
         dag_id=dag_id,
         description=f"Retrain {city.name}",
         doc_md=_city_doc(city_plan),
-        schedule=None if city.schedule is None else FleetTimetable(city.schedule, city.end_date),
+        schedule=None
+        if city.schedule is None
+        else FleetTimetable(city.schedule, city.end_date, city_plan.delay_seconds),
         start_date=_instant(city.start_date),
         catchup=False,
         max_active_runs=1,

@@ -108,6 +108,11 @@ class CityPlan:
         """Return the folder of the city's job scripts."""
         return project_path(self.city.scripts)
 
+    @property
+    def delay_seconds(self) -> int:
+        """Return how long after a tick of the schedule the city's run starts."""
+        return naming.spread_seconds(self.fleet.fleet, self.city.slug, self.city.spread_minutes * 60)
+
     def settings(self, step: str) -> JobSettings:
         """Return instance, volume and time limit of a job step."""
         return self.city.training if step == TRAIN else self.city.processing

@@ -74,6 +74,16 @@ def test_run_keys_differ_between_environments() -> None:
     assert naming.run_key("prod", "f.austin", "r1") != naming.run_key("staging", "f.austin", "r1")
 
 
+def test_cities_are_spread_evenly_and_always_to_the_same_place() -> None:
+    places = [naming.spread_seconds("fleet", f"city_{number}", 7200) for number in range(3000)]
+    assert places == [naming.spread_seconds("fleet", f"city_{number}", 7200) for number in range(3000)]
+    assert min(places) >= 0
+    assert max(places) <= 7200
+    per_tenth = [sum(low <= place < low + 720 for place in places) for low in range(0, 7200, 720)]
+    assert all(200 < count < 400 for count in per_tenth), per_tenth
+    assert naming.spread_seconds("fleet", "austin", 0) == 0
+
+
 def test_history_keys_sort_by_sequence() -> None:
     keys = naming.Keys("bucket", "fleet")
     assert keys.history("austin", 9) < keys.history("austin", 10)
