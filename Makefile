@@ -13,6 +13,7 @@ FLEET ?=
 AS_OF ?=
 UI_PORT ?= 8080
 SAGEMAKER_PORT ?= 8585
+FRESH ?=
 ARGS ?=
 
 # Whatever Python there is may start the bootstrap; it then looks for one that suits.
@@ -25,8 +26,8 @@ STACK = $(BIN)/python -m local_stack
 demo: environments ## Five cities from raw data to a served model [CITIES=austin,waco|all FLEET= AS_OF=]
 	@$(STACK) demo --cities "$(CITIES)" --fleet "$(FLEET)" --as-of "$(AS_OF)"
 
-up: environments ## Start the local SageMaker and Airflow and leave them running [UI_PORT= SAGEMAKER_PORT= FLEET=]
-	@$(STACK) up --ui-port "$(UI_PORT)" --sagemaker-port "$(SAGEMAKER_PORT)" --fleet "$(FLEET)"
+up: environments ## Start the local SageMaker and Airflow and leave them running [UI_PORT= SAGEMAKER_PORT= FLEET= FRESH=1]
+	@$(STACK) up --ui-port "$(UI_PORT)" --sagemaker-port "$(SAGEMAKER_PORT)" --fleet "$(FLEET)" $(if $(FRESH),--fresh)
 
 down: environments ## Stop what `make up` has started
 	@$(STACK) down

@@ -39,9 +39,10 @@ def up(
     ] = environment.SAGEMAKER_PORT,
     fleet: Annotated[str, typer.Option(help="Fleet whose data is uploaded: name or file.")] = "",
     state_dir: StateDir = UP_DIR,
+    fresh: Annotated[bool, typer.Option(help="Forget what an earlier stack has left.")] = False,
 ) -> None:
     """Start the stack and leave it running."""
-    commands.up(console, state_dir.resolve(), ui_port, sagemaker_port, fleet)
+    commands.up(console, state_dir.resolve(), ui_port, sagemaker_port, fleet, fresh=fresh)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -22,9 +23,12 @@ from local_stack.seed import seed
 from local_stack.stack import Stack
 
 
-def up(console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fleet: str) -> None:
-    """Start a detached stack, unless it runs already.
+def up(
+    console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fleet: str, *, fresh: bool = False
+) -> None:
+    """Start a detached stack, unless it runs already. What an earlier one has left is taken up again.
 
+    :param fresh: forget what an earlier one has left
     :param fleet: name or path of a fleet file: its folder is the one Airflow reads; empty for include/fleets
     :raises StackError: it could not be started; nothing is left running then
     """
@@ -42,13 +46,14 @@ def up(console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fle
             _tell(console, stack)
             return
         started = time.monotonic()
-        _clear(state_dir)
         layout = Layout(
             state_dir=state_dir,
             ui_port=ui_port,
             sagemaker_port=sagemaker_port,
             fleets_dir=files[0].parent if files else folder,
         )
+        if fresh or not (layout.database.exists() and layout.sagemaker_data.exists()):
+            _clear(state_dir)
         stack = Stack(layout, detached=True, say=lambda text: console.print(f"  {text}"))
         console.print("Starting the local SageMaker and Airflow")
         try:
@@ -62,7 +67,7 @@ def up(console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fle
 
 
 def _clear(state_dir: Path) -> None:
-    """Begin afresh: the local S3 lives in memory, so what Airflow remembers of it is no longer true.
+    """Begin afresh, with Airflow and the local SageMaker alike: each remembers what the other holds.
 
     The secrets stay, and with them the password of the UI.
     """
@@ -82,8 +87,9 @@ def _prepare(console: Console, stack: Stack, files: list[Path]) -> None:
             fleet = load_fleet(path, stack.environment)
             dag_id = naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)
             wait_for_dags(stack, {dag_id})
-            start_run(stack, dag_id, "up", {})
-            wait_for_run(stack, dag_id, "up")
+            run_id = f"up-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+            start_run(stack, dag_id, run_id, {})
+            wait_for_run(stack, dag_id, run_id)
         except (StackError, FleetFileError) as error:
             console.print(f"  {path.name}: {error}", markup=False)
 

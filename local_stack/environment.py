@@ -76,6 +76,11 @@ class Layout:
         return self.airflow_home / "airflow.db"
 
     @property
+    def sagemaker_data(self) -> Path:
+        """The local SageMaker's folder: S3, jobs, registry, endpoints."""
+        return self.state_dir / "sagemaker"
+
+    @property
     def logs_dir(self) -> Path:
         """One log file per process, and the task logs below `tasks`."""
         return self.state_dir / "logs"

@@ -158,7 +158,7 @@ class Stack:
             *(sys.executable, "-m", "local_sagemaker"),
             f"--host={environment.HOST}",
             f"--port={self.layout.sagemaker_port}",
-            f"--data-dir={self.layout.state_dir / 'sagemaker'}",
+            f"--data-dir={self.layout.sagemaker_data}",
             *images,
         ]
 
