@@ -12,22 +12,25 @@ import contextlib
 import importlib
 import sys
 
-MODULES = (
-    "airflow.sdk.execution_time.task_runner",
+# What building the DAGs needs.
+PARSING = (
     "airflow.providers.amazon.aws.operators.sagemaker",
     "airflow.providers.amazon.aws.triggers.sagemaker",
-    "airflow.providers.amazon.aws.hooks.s3",
-    "airflow.providers.standard.operators.empty",
-    "boto3",
     "pydantic",
-    "sagemaker.core.image_uris",
     "yaml",
+)
+# What running a task needs on top of that.
+RUNNING = (
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.providers.amazon.aws.hooks.s3",
+    "boto3",
+    "sagemaker.core.image_uris",
 )
 
 
 def main() -> None:
-    """Import what tasks will need, then become `airflow`."""
-    for name in MODULES:
+    """Import what the forked processes will need, then become `airflow`."""
+    for name in PARSING + (RUNNING if sys.argv[1:2] == ["scheduler"] else ()):
         # A module that is not there is the task's to complain about.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

@@ -13,17 +13,19 @@ from pathlib import Path
 from local_stack import environment
 from local_stack.environment import Layout
 
-STATE_DIR = Path("/state")
+STATE_DIR = "/state"
 EXECUTION_PORT = 8081
 
 
 def main() -> None:
     """Become the command, in the stack's environment."""
-    layout = Layout(state_dir=STATE_DIR, execution_port=EXECUTION_PORT)
+    state_dir = Path(os.environ.get("CITY_FLEET_STATE_DIR", STATE_DIR))
+    layout = Layout(state_dir=state_dir, execution_port=EXECUTION_PORT)
     command = sys.argv[1:]
     if command == ["login"]:
         password = environment.stack_secrets(layout)["ui_password"]
-        print(f"Airflow: {layout.ui_url}, user {environment.UI_USER}, password {password}")
+        url = os.environ.get("AIRFLOW__API__BASE_URL", layout.ui_url)
+        print(f"Airflow: {url}, user {environment.UI_USER}, password {password}")
         return
     if not layout.env_file.exists():
         environment.write_environment(layout)

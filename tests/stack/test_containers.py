@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,3 +52,25 @@ def test_it_holds_no_secret() -> None:
 def test_the_local_sagemaker_gets_the_images_of_the_laptop(services: dict[str, Any]) -> None:
     given = [part for part in services["local-sagemaker"]["command"] if part.startswith("--image=")]
     assert given == [f"--image={image}=/opt/city-fleet/{python}" for image, python in IMAGES.items()]
+
+
+def test_the_entry_point_sets_the_stack_up_and_becomes_the_command(tmp_path: Path) -> None:
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "local_stack.container", *command],
+            cwd=ROOT,
+            env={**os.environ, "CITY_FLEET_STATE_DIR": str(tmp_path), "AIRFLOW__CORE__PARALLELISM": "3"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    shown = "import json, os; print(json.dumps(dict(os.environ)))"
+    first, second = (json.loads(run(sys.executable, "-c", shown)) for _ in range(2))
+    assert first["AWS_ENDPOINT_URL"] == "http://127.0.0.1:8585"
+    assert first["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:8081/execution/"
+    assert first["AIRFLOW__CORE__PARALLELISM"] == "3", "the container's own environment wins"
+    assert first["AIRFLOW__API_AUTH__JWT_SECRET"] == second["AIRFLOW__API_AUTH__JWT_SECRET"]
+    password = json.loads((tmp_path / "passwords.json").read_text())["admin"]
+    assert run("login").strip().endswith(f"user admin, password {password}")
