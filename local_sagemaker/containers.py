@@ -47,6 +47,7 @@ class ContainerSpec:
     :param model_data_url: prefix of the artifacts of a multi-model container, else one artifact.
     :param multi_model: whether the container loads models on request.
     :param cache_models: ModelCacheSetting: keep models loaded after a request.
+    :param instance_type: what it counts as for the account's quotas; one process serves, whatever the count.
     :param startup_seconds: how long ``/ping`` may take to answer.
     """
 
@@ -58,6 +59,8 @@ class ContainerSpec:
     cache_models: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
     startup_seconds: float = DEFAULT_STARTUP_SECONDS
+    instance_type: str = ""
+    instance_count: int = 1
 
 
 class ModelContainer:
@@ -154,6 +157,7 @@ class ModelContainer:
             {
                 "SAGEMAKER_BIND_TO_PORT": str(self.port),
                 "SAGEMAKER_MULTI_MODEL": "true" if self.spec.multi_model else "false",
+                "LOCAL_SAGEMAKER_MODEL_MEMORY_BYTES": str(self._server.settings.model_memory_bytes),
             },
         )
         self._process = SupervisedProcess(

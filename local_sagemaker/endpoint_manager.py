@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-import httpx
-
 from local_sagemaker.archives import remove_tree
 from local_sagemaker.containers import ContainerFailed, ContainerSpec, ModelContainer
-from local_sagemaker.endpoint_specs import describe_variants, pack_deployment, unpack_deployment
+from local_sagemaker.endpoint_specs import describe_variants, instances, pack_deployment, unpack_deployment
 from local_sagemaker.errors import SageMakerError
 from local_sagemaker.model_cache import ModelCache
+from local_sagemaker.model_client import ModelClient
 from local_sagemaker.runner import now, shorten
 from local_sagemaker.runtime_errors import ServiceUnavailable, ValidationError
 from local_sagemaker.store import Document
@@ -45,12 +45,6 @@ class EndpointManager:
         remove_tree(server.data_dir / "endpoints")  # what a server that was killed has left
         self._deployments = ThreadPoolExecutor(STARTING_AT_ONCE, thread_name_prefix="endpoint")
         self._loads = ThreadPoolExecutor(LOADING_AT_ONCE, thread_name_prefix="load")
-        # Connections are kept: to open one costs more than a prediction. trust_env: no proxy to ourselves.
-        self.http = httpx.AsyncClient(
-            trust_env=False,
-            timeout=None,  # noqa: S113  # every call has its own
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=600),
-        )
 
     def live(self, name: str) -> LiveEndpoint | None:
         """An endpoint that answers, None when there is none of that name.
@@ -68,6 +62,23 @@ class EndpointManager:
         if status == "SystemUpdating":
             return ServiceUnavailable(f"Endpoint {name} is being started again. Please try again.")
         return ValidationError(f"Endpoint {name} of account {self._server.account_id} not found.")
+
+    def enter(self, name: str, wanted: str | None) -> tuple[LiveEndpoint, Variant] | None:
+        """Choose what answers a request, and keep it in service until the caller has left the variant.
+
+        :param name: name of the endpoint.
+        :param wanted: TargetVariant.
+        :return: None when there is no such endpoint.
+        :raises ValidationError: when it has no such variant.
+        """
+        # Under the lock, so that no update stops the container between the choice and the entry.
+        with self._lock:
+            live = self._live.get(name)
+            if live is None:
+                return None
+            variant = live.choose(wanted)
+            variant.enter()
+            return live, variant
 
     def deploy(self, name: str, config: str, specs: list[tuple[ContainerSpec, float]]) -> None:
         """Bring an endpoint into service with new containers; returns at once.
@@ -96,6 +107,16 @@ class EndpointManager:
                     )
                 self._deployments.submit(self._recover, name, document)
 
+    def weigh(self, name: str, weights: Mapping[str, float]) -> None:
+        """Share an endpoint's traffic differently.
+
+        :param name: its name.
+        :param weights: by the variants' names.
+        """
+        live = self.live(name)
+        for variant in live.variants if live else ():
+            variant.weight = weights.get(variant.name, variant.weight)
+
     def revive(self, name: str, live: LiveEndpoint, variant: Variant) -> None:
         """Start a variant's container anew after it died; returns at once. Models are loaded again on use.
 
@@ -120,6 +141,7 @@ class EndpointManager:
         def work() -> None:
             if live is not None:
                 live.drain()
+            self._server.quotas.release((KIND, name))
             self._server.store.delete(KIND, name)
 
         self._deployments.submit(work)
@@ -156,6 +178,7 @@ class EndpointManager:
         document = self._server.store.get(KIND, name)
         if document is None:
             return
+        self._closing.wait(self._server.settings.start_delay_seconds)
         try:
             live = LiveEndpoint(config, document["_region"], self._start(specs, document["_region"]))
         except Exception as error:
@@ -192,7 +215,8 @@ class EndpointManager:
         with self._lock:
             gone = self._live.get(name) is not live
             if not gone:
-                variant.container, variant.cache = container, self._cache(container, live.region)
+                client = ModelClient(container.port)
+                variant.serving = (container, client, self._cache(container, client, live.region))
         (container if gone else dead).stop(0.0)
 
     def _start(self, specs: list[tuple[ContainerSpec, float]], region: str) -> list[Variant]:
@@ -200,24 +224,24 @@ class EndpointManager:
         try:
             for spec, weight in specs:
                 container = ModelContainer(self._server, spec, region, self._closing)
-                variants.append(Variant(spec.variant, weight, container, self._cache(container, region)))
+                client = ModelClient(container.port)
+                cache = self._cache(container, client, region)
+                variants.append(Variant(spec.variant, weight, container, client, cache))
         except BaseException:
             for variant in variants:
                 variant.drain(0.0)
             raise
         return variants
 
-    def _cache(self, container: ModelContainer, region: str) -> ModelCache | None:
+    def _cache(self, container: ModelContainer, client: ModelClient, region: str) -> ModelCache | None:
         if not container.spec.multi_model:
             return None
-        settings = self._server.settings
         return ModelCache(
             container,
-            http=self.http,
+            client=client,
             s3=self._server.aws.client("s3", region),
             workers=self._loads,
-            limit=settings.max_loaded_models,
-            load_timeout_seconds=settings.model_load_timeout_seconds,
+            settings=self._server.settings,
         )
 
     def _settle(
@@ -228,6 +252,9 @@ class EndpointManager:
         :param config: the configuration now in service; None when the deployment failed.
         :param reason: why it failed.
         """
+        live = self._live.get(name)
+        serving = [variant.container.spec for variant in live.variants] if live else []
+        self._server.quotas.keep((KIND, name), instances(serving))
 
         def change(document: Document) -> None:
             if document["EndpointStatus"] == "SystemUpdating":

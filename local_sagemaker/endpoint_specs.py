@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.containers import DEFAULT_STARTUP_SECONDS, ContainerSpec
 from local_sagemaker.errors import ValidationException, not_found
+from local_sagemaker.quotas import ENDPOINT, quota_name
 from local_sagemaker.runner import now
 
 if TYPE_CHECKING:
@@ -65,8 +67,18 @@ def _variant(server: Server, endpoint: str, variant: dict[str, Any]) -> tuple[Co
         cache_models=caching == "Enabled",
         environment=environment,
         startup_seconds=variant.get("ContainerStartupHealthCheckTimeoutInSeconds", DEFAULT_STARTUP_SECONDS),
+        instance_type=variant.get("InstanceType", ""),
+        instance_count=variant.get("InitialInstanceCount", 1),
     )
     return spec, float(variant.get("InitialVariantWeight", 1.0))
+
+
+def instances(specs: Iterable[ContainerSpec]) -> list[tuple[str, int]]:
+    """The quotas that containers use, and how much of each.
+
+    :param specs: the containers.
+    """
+    return [(quota_name(spec.instance_type, ENDPOINT), spec.instance_count) for spec in specs]
 
 
 def describe_variants(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.endpoint_manager import KIND, EndpointManager
-from local_sagemaker.endpoint_specs import container_specs
+from local_sagemaker.endpoint_specs import container_specs, instances
 from local_sagemaker.errors import ValidationException, not_found
 from local_sagemaker.listing import list_page
 from local_sagemaker.operations import operation
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EndpointManager"]
 
+PREFIXES = ("Current", "Desired")  # of weight and instance count: here a wish is fulfilled at once
 IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
 
@@ -46,7 +47,9 @@ def create_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
         "_tags": check_tags(request.get("Tags", [])),
     }
     try:
-        server.store.insert(KIND, name, document)
+        with server.store.transaction():
+            server.store.insert(KIND, name, document)
+            server.quotas.take((KIND, name), instances(spec for spec, _ in specs))
     except AlreadyExists:
         raise ValidationException(f'Cannot create already existing endpoint "{arn}".') from None
     server.endpoints.deploy(name, config, specs)
@@ -89,6 +92,8 @@ def update_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
             raise ValidationException(
                 f'Cannot update failed endpoint "{document["EndpointArn"]}"; delete it.'
             )
+        # Blue/green: the new fleet's instances come on top of those in service.
+        server.quotas.take((KIND, name), instances(spec for spec, _ in specs))
         moment = now()
         document.pop("FailureReason", None)
         document.update(
@@ -100,6 +105,39 @@ def update_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     document = _change(server, name, change)
     server.endpoints.deploy(name, config, specs)
     return {"EndpointArn": document["EndpointArn"]}
+
+
+@operation(
+    "UpdateEndpointWeightsAndCapacities",
+    differs=["DesiredInstanceCount is described and counts for the quota; one process serves all the same."],
+)
+def update_weights(server: Server, request: dict[str, Any]) -> dict[str, Any]:
+    """Share the traffic of an endpoint in service differently among its variants."""
+    name = request["EndpointName"]
+    wanted = {each["VariantName"]: each for each in request["DesiredWeightsAndCapacities"]}
+
+    def change(document: Document) -> None:
+        _check_settled(document)
+        if document["EndpointStatus"] != "InService":
+            raise ValidationException(f'Endpoint "{document["EndpointArn"]}" is not in service.')
+        variants = {each["VariantName"]: each for each in document["ProductionVariants"]}
+        for unknown in wanted.keys() - variants.keys():
+            raise ValidationException(
+                f'Variant "{unknown}" is not a variant of endpoint "{document["EndpointArn"]}".'
+            )
+        for variant, desired in wanted.items():
+            if "ServerlessUpdateConfig" in desired:
+                raise ValidationException("ServerlessUpdateConfig: the local SageMaker does not support it.")
+            for member, values in (("DesiredWeight", "Weight"), ("DesiredInstanceCount", "InstanceCount")):
+                if member in desired:
+                    variants[variant] |= {f"{prefix}{values}": desired[member] for prefix in PREFIXES}
+        document["LastModifiedTime"] = now()
+        weights = {each: float(variant["CurrentWeight"]) for each, variant in variants.items()}
+        for deployed in document.get("_deployed", {}).get("specs", []):  # for a later server
+            deployed[1] = weights[deployed[0]["variant"]]
+        server.endpoints.weigh(name, weights)
+
+    return {"EndpointArn": _change(server, name, change)["EndpointArn"]}
 
 
 @operation("DeleteEndpoint")

@@ -1,16 +1,16 @@
-"""Which models a multi-model container has loaded: loaded on first use, bounded, least recently used out
-first.
+"""Which models a multi-model container has loaded: on first use, bounded, least recently used out first.
 
-Runs in the server's event loop, so no locks: state only changes between awaits. An artifact is fetched when
-its model is loaded and not looked at again, so a model goes on answering whatever happens to its object, as
-on AWS.
+Memory is bounded by the container, which answers 507 when a model does not fit (AWS documentation, "Contract for
+custom containers for multi-model endpoints"), and by a number of models; the volume by model_files.py. Runs in
+the server's event loop, so no locks: state only changes between awaits. An artifact is fetched when its model is
+not on the volume and not looked at again, so a model goes on answering whatever happens to its object, as on AWS.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
+import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_sagemaker.archives import BadArchive, extract, remove_tree
 from local_sagemaker.containers import ModelContainer
+from local_sagemaker.model_client import ModelClient, NoAnswer
+from local_sagemaker.model_files import ModelFiles, StoredModel, folder_bytes
 from local_sagemaker.runtime_errors import ContainerError, ModelNotReady, ServiceUnavailable, ValidationError
 from local_sagemaker.s3_transfer import describe, download, split_uri
+from local_sagemaker.settings import Settings
 
 INSUFFICIENT_STORAGE = 507
 EXTRACT_MEMBERS = 1_000
@@ -36,45 +38,52 @@ EXTRACT_BYTES = 1024**3
 class LoadedModel:
     """A model in the container.
 
-    :param target: its TargetModel.
-    :param name: the opaque name the container knows it by.
-    :param folder: the extracted artifact.
+    :param stored: its files.
     :param users: requests that are being answered with it.
     """
 
-    target: str
-    name: str
-    folder: Path
+    stored: StoredModel
     users: int = 0
+
+    @property
+    def target(self) -> str:
+        """Its TargetModel."""
+        return self.stored.target
+
+    @property
+    def name(self) -> str:
+        """The opaque name the container knows it by."""
+        return self.stored.name
 
 
 class ModelCache:
     """The loaded models of one container.
 
     :param container: the container.
-    :param http: client for it.
+    :param client: client for it.
     :param s3: boto3 client for the artifacts.
     :param workers: threads that fetch and extract.
-    :param limit: how many models stay loaded; more only while all are in use.
-    :param load_timeout_seconds: how long a request waits for a load; the load itself goes on.
+    :param settings: how many models stay loaded (more only while all are in use), how large the volume is, and
+        how long a request waits for a load; the load itself goes on.
     """
 
     def __init__(
         self,
         container: ModelContainer,
         *,
-        http: httpx.AsyncClient,
+        client: ModelClient,
         s3: Any,
         workers: Executor,
-        limit: int,
-        load_timeout_seconds: float,
+        settings: Settings,
     ) -> None:
         self._container = container
-        self._http = http
+        self._client = client
         self._s3 = s3
         self._workers = workers
-        self._limit = limit if container.spec.cache_models else 0
-        self._load_timeout_seconds = load_timeout_seconds
+        self._keep = container.spec.cache_models
+        self._limit = settings.max_loaded_models if self._keep else 0
+        self._load_timeout_seconds = settings.model_load_timeout_seconds
+        self._files = ModelFiles(container.sandbox.opt_ml / "models", settings.model_disk_bytes)
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
 
@@ -126,18 +135,47 @@ class ModelCache:
 
     async def _load(self, target: str) -> LoadedModel:
         uri = self.uri(target)
-        name = uuid.uuid4().hex
-        folder = self._container.sandbox.opt_ml / "models" / name / "model"
+        stored = self._files.get(target)
+        if stored is None:
+            stored = await self._bring(uri, target)
+        stored.pins += 1
+        try:
+            await self._make_room(max(0, self._limit - 1))
+            await self._post(stored)
+        except BaseException:
+            # The stand-in's own choice: the next request fetches it anew, so that a mended artifact is found.
+            await self._remove(stored)
+            raise
+        model = self._loaded[target] = LoadedModel(stored)
+        return model
+
+    async def _bring(self, uri: str, target: str) -> StoredModel:
+        """Fetch a model and make room on the volume for it."""
+        stored = self._files.place(target)
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._workers, self._fetch, uri, folder)
-            await self._make_room(max(0, self._limit - 1))
-            await self._post(name, folder)
+            stored.size_bytes = await loop.run_in_executor(self._workers, self._fetch, uri, stored.folder)
+            self._files.add(stored)
+            stored.pins += 1
+            while self._files.is_over:
+                unused = self._files.unused()
+                if unused is not None:
+                    await self._remove(unused)
+                elif not await self._make_room(len(self._loaded) - 1):
+                    raise ContainerError(
+                        INSUFFICIENT_STORAGE,
+                        f"There is no room for the model {target}: the volume of the endpoint holds "
+                        f"{self._files.limit_bytes} bytes, and all other models on it are in use.",
+                    )
         except BaseException:
-            await loop.run_in_executor(self._workers, remove_tree, folder.parent)
+            await self._remove(stored)
             raise
-        model = self._loaded[target] = LoadedModel(target, name, folder)
-        return model
+        stored.pins -= 1
+        return stored
+
+    async def _remove(self, stored: StoredModel) -> None:
+        folder = self._files.forget(stored)
+        await asyncio.get_running_loop().run_in_executor(self._workers, remove_tree, folder)
 
     def uri(self, target: str) -> str:
         """URI of a model's artifact.
@@ -152,12 +190,13 @@ class ModelCache:
             )
         return self._container.spec.model_data_url + target
 
-    def _fetch(self, uri: str, folder: Path) -> None:
+    def _fetch(self, uri: str, folder: Path) -> int:
         bucket, key = split_uri(uri)
         archive = folder.with_name("model.tar.gz")
         try:
             download(self._s3, bucket, key, archive)
             extract(archive, folder, max_members=EXTRACT_MEMBERS, max_bytes=EXTRACT_BYTES)
+            return folder_bytes(folder)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
                 raise ServiceUnavailable(f"S3 does not answer: {describe(error)}") from error
@@ -179,20 +218,19 @@ class ModelCache:
         finally:
             archive.unlink(missing_ok=True)
 
-    async def _post(self, name: str, folder: Path) -> None:
+    async def _post(self, stored: StoredModel) -> None:
+        load = json.dumps({"model_name": stored.name, "url": str(stored.folder)}).encode()
         while True:
             try:
-                response = await self._http.post(
-                    f"{self._container.url}/models",
-                    json={"model_name": name, "url": str(folder)},
-                    timeout=None,
+                answer = await self._client.request(
+                    "POST", "/models", load, {"Content-Type": "application/json"}
                 )
-            except httpx.HTTPError as error:
-                raise ServiceUnavailable(f"The model server does not answer: {error!r}") from error
-            if response.status_code == INSUFFICIENT_STORAGE and await self._make_room(len(self._loaded) - 1):
+            except NoAnswer as error:
+                raise ServiceUnavailable(str(error)) from error
+            if answer.status == INSUFFICIENT_STORAGE and await self._make_room(len(self._loaded) - 1):
                 continue  # the container asked for memory, and there was a model to unload
-            if response.status_code >= 400:
-                raise ContainerError(response.status_code, container_message(response))
+            if answer.status >= 400:
+                raise ContainerError(answer.status, answer.message)
             return
 
     async def _make_room(self, limit: int) -> int:
@@ -213,23 +251,11 @@ class ModelCache:
 
     async def _unload(self, model: LoadedModel) -> None:
         try:
-            await self._http.delete(f"{self._container.url}/models/{model.name}")
-        except httpx.HTTPError as error:
-            raise ServiceUnavailable(f"The model server does not answer: {error!r}") from error
+            await self._client.request("DELETE", f"/models/{model.name}")
+        except NoAnswer as error:
+            raise ServiceUnavailable(str(error)) from error
         finally:
-            await asyncio.get_running_loop().run_in_executor(self._workers, remove_tree, model.folder.parent)
-
-
-def container_message(response: httpx.Response) -> str:
-    """The container's own words.
-
-    :param response: its answer.
-    """
-    if response.headers.get("content-type", "").startswith("application/json"):
-        try:
-            body = response.json()
-            if isinstance(body, dict) and isinstance(body.get("message"), str):
-                return str(body["message"])
-        except ValueError:
-            pass
-    return response.text
+            model.stored.pins -= 1
+            self._files.get(model.target)  # it was used until now
+            if not self._keep:
+                await self._remove(model.stored)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.errors import ValidationException, not_found
+from local_sagemaker.images import check_labels
 from local_sagemaker.listing import list_page
 from local_sagemaker.model_packages import find_package
 from local_sagemaker.operations import operation
@@ -43,6 +44,8 @@ def create_model(server: Server, request: dict[str, Any]) -> dict[str, Any]:
             for number, container in enumerate(request["Containers"], 1)
         ]
     _check_together(containers)
+    for container in containers:
+        check_labels(server.settings, container)
     data = [(each["ModelDataUrl"], each["Mode"]) for each in containers if "ModelDataUrl" in each]
     check_model_role(server, request["ExecutionRoleArn"], data[0][0] if data else None)
     for uri, mode in data:

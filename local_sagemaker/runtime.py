@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
+from typing import Any
 from urllib.parse import unquote
 
-import httpx
+import botocore.session
+from botocore.model import Shape
 from starlette.requests import Request
 from starlette.responses import Response
 
-from local_sagemaker.containers import ModelContainer
-from local_sagemaker.errors import UnsupportedOperation
-from local_sagemaker.model_cache import container_message
+from local_sagemaker.errors import UnsupportedOperation, ValidationException
+from local_sagemaker.model_client import Answer, ModelClient, NoAnswer
 from local_sagemaker.runtime_errors import ContainerError, ModelError, ServiceUnavailable, ValidationError
 from local_sagemaker.server import Server
+from local_sagemaker.validation import validate
 from local_sagemaker.variants import Variant
 
 MAX_BODY_BYTES = 6_291_456
@@ -22,11 +25,14 @@ TARGET_MODEL = f"{PREFIX}Target-Model"
 TARGET_VARIANT = f"{PREFIX}Target-Variant"
 #: Headers of the request that reach the container.
 PASSED_ON = ("Content-Type", "Accept", f"{PREFIX}Custom-Attributes", f"{PREFIX}Inference-Id", TARGET_MODEL)
+#: Headers of the container's answer that reach the caller.
+RETURNED = ("Content-Type", f"{PREFIX}Custom-Attributes")
 #: Members of the request the stand-in can't honour, by header.
 UNSUPPORTED = {
     f"{PREFIX}Target-Container-Hostname": "TargetContainerHostname",
     f"{PREFIX}Inference-Component": "InferenceComponentName",
     f"{PREFIX}Session-Id": "SessionId",
+    f"{PREFIX}Prefix-Aware-Id": "PrefixAwareId",
     f"{PREFIX}Enable-Explanations": "EnableExplanations",
 }
 TIMED_OUT = (
@@ -52,69 +58,112 @@ async def invoke(server: Server, request: Request) -> Response:
         if header in request.headers:
             raise ValidationError(f"{member}: the local SageMaker does not support it; leave it out.")
     name = unquote(path.split("/")[2])
+    check_members(name, request)
     # AWS answers a body that is too large with status 413 and no code.
     if int(request.headers.get("content-length") or 0) > MAX_BODY_BYTES:
         raise too_large()
     body = await request.body()
     if len(body) > MAX_BODY_BYTES:
         raise too_large()
-    live = server.endpoints.live(name)
-    if live is None:
+    entered = server.endpoints.enter(name, request.headers.get(TARGET_VARIANT))
+    if entered is None:
         raise server.endpoints.absence(name)
-    variant = live.choose(request.headers.get(TARGET_VARIANT))
-    target = request.headers.get(TARGET_MODEL)
-    if variant.cache is not None and not target:
-        raise ValidationError(
-            f"Request {uuid.uuid4()} is missing a target model header. Endpoint {name} is a multi-model "
-            f"endpoint: "
-            "name the model with TargetModel."
-        )
-    if variant.cache is None and target:
-        raise ValidationError(
-            f"Endpoint {name} is not a multi-model endpoint and does not support target model header."
-        )
-    headers = {header: request.headers[header] for header in PASSED_ON if header in request.headers}
+    live, variant = entered
     try:
-        with variant.in_use():
-            response = await _pass_on(server, variant, target, headers, body)
+        target = target_model(request, name, variant)
+        headers = {header: request.headers[header] for header in PASSED_ON if header in request.headers}
+        answer = await _pass_on(server, variant, target, headers, body)
     except ServiceUnavailable:
         server.endpoints.revive(name, live, variant)
         raise
     except ContainerError as error:
         raise ModelError(name, error, live.region, server.account_id) from error
-    answer = {"x-Amzn-Invoked-Production-Variant": variant.name, "x-amzn-requestid": str(uuid.uuid4())}
-    for header in ("Content-Type", f"{PREFIX}Custom-Attributes"):
-        if header in response.headers:
-            answer[header] = response.headers[header]
-    return Response(response.content, headers=answer)
+    finally:
+        variant.leave()
+    response = {"x-Amzn-Invoked-Production-Variant": variant.name, "x-amzn-requestid": str(uuid.uuid4())}
+    for header in RETURNED:
+        if (value := answer.headers.get(header.lower())) is not None:
+            response[header] = value
+    return Response(answer.content, headers=response)
+
+
+def check_members(endpoint: str, request: Request) -> None:
+    """Check the request's members against the service model, as the control plane does.
+
+    :param endpoint: name of the endpoint.
+    :param request: the request.
+    :raises ValidationError: that names every violation.
+    """
+    members: dict[str, Any] = {"EndpointName": endpoint, "Body": b""}
+    for header, member in input_headers().items():
+        if header in request.headers:
+            members[member] = request.headers[header]
+    try:
+        validate(input_shape(), members)
+    except ValidationException as error:
+        raise ValidationError(error.message) from None
+
+
+@functools.cache
+def input_shape() -> Shape:
+    """The shape of an InvokeEndpoint request."""
+    service = botocore.session.Session().get_service_model("sagemaker-runtime")
+    return service.operation_model("InvokeEndpoint").input_shape
+
+
+@functools.cache
+def input_headers() -> dict[str, str]:
+    """Members of an InvokeEndpoint request that are headers, by header in lower case."""
+    return {
+        shape.serialization["name"].lower(): member
+        for member, shape in input_shape().members.items()
+        if shape.serialization.get("location") == "header"
+    }
+
+
+def target_model(request: Request, endpoint: str, variant: Variant) -> str | None:
+    """The model a request is for; None for a container with one model.
+
+    :param endpoint: name of the endpoint.
+    :param variant: the variant that answers.
+    :raises ValidationError: when the request names one and must not, or the other way round.
+    """
+    target = request.headers.get(TARGET_MODEL)
+    if variant.cache is not None and not target:
+        raise ValidationError(
+            f"Request {uuid.uuid4()} is missing a target model header. Endpoint {endpoint} is a multi-model "
+            "endpoint: name the model with TargetModel."
+        )
+    if variant.cache is None and target:
+        raise ValidationError(
+            f"Endpoint {endpoint} is not a multi-model endpoint and does not support target model header."
+        )
+    return target
 
 
 async def _pass_on(
     server: Server, variant: Variant, target: str | None, headers: dict[str, str], body: bytes
-) -> httpx.Response:
-    if variant.cache is None or target is None:
-        return await _send(server, variant.container, "/invocations", headers, body)
-    async with variant.cache.lease(target) as model:
-        return await _send(server, variant.container, f"/models/{model.name}/invoke", headers, body)
+) -> Answer:
+    _, client, cache = variant.serving
+    if cache is None or target is None:
+        return await _send(server, client, "/invocations", headers, body)
+    async with cache.lease(target) as model:
+        return await _send(server, client, f"/models/{model.name}/invoke", headers, body)
 
 
 async def _send(
-    server: Server, container: ModelContainer, path: str, headers: dict[str, str], body: bytes
-) -> httpx.Response:
+    server: Server, client: ModelClient, path: str, headers: dict[str, str], body: bytes
+) -> Answer:
+    timeout_seconds = server.settings.invoke_timeout_seconds
     try:
-        response = await server.endpoints.http.post(
-            f"{container.url}{path}",
-            content=body,
-            headers=headers,
-            timeout=server.settings.invoke_timeout_seconds,
-        )
-    except httpx.TimeoutException as error:
+        answer = await client.request("POST", path, body, headers, timeout_seconds)
+    except TimeoutError as error:
         raise ContainerError(0, TIMED_OUT) from error
-    except httpx.HTTPError as error:
-        raise ServiceUnavailable(f"The model server of the endpoint does not answer: {error!r}") from error
-    if response.status_code >= 400:
-        raise ContainerError(response.status_code, container_message(response))
-    return response
+    except NoAnswer as error:
+        raise ServiceUnavailable(str(error)) from error
+    if answer.status >= 400:
+        raise ContainerError(answer.status, answer.message)
+    return answer
 
 
 def too_large() -> ValidationError:

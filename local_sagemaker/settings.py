@@ -20,11 +20,15 @@ class Settings:
     """Settings of one server.
 
     :param images: interpreter that stands for an image, by the image's ``repository:tag``.
+    :param image_labels: Docker labels of an image, by the image's ``repository:tag``.
     :param data_dir: folder for the store, the jobs' sandboxes and the endpoints' caches; None = a temporary
         one.
     :param max_body_bytes: largest request body that is accepted; bodies are held in memory.
     :param max_loaded_models: models one endpoint variant keeps loaded; the least recently used is unloaded
         first.
+    :param model_memory_bytes: what the model server of an endpoint variant may take (Linux); least recently used
+        models are unloaded first.
+    :param model_disk_bytes: what the extracted models of an endpoint variant may take on disk.
     :param start_delay_seconds: how long a job or an endpoint waits before it starts, as instances take time on
         AWS.
     :param quotas: limits of instances by quota name, for example ``ml.m5.large for training job usage``.
@@ -39,6 +43,7 @@ class Settings:
     port: int = 8585
     data_dir: Path | None = None
     images: dict[str, Path] = field(default_factory=dict)
+    image_labels: dict[str, dict[str, str]] = field(default_factory=dict)
     max_running_jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     stop_grace_seconds: float = 120.0
     start_delay_seconds: float = 0.0
@@ -47,6 +52,8 @@ class Settings:
     spot_share: float = 0.3
     isolate: bool = True
     max_loaded_models: int = 100
+    model_memory_bytes: int = 2 * 1024**3
+    model_disk_bytes: int = 10 * 1024**3
     model_load_timeout_seconds: float = 60.0
     invoke_timeout_seconds: float = 60.0
     max_body_bytes: int = 64 * 1024 * 1024
@@ -91,6 +98,14 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         help="interpreter that stands for a container image; repeatable",
     )
     parser.add_argument(
+        "--image-label",
+        action="append",
+        default=[],
+        type=_label,
+        metavar="REPOSITORY:TAG=LABEL=VALUE",
+        help="Docker label of an image; multi-model containers need one that AWS's own images have; repeatable",
+    )
+    parser.add_argument(
         "--max-running-jobs",
         type=_at_least_one,
         default=default.max_running_jobs,
@@ -132,6 +147,21 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         help="models an endpoint variant keeps loaded (default %(default)s)",
     )
     parser.add_argument(
+        "--model-memory-mb",
+        type=_at_least_one,
+        default=default.model_memory_bytes // 1024**2,
+        metavar="MB",
+        help="memory of an endpoint variant's model server, in MiB; models are unloaded to stay below (default"
+        " %(default)s)",
+    )
+    parser.add_argument(
+        "--model-disk-mb",
+        type=_at_least_one,
+        default=default.model_disk_bytes // 1024**2,
+        metavar="MB",
+        help="disk for the extracted models of an endpoint variant, in MiB (default %(default)s)",
+    )
+    parser.add_argument(
         "--max-body-mb",
         type=_at_least_one,
         default=default.max_body_bytes // 1024**2,
@@ -169,12 +199,18 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         port=parsed.port,
         data_dir=parsed.data_dir,
         images=dict(parsed.image),
+        image_labels={
+            image: {label: value for other, label, value in parsed.image_label if other == image}
+            for image, _, _ in parsed.image_label
+        },
         max_running_jobs=parsed.max_running_jobs,
         stop_grace_seconds=parsed.stop_grace_seconds,
         start_delay_seconds=parsed.start_delay_seconds,
         quotas=dict(parsed.quota),
         isolate=not parsed.no_isolation,
         max_loaded_models=parsed.max_loaded_models,
+        model_memory_bytes=parsed.model_memory_mb * 1024**2,
+        model_disk_bytes=parsed.model_disk_mb * 1024**2,
         max_body_bytes=parsed.max_body_mb * 1024**2,
         ready_file=parsed.ready_file,
         allow_non_loopback=parsed.allow_non_loopback,
@@ -211,6 +247,17 @@ def _image(text: str) -> tuple[str, Path]:
     if not os.access(path, os.X_OK) or path.is_dir():
         raise argparse.ArgumentTypeError(f"image {name}: {path} is not an interpreter that can be run")
     return name, path
+
+
+def _label(text: str) -> tuple[str, str, str]:
+    image, _, rest = text.partition("=")
+    label, _, value = rest.partition("=")
+    if ":" not in image or not label or not value:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; allowed: REPOSITORY:TAG=LABEL=VALUE, for example"
+            " my-image:1=com.amazonaws.sagemaker.capabilities.multi-models=true"
+        )
+    return image, label, value
 
 
 def _quota(text: str) -> tuple[str, int]:

@@ -123,11 +123,14 @@ class TrainingRun(JobRun):
         self._leave_instance()
 
         def change(document: Document) -> None:
+            known = document["LastModifiedTime"]
             close(document, status, self._ending if status == "Stopped" else status, now())
             if reason:
                 document["FailureReason"] = shorten(reason)
             if "TrainingStartTime" in document:
-                charge(document, self._seconds, self.server.settings.spot_share)
+                # A job that an earlier server began had its instance until it was last heard of.
+                seconds = self._seconds or (known - document["TrainingStartTime"]).total_seconds()
+                charge(document, seconds, self.server.settings.spot_share)
 
         self.server.store.update(KIND, self.name, change)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 from local_sagemaker.containers import DRAIN_SECONDS, ModelContainer
 from local_sagemaker.model_cache import ModelCache
+from local_sagemaker.model_client import ModelClient
 from local_sagemaker.runtime_errors import ValidationError
 
 
@@ -19,29 +19,46 @@ class Variant:
     :param name: its name.
     :param weight: its share of the traffic, relative to the other variants.
     :param container: the model server.
+    :param client: client of the model server.
     :param cache: its loaded models; None for a container with one model of its own.
     """
 
-    def __init__(self, name: str, weight: float, container: ModelContainer, cache: ModelCache | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        weight: float,
+        container: ModelContainer,
+        client: ModelClient,
+        cache: ModelCache | None,
+    ) -> None:
         self.name = name
         self.weight = weight
-        self.container = container
-        self.cache = cache
+        #: Replaced as one: a request that has begun goes on with what it has.
+        self.serving = (container, client, cache)
         self.reviving = False
         self._users = 0
         self._changed = threading.Condition()
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
+    @property
+    def container(self) -> ModelContainer:
+        """The model server."""
+        return self.serving[0]
+
+    @property
+    def cache(self) -> ModelCache | None:
+        """Its loaded models; None for a container with one model of its own."""
+        return self.serving[2]
+
+    def enter(self) -> None:
         """Keep the container from being stopped while a request is being answered."""
         with self._changed:
             self._users += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._users -= 1
-                self._changed.notify_all()
+
+    def leave(self) -> None:
+        """The request has been answered."""
+        with self._changed:
+            self._users -= 1
+            self._changed.notify_all()
 
     def drain(self, grace_seconds: float) -> None:
         """Wait for the requests that run, then stop the container. For threads, not for the event loop.

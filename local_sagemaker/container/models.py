@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
+import os
+import sys
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,10 +30,13 @@ class Models:
     """The loaded models by name.
 
     :param module: the user's functions.
+    :param memory_bytes: what this process may take; 0 = no limit. A model that does not fit is refused with 507,
+        which asks the host to unload another one.
     """
 
-    def __init__(self, module: UserModule) -> None:
+    def __init__(self, module: UserModule, memory_bytes: int = 0) -> None:
         self._module = module
+        self._memory_bytes = memory_bytes
         self._models: dict[str, Model] = {}
         self._loading: set[str] = set()
         self._lock = threading.Lock()
@@ -46,6 +54,10 @@ class Models:
             self._loading.add(name)
         try:
             model = Model(name, url, self._module.load(url))
+            if self._memory_bytes and resident_bytes() > self._memory_bytes:
+                del model
+                give_back()
+                raise HandlerError(507, f"Insufficient memory to load the model {name}.")
             with self._lock:
                 self._models[name] = model
         finally:
@@ -61,6 +73,8 @@ class Models:
         with self._lock:
             if self._models.pop(name, None) is None:
                 raise HandlerError(404, f"Model {name} is not loaded.")
+        if self._memory_bytes:
+            give_back()
 
     def get(self, name: str) -> Model:
         """One loaded model.
@@ -94,3 +108,20 @@ class Models:
         """
         with model.lock:
             return self._module.invoke(model.value, model.url, body, headers)
+
+
+def resident_bytes() -> int:
+    """Memory this process takes; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def give_back() -> None:
+    """Give memory that is not needed any more back to the system, where it can be told to."""
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)

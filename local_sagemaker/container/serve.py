@@ -229,7 +229,7 @@ def main() -> int:
         os.environ.get("SAGEMAKER_PROGRAM", "inference.py"),
         os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "application/json"),
     )
-    models = Models(module)
+    models = Models(module, int(os.environ.get("LOCAL_SAGEMAKER_MODEL_MEMORY_BYTES", "0")))
     single = None
     if os.environ.get("SAGEMAKER_MULTI_MODEL") != "true":
         folder = str(base / "model")

@@ -1,0 +1,99 @@
+"""The extracted artifacts of a multi-model container: what AWS keeps on the instance's storage volume.
+
+AWS documentation, "How multi-model endpoints work": a model that is unloaded from memory stays on the volume and
+is loaded from there when it is asked for again; when the volume is full, models that are not in use are deleted
+from it.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(eq=False)
+class StoredModel:
+    """A model on the volume.
+
+    :param target: its TargetModel.
+    :param name: the opaque name the container knows it by.
+    :param folder: the extracted artifact.
+    :param size_bytes: of all its files.
+    :param pins: how many need it: loads that go on, and the loaded model.
+    """
+
+    target: str
+    name: str
+    folder: Path
+    size_bytes: int = 0
+    pins: int = 0
+
+
+class ModelFiles:
+    """The models on a volume, the least recently used first.
+
+    :param folder: the volume.
+    :param limit_bytes: how much it holds.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self._folder = folder
+        self.limit_bytes = limit_bytes
+        self._stored: OrderedDict[str, StoredModel] = OrderedDict()
+
+    def get(self, target: str) -> StoredModel | None:
+        """A model that is there, None when it is not; it counts as used.
+
+        :param target: its TargetModel.
+        """
+        stored = self._stored.get(target)
+        if stored is not None:
+            self._stored.move_to_end(target)
+        return stored
+
+    def place(self, target: str) -> StoredModel:
+        """A place for a model that is to be fetched; it is not there before :meth:`add`.
+
+        :param target: its TargetModel.
+        """
+        name = uuid.uuid4().hex
+        return StoredModel(target, name, self._folder / name / "model")
+
+    def add(self, stored: StoredModel) -> None:
+        """Count a model that has been fetched.
+
+        :param stored: where it is.
+        """
+        self._stored[stored.target] = stored
+
+    def forget(self, stored: StoredModel) -> Path:
+        """Count a model no more.
+
+        :param stored: the model.
+        :return: the folder that is to be removed.
+        """
+        if self._stored.get(stored.target) is stored:
+            del self._stored[stored.target]
+        return stored.folder.parent
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is more than the volume holds."""
+        return sum(stored.size_bytes for stored in self._stored.values()) > self.limit_bytes
+
+    def unused(self) -> StoredModel | None:
+        """The least recently used model that nobody needs."""
+        return next((stored for stored in self._stored.values() if not stored.pins), None)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a folder.
+
+    :param folder: the folder.
+    """
+    return sum(
+        os.lstat(os.path.join(path, name)).st_size for path, _, names in os.walk(folder) for name in names
+    )
