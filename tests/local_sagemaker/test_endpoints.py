@@ -591,7 +591,9 @@ def test_the_labels_of_an_image_decide_whether_it_may_be_multi_model(
         "Code": "ValidationException",
         "Message": f"Your Ecr Image {image}:1 does not contain required {label} Docker label(s).",
     }
-    assert fleet.config("one", Image=f"{image}:1", Mode="SingleModel")
+    fleet.put("x.tar.gz", {"model.txt": b"x"})
+    url = "s3://labels/models/x.tar.gz"
+    assert fleet.config("one", Image=f"{image}:1", Mode="SingleModel", ModelDataUrl=url)
     assert fleet.config("two", Image=f"{image}:2")
 
     name = fleet.create()
