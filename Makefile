@@ -15,6 +15,7 @@ UI_PORT ?= 8080
 SAGEMAKER_PORT ?= 8585
 FRESH ?=
 ARGS ?=
+EXAMPLES ?= 3000
 
 # Whatever Python there is may start the bootstrap; it then looks for one that suits.
 STARTER = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python $(PYTHON),$(shell command -v $(name) 2>/dev/null)))
@@ -62,10 +63,17 @@ check-golden: environments ## Check that the requests to AWS are those in tests/
 check-docs: environments ## Check the fleet files, their schema, and what the documentation links to
 	@./fleet lint
 	@./fleet schema --check
+	@$(BIN)/python -m local_sagemaker.reference --check
 	@$(BIN)/python -m pytest -q tests/stack/test_documentation.py
 
 golden: environments ## Write tests/golden anew; look at the difference before you commit it
 	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/unit/test_job_requests.py
+
+docs-local: environments ## Write the table of operations in docs/local.md from the code
+	@$(BIN)/python -m local_sagemaker.reference
+
+fuzz: environments ## Send hostile requests to the local SageMaker for some minutes [ARGS="--hypothesis-seed=1"]
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -s tests/local_sagemaker/test_fuzz.py $(ARGS)
 
 format: environments ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix .
@@ -95,5 +103,5 @@ help: ## List the commands
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
-.PHONY: demo up down status env test check lint types imports check-golden check-docs golden format \
+.PHONY: demo up down status env test check lint types imports check-golden check-docs golden docs-local fuzz format \
 	environments lock clean help

@@ -72,7 +72,7 @@ def create_package(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     return {"ModelPackageArn": arn}
 
 
-@operation("DescribeModelPackage", refused=["IncludedData"])
+@operation("DescribeModelPackage", refused=["IncludedData=MetadataOnly"])
 def describe_package(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Describe a model package, by ARN or by name."""
     if request.get("IncludedData", "AllData") != "AllData":
@@ -107,8 +107,7 @@ def list_packages(server: Server, request: dict[str, Any]) -> dict[str, Any]:
 
 @operation(
     "UpdateModelPackage",
-    source="Amazon SageMaker API Reference: UpdateModelPackage; Developer Guide: Update the Approval Status of"
-    " a Model (transitions)",
+    source="API Reference; Developer Guide: Update the Approval Status of a Model",
     differs=["An approval status that is not among the documented transitions is refused."],
 )
 def update_package(server: Server, request: dict[str, Any]) -> dict[str, Any]:

@@ -20,13 +20,15 @@ OPERATIONS: dict[str, Handler] = {}
 class Fidelity:
     """What an operation does of what AWS documents; reference.py makes a table of it.
 
-    :param source: where its behaviour comes from: titles of pages of the AWS documentation.
+    :param source: where its behaviour comes from: titles of pages of the AWS documentation. "API Reference"
+        alone means the operation's own page there.
     :param differs: sentences that say what differs from AWS, each the stand-in's own choice.
-    :param refused: members of the request that are refused by name, as ``ResourceConfig.InstanceGroups``.
+    :param refused: members of the request that are refused by name, as ``ResourceConfig.InstanceGroups``, or
+        single values of them, as ``IncludedData=MetadataOnly``.
     :param no_effect: members that are checked, kept and described, but change nothing here.
     """
 
-    source: str
+    source: str = "API Reference"
     differs: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     no_effect: tuple[str, ...] = ()
@@ -38,7 +40,7 @@ FIDELITY: dict[str, Fidelity] = {}
 def operation(
     name: str,
     *,
-    source: str | None = None,
+    source: str = "API Reference",
     differs: Sequence[str] = (),
     refused: Sequence[str] = (),
     no_effect: Sequence[str] = (),
@@ -46,7 +48,6 @@ def operation(
     """Register a function as the answer to a SageMaker operation; see :class:`Fidelity`.
 
     :param name: the operation as botocore spells it, for example ``CreateModel``.
-    :param source: default: the operation's own page of the API Reference.
     :raises ValueError: if another function answers it already.
     """
 
@@ -54,12 +55,7 @@ def operation(
         if name in OPERATIONS:
             raise ValueError(f"{name} is answered by {OPERATIONS[name]} already")
         OPERATIONS[name] = handler
-        FIDELITY[name] = Fidelity(
-            source or f"Amazon SageMaker API Reference: {name}",
-            tuple(differs),
-            tuple(refused),
-            tuple(no_effect),
-        )
+        FIDELITY[name] = Fidelity(source, tuple(differs), tuple(refused), tuple(no_effect))
         return handler
 
     return register

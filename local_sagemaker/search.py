@@ -33,7 +33,7 @@ _SORTED_LENGTH = 200
 
 @operation(
     "Search",
-    source="Amazon SageMaker API Reference: Search, SearchExpression, Filter, NestedFilters",
+    source="API Reference: Search, SearchExpression, Filter, NestedFilters, VisibilityConditions",
     differs=[
         "Searches for TrainingJob, ModelPackage, ModelPackageGroup and Endpoint; other resources are refused.",
         "There is one account: CrossAccountFilterOption CrossAccount finds none.",

@@ -28,6 +28,8 @@ from local_sagemaker.errors import (
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 TARGET_PREFIX = "SageMaker."
+#: Search may nest 50 expressions, two levels each.
+MAX_NESTING = 128
 
 
 class ResponseShapeError(TypeError):
@@ -68,6 +70,7 @@ def parse_request(operation: str, body: bytes) -> dict[str, Any]:
         raise SerializationException("The request body must be a JSON object")
     if shape is None:
         return {}
+    _check_nesting(document)
     parsed: dict[str, Any] = _parse(shape, document, "")
     return parsed
 
@@ -105,6 +108,21 @@ def _headers() -> dict[str, str]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _check_nesting(document: Any) -> None:
+    """Refuse what is nested more deeply than any request of SageMaker's: it is walked recursively later."""
+    level = [document]
+    for _ in range(MAX_NESTING):
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise SerializationException(f"The request body is nested more than {MAX_NESTING} levels deep")
 
 
 def _parse(shape: Shape, value: Any, path: str) -> Any:

@@ -1,0 +1,53 @@
+"""The table of operations in the documentation is made from the code, and names what exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local_sagemaker import reference, wire
+from local_sagemaker.app import load_operations
+from local_sagemaker.operations import FIDELITY, OPERATIONS
+
+load_operations()
+
+
+def test_the_documentation_is_up_to_date() -> None:
+    assert reference.main(["--check"]) == 0, "run `make docs-local`"
+
+
+def test_a_stale_document_is_told_and_renewed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = tmp_path / "local.md"
+    document.write_text(f"# Before\n{reference.BEGIN}\nold\n{reference.END}\nafter\n", encoding="utf-8")
+    assert reference.main([str(document), "--check"]) == 1
+    assert "run `make docs-local`" in capsys.readouterr().err
+    assert reference.main([str(document)]) == 0
+    text = document.read_text(encoding="utf-8")
+    assert text.startswith("# Before\n")
+    assert text.endswith("\nafter\n")
+    assert "| CreateTrainingJob | " in text
+    assert reference.main([str(document), "--check"]) == 0
+    document.write_text("no marks", encoding="utf-8")
+    assert reference.main([str(document), "--check"]) == 1
+    assert "it needs the two lines" in capsys.readouterr().err
+
+
+def test_every_operation_declares_what_it_does() -> None:
+    assert set(FIDELITY) == set(OPERATIONS)
+    for name, fidelity in FIDELITY.items():
+        assert fidelity.source, name
+        assert all(sentence.endswith(".") for sentence in fidelity.differs), name
+
+
+@pytest.mark.parametrize("name", sorted(FIDELITY))
+def test_members_that_are_declared_exist(name: str) -> None:
+    for declared in (*FIDELITY[name].refused, *FIDELITY[name].no_effect):
+        path, _, value = declared.partition("=")
+        shape = wire.operation_model(name).input_shape
+        for part in path.split("."):
+            while shape.type_name == "list":
+                shape = shape.member
+            assert part in shape.members, declared
+            shape = shape.members[part]
+        assert not value or value in getattr(shape, "enum", ()), declared
