@@ -64,6 +64,7 @@ def run(console: Console, state_dir: Path, cities: str, fleet: str, as_of: str) 
             outcomes = _retrain(console, stack, choice, path)
             memory = max(memory, stack.memory_mib())
         finally:
+            console.print("Stopping everything")
             stack.stop()
     console.print()
     report.show(console, outcomes)

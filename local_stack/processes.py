@@ -23,7 +23,7 @@ import psutil
 
 from local_stack.environment import MARKER
 
-TERM_GRACE_SECONDS = 12.0
+TERM_GRACE_SECONDS = 6.0
 KILL_GRACE_SECONDS = 5.0
 
 
