@@ -211,10 +211,16 @@ def has_module(python: "str", name: "str") -> "bool":
     )
 
 
-def wanted_stamp(requirements: "pathlib.Path", version: "tuple[int, int, int]") -> "str":
-    """What an environment is made from: the Python's minor version and the bytes of its requirements."""
+def wanted_stamp(requirements: "pathlib.Path", python: "str", version: "tuple[int, int, int]") -> "str":
+    """What an environment is made from: the Python, its minor version, and the bytes of its requirements."""
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    return f"python {version[0]}.{version[1]} {requirements.name} {digest}\n"
+    python = os.path.realpath(python)
+    return f"{python} {version[0]}.{version[1]} {requirements.name} {digest}\n"
+
+
+def same_python(inside: "str", python: "str") -> "bool":
+    """Tell whether an environment's interpreter is this one."""
+    return os.path.realpath(resolve_interpreter(inside)) == os.path.realpath(python)
 
 
 def is_current(folder: "pathlib.Path", stamp: "str") -> "bool":
@@ -238,7 +244,7 @@ def make_environment(name: "str", python: "str", version: "tuple[int, int, int]"
     requirements = ROOT / ENVIRONMENTS[name]
     if not requirements.exists():
         raise BootstrapError(f"{ENVIRONMENTS[name]} is missing from this checkout.")
-    stamp = wanted_stamp(requirements, version)
+    stamp = wanted_stamp(requirements, python, version)
     if is_current(folder, stamp):
         return False
     uv = find_uv(python)
@@ -247,7 +253,7 @@ def make_environment(name: "str", python: "str", version: "tuple[int, int, int]"
     present = python_version(str(inside)) if inside.exists() else None
     if (folder / STAMP).exists():
         (folder / STAMP).unlink()
-    if present is None or present[:2] != version[:2]:
+    if present is None or present[:2] != version[:2] or not same_python(str(inside), python):
         shutil.rmtree(str(folder), ignore_errors=True)
         run([uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)], "Making " + name, "")
     # The list of 220 packages is of use to nobody; a terminal gets uv's progress bars with it.
