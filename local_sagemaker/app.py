@@ -109,6 +109,7 @@ async def health(server: Server, request: BoundedRequest) -> Response | None:
             "status": "ok",
             "version": __version__,
             "running_jobs": server.jobs.running,
+            "warm_interpreters": server.runner.warm,
             "uptime_seconds": round(time.monotonic() - server.started, 3),
         }
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from local_sagemaker.images import UnknownImage, find_interpreter
 from local_sagemaker.logs import LogStream
-from local_sagemaker.processes import SupervisedProcess
+from local_sagemaker.processes import Supervised
 from local_sagemaker.s3_transfer import TransferError, download_prefix
 from local_sagemaker.sandbox import Sandbox
 from local_sagemaker.store import Document
@@ -79,7 +79,7 @@ class JobRun(ABC):
         self.region: str = document["_region"]
         self.s3 = server.aws.client("s3", self.region)
         self.logs: LogStream | None = None
-        self._process: SupervisedProcess | None = None
+        self._process: Supervised | None = None
         self._stop = threading.Event()
         self._interrupt = threading.Event()
         self._ended = threading.Event()
@@ -235,7 +235,7 @@ class JobRun(ABC):
         :param limit_seconds: how long it may run.
         """
         self._ended.clear()
-        process = self._process = SupervisedProcess(
+        process = self._process = self.server.runner.start(
             command,
             environment=environment,
             cwd=cwd,

@@ -74,18 +74,7 @@ class Sandbox:
         :param interpreter: stands for the image; its folder leads PATH.
         :param layers: variables on top; later ones win, paths in them are rewritten.
         """
-        environment = {
-            "PATH": f"{interpreter.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": str(self.home),
-            "TMPDIR": str(self.tmp),
-            "LANG": "C.UTF-8",
-            "LC_ALL": "C.UTF-8",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONNOUSERSITE": "1",
-            # Many small jobs side by side: one thread each, which also keeps their results reproducible.
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
+        environment = base_environment(interpreter) | {"HOME": str(self.home), "TMPDIR": str(self.tmp)}
         for layer in layers:
             environment.update({name: self.to_local(value) for name, value in layer.items()})
         return environment
@@ -103,3 +92,20 @@ class Sandbox:
     def remove(self) -> None:
         """Remove everything."""
         remove_tree(self.root)
+
+
+def base_environment(interpreter: Path) -> dict[str, str]:
+    """What every container's environment holds.
+
+    :param interpreter: stands for the image; its folder leads PATH.
+    """
+    return {
+        "PATH": f"{interpreter.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONNOUSERSITE": "1",
+        # Many small jobs side by side: one thread each, which also keeps their results reproducible.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }

@@ -14,6 +14,7 @@ from local_sagemaker.jobs import JobManager
 from local_sagemaker.quotas import Quotas
 from local_sagemaker.settings import Settings
 from local_sagemaker.store import Store
+from local_sagemaker.warm_runner import WarmRunner
 
 #: Region of the request that is being answered; threads that no request started have none.
 request_region: ContextVar[str | None] = ContextVar("request_region", default=None)
@@ -35,6 +36,7 @@ class Server:
     jobs: JobManager = field(init=False)
     endpoints: EndpointManager = field(init=False)
     quotas: Quotas = field(init=False)
+    runner: WarmRunner = field(init=False)
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -43,6 +45,7 @@ class Server:
         store = open_store(data_dir / "store.sqlite3")
         server = cls(settings, url, data_dir, store, Aws(url, settings.region))
         server.quotas = Quotas(settings.quotas, settings.default_quota)
+        server.runner = WarmRunner(settings.images.values() if settings.warm_runner else ())
         server.jobs = JobManager(server)
         server.endpoints = EndpointManager(server)
         return server
@@ -80,3 +83,4 @@ class Server:
         """Stop what this server started. The store stays readable."""
         self.endpoints.shutdown()
         self.jobs.shutdown()
+        self.runner.close()

@@ -34,6 +34,7 @@ class Settings:
     :param quotas: limits of instances by quota name, for example ``ml.m5.large for training job usage``.
     :param default_quota: limit of every other quota.
     :param spot_share: what a spot instance costs, as a share of the price on demand.
+    :param warm_runner: start scripts in forks of an interpreter that has imported what they import.
     :param isolate: hide the data of the server, of other jobs and of other endpoints from each container.
     :param check_roles: whether a role must exist in IAM and trust sagemaker.amazonaws.com, as on AWS.
     :param check_data: whether a training job's inputs and a model's data must be in S3 when they are created.
@@ -51,6 +52,7 @@ class Settings:
     default_quota: int = 1000
     spot_share: float = 0.3
     isolate: bool = True
+    warm_runner: bool = True
     max_loaded_models: int = 100
     model_memory_bytes: int = 2 * 1024**3
     model_disk_bytes: int = 10 * 1024**3
@@ -135,6 +137,11 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         help="limit of instances, as 'ml.m5.large for training job usage=4'; repeatable",
     )
     parser.add_argument(
+        "--no-warm-runner",
+        action="store_true",
+        help="start a new interpreter for each job; by default jobs run in forks of a warm one",
+    )
+    parser.add_argument(
         "--no-isolation",
         action="store_true",
         help="let containers see each other's files; by default they do not, where the system allows that",
@@ -208,6 +215,7 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         start_delay_seconds=parsed.start_delay_seconds,
         quotas=dict(parsed.quota),
         isolate=not parsed.no_isolation,
+        warm_runner=not parsed.no_warm_runner,
         max_loaded_models=parsed.max_loaded_models,
         model_memory_bytes=parsed.model_memory_mb * 1024**2,
         model_disk_bytes=parsed.model_disk_mb * 1024**2,

@@ -216,7 +216,12 @@ def run(command: list[str], *, cwd: Path, environment: dict[str, str]) -> tuple[
     :param environment: the whole environment.
     :return: exit code and the end of what it wrote to stderr (from its traceback on, when there is one).
     """
-    process = subprocess.Popen(command, cwd=cwd, env=environment, stderr=subprocess.PIPE)
+    warm = sys.modules.get("sagemaker_warm")  # there when this process is a fork of a warm interpreter
+    process: Any = (
+        warm.start(command, cwd, environment)
+        if warm
+        else subprocess.Popen(command, cwd=cwd, env=environment, stderr=subprocess.PIPE)
+    )
     # A stop reaches the whole process group, so the program has its own SIGTERM; we stay to report how it
     # ended.
     signal.signal(signal.SIGTERM, lambda *_: None)

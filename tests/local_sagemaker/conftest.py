@@ -144,6 +144,30 @@ def local_sagemaker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS
         yield server
 
 
+@pytest.fixture(scope="session")
+def plain_sagemaker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSageMaker]:
+    """As ``local_sagemaker``, but each job starts an interpreter of its own."""
+    arguments = ("--stop-grace-seconds", "2", "--no-warm-runner")
+    with running_server(tmp_path_factory.mktemp("plain"), *arguments) as server:
+        yield server
+
+
+@pytest.fixture(params=["warm", "plain"])
+def job_server(request: pytest.FixtureRequest) -> LocalSageMaker:
+    """Both servers in turn, for what must not depend on how jobs are started."""
+    name = {"warm": "local_sagemaker", "plain": "plain_sagemaker"}[request.param]
+    server: LocalSageMaker = request.getfixturevalue(name)
+    return server
+
+
+@pytest.fixture
+def job_bucket(job_server: LocalSageMaker, unique: Callable[[str], str]) -> str:
+    """An empty S3 bucket of ``job_server``."""
+    name = unique("bucket")
+    job_server.client("s3").create_bucket(Bucket=name)
+    return name
+
+
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., LocalSageMaker]]:
     """Starts servers of the test's own: ``start_server("--max-running-jobs", "1")``.

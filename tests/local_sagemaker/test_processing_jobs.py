@@ -148,8 +148,8 @@ class Jobs:
 
 
 @pytest.fixture
-def jobs(local_sagemaker: Any, bucket: str, unique: Callable[[str], str], wait_until: Any) -> Jobs:
-    return Jobs(local_sagemaker, bucket, unique, wait_until)
+def jobs(job_server: Any, job_bucket: str, unique: Callable[[str], str], wait_until: Any) -> Jobs:
+    return Jobs(job_server, job_bucket, unique, wait_until)
 
 
 def test_a_job_that_succeeds(jobs: Jobs) -> None:

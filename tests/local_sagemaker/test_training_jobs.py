@@ -158,11 +158,11 @@ def archive(files: dict[str, str]) -> bytes:
 
 
 @pytest.fixture
-def jobs(local_sagemaker: Any, bucket: str, unique: Callable[[str], str], wait_until: Any) -> Jobs:
-    return Jobs(local_sagemaker, bucket, unique, wait_until)
+def jobs(job_server: Any, job_bucket: str, unique: Callable[[str], str], wait_until: Any) -> Jobs:
+    return Jobs(job_server, job_bucket, unique, wait_until)
 
 
-def test_a_job_that_succeeds(jobs: Jobs, local_sagemaker: Any) -> None:
+def test_a_job_that_succeeds(jobs: Jobs, job_server: Any) -> None:
     name = jobs.start(COPY, Environment={"DATA": "/opt/ml/input/data/train", "COLOUR": "blue"})
     job = jobs.wait(name)
 
@@ -205,7 +205,7 @@ def test_a_job_that_succeeds(jobs: Jobs, local_sagemaker: Any) -> None:
     assert not {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "PYTHONPATH", "VIRTUAL_ENV"} & set(environment)
 
     assert "trained on ['city=austin/train.csv']" in jobs.lines(name)
-    assert not list((local_sagemaker.data_dir / "jobs").glob(f"{name[:40]}*")), "the sandbox is removed"
+    assert not list((job_server.data_dir / "jobs").glob(f"{name[:40]}*")), "the sandbox is removed"
 
 
 def test_a_job_that_crashes_fails_with_its_own_error(jobs: Jobs) -> None:
