@@ -79,6 +79,9 @@ format: environments ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+bench-local: environments ## Measure the local SageMaker: JSON [ARGS="--jobs 5"]
+	@$(BIN)/python bench/local_sagemaker.py $(ARGS)
+
 ##@ Environments
 
 environments: ## Make or update .venv and .venv-image [PYTHON=python3.12]
@@ -104,4 +107,4 @@ help: ## List the commands
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
 .PHONY: demo up down status env test check lint types imports check-golden check-docs golden docs-local fuzz format \
-	environments lock clean help
+	bench-local environments lock clean help
