@@ -139,6 +139,7 @@ def quiet_environment() -> "dict[str, str]":
     environment = {key: value for key, value in os.environ.items() if key not in unwanted}
     environment["UV_PYTHON_DOWNLOADS"] = "never"
     environment["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    environment["PIP_ROOT_USER_ACTION"] = "ignore"
     # A person's own pip may ask for a virtual environment or for the user folder; neither goes with --target.
     environment["PIP_REQUIRE_VIRTUALENV"] = "0"
     environment["PIP_USER"] = "0"
