@@ -14,8 +14,9 @@ from local_sagemaker.runner import now
 if TYPE_CHECKING:
     from local_sagemaker.server import Server
 
-_UNSUPPORTED_CONFIG = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants")
-_UNSUPPORTED_VARIANT = ("ServerlessConfig", "CoreDumpConfig", "ManagedInstanceScaling", "InferenceAmiVersion")
+#: Members that CreateEndpointConfig takes, and CreateEndpoint refuses.
+UNSUPPORTED_CONFIG = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants")
+UNSUPPORTED_VARIANT = ("ServerlessConfig", "CoreDumpConfig", "ManagedInstanceScaling", "InferenceAmiVersion")
 
 
 def container_specs(server: Server, endpoint: str, config_name: str) -> list[tuple[ContainerSpec, float]]:
@@ -30,7 +31,7 @@ def container_specs(server: Server, endpoint: str, config_name: str) -> list[tup
     config = server.store.get("endpoint-config", config_name)
     if config is None:
         raise not_found("endpoint configuration", server.arn("endpoint-config", config_name))
-    _refuse(config, _UNSUPPORTED_CONFIG, f"Endpoint configuration {config_name}")
+    _refuse(config, UNSUPPORTED_CONFIG, f"Endpoint configuration {config_name}")
     if config.get("DataCaptureConfig", {}).get("EnableCapture"):
         _refuse(config, ("DataCaptureConfig",), f"Endpoint configuration {config_name}")
     return [_variant(server, endpoint, variant) for variant in config["ProductionVariants"]]
@@ -38,7 +39,7 @@ def container_specs(server: Server, endpoint: str, config_name: str) -> list[tup
 
 def _variant(server: Server, endpoint: str, variant: dict[str, Any]) -> tuple[ContainerSpec, float]:
     name = variant["VariantName"]
-    _refuse(variant, _UNSUPPORTED_VARIANT, f"Production variant {name}")
+    _refuse(variant, UNSUPPORTED_VARIANT, f"Production variant {name}")
     model = server.store.get("model", variant["ModelName"])
     if model is None:
         raise not_found("model", server.arn("model", variant["ModelName"]))

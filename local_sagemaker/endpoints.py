@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.endpoint_manager import KIND, EndpointManager
-from local_sagemaker.endpoint_specs import container_specs, instances
+from local_sagemaker.endpoint_specs import UNSUPPORTED_CONFIG, UNSUPPORTED_VARIANT, container_specs, instances
 from local_sagemaker.errors import ValidationException, not_found
 from local_sagemaker.listing import list_page
 from local_sagemaker.operations import operation
@@ -27,7 +27,17 @@ PREFIXES = ("Current", "Desired")  # of weight and instance count: here a wish i
 IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
 
-@operation("CreateEndpoint")
+@operation(
+    "CreateEndpoint",
+    source="API Reference; Developer Guide: Multi-model endpoints",
+    differs=[
+        "Refused are configurations with "
+        + ", ".join((*UNSUPPORTED_CONFIG, *UNSUPPORTED_VARIANT))
+        + ", or with data capture switched on.",
+        "A container is a process that serves in script mode (SAGEMAKER_PROGRAM); one, whatever the instance count.",
+    ],
+    no_effect=["DeploymentConfig"],
+)
 def create_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Create an endpoint from an endpoint configuration."""
     name, config = request["EndpointName"], request["EndpointConfigName"]
@@ -73,7 +83,12 @@ def list_endpoints(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-@operation("UpdateEndpoint")
+@operation(
+    "UpdateEndpoint",
+    differs=["Blue/green, all at once."],
+    refused=["RetainAllVariantProperties", "RetainDeploymentConfig"],
+    no_effect=["DeploymentConfig", "ExcludeRetainedVariantProperties"],
+)
 def update_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Move an endpoint to another configuration: new containers first, then the old ones are drained."""
     name, config = request["EndpointName"], request["EndpointConfigName"]

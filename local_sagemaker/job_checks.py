@@ -17,15 +17,18 @@ from local_sagemaker.sandbox import OPT_ML
 
 PROCESSING_ROOT = f"{OPT_ML}/processing"
 
-_UNSUPPORTED_TRAINING = (
+#: Members of CreateTrainingJob the stand-in can't honour.
+UNSUPPORTED_TRAINING = (
     "CheckpointConfig",
     "DebugHookConfig",
     "DebugRuleConfigurations",
     "ModelPackageConfig",
     "ProfilerRuleConfigurations",
     "ServerlessJobConfig",
+    "SessionChainingConfig",
     "TensorBoardOutputConfig",
 )
+UNSUPPORTED_RESOURCES = ("InstanceGroups", "InstancePreferences", "TrainingPlanArn")
 
 
 def check_training_request(request: dict[str, Any]) -> None:
@@ -34,7 +37,7 @@ def check_training_request(request: dict[str, Any]) -> None:
     :param request: the parsed request.
     :raises ValidationException: for the first thing that can't be done.
     """
-    _refuse(request, _UNSUPPORTED_TRAINING, "")
+    _refuse(request, UNSUPPORTED_TRAINING, "")
     for required in ("AlgorithmSpecification", "ResourceConfig"):
         if required not in request:
             raise ValidationException(f"{required} is required.")
@@ -137,7 +140,7 @@ def _only(where: str, got: str, allowed: str) -> None:
 
 
 def _check_resources(config: dict[str, Any], where: str) -> None:
-    _refuse(config, ("InstanceGroups", "InstancePreferences", "TrainingPlanArn"), f"{where}.")
+    _refuse(config, UNSUPPORTED_RESOURCES, f"{where}.")
     if "InstanceType" not in config:
         raise ValidationException(f"{where}: InstanceType is required.")
     count = config.get("InstanceCount", 0)

@@ -25,7 +25,16 @@ MAX_ENVIRONMENT_BYTES = 32 * 1024
 _WORDS = {MODEL: "model", ENDPOINT_CONFIG: "endpoint configuration"}
 
 
-@operation("CreateModel")
+@operation(
+    "CreateModel",
+    source="API Reference: CreateModel, ContainerDefinition",
+    differs=[
+        "The bucket of a multi-model prefix must exist; objects may follow later.",
+        "The execution role is required; images are not looked for.",
+        "ModelDataUrl must be an s3:// URI.",
+    ],
+    no_effect=["VpcConfig", "EnableNetworkIsolation", "InferenceExecutionConfig"],
+)
 def create_model(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Create a model: one container, or several; a multi-model one has a prefix of artifacts."""
     if ("PrimaryContainer" in request) == bool(request.get("Containers")):
@@ -71,7 +80,12 @@ def delete_model(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     return _delete(server, MODEL, request["ModelName"])
 
 
-@operation("CreateEndpointConfig")
+@operation(
+    "CreateEndpointConfig",
+    source="API Reference: CreateEndpointConfig, ProductionVariant",
+    differs=["What the stand-in can't run is refused by CreateEndpoint."],
+    no_effect=["KmsKeyId", "VpcConfig", "EnableNetworkIsolation", "ExecutionRoleArn", "MetricsConfig"],
+)
 def create_endpoint_config(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Create an endpoint configuration whose variants serve existing models."""
     variants = request["ProductionVariants"]

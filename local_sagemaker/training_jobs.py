@@ -6,7 +6,11 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.errors import ResourceInUse, ValidationException
-from local_sagemaker.job_checks import check_training_request
+from local_sagemaker.job_checks import (
+    UNSUPPORTED_RESOURCES,
+    UNSUPPORTED_TRAINING,
+    check_training_request,
+)
 from local_sagemaker.listing import list_page
 from local_sagemaker.operations import operation
 from local_sagemaker.preconditions import check_job_role, check_training_inputs
@@ -22,7 +26,39 @@ if TYPE_CHECKING:
 DEFAULT_MAX_RUNTIME_SECONDS = 86_400
 
 
-@operation("CreateTrainingJob")
+@operation(
+    "CreateTrainingJob",
+    source="API Reference; Developer Guide: How Amazon SageMaker AI Processes Training Output, Managed Spot Training"
+    " in Amazon SageMaker AI",
+    differs=[
+        "An image is a Python interpreter: it runs script mode (sagemaker_program) or a ContainerEntrypoint.",
+        "One instance; input mode File; data types and distributions S3Prefix, FullyReplicated.",
+        "A job waits its turn while as many run as --max-running-jobs allows.",
+    ],
+    refused=[
+        *UNSUPPORTED_TRAINING,
+        *(f"ResourceConfig.{member}" for member in UNSUPPORTED_RESOURCES),
+        "AlgorithmSpecification.AlgorithmName",
+        "AlgorithmSpecification.TrainingInputMode=Pipe",
+        "AlgorithmSpecification.TrainingInputMode=FastFile",
+        "InputDataConfig.ShuffleConfig",
+        "OutputDataConfig.CompressionType=NONE",
+    ],
+    no_effect=[
+        "VpcConfig",
+        "EnableNetworkIsolation",
+        "EnableInterContainerTrafficEncryption",
+        "ExperimentConfig",
+        "ProfilerConfig",
+        "RetryStrategy",
+        "RemoteDebugConfig",
+        "InfraCheckConfig",
+        "MlflowConfig",
+        "AlgorithmSpecification.MetricDefinitions",
+        "ResourceConfig.VolumeSizeInGB",
+        "ResourceConfig.KeepAlivePeriodInSeconds",
+    ],
+)
 def create_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Start a training job."""
     check_training_request(request)

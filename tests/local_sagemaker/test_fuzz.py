@@ -171,9 +171,21 @@ def test_requests_of_any_shape(target: Target, operation: str) -> None:
         for member, value in request.items():
             if value == "fresh":
                 request[member] = f"fresh-{next(target.numbers)}"
-        check(operation, *target.call(operation, json.dumps(request).encode()))
+        status, body = target.call(operation, json.dumps(request).encode())
+        check(operation, status, body)
+        if status == 200 and operation.startswith("Create"):
+            describe(target, operation.replace("Create", "Describe"), request | json.loads(body))
 
     send()
+
+
+def describe(target: Target, operation: str, known: dict[str, Any]) -> None:
+    """Whatever was taken can be described."""
+    (member,) = SERVICE.operation_model(operation).input_shape.required_members
+    name = known["ModelPackageArn"] if member == "ModelPackageName" else known[member]
+    status, body = target.call(operation, json.dumps({member: name}).encode())
+    check(operation, status, body)
+    assert status == 200, body
 
 
 @SEEDED

@@ -51,3 +51,11 @@ def test_members_that_are_declared_exist(name: str) -> None:
             assert part in shape.members, declared
             shape = shape.members[part]
         assert not value or value in getattr(shape, "enum", ()), declared
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FIDELITY if name.startswith("Create")))
+def test_what_is_taken_can_be_described(name: str) -> None:
+    described = wire.operation_model(name.replace("Create", "Describe")).output_shape.members
+    # Tags have operations of their own; the others are about the call, not about the resource.
+    apart = {"Tags", "ClientToken", "DeploymentConfig", *FIDELITY[name].refused}
+    assert set(wire.operation_model(name).input_shape.members) - apart <= set(described)
