@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -70,6 +72,9 @@ class LogStream:
         self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
+        # At once, while the container is coming up; if it fails, the first batch tries again and says so.
+        with contextlib.suppress(ClientError, BotoCoreError):
+            self._make()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, FLUSH_SECONDS)
@@ -95,15 +100,25 @@ class LogStream:
         return batch
 
     def _send(self, batch: list[dict[str, Any]]) -> None:
-        if not self._exists:
-            for create, names in (
-                (self._logs.create_log_group, {"logGroupName": self.group}),
-                (self._logs.create_log_stream, {"logGroupName": self.group, "logStreamName": self.stream}),
-            ):
-                try:
-                    create(**names)
-                except ClientError as error:
-                    if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
-                        raise
-            self._exists = True
+        self._make()
         self._logs.put_log_events(logGroupName=self.group, logStreamName=self.stream, logEvents=batch)
+
+    def _make(self) -> None:
+        """Make the stream, once; the group only where it is missing, which it is once."""
+        if self._exists:
+            return
+        names = {"logGroupName": self.group, "logStreamName": self.stream}
+        try:
+            _unless_there(self._logs.create_log_stream, **names)
+        except self._logs.exceptions.ResourceNotFoundException:
+            _unless_there(self._logs.create_log_group, logGroupName=self.group)
+            _unless_there(self._logs.create_log_stream, **names)
+        self._exists = True
+
+
+def _unless_there(create: Callable[..., Any], **names: str) -> None:
+    try:
+        create(**names)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
+            raise

@@ -198,13 +198,17 @@ class JobRun(ABC):
 
         :param line: the line.
         """
+        self.open_log().write(line)
+
+    def open_log(self) -> LogStream:
+        """The job's log stream, which is made in the background."""
         if self.logs is None:
             self.logs = LogStream(
                 self.server.aws.client("logs", self.region),
                 self.log_group,
                 f"{self.name}/algo-1-{int(time.time())}",
             )
-        self.logs.write(line)
+        return self.logs
 
     def download(self, uri: str, folder: Path) -> None:
         """Download an input.
@@ -235,6 +239,7 @@ class JobRun(ABC):
         :param limit_seconds: how long it may run.
         """
         self._ended.clear()
+        self.open_log()
         process = self._process = self.server.runner.start(
             command,
             environment=environment,
