@@ -35,6 +35,8 @@ IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deletin
         + ", ".join((*UNSUPPORTED_CONFIG, *UNSUPPORTED_VARIANT))
         + ", or with data capture switched on.",
         "A container is a process that serves in script mode (SAGEMAKER_PROGRAM); one, whatever the instance count.",
+        "The instance type decides on the quota alone: memory and disk for models are settings, and loaded models are "
+        "bounded by a number as well.",
     ],
     no_effect=["DeploymentConfig"],
 )
