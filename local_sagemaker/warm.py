@@ -293,7 +293,8 @@ if __name__ == "__main__":
     supervisor_module = load(sys.argv[1])
     control_socket = socket.socket(fileno=os.dup(0))
     problem = warm_up(sys.argv[2].split(",") if sys.argv[2] else [])
-    answer = json.dumps({"problem": problem}).encode()
+    names = sorted({name.partition(".")[0] for name in sys.modules})
+    answer = json.dumps({"problem": problem, "modules": names}).encode()
     control_socket.sendall(LENGTH.pack(len(answer)) + answer)
     warm_modules = frozenset(sys.modules)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the server hears of the end of a child over its pipe

@@ -23,6 +23,7 @@ from local_sagemaker.sandbox import base_environment
 from local_sagemaker.warm import LENGTH
 
 PROGRAM = Path(__file__).with_name("warm.py")
+TOOLKIT = PROGRAM.with_name("container")  # takes itself off the path
 MODULES = ("numpy", "pandas", "scipy.sparse", "sklearn.metrics", "xgboost")
 PADDING = "x" * 8_000  # room for a job's command line in the list of processes, and for its environment
 READY_SECONDS = 120.0
@@ -90,7 +91,7 @@ class WarmRunner:
         """Start a command; see :class:`SupervisedProcess` for the parameters."""
         if command[0] in self._paths and suits(command, environment):
             warm = self._interpreter(command[0])
-            if warm is not None:
+            if warm is not None and not warm.shadowed_in(Path(command[1]).parent, cwd):
                 try:
                     return ForkedProcess(
                         warm,
@@ -169,12 +170,25 @@ class WarmInterpreter:
                 start_new_session=True,
             )
         try:
-            problem = json.loads(self._read(LENGTH.unpack(self._read(LENGTH.size))[0]))["problem"]
-            if problem:
-                raise ValueError(problem)
+            answer = json.loads(self._read(LENGTH.unpack(self._read(LENGTH.size))[0]))
+            if answer["problem"]:
+                raise ValueError(answer["problem"])
+            self._modules = frozenset(answer["modules"])
         except BaseException:
             self.close()
             raise
+
+    def shadowed_in(self, *folders: Path) -> bool:
+        """Whether a script would find a module of its own under the name of one that is imported already.
+
+        :param folders: where it looks first.
+        """
+        return any(
+            name.partition(".")[0] in self._modules
+            for folder in folders
+            if folder != TOOLKIT
+            for name in os.listdir(folder)
+        )
 
     def fork(self, request: Mapping[str, object], descriptors: list[int]) -> int:
         """Start a supervised script.

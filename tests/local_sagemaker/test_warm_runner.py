@@ -92,14 +92,14 @@ class Runs:
         wait_until(lambda: self.warm.warm, 120, "the interpreter is warm")
 
     def start(
-        self, runner: WarmRunner, script: str, **more: str
+        self, runner: WarmRunner, script: str, neighbour: str = "neighbour.py", **more: str
     ) -> tuple[Any, list[str], threading.Event, Sandbox]:
-        """Start a script; ``neighbour.py`` lies beside it."""
+        """Start a script; a module lies beside it."""
         sandbox = Sandbox(self.data / "jobs", "job")
         code = sandbox.opt_ml / "code"
         code.mkdir()
         (code / "script.py").write_text(script, encoding="latin-1")
-        (code / "neighbour.py").write_text("WORDS = 'next door'\n")
+        (code / neighbour).write_text("WORDS = 'next door'\n")
         lines: list[str] = []
         ended = threading.Event()
         process = runner.start(
@@ -184,6 +184,12 @@ def test_what_is_read_at_the_start_makes_a_new_interpreter(runs: Runs) -> None:
         assert runs.run(runs.warm, script, **{name: value}) == (0, ["False"])
     assert not suits([str(IMAGE_PYTHON), "-c", "pass"], {})
     assert not suits([str(IMAGE_PYTHON), "/nobody/has/this.py"], {})
+
+
+def test_a_module_of_the_script_s_own_comes_first(runs: Runs) -> None:
+    script = "import calendar\nprint(calendar.__file__)"
+    for runner in (runs.warm, runs.plain):
+        assert runs.run(runner, script, neighbour="calendar.py") == (0, ["/opt/ml/code/calendar.py"])
 
 
 def test_a_warm_interpreter_that_dies_is_replaced(runs: Runs, wait_until: Callable[..., Any]) -> None:
