@@ -17,6 +17,7 @@ from types import FrameType
 import uvicorn
 
 from local_sagemaker.data_dir import DataDirError, data_dir, write_whole
+from local_sagemaker.fault_specs import FaultError
 from local_sagemaker.server import Server
 from local_sagemaker.settings import Settings, parse_command_line
 
@@ -81,14 +82,21 @@ def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
     """Serve until a signal; jobs and model servers are stopped while S3 still answers them."""
     # Imported here: moto's import takes a second, and a taken port shall be told before that.
     from local_sagemaker.app import create_app  # noqa: PLC0415
+    from local_sagemaker.fault_requests import Protocol  # noqa: PLC0415
 
     if settings.ready_file is not None:
         settings.ready_file.unlink(missing_ok=True)  # one that was killed has left it
     server = Server.create(settings, url_of(listening), folder)
+    if settings.faults is not None:
+        try:
+            server.faults.load(settings.faults)
+        except FaultError as error:
+            raise StartError(f"--faults {error}") from None
     server.recover()
     http = HttpServer(
         uvicorn.Config(
             create_app(server),
+            http=Protocol,
             log_level="warning",
             proxy_headers=False,
             access_log=False,
@@ -136,6 +144,8 @@ def announce(server: Server) -> None:
     if ready_file is not None:
         write_whole(ready_file, json.dumps({"url": server.url, "pid": os.getpid()}).encode() + b"\n")
     print(f"The local SageMaker listens on {server.url}", flush=True)
+    if server.faults.summary():
+        server.faults.tell()
 
 
 class HttpServer(uvicorn.Server):

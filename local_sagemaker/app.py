@@ -2,6 +2,7 @@
 
 refuse_web_pages   what a browser sends on behalf of a web page is refused
 health             GET /_local/health
+admin, inject      /_local/faults, and the requests that meet a fault: fault_requests.py
 control plane      header X-Amz-Target: SageMaker.<Operation>: JSON 1.1; operations.py holds the register
 invoke             signed for sagemaker, POST /endpoints/<name>/invocations: runtime.py
 moto               everything else: S3, STS, IAM, CloudWatch Logs
@@ -19,7 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local_sagemaker import __version__, runtime, wire
+from local_sagemaker import __version__, fault_requests, runtime, wire
 from local_sagemaker.bounded_request import BoundedRequest
 from local_sagemaker.control_plane import ControlPlane
 from local_sagemaker.errors import InternalFailure, SageMakerError, UnsupportedOperation
@@ -50,7 +51,15 @@ def create_app(server: Server) -> ASGIApp:
     """The ASGI application of a server."""
     load_operations()
     moto = MotoServices(server.data_dir if server.settings.data_dir else None)
-    handlers: list[Handler] = [refuse_web_pages, health, ControlPlane().answer, invoke, moto.answer]
+    handlers: list[Handler] = [
+        refuse_web_pages,
+        health,
+        fault_requests.admin,
+        fault_requests.inject,
+        ControlPlane().answer,
+        invoke,
+        moto.answer,
+    ]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = BoundedRequest(scope, receive, server.settings.max_body_bytes)
@@ -64,7 +73,7 @@ def create_app(server: Server) -> ASGIApp:
         except Exception as error:  # a bug of ours: the caller gets a 500 that names it, the log has the rest
             log.exception("%s %s failed", request.method, request.url.path)
             response = wire.error_response(InternalFailure(f"{type(error).__name__}: {error}"))
-        await response(scope, receive, send)
+        await (request.answer_instead or response)(scope, receive, send)
 
     return app
 
@@ -110,6 +119,7 @@ async def health(server: Server, request: BoundedRequest) -> Response | None:
             "version": __version__,
             "running_jobs": server.jobs.running,
             "warm_interpreters": server.runner.warm,
+            "faults": server.faults.summary(),
             "uptime_seconds": round(time.monotonic() - server.started, 3),
         }
     )

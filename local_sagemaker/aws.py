@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from typing import Any
 
@@ -28,8 +29,10 @@ class Aws:
         core = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
         core.set_config_variable("config_file", os.devnull)
         core.set_config_variable("credentials_file", os.devnull)
+        #: Tells requests of the server itself from those of its callers.
+        self.access_key = f"local-{secrets.token_hex(8)}"
         self._session = boto3.session.Session(
-            aws_access_key_id="local",
+            aws_access_key_id=self.access_key,
             aws_secret_access_key="local",  # noqa: S106
             region_name=region,
             botocore_session=core,

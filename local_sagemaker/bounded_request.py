@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
 from local_sagemaker.errors import SageMakerError
 
-_CREDENTIAL_SCOPE = re.compile(r"Credential=[^,]+/\d{8}/(?P<region>[^/,]+)/(?P<service>[^/,]+)/aws4_request")
+_CREDENTIAL_SCOPE = re.compile(
+    r"Credential=(?P<key>[^/,]+)/\d{8}/(?P<region>[^/,]+)/(?P<service>[^/,]+)/aws4_request"
+)
 
 
 class BoundedRequest(Request):
@@ -39,3 +42,6 @@ class BoundedRequest(Request):
         #: Service and region the request is signed for; None without a signature.
         self.service = found["service"] if found else None
         self.region = found["region"] if found else None
+        self.access_key = found["key"] if found else None
+        #: What is answered in place of what the work comes to.
+        self.answer_instead: Response | None = None

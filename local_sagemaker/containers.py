@@ -18,6 +18,7 @@ from local_sagemaker.archives import BadArchive, extract
 from local_sagemaker.images import UnknownImage, find_interpreter
 from local_sagemaker.logs import LogStream
 from local_sagemaker.processes import SupervisedProcess
+from local_sagemaker.runtime_errors import ContainerError
 from local_sagemaker.s3_transfer import TransferError, describe, download, split_uri
 from local_sagemaker.sandbox import Sandbox
 
@@ -93,6 +94,8 @@ class ModelContainer:
         try:
             self._prepare()
             self.port = free_port()
+            if reason := server.faults.endpoint_failure(spec.endpoint, spec.variant):
+                raise ContainerFailed(reason)
             self._start(interpreter, region)
             self._wait_until_it_answers()
         except BaseException:
@@ -108,6 +111,15 @@ class ModelContainer:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and not self._ended.is_set()
+
+    def check_load(self, target: str) -> None:
+        """Called before the model server is asked to load a model.
+
+        :param target: its TargetModel.
+        :raises ContainerError: when a fault wants the load to fail.
+        """
+        if message := self._server.faults.model_load_failure(self.spec.endpoint, target):
+            raise ContainerError(500, message)
 
     def stop(self, grace_seconds: float = DRAIN_SECONDS) -> None:
         """Stop it: requests that run are answered, then everything is removed.
@@ -168,6 +180,7 @@ class ModelContainer:
             on_line=lambda line: self.logs.write(self.sandbox.to_container(line)),
             on_end=self._ended.set,
         )
+        self._server.faults.model_server_started(self.spec.endpoint, self._process)
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + self.spec.startup_seconds

@@ -58,8 +58,8 @@ class EndpointManager:
 
         :param name: its name.
         """
-        status = (self._server.store.get(KIND, name) or {}).get("EndpointStatus")
-        if status == "SystemUpdating":
+        document = self._server.store.get(KIND, name) or {}
+        if "_deployed" in document and document["EndpointStatus"] in ("SystemUpdating", "Updating"):
             return ServiceUnavailable(f"Endpoint {name} is being started again. Please try again.")
         return ValidationError(f"Endpoint {name} of account {self._server.account_id} not found.")
 
@@ -101,7 +101,7 @@ class EndpointManager:
             if status == "Deleting":
                 self._server.store.delete(KIND, name)
             elif status != "Failed":
-                if "_deployed" in document:
+                if "_deploying" not in document:
                     self._server.store.update(
                         KIND, name, lambda document: document.update(EndpointStatus="SystemUpdating")
                     )
@@ -116,6 +116,12 @@ class EndpointManager:
         live = self.live(name)
         for variant in live.variants if live else ():
             variant.weight = weights.get(variant.name, variant.weight)
+
+        def change(document: Document) -> None:
+            for each in document.get("_deployed", {}).get("specs", ()):
+                each[1] = weights.get(each[0]["variant"], each[1])
+
+        self._server.store.update(KIND, name, change)
 
     def revive(self, name: str, live: LiveEndpoint, variant: Variant) -> None:
         """Start a variant's container anew after it died; returns at once. Models are loaded again on use.

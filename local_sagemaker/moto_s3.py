@@ -1,9 +1,9 @@
 """What moto's S3 lacks: conditional writes that are atomic, and readers that are safe from writers.
 
 S3 guarantees that of two writers with the same If-Match only one wins. moto checks the condition and writes
-without a lock in between, and ignores the conditions of CopyObject. It also closes the buffer of an object
-that is overwritten while somebody reads it (status 500), and two threads that ask for a new object's ETag at
-once share one file position. So requests to one bucket are let through one at a time; that is even faster,
+without a lock in between, and ignores the conditions of CopyObject and of DeleteObject. It also closes the
+buffer of an object that is overwritten while somebody reads it (status 500), and two threads that ask for a new
+object's ETag at once share one file position. So requests to one bucket are let through one at a time; that is even faster,
 since moto's work holds the interpreter's lock anyway.
 """
 
@@ -34,12 +34,13 @@ class ObjectAccess:
 
     :param buckets: the buckets it touches: its own, and that of a copy's source.
     :param key: the object; empty for a request to the bucket itself.
-    :param writes: whether it writes the object, so that If-Match and If-None-Match are about it.
+    :param writes: whether it writes or deletes the object, so that If-Match and If-None-Match are about it.
     """
 
     buckets: tuple[str, ...]
     key: str
     writes: bool
+    deletes: bool
     if_match: str | None
     if_none_match: str | None
 
@@ -54,11 +55,13 @@ def read_access(request: Request) -> ObjectAccess | None:
     query = parse_qs(request.url.query, keep_blank_values=True)
     puts_object = request.method == "PUT" and not _OTHER_WRITES & query.keys()
     completes_upload = request.method == "POST" and "uploadId" in query
+    deletes_object = request.method == "DELETE" and not {"tagging", "uploadId", "versionId"} & query.keys()
     source = unquote(request.headers.get("x-amz-copy-source", "")).lstrip("/").partition("/")[0]
     return ObjectAccess(
         buckets=(bucket, source) if source else (bucket,),
         key=key,
-        writes=bool(key) and (puts_object or completes_upload),
+        writes=bool(key) and (puts_object or completes_upload or deletes_object),
+        deletes=deletes_object,
         if_match=request.headers.get("if-match"),
         if_none_match=request.headers.get("if-none-match"),
     )
@@ -77,9 +80,11 @@ def check_conditions(access: ObjectAccess) -> Response | None:
         return None
     if access.if_none_match == "*" and found is not None:
         return _refuse(412, "PreconditionFailed", "If-None-Match", access.key)
-    if access.if_match and found is None:
+    if access.if_match and found is None and not access.deletes:
         return _refuse(404, "NoSuchKey", "If-Match", access.key)
-    if access.if_match not in (None, "*") and access.if_match.strip('"') != found.etag.strip('"'):
+    # A delete of what is not there: "How to perform conditional deletes".
+    etag = found.etag.strip('"') if found else None
+    if access.if_match and (found is None or access.if_match not in ("*", etag, f'"{etag}"')):
         return _refuse(412, "PreconditionFailed", "If-Match", access.key)
     return None
 

@@ -248,6 +248,7 @@ class JobRun(ABC):
             on_line=lambda line: self.write_log(sandbox.to_container(line)),
             on_end=self._container_ended,
         )
+        self.server.faults.job_started(self, process)
         deadline = time.monotonic() + limit_seconds
         grace = self.server.settings.stop_grace_seconds
         while not self._ended.is_set():

@@ -10,6 +10,7 @@ from pathlib import Path
 from local_sagemaker.aws import Aws
 from local_sagemaker.data_dir import open_store
 from local_sagemaker.endpoints import EndpointManager
+from local_sagemaker.faults import Faults
 from local_sagemaker.jobs import JobManager
 from local_sagemaker.quotas import Quotas
 from local_sagemaker.settings import Settings
@@ -37,6 +38,7 @@ class Server:
     endpoints: EndpointManager = field(init=False)
     quotas: Quotas = field(init=False)
     runner: WarmRunner = field(init=False)
+    faults: Faults = field(default_factory=Faults)
     started: float = field(default_factory=time.monotonic)
 
     @classmethod

@@ -32,6 +32,7 @@ class Settings:
     :param start_delay_seconds: how long a job or an endpoint waits before it starts, as instances take time on
         AWS.
     :param quotas: limits of instances by quota name, for example ``ml.m5.large for training job usage``.
+    :param faults: JSON file with the faults that are on from the start.
     :param default_quota: limit of every other quota.
     :param spot_share: what a spot instance costs, as a share of the price on demand.
     :param warm_runner: start scripts in forks of an interpreter that has imported what they import.
@@ -60,6 +61,7 @@ class Settings:
     invoke_timeout_seconds: float = 60.0
     max_body_bytes: int = 64 * 1024 * 1024
     ready_file: Path | None = None
+    faults: Path | None = None
     allow_non_loopback: bool = False
     check_roles: bool = True
     check_data: bool = True
@@ -189,6 +191,12 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         help="accept training inputs and model data that are not in S3; a job without its inputs fails later",
     )
     parser.add_argument(
+        "--faults",
+        type=Path,
+        metavar="FILE",
+        help="JSON file with faults that are on from the start; /_local/faults changes them later",
+    )
+    parser.add_argument(
         "--allow-non-loopback",
         action="store_true",
         help="listen on an address other machines can reach. There is no authentication: whoever reaches the"
@@ -221,6 +229,7 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         model_disk_bytes=parsed.model_disk_mb * 1024**2,
         max_body_bytes=parsed.max_body_mb * 1024**2,
         ready_file=parsed.ready_file,
+        faults=parsed.faults,
         allow_non_loopback=parsed.allow_non_loopback,
         check_roles=not parsed.no_role_check,
         check_data=not parsed.no_data_check,

@@ -65,7 +65,9 @@ class TrainingRun(JobRun):
 
     def wait_for_instance(self) -> None:
         """Take as long as an instance takes to come up, but no longer than a spot job may wait."""
-        delay = self.server.settings.start_delay_seconds
+        delay = self.server.settings.start_delay_seconds + self.server.faults.capacity_delay_seconds(
+            self.name
+        )
         moment = time.monotonic()
         if self._give_up_at is None:
             self._give_up_at = moment + self._max_wait

@@ -188,6 +188,12 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., LocalSageMaker]]:
         yield start
 
 
+@pytest.fixture(scope="session")
+def run_server() -> Callable[..., contextlib.AbstractContextManager[LocalSageMaker]]:
+    """:func:`running_server`, for fixtures of a module."""
+    return running_server
+
+
 @pytest.fixture(name="wait_until", scope="session")
 def wait_until_fixture() -> Callable[[Callable[[], Any], float, str], Any]:
     """:func:`wait_until`, for tests, which can't import this file."""

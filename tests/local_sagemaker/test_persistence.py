@@ -277,6 +277,24 @@ def test_a_stop_is_for_jobs_the_loss_of_their_instance_and_for_endpoints_a_pause
     assert invoke(again) == "austin 1"
 
 
+def test_an_update_goes_on_after_a_kill(start_server: Callable[..., Any], wait_until: Any) -> None:
+    server = start_server()
+    sagemaker = server.client("sagemaker")
+    server.client("s3").create_bucket(Bucket="city-fleet")
+    put_endpoint(server)
+    wait_until(lambda: status(server) == "InService", 60, "the endpoint is in service")
+    variants = sagemaker.describe_endpoint_config(EndpointConfigName="fleet")["ProductionVariants"]
+    sagemaker.create_endpoint_config(EndpointConfigName="newer", ProductionVariants=variants)
+    sagemaker.update_endpoint(EndpointName="fleet", EndpointConfigName="newer")
+    kill(server)
+    again = start_server(folder=server.data_dir.parent)
+    wait_until(lambda: status(again) == "InService", 60, "the endpoint is updated")
+    described = again.client("sagemaker").describe_endpoint(EndpointName="fleet")
+    assert described["EndpointConfigName"] == "newer"
+    assert "PendingDeploymentSummary" not in described
+    assert invoke(again) == "austin 1"
+
+
 def test_an_endpoint_that_can_t_come_back_tells_why(
     start_server: Callable[..., Any], wait_until: Any
 ) -> None:

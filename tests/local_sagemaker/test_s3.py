@@ -118,6 +118,15 @@ def test_conditions_hold_for_put_copy_and_multipart(s3: Any, bucket: str) -> Non
     assert refusal(s3.put_object, Bucket="nobody-made-this", Key="a", IfMatch=etag)[1] == "NoSuchBucket"
 
 
+def test_a_delete_may_have_a_condition(s3: Any, bucket: str) -> None:
+    etag = s3.put_object(Bucket=bucket, Key="live.json", Body=b"1")["ETag"]
+    delete = {"Bucket": bucket, "Key": "live.json"}
+    assert refusal(s3.delete_object, **delete, IfMatch='"0"') == (412, "PreconditionFailed")
+    s3.delete_object(**delete, IfMatch=etag)
+    assert refusal(s3.delete_object, **delete, IfMatch="*") == (412, "PreconditionFailed")
+    s3.delete_object(**delete)
+
+
 def test_objects_of_all_sizes_and_their_metadata_survive(s3: Any, bucket: str) -> None:
     body = bytes(range(256)) * 60_000  # 15 MB
     config = TransferConfig(multipart_threshold=6 * 1024**2, multipart_chunksize=6 * 1024**2)
