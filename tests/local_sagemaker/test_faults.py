@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -23,7 +26,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as some
 
-from local_sagemaker.fault_specs import MEMBERS, FaultError, read_plan
+from local_sagemaker.fault_specs import EVERYWHERE, MEMBERS, FaultError, read_plan
 
 IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 ROLE = "arn:aws:iam::123456789012:role/city-fleet"
@@ -253,6 +256,33 @@ def test_a_file_turns_faults_on_at_the_start(tmp_path: Path, start_server: Calla
     plan.write_text('{"faults": [{"kind": "nonsense"}]}')
     with pytest.raises(AssertionError, match=r"--faults .*faults.json: fault 1, kind: got 'nonsense'"):
         start_server("--faults", str(plan))
+
+
+def test_what_the_documentation_shows_is_understood_and_complete(faulty: Faulty) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "local.md").read_text(encoding="utf-8")
+    chapter = text.partition("## A bad day on command")[2].partition("\n## ")[0]
+    commands = re.findall(
+        r"^curl (-X (?:PUT|POST) \"\$faults\" -d '.*?')$", chapter, re.MULTILINE | re.DOTALL
+    )
+    assert len(commands) == 2
+    for command in commands:
+        assert read_plan(json.loads(command.partition("-d '")[2].rstrip("'")))[1]
+    example = chapter.partition("```python\n")[2].partition("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        env=faulty.server.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [fault["injected"] for fault in faulty.call("GET").json()["faults"]] == [0, 0, 0]
+    for kind, members in MEMBERS.items():
+        row = next(line for line in chapter.splitlines() if line.startswith(f"| `{kind}` |"))
+        assert all(f"`{member}`" in row for member in members), kind
+    for member in EVERYWHERE:
+        assert f"\n| `{member}` |" in chapter
 
 
 # Requests
