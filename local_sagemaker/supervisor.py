@@ -72,14 +72,28 @@ def supervise(work: Callable[[], None], hide: str | None, keep: str | None) -> i
             if not order:
                 sweep(child)
                 return 128 + signal.SIGKILL
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child, signal.SIGTERM if order == b"T" else signal.SIGKILL)
+            send(child, signal.SIGTERM if order == b"T" else signal.SIGKILL)
         if wake_read in ready:
             os.read(wake_read, 4096)
             code = reap(child)
             if code is not None:
                 sweep(child)
                 return code
+
+
+def send(child: int, number: int) -> None:
+    """Send a signal to the child's process group.
+
+    :param child: its process id.
+    :param number: the signal.
+    """
+    try:
+        os.killpg(child, number)
+    except ProcessLookupError:  # it is about to lead its group: an order may come sooner than that
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(child, number)
+    except PermissionError:
+        pass
 
 
 def start(work: Callable[[], None], hide: str | None, keep: str | None, unwanted: tuple[int, ...]) -> int:
