@@ -11,6 +11,7 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 MAX_MEMBERS = 10_000
 MAX_BYTES = 4 * 1024**3
@@ -19,6 +20,13 @@ READ_BYTES = 1024**2
 
 class BadArchive(Exception):
     """An archive that can't or must not be extracted; the message says what is wrong with it."""
+
+
+# The filter checks each path once more, after our own words for the usual reasons. Python 3.11.2, which Debian 12
+# has, does not know it yet; there our own checks stand alone, and no owner, mode or time is taken over.
+_HAS_FILTERS = hasattr(tarfile, "data_filter")
+_EXTRACT_OPTIONS: dict[str, Any] = {"filter": "data"} if _HAS_FILTERS else {"set_attrs": False}
+_FILTER_ERROR: type[Exception] = tarfile.FilterError if _HAS_FILTERS else BadArchive
 
 
 def extract(
@@ -43,13 +51,12 @@ def extract(
                     if number > max_members:
                         raise BadArchive(f"it holds more than {max_members} members")
                     _check(member)
-                    # filter="data" checks the path once more, after our own words for the usual reasons.
-                    tar.extract(member, staging, filter="data")
+                    tar.extract(member, staging, **_EXTRACT_OPTIONS)
         staging.chmod(0o755)
         staging.rename(destination)
     except BadArchive:
         raise
-    except tarfile.FilterError as error:
+    except _FILTER_ERROR as error:
         raise BadArchive(str(error)) from error
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise BadArchive(f"it is not a whole tar.gz: {error}") from error
