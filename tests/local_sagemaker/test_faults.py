@@ -113,7 +113,9 @@ def archive(files: dict[str, bytes]) -> bytes:
 
 def train(faulty: Faulty, name: str, spot_seconds: int | None = None, script: str = WAIT) -> str:
     """Start a training job, on spot instances if it may wait for them."""
-    faulty.s3.put_object(Bucket="city-fleet", Key="train.tar.gz", Body=archive({"train.py": script.encode()}))
+    # A key of its own: the job fetches its code when it starts, which is after this function returns.
+    key = f"{name}/train.tar.gz"
+    faulty.s3.put_object(Bucket="city-fleet", Key=key, Body=archive({"train.py": script.encode()}))
     condition = {"MaxRuntimeInSeconds": 600}
     if spot_seconds is not None:
         condition = {"MaxRuntimeInSeconds": spot_seconds, "MaxWaitTimeInSeconds": spot_seconds}
@@ -127,7 +129,7 @@ def train(faulty: Faulty, name: str, spot_seconds: int | None = None, script: st
         EnableManagedSpotTraining=spot_seconds is not None,
         HyperParameters={
             "sagemaker_program": '"train.py"',
-            "sagemaker_submit_directory": '"s3://city-fleet/train.tar.gz"',
+            "sagemaker_submit_directory": f'"s3://city-fleet/{key}"',
         },
     )
     return name
