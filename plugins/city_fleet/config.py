@@ -28,6 +28,7 @@ from city_fleet.config_models import (
     Gate,
     JobSettings,
     Pools,
+    Reaper,
     TrainingSettings,
 )
 from city_fleet.config_types import Duration, Problem
@@ -46,6 +47,7 @@ __all__ = [
     "Gate",
     "JobSettings",
     "Pools",
+    "Reaper",
     "Target",
     "Time",
     "TrainingSettings",

@@ -99,6 +99,8 @@ class TrainingSettings(JobSettings):
     """Train on spare capacity: cheaper, may wait or be interrupted."""
     max_wait_seconds: Annotated[int, Range(True, 60, TRAINING_MAX_SECONDS)] | None = None
     """With spot: longest time for waiting and running together; at least max_runtime_seconds."""
+    on_demand_fallback: Flag = False
+    """With spot: when there was not enough spare capacity in time, train on demand at the full price."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
@@ -156,6 +158,15 @@ class Pools(Section):
     """Pool of the tasks that start a SageMaker job and wait for it (with include_deferred)."""
 
 
+class Reaper(Section):
+    """Stopping jobs that no task waits for any more."""
+
+    schedule: Schedule = "*/15 * * * *"
+    """When to look, as a cron expression or preset, UTC; null for never."""
+    grace_minutes: Annotated[int, Range(True, 1, 1440)] = 15
+    """Age a job must have before it can count as an orphan."""
+
+
 class Defaults(Section):
     """Settings of every city; each key may be overridden per city."""
 
@@ -175,6 +186,8 @@ class Defaults(Section):
     """Pause before a task is tried again."""
     waiter_delay_seconds: Annotated[int, Range(True, 1, 3600)] = 30
     """Pause between two looks at a running job."""
+    capacity_wait_seconds: Annotated[int, Range(True, 0, 604_800)] = 21_600
+    """How long a task waits when AWS throttles it or has no capacity left, without using up a retry."""
 
 
 class _Shared(Section):
@@ -224,6 +237,8 @@ class FleetSettings(_Shared):
     """The shared multi-model endpoint."""
     pools: Pools = Pools()
     """Airflow pools of the tasks."""
+    reaper: Reaper = Reaper()
+    """Stopping jobs that no task waits for any more."""
 
 
 class Fleet(FleetSettings):

@@ -24,6 +24,7 @@ TAG_CITY = "city-fleet:city"
 TAG_ENVIRONMENT = "city-fleet:environment"
 TAG_RUN = "city-fleet:run"
 TAG_STEP = "city-fleet:step"
+TAG_DAG_RUN = "city-fleet:dag-run"
 
 PREPROCESS_OUTPUTS = ("train", "validation", "test", "report")
 CONTENT_TYPES = ["text/csv", "application/json"]
@@ -248,6 +249,7 @@ def _tags(plan: CityPlan, run: Run, step: str) -> list[dict[str, str]]:
         {"Key": TAG_ENVIRONMENT, "Value": plan.fleet.environment},
         {"Key": TAG_RUN, "Value": run.key},
         {"Key": TAG_STEP, "Value": step},
+        {"Key": TAG_DAG_RUN, "Value": naming.tag_of_run_id(run.run_id)},
     ]
 
 

@@ -94,6 +94,19 @@ def run_key(environment: str, dag_id: str, run_id: str) -> str:
     return digest([environment, dag_id, run_id], 10)
 
 
+def tag_of_run_id(run_id: str) -> str:
+    """Return a DAG run's id as a tag's value, of at most 256 characters.
+
+    Airflow allows ``~`` in run ids and AWS does not allow it in tags; ``@`` is the other way round.
+    """
+    return run_id.replace("~", "@")
+
+
+def run_id_of_tag(value: str) -> str:
+    """Return the DAG run id that :func:`tag_of_run_id` has written."""
+    return value.replace("@", "~")
+
+
 def spread_seconds(fleet: str, city: str, window_seconds: int) -> int:
     """Return a city's own place in a window, 0 to ``window_seconds``: the same every night, even over many cities."""
     return int(digest([fleet, city], 12), 16) % (window_seconds + 1)

@@ -1,0 +1,140 @@
+"""SageMaker's two kinds of jobs: how each is spelled, and the calls they share. A boto3 client is passed in.
+
+Standard library and botocore only: operators, triggers and the reaper use the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+IN_PROGRESS = "InProgress"
+STOPPING = "Stopping"
+COMPLETED = "Completed"
+FAILED = "Failed"
+STOPPED = "Stopped"
+#: A job in one of these states changes no more and bills no more.
+OVER = frozenset({COMPLETED, FAILED, STOPPED})
+
+
+class NameTaken(Exception):
+    """A job of this name exists already: names are used up for ever."""
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """One kind of job.
+
+    :param name: ``Processing`` or ``Training``, as the provider's triggers spell it.
+    """
+
+    name: str
+
+    @property
+    def name_key(self) -> str:
+        """Return the member that holds a job's name."""
+        return f"{self.name}JobName"
+
+    @property
+    def status_key(self) -> str:
+        """Return the member that holds a job's status."""
+        return f"{self.name}JobStatus"
+
+    @property
+    def arn_key(self) -> str:
+        """Return the member that holds a job's ARN."""
+        return f"{self.name}JobArn"
+
+    @property
+    def summaries_key(self) -> str:
+        """Return the member of a List answer that holds the jobs."""
+        return f"{self.name}JobSummaries"
+
+    @property
+    def start_key(self) -> str:
+        """Return the member that says when the job's instance started; absent before."""
+        return f"{self.name}StartTime"
+
+    @property
+    def end_key(self) -> str:
+        """Return the member that says when the job ended; absent before."""
+        return f"{self.name}EndTime"
+
+    @property
+    def log_group(self) -> str:
+        """Return the CloudWatch log group of such jobs."""
+        return f"/aws/sagemaker/{self.name}Jobs"
+
+    def method(self, verb: str) -> str:
+        """Return the boto3 method: ``describe_training_job``; for ``list`` the plural."""
+        return f"{verb}_{self.name.lower()}_job{'s' if verb == 'list' else ''}"
+
+    def create(self, client: Any, request: Mapping[str, Any]) -> None:
+        """Start a job.
+
+        :raises NameTaken: there is one of that name.
+        """
+        try:
+            getattr(client, self.method("create"))(**request)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ResourceInUse":
+                raise NameTaken(request[self.name_key]) from error
+            raise
+
+    def describe(self, client: Any, job: str) -> dict[str, Any] | None:
+        """Return the Describe answer, or None when no job has that name."""
+        try:
+            return dict(getattr(client, self.method("describe"))(**{self.name_key: job}))
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+
+    def stop(self, client: Any, job: str) -> bool:
+        """Ask SageMaker to stop a job.
+
+        :return: False when there was nothing to stop: it is over, stopping, or gone.
+        """
+        try:
+            getattr(client, self.method("stop"))(**{self.name_key: job})
+        except ClientError as error:
+            # Stopping a job that is not in progress is a ValidationException, as is a name that does not exist.
+            if error.response["Error"]["Code"] == "ValidationException" or is_missing(error):
+                return False
+            raise
+        return True
+
+    def status(self, description: Mapping[str, Any]) -> str:
+        """Return the status in a Describe answer or a List summary."""
+        return str(description[self.status_key])
+
+    def is_over(self, description: Mapping[str, Any]) -> bool:
+        """Tell whether a job has reached its last state."""
+        return self.status(description) in OVER
+
+    def created_at(self, description: Mapping[str, Any]) -> datetime:
+        """Return when the job was created."""
+        moment: datetime = description["CreationTime"]
+        return moment
+
+
+PROCESSING = JobKind("Processing")
+TRAINING = JobKind("Training")
+KINDS = {kind.name: kind for kind in (PROCESSING, TRAINING)}
+
+
+def is_missing(error: ClientError) -> bool:
+    """Tell whether SageMaker says that a job does not exist; it has no code of its own for that.
+
+    Source: Describe of an unknown job answers ``ValidationException: Requested resource not found.`` or
+    ``Could not find …``; some operations document ``ResourceNotFound``.
+    """
+    code = error.response["Error"]["Code"]
+    message = error.response["Error"].get("Message", "").lower()
+    return code == "ResourceNotFound" or (
+        code == "ValidationException" and ("not found" in message or "could not find" in message)
+    )
