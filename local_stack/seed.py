@@ -41,7 +41,7 @@ def run_fleet(stack: Stack, *arguments: str) -> str:
     :raises StackError: it failed
     """
     done = subprocess.run(
-        [sys.executable, "-m", "city_fleet.cli", *arguments],
+        [sys.executable, "-m", "city_fleet.cli.app", *arguments],
         env=stack.environment,
         cwd=ROOT,
         capture_output=True,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from city_fleet.cli import app
+from city_fleet.cli.app import app
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.fleets import ROOT, TEXAS
 from tests.unit.test_config import SMALL
@@ -222,7 +222,7 @@ def test_the_stacks_environment_is_loaded_and_the_shells_aws_left_out(tmp_path: 
 
 
 def test_it_starts_without_airflow_pandas_or_boto3() -> None:
-    code = "import sys, city_fleet.cli; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    code = "import sys, city_fleet.cli.app; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     environ: dict[str, Any] = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True

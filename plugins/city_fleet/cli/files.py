@@ -1,42 +1,21 @@
-"""``./fleet``: the command line of a fleet. Knows neither Airflow nor pandas, so that it starts at once.
-
-Exit codes: 0 done, 1 a mistake in what was given (fleet file, data, AWS), 2 wrong usage of the command line.
-"""
+"""Commands about a fleet's files: lint, schema, ingest, cities."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from city_fleet.config import Fleet, fleet_files, load_fleet, load_fleets
-from city_fleet.errors import CityFleetError, ConfigError, FleetFileError, UnknownName, display_path
+from city_fleet.cli.output import AsJson, errors, fail, print_json
+from city_fleet.cli.selection import FleetName, fleets_folder, fleets_named, no_fleet_file
+from city_fleet.config import Fleet, load_fleet, load_fleets
+from city_fleet.errors import FleetFileError, display_path
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-HELP = """Look after fleets of models, one model per city.
-
-A fleet is described by a file in include/fleets (or in the folder that CITY_FLEET_FLEETS names);
-docs/fleet-file.md explains every field of it.
-"""
-
-app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-FleetName = Annotated[
-    str | None,
-    typer.Option(
-        "--fleet", metavar="NAME", help="The fleet's name, or the path of its file; all by default."
-    ),
-]
+commands = typer.Typer()
 
 
-@app.command()
+@commands.command()
 def lint(
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="[FILE]...", help="Fleet files; all by default.")
@@ -54,9 +33,9 @@ def lint(
     """
     from city_fleet.config_lint import fleet_warnings  # noqa: PLC0415 - reads botocore's models
 
-    loaded = [_loaded(path) for path in files] if files else load_fleets(_folder())
+    loaded = [_loaded(path) for path in files] if files else load_fleets(fleets_folder())
     if not loaded:
-        _fail(ConfigError(file=str(_folder()), got="no fleet file", allowed="files ending in .yaml"), as_json)
+        fail(no_fleet_file(), as_json)
     reports = []
     for item in loaded:
         if isinstance(item, FleetFileError):
@@ -73,14 +52,14 @@ def lint(
             )
     failed = any(report["errors"] for report in reports)
     if as_json:
-        _print_json([{**r, "errors": [error.as_dict() for error in r["errors"]]} for r in reports])
+        print_json([{**r, "errors": [error.as_dict() for error in r["errors"]]} for r in reports])
     else:
         for report in reports:
             _print_lint(report)
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command()
+@commands.command()
 def schema(
     check: Annotated[
         bool, typer.Option("--check", help="Only tell whether the committed schema is up to date.")
@@ -106,7 +85,7 @@ def schema(
         raise typer.Exit(1)
 
 
-@app.command()
+@commands.command()
 def ingest(
     fleet: FleetName = None,
     file: Annotated[
@@ -134,8 +113,8 @@ def ingest(
 
     from city_fleet.ingest import ingest as ingest_fleet  # noqa: PLC0415
 
-    with _errors(as_json):
-        fleets = _fleets(fleet)
+    with errors(as_json):
+        fleets = fleets_named(fleet)
         if len(fleets) > 1 and (file is not None or city):
             names = ", ".join(item.fleet for item in fleets)
             raise typer.BadParameter(f"--file and --city need --fleet: there are {names}.")
@@ -147,10 +126,10 @@ def ingest(
             if not as_json:
                 _print_ingest(report)
         if as_json:
-            _print_json([report.as_dict() for report in reports])
+            print_json([report.as_dict() for report in reports])
 
 
-@app.command()
+@commands.command()
 def cities(fleet: FleetName = None, as_json: AsJson = False) -> None:
     """List the cities of the fleets, and which of them have broken settings.
 
@@ -159,9 +138,9 @@ def cities(fleet: FleetName = None, as_json: AsJson = False) -> None:
       ./fleet cities
       ./fleet cities --fleet texas_housing --json
     """
-    with _errors(as_json):
+    with errors(as_json):
         rows = []
-        for item in _fleets(fleet):
+        for item in fleets_named(fleet):
             for slug in sorted({*item.cities, *item.broken}):
                 found, error = item.cities.get(slug), item.broken.get(slug)
                 rows.append(
@@ -174,7 +153,7 @@ def cities(fleet: FleetName = None, as_json: AsJson = False) -> None:
                     }
                 )
         if as_json:
-            _print_json(rows)
+            print_json(rows)
             return
         width = max((len(str(row["city"])) for row in rows), default=0)
         for row in rows:
@@ -182,62 +161,11 @@ def cities(fleet: FleetName = None, as_json: AsJson = False) -> None:
             typer.echo(f"{row['fleet']}  {row['city']:<{width}}  {state}")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Entry point of ``./fleet``."""
-    app(args=arguments, prog_name="./fleet")
-
-
-def _folder() -> Path:
-    return Path(os.environ.get("CITY_FLEET_FLEETS") or PROJECT_ROOT / "include" / "fleets")
-
-
 def _loaded(path: Path) -> Fleet | FleetFileError:
     try:
         return load_fleet(path)
     except FleetFileError as error:
         return error
-
-
-def _fleets(name: str | None) -> list[Fleet]:
-    """:return: the fleet of that name or file, or all of the folder; raises what is wrong with it."""
-    if name is not None and (os.sep in name or name.endswith((".yaml", ".yml"))):
-        return [load_fleet(name)]
-    folder = _folder()
-    loaded = load_fleets(folder)
-    if name is None:
-        if not loaded:
-            raise ConfigError(file=str(folder), got="no fleet file", allowed="files ending in .yaml")
-        for item in loaded:
-            if isinstance(item, FleetFileError):
-                raise item
-    found = [item for item in loaded if isinstance(item, Fleet) and name in (None, item.fleet)]
-    if not found:
-        for item, path in zip(loaded, fleet_files(folder), strict=True):
-            if isinstance(item, FleetFileError) and path.stem == name:
-                raise item
-        names = [item.fleet for item in loaded if isinstance(item, Fleet)]
-        raise UnknownName("fleet", str(name), names, display_path(folder))
-    return found
-
-
-@contextmanager
-def _errors(as_json: bool) -> Iterator[None]:
-    try:
-        yield
-    except CityFleetError as error:
-        _fail(error, as_json)
-
-
-def _fail(error: CityFleetError, as_json: bool) -> None:
-    if as_json:
-        _print_json(error.as_dict())
-    else:
-        typer.echo(str(error), err=True)
-    raise typer.Exit(1)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def _print_lint(report: dict[str, Any]) -> None:
@@ -270,7 +198,3 @@ def _print_ingest(report: Any) -> None:
         f"{report.fleet}: {uploaded} of {len(report.cities)} cities uploaded, "
         f"{len(report.cities) - uploaded} unchanged."
     )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
