@@ -1,4 +1,4 @@
-"""The fleet-wide DAGs of every fleet file: the shared endpoint."""
+"""The fleet-wide DAGs of every fleet file: the shared endpoint, the reaper."""
 
 from airflow.sdk import get_parsing_context
 

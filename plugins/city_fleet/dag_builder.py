@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,15 @@ from city_fleet import publish_operators as publishing
 from city_fleet.config import Fleet, load_fleets
 from city_fleet.errors import CityFleetError, FleetFileError
 from city_fleet.plan import CityPlan
+from city_fleet.reaper_operator import REAP, ReapOperator
 from city_fleet.timetables import FleetTimetable
 
 # Tasks that only read and write a few small objects; more than this is a hang.
 _SHORT_TASK_TIMEOUT = timedelta(minutes=15)
+# Two looks of the reaper, the time between them, and a retry.
+_REAPER_RUN_TIMEOUT = timedelta(hours=1)
+# The reaper looks at what is there now, whatever days the fleet's schedule is about.
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 # libyaml's dumper takes a fifth of the time, and every parse writes every city's settings.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _OPERATORS: dict[str, type[BaseOperator]] = {
@@ -68,8 +73,11 @@ def fleet_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
     """Yield the fleet-wide DAGs of every fleet file in a folder."""
     for loaded in load_fleets(folder):
         if isinstance(loaded, Fleet):
-            dag_id = naming.fleet_dag_id(loaded.fleet, plan.ENDPOINT_PURPOSE)
-            yield from _wanted(dag_id, only, _endpoint_dag, loaded)
+            for purpose, build in (
+                (plan.ENDPOINT_PURPOSE, _endpoint_dag),
+                (plan.REAPER_PURPOSE, _reaper_dag),
+            ):
+                yield from _wanted(naming.fleet_dag_id(loaded.fleet, purpose), only, build, loaded)
 
 
 def _wanted(dag_id: str, only: str | None, build: Any, *arguments: Any) -> Iterator[DAG]:
@@ -171,6 +179,41 @@ def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
             task_id=endpoint.ENDPOINT_CONFIG, fleet=fleet, execution_timeout=_SHORT_TASK_TIMEOUT
         )
         model >> config >> endpoint.SharedEndpointOperator(task_id=endpoint.ENDPOINT, fleet=fleet)
+    return dag
+
+
+def _reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
+    with DAG(
+        dag_id=dag_id,
+        description=f"Stop jobs of {fleet.fleet} that no task waits for any more",
+        doc_md=(
+            f"Looks for SageMaker jobs of fleet `{fleet.fleet}` and environment `{fleet.environment}` that have been "
+            f"in progress for {fleet.reaper.grace_minutes} minutes or more, and stops those whose task instance "
+            "waits for them no longer: it has ended, was deleted, waits for a newer job, or was cleared and is not "
+            "scheduled. The task log says which and why.\n\n"
+            "A job is ours by its tags. Two installations of Airflow that share an AWS account and region therefore "
+            "need different values of `environment`: each would take the other's jobs for its own orphans.\n\n"
+            "Run it with `dry_run` to see what it would stop. It is the one DAG that starts unpaused."
+        ),
+        schedule=None if fleet.reaper.schedule is None else FleetTimetable(fleet.reaper.schedule),
+        start_date=_LONG_AGO,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=_REAPER_RUN_TIMEOUT,
+        # A safety net that somebody has to switch on is none.
+        is_paused_upon_creation=False,
+        tags=[f"fleet:{fleet.fleet}", "reaper", *fleet.tags],
+        params={
+            "dry_run": Param(
+                False,
+                type="boolean",
+                title="Dry run",
+                description="Say what would be stopped, and stop nothing.",
+            )
+        },
+        default_args={"owner": fleet.owner, "retries": 1, "retry_delay": timedelta(minutes=1)},
+    ) as dag:
+        ReapOperator(task_id=REAP, fleet=fleet, execution_timeout=_SHORT_TASK_TIMEOUT)
     return dag
 
 

@@ -79,6 +79,15 @@ def job_name(fleet: str, city: str, step: str, request_digest: str, attempt: int
     return aws_name(fleet, city, suffix=f"{step.replace('_', '-')}-{request_digest}-{attempt}")
 
 
+def job_prefix(fleet: str) -> str:
+    """Return what the names of all jobs of a fleet begin with, also of those that had to be shortened.
+
+    Other names may begin with it too: ``texas`` is the beginning of ``texas-housing``. Only tags tell whose a job is.
+    """
+    # aws_name leaves at least this much of the fleet before the hash, the longest step, digest and attempt 999.
+    return aws_name(fleet)[:30].rstrip("-")
+
+
 def package_group(fleet: str, environment: str, city: str) -> str:
     """Return the name of a city's model package group."""
     return aws_name(fleet, environment, city)

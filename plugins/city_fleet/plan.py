@@ -26,6 +26,7 @@ RECORD = "record"
 JOB_STEPS = (PREPROCESS, TRAIN, EVALUATE)
 
 ENDPOINT_PURPOSE = "endpoint"
+REAPER_PURPOSE = "reaper"
 
 
 @dataclass(frozen=True)

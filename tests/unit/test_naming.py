@@ -43,6 +43,26 @@ def test_job_names_are_valid_and_keep_the_fleet(fleet: str, city: str, step: str
     assert name.startswith(fleet.replace("_", "-")[:10])
 
 
+@given(
+    st.from_regex(r"[a-z0-9]+(_[a-z0-9]+)*", fullmatch=True).filter(lambda fleet: len(fleet) <= 32),
+    SLUGS,
+    st.sampled_from(["preprocess", "train", "evaluate"]),
+    st.integers(1, 999),
+)
+def test_all_jobs_of_a_fleet_begin_alike(fleet: str, city: str, step: str, attempt: int) -> None:
+    """A fleet's name has at most 32 characters."""
+    name = naming.job_name(fleet, city, step, "0123456789", attempt)
+    assert name.startswith(naming.job_prefix(fleet))
+
+
+def test_a_long_fleet_is_cut_where_its_longest_job_name_is() -> None:
+    fleet = "a" * 32
+    name = naming.job_name(fleet, "c" * 40, "preprocess", "0123456789", 999)
+    assert len(name) == 63
+    assert name.startswith(naming.job_prefix(fleet))
+    assert naming.job_prefix("texas_housing") == "texas-housing"
+
+
 @given(st.lists(SLUGS, min_size=2, max_size=2, unique=True))
 def test_long_names_that_share_their_beginning_stay_different(ends: list[str]) -> None:
     names = {naming.aws_name("a_fleet_with_a_very_long_name", "x" * 40 + end) for end in ends}
