@@ -26,6 +26,7 @@ _LOOK_SECONDS = 360.0
 _STOP_SECONDS = 360.0
 # Run ids travel in the query of a GET request, of which a server reads 64 KB.
 _RUNS_PER_REQUEST = 50
+_FIRST_LOOK = "first_look"
 
 
 class ReapOperator(BaseOperator):
@@ -59,39 +60,26 @@ class ReapOperator(BaseOperator):
         results, problems = self._stop(client, verdicts, now, context)
         unsure = [verdict for verdict in verdicts if verdict.orphan is None]
         for verdict in unsure:
-            self.log.info("%s is looked at again: %s", _told(verdict, now), verdict.reason)
+            self.log.info("To be looked at again: %s, because %s", _told(verdict, now), verdict.reason)
         if unsure and not context["params"]["dry_run"]:
-            self.defer(
-                trigger=TimeDeltaTrigger(reaper.SECOND_LOOK_AFTER),
-                method_name="look_again",
-                kwargs={
-                    "jobs": [verdict.job.to_dict() for verdict in unsure],
-                    "results": results,
-                    "problems": [*found.problems, *problems],
-                },
-            )
+            # Not in the trigger's kwargs: `airflow dags test` forgets those.
+            first = {
+                "jobs": [verdict.job.to_dict() for verdict in unsure],
+                "results": results,
+                "problems": [*found.problems, *problems],
+            }
+            context["ti"].xcom_push(key=_FIRST_LOOK, value=first)
+            self.defer(trigger=TimeDeltaTrigger(reaper.SECOND_LOOK_AFTER), method_name="look_again")
         return self._end(results, [*found.problems, *problems])
 
-    def look_again(
-        self,
-        context: Context,
-        event: Any = None,
-        *,
-        jobs: list[dict[str, Any]],
-        results: list[dict[str, Any]],
-        problems: list[str],
-    ) -> list[dict[str, Any]]:
-        """Judge the jobs whose tasks had no state once more, and for good.
-
-        :param jobs: those jobs, as :meth:`~city_fleet.reaper.Job.to_dict` writes them.
-        :param results: what the first look has stopped.
-        :param problems: what the first look could not do.
-        """
+    def look_again(self, context: Context, event: Any = None) -> list[dict[str, Any]]:
+        """Judge the jobs whose tasks had no state once more, and for good."""
+        first: Any = context["ti"].xcom_pull(task_ids=self.task_id, key=_FIRST_LOOK)
         now = datetime.now(UTC)
-        again = [Job.from_dict(job) for job in jobs]
-        verdicts = reaper.judge(again, task_states(context, again), second_look=True)
-        more, new_problems = self._stop(self.client(), verdicts, now, context)
-        return self._end([*results, *more], [*problems, *new_problems])
+        jobs = [Job.from_dict(job) for job in first["jobs"]]
+        verdicts = reaper.judge(jobs, task_states(context, jobs), second_look=True)
+        results, problems = self._stop(self.client(), verdicts, now, context)
+        return self._end([*first["results"], *results], [*first["problems"], *problems])
 
     def _say_what_is_left_alone(self, found: reaper.Found) -> None:
         self.log.info(
@@ -120,7 +108,7 @@ class ReapOperator(BaseOperator):
         """
         doomed = [verdict for verdict in verdicts if verdict.orphan]
         if not doomed:
-            self.log.info("Nothing to stop: a task waits, or may wait, for each of them")
+            self.log.info("Nothing to stop%s", ": a task waits, or may wait, for each of them" if verdicts else "")
         if context["params"]["dry_run"]:
             for verdict in doomed:
                 self.log.info("Would stop %s, because %s", _told(verdict, now), verdict.reason)

@@ -47,10 +47,11 @@ def dags() -> dict[str, Any]:
     return {dag.dag_id: dag for dag in [*city_dags(FLEETS), *fleet_dags(FLEETS)]}
 
 
-def test_there_is_one_dag_per_city_and_one_for_the_endpoint(no_network: None) -> None:
+def test_there_is_one_dag_per_city_and_two_per_fleet(no_network: None) -> None:
     fleet = load_fleet(FLEETS / "texas_housing.yaml", environ={})
     found = {dag.dag_id for dag in [*city_dags(FLEETS), *fleet_dags(FLEETS)]}
-    assert {f"texas_housing.{slug}" for slug in fleet.cities} | {"texas_housing._endpoint"} == found
+    of_fleet = {"texas_housing._endpoint", "texas_housing._reaper"}
+    assert {f"texas_housing.{slug}" for slug in fleet.cities} | of_fleet == found
     assert len(fleet.cities) == 46
 
 
@@ -99,7 +100,7 @@ def test_every_dag_keeps_the_policies(dags: dict[str, Any]) -> None:
 def test_serialising_twice_gives_the_same(dags: dict[str, Any]) -> None:
     """A difference from parse to parse writes a new DAG version every time."""
     again = {dag.dag_id: dag for dag in [*city_dags(FLEETS), *fleet_dags(FLEETS)]}
-    for dag_id in ("texas_housing.austin", "texas_housing._endpoint"):
+    for dag_id in ("texas_housing.austin", "texas_housing._endpoint", "texas_housing._reaper"):
         first, second = (DagSerialization.to_dict(source[dag_id]) for source in (dags, again))
         assert json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
 
@@ -107,9 +108,29 @@ def test_serialising_twice_gives_the_same(dags: dict[str, Any]) -> None:
 def test_a_starting_task_builds_its_own_dag_only() -> None:
     assert [dag.dag_id for dag in city_dags(FLEETS, only="texas_housing.waco")] == ["texas_housing.waco"]
     assert list(city_dags(FLEETS, only="texas_housing._endpoint")) == []
-    assert [dag.dag_id for dag in fleet_dags(FLEETS, only="texas_housing._endpoint")] == [
-        "texas_housing._endpoint"
-    ]
+    for dag_id in ("texas_housing._endpoint", "texas_housing._reaper"):
+        assert [dag.dag_id for dag in fleet_dags(FLEETS, only=dag_id)] == [dag_id]
+
+
+def test_only_the_reaper_is_switched_on_by_itself(dags: dict[str, Any]) -> None:
+    assert {dag_id: dag.is_paused_upon_creation for dag_id, dag in dags.items()} == {
+        dag_id: False if dag_id == "texas_housing._reaper" else None for dag_id in dags
+    }
+
+
+def test_the_reaper_looks_as_the_fleet_file_says(fleets: Path) -> None:
+    (dag,) = fleet_dags(FLEETS, only="texas_housing._reaper")
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert (
+        stored.timetable.summary == "*/15 * * * *"
+    )  # and has no end, though the city DAGs' schedule has one
+    assert dag.dagrun_timeout == timedelta(hours=1)
+    assert dag.params["dry_run"] is False
+    path = fleets / "texas_housing.yaml"
+    path.write_text(path.read_text() + "\nreaper: {schedule: null, grace_minutes: 3}\n")
+    (dag,) = fleet_dags(fleets, only="texas_housing._reaper")
+    assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.can_be_scheduled is False
+    assert "for 3 minutes or more" in dag.doc_md
 
 
 @pytest.fixture
@@ -136,6 +157,7 @@ def test_a_fleet_file_that_cannot_be_read_leaves_the_other_fleets(fleets: Path) 
     dags = {dag.dag_id: dag for dag in city_dags(fleets)}
     assert len(dags) == 47
     assert "broken.yaml" in dags["broken._fleet_file"].tasks[0].message
+    assert {dag.dag_id for dag in fleet_dags(fleets)} == {"texas_housing._endpoint", "texas_housing._reaper"}
 
 
 def test_airflows_plugin_loader_stays_out_of_the_library() -> None:
@@ -159,7 +181,7 @@ def test_airflow_finds_no_import_error() -> None:
         "from airflow.dag_processing.dagbag import DagBag\n"
         "bag = DagBag()\n"
         "assert not bag.import_errors, bag.import_errors\n"
-        "assert len(bag.dags) == 47, len(bag.dags)\n"
+        "assert len(bag.dags) == 48, len(bag.dags)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -80,7 +80,7 @@ def test_a_task_without_a_state_gets_a_second_look() -> None:
     assert first.orphan is None
     (second,) = reaper.judge([job()], {TASK: None}, second_look=True)
     assert second.orphan is True
-    assert second.reason == "its task was cleared and has not been scheduled for 10 minutes"
+    assert second.reason == "its task was without a state twice, 10 minutes apart: cleared, and not scheduled"
     (scheduled,) = reaper.judge([job()], {TASK: "scheduled"}, second_look=True)
     assert scheduled.orphan is False
 
