@@ -129,7 +129,9 @@ def _judge(job: Job, newest: Job, states: Mapping[Task, str | None], second_look
         minutes = int(SECOND_LOOK_AFTER.total_seconds() // 60)
         if second_look:
             return Verdict(
-                job, True, f"its task was without a state twice, {minutes} minutes apart: cleared, and not scheduled"
+                job,
+                True,
+                f"its task was without a state twice, {minutes} minutes apart: cleared, and not scheduled",
             )
         return Verdict(job, None, "its task has no state: it was cleared, or is about to be scheduled")
     return Verdict(job, False, f"its task is {state}")

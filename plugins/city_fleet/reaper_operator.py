@@ -108,7 +108,9 @@ class ReapOperator(BaseOperator):
         """
         doomed = [verdict for verdict in verdicts if verdict.orphan]
         if not doomed:
-            self.log.info("Nothing to stop%s", ": a task waits, or may wait, for each of them" if verdicts else "")
+            self.log.info(
+                "Nothing to stop%s", ": a task waits, or may wait, for each of them" if verdicts else ""
+            )
         if context["params"]["dry_run"]:
             for verdict in doomed:
                 self.log.info("Would stop %s, because %s", _told(verdict, now), verdict.reason)

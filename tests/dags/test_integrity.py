@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
     SageMakerTrainingOperator,
 )
 from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import TimeRestriction
 
 from city_fleet.config import load_fleet
 from city_fleet.dag_builder import city_dags, fleet_dags
@@ -124,6 +125,10 @@ def test_the_reaper_looks_as_the_fleet_file_says(fleets: Path) -> None:
     assert (
         stored.timetable.summary == "*/15 * * * *"
     )  # and has no end, though the city DAGs' schedule has one
+    first = stored.timetable.next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(stored.start_date, None, catchup=False)
+    )
+    assert abs(datetime.now(UTC) - first.run_after) <= timedelta(minutes=16)  # nothing is caught up
     assert dag.dagrun_timeout == timedelta(hours=1)
     assert dag.params["dry_run"] is False
     path = fleets / "texas_housing.yaml"
