@@ -14,7 +14,7 @@ from airflow.sdk import DAG, BaseOperator, Param
 from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import endpoint_operators as endpoint
-from city_fleet import naming, plan
+from city_fleet import failure_notes, naming, plan
 from city_fleet import operators as jobs
 from city_fleet import publish_operators as publishing
 from city_fleet.config import Fleet, load_fleets
@@ -116,6 +116,7 @@ def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
             "owner": city.owner,
             "retries": city.retries,
             "retry_delay": timedelta(seconds=city.retry_delay_seconds),
+            "on_failure_callback": failure_notes.keep,
         },
     ) as dag:
         tasks = {step.task_id: _task(step.task_id, city_plan) for step in plan.STEPS}

@@ -220,7 +220,23 @@ class Keys:
 
     def record(self, city: str, as_of: datetime, key_of_run: str) -> str:
         """Return the key of a run record."""
-        return f"{self.fleet}/state/runs/{city}/{as_of_stamp(as_of)}-{key_of_run}.json"
+        return f"{self.records_prefix()}{city}/{as_of_stamp(as_of)}-{key_of_run}.json"
+
+    def records_prefix(self) -> str:
+        """Return the prefix of all run records."""
+        return f"{self.fleet}/state/runs/"
+
+    def events_prefix(self) -> str:
+        """Return the prefix of the events, one for every run record, in the order in which they were written."""
+        return f"{self.fleet}/state/events/"
+
+    def event(self, moment: datetime, record_key: str) -> str:
+        """Return the key of the event that says that a run record is written.
+
+        :param moment: when.
+        :param record_key: key of the record.
+        """
+        return f"{self.events_prefix()}{as_of_stamp(moment)}/{record_key.removeprefix(self.records_prefix())}"
 
 
 def split_uri(uri: str) -> tuple[str, str]:

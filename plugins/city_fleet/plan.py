@@ -114,6 +114,22 @@ class CityPlan:
         """Return how long after a tick of the schedule the city's run starts."""
         return naming.spread_seconds(self.fleet.fleet, self.city.slug, self.city.spread_minutes * 60)
 
+    @property
+    def settings_digest(self) -> str:
+        """Return 16 hex digits over the settings that make the model: dataset and algorithm as the jobs get them.
+
+        Instances, retries, schedule and gate are not among them: changing those makes no model out of date.
+        """
+        dataset, algorithm = self.city.dataset, self.city.algorithm
+        return naming.digest(
+            [
+                dataset.arguments(),
+                [dataset.target.column, dataset.target.transform_argument],
+                [algorithm.image, algorithm.version, algorithm.hyperparameters],
+            ],
+            16,
+        )
+
     def settings(self, step: str) -> JobSettings:
         """Return instance, volume and time limit of a job step."""
         return self.city.training if step == TRAIN else self.city.processing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,8 @@ from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerRegisterModelVersionOperator
 from airflow.providers.amazon.aws.utils.sagemaker import ApprovalStatus
 from airflow.sdk import BaseOperator
-from botocore.exceptions import ClientError
 
-from city_fleet import gate, job_requests, naming, publish, registry
+from city_fleet import failure_notes, gate, job_requests, naming, publish, registry, run_records
 from city_fleet.city_job import run_of, upstream
 from city_fleet.code_bundle import CodeBundle
 from city_fleet.images import image_uri
@@ -195,9 +193,9 @@ class RecordOperator(CityOperator):
             for step in (*JOB_STEPS, DECIDE, REGISTER, PUBLISH, KEEP_CHAMPION)
         }
         record = self._record(run, states, results, context)
-        body = json.dumps(record, indent=2).encode()
-        key = self.plan.keys.record(self.plan.city.slug, run.as_of, run.key)
-        self._put_once(key, body)
+        key = run_records.write(
+            self.client("s3"), self.plan.keys, record, as_of=run.as_of, key_of_run=run.key
+        )
         self.log.info("%s: %s", record["outcome"], "; ".join(record["reasons"]) or "no reason given")
         return {"record_uri": self.plan.keys.uri(key), "outcome": record["outcome"]}
 
@@ -207,9 +205,11 @@ class RecordOperator(CityOperator):
         ti: Any = context["ti"]
         failed_task = next((task for task, state in states.items() if state == "failed"), None)
         failed_job = ti.xcom_pull(task_ids=failed_task, key="failed_job") if failed_task else None
+        failure = ti.xcom_pull(task_ids=failed_task, key=failure_notes.KEY) if failed_task else None
         ended = results[PUBLISH] or results[KEEP_CHAMPION]
         if failed_task is not None:
-            outcome, reasons = FAILED, [f"task {failed_task} failed"]
+            said = f": {failure['message']}" if failure and failure["message"] else ""
+            outcome, reasons = FAILED, [f"task {failed_task} failed{said}"]
         elif results[PREPROCESS].get("data_status") == TOO_LITTLE_DATA:
             outcome, reasons = TOO_LITTLE_DATA, [results[PREPROCESS]["reason"]]
         elif ended:
@@ -228,6 +228,7 @@ class RecordOperator(CityOperator):
             "outcome": outcome,
             "reasons": reasons,
             "failed_task": failed_task,
+            "failure": failure,
             "decision": decision or None,
             "metrics": decision.get("metrics"),
             "evaluation_uri": results[EVALUATE].get("evaluation_uri"),
@@ -241,22 +242,6 @@ class RecordOperator(CityOperator):
                 if job
             ],
             "code_digest": CodeBundle.load(self.plan.scripts).digest,
+            "settings_digest": self.plan.settings_digest,
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-
-    def _put_once(self, key: str, body: bytes) -> None:
-        """Write the record; a run that was cleared and ended again writes another one beside the first."""
-        candidates = (key, f"{key.removesuffix('.json')}-{hashlib.sha256(body).hexdigest()[:8]}.json")
-        for candidate in candidates:
-            try:
-                self.client("s3").put_object(
-                    Bucket=self.plan.keys.bucket,
-                    Key=candidate,
-                    Body=body,
-                    ContentType="application/json",
-                    IfNoneMatch="*",
-                )
-                return
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in {"PreconditionFailed", "412"}:
-                    raise
