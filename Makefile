@@ -69,6 +69,9 @@ check-docs: environments ## Check the fleet files, their schema, and what the do
 golden: environments ## Write tests/golden anew; look at the difference before you commit it
 	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/unit/test_job_requests.py
 
+lambda: environments ## Pack the Lambda functions into dist/, ready for `aws lambda`
+	@$(BIN)/python include/lambda/bundle.py
+
 docs-local: environments ## Write the table of operations in docs/local.md from the code
 	@$(BIN)/python -m local_sagemaker.reference
 
@@ -99,12 +102,12 @@ lock: ## Choose the newest versions that requirements*.txt allow and write requi
 
 clean: ## Remove the state of stopped stacks, caches and build leftovers; the environments stay
 	@$(STACK) down 2>/dev/null || true
-	rm -rf .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf dist .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
-.PHONY: demo up down status env test check lint types imports check-golden check-docs golden docs-local fuzz format \
+.PHONY: demo up down status env test check lint types imports check-golden check-docs golden lambda docs-local fuzz format \
 	bench-local environments lock clean help

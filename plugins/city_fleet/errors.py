@@ -12,7 +12,12 @@
     ├── PlatformError         AWS's or the network's fault: a retry may help
     ├── PublishError          a model that could not be published
     │   └── PointerMoved      … because another run moved the live pointer: evaluate again
-    └── RegistryError         a model package that could not be written or read
+    ├── RegistryError         a model package that could not be written or read
+    └── PredictError          a prediction that could not be made; .status as HTTP has it
+        ├── BadRequest        400: the caller can put it right: mistakes
+        ├── UnknownCity       404: no model of the city is live: city, nearest
+        ├── ServingError      502: model, endpoint or pointer is at fault; asking again will not help
+        └── NotReady          503: not in time; asking again may help: retry_after_seconds
 
 Standard library only: AWS Lambda functions carry this module too.
 """
@@ -210,6 +215,36 @@ class PointerMoved(PublishError):
 
 class RegistryError(CityFleetError):
     """A model package or group that could not be read or written."""
+
+
+class PredictError(CityFleetError):
+    """A prediction that could not be made; ``status`` is the HTTP status that says so to an application."""
+
+    status = 500
+
+
+class BadRequest(PredictError):
+    """A request for a prediction that the caller can put right (fields: mistakes, one entry per mistake)."""
+
+    status = 400
+
+
+class UnknownCity(PredictError):
+    """A city of which no model is live (fields: city, nearest)."""
+
+    status = 404
+
+
+class ServingError(PredictError):
+    """The model, the endpoint or the live pointer is at fault: the same request would fail again."""
+
+    status = 502
+
+
+class NotReady(PredictError):
+    """No answer in time, but perhaps next time (fields: retry_after_seconds, attempts)."""
+
+    status = 503
 
 
 def _paragraph(

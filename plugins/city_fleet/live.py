@@ -90,13 +90,20 @@ class Versioned:
     etag: str
 
 
-def read(s3: Any, keys: Keys, city: str) -> Versioned | None:
-    """Return the city's live pointer, or None when no model of it ever went live."""
+def read(s3: Any, keys: Keys, city: str, known: Versioned | None = None) -> Versioned | None:
+    """Return the city's live pointer, or None when no model of it ever went live.
+
+    :param known: what was read before; while that serves it is returned itself, and no body is transferred.
+    """
+    condition = {"IfNoneMatch": known.etag} if known else {}
     try:
-        answer = s3.get_object(Bucket=keys.bucket, Key=keys.live(city))
+        answer = s3.get_object(Bucket=keys.bucket, Key=keys.live(city), **condition)
     except ClientError as error:
-        if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
+        code = error.response["Error"]["Code"]
+        if code in {"NoSuchKey", "404"}:
             return None
+        if known is not None and code in {"304", "NotModified"}:
+            return known
         raise
     pointer = LivePointer.from_json(answer["Body"].read(), keys.uri(keys.live(city)))
     return Versioned(pointer, answer["ETag"])

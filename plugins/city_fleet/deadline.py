@@ -1,0 +1,137 @@
+"""Calls to AWS that are tried again until an overall deadline. Standard library and botocore only."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+)
+from botocore.exceptions import ConnectionError as AwsConnectionError
+
+from city_fleet.errors import NotReady
+
+Result = TypeVar("Result")
+
+RETRY_AFTER_SECONDS = 5
+_FIRST_WAIT_SECONDS = 0.1
+_LONGEST_WAIT_SECONDS = 2.0
+# A refused connection or an unknown host seldom mends itself within seconds, unlike one that breaks.
+_CONNECTION_TRIES = 3
+# What SageMaker's runtime and S3 answer when the same request may succeed a little later: a model that is still
+# being loaded, a server that is not there, too many requests.
+_TRANSIENT_CODES = frozenset(
+    {
+        "ModelNotReadyException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "InternalDependencyException",
+        "InternalFailure",
+        "InternalError",
+        "InternalServerError",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "SlowDown",
+    }
+)
+
+
+class Deadline:
+    """The moment by which an answer has to be there.
+
+    :param seconds: from now.
+    :param clock: seconds that never go back.
+    :param sleep: waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Any] = time.sleep,
+    ) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._end = clock() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left; never negative."""
+        return max(0.0, self._end - self._clock())
+
+    def at_most(self, seconds: float) -> Deadline:
+        """Return a deadline that ends after so many seconds, but not after this one."""
+        return Deadline(min(seconds, self.left()), clock=self._clock, sleep=self._sleep)
+
+    def call(self, what: str, request: Callable[[], Result]) -> Result:
+        """Send a request, again and again while AWS says that trying again may help.
+
+        :param what: who is asked, for the error message.
+        :param request: sends it once, without retries of its own.
+        :raises NotReady: no answer before the deadline; its cause is the last error.
+        :raises ClientError: any other answer that is an error.
+        :raises BotoCoreError: the request could not be sent at all, for example for want of credentials.
+        """
+        attempts = 0
+        last: Exception | None = None
+        while self.left() > 0:
+            attempts += 1
+            try:
+                return request()
+            except (ClientError, BotoCoreError) as error:
+                if not is_transient(error):
+                    raise
+                last = error
+                if isinstance(error, EndpointConnectionError) and attempts >= _CONNECTION_TRIES:
+                    break
+            longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** (attempts - 1))
+            # Callers that failed together must not come back together.
+            wait = longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            if wait >= self.left():
+                wait = self.left() / 2
+            if wait < _FIRST_WAIT_SECONDS / 2:
+                break
+            self._sleep(wait)
+        raise self.missed(what, attempts, last) from last
+
+    def missed(self, what: str, attempts: int | None = None, last: Exception | None = None) -> NotReady:
+        """Return the error of a request that was not answered in time.
+
+        :param last: the last answer, if there was one.
+        """
+        tried = f" after {attempts} attempts" if attempts is not None and attempts > 1 else ""
+        said = f": {_words(last)}" if last is not None else ""
+        return NotReady(
+            f"{what} did not answer within {self.seconds:.3g} s{tried}{said}. "
+            f"Ask again in {RETRY_AFTER_SECONDS} s.",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
+            attempts=attempts,
+        )
+
+
+def _words(error: Exception) -> str:
+    """Return an error's own words, without what botocore says around them."""
+    if isinstance(error, ClientError):
+        return f"{error.response['Error']['Code']}, {error.response['Error'].get('Message', '')}".rstrip(
+            ". ,"
+        )
+    return str(error).rstrip(".")
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether the same request may succeed a little later."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return error.response["Error"]["Code"] in _TRANSIENT_CODES or status in {429, 500, 502, 503, 504}
+    return isinstance(error, HTTPClientError | AwsConnectionError | IncompleteReadError)

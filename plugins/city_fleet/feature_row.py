@@ -1,0 +1,106 @@
+"""One row of features by name becomes the row the endpoint takes; what does not fit is named. Pure, stdlib only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from city_fleet.errors import BadRequest, list_names, nearest_match, show_value
+
+ALLOWED_VALUE = "a number, or null where the value is missing"
+_UNKNOWN_SHOWN = 10
+_NAME_CHARACTERS = 100
+
+
+def read_row(city: str, features: Sequence[str], given: Any) -> list[float | None]:
+    """Put values into the order of a model's features.
+
+    :param features: the model's features, in the order of a request row.
+    :param given: feature name → number, or None where the value is missing. Every feature has to be there.
+    :return: one value per feature.
+    :raises BadRequest: with one entry in ``mistakes`` for each feature that is missing or unknown, or whose value
+        is no finite number: feature, problem, got, allowed, nearest.
+    """
+    if not isinstance(given, Mapping):
+        raise BadRequest(
+            f"city {city!r}, features: got {show_value(given)}; allowed: an object with a number (or null) for each "
+            f"of the model's {len(features)} features: {list_names(features)}.",
+            mistakes=[],
+            features=list(features),
+        )
+    unknown = [name for name in given if name not in features]
+    mistakes = [_unknown(name, given[name], features) for name in unknown[:_UNKNOWN_SHOWN]]
+    row: list[float | None] = []
+    for name in features:
+        if name not in given:
+            mistakes.append(_mistake(name, "missing", "nothing", ALLOWED_VALUE))
+            continue
+        number, problem = _number(given[name])
+        if problem:
+            mistakes.append(_mistake(name, problem, _shown(given[name]), ALLOWED_VALUE))
+        row.append(number)
+    if mistakes:
+        text = _sentence(city, mistakes)
+        if len(unknown) > _UNKNOWN_SHOWN:
+            text += f" {len(unknown) - _UNKNOWN_SHOWN} more features are unknown."
+        raise BadRequest(text, mistakes=mistakes, features=list(features))
+    return row
+
+
+def csv_line(row: Sequence[float | None]) -> bytes:
+    """Write a row as inference.py reads text/csv: values in feature order, empty where missing."""
+    line = ",".join("" if value is None else repr(value) for value in row)
+    # A line with nothing on it is no row; nan is the other way to say that a value is missing.
+    return (line or "nan").encode()
+
+
+def _number(value: Any) -> tuple[float | None, str | None]:
+    """:return: the value as a float (None where it is missing), and what is wrong with it."""
+    if value is None:
+        return None, None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None, "not_a_number"
+    try:
+        number = float(value)
+    except OverflowError:
+        return None, "not_finite"
+    return (number, None) if math.isfinite(number) else (None, "not_finite")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 1024:
+        return "a number beyond the range of a 64-bit float"
+    return show_value(value)
+
+
+def _mistake(
+    feature: str, problem: str, got: str, allowed: str, nearest: str | None = None
+) -> dict[str, str | None]:
+    return {"feature": feature, "problem": problem, "got": got, "allowed": allowed, "nearest": nearest}
+
+
+def _unknown(name: object, value: Any, features: Sequence[str]) -> dict[str, str | None]:
+    shown = str(name)[:_NAME_CHARACTERS]
+    return _mistake(shown, "unknown", _shown(value), list_names(features), nearest_match(shown, features))
+
+
+def _sentence(city: str, mistakes: Sequence[Mapping[str, str | None]]) -> str:
+    """Say what is wrong with a row, missing features together so that a row of nothing is one short sentence."""
+    parts = []
+    missing = [str(each["feature"]) for each in mistakes if each["problem"] == "missing"]
+    for each in mistakes:
+        if each["problem"] == "unknown":
+            part = f"feature {each['feature']!r}: the model does not have it"
+            part += (
+                f"; did you mean {each['nearest']!r}?" if each["nearest"] else f"; it has: {each['allowed']}."
+            )
+            parts.append(part)
+        elif each["problem"] != "missing":
+            parts.append(f"feature {each['feature']!r}: got {each['got']}; allowed: {each['allowed']}.")
+    if missing:
+        what = "feature" if len(missing) == 1 else "features"
+        parts.append(f"{what} missing: {list_names(missing)}; allowed for each: {ALLOWED_VALUE}.")
+    return f"city {city!r}: " + " ".join(parts)
