@@ -14,6 +14,7 @@ import secrets
 import shlex
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +55,9 @@ class Layout:
     :param execution_port: Airflow's API for its own tasks; nobody else needs to know it, so any free one does
     :param fleets_dir: folder with the fleet files
     :param parse_interval_seconds: how long an edited fleet file may go unnoticed
+    :param triggerers: how many triggerers there are; a second one takes over what a lost one was waiting for
+    :param airflow_settings: variables (`AIRFLOW__SECTION__KEY`) that replace the stack's own settings
+    :param sagemaker_options: options of `python -m local_sagemaker` besides the stack's own
     """
 
     state_dir: Path
@@ -64,6 +68,9 @@ class Layout:
     fleets_dir: Path = ROOT / "include" / "fleets"
     parse_interval_seconds: int = 15
     execution_port: int = field(default_factory=free_port)
+    triggerers: int = 1
+    airflow_settings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    sagemaker_options: tuple[str, ...] = ()
 
     @property
     def airflow_home(self) -> Path:
@@ -220,7 +227,7 @@ def _airflow_variables(layout: Layout, drawn: dict[str, str]) -> dict[str, str]:
     variables["AIRFLOW_HOME"] = str(layout.airflow_home)
     # Without a connection of this name every task start asks for it in vain and warns.
     variables["AIRFLOW_CONN_AWS_DEFAULT"] = "aws://"
-    return variables
+    return variables | dict(layout.airflow_settings)
 
 
 def _host_variables() -> dict[str, str]:

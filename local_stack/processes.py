@@ -85,6 +85,12 @@ def exit_code(record: Recorded) -> int | None:
     return child.poll() if child else None
 
 
+def forget(record: Recorded) -> None:
+    """Reap a process of ours that has ended, and remember it no more."""
+    exit_code(record)
+    _children.pop(record.pid, None)
+
+
 def tail(path: Path | str, lines: int = 30) -> str:
     """Return the last lines of a log file; a sentence where there are none."""
     try:
@@ -140,8 +146,7 @@ def end(records: Iterable[Recorded], state_dir: Path | str) -> list[str]:
             _signal_one(process, signal.SIGKILL)
     _wait(everyone, KILL_GRACE_SECONDS)
     for record in records:
-        exit_code(record)
-        _children.pop(record.pid, None)
+        forget(record)
     return stubborn
 
 

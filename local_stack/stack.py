@@ -113,8 +113,13 @@ class Stack:
         )
 
     def log(self, name: str) -> Path:
-        """Return the log file of a process: "sagemaker", or one of COMPONENTS."""
+        """Return the log file of a process: "sagemaker", or one of `components`."""
         return self.layout.logs_dir / f"{name}.log"
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Airflow's processes of this stack; the second triggerer is called triggerer-2, and so on."""
+        return COMPONENTS + tuple(f"triggerer-{number}" for number in range(2, self.layout.triggerers + 1))
 
     # -- starting -----------------------------------------------------------------------------------------
 
@@ -133,7 +138,7 @@ class Stack:
         try:
             self._spawn("sagemaker", self._sagemaker_command())
             database.lay_down(self.layout, self.log("migrate"), self.say)
-            for name in COMPONENTS:
+            for name in self.components:
                 self._spawn(name, _component_command(name, self.layout))
             self._wait_until_healthy(deadline)
             self._create_pools()
@@ -149,6 +154,21 @@ class Stack:
         if self.detached:
             records.write(self.layout, self._records)
 
+    def restart(self, name: str) -> None:
+        """Start a component of Airflow again that has died, as systemd or Kubernetes does in a deployment.
+
+        What it had started itself and left behind, such as a scheduler's workers, is not touched.
+
+        :raises StackError: there is no such component, or it runs
+        """
+        known = {record.name: number for number, record in enumerate(self._records)}
+        if name not in self.components or name not in known:
+            raise StackError(f"{name!r} can't be started again; allowed: {', '.join(self.components)}.")
+        if self._records[known[name]].find() is not None:
+            raise StackError(f"{name} runs; only a component that has died is started again.")
+        processes.forget(self._records.pop(known[name]))
+        self._spawn(name, _component_command(name, self.layout))
+
     def _sagemaker_command(self) -> list[str]:
         images = [
             f"--image={image}={environment.ROOT / interpreter}"
@@ -160,6 +180,7 @@ class Stack:
             f"--port={self.layout.sagemaker_port}",
             f"--data-dir={self.layout.sagemaker_data}",
             *images,
+            *self.layout.sagemaker_options,
         ]
 
     def _wait_until_healthy(self, deadline: float) -> None:
@@ -269,4 +290,4 @@ def _component_command(name: str, layout: Layout) -> list[str]:
         "scheduler": [*forking, "scheduler", "--skip-serve-logs"],
         "triggerer": [*AIRFLOW, "triggerer", "--skip-serve-logs"],
         "dag-processor": [*forking, "dag-processor"],
-    }[name]
+    }["triggerer" if name.startswith("triggerer") else name]

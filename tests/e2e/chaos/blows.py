@@ -1,0 +1,97 @@
+"""The plan of a chaos run: which process is struck, how, and when. Pure: the same seed gives the same plan."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass
+from typing import Any
+
+KILL = "kill"
+FREEZE = "freeze"
+DRAIN = "drain"
+
+WORKER = "worker"
+TASK = "task"
+NODE = "node"
+TRIGGERER = "triggerer"
+TRIGGER_RUNNER = "trigger_runner"
+SCHEDULER = "scheduler"
+
+#: What can be struck, and how. A worker is the process that watches over one task and sends its heartbeats; the task
+#: is its child; a node is both. A trigger runner is the child of a triggerer in which the triggers wait.
+KINDS = (
+    (WORKER, KILL),
+    (TRIGGERER, FREEZE),
+    (SCHEDULER, KILL),
+    (NODE, FREEZE),
+    (TRIGGERER, KILL),
+    (TASK, KILL),
+    (TRIGGER_RUNNER, FREEZE),
+    (WORKER, DRAIN),
+    (WORKER, FREEZE),
+    (TRIGGER_RUNNER, KILL),
+    (SCHEDULER, FREEZE),
+    (TRIGGERER, DRAIN),
+)
+#: Detection times of the stack (see settings.AIRFLOW): a process that is frozen for longer counts as lost.
+TASK_HEARTBEAT_TIMEOUT_SECONDS = 10
+TRIGGERER_THRESHOLD_SECONDS = 6
+SCHEDULER_THRESHOLD_SECONDS = 8
+_LOST_AFTER = {
+    WORKER: TASK_HEARTBEAT_TIMEOUT_SECONDS,
+    NODE: TASK_HEARTBEAT_TIMEOUT_SECONDS,
+    TRIGGERER: TRIGGERER_THRESHOLD_SECONDS,
+    TRIGGER_RUNNER: TRIGGERER_THRESHOLD_SECONDS,
+    SCHEDULER: SCHEDULER_THRESHOLD_SECONDS,
+}
+
+
+@dataclass(frozen=True)
+class Blow:
+    """One blow.
+
+    :param pause_seconds: since the blow before.
+    :param target: what is struck.
+    :param action: ``kill`` (SIGKILL), ``drain`` (SIGTERM) or ``freeze`` (SIGSTOP, and SIGCONT later).
+    :param freeze_seconds: how long it is frozen; 0 for the other actions.
+    :param pick: from 0 to 1, which of several candidates it is.
+    :param restart_seconds: how long a supervisor takes to start a component again that has died.
+    """
+
+    pause_seconds: float
+    target: str
+    action: str
+    freeze_seconds: float
+    pick: float
+    restart_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form for the summary."""
+        return asdict(self)
+
+
+def plan(seed: int, count: int, *, mean_pause_seconds: float) -> list[Blow]:
+    """Return the blows of a seed. Every kind comes once before any comes again.
+
+    :param count: how many.
+    :param mean_pause_seconds: the pauses are spread evenly from a half to one and a half of it.
+    """
+    draws = random.Random(f"blows/{seed}")
+    kinds: list[tuple[str, str]] = []
+    while len(kinds) < count:
+        kinds += draws.sample(KINDS, len(KINDS))
+    return [_blow(draws, target, action, mean_pause_seconds) for target, action in kinds[:count]]
+
+
+def _blow(draws: random.Random, target: str, action: str, mean_pause_seconds: float) -> Blow:
+    # Some frozen processes come back before anybody has missed them, most of them after.
+    lost_after = _LOST_AFTER.get(target, 0)
+    freeze = lost_after * draws.uniform(0.7, 1.8) if action == FREEZE else 0.0
+    return Blow(
+        pause_seconds=round(mean_pause_seconds * draws.uniform(0.5, 1.5), 2),
+        target=target,
+        action=action,
+        freeze_seconds=round(freeze, 2),
+        pick=round(draws.random(), 4),
+        restart_seconds=round(draws.uniform(0.0, 3.0), 2),
+    )

@@ -1,0 +1,257 @@
+"""A chaos run: cities are trained on a real stack while its processes are struck, and what is left is judged.
+
+What a supervisor does in a deployment (systemd, Kubernetes) is done here: a component that has died is started again
+after a moment. Everything else has to come right by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from city_fleet import naming
+from city_fleet.config import Fleet, load_fleet
+from city_fleet.plan import ENDPOINT_PURPOSE, CityPlan, plan_city
+from local_stack.environment import Layout, fleet_variables, free_port
+from local_stack.errors import StackError
+from local_stack.runs import start_run, wait_for_dags, wait_for_run
+from local_stack.seed import seed as seed_stack
+from local_stack.stack import Stack
+from tests.e2e.chaos import evidence, judgement, settings
+from tests.e2e.chaos.blows import Blow
+from tests.e2e.chaos.targets import Targets
+
+POLL_SECONDS = 0.3
+# A blow whose target does not exist waits so long for one, then it is counted as missed.
+MISS_AFTER_SECONDS = 45.0
+FIRST_AS_OF = datetime(2012, 1, 1, tzinfo=UTC)
+ENDED = ("success", "failed")
+T = TypeVar("T")
+
+
+@dataclass
+class Result:
+    """What a chaos run has shown.
+
+    :param wrong: what is not as it should be, a sentence each.
+    :param dealt: the blows, each with what it has struck.
+    """
+
+    seed: int
+    wrong: list[str]
+    evidence: judgement.Evidence
+    dealt: list[dict[str, Any]]
+    missed: int
+    restarts: dict[str, int]
+    faults: dict[str, int]
+    seconds: float
+    logs: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary that `make chaos` prints."""
+        found = self.evidence
+        tries = [count for run in found.runs for count in run.tries.values()]
+        return {
+            "seed": self.seed,
+            "ok": not self.wrong,
+            "wrong": self.wrong,
+            "seconds": round(self.seconds, 1),
+            "blows": len(self.dealt),
+            "blows_missed": self.missed,
+            "blows_by_kind": dict(
+                sorted(Counter(f"{each['action']} {each['target']}" for each in self.dealt).items())
+            ),
+            "restarts": self.restarts,
+            "faults_injected": self.faults,
+            "runs": len(found.runs),
+            "outcomes": dict(Counter(str(run.outcome) for run in found.runs)),
+            "tries_beyond_the_first": sum(tries) - len(tries),
+            "jobs_needed": judgement.jobs_needed(found),
+            "jobs_created": len(found.jobs),
+            "jobs_by_status": dict(Counter(job.status for job in found.jobs)),
+            "artifacts": len({job.artifact_sha256 for job in found.jobs if job.artifact_sha256}),
+            "versions": sum(len(versions) for versions in found.versions.values()),
+            "logs": self.logs,
+        }
+
+
+@contextlib.contextmanager
+def chaos_stack(folder: Path, cities: tuple[str, ...], say: Callable[[str], None]) -> Iterator[Stack]:
+    """Start a stack with two triggerers, a fleet of some cities, its data and its endpoint."""
+    path = settings.write_fleet(folder / "fleets", cities)
+    layout = Layout(
+        state_dir=folder / "state",
+        ui_port=free_port(),
+        sagemaker_port=free_port(),
+        fleets_dir=path.parent,
+        parse_interval_seconds=600,
+        triggerers=2,
+        airflow_settings=settings.AIRFLOW,
+        sagemaker_options=settings.SAGEMAKER_OPTIONS,
+    )
+    with Stack(layout, say=say) as stack:
+        seed_stack(stack, [path])
+        endpoint = naming.fleet_dag_id(settings.FLEET, ENDPOINT_PURPOSE)
+        wait_for_dags(stack, {endpoint, *(naming.city_dag_id(settings.FLEET, city) for city in cities)})
+        start_run(stack, endpoint, "chaos__endpoint", {})
+        wait_for_run(stack, endpoint, "chaos__endpoint")
+        yield stack
+
+
+def fleet_of(stack: Stack) -> Fleet:
+    """Return the fleet of a chaos stack."""
+    return load_fleet(stack.layout.fleets_dir / f"{settings.FLEET}.yaml", fleet_variables(stack.layout))
+
+
+class ChaosRun:
+    """One run of blows over a stack.
+
+    :param cities: those that are trained; each starts its next run when the last has ended, while blows are left.
+    :param timeout_seconds: how long the runs may take after the last blow.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        cities: tuple[str, ...],
+        blows: list[Blow],
+        *,
+        seed: int,
+        timeout_seconds: float,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        fleet = fleet_of(stack)
+        self._stack = stack
+        self._plans = [plan_city(fleet, city) for city in cities]
+        self._blows = list(blows)
+        self._seed = seed
+        self._timeout = timeout_seconds
+        self._say = say
+        self._targets = Targets(stack)
+        self._runs: dict[str, str] = {}  # city → its run that has not ended
+        self._started: dict[tuple[str, str], str] = {}
+        self._rounds: Counter[str] = Counter()
+        self._dealt: list[dict[str, Any]] = []
+        self._missed = 0
+        self._restarts: Counter[str] = Counter()
+        self._dead_since: dict[str, float] = {}
+        self._restart_after = 0.0
+
+    def run(self) -> Result:
+        """Deal all blows, wait until every run has ended, and judge."""
+        began = time.monotonic()
+        faults = f"{self._stack.layout.sagemaker_url}/_local/faults"
+        httpx.put(faults, json=settings.faults(self._seed), trust_env=False).raise_for_status()
+        try:
+            self._deal(began)
+        finally:
+            self._targets.wake_all()
+        on = httpx.get(faults, trust_env=False).json()["faults"]
+        httpx.delete(faults, trust_env=False).raise_for_status()
+        struck: Counter[str] = Counter()
+        for fault in on:
+            struck[fault["kind"]] += fault["injected"]
+        found = evidence.collect(self._stack, self._plans, self._started)
+        return Result(
+            seed=self._seed,
+            wrong=judgement.judge(found),
+            evidence=found,
+            dealt=self._dealt,
+            missed=self._missed,
+            restarts=dict(self._restarts),
+            faults=dict(struck),
+            seconds=time.monotonic() - began,
+            logs=str(self._stack.layout.logs_dir),
+        )
+
+    def _deal(self, began: float) -> None:
+        next_blow = began + (self._blows[0].pause_seconds if self._blows else 0)
+        last = began
+        while True:
+            self._mend()
+            self._follow_runs()
+            now = time.monotonic()
+            late = now > next_blow + MISS_AFTER_SECONDS
+            if self._blows and now >= next_blow and (self._strike(self._blows[0]) or late):
+                self._missed += late
+                self._blows.pop(0)
+                last = now
+                next_blow = now + (self._blows[0].pause_seconds if self._blows else 0)
+            if not self._blows and not self._runs:
+                return
+            if now - last > self._timeout + MISS_AFTER_SECONDS:
+                return  # the judgement tells which runs have not ended
+            time.sleep(POLL_SECONDS)
+
+    def _mend(self) -> None:
+        """Start what has died again, after the moment that a supervisor takes."""
+        now = time.monotonic()
+        for record in self._stack.dead():
+            since = self._dead_since.setdefault(record.name, now)
+            if now - since >= self._restart_after:
+                self._stack.restart(record.name)
+                self._restarts[record.name] += 1
+                del self._dead_since[record.name]
+        self._targets.end_idle_orphans()
+
+    def _follow_runs(self) -> None:
+        for plan in self._plans:
+            city = plan.city.slug
+            run_id = self._runs.get(city)
+            if run_id is not None:
+                if (
+                    _patiently(lambda p=plan, r=run_id: self._stack.airflow.run(p.dag_id, r))["state"]
+                    in ENDED
+                ):
+                    self._say(f"{city} {run_id} ended")
+                    del self._runs[city]
+            elif self._blows or not self._rounds[city]:
+                self._start(plan)
+
+    def _start(self, plan: CityPlan) -> None:
+        city = plan.city.slug
+        as_of = naming.as_of_stamp(FIRST_AS_OF + timedelta(days=7 * self._rounds[city]))
+        self._rounds[city] += 1
+        run_id = f"chaos__{as_of}"
+        _patiently(lambda: start_run(self._stack, plan.dag_id, run_id, {"as_of": as_of}))
+        self._runs[city] = run_id
+        self._started[city, run_id] = as_of
+
+    def _strike(self, blow: Blow) -> bool:
+        victim = self._targets.find(blow, self._running())
+        if victim is None:
+            return False
+        self._targets.strike(blow, victim)
+        self._restart_after = blow.restart_seconds
+        self._dealt.append({**blow.to_dict(), "struck": victim.name})
+        self._say(
+            f"{blow.action} {victim.name}" + (f" {blow.freeze_seconds} s" if blow.freeze_seconds else "")
+        )
+        return True
+
+    def _running(self) -> Collection[str]:
+        """Return the ids of the task instances that run."""
+        found = _patiently(
+            lambda: self._stack.airflow.request(
+                "GET", "/dags/~/dagRuns/~/taskInstances", params={"state": "running", "limit": 100}
+            )
+        )
+        return {task["id"] for task in found["task_instances"]}
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask Airflow again when it doesn't answer: a frozen process may hold SQLite's lock for a while."""
+    for _ in range(4):
+        with contextlib.suppress(StackError):
+            return ask()
+        time.sleep(2)
+    return ask()
