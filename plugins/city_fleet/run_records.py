@@ -7,7 +7,6 @@ tell what is new without a look at every city.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,13 +14,18 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from city_fleet import naming
 from city_fleet.naming import Keys
 
 _TAKEN = frozenset({"PreconditionFailed", "412"})
+#: Of one and the same end, only this differs from try to try.
+_MOMENT = "finished_at"
 
 
 def write(s3: Any, keys: Keys, record: Mapping[str, Any], *, as_of: datetime, key_of_run: str) -> str:
-    """Write a run's record; a run that was cleared and ended again gets another one beside the first.
+    """Write a run's record, once. A run that was cleared and ended in another way gets another one beside the first.
+
+    A retry of the task, or of a put whose answer was lost, finds the record there and leaves it.
 
     The event goes first: whoever dies between the two leaves an event without a record, which a reader passes
     over, and never a record that nobody hears of.
@@ -32,7 +36,8 @@ def write(s3: Any, keys: Keys, record: Mapping[str, Any], *, as_of: datetime, ke
     """
     body = json.dumps(record, indent=2).encode()
     first = keys.record(str(record["city"]), as_of, key_of_run)
-    again = f"{first.removesuffix('.json')}-{hashlib.sha256(body).hexdigest()[:8]}.json"
+    # The name follows from the end, so a retry meets its own record here too.
+    again = f"{first.removesuffix('.json')}-{naming.digest(_end(json.loads(body)), 8)}.json"
     for key in (first, again):
         s3.put_object(Bucket=keys.bucket, Key=keys.event(datetime.now(UTC), key), Body=b"")
         try:
@@ -42,6 +47,13 @@ def write(s3: Any, keys: Keys, record: Mapping[str, Any], *, as_of: datetime, ke
         except ClientError as error:
             if error.response["Error"]["Code"] not in _TAKEN:
                 raise
-        else:
-            return key
+            kept = json.loads(s3.get_object(Bucket=keys.bucket, Key=key)["Body"].read())
+            if _end(kept) != _end(json.loads(body)):
+                continue
+        return key
     return again
+
+
+def _end(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says but for the moment it was written."""
+    return {name: value for name, value in record.items() if name != _MOMENT}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import boto3
+import httpx
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from city_fleet import run_records
@@ -53,6 +57,33 @@ def test_a_run_that_ends_again_has_two_records_and_both_are_announced(s3: Any, k
     assert records == {first, second}
     events = listed(s3, keys, keys.events_prefix())
     assert {keys.records_prefix() + event.split("/", 1)[1] for event in events} == records
+
+
+@pytest.fixture
+def lossy_s3(aws: LocalSageMaker) -> Iterator[Any]:
+    """A client that tries again by itself, as boto3's does; the first put of a record loses its answer."""
+    fault = {"kind": "dropped_connection", "operation": "s3:PutObject", "name": "*/state/runs/*"}
+    faults = f"{aws.url}/_local/faults"
+    httpx.put(faults, json={**fault, "when": "after", "count": 1}, trust_env=False).raise_for_status()
+    yield boto3.client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=aws.url,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+        config=Config(proxies={}),
+    )
+    struck = httpx.get(faults, trust_env=False).json()["faults"][0]["injected"]
+    httpx.delete(faults, trust_env=False).raise_for_status()
+    assert struck == 1
+
+
+def test_what_is_tried_twice_is_one_record(lossy_s3: Any, s3: Any, keys: Keys) -> None:
+    record = {"city": "waco", "reasons": ("good",), "finished_at": "2015-08-01T00:00:00+00:00"}
+    first = run_records.write(lossy_s3, keys, record, as_of=AS_OF, key_of_run="k")
+    later = {**record, "finished_at": "2015-08-01T00:01:00+00:00"}
+    assert run_records.write(s3, keys, later, as_of=AS_OF, key_of_run="k") == first
+    assert [keys.records_prefix() + name for name in listed(s3, keys, keys.records_prefix())] == [first]
 
 
 def test_a_record_that_s3_refuses_is_an_error(s3: Any) -> None:
