@@ -16,6 +16,8 @@ SAGEMAKER_PORT ?= 8585
 FRESH ?=
 ARGS ?=
 EXAMPLES ?= 3000
+N ?= 50
+SEED ?= 0
 
 # Whatever Python there is may start the bootstrap; it then looks for one that suits.
 STARTER = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python $(PYTHON),$(shell command -v $(name) 2>/dev/null)))
@@ -78,6 +80,9 @@ docs-local: environments ## Write the table of operations in docs/local.md from 
 fuzz: environments ## Send hostile requests to the local SageMaker for some minutes [ARGS="--hypothesis-seed=1"]
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -s tests/local_sagemaker/test_fuzz.py $(ARGS)
 
+chaos: environments ## Kill and freeze Airflow's processes N times while cities train: JSON [N=50 SEED=0]
+	@PYTHONPATH=.:plugins $(BIN)/python -m tests.e2e.chaos --n "$(N)" --seed "$(SEED)" $(ARGS)
+
 format: environments ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -109,5 +114,5 @@ help: ## List the commands
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
-.PHONY: demo up down status env test check lint types imports check-golden check-docs golden lambda docs-local fuzz format \
+.PHONY: demo up down status env test check lint types imports check-golden check-docs golden lambda docs-local fuzz chaos format \
 	bench-local environments lock clean help

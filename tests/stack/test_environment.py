@@ -14,6 +14,7 @@ import pytest
 from local_stack import environment
 from local_stack.environment import Layout
 from local_stack.errors import StackError
+from local_stack.stack import Stack
 
 
 def _mode(path: Path) -> int:
@@ -90,3 +91,13 @@ def test_everything_listens_on_loopback(state_dir: Path) -> None:
     for url in (layout.ui_url, layout.sagemaker_url, layout.execution_url):
         assert url.startswith("http://127.0.0.1:")
     assert environment.build_environment(layout)["AIRFLOW__API__HOST"] == "127.0.0.1"
+
+
+def test_a_layout_may_replace_settings_and_have_more_triggerers(state_dir: Path) -> None:
+    name = "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD"
+    layout = Layout(state_dir=state_dir, triggerers=2, airflow_settings={name: "6"})
+    assert environment.build_environment(layout)[name] == "6"
+    stack = Stack(layout)
+    assert [each for each in stack.components if each.startswith("triggerer")] == ["triggerer", "triggerer-2"]
+    with pytest.raises(StackError, match=r"'sagemaker' can't be started again; allowed: api-server, .*triggerer-2"):
+        stack.restart("sagemaker")

@@ -1,0 +1,113 @@
+"""Chaos over the real stack, short and seeded; its plan and its judgement are tested by themselves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.chaos import blows, settings
+from tests.e2e.chaos.judgement import Evidence, Job, Run, judge
+from tests.e2e.chaos.runner import ChaosRun, chaos_stack
+
+SEED = 5
+BLOWS = 8
+MEAN_PAUSE_SECONDS = 4.0
+CITIES = settings.CITIES[:3]
+
+
+@pytest.mark.e2e
+def test_every_city_ends_as_it_should_whatever_dies(tmp_path: Path) -> None:
+    said: list[str] = []
+    plan = blows.plan(SEED, BLOWS, mean_pause_seconds=MEAN_PAUSE_SECONDS)
+    with chaos_stack(tmp_path, CITIES, said.append) as stack:
+        result = ChaosRun(stack, CITIES, plan, seed=SEED, timeout_seconds=240, say=said.append).run()
+    assert not result.wrong, json.dumps(result.to_dict(), indent=2) + "\n" + "\n".join(said)
+    assert len(result.dealt) >= BLOWS - 1, result.to_dict()
+    assert result.restarts, "no component had to be started again"
+    assert min(result.faults.values()) > 0, f"a fault has struck nothing: {result.faults}"
+
+
+# -- the plan of blows ------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_one_plan_and_every_kind_comes_before_any_comes_again() -> None:
+    one = blows.plan(7, 30, mean_pause_seconds=8)
+    assert one == blows.plan(7, 30, mean_pause_seconds=8)
+    assert one != blows.plan(8, 30, mean_pause_seconds=8)
+    kinds = [(blow.target, blow.action) for blow in one]
+    assert (
+        set(kinds[: len(blows.KINDS)])
+        == set(kinds[len(blows.KINDS) : 2 * len(blows.KINDS)])
+        == set(blows.KINDS)
+    )
+    assert all(4 <= blow.pause_seconds <= 12 for blow in one)
+    assert all((blow.freeze_seconds > 0) == (blow.action == blows.FREEZE) for blow in one)
+
+
+# -- the judgement ----------------------------------------------------------------------------------------------------
+
+
+def line(*models: str) -> list[dict[str, object]]:
+    """A history: each model after the one before."""
+    return [
+        {"sequence": number, "target_model": model, "predecessor": before}
+        for number, (model, before) in enumerate(zip(models, [None, *models], strict=False), 1)
+    ]
+
+
+def good() -> Evidence:
+    """Two runs of one city, both live, as they should be left."""
+    runs, jobs = [], []
+    for run_id, sha in {"r1": "aa", "r2": "bb"}.items():
+        record = {"outcome": "live", "target_model": f"waco/{sha}", "reasons": []}
+        runs.append(Run("waco", run_id, as_of=run_id, state="success", records=[record]))
+        for step in ("preprocess", "train", "evaluate"):
+            artifact = sha if step == "train" else None
+            jobs.append(Job(f"waco-{step}-{run_id}-1", "waco", step, run_id, "Completed", artifact))
+    first, second = line("waco/aa", "waco/bb")
+    return Evidence(
+        jobs=jobs,
+        runs=runs,
+        versions={"waco": ["aa", "bb"]},
+        pointers={"waco": second},
+        histories={"waco": [first]},
+        models=frozenset({"waco/aa", "waco/bb"}),
+    )
+
+
+def test_nothing_is_wrong_with_what_is_right() -> None:
+    assert judge(good()) == []
+
+
+def job(name: str, status: str, run_id: str = "r1") -> Job:
+    return Job(name, "waco", "train", run_id, status)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"jobs": [*good().jobs, job("again", "Completed")]}, "step train needs one job that completed"),
+        ({"jobs": [*good().jobs, job("old", "Stopped")]}, "step train needs one job that completed"),
+        ({"jobs": [*good().jobs, job("lost", "InProgress")]}, "lost is still InProgress: an orphan"),
+        ({"jobs": [*good().jobs, job("stray", "Completed", "r9")]}, "stray (Completed) belongs to no run"),
+        ({"jobs": good().jobs[1:]}, "step preprocess needs one job that completed; there are: none"),
+        ({"runs": [replace(good().runs[0], state="failed"), good().runs[1]]}, "its state is failed"),
+        ({"runs": [replace(good().runs[0], records=[]), good().runs[1]]}, "0 run records instead of one"),
+        ({"versions": {"waco": ["aa", "aa", "bb"]}}, "artifact aa has 2 versions"),
+        ({"versions": {"waco": ["bb"]}}, "artifact aa is not registered"),
+        ({"versions": {"waco": ["aa", "bb", "cc"]}}, "version of an unknown artifact cc"),
+        ({"pointers": {}}, "2 runs went live, but there is no live pointer"),
+        (
+            {"pointers": {"waco": line("waco/aa")[0]}, "histories": {}},
+            "waco/aa is live; the newest promoted run is r2",
+        ),
+        ({"histories": {}}, "the history has the sequences [2]"),
+        ({"histories": {"waco": line("waco/cc")}}, "a predecessor in the history is not what served before"),
+        ({"models": frozenset({"waco/aa"})}, "waco/bb has served, but is not there"),
+    ],
+)
+def test_what_is_wrong_is_told(change: dict[str, object], sentence: str) -> None:
+    assert sentence in "\n".join(judge(replace(good(), **change)))  # type: ignore[arg-type]
