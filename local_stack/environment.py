@@ -56,7 +56,8 @@ class Layout:
     :param fleets_dir: folder with the fleet files
     :param parse_interval_seconds: how long an edited fleet file may go unnoticed
     :param triggerers: how many triggerers there are; a second one takes over what a lost one was waiting for
-    :param airflow_settings: variables (`AIRFLOW__SECTION__KEY`) that replace the stack's own settings
+    :param airflow_settings: variables (`AIRFLOW__SECTION__KEY`) that replace the stack's own settings; these and the
+        two beside it are not remembered of a detached stack
     :param sagemaker_options: options of `python -m local_sagemaker` besides the stack's own
     """
 
