@@ -222,6 +222,10 @@ class PredictError(CityFleetError):
 
     status = 500
 
+    def as_dict(self) -> dict[str, Any]:
+        """:return: the error as JSON-ready data, with its status."""
+        return {"status": self.status, **super().as_dict()}
+
 
 class BadRequest(PredictError):
     """A request for a prediction that the caller can put right (fields: mistakes, one entry per mistake)."""

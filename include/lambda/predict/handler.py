@@ -195,7 +195,7 @@ def _shown(city: Any, answer: Prediction | PredictError) -> dict[str, Any]:
     what = answer.message if answer.status >= 500 else f"city {show_value(city)}"
     log.warning("%s %s: %s", answer.status, type(answer).__name__, what)
     facts = {name: value for name, value in answer.as_dict().items() if value is not None}
-    return {"city": shown, "status": answer.status, **facts}
+    return {"city": shown, **facts}
 
 
 def _http_request(event: Mapping[str, Any]) -> Any:

@@ -1,0 +1,170 @@
+"""The command that asks the model of a city that is live: predict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from city_fleet.cli.output import AsJson, errors, print_json
+from city_fleet.cli.selection import FleetName, fleets_named
+from city_fleet.config import Fleet
+from city_fleet.errors import BadRequest, CityFleetError, DataError, PlatformError, UnknownName
+from city_fleet.naming import Keys
+from city_fleet.plan import endpoint_name
+
+commands = typer.Typer()
+
+
+@commands.command()
+def predict(
+    *,
+    city: Annotated[str, typer.Argument(metavar="CITY", help="The city's slug.")],
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FEATURE=VALUE]...", help="A feature; nothing or null where it is missing."),
+    ] = None,
+    features_file: Annotated[
+        str | None,
+        typer.Option(
+            "--features", metavar="FILE", help="JSON with features by name; - reads standard input."
+        ),
+    ] = None,
+    example: Annotated[
+        bool,
+        typer.Option("--example", help="Start from the newest sample row that the model itself carries."),
+    ] = False,
+    fleet: FleetName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the model that is live for a prediction, exactly as the Lambda function does for applications.
+
+    A model wants all of its features. --example has a whole row for you, and features you name replace its
+    values: what if the inventory were twice as large? What --json prints can be given to --features.
+
+    \b
+    Examples:
+      ./fleet predict austin --example
+      ./fleet predict austin --example inventory_lag_1=8.4
+      ./fleet predict austin --example --json > row.json
+      ./fleet predict austin --features row.json inventory_lag_1=null
+    """
+    with errors(as_json):
+        if example and features_file is not None:
+            raise typer.BadParameter("--example and --features both give a whole row; take one of them.")
+        given = dict(_value(text) for text in values or [])
+        row = given if features_file is None else {**_read(features_file), **given}
+        report = _ask(_fleet_of(city, fleets_named(fleet)), city, row, example)
+        if as_json:
+            print_json(report)
+        else:
+            _print(report, given)
+
+
+def _ask(fleet: Fleet, city: str, row: dict[str, Any], example: bool) -> dict[str, Any]:
+    """:return: the prediction as data, with the row it is for and, for an unchanged example, what is expected."""
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - slow to import, and other commands need none
+
+    from city_fleet.artifact_samples import newest_sample  # noqa: PLC0415
+    from city_fleet.deadline import Deadline  # noqa: PLC0415
+    from city_fleet.predict import DEADLINE_SECONDS, Predictor, clients  # noqa: PLC0415
+
+    keys = Keys(fleet.bucket, fleet.fleet)
+    try:
+        s3, runtime = clients(region=fleet.region)
+    except BotoCoreError as error:
+        raise PlatformError(f"AWS cannot be asked: {error}") from error
+    predictor = Predictor(s3, runtime, keys=keys, endpoint=endpoint_name(fleet))
+    sample = None
+    if example:
+        sample = newest_sample(s3, keys, predictor.pointers.get(city, Deadline(DEADLINE_SECONDS)))
+        row = {**sample.features, **row}
+    try:
+        report = {**predictor.predict(city, row).as_dict(), "features": row}
+    except BadRequest as error:
+        if example or all(mistake["problem"] != "missing" for mistake in error.mistakes):
+            raise
+        raise BadRequest(
+            f"{error} A whole row to start from: ./fleet predict {city} --example", **error.fields
+        ) from error
+    if sample is not None and row == sample.features:
+        report["expected"] = sample.prediction
+    return report
+
+
+def _fleet_of(city: str, fleets: list[Fleet]) -> Fleet:
+    """Return the fleet that a city belongs to.
+
+    :raises CityFleetError: it belongs to none of several, or to more than one.
+    """
+    if len(fleets) == 1:
+        return fleets[0]  # a city that has left its fleet file may still be served: the pointer decides
+    found = [fleet for fleet in fleets if city in fleet.cities or city in fleet.broken]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UnknownName(
+            "city", city, {slug for fleet in fleets for slug in fleet.cities}, "The fleets together"
+        )
+    names = ", ".join(fleet.fleet for fleet in found)
+    raise CityFleetError(
+        f"city {city!r} is in the fleets {names}; say which with --fleet.", city=city, fleets=names
+    )
+
+
+def _value(text: str) -> tuple[str, float | str | None]:
+    """Read FEATURE=VALUE; what is no number is left as text, for the model's row says what is allowed."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise typer.BadParameter(f"got {text!r}; allowed: FEATURE=VALUE, for example inventory_lag_1=4.2")
+    if value.strip().lower() in ("", "null"):
+        return name, None
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value
+
+
+def _read(file: str) -> dict[str, Any]:
+    """Read a row of features: an object of them, or what ``--json`` printed."""
+    allowed = 'a JSON object, {"inventory_lag_1": 4.2, "sales_lag_1": null}'
+    where = "standard input" if file == "-" else file
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        document = json.loads(text)
+    except OSError as error:
+        raise DataError(file=where, got=str(error.strerror), allowed="a readable file") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(file=where, got=f"text that is not JSON ({error})", allowed=allowed) from error
+    if isinstance(document, dict) and isinstance(document.get("features"), dict):
+        document = document["features"]
+    if not isinstance(document, dict):
+        raise DataError(file=where, got=f"JSON that is a {type(document).__name__}", allowed=allowed)
+    return document
+
+
+def _print(report: dict[str, Any], given: dict[str, Any]) -> None:
+    version = report["package_version"]
+    lines = [
+        ("prediction", _number(report["prediction"])),
+        ("model", report["target_model"] + (f" (version {version})" if version is not None else "")),
+        ("as of", report["as_of"]),
+        ("latency", f"{report['latency_ms']:g} ms"),
+    ]
+    if "expected" in report:
+        lines.insert(1, ("training said", _number(report["expected"])))
+    for name, value in lines:
+        typer.echo(f"{name:<13}  {value}")
+    typer.echo("features")
+    width = max(map(len, report["features"]))
+    for name, value in report["features"].items():
+        mark = "  (yours)" if name in given else ""
+        typer.echo(f"  {name:<{width}}  {'missing' if value is None else _number(value)}{mark}")
+
+
+def _number(value: float) -> str:
+    """:return: a number as a person reads it: ten digits are more than any model knows."""
+    return f"{value:.10g}"
