@@ -1,7 +1,8 @@
-"""What the job operators share: start a job or adopt it, defer while SageMaker works, say how it ended.
+"""What the job operators share: start a job or adopt it, and say how it ended.
 
-A job operator holds a :class:`~city_fleet.plan.CityPlan` and builds its request when it runs. What it returns is
-small and plain: names, URIs, a status; never a Describe response.
+One mixin takes over the provider operators' execute, defer and kill. A job operator holds a
+:class:`~city_fleet.plan.CityPlan` and builds its request when it runs. What it returns is small and plain: names,
+URIs, a status; never a Describe response.
 """
 
 from __future__ import annotations
@@ -9,294 +10,257 @@ from __future__ import annotations
 import json
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
-from airflow.providers.amazon.aws.triggers.sagemaker import SageMakerTrigger
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import ClientError
 
-from city_fleet import job_requests, naming
+from city_fleet import job_attempts, job_faults, job_logs, job_requests, naming
 from city_fleet.code_bundle import CodeBundle
+from city_fleet.errors import JobError, PlatformError
+from city_fleet.job_attempts import Finding, Memory
+from city_fleet.job_faults import Ending
+from city_fleet.job_waits import WaitingJob
 from city_fleet.plan import CityPlan, Run
+from city_fleet.run_context import run_of
+from city_fleet.sagemaker_jobs import IN_PROGRESS, NameTaken
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# Starting an instance and downloading the image do not count against a job's own time limit.
-START_MARGIN_SECONDS = 1800
-_LOG_LINES = 40
-_MAX_ATTEMPTS = 100
+# A worker must not sit through botocore's long back-off: the triggerer waits cheaper.
+_BOTOCORE_CONFIG = {"retries": {"mode": "standard", "max_attempts": 3}}
 _STORE_KEY = "job"
 
 
-def run_of(plan: CityPlan, context: Context) -> Run:
-    """Return the run a task belongs to. as_of is the run's param, else its logical date, else its run_after.
-
-    :raises AirflowFailException: as_of is no instant, or lies in the future.
-    """
-    dag_run = context["dag_run"]
-    text = context["params"].get("as_of")
-    try:
-        moment = naming.parse_as_of(text) if text else dag_run.logical_date or dag_run.run_after
-        return plan.run(dag_run.run_id, moment, force=bool(context["params"].get("force")))
-    except ValueError as error:
-        raise AirflowFailException(str(error)) from error
-
-
-def upstream(context: Context, task_id: str) -> dict[str, Any]:
-    """Return the result of an upstream task of the same run.
-
-    :raises AirflowFailException: it has none, for example because only part of the run was cleared.
-    """
-    value = context["ti"].xcom_pull(task_ids=task_id)
-    if not isinstance(value, dict):
-        raise AirflowFailException(
-            f"Task {task_id!r} of this run has no result; clear it together with everything downstream"
-        )
-    return value
-
-
-@dataclass(frozen=True)
-class JobKind:
-    """How SageMaker spells one kind of job."""
-
-    name_key: str
-    status_key: str
-    trigger_type: str
-    log_group: str
-
-
-PROCESSING = JobKind(
-    "ProcessingJobName",
-    "ProcessingJobStatus",
-    "Processing",
-    "/aws/sagemaker/ProcessingJobs",
-)
-TRAINING = JobKind("TrainingJobName", "TrainingJobStatus", "Training", "/aws/sagemaker/TrainingJobs")
-
-
-class CityJob:
+class CityJob(WaitingJob):
     """What processing and training jobs of a city share. Mixed in before the provider's operator.
 
     A job's name follows from its request, so the same step of the same run has one name per attempt. A retry
     adopts the job of the try before; a job that failed, or a task that a person cleared, gets the next attempt.
     """
 
-    kind: JobKind
-    step: str
-    plan: CityPlan
     # The request is known only when the task runs; show it under "Rendered Templates" all the same.
     overwrite_rtif_after_execution = True
 
     if TYPE_CHECKING:  # given by the provider's operator
-        hook: SageMakerHook
         config: dict[str, Any]
-        log: Any
-        aws_conn_id: str | None
-        region_name: str | None
-        verify: bool | str | None
-        botocore_config: dict[str, Any] | None
 
-        def defer(self, **kwargs: Any) -> NoReturn: ...
+    def __init__(self, *, plan: CityPlan, **kwargs: Any) -> None:
+        kwargs.setdefault("botocore_config", _BOTOCORE_CONFIG)
+        # Next in line is the provider's operator.
+        super().__init__(config={}, deferrable=True, **kwargs)  # type: ignore[call-arg]
+        self.plan = plan
 
     @abstractmethod
-    def build_request(self, run: Run, bundle: CodeBundle, context: Context) -> dict[str, Any]:
-        """Return the request with ``job_requests.JOB_NAME`` in place of the job's name."""
+    def build_request(
+        self, run: Run, bundle: CodeBundle, context: Context, *, on_demand: bool
+    ) -> dict[str, Any]:
+        """Return the request with ``job_requests.JOB_NAME`` in place of the job's name.
+
+        :param on_demand: leave spare capacity alone, whatever the fleet file says.
+        """
 
     @abstractmethod
     def result(self, run: Run, description: dict[str, Any], context: Context) -> dict[str, Any]:
         """Return what downstream tasks need of a completed job."""
+
+    @abstractmethod
+    def output_exists(self, description: dict[str, Any]) -> bool:
+        """Tell whether a completed job's output is still in S3."""
 
     @property
     def s3(self) -> Any:
         """Return a boto3 S3 client of the task's connection."""
         return S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name).conn
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def submit(self, context: Context) -> dict[str, Any]:
+        """Start the step's job, or adopt the one an earlier try of this task has started."""
         run = run_of(self.plan, context)
+        ti: Any = context["ti"]
         bundle = CodeBundle.load(self.plan.scripts)
         if bundle.ensure_uploaded(self.s3, self.plan.keys):
             self.log.info("Uploaded the job scripts %s", bundle.prefix_uri(self.plan.keys))
-        name = self._submit_or_adopt(run, self.build_request(run, bundle, context), context)
-        description = self._describe(name)
-        if description is not None and self._is_over(description):
-            return self._finish(run, description, context)
-        delay = self.plan.city.waiter_delay_seconds
-        limit = self._time_limit_seconds()
-        self.defer(
-            trigger=SageMakerTrigger(
-                job_name=name,
-                job_type=self.kind.trigger_type,
-                waiter_delay=delay,
-                waiter_max_attempts=math.ceil(limit / delay) + 1,
-                aws_conn_id=self.aws_conn_id,
-                region_name=self.region_name,
-                verify=self.verify,
-                botocore_config=self.botocore_config,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=limit + 10 * delay),
+        memory = self._memory(context)
+        # A person who clears the task gets what the fleet file says, spot included.
+        on_demand = memory is not None and memory.on_demand and memory.max_tries == ti.max_tries
+        request = self.build_request(run, bundle, context, on_demand=on_demand)
+
+        def named(attempt: int) -> tuple[str, dict[str, Any]]:
+            return job_requests.named(request, self.plan, run, self.step, attempt)
+
+        start = job_attempts.start_of_try(memory, ti.max_tries, lambda attempt: named(attempt)[0])
+        if start.abandoned is not None:
+            self._end_abandoned(start.abandoned)
+        for attempt in range(start.attempt, start.attempt + job_attempts.MAX_ATTEMPTS):
+            name, self.config = named(attempt)
+            # A first try asks SageMaker for the job at once; a later one looks first whether it is there.
+            description = None if memory is None else self._describe(name)
+            if description is not None and not start.adopts:
+                continue
+            self._remember(context, Memory(name, attempt, ti.max_tries, on_demand))
+            if description is None and self._create(name):
+                self.wait_for(name, created_at=datetime.now(UTC))
+            description = description or self._describe(name)
+            if description is None:
+                raise PlatformError(
+                    f"SageMaker says that {name} exists and then that it does not; a retry looks again"
+                )
+            if self._adopt(description):
+                return self._finish(run, description, context)
+        raise AirflowFailException(
+            f"{job_attempts.MAX_ATTEMPTS} attempts of step {self.step} have ended without success"
         )
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+    def collect(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the result of the job that the trigger was waiting for."""
         if not event or "job_name" not in event:
             raise AirflowException(f"The trigger of step {self.step} sent no job name: {event!r}")
-        description = self._describe(event["job_name"])
+        name = event["job_name"]
+        if event["outcome"] == "error":
+            raise PlatformError(
+                f"Waiting for {name} failed; the job goes on and a retry adopts it: {event['message']}"
+            )
+        description = self._describe(name)
         if description is None:
-            raise AirflowException(f"Job {event['job_name']} is gone; clear this task to start it anew")
+            raise AirflowFailException(f"Job {name} is gone; clear this task to start it anew")
         self.config = {
             key: description[key]
             for key in ("AppSpecification", "ProcessingInputs", "ProcessingOutputConfig", "HyperParameters")
             if key in description
-        } | {self.kind.name_key: event["job_name"]}
-        if not self._is_over(description):
-            raise AirflowException(
-                f"Job {event['job_name']} is still {description[self.kind.status_key]} after "
-                f"{self._time_limit_seconds()} seconds; a retry goes on waiting for the same job"
-            )
-        return self._finish(run_of(self.plan, context), description, context)
+        } | {self.kind.name_key: name}
+        if self.kind.is_over(description):
+            return self._finish(run_of(self.plan, context), description, context)
+        if event["outcome"] != "deadline":
+            # List and Describe need not agree to the second; what Describe says is what counts.
+            self.wait_for(name, created_at=self.kind.created_at(description))
+        self.kind.stop(self.hook.conn, name)
+        raise JobError(
+            f"Job {name} is still {self.kind.status(description)} {self.time_limit_seconds} seconds after it was "
+            "created, which is longer than it may run and wait; it was asked to stop, and a retry starts another",
+            **self._fields(description),
+        )
 
-    def _submit_or_adopt(self, run: Run, request: dict[str, Any], context: Context) -> str:
-        """Start the step's job, or adopt the one an earlier try of this task has started.
+    def _adopt(self, description: dict[str, Any]) -> bool:
+        """Decide about a job that has an attempt's name already.
 
-        A person's clear raises the task's max_tries and an automatic retry does not, which tells the two apart:
-        a retry adopts, a clear starts the next attempt.
+        :return: True when it has completed and counts; False when the next attempt's turn has come. A job that is
+            not over is waited for instead.
         """
-        ti: Any = context["ti"]
-        store = context["task_state_store"]
-        before: Any = store.get(_STORE_KEY) or {}
-        cleared = bool(before) and before["max_tries"] != ti.max_tries
-        changed = bool(before) and before["name"] != self._name(run, request, before["attempt"])
-        if cleared or changed:
-            self._stop_unfinished(before["name"])
-        first = before["attempt"] + 1 if cleared else 1
-        for attempt in range(first, first + _MAX_ATTEMPTS):
-            name, self.config = job_requests.named(request, self.plan, run, self.step, attempt)
-            store.set(_STORE_KEY, {"name": name, "attempt": attempt, "max_tries": ti.max_tries})
-            description = self._describe(name)
-            if description is None and self._create():
-                self.log.info("Started %s", name)
-                return name
-            description = description or self._describe(name) or {}
-            status = description.get(self.kind.status_key)
-            if status in ("InProgress", "Completed"):
-                self.log.info("Adopted %s, which is %s", name, status)
-                return name
-            self.log.info("%s is %s; trying the next attempt", name, status)
-        raise AirflowFailException(f"{_MAX_ATTEMPTS} attempts of step {self.step} have ended without success")
-
-    def _name(self, run: Run, request: dict[str, Any], attempt: int) -> str:
-        return job_requests.named(request, self.plan, run, self.step, attempt)[0]
-
-    def _create(self) -> bool:
-        """Send the create request; False when the name was taken in the meantime."""
-        create = (
-            self.hook.conn.create_training_job
-            if self.kind is TRAINING
-            else self.hook.conn.create_processing_job
-        )
-        try:
-            create(**self.config)
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ResourceInUse":
-                return False
-            raise
+        name, status = description[self.kind.name_key], self.kind.status(description)
+        found = job_attempts.finding(status, output_exists=lambda: self.output_exists(description))
+        if found is Finding.WAIT_UNTIL_OVER:
+            self.wait_until_over(name)
+        if found is Finding.NEXT_ATTEMPT:
+            self.log.info("%s is %s and does not count; trying the next attempt", name, status)
+            return False
+        self.log.info("Adopted %s, which is %s", name, status)
+        if status == IN_PROGRESS:
+            self.wait_for(name, created_at=self.kind.created_at(description))
         return True
-
-    def _describe(self, name: str) -> dict[str, Any] | None:
-        describe = (
-            self.hook.describe_training_job if self.kind is TRAINING else self.hook.describe_processing_job
-        )
-        try:
-            return dict(describe(name))
-        except ClientError as error:
-            # SageMaker has no code of its own for "not found".
-            if error.response["Error"]["Code"] == "ValidationException":
-                return None
-            raise
-
-    def _stop_unfinished(self, name: str) -> None:
-        """Stop a job nobody waits for any more: its task was cleared, or its inputs have changed since."""
-        description = self._describe(name)
-        if description is None or description[self.kind.status_key] != "InProgress":
-            return
-        stop = (
-            self.hook.conn.stop_training_job if self.kind is TRAINING else self.hook.conn.stop_processing_job
-        )
-        stop(**{self.kind.name_key: name})
-        self.log.info("Stopped %s: another job takes its place", name)
-
-    def _is_over(self, description: dict[str, Any]) -> bool:
-        return description[self.kind.status_key] in ("Completed", "Failed", "Stopped")
-
-    def _time_limit_seconds(self) -> int:
-        settings = self.plan.settings(self.step)
-        longest = getattr(settings, "max_wait_seconds", None) or settings.max_runtime_seconds
-        return int(longest) + START_MARGIN_SECONDS
 
     def _finish(self, run: Run, description: dict[str, Any], context: Context) -> dict[str, Any]:
         """Return the result of a job that completed; raise with its own words for one that did not."""
-        name = description[self.kind.name_key]
-        status = description[self.kind.status_key]
-        self._print_log(name)
+        self._print_log(description[self.kind.name_key])
         facts = self.facts(description)
-        if status == "Completed":
-            self.log.info("%s completed after %s billable seconds", name, facts["billable_seconds"])
+        verdict = job_faults.judge(self.kind, description)
+        if verdict.ending is Ending.COMPLETED:
+            self.log.info("%s completed after %s billable seconds", facts["job"], facts["billable_seconds"])
             return {**facts, **self.result(run, description, context)}
+        memory = self._memory(context)
+        if verdict.ending is Ending.NO_SPOT_CAPACITY and memory and self._may_fall_back(description):
+            self.log.warning("%s. Training on demand now, as on_demand_fallback says", verdict.sentence)
+            max_tries: int = context["ti"].max_tries
+            self._remember(context, Memory(memory.name, memory.attempt, max_tries, on_demand=True))
+            return self.submit(context)
         context["ti"].xcom_push(key="failed_job", value=facts)
-        reason = description.get("ExitMessage") or description.get("FailureReason") or "no reason given"
-        sentence = f"Job {name} ended as {status}: {reason}"
-        if status == "Failed" and str(description.get("FailureReason", "")).startswith("AlgorithmError"):
-            # The script or its data are at fault: another attempt would be paid for and fail the same way.
-            raise AirflowFailException(sentence)
-        raise AirflowException(sentence)
+        raise job_faults.error_of(verdict, **self._fields(description))
+
+    def _create(self, name: str) -> bool:
+        """Start the job; False when the name is taken. A kill that arrived meanwhile stops the job again."""
+        assert self._kill is not None  # noqa: S101 - set before every phase
+        self._kill.check()
+        self._kill.job = name
+        try:
+            self.kind.create(self.hook.conn, self.config)
+        except NameTaken:
+            return False
+        self.log.info("Started %s", name)
+        self._kill.check()
+        return True
+
+    def _describe(self, name: str) -> dict[str, Any] | None:
+        return self.kind.describe(self.hook.conn, name)
+
+    def _end_abandoned(self, name: str) -> None:
+        """Make sure that a job nobody waits for any more is over: stop it, and wait until it has stopped."""
+        description = self._describe(name)
+        if description is None or self.kind.is_over(description):
+            return
+        if self.kind.stop(self.hook.conn, name):
+            self.log.info("Stopped %s: another job takes its place", name)
+        self.wait_until_over(name)
+
+    def _memory(self, context: Context) -> Memory | None:
+        value: Any = context["task_state_store"].get(_STORE_KEY)
+        return Memory.from_dict(value)
+
+    def _remember(self, context: Context, memory: Memory) -> None:
+        context["task_state_store"].set(_STORE_KEY, memory.to_dict())
+
+    def _may_fall_back(self, description: dict[str, Any]) -> bool:
+        settings = self.plan.settings(self.step)
+        return bool(
+            description.get("EnableManagedSpotTraining") and getattr(settings, "on_demand_fallback", False)
+        )
 
     def facts(self, description: dict[str, Any]) -> dict[str, Any]:
-        settings = self.plan.settings(self.step)
+        """Return what the run record keeps of a job."""
         seconds = description.get("BillableTimeInSeconds")
         if seconds is None:
-            start = description.get(self.kind.name_key.replace("JobName", "StartTime"))
-            end = description.get(self.kind.name_key.replace("JobName", "EndTime"))
+            start, end = description.get(self.kind.start_key), description.get(self.kind.end_key)
             seconds = math.ceil((end - start).total_seconds()) if start and end else 0
         return {
             "step": self.step,
             "job": description[self.kind.name_key],
-            "status": description[self.kind.status_key],
-            "instance_type": settings.instance_type,
+            "status": self.kind.status(description),
+            "instance_type": self.plan.settings(self.step).instance_type,
             "billable_seconds": int(seconds),
         }
+
+    def _fields(self, description: dict[str, Any]) -> dict[str, Any]:
+        return {"city": self.plan.city.slug, **self.facts(description)}
 
     def _print_log(self, name: str) -> None:
         """Copy the job's last log lines into the task log. Never fails the task: logs may be late or forbidden."""
         try:
-            logs = self.hook.logs_hook.conn
-            streams = logs.describe_log_streams(
-                logGroupName=self.kind.log_group, logStreamNamePrefix=f"{name}/"
-            )
-            for stream in streams["logStreams"]:
-                events = logs.get_log_events(
-                    logGroupName=self.kind.log_group,
-                    logStreamName=stream["logStreamName"],
-                    limit=_LOG_LINES,
-                    startFromHead=False,
-                )["events"]
-                self.log.info("Last lines of %s in %s:", stream["logStreamName"], self.kind.log_group)
-                for event in events:
-                    self.log.info("  %s", event["message"])
+            for stream, lines in job_logs.last_lines(self.hook.logs_hook.conn, self.kind, name):
+                self.log.info("Last lines of %s in %s:", stream, self.kind.log_group)
+                for line in lines:
+                    self.log.info("  %s", line)
         except ClientError as error:
             self.log.warning("The log of %s cannot be read: %s", name, error)
+
+    def is_in_s3(self, uri: str) -> bool:
+        """Tell whether an object exists."""
+        bucket, key = naming.split_uri(uri)
+        try:
+            self.s3.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NoSuchBucket"}:
+                return False
+            raise
+        return True
 
     def read_json(self, uri: str) -> Any:
         """Read a small JSON output.
 
-        :raises AirflowException: it is missing or no JSON; a gate must never take that for a result.
+        :raises PlatformError: it is missing or no JSON; a gate must never take that for a result.
         """
         bucket, key = naming.split_uri(uri)
         try:
             return json.loads(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
         except (ClientError, ValueError) as error:
-            raise AirflowException(f"{uri}: the job's output cannot be read: {error}") from error
+            raise PlatformError(f"{uri}: the job's output cannot be read: {error}") from error

@@ -18,11 +18,11 @@ from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import ClientError
 
 from city_fleet import endpoint_requests, naming
-from city_fleet.city_job import upstream
 from city_fleet.code_bundle import CodeBundle
 from city_fleet.config import Fleet
 from city_fleet.images import image_uri
 from city_fleet.plan import project_path
+from city_fleet.run_context import upstream
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

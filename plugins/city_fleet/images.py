@@ -1,10 +1,21 @@
-"""Container images by name and version, as the SageMaker SDK's own table knows them."""
+"""Container images by name and version, from the table that the SageMaker SDK carries.
+
+The table is read as a file: importing the SDK to read it costs a task several seconds of processor time.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import re
 from functools import cache
+from pathlib import Path
+from typing import Any
+
+from botocore.loaders import create_loader
 
 from city_fleet.config import Algorithm
+from city_fleet.errors import ConfigError, list_names, nearest_match
 
 
 def image_uri(algorithm: Algorithm, region: str) -> str:
@@ -12,6 +23,7 @@ def image_uri(algorithm: Algorithm, region: str) -> str:
 
     :param algorithm: ``image`` is a full URI (it holds a ``/``), or a framework's name such as ``xgboost`` that is
         looked up with ``version``.
+    :raises ConfigError: the SDK's table knows no such version, or not in this region.
     """
     if "/" in algorithm.image:
         return algorithm.image
@@ -20,7 +32,46 @@ def image_uri(algorithm: Algorithm, region: str) -> str:
 
 @cache
 def _retrieve(framework: str, version: str, region: str) -> str:
-    # Importing the SDK takes a second: never at the top of a module that is imported while DAGs are parsed.
-    from sagemaker.core import image_uris  # noqa: PLC0415
+    versions = _table(framework)["training"]["versions"]
+    if version not in versions:
+        raise ConfigError(
+            field="algorithm.version",
+            got=repr(version),
+            allowed=list_names(versions),
+            nearest=nearest_match(version, versions),
+        )
+    entry = versions[version]
+    if region not in entry["registries"]:
+        raise ConfigError(
+            field="region",
+            got=repr(region),
+            allowed=f"a region that has {framework} {version}: {list_names(entry['registries'])}",
+            nearest=nearest_match(region, entry["registries"]),
+        )
+    account = entry["registries"][region]
+    # Older images come in several kinds, and the table then lists them; ours is the one for CPUs.
+    tag = "-".join([version, "cpu", entry["py_versions"][-1]]) if "py_versions" in entry else version
+    return f"{account}.dkr.ecr.{region}.{_dns_suffix(region)}/{entry['repository']}:{tag}"
 
-    return str(image_uris.retrieve(framework, region, version=version))
+
+@cache
+def _table(framework: str) -> dict[str, Any]:
+    # Finding a package's place does not import it.
+    spec = importlib.util.find_spec("sagemaker")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("sagemaker-core is not installed; install requirements.txt")
+    folder = Path(spec.submodule_search_locations[0])
+    table: dict[str, Any] = json.loads(
+        (folder / "core" / "image_uri_config" / f"{framework}.json").read_bytes()
+    )
+    return table
+
+
+@cache
+def _dns_suffix(region: str) -> str:
+    """Return the domain of a region's partition: ``amazonaws.com``, in China ``amazonaws.com.cn``."""
+    partitions = create_loader().load_data("partitions")["partitions"]
+    for partition in partitions:
+        if region in partition["regions"] or re.match(partition["regionRegex"], region):
+            return str(partition["outputs"]["dnsSuffix"])
+    return "amazonaws.com"

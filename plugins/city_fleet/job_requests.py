@@ -81,14 +81,22 @@ def preprocess_request(plan: CityPlan, run: Run, *, image_uri: str, code_uri: st
 
 
 def train_request(
-    plan: CityPlan, run: Run, *, image_uri: str, code_archive_uri: str, data: Mapping[str, str]
+    plan: CityPlan,
+    run: Run,
+    *,
+    image_uri: str,
+    code_archive_uri: str,
+    data: Mapping[str, str],
+    on_demand: bool = False,
 ) -> dict[str, Any]:
     """Return the CreateTrainingJob request.
 
     :param code_archive_uri: source archive with ``train.py``.
     :param data: the preprocess job's output URIs by name.
+    :param on_demand: leave spare capacity alone, whatever the fleet file says.
     """
     settings = plan.city.training
+    spot = settings.spot and not on_demand
     hyperparameters = {
         **{name: _hyperparameter(value) for name, value in plan.city.algorithm.hyperparameters.items()},
         "city": plan.city.slug,
@@ -101,7 +109,7 @@ def train_request(
         "sagemaker_region": json.dumps(plan.fleet.region),
     }
     stopping: dict[str, Any] = {"MaxRuntimeInSeconds": settings.max_runtime_seconds}
-    if settings.spot:
+    if spot:
         stopping["MaxWaitTimeInSeconds"] = settings.max_wait_seconds or settings.max_runtime_seconds
     return {
         "TrainingJobName": JOB_NAME,
@@ -131,7 +139,7 @@ def train_request(
             "VolumeSizeInGB": settings.volume_size_gb,
         },
         "StoppingCondition": stopping,
-        "EnableManagedSpotTraining": settings.spot,
+        "EnableManagedSpotTraining": spot,
         "Tags": _tags(plan, run, TRAIN),
     }
 

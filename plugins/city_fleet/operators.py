@@ -11,10 +11,12 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 from airflow.sdk.exceptions import AirflowSkipException
 
 from city_fleet import job_requests, live
-from city_fleet.city_job import PROCESSING, TRAINING, CityJob, upstream
+from city_fleet.city_job import CityJob
 from city_fleet.code_bundle import CodeBundle
 from city_fleet.images import image_uri
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
+from city_fleet.run_context import upstream
+from city_fleet.sagemaker_jobs import PROCESSING, TRAINING
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,11 +28,13 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
     kind = PROCESSING
     step = PREPROCESS
 
+    # Airflow wraps the __init__ of every operator class, so each needs one of its own.
     def __init__(self, *, plan: CityPlan, **kwargs: Any) -> None:
-        super().__init__(config={}, deferrable=True, **kwargs)
-        self.plan = plan
+        super().__init__(plan=plan, **kwargs)
 
-    def build_request(self, run: Run, bundle: CodeBundle, context: Context) -> dict[str, Any]:
+    def build_request(
+        self, run: Run, bundle: CodeBundle, context: Context, *, on_demand: bool
+    ) -> dict[str, Any]:
         return job_requests.preprocess_request(
             self.plan,
             run,
@@ -38,9 +42,15 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
             code_uri=bundle.prefix_uri(self.plan.keys),
         )
 
+    def output_exists(self, description: dict[str, Any]) -> bool:
+        return self.is_in_s3(self._report(description) + "status.json")
+
+    def _report(self, description: dict[str, Any]) -> str:
+        return f"{_output_uris(description)['report']}city={self.plan.city.slug}/"
+
     def result(self, run: Run, description: dict[str, Any], context: Context) -> dict[str, Any]:
         outputs = _output_uris(description)
-        report = f"{outputs['report']}city={self.plan.city.slug}/"
+        report = self._report(description)
         status = self.read_json(report + "status.json")
         result = {
             "outputs": outputs,
@@ -64,17 +74,22 @@ class TrainOperator(CityJob, SageMakerTrainingOperator):
 
     def __init__(self, *, plan: CityPlan, **kwargs: Any) -> None:
         # The stock operator prints logs by sleeping 30 seconds in the worker even when it defers.
-        super().__init__(config={}, deferrable=True, print_log=False, **kwargs)
-        self.plan = plan
+        super().__init__(plan=plan, print_log=False, **kwargs)
 
-    def build_request(self, run: Run, bundle: CodeBundle, context: Context) -> dict[str, Any]:
+    def build_request(
+        self, run: Run, bundle: CodeBundle, context: Context, *, on_demand: bool
+    ) -> dict[str, Any]:
         return job_requests.train_request(
             self.plan,
             run,
             image_uri=image_uri(self.plan.city.algorithm, self.plan.fleet.region),
             code_archive_uri=bundle.archive_uri(self.plan.keys),
             data=upstream(context, PREPROCESS)["outputs"],
+            on_demand=on_demand,
         )
+
+    def output_exists(self, description: dict[str, Any]) -> bool:
+        return self.is_in_s3(description["ModelArtifacts"]["S3ModelArtifacts"])
 
     def result(self, run: Run, description: dict[str, Any], context: Context) -> dict[str, Any]:
         return {"artifact_uri": description["ModelArtifacts"]["S3ModelArtifacts"]}
@@ -86,11 +101,13 @@ class EvaluateOperator(CityJob, SageMakerProcessingOperator):
     kind = PROCESSING
     step = EVALUATE
 
+    # Airflow wraps the __init__ of every operator class, so each needs one of its own.
     def __init__(self, *, plan: CityPlan, **kwargs: Any) -> None:
-        super().__init__(config={}, deferrable=True, **kwargs)
-        self.plan = plan
+        super().__init__(plan=plan, **kwargs)
 
-    def build_request(self, run: Run, bundle: CodeBundle, context: Context) -> dict[str, Any]:
+    def build_request(
+        self, run: Run, bundle: CodeBundle, context: Context, *, on_demand: bool
+    ) -> dict[str, Any]:
         return job_requests.evaluate_request(
             self.plan,
             run,
@@ -101,8 +118,14 @@ class EvaluateOperator(CityJob, SageMakerProcessingOperator):
             champion=live.read(self.s3, self.plan.keys, self.plan.city.slug),
         )
 
+    def output_exists(self, description: dict[str, Any]) -> bool:
+        return self.is_in_s3(self._folder(description) + "evaluation.json")
+
+    def _folder(self, description: dict[str, Any]) -> str:
+        return f"{_output_uris(description)['evaluation']}city={self.plan.city.slug}/"
+
     def result(self, run: Run, description: dict[str, Any], context: Context) -> dict[str, Any]:
-        folder = f"{_output_uris(description)['evaluation']}city={self.plan.city.slug}/"
+        folder = self._folder(description)
         return {
             "evaluation_uri": folder + "evaluation.json",
             "holdout_uri": folder + "holdout.json",

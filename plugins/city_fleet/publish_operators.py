@@ -12,7 +12,6 @@ from airflow.providers.amazon.aws.utils.sagemaker import ApprovalStatus
 from airflow.sdk import BaseOperator
 
 from city_fleet import failure_notes, gate, job_requests, naming, publish, registry, run_records
-from city_fleet.city_job import run_of, upstream
 from city_fleet.code_bundle import CodeBundle
 from city_fleet.images import image_uri
 from city_fleet.plan import (
@@ -27,6 +26,7 @@ from city_fleet.plan import (
     CityPlan,
     Run,
 )
+from city_fleet.run_context import run_of, upstream
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -107,3 +107,10 @@ def test_cities_are_spread_evenly_and_always_to_the_same_place() -> None:
 def test_history_keys_sort_by_sequence() -> None:
     keys = naming.Keys("bucket", "fleet")
     assert keys.history("austin", 9) < keys.history("austin", 10)
+
+
+@given(st.from_regex(r"[A-Za-z0-9_.~:+-]{1,250}", fullmatch=True))
+def test_a_run_id_fits_into_a_tag_and_reads_back(run_id: str) -> None:
+    tag = naming.tag_of_run_id(run_id)
+    assert re.fullmatch(r"[A-Za-z0-9 _.:/=+@-]{1,256}", tag)
+    assert naming.run_id_of_tag(tag) == run_id

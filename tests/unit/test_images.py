@@ -1,0 +1,44 @@
+"""Image URIs are the ones that the SageMaker SDK gives."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from city_fleet import images
+from city_fleet.config import Algorithm
+from city_fleet.errors import ConfigError
+
+
+def test_every_version_and_region_is_the_sdks_own() -> None:
+    from sagemaker.core import image_uris
+
+    for version, entry in images._table("xgboost")["training"]["versions"].items():
+        for region in entry["registries"]:
+            assert images._retrieve("xgboost", version, region) == image_uris.retrieve(
+                "xgboost", region, version=version
+            )
+
+
+def test_the_sdk_is_not_imported() -> None:
+    code = (
+        "import sys; from city_fleet.images import image_uri; from city_fleet.config import Algorithm;"
+        "print(image_uri(Algorithm(), 'eu-central-1')); assert not any(m.startswith('sagemaker.') for m in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": "plugins"},
+        check=True,
+    )
+    assert done.stdout.strip() == "492215442770.dkr.ecr.eu-central-1.amazonaws.com/sagemaker-xgboost:3.2-0"
+
+
+def test_an_unknown_version_and_region_name_what_is_allowed() -> None:
+    with pytest.raises(ConfigError, match=r"'3.2-1'.*3\.2-0"):
+        images.image_uri(Algorithm(version="3.2-1"), "us-east-1")
+    with pytest.raises(ConfigError, match="Did you mean 'eu-west-1'"):
+        images.image_uri(Algorithm(), "eu-west-11")

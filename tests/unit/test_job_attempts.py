@@ -1,0 +1,49 @@
+"""Which attempt a try begins with, and what it does about a job of that name."""
+
+from __future__ import annotations
+
+import pytest
+
+from city_fleet.job_attempts import Finding, Memory, Start, finding, start_of_try
+
+
+def name_of(attempt: int) -> str:
+    return f"job-{attempt}"
+
+
+@pytest.mark.parametrize(
+    ("memory", "max_tries", "expected"),
+    [
+        (None, 2, Start(1, None, adopts=True)),
+        (Memory("job-1", 1, 2), 2, Start(1, None, adopts=True)),
+        (Memory("job-3", 3, 2), 2, Start(3, None, adopts=True)),
+        (Memory("job-1", 1, 2), 5, Start(2, "job-1", adopts=False)),
+        (Memory("other-4", 4, 2), 2, Start(1, "other-4", adopts=True)),
+        (Memory("other-4", 4, 2), 5, Start(1, "other-4", adopts=False)),
+    ],
+    ids=["first try", "retry", "retry of attempt 3", "clear", "changed request", "clear and changed request"],
+)
+def test_where_a_try_begins(memory: Memory | None, max_tries: int, expected: Start) -> None:
+    assert start_of_try(memory, max_tries, name_of) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "expected"),
+    [
+        ("InProgress", False, Finding.ADOPT),
+        ("Completed", True, Finding.ADOPT),
+        ("Completed", False, Finding.NEXT_ATTEMPT),
+        ("Stopping", True, Finding.WAIT_UNTIL_OVER),
+        ("Stopped", True, Finding.NEXT_ATTEMPT),
+        ("Failed", True, Finding.NEXT_ATTEMPT),
+    ],
+)
+def test_what_is_done_about_a_job_of_that_name(status: str, output: bool, expected: Finding) -> None:
+    assert finding(status, output_exists=lambda: output) is expected
+
+
+def test_a_memory_survives_the_store() -> None:
+    memory = Memory("job-2", 2, 5, on_demand=True)
+    assert Memory.from_dict(memory.to_dict()) == memory
+    assert Memory.from_dict({"name": "job-1", "attempt": 1, "max_tries": 0}) == Memory("job-1", 1, 0)
+    assert Memory.from_dict(None) is None

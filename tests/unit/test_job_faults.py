@@ -1,0 +1,114 @@
+"""Whose fault it is, and what follows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from city_fleet.errors import AlgorithmError, JobError, PlatformError
+from city_fleet.job_faults import Ending, Remedy, error_of, judge, remedy
+from city_fleet.sagemaker_jobs import PROCESSING, TRAINING
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def training(status: str, **more: Any) -> dict[str, Any]:
+    return {"TrainingJobName": "austin-train-1", "TrainingJobStatus": status, **more}
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("ThrottlingException", Remedy.WAIT),
+        ("SlowDown", Remedy.WAIT),
+        ("ResourceLimitExceeded", Remedy.WAIT),
+        ("InternalFailure", Remedy.RETRY),
+        ("ServiceUnavailable", Remedy.RETRY),
+        ("ExpiredTokenException", Remedy.RETRY),
+        ("ValidationException", Remedy.FAIL),
+        ("AccessDeniedException", Remedy.FAIL),
+    ],
+)
+def test_what_to_do_about_an_error_of_a_call(code: str, expected: Remedy) -> None:
+    error = ClientError({"Error": {"Code": code, "Message": "m"}}, "CreateTrainingJob")
+    assert remedy(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("description", "ending", "error", "words"),
+    [
+        (
+            training("Failed", FailureReason="AlgorithmError: x < 0"),
+            Ending.ALGORITHM,
+            AlgorithmError,
+            "x < 0",
+        ),
+        (
+            training("Failed", FailureReason="ClientError: no image"),
+            Ending.REQUEST,
+            AlgorithmError,
+            "no image",
+        ),
+        (training("Failed", FailureReason="InternalServerError: oh"), Ending.PLATFORM, PlatformError, "oh"),
+        (training("Failed"), Ending.PLATFORM, PlatformError, "no reason given"),
+        (training("Failed", FailureReason="CapacityError: none"), Ending.NO_SPOT_CAPACITY, JobError, "none"),
+        (training("Stopped", SecondaryStatus="Stopped"), Ending.STOPPED, JobError, "before it was done"),
+        (
+            training(
+                "Stopped",
+                SecondaryStatus="MaxWaitTimeExceeded",
+                StoppingCondition={"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90},
+            ),
+            Ending.NO_SPOT_CAPACITY,
+            JobError,
+            "on_demand_fallback",
+        ),
+        (
+            training(
+                "Stopped", SecondaryStatus="MaxRuntimeExceeded", StoppingCondition={"MaxRuntimeInSeconds": 60}
+            ),
+            Ending.OVERTIME,
+            AlgorithmError,
+            r"max_runtime_seconds \(60\)",
+        ),
+    ],
+)
+def test_how_a_training_job_ended(
+    description: dict[str, Any], ending: Ending, error: type[Exception], words: str
+) -> None:
+    verdict = judge(TRAINING, description)
+    assert verdict.ending is ending
+    with pytest.raises(error, match=words) as caught:
+        raise error_of(verdict, city="austin")
+    assert type(caught.value) is error
+    assert "austin-train-1" in str(caught.value)
+    assert caught.value.fields["city"] == "austin"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("seconds", "ending"), [(60, Ending.OVERTIME), (20, Ending.STOPPED)])
+def test_a_stopped_processing_job_says_by_its_times_why(seconds: int, ending: Ending) -> None:
+    description = {
+        "ProcessingJobName": "austin-preprocess-1",
+        "ProcessingJobStatus": "Stopped",
+        "ProcessingStartTime": START,
+        "ProcessingEndTime": START + timedelta(seconds=seconds),
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+    }
+    assert judge(PROCESSING, description).ending is ending
+
+
+def test_the_words_of_the_script_come_first() -> None:
+    description = {
+        "ProcessingJobName": "austin-preprocess-1",
+        "ProcessingJobStatus": "Failed",
+        "FailureReason": "AlgorithmError: , exit code: 1",
+        "ExitMessage": "row 30: sales is -5",
+    }
+    assert judge(PROCESSING, description).sentence.endswith("row 30: sales is -5")
+
+
+def test_a_completed_job_is_nobodys_fault() -> None:
+    assert judge(TRAINING, training("Completed")).ending is Ending.COMPLETED
