@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet.errors import JobError
-from city_fleet.orphans import ENDED, RESTARTING
+from city_fleet.orphans import ENDED, GONE, RESTARTING, state_of
 from city_fleet.sagemaker_jobs import JobKind
 
 
@@ -50,7 +50,7 @@ class WorkerKill:
 
     def _look(self) -> None:
         state = self._state()
-        if state not in ENDED and state != RESTARTING:
+        if state not in ENDED | {GONE, RESTARTING}:
             self._log.info("The worker's process is to end and the task is %s: its job goes on", state)
             return
         self._unwanted.set()
@@ -59,8 +59,7 @@ class WorkerKill:
     def _state(self) -> str | None:
         ti = self._ti
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id])
-        state = states.get(ti.run_id, {}).get(ti.task_id)
-        return None if state is None else str(getattr(state, "value", state))
+        return state_of(states, ti.run_id, ti.task_id)
 
     def _stop(self) -> None:
         if self.job is None:

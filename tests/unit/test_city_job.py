@@ -61,7 +61,7 @@ class Task:
     pushed: dict[str, Any] = field(default_factory=dict)
 
     def get_task_states(self, *, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, Any]:
-        return {} if self.state is None else {run_ids[0]: {task_ids[0]: self.state}}
+        return {} if self.state == "gone" else {run_ids[0]: {task_ids[0]: self.state}}
 
     def xcom_pull(self, *, task_ids: str) -> Any:
         return self.results.get(task_ids)
@@ -398,7 +398,15 @@ def test_a_trigger_that_failed_leaves_the_job_to_the_retry(city: City) -> None:
 
 @pytest.mark.parametrize(
     ("state", "stopped"),
-    [("failed", True), ("restarting", True), ("success", True), ("running", False), (None, False)],
+    [
+        ("failed", True),
+        ("restarting", True),
+        ("success", True),
+        ("gone", True),
+        ("running", False),
+        ("up_for_retry", False),
+        (None, False),
+    ],
 )
 def test_a_kill_stops_the_job_only_when_a_person_has_ended_the_task(
     city: City, state: str | None, stopped: bool
