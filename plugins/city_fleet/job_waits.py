@@ -79,13 +79,15 @@ class WaitingJob:
         context: Context,
         event: dict[str, Any] | None = None,
         *,
-        phase: str,
+        phase: str = SUBMIT,
         held: dict[str, Any] | None = None,
         refused_since: str | None = None,
         refusals: int = 0,
     ) -> dict[str, Any]:
         """Come back to a phase after a wait that was not for the phase's own job.
 
+        :param phase: ``airflow dags test`` (3.3.2) loses the arguments of a deferral; to submit again is right then,
+            because it adopts the job by its name.
         :param held: the event that the phase was working on.
         :param refused_since: ISO instant since which AWS has refused the phase for load.
         :param refusals: how often it has.
