@@ -230,6 +230,10 @@ class Keys:
         """Return the prefix of the events, one for every run record, in the order in which they were written."""
         return f"{self.fleet}/state/events/"
 
+    def index(self) -> str:
+        """Return the key of the index folded from run records and live pointers."""
+        return f"{self.fleet}/state/index/fleet.json.gz"
+
     def event(self, moment: datetime, record_key: str) -> str:
         """Return the key of the event that says that a run record is written.
 
