@@ -15,6 +15,8 @@ from calendar_grid import period_start
 from target_transform import TargetTransform
 
 CALENDAR = ("month_of_year", "quarter_of_year", "week_of_year", "day_of_week", "trend")
+# Features of the period's own date: what they will be is known for ever.
+CALENDAR_FEATURES = frozenset({"trend", *(f"{name}_{part}" for name in CALENDAR for part in ("sin", "cos"))})
 # The naive forecast is the last known target; one older than this many periods is no forecast at all.
 NAIVE_WINDOW_PERIODS = 12
 

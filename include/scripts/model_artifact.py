@@ -12,7 +12,7 @@ import json
 import shutil
 import tarfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from job_failure import listed
 from lean_xgboost import xgboost
+from robust_scale import Centre
 from target_transform import TargetTransform
 
 FORMAT_VERSION = 1
@@ -56,6 +57,7 @@ class ModelCard:
     :param rows: how many rows trained and validated.
     :param rounds: rounds of boosting.
     :param xgboost_version: which XGBoost trained it.
+    :param centres: feature → where most of its values lay in training; empty in artifacts of earlier versions.
     """
 
     city: str
@@ -66,6 +68,7 @@ class ModelCard:
     rows: dict[str, int]
     rounds: int
     xgboost_version: str
+    centres: dict[str, Centre] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
             "rounds": card.rounds,
             "booster_sha256": hashlib.sha256(booster).hexdigest(),
             "xgboost_version": card.xgboost_version,
+            "centres": {name: centre.to_json() for name, centre in card.centres.items()},
         },
     )
     _write_json(
@@ -191,6 +195,7 @@ def _read_card(folder: Path) -> tuple[ModelCard, str]:
             rows=dict(value["rows"]),
             rounds=int(value["rounds"]),
             xgboost_version=value["xgboost_version"],
+            centres={name: Centre.from_json(item) for name, item in value.get("centres", {}).items()},
         )
         return card, value["booster_sha256"]
     except ArtifactError:

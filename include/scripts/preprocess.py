@@ -19,6 +19,7 @@ from feature_table import Example, build_examples
 from job_failure import JobFailure, listed, nearest, option_value, run
 from preprocess_settings import Settings, parse_arguments, read_settings
 from raw_data import RawCity, read_city
+from robust_scale import centre
 
 FORMAT_VERSION = 1
 PARTS = ("train", "validation", "test")
@@ -162,8 +163,41 @@ def describe(
         "missing_share": {
             name: round(1 - count / on_grid, 6) if on_grid else 1.0 for name, count in known.items()
         },
+        "recent_missing_share": _recent_missing_share(raw, settings),
+        "extremes": {name: _extreme(raw, name, settings) for name in settings.limits},
         "rows": {part: len(parts[part]) for part in PARTS},
         "features": settings.layout.features,
+    }
+
+
+def _recent_missing_share(raw: RawCity, settings: Settings) -> dict[str, float]:
+    """Count what is missing of each column in the last periods, as many as the holdout has."""
+    window = settings.holdout_periods
+    last = max((row.index for row in raw.rows), default=0)
+    recent = [row for row in raw.rows if row.index > last - window]
+    return {
+        name: round(1 - sum(row.values[name] is not None for row in recent) / window, 6)
+        for name in settings.limits
+    }
+
+
+def _extreme(raw: RawCity, name: str, settings: Settings) -> dict[str, Any] | None:
+    """Find the value that is furthest from the column's median, in robust standard deviations.
+
+    :return: None for a column of which more than half is one value, or that has no value at all.
+    """
+    middle = centre(row.values[name] for row in raw.rows)
+    if middle is None or middle.scale == 0:
+        return None
+    distances = [
+        (middle.deviations(v) or 0.0, row) for row in raw.rows if (v := row.values[name]) is not None
+    ]
+    deviations, row = max(distances, key=lambda pair: pair[0])
+    return {
+        "period": _day(row.index, settings),
+        "value": row.values[name],
+        "median": middle.median,
+        "deviations": round(deviations, 3),
     }
 
 

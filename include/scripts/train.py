@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from example_file import ExampleSet, read_examples
+from feature_table import CALENDAR_FEATURES
 from hyperparameters import Hyperparameters, parse_hyperparameters
 from job_failure import JobFailure, run
 from lean_xgboost import xgboost
 from model_artifact import Model, ModelCard, save_artifact
+from robust_scale import Centre, centre
 
 FORMAT_VERSION = 1
 SAMPLE_ROWS = 8
@@ -71,6 +73,22 @@ def _matrix(examples: ExampleSet, threads: int) -> Any:
     )
 
 
+def centres(train: ExampleSet, validation: ExampleSet) -> dict[str, Centre]:
+    """Say where most values of each feature lay, so that drift away from there can be measured.
+
+    :param train: the training set.
+    :param validation: the validation set, on which the model is trained too.
+    :return: feature → centre; features of the calendar, and those without a value, are left out.
+    """
+    values = np.concatenate([train.values, validation.values])
+    found = {
+        name: centre(values[:, column].tolist())
+        for column, name in enumerate(train.features)
+        if name not in CALENDAR_FEATURES
+    }
+    return {name: item for name, item in found.items() if item is not None}
+
+
 def train_city(arguments: list[str]) -> None:
     """Train the model of the city in the channels.
 
@@ -113,6 +131,7 @@ def train_city(arguments: list[str]) -> None:
         rows=rows,
         rounds=report["rounds"],
         xgboost_version=xgboost.__version__,
+        centres=centres(train, validation),
     )
     save_artifact(_folder("SM_MODEL_DIR"), Model(booster, card), validation.values[-SAMPLE_ROWS:])
     report = {

@@ -17,6 +17,7 @@ from city_fleet import naming
 from city_fleet.config_cities import CityEntry, Resolver, entries_of_mapping
 from city_fleet.config_dataset import Dataset, Feature, Target, Time
 from city_fleet.config_errors import FieldPath, field_text, located_problems, schema_of
+from city_fleet.config_gate import DataChecks, Gate
 from city_fleet.config_list import entries_of_list
 from city_fleet.config_models import (
     Algorithm,
@@ -25,7 +26,6 @@ from city_fleet.config_models import (
     Endpoint,
     Fleet,
     FleetSettings,
-    Gate,
     JobSettings,
     Pools,
     Reaper,
@@ -38,6 +38,7 @@ from city_fleet.errors import ConfigError, FleetFileError, display_path, list_na
 __all__ = [
     "Algorithm",
     "City",
+    "DataChecks",
     "Dataset",
     "Defaults",
     "Duration",

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from city_fleet.config_dataset import Dataset, Section, or_refuse
+from city_fleet.config_gate import Gate
 from city_fleet.config_names import (
     Bucket,
     CitySlug,
@@ -32,7 +33,6 @@ from city_fleet.config_names import (
 from city_fleet.config_types import (
     Day,
     Flag,
-    Number,
     Parameter,
     Problem,
     Range,
@@ -42,7 +42,6 @@ from city_fleet.config_types import (
 )
 from city_fleet.errors import ConfigError, show_value
 
-Metric = Literal["mape", "rmse", "mae", "r2"]
 PROCESSING_MAX_SECONDS = 777_600
 TRAINING_MAX_SECONDS = 2_419_200
 MAX_VOLUME_GB = 16_384
@@ -108,32 +107,6 @@ class TrainingSettings(JobSettings):
             allowed = f"at least max_runtime_seconds ({self.max_runtime_seconds}), because spot is true"
             raise refuse(Problem(show_value(self.max_wait_seconds), allowed, path=("max_wait_seconds",)))
         return self
-
-
-class Gate(Section):
-    """The rule by which a new model goes live."""
-
-    metric: Metric = "mape"
-    """The metric that is compared."""
-    must_beat_naive: Flag = True
-    """Hold a model that is no better than the last-value forecast."""
-    tolerance: Annotated[float, Range(False, 0, 1)] = 0.02
-    """How much worse than the champion a model may be, as a share of the champion's metric."""
-    minimum_rows: Annotated[int, Range(True, 1)] = 6
-    """Held-out rows needed to judge a model."""
-    limits: Annotated[dict[Metric, Number], BeforeValidator(without_nulls)] = Field(default={})
-    """Worst value of a metric with which a model may go live (for r2 the smallest)."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Gate:
-        return or_refuse(
-            self,
-            [
-                Problem(show_value(limit), "a number above 0", path=("limits", name))
-                for name, limit in self.limits.items()
-                if name != "r2" and limit <= 0
-            ],
-        )
 
 
 class Endpoint(Section):

@@ -1,8 +1,8 @@
 """The gate: an evaluation report and the fleet's rule become a decision with reasons. Pure.
 
 Metrics are computed in the target's own unit on the same held-out rows for the challenger (the new model), the
-champion (the one live) and the naive forecast (the last known value). A metric that is missing, not a number or
-not finite refuses; it never passes.
+champion (the one live) and the naive forecast (the last known value). A metric that is missing, not a number, not
+finite or impossible refuses; it never passes. What the run's data say against the model comes from data_checks.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from city_fleet.config import Gate
+from city_fleet.data_checks import NOTHING, Findings, finite
 
 APPROVED = "Approved"
 REJECTED = "Rejected"
@@ -26,6 +27,7 @@ class Decision:
 
     :param promote: whether the challenger may go live.
     :param reasons: sentences for people, the deciding ones first.
+    :param warnings: sentences about what a person should know, but does not hold the model.
     :param metrics: metric name → number, for ``challenger``, ``naive`` and, if there was one, ``champion``.
     :param champion_target_model: target model of the champion it was compared with, if any.
     :param champion_etag: ETag of the live pointer that champion was read from; None means there was no pointer.
@@ -41,6 +43,7 @@ class Decision:
     champion_etag: str | None = None
     forced: bool = False
     superseded: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def approval_status(self) -> str:
@@ -49,13 +52,19 @@ class Decision:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decision as plain JSON types."""
-        return {"format_version": 1, **asdict(self), "reasons": list(self.reasons)}
+        return {
+            "format_version": 1,
+            **asdict(self),
+            "reasons": list(self.reasons),
+            "warnings": list(self.warnings),
+        }
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Decision:
         """Read what :meth:`to_dict` wrote."""
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        return cls(**{**known, "reasons": tuple(value["reasons"])})
+        sentences = {name: tuple(value.get(name, ())) for name in ("reasons", "warnings")}
+        return cls(**{**known, **sentences})
 
 
 def error_metrics(actual: Sequence[float], predicted: Sequence[float]) -> dict[str, float | None]:
@@ -80,18 +89,20 @@ def error_metrics(actual: Sequence[float], predicted: Sequence[float]) -> dict[s
     }
 
 
-def decide(report: Mapping[str, Any], rule: Gate, *, force: bool = False) -> Decision:
+def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = False) -> Decision:
     """Decide whether the challenger of an evaluation report may replace the champion.
 
     :param report: ``evaluation.json`` of the evaluation job (see docs/architecture.md).
     :param rule: the city's gate settings.
+    :param data: what was found in the run's data.
     :param force: promote whatever the rule says; the reasons then say so first.
     """
+    report = report if isinstance(report, Mapping) else {}
     name = rule.metric
-    against: list[str] = []
+    against: list[str] = list(data.against)
     pro: list[str] = []
     rows = report.get("rows")
-    rows = rows if isinstance(rows, int) else 0
+    rows = rows if isinstance(rows, int) and not isinstance(rows, bool) else 0
     if rows < rule.minimum_rows:
         against.append(f"only {rows} held-out rows; at least {rule.minimum_rows} are needed to judge a model")
 
@@ -129,6 +140,7 @@ def decide(report: Mapping[str, Any], rule: Gate, *, force: bool = False) -> Dec
         champion_etag=champion.get("etag") if isinstance(champion, Mapping) else None,
         forced=forced,
         superseded=superseded is not None and not promote,
+        warnings=data.warnings,
     )
 
 
@@ -206,11 +218,11 @@ def _compare_with_champion(
 
 
 def _number(metrics: Any, name: str) -> float | None:
-    """Return a finite metric, or None for everything that is not one."""
-    value = metrics.get(name) if isinstance(metrics, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """Return a finite metric that is possible (no error below 0, no R² above 1), or None for everything else."""
+    value = finite(metrics.get(name)) if isinstance(metrics, Mapping) else None
+    if value is None or (value > 1 if name in _HIGHER_IS_BETTER else value < 0):
         return None
-    return float(value)
+    return value
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,7 +115,8 @@ def publish(
                 log.info(
                     "The champion is no longer the one evaluated against; evaluating %s again", candidate.city
                 )
-                decision = _evaluate_again(runtime, endpoint, current, rule, holdout)
+                again = _evaluate_again(runtime, endpoint, current, rule, holdout)
+                decision = replace(again, warnings=decision.warnings)
                 if not decision.promote:
                     return Publication(HELD, decision.reasons, decision, current.pointer)
         if not ready:
@@ -240,7 +241,10 @@ def _refusal(candidate: Candidate, champion: live.LivePointer) -> tuple[str, str
 def _evaluate_again(
     runtime: Any, endpoint: str, champion: live.Versioned, rule: Gate, holdout: Mapping[str, Any]
 ) -> gate.Decision:
-    """Judge the challenger against the champion that serves now, on the same held-out rows."""
+    """Judge the challenger against the champion that serves now, on the same held-out rows.
+
+    Its data were in order, else it would not have come this far.
+    """
     rows = holdout["rows"]
     actual = [row["actual"] for row in rows]
     position = {name: index for index, name in enumerate(holdout["features"])}

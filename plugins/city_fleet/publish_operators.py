@@ -11,7 +11,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import SageMakerRegisterMo
 from airflow.providers.amazon.aws.utils.sagemaker import ApprovalStatus
 from airflow.sdk import BaseOperator
 
-from city_fleet import failure_notes, gate, job_requests, naming, publish, registry, run_records
+from city_fleet import data_checks, failure_notes, gate, job_requests, naming, publish, registry, run_records
 from city_fleet.code_bundle import CodeBundle
 from city_fleet.images import image_uri
 from city_fleet.plan import (
@@ -65,9 +65,14 @@ class DecideOperator(CityOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         run = run_of(self.plan, context)
         report = upstream(context, EVALUATE)["report"]
-        decision = gate.decide(report, self.plan.city.gate, force=run.force)
+        folder = f"{upstream(context, PREPROCESS)['outputs']['report']}city={self.plan.city.slug}/"
+        rule = self.plan.city.gate
+        data = data_checks.check(self.read_json(f"{folder}status.json"), report, rule.data)
+        decision = gate.decide(report, rule, data=data, force=run.force)
         for reason in decision.reasons:
             self.log.info("%s: %s", "promote" if decision.promote else "hold", reason)
+        for warning in decision.warnings:
+            self.log.warning("%s", warning)
         value = decision.to_dict()
         key = self.plan.keys.decision(self.plan.city.slug, run.key, naming.digest(value))
         self.client("s3").put_object(

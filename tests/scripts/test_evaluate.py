@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -57,6 +58,8 @@ def test_the_report_measures_all_three_on_the_same_rows(evaluated: Jobs) -> None
     holdout = evaluated.read_json("evaluate/evaluation/city=austin/holdout.json")
     assert holdout["features"] == report["features"]
     assert len(holdout["rows"]) == 12
+    assert report["challenger"].pop("rows_trained") == 157 + 12
+    assert report["champion"].pop("rows_trained") == 157
     for name, column in (("challenger", "predicted"), ("naive", "naive")):
         errors = [row[column] - row["actual"] for row in holdout["rows"]]
         actual = [row["actual"] for row in holdout["rows"]]
@@ -74,6 +77,26 @@ def test_the_report_measures_all_three_on_the_same_rows(evaluated: Jobs) -> None
     assert report["challenger"]["mape"] < report["naive"]["mape"]
     assert report["champion"]["mape"] < report["naive"]["mape"]
     assert report["champion"]["mape"] != report["challenger"]["mape"]
+
+
+def test_drift_is_the_distance_of_the_medians_in_robust_standard_deviations(evaluated: Jobs) -> None:
+    drift = evaluated.read_json("evaluate/evaluation/city=austin/evaluation.json")["drift"]
+    features = evaluated.read_json("evaluate/evaluation/city=austin/evaluation.json")["features"]
+    assert list(drift) == [name for name in features if name != "trend" and "month_of_year" not in name]
+    rows = {part: [] for part in ("train", "validation", "test")}
+    for part, values in rows.items():
+        with evaluated.out(part, "city=austin", f"{part}.csv").open(encoding="utf-8", newline="") as file:
+            values += [
+                float(row["inventory_lag_1"]) for row in csv.DictReader(file) if row["inventory_lag_1"]
+            ]
+    trained = rows["train"] + rows["validation"]
+    middle = statistics.median(trained)
+    scale = 1.4826 * statistics.median(abs(value - middle) for value in trained)
+    assert drift["inventory_lag_1"] == pytest.approx(
+        abs(statistics.median(rows["test"]) - middle) / scale, abs=1e-3
+    )
+    # In 2015 Austin has hardly anything on the market; it is far from all it was trained on.
+    assert drift["inventory_lag_1"] > 1 > drift["median_lag_1_ratio"]
 
 
 def test_the_endpoint_answers_what_was_evaluated(evaluated: Jobs, ask: Any) -> None:

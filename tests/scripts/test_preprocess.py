@@ -175,6 +175,35 @@ def test_an_empty_window_is_too_little_data(jobs: Jobs, texas: Texas) -> None:
     assert "but none in the 12 months of the holdout; at least 1 is needed there." in status["reason"]
 
 
+def test_a_value_far_from_all_others_is_found_with_its_month(jobs: Jobs, texas: Texas) -> None:
+    """Sales have no upper limit in the fleet file, so a thousand times too many are possible, but wild."""
+    header, *rows = [list(row) for row in texas["abilene"]]
+    sales, inventory = header.index("sales"), header.index("inventory")
+    rows[60][sales] = str(1000 * int(float(rows[60][sales])))
+    for row in rows[-12:]:
+        row[inventory] = ""
+    jobs.write_raw("abilene", [header, *rows])
+    assert jobs.preprocess("abilene").code == 0
+    status = jobs.read_json("preprocess/report/city=abilene/status.json")
+    wild = status["extremes"]["sales"]
+    assert (wild["period"], wild["value"]) == ("2005-01-01", float(rows[60][sales]))
+    assert wild["deviations"] > 1000
+    assert 1 < status["extremes"]["median"]["deviations"] < 10
+    assert status["recent_missing_share"] == {"median": 0.0, "sales": 0.0, "listings": 0.0, "inventory": 1.0}
+
+
+def test_a_column_that_is_nearly_always_the_same_has_nothing_to_measure_by(jobs: Jobs, texas: Texas) -> None:
+    header, *rows = [list(row) for row in texas["abilene"]]
+    for number, row in enumerate(rows):
+        row[header.index("listings")] = "1" if number % 50 == 0 else "0"
+        row[header.index("inventory")] = ""
+    jobs.write_raw("abilene", [header, *rows])
+    assert jobs.preprocess("abilene").code == 0
+    extremes = jobs.read_json("preprocess/report/city=abilene/status.json")["extremes"]
+    assert extremes["listings"] is None
+    assert extremes["inventory"] is None
+
+
 def test_missing_months_and_medians_stay_missing_and_are_counted(jobs: Jobs, texas: Texas) -> None:
     header, *rows = texas["kerrville"]
     # Two months are cut out as well: the file has every month of Kerrville, many without a median.

@@ -30,6 +30,10 @@ def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(a
     assert card["features"] == austin.read_json("preprocess/report/city=austin/status.json")["features"]
     assert card["rows"] == {"train": 157, "validation": 12}
     assert card["xgboost_version"] == "3.2.0"
+    # What the calendar will say is known for ever; where all else lay is kept, to measure drift by.
+    assert list(card["centres"]) == [n for n in card["features"] if n != "trend" and "month_of_year" not in n]
+    assert 100_000 < card["centres"]["median_mean_12"]["median"] < 300_000
+    assert all(centre["scale"] > 0 for centre in card["centres"].values())
     training = austin.read_json("model/output/data/training.json")
     assert training["rounds"] == card["rounds"] == training["best_iteration"] + 1 < 400
     assert training["rounds_tried"] == training["best_iteration"] + 31  # early_stopping_rounds 30

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from city_fleet.config import (
     Algorithm,
     City,
+    DataChecks,
     Dataset,
     Defaults,
     Endpoint,
@@ -45,6 +46,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "### `defaults.algorithm`": [Algorithm],
     "### `defaults.processing` and `defaults.training`": [JobSettings, TrainingSettings],
     "### `defaults.gate`": [Gate],
+    "### `defaults.gate.data`": [DataChecks],
     "### `endpoint`": [Endpoint],
     "### `pools`": [Pools],
 }

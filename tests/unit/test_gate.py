@@ -10,8 +10,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from city_fleet.config import Gate
+from city_fleet.data_checks import Findings
 from city_fleet.gate import Decision, decide, error_metrics
 
+METRIC_NAMES = ("mape", "rmse", "mae", "r2")
+ANY_NUMBER = st.integers() | st.floats() | st.none() | st.booleans() | st.text(max_size=3)
+ANYTHING = st.recursive(
+    ANY_NUMBER,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from((*METRIC_NAMES, "as_of", "etag", "error")), inner, max_size=4)
+    ),
+    max_leaves=6,
+)
+ANY_REPORT = st.one_of(
+    ANYTHING,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "rows": ANY_NUMBER,
+            "as_of": st.sampled_from(("20140101T000000Z", "20150101T000000Z")) | ANYTHING,
+            "challenger": st.dictionaries(st.sampled_from(METRIC_NAMES), ANY_NUMBER) | ANYTHING,
+            "naive": st.dictionaries(st.sampled_from(METRIC_NAMES), ANY_NUMBER) | ANYTHING,
+            "champion": st.dictionaries(st.sampled_from((*METRIC_NAMES, "as_of")), ANY_NUMBER) | ANYTHING,
+        },
+    ),
+)
+RULES = st.builds(
+    Gate,
+    metric=st.sampled_from(METRIC_NAMES),
+    must_beat_naive=st.booleans(),
+    tolerance=st.floats(0, 1),
+    minimum_rows=st.integers(1, 20),
+    limits=st.dictionaries(st.sampled_from(METRIC_NAMES), st.floats(0.01, 100), max_size=2),
+)
 RULE = Gate(metric="mape", must_beat_naive=True, tolerance=0.02, minimum_rows=6, limits={"mape": 0.25})
 
 
@@ -56,6 +88,9 @@ def test_the_first_model_that_beats_naive_is_promoted() -> None:
         ({**report(), "challenger": {"mape": "0.01"}}, "no usable mape of the new model"),
         ({**report(), "challenger": {"mape": True}}, "no usable mape of the new model"),
         ({**report(), "rows": None}, "only 0 held-out rows"),
+        ({**report(), "rows": True}, "only 0 held-out rows"),
+        (report(challenger=-0.01), "no usable mape of the new model"),
+        ({**report(), "challenger": {"mape": 10**400}}, "no usable mape of the new model"),
         (
             report(champion={"target_model": "austin/x", "etag": '"e"', "error": "it lacks a feature"}),
             "the champion could not be evaluated on the same rows (it lacks a feature)",
@@ -108,6 +143,95 @@ def test_a_promoted_model_always_satisfies_the_rule(mine: float, naive: float, o
     expected = mine < naive and mine <= 0.25 and (other is None or mine <= other + other * 0.02)
     assert decision.promote is expected
     assert Decision.from_dict(decision.to_dict()) == decision
+
+
+def test_what_is_wrong_with_the_data_holds_and_what_is_odd_warns() -> None:
+    found = Findings(("80% of column 'sales' is missing",), ("sales drifts",))
+    held = decide(report(), RULE, data=found)
+    assert not held.promote
+    assert held.reasons[0] == "80% of column 'sales' is missing"
+    assert held.warnings == ("sales drifts",)
+    promoted = decide(report(), RULE, data=Findings(warnings=("sales drifts",)))
+    assert promoted.promote
+    assert "sales drifts" not in promoted.reasons
+    assert Decision.from_dict(promoted.to_dict()) == promoted
+    forced = decide(report(), RULE, data=found, force=True)
+    assert forced.promote
+    assert forced.forced
+
+
+def test_a_decision_of_an_earlier_version_has_no_warnings() -> None:
+    value = decide(report(), RULE).to_dict()
+    del value["warnings"]
+    assert Decision.from_dict(value) == decide(report(), RULE)
+
+
+def possible(metrics: Any, name: str) -> bool:
+    """Say independently of the gate whether a metric can be what it claims to be."""
+    value = metrics.get(name) if isinstance(metrics, dict) else None
+    if type(value) not in (int, float):
+        return False
+    if name == "r2":
+        return -1.7e308 < value <= 1
+    return 0 <= value < 1.7e308
+
+
+@given(ANY_REPORT, RULES)
+def test_no_report_however_broken_promotes_without_a_better_metric(value: Any, rule: Gate) -> None:
+    decision = decide(value, rule)
+    assert decision.reasons
+    if not decision.promote:
+        return
+    assert value["rows"] >= rule.minimum_rows
+    for name in (rule.metric, *rule.limits):
+        assert possible(value["challenger"], name)
+    sign = -1 if rule.metric == "r2" else 1
+    mine = sign * value["challenger"][rule.metric]
+    if rule.must_beat_naive:
+        assert possible(value["naive"], rule.metric)
+        assert mine < sign * value["naive"][rule.metric]
+    champion = value.get("champion")
+    if champion is not None:
+        assert possible(champion, rule.metric)
+        theirs = sign * champion[rule.metric]
+        assert mine <= theirs + abs(theirs) * rule.tolerance
+        seen = champion.get("as_of"), value.get("as_of")
+        assert not all(isinstance(stamp, str) for stamp in seen) or seen[0] <= seen[1]
+
+
+@given(ANY_REPORT, RULES)
+def test_force_promotes_any_report_and_says_so_where_the_rule_would_not(value: Any, rule: Gate) -> None:
+    decision = decide(value, rule, force=True)
+    assert decision.promote
+    assert decision.forced is not decide(value, rule).promote
+    assert decision.forced == decision.reasons[0].startswith("published by force")
+
+
+@given(
+    RULES,
+    st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
+    st.floats(0, 1),
+    st.none() | st.floats(0, 1),
+)
+def test_a_better_challenger_never_loses_where_a_worse_one_wins(
+    rule: Gate, pair: list[float], naive: float, other: float | None
+) -> None:
+    better, worse = reversed(pair) if rule.metric == "r2" else pair
+    everyone = dict.fromkeys(METRIC_NAMES, 0.5)
+    opponent = None if other is None else {"etag": "e", "target_model": "t", **everyone, rule.metric: other}
+
+    def wins(value: float) -> bool:
+        return decide(
+            {
+                "rows": 20,
+                "challenger": everyone | {rule.metric: value},
+                "naive": everyone | {rule.metric: naive},
+                "champion": opponent,
+            },
+            rule,
+        ).promote
+
+    assert wins(better) or not wins(worse)
 
 
 def test_metrics_by_hand() -> None:

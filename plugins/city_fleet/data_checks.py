@@ -1,0 +1,145 @@
+"""What the data of a run say against its model: too much missing, rows lost, wild values, drift. Pure.
+
+The numbers are measured where the data are: preprocess.py writes the shares and the extremes into ``status.json``,
+evaluate.py the drift into ``evaluation.json``. Impossible values (outside a column's ``min`` and ``max``) never come
+this far, they fail the preprocess job. A report that lacks a number, or holds nonsense in its place, refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from city_fleet.config import DataChecks
+
+_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in a run's data, as sentences for people.
+
+    :param against: what speaks against publishing the model.
+    :param warnings: what a person should know, but does not hold the model.
+    """
+
+    against: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+NOTHING = Findings()
+
+
+def check(status: Any, report: Any, rule: DataChecks) -> Findings:
+    """Look at what the jobs measured of a run's data.
+
+    :param status: ``status.json`` of the preprocess job.
+    :param report: ``evaluation.json`` of the evaluation job.
+    """
+    against = [*_missing(status, rule), *_wild(status, rule), *_lost_rows(report, rule)]
+    drifted = [] if rule.drift == "ignore" else _drift(report, rule)
+    if rule.drift == "hold":
+        return Findings((*against, *drifted))
+    return Findings(tuple(against), tuple(drifted))
+
+
+def _missing(status: Any, rule: DataChecks) -> list[str]:
+    """Find columns of which too much is missing in the last periods."""
+    shares = _mapping(status, "recent_missing_share")
+    if not shares:
+        return ["the data report does not say how much is missing"]
+    found = []
+    for column, share in shares.items():
+        value = finite(share)
+        if value is None or not 0 <= value <= 1:
+            found.append(f"the data report does not say how much of column {column!r} is missing")
+        elif value > rule.max_missing_share:
+            found.append(
+                f"{value:.0%} of column {column!r} is missing in the last periods; at most "
+                f"{rule.max_missing_share:.0%} may be"
+            )
+    return found
+
+
+def _wild(status: Any, rule: DataChecks) -> list[str]:
+    """Find columns with a value that is far from all others."""
+    if rule.max_deviations is None:
+        return []
+    extremes = _mapping(status, "extremes")
+    if not extremes:
+        return ["the data report does not say how far values are from each other"]
+    found = []
+    for column, extreme in extremes.items():
+        if (
+            extreme is None
+        ):  # more than half of the column is one value, or it is empty: nothing to measure by
+            continue
+        deviations = finite(extreme.get("deviations")) if isinstance(extreme, Mapping) else None
+        if deviations is None:
+            found.append(
+                f"the data report does not say how far values of column {column!r} are from each other"
+            )
+        elif deviations > rule.max_deviations:
+            found.append(
+                f"column {column!r} holds {_plain(extreme.get('value'))} at {extreme.get('period')}, "
+                f"{deviations:,.0f} robust standard deviations from its median {_plain(extreme.get('median'))}; at "
+                f"most {rule.max_deviations:,.0f} are allowed"
+            )
+    return found
+
+
+def _lost_rows(report: Any, rule: DataChecks) -> list[str]:
+    """Find out whether a later run has fewer rows to learn from: rows do not vanish by themselves."""
+    champion = report.get("champion") if isinstance(report, Mapping) else None
+    before = finite(champion.get("rows_trained")) if isinstance(champion, Mapping) else None
+    if before is None or before <= 0:
+        return []  # no champion, or one that could not be read: the gate says so itself
+    rows = finite((_mapping(report, "challenger")).get("rows_trained"))
+    if rows is None:
+        return ["the evaluation report does not say on how many rows the new model was trained"]
+    if rows < before * (1 - rule.max_lost_rows_share):
+        return [
+            f"the new model was trained on {rows:,.0f} rows, the champion on {before:,.0f}; at most "
+            f"{rule.max_lost_rows_share:.0%} fewer are allowed"
+        ]
+    return []
+
+
+def _drift(report: Any, rule: DataChecks) -> list[str]:
+    """Find features whose recent values lie far from what the new model was trained on."""
+    distances = report.get("drift") if isinstance(report, Mapping) else None
+    if not isinstance(distances, Mapping):
+        return ["the evaluation report does not say whether features drift"]
+    known = {str(name): value for name, each in distances.items() if (value := finite(each)) is not None}
+    far = sorted((name for name in known if known[name] > rule.max_drift), key=lambda name: -known[name])
+    if not far:
+        return []
+    shown = ", ".join(f"{name} by {known[name]:.1f}" for name in far[:_NAMES_SHOWN])
+    more = f" and {len(far) - _NAMES_SHOWN} more" if len(far) > _NAMES_SHOWN else ""
+    return [
+        f"the held-out rows drift away from the training rows in {shown}{more} (robust standard deviations between "
+        f"the medians; {rule.max_drift:g} is the limit)"
+    ]
+
+
+def finite(value: Any) -> float | None:
+    """Return a finite number, or None for everything that is not one; true and false are no numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond what a float can hold
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    found = value.get(name) if isinstance(value, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _plain(value: Any) -> str:
+    number = finite(value)
+    return "no number" if number is None else f"{number:,.10g}"
