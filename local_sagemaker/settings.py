@@ -28,6 +28,7 @@ class Settings:
         first.
     :param model_memory_bytes: what the model server of an endpoint variant may take (Linux); least recently used
         models are unloaded first.
+    :param model_load_timeout_seconds: how long a request waits for its model to be loaded.
     :param model_disk_bytes: what the extracted models of an endpoint variant may take on disk.
     :param start_delay_seconds: how long a job or an endpoint waits before it starts, as instances take time on
         AWS.
@@ -156,6 +157,14 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         help="models an endpoint variant keeps loaded (default %(default)s)",
     )
     parser.add_argument(
+        "--model-load-timeout-seconds",
+        type=_seconds,
+        default=default.model_load_timeout_seconds,
+        metavar="SECONDS",
+        help="time a request waits for its model to be loaded before it is told that the model is not ready"
+        " (default %(default)g, as on AWS)",
+    )
+    parser.add_argument(
         "--model-memory-mb",
         type=_at_least_one,
         default=default.model_memory_bytes // 1024**2,
@@ -225,6 +234,7 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         isolate=not parsed.no_isolation,
         warm_runner=not parsed.no_warm_runner,
         max_loaded_models=parsed.max_loaded_models,
+        model_load_timeout_seconds=parsed.model_load_timeout_seconds,
         model_memory_bytes=parsed.model_memory_mb * 1024**2,
         model_disk_bytes=parsed.model_disk_mb * 1024**2,
         max_body_bytes=parsed.max_body_mb * 1024**2,

@@ -47,7 +47,7 @@ _TRANSIENT_CODES = frozenset(
 
 
 class Deadline:
-    """The moment by which an answer has to be there.
+    """The moment by which the answer to one request has to be there, and how asking for it went.
 
     :param seconds: from now.
     :param clock: seconds that never go back.
@@ -65,6 +65,9 @@ class Deadline:
         self._clock = clock
         self._sleep = sleep
         self._end = clock() + seconds
+        self._what = ""
+        self._attempts = 0
+        self._last: Exception | None = None
 
     def left(self) -> float:
         """Return the seconds that are left; never negative."""
@@ -83,19 +86,18 @@ class Deadline:
         :raises ClientError: any other answer that is an error.
         :raises BotoCoreError: the request could not be sent at all, for example for want of credentials.
         """
-        attempts = 0
-        last: Exception | None = None
+        self._what, self._attempts, self._last = what, 0, None
         while self.left() > 0:
-            attempts += 1
+            self._attempts += 1
             try:
                 return request()
             except (ClientError, BotoCoreError) as error:
                 if not is_transient(error):
                     raise
-                last = error
-                if isinstance(error, EndpointConnectionError) and attempts >= _CONNECTION_TRIES:
+                self._last = error
+                if isinstance(error, EndpointConnectionError) and self._attempts >= _CONNECTION_TRIES:
                     break
-            longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** (attempts - 1))
+            longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** (self._attempts - 1))
             # Callers that failed together must not come back together.
             wait = longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
             if wait >= self.left():
@@ -103,20 +105,17 @@ class Deadline:
             if wait < _FIRST_WAIT_SECONDS / 2:
                 break
             self._sleep(wait)
-        raise self.missed(what, attempts, last) from last
+        raise self.missed() from self._last
 
-    def missed(self, what: str, attempts: int | None = None, last: Exception | None = None) -> NotReady:
-        """Return the error of a request that was not answered in time.
-
-        :param last: the last answer, if there was one.
-        """
-        tried = f" after {attempts} attempts" if attempts is not None and attempts > 1 else ""
-        said = f": {_words(last)}" if last is not None else ""
+    def missed(self) -> NotReady:
+        """Return the error of whoever was asked last and did not answer in time, with what was said before."""
+        tried = f" after {self._attempts} attempts" if self._attempts > 1 else ""
+        said = f": {_words(self._last)}" if self._last is not None else ""
+        text = f"{self._what} did not answer" if self._attempts else "There was no answer"
         return NotReady(
-            f"{what} did not answer within {self.seconds:.3g} s{tried}{said}. "
-            f"Ask again in {RETRY_AFTER_SECONDS} s.",
+            f"{text} within {self.seconds:.3g} s{tried}{said}. Ask again in {RETRY_AFTER_SECONDS} s.",
             retry_after_seconds=RETRY_AFTER_SECONDS,
-            attempts=attempts,
+            attempts=self._attempts,
         )
 
 

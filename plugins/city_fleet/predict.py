@@ -134,6 +134,8 @@ class Predictor:
         """
         started = time.perf_counter()
         deadline = Deadline(seconds)
+        # One each, with the same end: what was asked last for a city is known when its time is over.
+        own = [deadline.at_most(seconds) for _ in requests]
         answers: list[Prediction | PredictError | None] = [None] * len(requests)
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for index in range(len(requests)):
@@ -147,7 +149,7 @@ class Predictor:
                 except queue.Empty:
                     return
                 try:
-                    answers[index] = self._predict(*requests[index], deadline, started)
+                    answers[index] = self._predict(*requests[index], own[index], started)
                 except PredictError as error:
                     answers[index] = error
                 except BaseException as error:
@@ -166,8 +168,9 @@ class Predictor:
             worker.join(deadline.left())
         if broken:
             raise broken[0]
-        late = f"endpoint {self._endpoint!r}"
-        return [deadline.missed(late) if answer is None else answer for answer in list(answers)]
+        return [
+            limit.missed() if answer is None else answer for answer, limit in zip(answers, own, strict=True)
+        ]
 
     def _predict(self, city: Any, features: Any, deadline: Deadline, started: float) -> Prediction:
         if not isinstance(city, str) or not city:

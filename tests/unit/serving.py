@@ -48,6 +48,14 @@ for number in range(int(sys.argv[4])):
     save_artifact(folder, Model(booster, card), values[-3:])
 """
 
+SLOW_LOAD = """
+_load = model_fn
+def model_fn(model_dir):
+    import time
+    time.sleep({})
+    return _load(model_dir)
+"""
+
 
 @dataclass
 class Serving:
@@ -128,10 +136,11 @@ def city_name() -> str:
     return f"c{uuid.uuid4().hex}"
 
 
-def serve(server: LocalSageMaker, folder: Path) -> Serving:
+def serve(server: LocalSageMaker, folder: Path, load_seconds: float = 0) -> Serving:
     """Bring a fleet's endpoint into service, with the job scripts of this repository.
 
     :param folder: an empty folder.
+    :param load_seconds: how much longer it takes to load a model.
     """
     subprocess.run(
         [str(image_python()), "-c", TRAIN, str(SCRIPTS), str(folder), ",".join(FEATURES), str(MODELS)],
@@ -139,7 +148,10 @@ def serve(server: LocalSageMaker, folder: Path) -> Serving:
         timeout=120,
     )
     s3, sagemaker = server.client("s3"), server.client("sagemaker")
-    bundle = CodeBundle.load(SCRIPTS)
+    files = dict(CodeBundle.load(SCRIPTS).files)
+    if load_seconds:
+        files["inference.py"] += SLOW_LOAD.format(load_seconds).encode()
+    bundle = CodeBundle(tuple(sorted(files.items())))
     bundle.ensure_uploaded(s3, KEYS)
     serving = Serving(server, [_archive(folder / str(number)) for number in range(MODELS)])
     sagemaker.create_model(

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import boto3
@@ -322,6 +323,26 @@ def test_what_does_not_pass_ends_at_the_deadline(serving: Serving, predictor: Pr
     assert "ThrottlingException" in str(caught.value)
 
 
+def test_a_model_that_is_still_being_loaded_is_waited_for(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As on AWS, where a request waits 60 s for a model: here a quarter of a second, and the load takes two."""
+    with running_server(tmp_path, "--model-load-timeout-seconds", "0.25") as server:
+        server.client("s3").create_bucket(Bucket=KEYS.bucket)
+        serving = serve(server, tmp_path_factory.mktemp("models"), load_seconds=2)
+        s3, runtime = client(server, "s3"), client(server, "sagemaker-runtime")
+        predictor, calls = Predictor(s3, runtime, keys=KEYS, endpoint=serving.endpoint), Calls(s3, runtime)
+        for city in ("austin", "waco"):
+            serving.publish(city)
+        with pytest.raises(NotReady, match=r"ModelNotReadyException, The model austin/.* is being loaded"):
+            predictor.predict("austin", ROW, 1.0)
+        assert calls.counts["InvokeEndpoint"] >= 2
+        answer = predictor.predict("waco", ROW, SECONDS)
+        assert answer.prediction > 0
+        assert answer.latency_ms > 1000
+        assert calls.counts["InvokeEndpoint"] >= 5
+
+
 def test_an_endpoint_that_is_slow_is_left_at_the_deadline(
     serving: Serving, predictor: Predictor, city: str
 ) -> None:
@@ -419,6 +440,8 @@ def test_each_city_has_an_answer_of_its_own(serving: Serving, predictor: Predict
     assert kinds == [NotReady, Prediction, UnknownCity, BadRequest, BadRequest]
     assert [answer.status for answer in answers if isinstance(answer, PredictError)] == [503, 404, 400, 400]
     assert predictor.predict_many([], 1.0) == []
+    (late,) = predictor.predict_many([(fast, ROW)], 0.0)
+    assert str(late) == "There was no answer within 0 s. Ask again in 5 s."
 
 
 def test_a_client_in_a_loop_never_notices_a_hundred_moves(serving: Serving, make: Maker, city: str) -> None:
