@@ -8,24 +8,9 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
+from city_fleet.job_faults import Remedy, remedy
 from city_fleet.sagemaker_jobs import JobKind
 
-# Codes of too many requests, as botocore's own retry handler lists them.
-_LOAD = frozenset(
-    {
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestThrottledException",
-        "RequestThrottled",
-        "RequestLimitExceeded",
-        "TooManyRequestsException",
-        "SlowDown",
-        "LimitExceededException",
-        "RequestTimeout",
-        "RequestTimeoutException",
-    }
-)
 _DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
 
 
@@ -33,7 +18,7 @@ def passes(error: Exception) -> bool:
     """Tell whether an error goes away by waiting: load, an error of AWS, of the network."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status == 429 or error.response["Error"]["Code"] in _LOAD
+        return status >= 500 or status in (408, 429) or remedy(error) is Remedy.WAIT
     return isinstance(error, (HTTPClientError, NoConnection, OSError))
 
 
