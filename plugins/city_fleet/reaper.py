@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import naming, orphans
 from city_fleet.config import Fleet
+from city_fleet.job_faults import Remedy, remedy
 from city_fleet.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
 from city_fleet.sagemaker_jobs import IN_PROGRESS, KINDS, JobKind, is_missing
 
@@ -28,9 +29,6 @@ RETRIES = Config(retries={"mode": "adaptive", "total_max_attempts": 6})
 #: A task without a state is looked at again after this time: see :func:`judge`.
 SECOND_LOOK_AFTER = timedelta(minutes=10)
 _PAGE_SIZE = 100
-_THROTTLED = frozenset(
-    {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"}
-)
 
 
 class Task(NamedTuple):
@@ -279,7 +277,7 @@ def result_of(verdict: Verdict, now: datetime) -> dict[str, Any]:
 
 
 def _is_throttled(error: Exception) -> bool:
-    return isinstance(error, ClientError) and error.response["Error"]["Code"] in _THROTTLED
+    return isinstance(error, ClientError) and remedy(error) is Remedy.WAIT
 
 
 @dataclass
