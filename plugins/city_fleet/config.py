@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from city_fleet import naming
 from city_fleet.config_cities import CityEntry, Resolver, entries_of_mapping
 from city_fleet.config_dataset import Dataset, Feature, Target, Time
+from city_fleet.config_digest import Digest, Notifier
 from city_fleet.config_errors import FieldPath, field_text, located_problems, schema_of
 from city_fleet.config_gate import DataChecks, Gate
 from city_fleet.config_list import entries_of_list
@@ -41,12 +42,14 @@ __all__ = [
     "DataChecks",
     "Dataset",
     "Defaults",
+    "Digest",
     "Duration",
     "Endpoint",
     "Feature",
     "Fleet",
     "Gate",
     "JobSettings",
+    "Notifier",
     "Pools",
     "Reaper",
     "Target",

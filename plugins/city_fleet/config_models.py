@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from city_fleet.config_dataset import Dataset, Section, or_refuse
+from city_fleet.config_digest import Digest
 from city_fleet.config_gate import Gate
 from city_fleet.config_names import (
     Bucket,
@@ -161,6 +162,8 @@ class Defaults(Section):
     """Pause between two looks at a running job."""
     capacity_wait_seconds: Annotated[int, Range(True, 0, 604_800)] = 21_600
     """How long a task waits when AWS throttles it or has no capacity left, without using up a retry."""
+    stale_after_hours: Annotated[int, Range(True, 1, 8760)] = 12
+    """Time after a tick of the schedule by which its model should serve; later on the city counts as stale."""
 
 
 class _Shared(Section):
@@ -212,6 +215,8 @@ class FleetSettings(_Shared):
     """Airflow pools of the tasks."""
     reaper: Reaper = Reaper()
     """Stopping jobs that no task waits for any more."""
+    digest: Digest = Digest()
+    """The morning's message about the night's runs."""
 
 
 class Fleet(FleetSettings):

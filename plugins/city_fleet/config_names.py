@@ -161,6 +161,13 @@ EndpointName = Annotated[
     ),
 ]
 PoolName = Annotated[str, Text(r"[\w.-]+", "the name of an Airflow pool: letters, digits, _ . -")]
+ClassPath = Annotated[
+    str,
+    Text(
+        r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+",
+        "the import path of a class, such as airflow.providers.amazon.aws.notifications.sns.SnsNotifier",
+    ),
+]
 ProcessingInstance = Annotated[str, _instance(*PROCESSING_INSTANCE)]
 TrainingInstance = Annotated[str, _instance(*TRAINING_INSTANCE)]
 EndpointInstance = Annotated[str, _instance(*ENDPOINT_INSTANCE)]

@@ -59,17 +59,23 @@ class Refreshed:
 
 
 def refresh(
-    s3: Any, keys: Keys, *, limit: int | None = None, say: Callable[[str], None] = log.info
+    s3: Any,
+    keys: Keys,
+    *,
+    limit: int | None = None,
+    anew: bool = False,
+    say: Callable[[str], None] = log.info,
 ) -> Refreshed:
     """Bring the index up to date and return it. Where there is none yet, it is built from all records.
 
     :param limit: fold in at most so many records, oldest first; the next call goes on there.
+    :param anew: build it from all records in any case.
     :param say: is told about work that takes long.
     """
     records: dict[str, RunSummary | None] = {}
     for _ in range(_FOLDS_TRIED):
         before, etag = load(s3, keys)
-        if before is None:
+        if before is None or anew:
             say(f"Building the index of fleet {keys.fleet} from its run records")
             after, behind = build(s3, keys), 0
             runs = sum(len(entry.runs) for entry in after.cities.values())

@@ -10,7 +10,9 @@ import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 
+from city_fleet.config_types import SCHEDULE_PRESETS
 from city_fleet.dag_builder import city_dags
+from city_fleet.ticks import last_tick, next_tick
 from city_fleet.timetables import FleetTimetable
 from tests.dags.conftest import ROOT
 
@@ -47,6 +49,13 @@ def test_without_catchup_an_ended_schedule_starts_nothing() -> None:
     """A city of data that end in 2015 is unpaused today."""
     ended = FleetTimetable("@monthly", until=date(2015, 8, 1))
     assert runs(ended, 1, TimeRestriction(JANUARY, None, catchup=False)) == []
+
+
+@pytest.mark.parametrize("schedule", [*SCHEDULE_PRESETS, "5 4 * * 1", "0 2 29 2 *", "*/20 3 * * 1-5"])
+def test_status_and_digest_count_the_same_ticks(schedule: str) -> None:
+    ticks = [info.logical_date for info in runs(FleetTimetable(schedule), 5)]
+    assert ticks[1:] == [next_tick(schedule, tick) for tick in ticks[:-1]]
+    assert ticks == [last_tick(schedule, tick) for tick in ticks]
 
 
 def test_it_reads_well() -> None:

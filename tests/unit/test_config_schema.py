@@ -19,11 +19,13 @@ from city_fleet.config import (
     DataChecks,
     Dataset,
     Defaults,
+    Digest,
     Endpoint,
     Feature,
     Fleet,
     Gate,
     JobSettings,
+    Notifier,
     Pools,
     Target,
     Time,
@@ -49,6 +51,7 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "### `defaults.gate.data`": [DataChecks],
     "### `endpoint`": [Endpoint],
     "### `pools`": [Pools],
+    "### `digest`": [Digest, Notifier],
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
@@ -35,3 +35,11 @@ def fail(error: CityFleetError, as_json: bool) -> NoReturn:
 def print_json(value: Any) -> None:
     """Print a value as JSON; what JSON does not know becomes its text."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table with its columns aligned; no head where it is empty."""
+    everything = [*([head] if head else []), *rows]
+    widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
+    for row in everything:
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,52 @@
+"""AWS for commands: clients of a fleet's region, and AWS's errors as sentences.
+
+Endpoint URL and credentials come from the usual AWS variables, profiles and roles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from city_fleet.config import Fleet
+from city_fleet.errors import PlatformError
+
+#: How many cities a command works on at the same time.
+PARALLEL_CITIES = 16
+
+
+def client(fleet: Fleet, service: str) -> Any:
+    """Return a boto3 client, which several threads may use.
+
+    :param service: as boto3 names it, e.g. ``sagemaker-runtime``.
+    """
+    import boto3  # noqa: PLC0415 - slow to import, and many commands need none of it
+    from botocore.config import Config  # noqa: PLC0415
+
+    return boto3.client(
+        service, region_name=fleet.region, config=Config(max_pool_connections=PARALLEL_CITIES)
+    )
+
+
+@contextmanager
+def aws_errors() -> Iterator[None]:
+    """Turn what AWS refuses, and AWS that is not to be reached, into an error with a sentence.
+
+    :raises PlatformError: with AWS's own words.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    try:
+        yield
+    except ClientError as error:
+        detail = error.response["Error"]
+        code, text = detail.get("Code", ""), detail.get("Message", "")
+        raise PlatformError(
+            f"AWS refused {error.operation_name}: {code} {text}", operation=error.operation_name, code=code
+        ) from None
+    except BotoCoreError as error:
+        raise PlatformError(
+            f"AWS could not be reached: {str(error).rstrip('.')}. Is the local stack up (`make up`), or are AWS "
+            "credentials set?"
+        ) from None

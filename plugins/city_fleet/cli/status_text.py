@@ -1,0 +1,115 @@
+"""The status of a fleet as text: a table of a few cities, a summary of thousands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from city_fleet.cli.output import table
+
+if TYPE_CHECKING:
+    from city_fleet.drill_down import Difference
+    from city_fleet.fleet import CityStatus
+    from city_fleet.fleet_facts import Picture
+
+_COLUMNS = ("CITY", "STATE", "DATA UNTIL", "AGE", "LAST RUN", "REMARKS")
+_LONGEST_TABLE = 200
+_SHOWN_PER_STATE = 10
+_LONGEST_REMARKS = 120
+
+
+def lines(
+    picture: Picture,
+    cities: Sequence[CityStatus],
+    differences: Sequence[Difference] | None,
+    *,
+    narrowed: bool,
+) -> Iterator[str]:
+    """Yield what is printed about one fleet.
+
+    :param cities: those that are shown.
+    :param differences: None when nobody asked for them.
+    :param narrowed: whether these are the cities somebody asked for, who then gets all of them.
+    """
+    snapshot, refreshed = picture.snapshot, picture.refreshed
+    counts = ", ".join(f"{count} {state}" for state, count in snapshot.counts.items() if count)
+    total = len(snapshot.cities)
+    yield (
+        f"{snapshot.fleet} ({snapshot.environment}) at {snapshot.at:%Y-%m-%d %H:%M} UTC, "
+        f"{total} {'city' if total == 1 else 'cities'}: {counts or 'none'}."
+    )
+    if refreshed.behind:
+        yield f"{refreshed.behind} newer run records are not in the index yet: run this again."
+    if refreshed.problem:
+        yield f"Not kept for the next call: {refreshed.problem}"
+    if narrowed or total <= _LONGEST_TABLE:
+        yield from table(_COLUMNS, [row(city) for city in cities])
+    else:
+        yield from _summary(cities)
+    if differences is not None:
+        yield from _differences(differences, len(cities))
+
+
+def row(city: CityStatus) -> tuple[str, ...]:
+    """Return a city's line of the table."""
+    champion, run = city.champion, city.last_run
+    remarks = "; ".join(city.remarks)
+    if len(remarks) > _LONGEST_REMARKS:
+        remarks = remarks[: _LONGEST_REMARKS - 1].rstrip() + "…"
+    return (
+        city.city,
+        city.state.value,
+        day(champion.as_of) if champion else "",
+        age(city.age) if city.age is not None else "",
+        f"{run.outcome} {day(run.as_of)}" if run else "",
+        remarks,
+    )
+
+
+def day(stamp: str) -> str:
+    """Return a stamp's date, with its hour where it is not midnight."""
+    date = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}"
+    return date if stamp[9:13] in ("0000", "") else f"{date} {stamp[9:11]}:{stamp[11:13]}"
+
+
+def age(span: timedelta) -> str:
+    """Return an age as one number with its unit."""
+    hours = span.total_seconds() / 3600
+    for unit, size, most in (("h", 1.0, 48), ("d", 24.0, 24 * 730)):
+        if hours < most:
+            return f"{hours / size:.0f} {unit}"
+    return f"{hours / 24 / 365.25:.1f} y"
+
+
+def _summary(cities: Sequence[CityStatus]) -> Iterator[str]:
+    """Yield the cities that need somebody, by state; a few of each."""
+    by_state: dict[str, list[CityStatus]] = {}
+    for city in cities:
+        by_state.setdefault(city.state.value, []).append(city)
+    for state, found in by_state.items():
+        if state == "UP_TO_DATE":
+            continue
+        # The oldest data first: they are missed most.
+        found.sort(key=lambda city: (-(city.age or timedelta()).total_seconds(), city.city))
+        yield ""
+        yield f"{state}, {len(found)}:"
+        yield from (f"  {line}" for line in table((), [row(city) for city in found[:_SHOWN_PER_STATE]]))
+        if len(found) > _SHOWN_PER_STATE:
+            yield f"  … and {len(found) - _SHOWN_PER_STATE} more: ./fleet status --state {state}"
+    runs = Counter(city.last_run.outcome if city.last_run else "never run" for city in cities)
+    waiting = sum(bool(city.waiting) for city in cities)
+    pinned = sum(bool(city.champion and city.champion.pinned) for city in cities)
+    yield ""
+    yield "Last runs: " + ", ".join(f"{count} {outcome}" for outcome, count in runs.most_common()) + "."
+    yield f"Waiting for approval: {waiting}. Pinned: {pinned}."
+
+
+def _differences(differences: Sequence[Difference], cities: int) -> Iterator[str]:
+    yield ""
+    if not differences:
+        yield f"S3 and the registry agree with the live pointers of {cities} cities."
+    for difference in differences:
+        yield f"{difference.city}: {difference.what}"
+        yield f"    {difference.repair}"

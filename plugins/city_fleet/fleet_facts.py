@@ -1,0 +1,84 @@
+"""What a picture of a fleet is made of, fetched: its index, its scripts, and what waits for approval.
+
+Clients are passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from city_fleet import fleet as fleet_state
+from city_fleet import index, naming, registry
+from city_fleet.code_bundle import CodeBundle
+from city_fleet.config import Fleet
+from city_fleet.errors import ConfigError
+from city_fleet.fleet import FleetSnapshot, Waiting
+from city_fleet.index import Refreshed
+from city_fleet.plan import project_path
+
+PENDING = "PendingManualApproval"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A snapshot and the index it was taken from."""
+
+    snapshot: FleetSnapshot
+    refreshed: Refreshed
+
+
+def picture(
+    fleet: Fleet,
+    s3: Any,
+    sagemaker: Any,
+    at: datetime,
+    *,
+    limit: int | None = None,
+    anew: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Picture:
+    """Bring the fleet's index up to date and join it with the fleet file.
+
+    :param at: now.
+    :param limit: fold in at most so many new run records; ``anew``: build the index from all of them.
+    :param say: is told about work that takes long.
+    """
+    keys = naming.Keys(fleet.bucket, fleet.fleet)
+    refreshed = index.refresh(s3, keys, limit=limit, anew=anew, say=say)
+    snapshot = fleet_state.take(
+        fleet, refreshed.index, at, code_digests=code_digests(fleet), waiting=waiting_versions(sagemaker)
+    )
+    return Picture(snapshot, refreshed)
+
+
+def code_digests(fleet: Fleet) -> dict[str, str]:
+    """Return the digest of each folder of scripts that a city of the fleet uses. One that can't be read is left out:
+    lint speaks about it, and nothing can be said about the models that were made by it.
+    """
+    found = {}
+    for scripts in {city.scripts for city in fleet.cities.values()}:
+        try:
+            found[scripts] = CodeBundle.load(project_path(scripts)).digest
+        except ConfigError:
+            continue
+    return found
+
+
+def waiting_versions(sagemaker: Any) -> dict[str, list[Waiting]]:
+    """Return the versions that wait for approval by model package group, of the whole account by one List.
+
+    :param sagemaker: a boto3 SageMaker client.
+    """
+    pages = sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageType="Versioned", ModelApprovalStatus=PENDING, PaginationConfig={"PageSize": 100}
+    )
+    found: dict[str, list[Waiting]] = {}
+    for page in pages:
+        for summary in page["ModelPackageSummaryList"]:
+            arn = str(summary["ModelPackageArn"])
+            waiting = Waiting(arn, registry.version_of(arn), summary["CreationTime"])
+            found.setdefault(summary["ModelPackageGroupName"], []).append(waiting)
+    return found

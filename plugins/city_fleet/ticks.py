@@ -1,0 +1,56 @@
+"""The moments at which a schedule of a fleet file fires. Pure, without Airflow.
+
+A test holds them against the timetable that Airflow starts runs by.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+
+# Airflow's own meaning of the presets (airflow.utils.dates.cron_presets, 3.3.2).
+_PRESETS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@quarterly": "0 0 1 */3 *",
+    "@yearly": "0 0 1 1 *",
+}
+
+
+def last_tick(
+    schedule: str | None, until: datetime, *, first_day: date | None = None, last_day: date | None = None
+) -> datetime | None:
+    """Return the newest tick of a schedule at or before a moment.
+
+    :param schedule: cron expression of five fields or a preset, in UTC; None for never.
+    :param first_day: first day with a tick, and ``last_day``: the last one; None for no limit.
+    :return: None when there is none.
+    """
+    if schedule is None:
+        return None
+    if last_day is not None:
+        end = datetime.combine(last_day + timedelta(days=1), time(), UTC) - timedelta(microseconds=1)
+        until = min(until, end)
+    tick = _tick_before(schedule, until.replace(second=0, microsecond=0) + timedelta(minutes=1))
+    if first_day is not None and tick < datetime.combine(first_day, time(), UTC):
+        return None
+    return tick
+
+
+def next_tick(schedule: str, after: datetime) -> datetime:
+    """Return the first tick of a schedule after a moment."""
+    from croniter import croniter  # type: ignore[import-untyped]  # noqa: PLC0415 - slow
+
+    tick: datetime = croniter(_PRESETS.get(schedule, schedule), after).get_next(datetime)
+    return tick
+
+
+@lru_cache(maxsize=4096)
+def _tick_before(schedule: str, moment: datetime) -> datetime:
+    """Return the newest tick before a moment. Thousands of cities ask for the same one."""
+    from croniter import croniter  # noqa: PLC0415 - slow
+
+    tick: datetime = croniter(_PRESETS.get(schedule, schedule), moment).get_prev(datetime)
+    return tick
