@@ -11,7 +11,9 @@
     │   └── AlgorithmError    … because of our script or the city's data: a retry will not help
     ├── PlatformError         AWS's or the network's fault: a retry may help
     ├── PublishError          a model that could not be published
-    │   └── PointerMoved      … because another run moved the live pointer: evaluate again
+    │   ├── PointerMoved      … because another run moved the live pointer: evaluate again
+    │   ├── BrokenPointer     a live pointer, or its copy in the history, that can't be read
+    │   └── ArtifactError     a model.tar.gz that is gone, is not what was registered, or can't be read
     ├── RegistryError         a model package that could not be written or read
     └── PredictError          a prediction that could not be made; .status as HTTP has it
         ├── BadRequest        400: the caller can put it right: mistakes
@@ -211,6 +213,14 @@ class PublishError(CityFleetError):
 
 class PointerMoved(PublishError):
     """The live pointer is no longer the one the decision was taken against: evaluate again."""
+
+
+class BrokenPointer(PublishError):
+    """What stands in the place of a live pointer, or of a copy in the history, is none."""
+
+
+class ArtifactError(PublishError):
+    """A model.tar.gz that is gone, is not what was registered, or can't be read."""
 
 
 class RegistryError(CityFleetError):

@@ -1,26 +1,41 @@
 """The live pointer: which model of a city serves now. Standard library and a boto3 S3 client only.
 
 Artifacts are immutable; the pointer ``live/<city>.json`` is the only object that changes, and it changes only by
-conditional writes. Before a pointer is replaced it is copied to ``history/<city>/<sequence>.json``, so a mover
-that dies in between leaves a copy too many and never a gap. The Lambda carries this module.
+conditional writes. Every pointer that serves is copied to ``history/<city>/<sequence>.json``, right after its move
+and at the latest before the next one, so a mover that dies in between leaves a copy too few or too many and never
+a gap; and a live pointer that is lost is found again in the history. The Lambda carries this module.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet.errors import PointerMoved, PublishError
+from city_fleet.errors import BrokenPointer, PointerMoved, PublishError
 from city_fleet.naming import Keys
+
+log = logging.getLogger(__name__)
+
+# Kinds of moves. The first two bring a model live, the others bring back or keep one that did.
+PUBLISH = "publish"
+PROMOTE = "promote"
+ROLLBACK = "rollback"
+UNPIN = "unpin"
+REBUILD = "rebuild"
 
 # S3's answers to a condition that does not hold: 412, 404 for If-Match on an object that is gone, and 409 when
 # another conditional write to the same key was under way.
 _CONDITION_FAILED = frozenset({"PreconditionFailed", "412", "NoSuchKey", "404"})
 _CONDITION_CONFLICT = frozenset({"ConditionalRequestConflict", "409"})
+_MISSING = frozenset({"NoSuchKey", "404"})
 _CONFLICT_TRIES = 5
+_TEXTS = ("city", "target_model", "package_arn", "as_of", "artifact_sha256", "published_at", "published_by")
 
 
 @dataclass(frozen=True)
@@ -33,10 +48,16 @@ class LivePointer:
     :param as_of: stamp of the moment up to which the model has seen data.
     :param metrics: the challenger's metrics on its held-out rows.
     :param features: feature names in the order of a request row.
-    :param published_at: ISO 8601 instant in UTC.
+    :param published_at: when this model was published; a move that brings it back leaves that. ISO 8601, UTC.
     :param published_by: ``<dag id>/<run id>`` or the name of a person.
     :param predecessor: target model that served before, None for the first.
-    :param pinned: a person rolled back to it; nightly runs leave it alone until it is unpinned.
+    :param pinned: a person wants it to stay: nightly runs leave it alone until it is unpinned.
+    :param reasons: the gate's sentences about the model.
+    :param move: kind of the move that made this state: ``publish``, ``promote``, ``rollback``, ``unpin``, ``rebuild``.
+    :param moved_at: when it was made; ISO 8601, UTC. A pointer without (written by an earlier version) was published.
+    :param moved_by: who made it: ``<dag id>/<run id>`` or the name of a person.
+    :param reason: why, in the words of whoever made it; empty when nothing was said.
+    :param restores: for a move that brings back or keeps a model: the sequence with which that model went live.
     """
 
     sequence: int
@@ -52,6 +73,20 @@ class LivePointer:
     predecessor: str | None = None
     pinned: bool = False
     reasons: tuple[str, ...] = field(default=())
+    move: str = PUBLISH
+    moved_at: str = ""
+    moved_by: str = ""
+    reason: str = ""
+    restores: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "moved_at", self.moved_at or self.published_at)
+        object.__setattr__(self, "moved_by", self.moved_by or self.published_by)
+
+    @property
+    def origin(self) -> int:
+        """Return the sequence with which the model of this state went live."""
+        return self.sequence if self.restores is None else self.restores
 
     def to_json(self) -> bytes:
         """Return the object's bytes as they stand in S3."""
@@ -62,7 +97,8 @@ class LivePointer:
         """Read a pointer's bytes.
 
         :param where: URI for the error message.
-        :raises PublishError: the bytes are no pointer of a known format.
+        :raises BrokenPointer: the bytes are no pointer.
+        :raises PublishError: they are one of a newer format.
         """
         try:
             value = json.loads(body)
@@ -72,14 +108,31 @@ class LivePointer:
                     f"{where}: format_version is {version}, this version of City Fleet reads 1; upgrade it"
                 )
             known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+            _check(known)
             known["features"] = tuple(known["features"])
             known["reasons"] = tuple(known.get("reasons", ()))
             return cls(**known)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PublishError(
-                f"{where}: is no live pointer ({type(error).__name__}: {error}); restore the newest object below "
-                "history/ of this city"
+            raise BrokenPointer(
+                f"{where}: is no live pointer ({type(error).__name__}: {error}); `./fleet rebuild` restores a live "
+                "pointer from the history"
             ) from error
+
+
+def _check(known: Mapping[str, Any]) -> None:
+    """Refuse members that would only hurt later.
+
+    :raises ValueError: naming the member.
+    """
+    for name in ("sequence", "restores"):
+        value = known.get(name, 1 if name == "sequence" else None)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ValueError(f"{name} is {value!r}")
+    for name in _TEXTS:
+        if not isinstance(known[name], str):
+            raise ValueError(f"{name} is {known[name]!r}")
+    if not isinstance(known["features"], list):
+        raise ValueError(f"features is {known['features']!r}")
 
 
 @dataclass(frozen=True)
@@ -90,70 +143,166 @@ class Versioned:
     etag: str
 
 
+@dataclass(frozen=True)
+class Broken:
+    """An object in a live pointer's place that is none, with the ETag that guards its replacement."""
+
+    error: BrokenPointer
+    etag: str
+
+
+def now() -> str:
+    """Return this moment as it stands in pointers."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def read(s3: Any, keys: Keys, city: str, known: Versioned | None = None) -> Versioned | None:
     """Return the city's live pointer, or None when no model of it ever went live.
 
     :param known: what was read before; while that serves it is returned itself, and no body is transferred.
+    :raises BrokenPointer: what is there is no pointer.
+    """
+    found = read_or_broken(s3, keys, city, known)
+    if isinstance(found, Broken):
+        raise found.error
+    return found
+
+
+def read_or_broken(
+    s3: Any, keys: Keys, city: str, known: Versioned | None = None
+) -> Versioned | Broken | None:
+    """Return what stands in the place of the city's live pointer.
+
+    :param known: as for :func:`read`.
     """
     condition = {"IfNoneMatch": known.etag} if known else {}
     try:
         answer = s3.get_object(Bucket=keys.bucket, Key=keys.live(city), **condition)
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code in {"NoSuchKey", "404"}:
+        if code in _MISSING:
             return None
         if known is not None and code in {"304", "NotModified"}:
             return known
         raise
-    pointer = LivePointer.from_json(answer["Body"].read(), keys.uri(keys.live(city)))
+    try:
+        pointer = LivePointer.from_json(answer["Body"].read(), keys.uri(keys.live(city)))
+    except BrokenPointer as error:
+        return Broken(error, answer["ETag"])
     return Versioned(pointer, answer["ETag"])
 
 
-def move(s3: Any, keys: Keys, new: LivePointer, outgoing: Versioned | None) -> Versioned:
+def next_sequence(s3: Any, keys: Keys, city: str, outgoing: Versioned | None) -> int:
+    """Return the sequence of the next move. A city whose pointer is gone goes on where its history ends."""
+    if outgoing is not None:
+        return outgoing.pointer.sequence + 1
+    return max(kept_sequences(s3, keys, city), default=0) + 1
+
+
+def move(
+    s3: Any, keys: Keys, new: LivePointer, outgoing: Versioned | Broken | None, *, keep: bool = True
+) -> Versioned:
     """Move the live pointer from ``outgoing`` to ``new``, or change nothing.
 
     :param outgoing: what the caller read; None when there was no pointer.
+    :param keep: copy ``outgoing`` to the history first; False where the history has another one in its place.
     :raises PointerMoved: the pointer is no longer ``outgoing``.
+    :raises PublishError: the history holds another pointer with the sequence of ``outgoing`` or ``new``.
     """
-    if outgoing is not None:
-        _keep_history(s3, keys, outgoing.pointer)
+    if keep and isinstance(outgoing, Versioned):
+        _keep(s3, keys, outgoing.pointer)
+    _check_free(s3, keys, new, outgoing)
     condition = {"IfMatch": outgoing.etag} if outgoing else {"IfNoneMatch": "*"}
     try:
-        answer = _put_if(s3, keys, keys.live(new.city), new.to_json(), condition)
-    except PointerMoved:
-        # The SDK repeats a put whose answer was lost; the second one then fails on the first one's success.
+        etag = _put_if(s3, keys, keys.live(new.city), new.to_json(), condition)["ETag"]
+    except (PointerMoved, BotoCoreError):
+        # The answer of a put may be lost; the SDK repeats it then, and the second one fails on the first one's
+        # success. By now somebody may even have moved on, and kept it in the history first.
         current = read(s3, keys, new.city)
         if current is not None and current.pointer == new:
+            etag = current.etag
+        elif current is not None and _kept_or_none(s3, keys, new.city, new.sequence) == new:
             return current
-        raise
-    return Versioned(new, answer["ETag"])
+        else:
+            raise
+    moved = Versioned(new, etag)
+    try:
+        _keep(s3, keys, new)
+    except (PublishError, ClientError, BotoCoreError) as error:
+        # The move is made. Whoever moves next makes the copy, or says what stands in its way.
+        log.warning("%s: not copied to the history yet: %s", keys.uri(keys.live(new.city)), error)
+    return moved
+
+
+def kept_sequences(s3: Any, keys: Keys, city: str) -> list[int]:
+    """Return the sequences of a city's kept pointers, ascending."""
+    prefix = keys.history_prefix(city)
+    found = []
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=keys.bucket, Prefix=prefix):
+        names = [item["Key"].removeprefix(prefix).removesuffix(".json") for item in page.get("Contents", [])]
+        found += [int(name) for name in names if name.isdecimal()]
+    return sorted(found)
+
+
+def read_kept(s3: Any, keys: Keys, city: str, sequence: int) -> LivePointer:
+    """Return the kept pointer of a sequence.
+
+    :raises BrokenPointer: what is kept is no pointer.
+    :raises PublishError: nothing is kept under that sequence.
+    """
+    found = _kept_or_none(s3, keys, city, sequence)
+    if found is None:
+        raise PublishError(f"{keys.uri(keys.history(city, sequence))}: there is no such object")
+    return found
 
 
 def history(s3: Any, keys: Keys, city: str) -> list[LivePointer]:
     """Return the replaced pointers of a city, oldest first. The one that serves now is not among them."""
-    prefix = keys.history(city, 0).rsplit("/", 1)[0] + "/"
-    pointers = []
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=keys.bucket, Prefix=prefix):
-        for item in page.get("Contents", []):
-            body = s3.get_object(Bucket=keys.bucket, Key=item["Key"])["Body"].read()
-            pointers.append(LivePointer.from_json(body, keys.uri(item["Key"])))
-    return sorted(pointers, key=lambda pointer: pointer.sequence)
+    current = read(s3, keys, city)
+    return [
+        read_kept(s3, keys, city, sequence)
+        for sequence in kept_sequences(s3, keys, city)
+        if current is None or sequence < current.pointer.sequence
+    ]
 
 
-def _keep_history(s3: Any, keys: Keys, pointer: LivePointer) -> None:
-    """Copy an outgoing pointer to its place in the history; a copy that is there already is the same one."""
+def _keep(s3: Any, keys: Keys, pointer: LivePointer) -> None:
+    """Copy a pointer to its place in the history; a copy that is there already is the same one."""
     key = keys.history(pointer.city, pointer.sequence)
     try:
         _put_if(s3, keys, key, pointer.to_json(), {"IfNoneMatch": "*"})
     except PointerMoved:
+        if read_kept(s3, keys, pointer.city, pointer.sequence).to_json() != pointer.to_json():
+            raise _by_hand(keys, pointer.city, pointer.sequence) from None
+
+
+def _check_free(s3: Any, keys: Keys, new: LivePointer, outgoing: Versioned | Broken | None) -> None:
+    """Refuse a sequence that is taken: the pointer has moved on, or an old one was put back by hand."""
+    kept = _kept_or_none(s3, keys, new.city, new.sequence)
+    if kept is None or kept == new:
+        return
+    current = read_or_broken(s3, keys, new.city)
+    if (current.etag if current else None) != (outgoing.etag if outgoing else None):
+        raise PointerMoved(f"{keys.uri(keys.live(new.city))}: changed since it was read")
+    raise _by_hand(keys, new.city, new.sequence)
+
+
+def _by_hand(keys: Keys, city: str, sequence: int) -> PublishError:
+    return PublishError(
+        f"{keys.uri(keys.history(city, sequence))}: holds another pointer than {keys.uri(keys.live(city))} leads to; "
+        f"somebody wrote to live/ by hand. `./fleet rebuild {city}` puts it behind the newest of the history"
+    )
+
+
+def _kept_or_none(s3: Any, keys: Keys, city: str, sequence: int) -> LivePointer | None:
+    key = keys.history(city, sequence)
+    try:
         body = s3.get_object(Bucket=keys.bucket, Key=key)["Body"].read()
-        kept = LivePointer.from_json(body, keys.uri(key))
-        if kept.target_model != pointer.target_model:
-            raise PublishError(
-                f"{keys.uri(key)}: holds {kept.target_model}, but {pointer.target_model} is live with the same "
-                "sequence; somebody wrote to live/ by hand. Set the live pointer's sequence above the newest of "
-                "the history"
-            ) from None
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _MISSING:
+            return None
+        raise
+    return LivePointer.from_json(body, keys.uri(key))
 
 
 def _put_if(s3: Any, keys: Keys, key: str, body: bytes, condition: dict[str, str]) -> dict[str, Any]:

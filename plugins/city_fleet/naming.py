@@ -210,12 +210,20 @@ class Keys:
         """Return the key of a published artifact."""
         return f"{self.fleet}/models/{target}"
 
+    def live_prefix(self) -> str:
+        """Return the prefix of all live pointers."""
+        return f"{self.fleet}/live/"
+
     def live(self, city: str) -> str:
         """Return the key of a city's live pointer."""
         return f"{self.fleet}/live/{city}.json"
 
+    def history_prefix(self, city: str) -> str:
+        """Return the prefix of the copies of a city's live pointers."""
+        return f"{self.fleet}/history/{city}/"
+
     def history(self, city: str, sequence: int) -> str:
-        """Return the key of a live pointer that has been replaced."""
+        """Return the key of the copy of a live pointer."""
         return f"{self.fleet}/history/{city}/{sequence:08d}.json"
 
     def record(self, city: str, as_of: datetime, key_of_run: str) -> str:

@@ -9,18 +9,16 @@ history, and only then one conditional write moves the live pointer.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from city_fleet import gate, live, naming
+from city_fleet.answers import check_answers, invoke
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
 
@@ -30,12 +28,7 @@ LIVE = "live"
 HELD = "held"
 SUPERSEDED = "superseded"
 
-# Predictions over HTTP are text of float32 values; anything beyond rounding is a different model.
-_RELATIVE_TOLERANCE = 1e-5
 _MOVES_TRIED = 20
-_INVOKE_TRIES = 8
-_INVOKE_WAIT_SECONDS = 2.0
-_NOT_READY = frozenset({"ModelNotReadyException", "ServiceUnavailable", "ThrottlingException"})
 
 
 @dataclass(frozen=True)
@@ -46,6 +39,9 @@ class Candidate:
     :param artifact_sha256: of the very bytes the evaluation judged.
     :param package_arn: its version in the registry.
     :param published_by: ``<dag id>/<run id>`` or the name of a person.
+    :param move: what the live pointer calls this move.
+    :param reason: why a person publishes it.
+    :param pinned: whether it stays until a person unpins it.
     """
 
     city: str
@@ -55,6 +51,9 @@ class Candidate:
     package_arn: str
     features: tuple[str, ...]
     published_by: str
+    move: str = live.PUBLISH
+    reason: str = ""
+    pinned: bool = False
 
     @property
     def target_model(self) -> str:
@@ -88,6 +87,7 @@ def publish(
     rule: Gate,
     holdout: Mapping[str, Any],
     force: bool = False,
+    approve: Callable[[], None] | None = None,
 ) -> Publication:
     """Make an artifact the model that serves its city, or say why not. Repeating it is harmless.
 
@@ -98,6 +98,7 @@ def publish(
     :param runtime: a boto3 SageMaker runtime client.
     :param holdout: ``holdout.json`` of the evaluation: features, rows with values, actual and predicted.
     :param force: publish despite gate, order of as_of and pin.
+    :param approve: called once when the endpoint answers with the model, before the live pointer moves.
     :raises PublishError: the artifact is not what was evaluated, or the endpoint does not answer with it as the
         evaluation did. The live pointer has not moved then.
     """
@@ -122,9 +123,11 @@ def publish(
         if not ready:
             install_artifact(s3, keys, candidate)
             smoke_test(runtime, endpoint, candidate.target_model, holdout)
+            if approve is not None:
+                approve()
             ready = True
         pointer = live.LivePointer(
-            sequence=current.pointer.sequence + 1 if current else 1,
+            sequence=live.next_sequence(s3, keys, candidate.city, current),
             city=candidate.city,
             target_model=candidate.target_model,
             package_arn=candidate.package_arn,
@@ -132,10 +135,13 @@ def publish(
             metrics=decision.metrics.get("challenger", {}),
             features=candidate.features,
             artifact_sha256=candidate.artifact_sha256,
-            published_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            published_at=live.now(),
             published_by=candidate.published_by,
             predecessor=current.pointer.target_model if current else None,
+            pinned=candidate.pinned,
             reasons=decision.reasons,
+            move=candidate.move,
+            reason=candidate.reason,
         )
         try:
             moved = live.move(s3, keys, pointer, current)
@@ -182,58 +188,24 @@ def smoke_test(runtime: Any, endpoint: str, target: str, holdout: Mapping[str, A
     :raises PublishError: the endpoint fails, or answers differently.
     """
     rows = holdout["rows"]
-    answers = invoke(runtime, endpoint, target, [row["values"] for row in rows])
-    for row, answer in zip(rows, answers, strict=True):
-        if not math.isclose(answer, row["predicted"], rel_tol=_RELATIVE_TOLERANCE):
-            raise PublishError(
-                f"endpoint {endpoint!r} answers {answer!r} for the held-out row {row['period']} with {target}, but "
-                f"the evaluation predicted {row['predicted']!r}; the endpoint runs other serving code than the "
-                "evaluation. Run the fleet's _endpoint DAG, then clear this task"
-            )
-    log.info("The endpoint answers all %d held-out rows with %s as the evaluation did", len(rows), target)
-
-
-def invoke(runtime: Any, endpoint: str, target: str, rows: Sequence[Sequence[float | None]]) -> list[float]:
-    """Ask the shared endpoint for predictions of one target model.
-
-    :param rows: rows × features in the model's feature order; None is a missing value.
-    :return: one prediction per row, in the target's unit.
-    :raises PublishError: with the endpoint's own message.
-    """
-    body = "\n".join(",".join("" if value is None else repr(value) for value in row) for row in rows)
-    for attempt in range(1, _INVOKE_TRIES + 1):
-        try:
-            answer = runtime.invoke_endpoint(
-                EndpointName=endpoint,
-                TargetModel=target,
-                ContentType="text/csv",
-                Accept="application/json",
-                Body=body.encode(),
-            )
-            predictions = [float(value) for value in json.loads(answer["Body"].read())["predictions"]]
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _NOT_READY and attempt < _INVOKE_TRIES:
-                time.sleep(_INVOKE_WAIT_SECONDS * attempt)
-                continue
-            raise PublishError(
-                f"endpoint {endpoint!r} does not answer with {target}: {error.response['Error']['Message']}"
-            ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise PublishError(
-                f"endpoint {endpoint!r}: the answer of {target} is no prediction: {error}"
-            ) from error
-        if len(predictions) != len(rows):
-            raise PublishError(
-                f"endpoint {endpoint!r}: {target} answered {len(predictions)} predictions for {len(rows)} rows"
-            )
-        return predictions
-    raise AssertionError("unreachable")
+    check_answers(
+        runtime,
+        endpoint,
+        target,
+        values=[row["values"] for row in rows],
+        expected=[row["predicted"] for row in rows],
+        names=[f"held-out row {row['period']}" for row in rows],
+    )
 
 
 def _refusal(candidate: Candidate, champion: live.LivePointer) -> tuple[str, str] | None:
     """Return outcome and reason when a champion may not be replaced by this candidate."""
     if champion.pinned:
-        return HELD, f"{champion.target_model} is pinned; unpin it to let new models go live"
+        why = f": {champion.reason}" if champion.reason else ""
+        return HELD, (
+            f"{champion.target_model} is pinned by {champion.moved_by} since {champion.moved_at}{why}; "
+            f"`./fleet unpin {champion.city}` lets new models go live"
+        )
     newer = gate.newer_champion({"as_of": naming.as_of_stamp(candidate.as_of)}, {"as_of": champion.as_of})
     return (SUPERSEDED, newer) if newer else None
 

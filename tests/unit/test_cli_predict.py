@@ -135,7 +135,7 @@ def test_an_artifact_without_samples_says_what_to_do(run: Run, serving: Serving)
     serving.publish(city, b"no archive")
     done = run(city, "--example")
     assert done.returncode == 1
-    assert "holds no sample rows of the model" in done.stderr
+    assert "is no readable tar.gz (not a gzip file), so there is no example. Give the features" in done.stderr
     assert "Give the features yourself" in done.stderr
 
 

@@ -1,183 +1,26 @@
-"""Publishing against a real endpoint and real S3: what may go live does, what may not leaves everything as it was.
-
-The models are one number each (the factor of the first feature), served by an ``inference.py`` of ten lines: what
-is tested is the order of steps and the conditions, not XGBoost.
-"""
+"""Publishing against a real endpoint and real S3: what may go live does, what may not leaves everything as it was."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 import threading
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from city_fleet import live, publish
-from city_fleet.config import Gate
 from city_fleet.errors import PublishError
-from city_fleet.gate import Decision, decide, error_metrics
-from city_fleet.naming import Keys, split_uri
-from tests.local_sagemaker.conftest import LocalSageMaker, wait_until
-
-KEYS = Keys("city-fleet", "factors")
-ENDPOINT = "factors"
-RULE = Gate(metric="mape", must_beat_naive=True, tolerance=0.0, minimum_rows=3)
-ACTUAL = (100.0, 200.0, 300.0, 400.0)
-NAIVE = (150.0, 150.0, 250.0, 350.0)
-INFERENCE = """
-import json, os
-
-def model_fn(model_dir):
-    with open(os.path.join(model_dir, "factor")) as file:
-        return float(file.read())
-
-def input_fn(body, content_type):
-    text = body.decode() if isinstance(body, bytes) else body
-    return [float(line.split(",")[0]) for line in text.splitlines()]
-
-def predict_fn(rows, factor):
-    return [row * factor for row in rows]
-
-def output_fn(predictions, accept):
-    return json.dumps({"predictions": predictions}), "application/json"
-"""
-
-
-def archive(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
+from city_fleet.gate import Decision
+from city_fleet.naming import split_uri
+from tests.local_sagemaker.conftest import LocalSageMaker
+from tests.unit.factors import ENDPOINT, KEYS, City, create_endpoint
 
 
 @pytest.fixture(scope="module")
 def endpoint(aws: LocalSageMaker) -> str:
-    s3, sagemaker = aws.client("s3"), aws.client("sagemaker")
-    s3.put_object(
-        Bucket=KEYS.bucket, Key="factors/code.tar.gz", Body=archive({"inference.py": INFERENCE.encode()})
-    )
-    sagemaker.create_model(
-        ModelName=ENDPOINT,
-        ExecutionRoleArn="arn:aws:iam::123456789012:role/city-fleet",
-        Containers=[
-            {
-                "Image": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0",
-                "Mode": "MultiModel",
-                "ModelDataUrl": KEYS.uri(KEYS.models_prefix()),
-                "Environment": {
-                    "SAGEMAKER_PROGRAM": "inference.py",
-                    "SAGEMAKER_SUBMIT_DIRECTORY": KEYS.uri("factors/code.tar.gz"),
-                },
-            }
-        ],
-    )
-    variant = {
-        "VariantName": "AllTraffic",
-        "ModelName": ENDPOINT,
-        "InstanceType": "ml.m5.large",
-        "InitialInstanceCount": 1,
-    }
-    sagemaker.create_endpoint_config(EndpointConfigName=ENDPOINT, ProductionVariants=[variant])
-    sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName=ENDPOINT)
-
-    def status() -> bool:
-        found = sagemaker.describe_endpoint(EndpointName=ENDPOINT)
-        assert found["EndpointStatus"] != "Failed", found["FailureReason"]
-        return bool(found["EndpointStatus"] == "InService")
-
-    wait_until(status, 60, "the endpoint is in service")
-    return ENDPOINT
-
-
-class City:
-    """A city that trains models of one number and publishes them."""
-
-    def __init__(self, aws: LocalSageMaker) -> None:
-        self.slug = f"c{uuid.uuid4().hex}"
-        self.s3, self.runtime = aws.client("s3"), aws.client("sagemaker-runtime")
-
-    def train(self, factor: float, month: int) -> tuple[publish.Candidate, dict[str, Any]]:
-        """Leave an artifact where training would, and the evaluation's held-out rows."""
-        # The month is in the archive, so that two models of the same factor are two artifacts.
-        body = archive({"factor": str(factor).encode(), "city_fleet/month": str(month).encode()})
-        key = f"factors/runs/{self.slug}/{uuid.uuid4().hex}/model.tar.gz"
-        self.s3.put_object(Bucket=KEYS.bucket, Key=key, Body=body)
-        rows = [
-            {
-                "period": f"2013-{n + 1:02}-01",
-                "values": [x, None],
-                "actual": x,
-                "predicted": x * factor,
-                "naive": y,
-            }
-            for n, (x, y) in enumerate(zip(ACTUAL, NAIVE, strict=True))
-        ]
-        candidate = publish.Candidate(
-            city=self.slug,
-            as_of=datetime(2014, month, 1, tzinfo=UTC),
-            artifact_uri=KEYS.uri(key),
-            artifact_sha256=hashlib.sha256(body).hexdigest(),
-            package_arn=f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{self.slug}/{month}",
-            features=("x", "y"),
-            published_by=f"factors.{self.slug}/month-{month}",
-        )
-        return candidate, {"features": ["x", "y"], "rows": rows}
-
-    def judge(self, holdout: dict[str, Any]) -> Decision:
-        """Decide against the champion of this moment, as the evaluation job would."""
-        current = live.read(self.s3, KEYS, self.slug)
-        rows = holdout["rows"]
-        report: dict[str, Any] = {
-            "rows": len(rows),
-            "challenger": error_metrics(ACTUAL, [row["predicted"] for row in rows]),
-            "naive": error_metrics(ACTUAL, NAIVE),
-            "champion": None,
-        }
-        if current:
-            report["champion"] = {
-                "etag": current.etag,
-                "target_model": current.pointer.target_model,
-                **current.pointer.metrics,
-            }
-        return decide(report, RULE)
-
-    def publish(
-        self,
-        candidate: publish.Candidate,
-        holdout: dict[str, Any],
-        decision: Decision,
-        *,
-        force: bool = False,
-    ) -> publish.Publication:
-        return publish.publish(
-            self.s3,
-            self.runtime,
-            keys=KEYS,
-            endpoint=ENDPOINT,
-            candidate=candidate,
-            decision=decision,
-            rule=RULE,
-            holdout=holdout,
-            force=force,
-        )
-
-    def retrain(self, factor: float, month: int) -> publish.Publication:
-        candidate, holdout = self.train(factor, month)
-        return self.publish(candidate, holdout, self.judge(holdout))
-
-    @property
-    def pointer(self) -> live.LivePointer | None:
-        current = live.read(self.s3, KEYS, self.slug)
-        return current.pointer if current else None
+    return create_endpoint(aws)
 
 
 @pytest.fixture
@@ -209,7 +52,7 @@ def test_publishing_twice_is_harmless(city: City) -> None:
     first = city.publish(candidate, holdout, decision)
     second = city.publish(candidate, holdout, decision)
     assert (second.outcome, second.pointer) == (publish.LIVE, first.pointer)
-    assert live.history(city.s3, KEYS, city.slug) == []
+    assert city.chain() == [first.pointer]
 
 
 def test_an_older_run_never_replaces_a_newer_champion(city: City) -> None:
@@ -321,6 +164,5 @@ def test_runs_that_publish_at_the_same_time_leave_the_newest_live(city: City) ->
     pointer = city.pointer
     assert pointer is not None
     assert pointer.as_of == "20140601T000000Z"
-    chain = [*live.history(city.s3, KEYS, city.slug), pointer]
-    assert [p.sequence for p in chain] == list(range(1, len(chain) + 1))
+    chain = city.chain()
     assert [p.as_of for p in chain] == sorted(p.as_of for p in chain)

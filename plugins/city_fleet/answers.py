@@ -1,0 +1,86 @@
+"""Asking the shared endpoint, and checking that it answers with a model as it should. Clients are passed in."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from city_fleet.errors import PublishError
+
+log = logging.getLogger(__name__)
+
+# Predictions over HTTP are text of float32 values; anything beyond rounding is a different model.
+_RELATIVE_TOLERANCE = 1e-5
+_INVOKE_TRIES = 8
+_INVOKE_WAIT_SECONDS = 2.0
+_NOT_READY = frozenset({"ModelNotReadyException", "ServiceUnavailable", "ThrottlingException"})
+
+
+def check_answers(
+    runtime: Any,
+    endpoint: str,
+    target: str,
+    *,
+    values: Sequence[Sequence[float | None]],
+    expected: Sequence[float],
+    names: Sequence[str],
+) -> None:
+    """Invoke the endpoint with a model on rows whose predictions are known.
+
+    :param values: rows × features in the model's feature order.
+    :param expected: one prediction per row.
+    :param names: what each row is called in errors.
+    :raises PublishError: the endpoint fails, or answers differently.
+    """
+    answers = invoke(runtime, endpoint, target, values)
+    for name, answer, known in zip(names, answers, expected, strict=True):
+        if not math.isclose(answer, known, rel_tol=_RELATIVE_TOLERANCE):
+            raise PublishError(
+                f"endpoint {endpoint!r} answers {answer!r} for the {name} with {target}, but when the model was "
+                f"evaluated it was {known!r}; the endpoint runs other serving code. Run the fleet's _endpoint DAG, "
+                "then try again"
+            )
+    log.info("The endpoint answers all %d rows with %s as it should", len(names), target)
+
+
+def invoke(runtime: Any, endpoint: str, target: str, rows: Sequence[Sequence[float | None]]) -> list[float]:
+    """Ask the shared endpoint for predictions of one target model.
+
+    :param rows: rows × features in the model's feature order; None is a missing value.
+    :return: one prediction per row, in the target's unit.
+    :raises PublishError: with the endpoint's own message.
+    """
+    body = "\n".join(",".join("" if value is None else repr(value) for value in row) for row in rows)
+    for attempt in range(1, _INVOKE_TRIES + 1):
+        try:
+            answer = runtime.invoke_endpoint(
+                EndpointName=endpoint,
+                TargetModel=target,
+                ContentType="text/csv",
+                Accept="application/json",
+                Body=body.encode(),
+            )
+            predictions = [float(value) for value in json.loads(answer["Body"].read())["predictions"]]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _NOT_READY and attempt < _INVOKE_TRIES:
+                time.sleep(_INVOKE_WAIT_SECONDS * attempt)
+                continue
+            raise PublishError(
+                f"endpoint {endpoint!r} does not answer with {target}: {error.response['Error']['Message']}"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise PublishError(
+                f"endpoint {endpoint!r}: the answer of {target} is no prediction: {error}"
+            ) from error
+        if len(predictions) != len(rows):
+            raise PublishError(
+                f"endpoint {endpoint!r}: {target} answered {len(predictions)} predictions for {len(rows)} rows"
+            )
+        return predictions
+    raise AssertionError("unreachable")

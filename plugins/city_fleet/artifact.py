@@ -1,0 +1,120 @@
+"""An artifact's side files: what its model needs, and rows with the answers that it gave when it was trained.
+
+``model.tar.gz`` holds them in the folder ``city_fleet``. They are as old as the model and live exactly as long, so
+a model can be checked whenever it could serve; the evaluation's held-out rows belong to a run and may be gone.
+Nothing is unpacked to disk, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from city_fleet.errors import ArtifactError
+
+MODEL_FILE = "city_fleet/model.json"
+SAMPLES_FILE = "city_fleet/samples.json"
+# Far above any real artifact (some hundred kilobytes in three files), far below what hurts.
+_MAX_MEMBERS = 100
+_MAX_UNPACKED_BYTES = 1 << 30
+_MAX_SIDE_FILE_BYTES = 10 << 20
+_MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The side files of an artifact.
+
+    :param city: the slug of the city it was trained for.
+    :param as_of: stamp of the moment up to which it has seen data.
+    :param features: feature names in the order of a request row.
+    :param rows: sample rows x features; None where a value is missing.
+    :param predictions: one per sample row, in the target's unit.
+    """
+
+    city: str
+    as_of: str
+    features: tuple[str, ...]
+    rows: tuple[tuple[float | None, ...], ...]
+    predictions: tuple[float, ...]
+
+
+def fetch(s3: Any, bucket: str, key: str, sha256: str) -> Artifact:
+    """Read an artifact from S3.
+
+    :param sha256: what its bytes must have.
+    :raises ArtifactError: it is not there, has other bytes, or can't be read.
+    """
+    where = f"s3://{bucket}/{key}"
+    try:
+        body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _MISSING:
+            raise ArtifactError(f"{where}: there is no such artifact") from None
+        raise
+    found = hashlib.sha256(body).hexdigest()
+    if found != sha256:
+        raise ArtifactError(f"{where}: has SHA-256 {found}; it was registered with {sha256}")
+    return parse(body, where)
+
+
+def parse(body: bytes, where: str) -> Artifact:
+    """Read an artifact's bytes.
+
+    :param where: URI for the error message.
+    :raises ArtifactError: they are no artifact, or one without samples.
+    """
+    files = _side_files(body, where)
+    try:
+        card, samples = files[MODEL_FILE], files[SAMPLES_FILE]
+        rows = tuple(tuple(_number(value) for value in row) for row in samples["rows"])
+        predictions = tuple(float(value) for value in samples["predictions"])
+        features = tuple(str(name) for name in card["features"])
+        if not rows or len(rows) != len(predictions) or any(len(row) != len(features) for row in rows):
+            raise ValueError(f"{len(rows)} rows, {len(predictions)} predictions, {len(features)} features")
+        if not all(map(math.isfinite, predictions)):
+            raise ValueError("a prediction is no number")
+        return Artifact(str(card["city"]), str(card["as_of"]), features, rows, predictions)
+    except KeyError as error:
+        raise ArtifactError(f"{where}: holds no {error}; it can't be checked") from None
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"{where}: its side files are not as train.py writes them ({error})") from None
+
+
+def _side_files(body: bytes, where: str) -> dict[str, Any]:
+    """Return the side files by name, as JSON."""
+    found: dict[str, Any] = {}
+    count = total = 0
+    try:
+        with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as tar:
+            for member in tar:
+                count += 1
+                total += member.size
+                if count > _MAX_MEMBERS or total > _MAX_UNPACKED_BYTES:
+                    raise ArtifactError(f"{where}: is larger than any model")
+                name = str(PurePosixPath(member.name))  # without the leading "./" that some packers write
+                content = tar.extractfile(member) if member.isreg() else None
+                if name in (MODEL_FILE, SAMPLES_FILE) and content is not None:
+                    if member.size > _MAX_SIDE_FILE_BYTES:
+                        raise ArtifactError(f"{where}: {name} is larger than any side file")
+                    found[name] = json.loads(content.read())
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ArtifactError(f"{where}: is no readable tar.gz ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{where}: a side file is no JSON ({error})") from None
+    return found
+
+
+def _number(value: Any) -> float | None:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise ValueError(f"{value!r} is no number")
