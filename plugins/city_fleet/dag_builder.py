@@ -13,6 +13,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import SageMakerConditionO
 from airflow.sdk import DAG, BaseOperator, Param
 from airflow.sdk.exceptions import AirflowFailException
 
+from city_fleet import digest_operators as digests
 from city_fleet import endpoint_operators as endpoint
 from city_fleet import failure_notes, naming, plan
 from city_fleet import operators as jobs
@@ -76,6 +77,7 @@ def fleet_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
             for purpose, build in (
                 (plan.ENDPOINT_PURPOSE, _endpoint_dag),
                 (plan.REAPER_PURPOSE, _reaper_dag),
+                (plan.DIGEST_PURPOSE, _digest_dag),
             ):
                 yield from _wanted(naming.fleet_dag_id(loaded.fleet, purpose), only, build, loaded)
 
@@ -215,6 +217,44 @@ def _reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
         default_args={"owner": fleet.owner, "retries": 1, "retry_delay": timedelta(minutes=1)},
     ) as dag:
         ReapOperator(task_id=REAP, fleet=fleet, execution_timeout=_SHORT_TASK_TIMEOUT)
+    return dag
+
+
+def _digest_dag(dag_id: str, fleet: Fleet) -> DAG:
+    with DAG(
+        dag_id=dag_id,
+        description=f"One message per night about {fleet.fleet}",
+        doc_md=(
+            "Says what the night's runs came to: live, held and failed by cause, what waits for approval, and who is "
+            "served by an old model. The message stands in the log of `compose` and goes out by the notifiers of the "
+            f"fleet file. `./fleet digest --fleet {fleet.fleet}` shows the same.\n\n"
+            "Run it with `night` for an earlier night. A night without any run or tick sends nothing."
+        ),
+        schedule=None if fleet.digest.schedule is None else FleetTimetable(fleet.digest.schedule),
+        start_date=_LONG_AGO,
+        catchup=False,
+        max_active_runs=1,
+        tags=[f"fleet:{fleet.fleet}", "digest", *fleet.tags],
+        params={
+            "night": Param(
+                None,
+                type=["null", "string"],
+                title="Night",
+                description="A moment of the night (2014-01-01), as the as_of of its runs. Empty: the last one.",
+            )
+        },
+        default_args={"owner": fleet.owner, "retries": 2, "retry_delay": timedelta(minutes=2)},
+    ) as dag:
+        compose = digests.ComposeOperator(
+            task_id=digests.COMPOSE, fleet=fleet, execution_timeout=_SHORT_TASK_TIMEOUT
+        )
+        for number, each in enumerate(fleet.digest.notifiers, start=1):
+            compose >> digests.NotifyOperator(
+                task_id=f"{digests.NOTIFY}_{number}",
+                notifier=each.notifier,
+                arguments=each.arguments,
+                execution_timeout=_SHORT_TASK_TIMEOUT,
+            )
     return dag
 
 

@@ -1,4 +1,4 @@
-"""What a picture of a fleet is made of, fetched: its index, its scripts, and what waits for approval.
+"""What pictures of a fleet and digests of a night are made of, fetched: index, scripts, what waits for approval.
 
 Clients are passed in.
 """
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from city_fleet import digest, index, naming, registry
 from city_fleet import fleet as fleet_state
-from city_fleet import index, naming, registry
 from city_fleet.code_bundle import CodeBundle
 from city_fleet.config import Fleet
+from city_fleet.digest import Digest, Night
 from city_fleet.errors import ConfigError
 from city_fleet.fleet import FleetSnapshot, Waiting
 from city_fleet.index import Refreshed
@@ -82,3 +83,14 @@ def waiting_versions(sagemaker: Any) -> dict[str, list[Waiting]]:
             waiting = Waiting(arn, registry.version_of(arn), summary["CreationTime"])
             found.setdefault(summary["ModelPackageGroupName"], []).append(waiting)
     return found
+
+
+def night_digest(fleet: Fleet, s3: Any, found: Picture, night: Night) -> Digest:
+    """Compose the digest of a night. Runs that the index does not hold any more are read from their records.
+
+    :param found: the fleet's picture of now.
+    """
+    runs, forgotten = digest.runs_of(found.refreshed.index, night)
+    keys = naming.Keys(fleet.bucket, fleet.fleet)
+    runs |= index.runs_between(s3, keys, forgotten, night.since, night.until)
+    return digest.compose(fleet, found.snapshot, night, runs)

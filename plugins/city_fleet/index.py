@@ -137,6 +137,35 @@ def build(s3: Any, keys: Keys) -> Index:
     return index.with_champions(_moved_champions(s3, keys, index))
 
 
+def runs_between(
+    s3: Any, keys: Keys, cities: Iterable[str], since: datetime, until: datetime
+) -> dict[str, RunSummary]:
+    """Return each city's last run with an as_of after ``since`` and up to ``until``, from the records themselves.
+
+    :param cities: takes a List and a Get of each.
+    """
+    first, last = naming.as_of_stamp(since), naming.as_of_stamp(until)
+
+    def read(city: str) -> RunSummary | None:
+        prefix = f"{keys.records_prefix()}{city}/"
+        names = []
+        for item, _ in _listed(s3, keys, prefix, f"{prefix}{first}~"):  # behind all keys of that moment
+            stamp = item["Key"].removeprefix(prefix).split("-")[0]
+            if stamp > last:
+                break
+            names.append(item["Key"].removeprefix(keys.records_prefix()))
+        if not names:
+            return None
+        newest = max(_run_of(name) for name in names)
+        found = _read_records(s3, keys, [name for name in names if _run_of(name) == newest]).values()
+        return max((run for run in found if run), key=lambda run: run.finished_at, default=None)
+
+    cities = list(cities)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        runs = zip(cities, pool.map(read, cities), strict=True)
+        return {city: run for city, run in runs if run is not None}
+
+
 def _worth_reading(records: list[tuple[str, datetime]]) -> Iterable[str]:
     """Return the records of a city that the index may keep.
 

@@ -27,6 +27,7 @@ JOB_STEPS = (PREPROCESS, TRAIN, EVALUATE)
 
 ENDPOINT_PURPOSE = "endpoint"
 REAPER_PURPOSE = "reaper"
+DIGEST_PURPOSE = "digest"
 
 
 @dataclass(frozen=True)

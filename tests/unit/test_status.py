@@ -1,4 +1,4 @@
-"""./fleet status against real S3 and a real registry."""
+"""./fleet status and digest against real S3 and a real registry."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ class Fleet:
         )
         return live.move(self.s3, self.keys, replace(pointer, **fields), current).pointer
 
-    def end_run(self, city: str, outcome: str, **fields: Any) -> None:
+    def end_run(self, city: str, outcome: str, night: datetime = AS_OF, **fields: Any) -> None:
         value = record(city=city, outcome=outcome, **fields)
-        run_records.write(self.s3, self.keys, value, as_of=AS_OF, key_of_run=uuid.uuid4().hex[:10])
+        run_records.write(self.s3, self.keys, value, as_of=night, key_of_run=uuid.uuid4().hex[:10])
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Run ./fleet; return exit code, output and errors."""
@@ -290,3 +290,26 @@ def test_without_a_bucket_it_says_so(aws: LocalSageMaker, tmp_path: Path) -> Non
     assert (code, out) == (1, "")
     assert "NoSuchBucket" in err
     assert "Traceback" not in err
+
+
+def test_a_digest_of_the_last_night_and_of_one_the_index_has_forgotten(fleet: Fleet) -> None:
+    fleet.publish("austin")
+    for month in range(1, 8):
+        stamp = f"2013{month:02}01T000000Z"
+        as_of = datetime(2013, month, 1, tzinfo=UTC)
+        fleet.end_run("austin", "held", as_of, as_of=stamp, reasons=[f"MAPE {month}% is too much"])
+    fleet.end_run("waco", "failed", failed_task="train", reasons=["task train failed: no capacity"])
+    code, out, _ = fleet("digest")
+    assert code == 0
+    assert out.splitlines()[0] == f"{fleet.name} (laptop), 2014-01-01: 1 failed, 1 without result, 1 broken"
+    assert "  1 × task train failed: no capacity\n      waco\n" in out
+    assert "WITHOUT A RESULT, 1 (running, waiting, paused or never started):\n  austin\n" in out
+
+    (found,) = fleet.json("digest", "--night", "2013-02-01")
+    assert found["outcomes"] == {"held": [{"cause": "MAPE …% is too much", "cities": ["austin"]}]}
+    assert found["without_result"] == ["waco"]
+    (found,) = fleet.json("digest", "--night", "2013-02-02")
+    assert (found["outcomes"], found["without_result"]) == ({}, [])
+    code, _, err = fleet("digest", "--night", "yesterday")
+    assert code == 2
+    assert "2014-01-01" in err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from city_fleet.cli import files, predictions, status
+from city_fleet.cli import digests, files, predictions, status
 
 HELP = """Look after fleets of models, one model per city.
 
@@ -13,7 +13,7 @@ docs/fleet-file.md explains every field of it.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-for group in (files, predictions, status):
+for group in (files, predictions, status, digests):
     app.add_typer(group.commands)
 
 
