@@ -1,4 +1,4 @@
-"""The fleet-wide DAGs of every fleet file: the shared endpoint, the reaper."""
+"""The fleet-wide DAGs of every fleet file: the shared endpoint, the reaper, retiring."""
 
 from airflow.sdk import get_parsing_context
 

@@ -45,7 +45,7 @@ _UPDATED_MEMBERS = (
     differs=[
         "A package is Completed at once: nothing is validated or scanned, images and artifacts are not looked"
         " for.",
-        "A ClientToken is remembered for ever.",
+        "A ClientToken is remembered as long as its package exists.",
         "A number is never given again, also when the last version was deleted.",
     ],
     refused=["ValidationSpecification"],
@@ -269,6 +269,9 @@ def _answered(server: Server, operation: str, request: dict[str, Any]) -> str | 
     token = request.get("ClientToken")
     known = server.store.get(CLIENT_TOKEN, f"{operation}/{token}") if token else None
     if known is None:
+        return None
+    if server.store.get(PACKAGE, _name(known["arn"])) is None:
+        server.store.delete(CLIENT_TOKEN, f"{operation}/{token}")
         return None
     if known["digest"] != _digest(request):
         raise ConflictException(f"ClientToken {token} was used before, for a request that differs.")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from city_fleet import artifact, live, registry
+from city_fleet import artifact, live, registry, retire_marks
 from city_fleet.answers import check_answers
 from city_fleet.artifact import Artifact
 from city_fleet.errors import ArtifactError, BrokenPointer, PointerMoved, PublishError
@@ -102,10 +102,12 @@ def rollback(
             _check_still_leaving(leaving, current.pointer)
         leaving = current.pointer
         if to is not None:
-            state, loaded = _state_at(s3, sagemaker, keys, current.pointer, to)
+            state, loaded = _state_at(s3, sagemaker, keys, current.pointer, to, claim=not dry_run)
             notes: tuple[str, ...] = ()
         else:
-            state, loaded, notes = _state_before(s3, sagemaker, keys, current.pointer, since)
+            state, loaded, notes = _state_before(
+                s3, sagemaker, keys, current.pointer, since, claim=not dry_run
+            )
         if state.target_model == leaving.target_model and leaving.pinned:
             return Move(city, UNCHANGED, leaving, leaving, ("it serves and is pinned already",))
         planned = state_after(leaving, state, kind=live.ROLLBACK, by=by, reason=reason, pinned=True)
@@ -191,11 +193,14 @@ def serving(s3: Any, keys: Keys, city: str) -> Versioned:
     return current
 
 
-def load_usable(s3: Any, sagemaker: Any, keys: Keys, state: LivePointer) -> Artifact:
+def load_usable(s3: Any, sagemaker: Any, keys: Keys, state: LivePointer, *, claim: bool) -> Artifact:
     """Return the artifact of a model that may serve again.
 
+    :param claim: keep it from being retired from now on; False when it is not going to serve after all.
     :raises ArtifactError: it may not: the sentence says why, and it will stay so.
     """
+    if claim:
+        retire_marks.claim(s3, keys, state.city, state.target_model)
     loaded = artifact.fetch(s3, keys.bucket, keys.model(state.target_model), state.artifact_sha256)
     package = registry.describe(sagemaker, state.package_arn)
     if package is None:
@@ -222,14 +227,14 @@ def check_serves(runtime: Any, endpoint: str, target: str, loaded: Artifact) -> 
 
 
 def _state_before(
-    s3: Any, sagemaker: Any, keys: Keys, current: LivePointer, since: datetime | None
+    s3: Any, sagemaker: Any, keys: Keys, current: LivePointer, since: datetime | None, *, claim: bool
 ) -> tuple[LivePointer, Artifact, tuple[str, ...]]:
     """Return the nearest earlier state whose model may serve, its artifact, and what was passed over."""
     notes: list[str] = []
     earlier = _kept_newest_first(s3, keys, current, notes)
     for state in walk_back(current, earlier, since):
         try:
-            return state, load_usable(s3, sagemaker, keys, state), tuple(notes)
+            return state, load_usable(s3, sagemaker, keys, state, claim=claim), tuple(notes)
         except ArtifactError as error:
             notes.append(f"passed over sequence {state.sequence} ({state.target_model}): {error}")
     what = f"before {since.isoformat()}" if since else "before it"
@@ -243,7 +248,7 @@ def _state_before(
 
 
 def _state_at(
-    s3: Any, sagemaker: Any, keys: Keys, current: LivePointer, to: Destination
+    s3: Any, sagemaker: Any, keys: Keys, current: LivePointer, to: Destination, *, claim: bool
 ) -> tuple[LivePointer, Artifact]:
     """Return the newest state that is meant, and its artifact."""
     notes: list[str] = []
@@ -257,7 +262,7 @@ def _state_at(
             city=current.city,
         )
     try:
-        return state, load_usable(s3, sagemaker, keys, state)
+        return state, load_usable(s3, sagemaker, keys, state, claim=claim)
     except ArtifactError as error:
         raise PublishError(
             f"city {current.city!r}: {state.target_model} (sequence {state.sequence}) can't serve again: {error}. "

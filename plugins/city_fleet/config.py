@@ -30,6 +30,7 @@ from city_fleet.config_models import (
     JobSettings,
     Pools,
     Reaper,
+    Retire,
     TrainingSettings,
 )
 from city_fleet.config_types import Duration, Problem
@@ -52,6 +53,7 @@ __all__ = [
     "Notifier",
     "Pools",
     "Reaper",
+    "Retire",
     "Target",
     "Time",
     "TrainingSettings",

@@ -141,6 +141,21 @@ class Reaper(Section):
     """Age a job must have before it can count as an orphan."""
 
 
+class Retire(Section):
+    """Deleting models, runs and versions that nothing needs any more."""
+
+    schedule: Schedule = "0 12 * * 0"
+    """When to look, as a cron expression or preset, UTC; null for never."""
+    keep_newest: Annotated[int, Range(True, 1, 10_000)] = 5
+    """Models of a city that stay because they are the newest, by as_of."""
+    keep_predecessors: Annotated[int, Range(True, 1, 10_000)] = 3
+    """Models of a city that stay because a rollback could return to them."""
+    grace_days: Annotated[int, Range(True, 1, 3650)] = 14
+    """How long nothing must have needed something before it is deleted."""
+    delete_packages: Flag = True
+    """Delete the versions of deleted models from the registry too; false keeps them, without their artifacts."""
+
+
 class Defaults(Section):
     """Settings of every city; each key may be overridden per city."""
 
@@ -217,6 +232,8 @@ class FleetSettings(_Shared):
     """Stopping jobs that no task waits for any more."""
     digest: Digest = Digest()
     """The morning's message about the night's runs."""
+    retire: Retire = Retire()
+    """Deleting models, runs and versions that nothing needs any more."""
 
 
 class Fleet(FleetSettings):

@@ -22,6 +22,7 @@ from city_fleet.config import Fleet, load_fleets
 from city_fleet.errors import CityFleetError, FleetFileError
 from city_fleet.plan import CityPlan
 from city_fleet.reaper_operator import REAP, ReapOperator
+from city_fleet.retire_dag import retire_dag
 from city_fleet.timetables import FleetTimetable
 
 # Tasks that only read and write a few small objects; more than this is a hang.
@@ -78,6 +79,7 @@ def fleet_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
                 (plan.ENDPOINT_PURPOSE, _endpoint_dag),
                 (plan.REAPER_PURPOSE, _reaper_dag),
                 (plan.DIGEST_PURPOSE, _digest_dag),
+                (plan.RETIRE_PURPOSE, retire_dag),
             ):
                 yield from _wanted(naming.fleet_dag_id(loaded.fleet, purpose), only, build, loaded)
 

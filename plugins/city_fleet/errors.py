@@ -10,6 +10,7 @@
     ├── JobError              a SageMaker job that did not complete
     │   └── AlgorithmError    … because of our script or the city's data: a retry will not help
     ├── PlatformError         AWS's or the network's fault: a retry may help
+    ├── AirflowError          Airflow's REST API does not answer, or refuses: status
     ├── PublishError          a model that could not be published
     │   ├── PointerMoved      … because another run moved the live pointer: evaluate again
     │   ├── BrokenPointer     a live pointer, or its copy in the history, that can't be read
@@ -205,6 +206,10 @@ class AlgorithmError(JobError):
 
 class PlatformError(CityFleetError):
     """A failure of AWS or the network; the same request may succeed later."""
+
+
+class AirflowError(CityFleetError):
+    """Airflow's REST API does not answer, or refuses (field: status, of HTTP; None without an answer)."""
 
 
 class PublishError(CityFleetError):

@@ -28,6 +28,8 @@ PROMOTE = "promote"
 ROLLBACK = "rollback"
 UNPIN = "unpin"
 REBUILD = "rebuild"
+# The kind of a copy in the history that says that a city serves no more.
+REMOVE = "remove"
 
 # S3's answers to a condition that does not hold: 412, 404 for If-Match on an object that is gone, and 409 when
 # another conditional write to the same key was under way.

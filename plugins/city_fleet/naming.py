@@ -226,6 +226,22 @@ class Keys:
         """Return the key of the copy of a live pointer."""
         return f"{self.fleet}/history/{city}/{sequence:08d}.json"
 
+    def runs_prefix(self) -> str:
+        """Return the prefix of all run folders; a run's is ``<city>/<run key>/`` below it."""
+        return f"{self.fleet}/runs/"
+
+    def retired(self, city: str) -> str:
+        """Return the key of a city's marks: what is about to be retired."""
+        return f"{self.fleet}/state/retired/{city}.json"
+
+    def retire_cursor(self) -> str:
+        """Return the key of the object that says where the next pass of retiring begins."""
+        return f"{self.fleet}/state/retire.json"
+
+    def city_records(self, city: str) -> str:
+        """Return the prefix of a city's run records."""
+        return f"{self.fleet}/state/runs/{city}/"
+
     def record(self, city: str, as_of: datetime, key_of_run: str) -> str:
         """Return the key of a run record."""
         return f"{self.records_prefix()}{city}/{as_of_stamp(as_of)}-{key_of_run}.json"

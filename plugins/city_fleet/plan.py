@@ -28,6 +28,7 @@ JOB_STEPS = (PREPROCESS, TRAIN, EVALUATE)
 ENDPOINT_PURPOSE = "endpoint"
 REAPER_PURPOSE = "reaper"
 DIGEST_PURPOSE = "digest"
+RETIRE_PURPOSE = "retire"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from city_fleet import gate, live, naming
+from city_fleet import gate, live, naming, retire_marks
 from city_fleet.answers import check_answers, invoke
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
@@ -121,6 +121,8 @@ def publish(
                 if not decision.promote:
                     return Publication(HELD, decision.reasons, decision, current.pointer)
         if not ready:
+            # It may have been published before and be about to be retired; from now on it is not.
+            retire_marks.claim(s3, keys, candidate.city, candidate.target_model)
             install_artifact(s3, keys, candidate)
             smoke_test(runtime, endpoint, candidate.target_model, holdout)
             if approve is not None:

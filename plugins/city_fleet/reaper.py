@@ -7,6 +7,7 @@ are from their tags (:func:`look`); judge each by the state of its task instance
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -282,7 +283,7 @@ def _is_throttled(error: Exception) -> bool:
 
 @dataclass
 class Pace:
-    """At most so many requests a second, one after the other.
+    """At most so many requests a second, one after the other, whatever thread they come from.
 
     :param per_second: the pace.
     :param clock: seconds that only go forward.
@@ -293,13 +294,15 @@ class Pace:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _next: float = field(default=float("-inf"), init=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def wait(self, **_: Any) -> None:
         """Wait for the next turn. Takes the arguments of a botocore event and leaves them alone."""
-        now = self.clock()
-        if now < self._next:
-            self.sleep(self._next - now)
-        self._next = max(now, self._next) + 1 / self.per_second
+        with self._turn:
+            now = self.clock()
+            if now < self._next:
+                self.sleep(self._next - now)
+            self._next = max(now, self._next) + 1 / self.per_second
 
 
 def keep_pace(client: Any, pace: Pace) -> Any:

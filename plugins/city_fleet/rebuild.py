@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from city_fleet import gate, live, naming, registry
+from city_fleet import gate, live, naming, registry, retire_marks
 from city_fleet.champions import MOVED, MOVES_TRIED, PLANNED, UNCHANGED, Move, load_usable, moves_too_often
 from city_fleet.errors import CityFleetError, PointerMoved, PublishError
 from city_fleet.live import Broken, LivePointer, Versioned
@@ -45,7 +45,8 @@ def rebuild(
     for _ in range(MOVES_TRIED):
         found = live.read_or_broken(s3, keys, city)
         before = found.pointer if isinstance(found, Versioned) else None
-        look = _Look(s3, sagemaker, keys, group, city, found, live.kept_sequences(s3, keys, city))
+        kept = live.kept_sequences(s3, keys, city)
+        look = _Look(s3, sagemaker, keys, group, city, found, kept, claim=not dry_run)
         wrong = look.what_is_wrong()
         if wrong is None:
             return Move(city, UNCHANGED, before, before, ("the live pointer is sound",))
@@ -99,6 +100,7 @@ class _Look:
 
     :param found: what stands in the live pointer's place.
     :param sequences: of the states that are kept, ascending.
+    :param claim: keep what is restored from being retired.
     :param notes: sentences: what was passed over, and what is restored.
     """
 
@@ -109,6 +111,7 @@ class _Look:
     city: str
     found: Versioned | Broken | None
     sequences: list[int]
+    claim: bool
     notes: list[str] = field(default_factory=list)
 
     def newest_sequence(self) -> int:
@@ -158,11 +161,11 @@ class _Look:
         for sequence in reversed(self.sequences):
             try:
                 state = live.read_kept(self.s3, self.keys, self.city, sequence)
-                load_usable(self.s3, self.sagemaker, self.keys, state)
+                load_usable(self.s3, self.sagemaker, self.keys, state, claim=self.claim)
             except PublishError as error:
                 self.notes.append(f"passed over sequence {sequence}: {error}")
                 continue
-            self.notes.append(f"from sequence {sequence} of the history, {state.move} by {state.moved_by}")
+            self.notes.append(f"sequence {sequence}, {state.move} by {state.moved_by}, is restored")
             return replace(state, restores=state.origin)
         return self._newest_published_version(by)
 
@@ -175,6 +178,9 @@ class _Look:
         ]
         for version in sorted(listed, key=lambda found: (found.as_of, found.number), reverse=True):
             try:
+                target = version.target_model(self.city)
+                if self.claim and target is not None:
+                    retire_marks.claim(self.s3, self.keys, self.city, target)
                 model = load_model(self.s3, self.sagemaker, self.keys, self.city, version)
             except CityFleetError as error:
                 self.notes.append(f"passed over version {version.number}: {error}")
@@ -182,7 +188,9 @@ class _Look:
             candidate = model.candidate(self.city, move=live.REBUILD, by=by, reason="")
             if not self._is_published(candidate.target_model):
                 continue
-            self.notes.append(f"from version {version.number} of the registry; what else served is not known")
+            self.notes.append(
+                f"version {version.number} of the registry is restored; what else served is not known"
+            )
             return LivePointer(
                 sequence=1,
                 city=self.city,

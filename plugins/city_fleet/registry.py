@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from city_fleet import naming
 from city_fleet.errors import RegistryError
 
 ARTIFACT_WORD = "artifact"
-_DESCRIPTION = re.compile(rf"as_of (?P<as_of>\S+), {ARTIFACT_WORD} (?P<sha256>[0-9a-f]{{64}})")
+_DESCRIPTION = re.compile(
+    rf"as_of (?P<as_of>\S+), {ARTIFACT_WORD} (?P<sha256>[0-9a-f]{{64}})(?:, run (?P<run>\S+))?"
+)
 # SageMaker says with a ValidationException that a group or version does not exist.
 _MISSING = frozenset({"ValidationException", "ResourceNotFound"})
 
@@ -24,6 +28,8 @@ class Listed:
     :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval``.
     :param as_of: stamp of the moment up to which the model has seen data; None if City Fleet did not register it.
     :param artifact_sha256: of ``model.tar.gz``; None if City Fleet did not register it.
+    :param run: ``<dag id>/<run id>`` of the run that registered it; None if City Fleet did not.
+    :param created: when it was registered.
     """
 
     arn: str
@@ -31,6 +37,14 @@ class Listed:
     status: str
     as_of: str | None
     artifact_sha256: str | None
+    run: str | None
+    created: datetime
+
+    def target_model(self, city: str) -> str | None:
+        """Return the key of its artifact below the endpoint's prefix; None if City Fleet did not register it."""
+        if self.as_of is None or self.artifact_sha256 is None:
+            return None
+        return naming.target_model(city, naming.parse_as_of(self.as_of), self.artifact_sha256)
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,8 @@ def versions(sagemaker: Any, group: str) -> list[Listed]:
                         status=summary.get("ModelApprovalStatus", ""),
                         as_of=match["as_of"] if match else None,
                         artifact_sha256=match["sha256"] if match else None,
+                        run=match["run"] if match else None,
+                        created=summary["CreationTime"],
                     )
                 )
     except ClientError as error:

@@ -30,7 +30,7 @@ from city_fleet.dag_builder import city_dags, fleet_dags
 from tests.dags.conftest import ROOT
 
 FLEETS = ROOT / "include" / "fleets"
-OF_FLEET = tuple(f"texas_housing._{purpose}" for purpose in ("digest", "endpoint", "reaper"))
+OF_FLEET = tuple(f"texas_housing._{purpose}" for purpose in ("digest", "endpoint", "reaper", "retire"))
 
 
 @pytest.fixture
@@ -95,7 +95,9 @@ def test_every_dag_keeps_the_policies(dags: dict[str, Any]) -> None:
             assert task.owner == "data-engineering"
             assert task.retries >= 1
             waits_for_a_job = getattr(task, "deferrable", False)
-            assert waits_for_a_job or task.execution_timeout <= timedelta(minutes=15)
+            # Retiring goes through thousands of cities, and ends by itself.
+            longest = timedelta(hours=7) if task.task_id == "retire" else timedelta(minutes=15)
+            assert waits_for_a_job or task.execution_timeout <= longest
             assert task.pool == ("city_fleet_jobs" if hasattr(task, "step") else "default_pool")
 
 
@@ -137,6 +139,19 @@ def test_the_reaper_looks_as_the_fleet_file_says(fleets: Path) -> None:
     (dag,) = fleet_dags(fleets, only="texas_housing._reaper")
     assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.can_be_scheduled is False
     assert "for 3 minutes or more" in dag.doc_md
+
+
+def test_retiring_does_as_the_fleet_file_says(fleets: Path) -> None:
+    (dag,) = fleet_dags(FLEETS, only="texas_housing._retire")
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert stored.timetable.summary == "0 12 * * 0"
+    assert dag.params["dry_run"] is False
+    path = fleets / "texas_housing.yaml"
+    path.write_text(path.read_text() + "\nretire: {schedule: null, keep_newest: 7, delete_packages: false}\n")
+    (dag,) = fleet_dags(fleets, only="texas_housing._retire")
+    assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.can_be_scheduled is False
+    assert "the newest 7" in dag.doc_md
+    assert "and not its version in the registry" in dag.doc_md
 
 
 @pytest.fixture

@@ -106,6 +106,17 @@ def test_a_client_token_registers_once(sagemaker: Any, group: str, unique: Calla
     assert [package["ModelPackageArn"] for package in packages] == [first]
 
 
+def test_a_client_token_registers_anew_when_its_package_was_deleted(
+    sagemaker: Any, group: str, unique: Callable[[str], str]
+) -> None:
+    request = {"ModelPackageGroupName": group, "ClientToken": unique("run")}
+    first = sagemaker.create_model_package(**request)["ModelPackageArn"]
+    sagemaker.delete_model_package(ModelPackageName=first)
+    second = sagemaker.create_model_package(**request)["ModelPackageArn"]
+    assert second == first.removesuffix("/1") + "/2"
+    assert sagemaker.create_model_package(**request)["ModelPackageArn"] == second
+
+
 def test_a_refused_package_takes_no_number(sagemaker: Any, group: str) -> None:
     twice = [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]
     code, message = refusal(sagemaker.create_model_package, ModelPackageGroupName=group, Tags=twice)

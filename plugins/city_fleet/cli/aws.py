@@ -7,26 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from city_fleet.config import Fleet
 from city_fleet.errors import PlatformError
+
+if TYPE_CHECKING:
+    from botocore.config import Config
 
 #: How many cities a command works on at the same time.
 PARALLEL_CITIES = 16
 
 
-def client(fleet: Fleet, service: str) -> Any:
+def client(fleet: Fleet, service: str, config: Config | None = None) -> Any:
     """Return a boto3 client, which several threads may use.
 
     :param service: as boto3 names it, e.g. ``sagemaker-runtime``.
+    :param config: settings beside those of every command.
     """
     import boto3  # noqa: PLC0415 - slow to import, and many commands need none of it
     from botocore.config import Config  # noqa: PLC0415
 
-    return boto3.client(
-        service, region_name=fleet.region, config=Config(max_pool_connections=PARALLEL_CITIES)
-    )
+    pool = Config(max_pool_connections=PARALLEL_CITIES)
+    return boto3.client(service, region_name=fleet.region, config=pool.merge(config) if config else pool)
 
 
 @contextmanager

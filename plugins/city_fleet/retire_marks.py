@@ -1,0 +1,181 @@
+"""What is about to be retired: marks in ``state/retired/<city>.json``. Standard library and a boto3 S3 client only.
+
+Retiring takes two passes. The first one marks what nothing needs, with the time. A later one, when the mark is old
+enough and still nothing needs it, moves the mark to ``going`` and then deletes. The object is changed by conditional
+writes only, so it is where a pass and whoever wants to serve an old model meet: :func:`claim` takes a mark away before
+the live pointer moves, or learns that the model is going. One of the two writes comes first, and so a live pointer
+never leads to a model that a pass is deleting.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from city_fleet.errors import ArtifactError, PublishError
+from city_fleet.naming import Keys
+
+log = logging.getLogger(__name__)
+
+_MISSING = frozenset({"NoSuchKey", "404"})
+_CHANGED_MEANWHILE = frozenset(
+    {"PreconditionFailed", "412", "NoSuchKey", "404", "ConditionalRequestConflict", "409"}
+)
+_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Since when nothing needs a model or a run folder.
+
+    :param since: when the first pass found it so; every pass since then did.
+    :param status: approval status of its version at that time; another status starts the time anew.
+    """
+
+    since: datetime
+    status: str = ""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The marks of one city. Keys are those of S3 below the fleet: ``models/<target model>``, ``runs/<city>/<key>/``.
+
+    :param going: what is being deleted. Nothing comes back from there.
+    """
+
+    marked: Mapping[str, Mark] = field(default_factory=dict)
+    going: frozenset[str] = frozenset()
+
+    def without(self, names: Iterable[str]) -> Marks:
+        """Return the marks without some: they are gone, or needed again."""
+        dropped = set(names)
+        kept = {name: mark for name, mark in self.marked.items() if name not in dropped}
+        return Marks(kept, self.going - dropped)
+
+    def to_json(self, city: str) -> bytes:
+        """Return the object's bytes as they stand in S3."""
+        marked = {
+            name: {"since": mark.since.isoformat(timespec="seconds"), "status": mark.status}
+            for name, mark in sorted(self.marked.items())
+        }
+        value = {"format_version": 1, "city": city, "marked": marked, "going": sorted(self.going)}
+        return (json.dumps(value, indent=2) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, body: bytes, where: str) -> Marks:
+        """Read the object's bytes.
+
+        :param where: URI for the error message.
+        :raises PublishError: they are no marks of a known format.
+        """
+        try:
+            value = json.loads(body)
+            if value["format_version"] != 1:
+                raise PublishError(
+                    f"{where}: format_version is {value['format_version']}, this version of City Fleet reads 1; "
+                    "upgrade it"
+                )
+            marked = {
+                str(name): Mark(datetime.fromisoformat(mark["since"]), str(mark["status"]))
+                for name, mark in value["marked"].items()
+            }
+            if any(mark.since.tzinfo is None for mark in marked.values()):
+                raise ValueError("a time without a time zone")
+            return cls(marked, frozenset(str(name) for name in value["going"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PublishError(
+                f"{where}: holds no marks ({type(error).__name__}: {error}); when it is deleted, the next pass of "
+                "`./fleet retire` marks anew and the grace period starts again"
+            ) from error
+
+
+def model_unit(target_model: str) -> str:
+    """Return the name under which a model is marked."""
+    return f"models/{target_model}"
+
+
+def run_unit(city: str, run_key: str) -> str:
+    """Return the name under which a run folder is marked."""
+    return f"runs/{city}/{run_key}/"
+
+
+def read(s3: Any, keys: Keys, city: str) -> tuple[Marks, str | None]:
+    """Return the marks of a city and the ETag that guards them; no marks and None when there is no object.
+
+    :raises PublishError: what is there holds no marks.
+    """
+    key = keys.retired(city)
+    try:
+        answer = s3.get_object(Bucket=keys.bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _MISSING:
+            return Marks(), None
+        raise
+    return Marks.from_json(answer["Body"].read(), keys.uri(key)), str(answer["ETag"])
+
+
+def write(s3: Any, keys: Keys, city: str, marks: Marks, etag: str | None) -> bool:
+    """Replace the marks that were read.
+
+    :param etag: as :func:`read` returned it.
+    :return: False when somebody else has changed them since; nothing is written then.
+    """
+    condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+    try:
+        s3.put_object(
+            Bucket=keys.bucket,
+            Key=keys.retired(city),
+            Body=marks.to_json(city),
+            ContentType="application/json",
+            **condition,
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _CHANGED_MEANWHILE:
+            return False
+        raise
+    return True
+
+
+def update(s3: Any, keys: Keys, city: str, change: Callable[[Marks], Marks]) -> Marks:
+    """Change the marks of a city, whoever else changes them at the same time.
+
+    :param change: may be called several times; returns its argument to leave everything as it is.
+    :return: the marks afterwards.
+    :raises PublishError: others changed them again and again.
+    """
+    for _ in range(_TRIES):
+        marks, etag = read(s3, keys, city)
+        changed = change(marks)
+        if changed == marks or write(s3, keys, city, changed, etag):
+            return changed
+    raise PublishError(
+        f"{keys.uri(keys.retired(city))}: changed {_TRIES} times while it was to be written; try again"
+    )
+
+
+def claim(s3: Any, keys: Keys, city: str, target_model: str) -> None:
+    """Make sure that no pass of retiring deletes a model that is about to serve.
+
+    To be called before anything else is done to let the model serve: before its artifact is copied or checked, and
+    before the live pointer moves. Afterwards its grace period starts anew, so there is a day at least for all that.
+    A model that was never marked costs one read.
+
+    :raises ArtifactError: the model is being deleted.
+    """
+    unit = model_unit(target_model)
+
+    def change(marks: Marks) -> Marks:
+        if unit in marks.going:
+            raise ArtifactError(
+                f"city {city!r}: {target_model} is being retired, since nothing has needed it for the whole grace "
+                f"period; choose another model, or train it anew. `./fleet retire {city}` ends a pass that broke off"
+            )
+        return marks.without([unit])
+
+    update(s3, keys, city, change)
