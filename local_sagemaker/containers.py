@@ -25,7 +25,8 @@ from local_sagemaker.sandbox import Sandbox
 if TYPE_CHECKING:
     from local_sagemaker.server import Server
 
-ENTRY_POINT = Path(__file__).parent / "container" / "__main__.py"
+#: Started by its path and known by HTTP alone; inside an image of its own it is the entry point.
+MODEL_SERVER = Path(__file__).resolve().parents[1] / "model_server" / "__main__.py"
 DEFAULT_STARTUP_SECONDS = 120.0
 PING_SECONDS = 0.05
 PING_TIMEOUT_SECONDS = 2.0
@@ -169,11 +170,14 @@ class ModelContainer:
             {
                 "SAGEMAKER_BIND_TO_PORT": str(self.port),
                 "SAGEMAKER_MULTI_MODEL": "true" if self.spec.multi_model else "false",
-                "LOCAL_SAGEMAKER_MODEL_MEMORY_BYTES": str(self._server.settings.model_memory_bytes),
+                "MODEL_SERVER_HOST": "127.0.0.1",
+                "MODEL_SERVER_MEMORY_BYTES": str(self._server.settings.model_memory_bytes),
+                # As on AWS: the host decides which model makes room.
+                "MODEL_SERVER_EVICTION": "refuse",
             },
         )
         self._process = SupervisedProcess(
-            [str(interpreter), str(ENTRY_POINT), "serve"],
+            [str(interpreter), str(MODEL_SERVER), "serve"],
             environment=environment,
             cwd=self.sandbox.root,
             hidden=self._server.hidden(self.sandbox.root),

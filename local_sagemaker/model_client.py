@@ -1,6 +1,6 @@
 """A lean HTTP/1.1 client for our own model servers: connections are kept, and nothing is done that they do not need.
 
-Made for one peer, container/serve.py, which answers every request with a Content-Length. A general client costs
+Made for one peer, model_server, which answers every request with a Content-Length. A general client costs
 several times what a prediction does.
 """
 

@@ -1,4 +1,4 @@
-"""Serves the models of all cities: the four functions that SageMaker's inference toolkit calls.
+"""Serves the models of all cities: the four functions that SageMaker's inference toolkit calls, and one for our server.
 
 An endpoint loads this file once and serves every city's artifact with it, old ones too; so it reads every
 format_version up to its own. Answers are in the target's own unit.
@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from job_failure import listed, nearest
-from model_artifact import Model, load_artifact
+from model_artifact import Model, PackedArtifact, load_artifact, load_packed_artifact
 
 try:
     # The managed container answers with the status and message of its own kind of error only.
@@ -58,6 +58,19 @@ def model_fn(model_dir: str | Path) -> Model:
     :raises ArtifactError: naming the file that is missing, too new or broken.
     """
     return load_artifact(Path(model_dir))
+
+
+def packed_model_fn(model_dir: str | Path) -> PackedArtifact | None:
+    """Load an artifact for a server that evaluates packed trees itself. Other servers never call this.
+
+    By being here it also says: one row of text/csv with as many numbers as features means no more than the trees'
+    prediction and the way back from the transform, and such a server may answer it without the functions below.
+
+    :param model_dir: holds what model.tar.gz held.
+    :return: None for an artifact without packed trees; then :func:`model_fn` loads it.
+    :raises ArtifactError: naming the file that is missing, too new or broken.
+    """
+    return load_packed_artifact(Path(model_dir))
 
 
 def input_fn(body: bytes | bytearray | str, content_type: str | None) -> Rows:

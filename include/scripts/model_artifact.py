@@ -12,14 +12,15 @@ import json
 import shutil
 import tarfile
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from job_failure import listed
-from lean_xgboost import xgboost
+from packed_trees import feature_count, pack_trees
 from robust_scale import Centre
 from target_transform import TargetTransform
 
@@ -28,6 +29,7 @@ BOOSTER_FILE = "xgboost-model.ubj"
 SIDE_FOLDER = "city_fleet"
 MODEL_FILE = f"{SIDE_FOLDER}/model.json"
 SAMPLES_FILE = f"{SIDE_FOLDER}/samples.json"
+TREES_FILE = f"{SIDE_FOLDER}/trees.bin"
 
 # Far above any real artifact (a few hundred kilobytes in three files), far below what hurts.
 MAX_MEMBERS = 100
@@ -37,12 +39,13 @@ MAX_UNPACKED_BYTES = 1 << 30
 class ArtifactError(ValueError):
     """An artifact that cannot be used: its text is a sentence that says what is wrong with it.
 
-    :param message: the sentence; kept as ``message`` as well, where model servers look for it.
+    :param message: the sentence; kept as ``message`` as well, where model servers look for it, and for its status.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+        self.status_code = 400
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
         answers.
     """
     card = model.card
+    trees = pack_trees(model.booster)
     (folder / SIDE_FOLDER).mkdir(parents=True, exist_ok=True)
     booster = bytes(model.booster.save_raw("ubj"))
     (folder / BOOSTER_FILE).write_bytes(booster)
@@ -125,11 +129,84 @@ def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
             "booster_sha256": hashlib.sha256(booster).hexdigest(),
             "xgboost_version": card.xgboost_version,
             "centres": {name: centre.to_json() for name, centre in card.centres.items()},
+            "packed_trees_sha256": None if trees is None else hashlib.sha256(trees).hexdigest(),
         },
     )
+    if trees is not None:
+        (folder / TREES_FILE).write_bytes(trees)
     _write_json(
         folder / SAMPLES_FILE,
         {"rows": json_rows(samples), "predictions": [float(value) for value in model.predict(samples)]},
+    )
+
+
+@dataclass(frozen=True)
+class PackedArtifact:
+    """An artifact without its booster, for a server that evaluates packed trees by itself.
+
+    :param trees: the packed trees.
+    :param exponential: whether what they predict is a logarithm.
+    :param factor: number of the feature that the prediction is a ratio to, None when it is none.
+    :param samples: rows with their predictions; None where a value is missing.
+    :param sample_predictions: one for each of them.
+    :param model: makes the model from a function that evaluates rows as the trees do.
+    """
+
+    trees: bytes
+    exponential: bool
+    factor: int | None
+    samples: list[list[float | None]]
+    sample_predictions: list[float]
+    model: Callable[[Callable[[np.ndarray], np.ndarray]], Model]
+
+
+@dataclass(frozen=True)
+class PackedBooster:
+    """Stands where a model's booster does.
+
+    :param inplace_predict: evaluates rows, as XGBoost's method of that name.
+    """
+
+    inplace_predict: Callable[[np.ndarray], np.ndarray]
+
+
+def load_packed_artifact(folder: Path) -> PackedArtifact | None:
+    """Load what a server needs that evaluates packed trees: a fiftieth of the time and a fifth of the memory.
+
+    :param folder: holds what model.tar.gz held.
+    :return: None for an artifact without packed trees, as older ones are.
+    :raises ArtifactError: naming the file that is missing, too new or broken.
+    """
+    card, value = _read_card(folder)
+    sha256 = value.get("packed_trees_sha256")
+    if sha256 is None:
+        return None
+    try:
+        trees = (folder / TREES_FILE).read_bytes()
+        samples = json.loads((folder / SAMPLES_FILE).read_bytes())
+        rows, predictions = samples["rows"], samples["predictions"]
+    except OSError as error:
+        raise ArtifactError(f"{error.filename}: missing in the artifact ({error.strerror}).") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"{SAMPLES_FILE}: not as train.py writes it ({error!r}).") from None
+    if hashlib.sha256(trees).hexdigest() != sha256:
+        raise ArtifactError(
+            f"{TREES_FILE}: damaged; its {len(trees)} bytes do not have the sha256 of {MODEL_FILE}."
+        )
+    transform = card.transform
+    reference = transform.reference
+    if feature_count(trees) != len(card.features) or reference not in (None, *card.features):
+        raise ArtifactError(
+            f"{MODEL_FILE}: its features ({listed(card.features)}) are not those of {TREES_FILE} and the transform."
+        )
+    lean = replace(card, centres={})  # a server of thousands holds what answers need, no more
+    return PackedArtifact(
+        trees,
+        exponential=transform.kind != "none",
+        factor=None if reference is None else card.features.index(reference),
+        samples=rows,
+        sample_predictions=predictions,
+        model=lambda evaluate: Model(PackedBooster(evaluate), lean),
     )
 
 
@@ -140,14 +217,17 @@ def load_artifact(folder: Path) -> Model:
     :return: the model; it predicts on one thread.
     :raises ArtifactError: naming the file that is missing, too new or broken.
     """
-    card, booster_sha256 = _read_card(folder)
+    # Not before a booster is needed: it takes a second, and most of the memory of a server that needs none.
+    from lean_xgboost import xgboost  # noqa: PLC0415
+
+    card, value = _read_card(folder)
     path = folder / BOOSTER_FILE
     if not path.is_file():
         raise ArtifactError(
             f"{BOOSTER_FILE}: missing in the artifact; it holds the booster in XGBoost's own format."
         )
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != booster_sha256:
+    if hashlib.sha256(content).hexdigest() != value["booster_sha256"]:
         # XGBoost 3.2 does not survive every broken file: some end the whole process, and with it every model
         # of a server (measured: an empty file, and 2 of 30 files with three bytes changed).
         raise ArtifactError(
@@ -171,8 +251,8 @@ def load_artifact(folder: Path) -> Model:
     return Model(booster, card)
 
 
-def _read_card(folder: Path) -> tuple[ModelCard, str]:
-    """Read model.json: the card, and the sha256 that the booster's file must have."""
+def _read_card(folder: Path) -> tuple[ModelCard, dict[str, Any]]:
+    """Read model.json: the card, and the whole file's content, which holds the sha256 of other files."""
     path = folder / MODEL_FILE
     if not path.is_file():
         raise ArtifactError(
@@ -197,7 +277,9 @@ def _read_card(folder: Path) -> tuple[ModelCard, str]:
             xgboost_version=value["xgboost_version"],
             centres={name: Centre.from_json(item) for name, item in value.get("centres", {}).items()},
         )
-        return card, value["booster_sha256"]
+        if not isinstance(value["booster_sha256"], str):
+            raise TypeError("booster_sha256 is no text")
+        return card, value
     except ArtifactError:
         raise
     except (ValueError, TypeError, AttributeError) as error:

@@ -1,6 +1,6 @@
-"""What runs inside the image: script-mode training and the multi-model server.
+"""What runs inside the image: script-mode training. (What serves there is the package model_server.)
 
-These modules stand for the SageMaker training toolkit, the inference toolkit and the model server of a
-managed image. They run in the interpreter registered for the image, so they use the standard library only and
-never import the rest of ``local_sagemaker``; the host knows them by their command line and by HTTP alone.
+These modules stand for the SageMaker training toolkit of a managed image. They run in the interpreter registered for
+the image, so they use the standard library only and never import the rest of ``local_sagemaker``; the host knows them
+by their command line alone.
 """

@@ -1,7 +1,7 @@
-"""Entry point: ``python <this folder>/__main__.py train|serve``.
+"""Entry point: ``python <this folder>/__main__.py train``.
 
 The folder is loaded as a package of its own and then taken off ``sys.path``, so that a user's script called
-``serve.py`` or ``handlers.py`` is never shadowed by a module of ours.
+``train.py`` is never shadowed by ours.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = "sagemaker_container"
-COMMANDS = ("train", "serve")
+COMMANDS = ("train",)
 
 
 def main() -> int:

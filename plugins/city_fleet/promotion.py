@@ -86,11 +86,16 @@ def promote(
     candidate = model.candidate(city, move=live.PROMOTE, by=by, reason=reason, pinned=pin)
     current = live.read(s3, keys, city)
     before = current.pointer if current else None
-    notes = [f"version {model.version.number} is {model.version.status} in the registry"]
+    number, status = model.version.number, model.version.status
+    notes = []
     if before is not None and before.pinned and before.target_model != candidate.target_model:
         notes.append(f"{before.target_model} was pinned by {before.moved_by}")
     if dry_run:
-        return Move(city, PLANNED, before, None, (f"{candidate.target_model} would go live", *notes))
+        notes = [
+            f"{candidate.target_model} would go live; version {number} is {status} in the registry",
+            *notes,
+        ]
+        return Move(city, PLANNED, before, None, tuple(notes))
 
     answered = False
 
@@ -113,8 +118,10 @@ def promote(
     )
     after = publication.pointer
     if answered:
+        if status != gate.APPROVED:
+            notes.insert(0, f"version {number} was {status} in the registry and is {gate.APPROVED} now")
         return Move(city, MOVED, before, after, tuple(notes))
-    if model.version.status != gate.APPROVED:
+    if status != gate.APPROVED:
         approve()
     unpinned = (
         f"; `./fleet rollback {city} --to {after.sequence}` pins it" if pin and not after.pinned else ""

@@ -165,7 +165,7 @@ class _Look:
             except PublishError as error:
                 self.notes.append(f"passed over sequence {sequence}: {error}")
                 continue
-            self.notes.append(f"sequence {sequence}, {state.move} by {state.moved_by}, is restored")
+            self.notes.append(f"from sequence {sequence} of the history, {state.move} by {state.moved_by}")
             return replace(state, restores=state.origin)
         return self._newest_published_version(by)
 
@@ -188,9 +188,7 @@ class _Look:
             candidate = model.candidate(self.city, move=live.REBUILD, by=by, reason="")
             if not self._is_published(candidate.target_model):
                 continue
-            self.notes.append(
-                f"version {version.number} of the registry is restored; what else served is not known"
-            )
+            self.notes.append(f"from version {version.number} of the registry; what else served is not known")
             return LivePointer(
                 sequence=1,
                 city=self.city,

@@ -18,7 +18,12 @@ from tests.scripts.jobs import IMAGE_PYTHON, TEXAS_HYPERPARAMETERS, Jobs, digest
 def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(austin: Jobs) -> None:
     with tarfile.open(austin.pack()) as tar:
         names = sorted(member.name for member in tar.getmembers() if member.isfile())
-    assert names == ["city_fleet/model.json", "city_fleet/samples.json", "xgboost-model.ubj"]
+    assert names == [
+        "city_fleet/model.json",
+        "city_fleet/samples.json",
+        "city_fleet/trees.bin",
+        "xgboost-model.ubj",
+    ]
     card = austin.read_json("model/model/city_fleet/model.json")
     assert card["format_version"] == 1
     assert (card["city"], card["as_of"], card["target"]) == ("austin", "20150801T000000Z", "median")

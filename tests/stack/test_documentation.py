@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from city_fleet.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _MAKE = re.compile(r"`make ([a-z][a-z-]*)|^(?:\$ )?make ([a-z][a-z-]*)", re.MULTILINE)
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+_FLEET = re.compile(r"^(?:\$ )?\./fleet ([^|>\n]*)", re.MULTILINE)
 
 
 def _documents() -> list[Path]:
@@ -57,3 +65,13 @@ def test_make_help_lists_every_target() -> None:
     targets = set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert targets == set(re.findall(r"^  make ([a-z-]+)", shown, re.MULTILINE))
+
+
+@pytest.mark.parametrize("document", _documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_of_fleet_exist_with_their_options(document: Path) -> None:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    for text in _FLEET.findall(document.read_text(encoding="utf-8")):
+        name, *arguments = shlex.split(text, comments=True)
+        assert name in group.commands, f"there is no ./fleet {name}"
+        group.commands[name].make_context(name, arguments)  # raises on an option that does not exist

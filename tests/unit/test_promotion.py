@@ -54,7 +54,7 @@ def test_a_held_model_goes_live_by_name_and_is_approved(city: City) -> None:
     move = promote(city)
     pointer = city.pointer
     assert (move.outcome, move.before, move.after) == (champions.MOVED, champion, pointer)
-    assert move.notes == ("version 2 is Rejected in the registry",)
+    assert move.notes == ("version 2 was Rejected in the registry and is Approved now",)
     assert pointer is not None
     assert city.answer() == pytest.approx(1.2)
     assert (pointer.target_model, pointer.package_arn) == (held.target_model, held.package_arn)
@@ -185,7 +185,7 @@ def test_a_dry_run_changes_nothing(city: City) -> None:
     held, _ = city.train(1.2, month=2, status="Rejected")
     move = promote(city, dry_run=True)
     assert (move.outcome, move.after) == ("planned", None)
-    assert move.notes == (f"{held.target_model} would go live", "version 2 is Rejected in the registry")
+    assert move.notes == (f"{held.target_model} would go live; version 2 is Rejected in the registry",)
     assert (city.status(held), city.pointer) == ("Rejected", champion)
 
 

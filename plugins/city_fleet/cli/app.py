@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import typer
 
-from city_fleet.cli import digests, files, predictions, status
+from city_fleet.cli import digests, files, history, predictions, promote, rebuild, rollback, status
 
 HELP = """Look after fleets of models, one model per city.
 
 A fleet is described by a file in include/fleets (or in the folder that CITY_FLEET_FLEETS names);
-docs/fleet-file.md explains every field of it.
+docs/fleet-file.md explains every field of it, docs/runbook.md what to do at night.
+
+\b
+Exit codes: 0 done, 1 something could not be done, 2 wrong usage.
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-for group in (files, predictions, status, digests):
+# In the order in which the help lists them.
+GROUPS = (
+    files,
+    predictions,
+    status,
+    history,
+    rollback,
+    promote,
+    rebuild,
+    digests,
+)
+for group in GROUPS:
     app.add_typer(group.commands)
 
 

@@ -2,10 +2,14 @@
 
 Which functions there are, what each gets and what its answer means follows ``transformer.py`` of the toolkit
 and the defaults of the XGBoost image's handler (default ``input_fn``, ``predict_fn`` and ``output_fn``).
+
+One function more may be there, ``packed_model_fn(model_dir)``: it says that the module's functions mean by an artifact
+what plain_model.py computes, so that a request that is simple enough need not go through them.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
@@ -16,35 +20,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-JSON = "application/json"
+from model_server.answers import JSON, RequestError
+
 CSV = "text/csv"
 TEXT_TYPES = (JSON, CSV)  # bodies of these types reach input_fn as str, all others as bytes
 ANY = "*/*"
-
-
-class HandlerError(Exception):
-    """A request or a load that failed, with the status the container answers.
-
-    :param status: HTTP status.
-    :param message: body of the answer; its first line says what is wrong.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 class Context:
     """What a user function gets as its optional last argument.
 
     :param model_dir: folder of the extracted artifact.
-    :param headers: headers of the request.
+    :param headers: headers of the request, by name in lower case.
     """
 
     def __init__(self, model_dir: str, headers: Mapping[str, str]) -> None:
         self.system_properties = {"model_dir": model_dir}
-        self._headers = {name.lower(): value for name, value in headers.items()}
+        self._headers = headers
 
     def get_request_header(self, _index: int, name: str) -> str | None:
         """One header of the request, or None.
@@ -78,6 +70,7 @@ class UserModule:
                 f"{program} has no model_fn(model_dir). Please provide a model_fn implementation."
             )
         self._model_fn: Callable[..., Any] = model_fn
+        self.packed_model_fn: Callable[[str], Any] | None = getattr(module, "packed_model_fn", None)
         self._transform_fn: Callable[..., Any] = transform_fn or self._transform
         self._input_fn: Callable[..., Any] = parts[0] or default_input_fn
         self._predict_fn: Callable[..., Any] = parts[1] or default_predict_fn
@@ -87,12 +80,12 @@ class UserModule:
         """Load a model.
 
         :param model_dir: folder of the extracted artifact.
-        :raises HandlerError: whatever ``model_fn`` raised.
+        :raises RequestError: whatever ``model_fn`` raised.
         """
         try:
             return call(self._model_fn, Context(model_dir, {}), model_dir)
         except MemoryError as error:
-            raise HandlerError(507, f"Insufficient memory to load the model: {error}") from error
+            raise RequestError(507, f"Insufficient memory to load the model: {error}") from error
         except Exception as error:
             raise failure(error) from error
 
@@ -104,16 +97,16 @@ class UserModule:
         :param model: what ``model_fn`` returned.
         :param model_dir: its folder.
         :param body: body of the request.
-        :param headers: headers of the request; Content-Type and Accept matter.
+        :param headers: headers of the request, by name in lower case.
         :return: body and content type of the answer.
-        :raises HandlerError: whatever the user's functions raised.
+        :raises RequestError: whatever the user's functions raised.
         """
         try:
-            content_type = headers.get("Content-Type") or JSON
-            accept = headers.get("Accept") or ANY
+            content_type = headers.get("content-type") or JSON
+            accept = headers.get("accept") or ANY
             if accept == ANY:
                 accept = self.default_accept
-            data = body.decode("utf-8") if content_type in TEXT_TYPES else body
+            data = text(body, content_type) if content_type in TEXT_TYPES else body
             context = Context(model_dir, headers)
             result = call(self._transform_fn, context, model, data, content_type, accept)
             if isinstance(result, tuple):
@@ -150,7 +143,7 @@ def call(function: Callable[..., Any], context: Context, *arguments: Any) -> Any
     :param function: the function.
     :param context: the context it may take as one argument more.
     """
-    expected = len(inspect.signature(function).parameters)
+    expected = parameter_count(function)
     if expected == len(arguments):
         return function(*arguments)
     if expected == len(arguments) + 1:
@@ -158,19 +151,43 @@ def call(function: Callable[..., Any], context: Context, *arguments: Any) -> Any
     raise TypeError(f"{function.__name__} takes {expected} arguments but {len(arguments)} were given.")
 
 
-def failure(error: Exception) -> HandlerError:
-    """Turn an exception of the user's code into an answer, and print its traceback to the log.
+@functools.lru_cache(maxsize=64)
+def parameter_count(function: Callable[..., Any]) -> int:
+    """How many parameters a user function has.
 
-    :param error: an exception with ``status_code`` and ``message`` keeps both; any other one is a 500.
+    :param function: the function.
     """
-    if isinstance(error, HandlerError):
+    return len(inspect.signature(function).parameters)
+
+
+def failure(error: Exception) -> RequestError:
+    """Turn an exception of the user's code into an answer.
+
+    :param error: an exception with ``status_code`` and ``message`` keeps both; any other one is a 500, and its
+        traceback goes into the log and the answer.
+    """
+    if isinstance(error, RequestError):
         return error
-    trace = traceback.format_exc()
-    print(trace, file=sys.stderr, flush=True)
     status = getattr(error, "status_code", None)
     message = str(getattr(error, "message", None) or error or type(error).__name__)
-    known = isinstance(status, int) and 400 <= status <= 599
-    return HandlerError(int(status) if known else 500, f"{message}\n{trace}")  # type: ignore[arg-type]
+    if isinstance(status, int) and 400 <= status <= 599:
+        return RequestError(status, message)
+    trace = traceback.format_exc()
+    print(trace, file=sys.stderr, flush=True)
+    return RequestError(500, f"{message}\n{trace}")
+
+
+def text(body: bytes, content_type: str) -> str:
+    """A body as the text it must be.
+
+    :param body: body of the request.
+    :param content_type: its type.
+    :raises RequestError: 400 when it is no UTF-8.
+    """
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(400, f"The body is {content_type}, but not UTF-8 (byte {error.start}).") from None
 
 
 def to_bytes(result: Any) -> bytes:
@@ -198,7 +215,7 @@ def default_input_fn(data: Any, content_type: str) -> Any:
     elif content_type == JSON:
         rows = json.loads(data)
     else:
-        raise HandlerError(415, f"Content type {content_type} is not supported by this framework.")
+        raise RequestError(415, f"Content type {content_type} is not supported by this framework.")
     array = numpy.asarray(rows, dtype=float)
     try:
         from xgboost import DMatrix  # noqa: PLC0415  # not every image has it
@@ -229,4 +246,4 @@ def default_output_fn(prediction: Any, accept: str) -> tuple[str, str]:
         if content_type == CSV:
             flat = values if isinstance(values, list) else [values]
             return ",".join(str(value) for value in flat), CSV
-    raise HandlerError(406, f"Content type {accept} is not supported by this framework.")
+    raise RequestError(406, f"Content type {accept} is not supported by this framework.")

@@ -1,0 +1,182 @@
+"""What the commands that move live pointers share: who and why, many cities at once, and how a move is printed."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
+from city_fleet.cli.output import print_json
+from city_fleet.config import Fleet
+from city_fleet.errors import CityFleetError
+from city_fleet.naming import Keys, package_group, parse_as_of
+from city_fleet.plan import endpoint_name
+
+if TYPE_CHECKING:
+    from city_fleet.champions import Move
+
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="NAME", help="Who does it, for the history; the login name by default."),
+]
+Reason = Annotated[
+    str,
+    typer.Option("--reason", metavar="TEXT", help="Why, for the history and for whoever is on call next."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, after the same checks, and change nothing.")
+]
+
+
+@dataclass(frozen=True)
+class CityMove:
+    """A command's work on one city.
+
+    :param move: what was done, or nothing when it could not be.
+    :param error: why it could not be done.
+    """
+
+    fleet: str
+    city: str
+    move: Move | None = None
+    error: CityFleetError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        if self.move is not None:
+            return {"fleet": self.fleet, **self.move.as_dict(), "error": None}
+        return {
+            "fleet": self.fleet,
+            "city": self.city,
+            "outcome": "failed",
+            "before": None,
+            "after": None,
+            "notes": [],
+            "error": self.error.as_dict() if self.error else None,
+        }
+
+
+class FleetClients:
+    """Names and boto3 clients of one fleet.
+
+    :param fleet: its settings.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.keys = Keys(fleet.bucket, fleet.fleet)
+        self.endpoint = endpoint_name(fleet)
+        # Made here and not by the threads that use them: boto3 can't make two at the same time.
+        self.s3 = client(fleet, "s3")
+        self.sagemaker = client(fleet, "sagemaker")
+        self.runtime = client(fleet, "sagemaker-runtime")
+
+    def group(self, city: str) -> str:
+        """Return the name of a city's model package group."""
+        return package_group(self.fleet.fleet, self.fleet.environment, city)
+
+    def ever_served(self, city: str) -> bool:
+        """Tell whether a model of a city ever went live."""
+        from city_fleet import live  # noqa: PLC0415 - imports botocore
+
+        with aws_errors():
+            found = live.read_or_broken(self.s3, self.keys, city)
+            return found is not None or bool(live.kept_sequences(self.s3, self.keys, city))
+
+
+def mover(by: str | None) -> str:
+    """Return who moves: the name that is given, or the login name.
+
+    :raises typer.BadParameter: neither is known.
+    """
+    name = (by or "").strip()
+    if by is None:
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError, ImportError):
+            name = ""
+    if not name:
+        raise typer.BadParameter("say who does it with --by NAME: the history keeps it.")
+    return name
+
+
+def instant(option: str, text: str) -> datetime:
+    """Read an instant that was given to an option; without a time zone it is UTC.
+
+    :raises typer.BadParameter: it is none.
+    """
+    try:
+        return parse_as_of(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{option}: got {text!r}; allowed: an instant such as 2014-01-01, 2014-01-01T18:00 (UTC) or "
+            "2014-01-01T18:00-06:00."
+        ) from None
+
+
+def run_moves(
+    cities: Sequence[tuple[FleetClients, str]],
+    work: Callable[[FleetClients, str], Move],
+    show: Callable[[Move], str | None],
+    *,
+    as_json: bool,
+) -> None:
+    """Work on cities at the same time, print each as it comes, and exit with 1 if any could not be done.
+
+    :param show: a move as a sentence without the city's name; None prints nothing about it.
+    """
+    several_fleets = len({clients.fleet.fleet for clients, _ in cities}) > 1
+
+    def one(target: tuple[FleetClients, str]) -> CityMove:
+        clients, city = target
+        try:
+            with aws_errors():
+                return CityMove(clients.fleet.fleet, city, work(clients, city))
+        except CityFleetError as error:
+            return CityMove(clients.fleet.fleet, city, error=error)
+
+    done: list[CityMove] = []
+    with ThreadPoolExecutor(PARALLEL_CITIES) as pool:
+        for result in pool.map(one, cities):
+            done.append(result)
+            if not as_json:
+                _print(result, show, several_fleets)
+    if as_json:
+        print_json([result.as_dict() for result in done])
+    elif len(done) > 1:
+        typer.echo(_summary(done))
+    raise typer.Exit(1 if any(result.error for result in done) else 0)
+
+
+def _print(result: CityMove, show: Callable[[Move], str | None], several_fleets: bool) -> None:
+    name = f"{result.fleet}.{result.city}" if several_fleets else result.city
+    if result.error is not None:
+        typer.echo(f"{name}: {_without_city(str(result.error), result.city).rstrip('.')}.", err=True)
+    text = show(result.move) if result.move is not None else None
+    if result.move is None or text is None:
+        return
+    typer.echo(f"{name}: {text}")
+    if result.move.outcome != "unchanged":
+        for note in result.move.notes:
+            typer.echo(f"{name}:   {note}.")
+
+
+def _without_city(text: str, city: str) -> str:
+    return text.removeprefix(f"city {city!r}: ")
+
+
+def _summary(done: Sequence[CityMove]) -> str:
+    count = {"moved": 0, "planned": 0, "unchanged": 0}
+    for result in done:
+        if result.move is not None:
+            count[result.move.outcome] += 1
+    failed = sum(result.error is not None for result in done)
+    parts = [f"{number} {outcome}" for outcome, number in count.items() if number]
+    parts += [f"{failed} could not be done"] if failed else []
+    return f"{len(done)} cities: {', '.join(parts)}."

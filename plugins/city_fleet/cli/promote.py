@@ -1,0 +1,118 @@
+"""Command ``promote``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from city_fleet.cli.moves import By, DryRun, FleetClients, mover, run_moves
+from city_fleet.cli.output import AsJson, errors
+from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+
+if TYPE_CHECKING:
+    from city_fleet.champions import Move
+
+commands = typer.Typer()
+
+
+@commands.command()
+def promote(
+    city: Annotated[str, typer.Argument(metavar="CITY", help="Slug of the city.")],
+    *,
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            metavar="TEXT",
+            help="Why; kept in the history and in the registry.",
+            show_default=False,
+        ),
+    ],
+    version: Annotated[
+        int | None,
+        typer.Option("--version", metavar="N", min=1, help="Version in the registry; the newest by default."),
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", metavar="DATE", help="Instead of --version: the newest version of this as_of."
+        ),
+    ] = None,
+    pin: Annotated[
+        bool,
+        typer.Option(
+            "--pin", help="Keep it live until `./fleet unpin`; else tonight's model may replace it."
+        ),
+    ] = False,
+    fleet: FleetName = None,
+    by: By = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a registered model the one that serves, despite gate, order of as_of and pin, under your name.
+
+    The endpoint must answer the artifact's own samples with it; then its version in the registry becomes approved
+    and the live pointer moves. No job is started.
+
+    \b
+    Exit codes: 0 done (or it was live already), 1 it could not be promoted, 2 wrong usage.
+
+    \b
+    Examples:
+      ./fleet promote austin --reason "holds against the newest listings" --by ann
+      ./fleet promote austin --version 7 --pin --reason "the gate compared with a poisoned champion"
+      ./fleet promote austin --as-of 2014-01-01 --dry-run --reason "looking"
+    """
+    from city_fleet import promotion  # noqa: PLC0415 - imports botocore
+
+    if version is not None and as_of is not None:
+        raise typer.BadParameter("--version and --as-of exclude each other.")
+    if not reason.strip():
+        raise typer.BadParameter("--reason: say why; the history keeps it.")
+    stamp = _beginning_of_stamp(as_of) if as_of is not None else None
+    who = mover(by)
+    with errors(as_json):
+        fleets = fleets_named(fleet)
+        clients = {item.fleet: FleetClients(item) for item in fleets}
+        ((owner, slug),) = cities_named(
+            fleets, [city], lambda item, name: clients[item.fleet].ever_served(name)
+        )
+
+    def work(fleet_clients: FleetClients, name: str) -> Move:
+        return promotion.promote(
+            fleet_clients.s3,
+            fleet_clients.sagemaker,
+            fleet_clients.runtime,
+            keys=fleet_clients.keys,
+            endpoint=fleet_clients.endpoint,
+            group=fleet_clients.group(name),
+            city=name,
+            by=who,
+            reason=reason,
+            version=version,
+            as_of=stamp,
+            pin=pin,
+            dry_run=dry_run,
+        )
+
+    run_moves([(clients[owner.fleet], slug)], work, _show, as_json=as_json)
+
+
+def _beginning_of_stamp(as_of: str) -> str:
+    from city_fleet.served import beginning_of_stamp  # noqa: PLC0415 - imports botocore
+
+    try:
+        return beginning_of_stamp(as_of)
+    except ValueError as error:
+        raise typer.BadParameter(f"--{str(error).replace('as_of', 'as-of', 1)}.") from None
+
+
+def _show(move: Move) -> str | None:
+    if move.outcome == "planned":
+        return "would be promoted:"
+    if move.outcome == "unchanged" or move.after is None:
+        return f"unchanged: {'; '.join(move.notes)}."
+    pinned = ", pinned" if move.after.pinned else ""
+    before = f"instead of {move.before.target_model}" if move.before else "as the first model"
+    return f"{move.after.target_model} is live {before}, as sequence {move.after.sequence}{pinned}."

@@ -1,0 +1,99 @@
+"""Command ``rebuild``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from city_fleet.cli.aws import aws_errors
+from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover, run_moves
+from city_fleet.cli.output import AsJson, errors
+from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+
+if TYPE_CHECKING:
+    from city_fleet.champions import Move
+
+commands = typer.Typer()
+
+
+@commands.command()
+def rebuild(
+    cities: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CITY", help="Slugs of cities; all of the fleet file by default."),
+    ] = None,
+    *,
+    fleet: FleetName = None,
+    by: By = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore live pointers that are missing, broken or out of step with their history.
+
+    What serves stays wherever it can. A pointer that is lost is restored from the newest state of the history whose
+    model may serve; without a history, from the newest published version of the registry. Sound pointers are left
+    alone, so it can be run at any time.
+
+    \b
+    Exit codes: 0 all are sound now (or no model ever went live), 1 a pointer could not be restored, 2 wrong usage.
+
+    \b
+    Examples:
+      ./fleet rebuild --dry-run
+      ./fleet rebuild austin --by ann
+      ./fleet rebuild --fleet texas_housing --reason "live/ was deleted by mistake"
+    """
+    from city_fleet import rebuild as rebuilding  # noqa: PLC0415 - imports botocore
+
+    who = mover(by)
+    with errors(as_json):
+        fleets = fleets_named(fleet)
+        clients = {item.fleet: FleetClients(item) for item in fleets}
+        if cities:
+            found = cities_named(fleets, cities, lambda item, city: clients[item.fleet].ever_served(city))
+        else:
+            found = [(item, city) for item in fleets for city in sorted({*item.cities, *item.broken})]
+            for item in fleets:
+                _name_those_left_alone(clients[item.fleet])
+
+    def work(fleet_clients: FleetClients, city: str) -> Move:
+        return rebuilding.rebuild(
+            fleet_clients.s3,
+            fleet_clients.sagemaker,
+            keys=fleet_clients.keys,
+            group=fleet_clients.group(city),
+            city=city,
+            by=who,
+            reason=reason,
+            dry_run=dry_run,
+        )
+
+    def show(move: Move) -> str | None:
+        if move.outcome == "unchanged":
+            return f"unchanged: {'; '.join(move.notes)}." if cities else None
+        return _show(move)
+
+    run_moves([(clients[item.fleet], city) for item, city in found], work, show, as_json=as_json)
+
+
+def _name_those_left_alone(clients: FleetClients) -> None:
+    """Say which cities have served, are not in the fleet file and have no live pointer: perhaps they were removed."""
+    from city_fleet.rebuild import lost_cities  # noqa: PLC0415 - imports botocore
+
+    with aws_errors():
+        lost = lost_cities(clients.s3, clients.keys)
+    left = [city for city in lost if city not in clients.fleet.cities and city not in clients.fleet.broken]
+    if left:
+        typer.echo(
+            f"{clients.fleet.fleet}: not in the fleet file and therefore left alone: {', '.join(left)}. "
+            "Name a city to restore its pointer.",
+            err=True,
+        )
+
+
+def _show(move: Move) -> str:
+    verb = "would be restored" if move.outcome == "planned" else "is restored"
+    where = f" as sequence {move.after.sequence}, {move.after.target_model}" if move.after else ""
+    return f"the live pointer {verb}{where}."

@@ -1,0 +1,185 @@
+"""Commands ``rollback`` and ``unpin``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from city_fleet.cli.aws import aws_errors
+from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, instant, mover, run_moves
+from city_fleet.cli.output import AsJson, errors
+from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+
+if TYPE_CHECKING:
+    from city_fleet.champions import Move
+    from city_fleet.served import Destination
+
+commands = typer.Typer()
+
+
+@commands.command()
+def rollback(
+    cities: Annotated[list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities.")] = None,
+    *,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="WHERE",
+            help="A sequence of `./fleet history`, a target model, or an as_of date; also forward.",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="INSTANT",
+            help="Roll back every city (or those named) whose model was published since, to what served before.",
+        ),
+    ] = None,
+    fleet: FleetName = None,
+    by: By = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Return cities to the model that served before, and pin them there until `./fleet unpin`.
+
+    A model is restored only if its artifact is there, its version in the registry is approved, and the endpoint
+    answers the artifact's own samples with it. A second rollback goes further back.
+
+    \b
+    Exit codes: 0 done (or nothing had to be done), 1 a city could not be rolled back, 2 wrong usage.
+
+    \b
+    Examples:
+      ./fleet rollback austin --reason "prices ten times too high"
+      ./fleet rollback austin --to 3
+      ./fleet rollback austin waco --to 2014-01-01 --dry-run
+      ./fleet rollback --since 2026-11-22T18:00 --by ann --reason "raw data of last night is wrong"
+    """
+    from city_fleet import champions  # noqa: PLC0415 - imports botocore
+
+    named = cities or []
+    if not named and since is None:
+        raise typer.BadParameter("name a city, or a night with --since.")
+    if to is not None and since is not None:
+        raise typer.BadParameter("--to and --since exclude each other.")
+    moment = instant("--since", since) if since is not None else None
+    destination = _destination(to, len(set(named)))
+    who = mover(by)
+    with errors(as_json):
+        fleets = fleets_named(fleet)
+        if not named and len(fleets) > 1:
+            names = ", ".join(item.fleet for item in fleets)
+            raise typer.BadParameter(f"--since without cities needs --fleet: there are {names}.")
+        clients = {item.fleet: FleetClients(item) for item in fleets}
+        if moment is None or named:
+            found = cities_named(fleets, named, lambda item, city: clients[item.fleet].ever_served(city))
+            targets = [(clients[item.fleet], city) for item, city in found]
+        else:
+            targets = _moved_since(clients[fleets[0].fleet], moment)
+
+    def work(fleet_clients: FleetClients, city: str) -> Move:
+        return champions.rollback(
+            fleet_clients.s3,
+            fleet_clients.sagemaker,
+            fleet_clients.runtime,
+            keys=fleet_clients.keys,
+            endpoint=fleet_clients.endpoint,
+            city=city,
+            by=who,
+            reason=reason,
+            to=destination,
+            since=moment,
+            dry_run=dry_run,
+        )
+
+    if not targets and not as_json:
+        typer.echo(f"No model was published since {since}; nothing had to be done.")
+
+    def show(move: Move) -> str | None:
+        # Nobody asked for the cities that a night's rollback has no business with.
+        return _show_rollback(move) if named or move.outcome != "unchanged" else None
+
+    run_moves(targets, work, show, as_json=as_json)
+
+
+@commands.command()
+def unpin(
+    cities: Annotated[list[str], typer.Argument(metavar="CITY", help="Slugs of cities.")],
+    fleet: FleetName = None,
+    by: By = None,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let new models of cities go live again. What serves stays until one does.
+
+    \b
+    Exit codes: 0 done (or it was not pinned), 1 a city could not be unpinned, 2 wrong usage.
+
+    \b
+    Examples:
+      ./fleet unpin austin --reason "raw data is repaired"
+      ./fleet unpin austin waco dallas --by ann
+    """
+    from city_fleet import champions  # noqa: PLC0415 - imports botocore
+
+    who = mover(by)
+    with errors(as_json):
+        fleets = fleets_named(fleet)
+        clients = {item.fleet: FleetClients(item) for item in fleets}
+        found = cities_named(fleets, cities, lambda item, city: clients[item.fleet].ever_served(city))
+        targets = [(clients[item.fleet], city) for item, city in found]
+
+    def work(fleet_clients: FleetClients, city: str) -> Move:
+        return champions.unpin(fleet_clients.s3, keys=fleet_clients.keys, city=city, by=who, reason=reason)
+
+    run_moves(targets, work, _show_unpin, as_json=as_json)
+
+
+def _destination(to: str | None, cities: int) -> Destination | None:
+    from city_fleet.served import Destination  # noqa: PLC0415 - imports botocore
+
+    if to is None:
+        return None
+    try:
+        destination = Destination.parse(to)
+    except ValueError as error:
+        raise typer.BadParameter(f"--to: {error}.") from None
+    if destination.as_of is None and cities > 1:
+        raise typer.BadParameter("--to a sequence or a target model is for one city; an as_of is for many.")
+    return destination
+
+
+def _moved_since(clients: FleetClients, since: datetime) -> list[tuple[FleetClients, str]]:
+    """Return the cities whose pointer moved since; the rollback itself looks at when their models were published."""
+    from city_fleet import champions  # noqa: PLC0415 - imports botocore
+
+    with aws_errors():
+        return [(clients, city) for city in champions.cities_moved_since(clients.s3, clients.keys, since)]
+
+
+def _show_rollback(move: Move) -> str | None:
+    if move.outcome == "unchanged" or move.before is None or move.after is None:
+        return f"unchanged: {'; '.join(move.notes)}."
+    before, after, would = move.before, move.after, move.outcome == "planned"
+    if before.target_model == after.target_model:
+        verb = "would be" if would else "is"
+        return f"{after.target_model}, which serves, {verb} pinned as sequence {after.sequence}."
+    if after.origin > before.origin:
+        verb = "would go forward" if would else "went forward"
+    else:
+        verb = "would roll back" if would else "rolled back"
+    return (
+        f"{verb} from {before.target_model} to {after.target_model}, which went live with sequence "
+        f"{after.restores}; pinned as sequence {after.sequence}."
+    )
+
+
+def _show_unpin(move: Move) -> str | None:
+    if move.outcome == "unchanged" or move.after is None:
+        return f"unchanged: {'; '.join(move.notes)}."
+    return f"unpinned as sequence {move.after.sequence}; {move.after.target_model} serves until a new model goes live."
