@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from city_fleet.cli import digests, files, history, predictions, promote, rebuild, rollback, status
+from city_fleet.cli import digests, files, history, plans, predictions, promote, rebuild, rollback, status
 
 HELP = """Look after fleets of models, one model per city.
 
@@ -19,6 +19,7 @@ app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_ma
 # In the order in which the help lists them.
 GROUPS = (
     files,
+    plans,
     predictions,
     status,
     history,
