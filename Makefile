@@ -90,6 +90,9 @@ format: environments ## Format the code and fix what can be fixed
 bench-local: environments ## Measure the local SageMaker: JSON [ARGS="--jobs 5"]
 	@$(BIN)/python bench/local_sagemaker.py $(ARGS)
 
+bench-api: environments ## Measure what is asked of SageMaker's control plane: JSON [ARGS="--tasks 100"]
+	@$(BIN)/python bench/control_plane.py $(ARGS)
+
 ##@ Environments
 
 environments: ## Make or update .venv and .venv-image [PYTHON=python3.12]
@@ -115,4 +118,4 @@ help: ## List the commands
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
 .PHONY: demo up down status env test check lint types imports check-golden check-docs golden lambda docs-local fuzz chaos format \
-	bench-local environments lock clean help
+	bench-local bench-api environments lock clean help

@@ -225,12 +225,12 @@ class JobPoller:
         """
         failures = 0
         while True:
-            await pace(self._source.lane(verb)).turn(self._rules.calls_per_second)
-            if not self._waiting:
-                raise _NobodyWaits
             try:
-                answer: dict[str, Any] = await getattr(client, self._kind.method(verb))(**request)
-                return answer
+                async with pace(self._source.lane(verb)).turn(self._rules.calls_per_second):
+                    if not self._waiting:
+                        raise _NobodyWaits
+                    answer: dict[str, Any] = await getattr(client, self._kind.method(verb))(**request)
+                    return answer
             except Exception as error:
                 if not passes(error):
                     raise

@@ -7,6 +7,8 @@ have a pace each: divide the rate by their number.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
 _PACES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Pace]] = WeakKeyDictionary()
@@ -22,11 +24,14 @@ class Pace:
         self._first = asyncio.Lock()  # fair: wakes its waiters in order, and a cancelled one makes room
         self._free_at = 0.0
 
-    async def turn(self, per_second: float) -> None:
-        """Wait for a turn. A waiter that is cancelled uses none up.
+    @asynccontextmanager
+    async def turn(self, per_second: float) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it while the body calls. A waiter that is cancelled uses none up.
 
-        :param per_second: how many such turns a second may have; the next turn comes ``1 / per_second`` seconds
-            after this one.
+        The next turn comes after the body's end: a request that was held up on its way does not meet the next one.
+
+        :param per_second: how many such turns a second may have; the next one comes ``1 / per_second`` seconds
+            after the end of this one.
         :raises ValueError: per_second is not above 0.
         """
         if per_second <= 0:
@@ -35,7 +40,10 @@ class Pace:
         async with self._first:
             while (left := self._free_at - clock()) > 0:
                 await asyncio.sleep(left)
-            self._free_at = clock() + 1 / per_second
+            try:
+                yield
+            finally:
+                self._free_at = clock() + 1 / per_second
 
 
 def pace(lane: str) -> Pace:

@@ -67,7 +67,8 @@ class PollRules:
 
     :param overlap_seconds: how far a list reaches back before the last one: lists lag behind, and the clock that a
         wait's beginning was read from may be wrong by as much.
-    :param calls_per_second: of one operation, pages included. SageMaker allows about 2 lists a second per account.
+    :param calls_per_second: of one operation, pages included, one after the other. SageMaker allows about 2 lists a
+        second per account.
     :param gather_seconds: a poller that starts waits so long for company: after a restart all waits come at once.
     :param doubt_seconds: a job that no answer has named for so long is asked about.
     :param describes_per_pass: so many Describe calls at most go with a list.
@@ -79,7 +80,7 @@ class PollRules:
     :param failures: the same for other errors, among them a connection that can't be looked up.
     """
 
-    overlap_seconds: float = 120.0
+    overlap_seconds: float = 60.0
     calls_per_second: float = 1.8
     gather_seconds: float = 1.0
     doubt_seconds: float = 600.0

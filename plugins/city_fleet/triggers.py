@@ -152,8 +152,7 @@ class JobTrigger(BaseTrigger):
     async def _stop(self) -> bool:
         """Ask SageMaker to stop the job; False when there was nothing to stop."""
         kind, source = KINDS[self.kind], self._source()
-        await pace(source.lane("stop")).turn(RULES.calls_per_second)
-        async with await self._connect() as client:
+        async with await self._connect() as client, pace(source.lane("stop")).turn(RULES.calls_per_second):
             try:
                 await getattr(client, kind.method("stop"))(**{kind.name_key: self.job_name})
             except ClientError as error:
@@ -216,7 +215,8 @@ class TurnTrigger(BaseTrigger):
         moment = _instant(self.not_before)
         while (left := (moment - datetime.now(UTC)).total_seconds()) > 0:
             await asyncio.sleep(left)
-        await pace(self.lane).turn(self.per_second)
+        async with pace(self.lane).turn(self.per_second):
+            pass
         self.log.info("Calling AWS again: %s", self.lane)
         yield TriggerEvent({"turn": True})
 

@@ -198,7 +198,7 @@ def test_a_wait_whose_clock_is_ahead_misses_nothing(jobs: IdleJobs) -> None:
     waits = Waits(jobs.server.url)
     jobs.create("ahead")
     jobs.end("ahead")
-    assert play(waits.wait("ahead", since=timedelta(seconds=60))) == Outcome(OVER)
+    assert play(waits.wait("ahead", since=timedelta(seconds=30))) == Outcome(OVER)
 
 
 def test_jobs_without_a_common_prefix_are_listed_without_a_filter(jobs: IdleJobs) -> None:
