@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from city_fleet.cli import digests, files, history, plans, predictions, promote, rebuild, rollback, status
+from city_fleet.cli import (
+    digests,
+    files,
+    history,
+    plans,
+    predictions,
+    promote,
+    rebuild,
+    retire,
+    rollback,
+    status,
+)
 
 HELP = """Look after fleets of models, one model per city.
 
@@ -26,6 +37,7 @@ GROUPS = (
     rollback,
     promote,
     rebuild,
+    retire,
     digests,
 )
 for group in GROUPS:

@@ -1,0 +1,113 @@
+"""Command ``retire``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from city_fleet.cli.aws import aws_errors, client
+from city_fleet.cli.moves import DryRun
+from city_fleet.cli.output import AsJson, errors, print_json
+from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.config import Fleet
+
+if TYPE_CHECKING:
+    from city_fleet.retire_facts import Rule
+    from city_fleet.retire_inventory import Source
+    from city_fleet.retire_report import CityReport
+
+commands = typer.Typer()
+
+
+@commands.command()
+def retire(
+    cities: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CITY", help="Slugs of cities; all that have models or runs by default."),
+    ] = None,
+    fleet: FleetName = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete models, runs and versions that nothing has needed for the grace period.
+
+    The fleet file's `retire` section says what stays: the model that serves and those that a rollback could return
+    to, the newest ones, whatever waits for approval, and all that served within `grace_days`. What is not needed is
+    marked first and deleted by a later pass, when the mark is `grace_days` old. The DAG <fleet>._retire does the
+    same on its schedule. Raw data, run records and the history are never touched.
+
+    Of cities that are named, every model and run is listed with what becomes of it and why.
+
+    \b
+    Exit codes: 0 done, 1 a city could not be dealt with (the others were), 2 wrong usage.
+
+    \b
+    Examples:
+      ./fleet retire --dry-run
+      ./fleet retire austin --dry-run
+      ./fleet retire --fleet texas_housing --json
+    """
+    from city_fleet import retire_sweep  # noqa: PLC0415 - imports botocore
+    from city_fleet.retire_report import Totals  # noqa: PLC0415
+
+    named, problems, found = sorted(set(cities or [])), 0, []
+    with errors(as_json), aws_errors():
+        fleets = fleets_named(fleet)
+        sources = {item.fleet: _source(item) for item in fleets}
+        targets: list[tuple[Fleet, list[str] | None]] = [(item, None) for item in fleets]
+        if named:
+            owners = cities_named(fleets, named, lambda item, city: _has_any(sources[item.fleet], city))
+            targets = [(item, [city for owner, city in owners if owner is item]) for item in fleets]
+        for item, only in targets:
+            if only == []:
+                continue
+            rule, totals = retire_sweep.rule_of(item), Totals()
+            for report in retire_sweep.run(sources[item.fleet], rule, only=only, dry_run=dry_run):
+                totals += report.totals()
+                if as_json:
+                    found.append({"fleet": item.fleet, **report.as_dict(rule)})
+                else:
+                    _print(report, rule, dry_run=dry_run, in_detail=only is not None)
+            problems += totals.problems
+            if not as_json and (only is None or len(only) > 1):
+                typer.echo(f"{item.fleet}: {_summary(totals.cities, totals.sentence(dry_run=dry_run))}")
+    if as_json:
+        print_json(found)
+    raise typer.Exit(1 if problems else 0)
+
+
+def _source(fleet: Fleet) -> Source:
+    from city_fleet import naming, reaper, retire_sweep  # noqa: PLC0415 - imports botocore
+    from city_fleet.retire_inventory import Source  # noqa: PLC0415
+
+    sagemaker: Any = client(fleet, "sagemaker", retire_sweep.CLIENT_CONFIG)
+    return Source(
+        client(fleet, "s3", retire_sweep.CLIENT_CONFIG),
+        reaper.keep_pace(sagemaker, reaper.Pace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)),
+        naming.Keys(fleet.bucket, fleet.fleet),
+        fleet.environment,
+    )
+
+
+def _has_any(source: Source, city: str) -> bool:
+    from city_fleet import retire_inventory  # noqa: PLC0415 - imports botocore
+
+    with aws_errors():
+        return any(retire_inventory.cities(source.s3, source.keys, only=[city]))
+
+
+def _print(report: CityReport, rule: Rule, *, dry_run: bool, in_detail: bool) -> None:
+    if report.problem:
+        typer.echo(report.problem, err=True)
+        return
+    totals = report.totals()
+    if in_detail or totals.objects or totals.versions or report.marked:
+        typer.echo(f"{report.city}: {totals.sentence(dry_run=dry_run)}.")
+    if in_detail:
+        for unit, fate in report.fate(rule).items():
+            typer.echo(f"  {unit}  {fate}")
+
+
+def _summary(cities: int, sentence: str) -> str:
+    return f"{cities} {'city' if cities == 1 else 'cities'}; {sentence}."
