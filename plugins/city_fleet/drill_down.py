@@ -48,7 +48,7 @@ def check(status: CityStatus, s3: Any, sagemaker: Any, keys: Keys, *, group: str
             found.insert(0, Difference(city, what, f"./fleet rebuild {city}"))
     elif not champion.problem:
         found += _of_artifact(s3, keys, city, champion.target_model)
-        found += _of_registry(sagemaker, group, city, champion.package_arn)
+        found += _of_registry(sagemaker, group, city, champion.package_arn, pinned=champion.pinned)
     if status.state is not State.REMOVED_BUT_SERVING and not _any(s3, keys, keys.raw(city)):
         what = f"there are no raw data below {keys.uri(keys.raw(city))}, so its next run fails"
         found.append(Difference(city, what, f"./fleet ingest --city {city}"))
@@ -96,8 +96,13 @@ def _of_artifact(s3: Any, keys: Keys, city: str, target_model: str) -> list[Diff
     return []
 
 
-def _of_registry(sagemaker: Any, group: str, city: str, package_arn: str) -> list[Difference]:
-    """Return how the registry differs about the model that serves, and which newer version it has approved."""
+def _of_registry(
+    sagemaker: Any, group: str, city: str, package_arn: str, *, pinned: bool
+) -> list[Difference]:
+    """Return how the registry differs about the model that serves, and which newer version it has approved.
+
+    A person who has pinned a model knows of newer ones: most were rolled back from, and stay approved.
+    """
     try:
         package = sagemaker.describe_model_package(ModelPackageName=package_arn)
     except ClientError as error:
@@ -113,6 +118,8 @@ def _of_registry(sagemaker: Any, group: str, city: str, package_arn: str) -> lis
         return [
             Difference(city, what, f"./fleet rollback {city}, or ./fleet approve {city} --version {version}")
         ]
+    if pinned:
+        return []
     newest = sagemaker.list_model_packages(
         ModelPackageGroupName=group,
         ModelApprovalStatus="Approved",

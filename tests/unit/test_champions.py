@@ -9,20 +9,22 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from city_fleet import champions, live, publish, rebuild
+from city_fleet import artifact, champions, live, publish, rebuild
 from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.naming import Keys
 from city_fleet.served import Destination
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.actors import Actor
 from tests.unit.factors import ENDPOINT, KEYS, City, create_endpoint
-from tests.unit.serving import Serving
+from tests.unit.serving import KEYS as HOUSES
+from tests.unit.serving import Serving, serve
 
 
 @pytest.fixture
@@ -297,6 +299,21 @@ def test_the_cities_of_a_night_are_found_by_one_list(aws: LocalSageMaker) -> Non
     assert champions.cities_moved_since(s3, keys, start) == ["austin", "waco"]
     later = datetime.fromtimestamp(time.time() + 3600, UTC)
     assert champions.cities_moved_since(s3, keys, later) == []
+
+
+def test_a_real_model_answers_its_own_samples(aws: LocalSageMaker, tmp_path: Path) -> None:
+    """The job scripts' own code trained it, wrote its samples and serves it."""
+    serving = serve(aws, tmp_path)
+    for number in (0, 1):
+        pointer = serving.publish("austin", number)
+        loaded = artifact.fetch(
+            aws.client("s3"), KEYS.bucket, HOUSES.model(pointer.target_model), pointer.artifact_sha256
+        )
+        runtime = aws.client("sagemaker-runtime")
+        champions.check_serves(runtime, serving.endpoint, pointer.target_model, loaded)
+        wrong = replace(loaded, predictions=tuple(value * 1.001 for value in loaded.predictions))
+        with pytest.raises(PublishError, match="for the sample row 1"):
+            champions.check_serves(runtime, serving.endpoint, pointer.target_model, wrong)
 
 
 def before_its_move(actor: Actor, city: City, work: Callable[[Any], Any]) -> None:

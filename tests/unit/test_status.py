@@ -19,7 +19,7 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
-from city_fleet import index, live, run_records
+from city_fleet import champions, index, live, run_records
 from city_fleet.cli.app import app
 from city_fleet.index_state import Champion, CityEntry, Index
 from city_fleet.naming import Keys, package_group, target_model
@@ -227,6 +227,19 @@ def test_check_finds_a_pointer_and_a_version_that_are_gone(fleet: Fleet) -> None
         "./fleet rebuild austin",
         "./fleet ingest --city austin",
     ]
+
+
+def test_check_does_not_propose_what_somebody_rolled_back_from(fleet: Fleet) -> None:
+    first = fleet.publish("austin")
+    second = fleet.publish("austin", datetime(2014, 1, 2, tzinfo=UTC))
+    back = champions.state_after(second, first, kind=live.ROLLBACK, by="ann", reason="", pinned=True)
+    live.move(fleet.s3, fleet.keys, back, live.read(fleet.s3, fleet.keys, "austin"))
+    (found,) = fleet.json("status", "austin", "--check")
+    assert not [each for each in found["differences"] if "promote" in each["repair"]]
+    unpinned = champions.state_after(back, back, kind=live.UNPIN, by="ann", reason="", pinned=False)
+    live.move(fleet.s3, fleet.keys, unpinned, live.read(fleet.s3, fleet.keys, "austin"))
+    (found,) = fleet.json("status", "austin", "--check")
+    assert "./fleet promote austin --version 2" in [each["repair"] for each in found["differences"]]
 
 
 @contextlib.contextmanager
