@@ -74,28 +74,32 @@ def fleets(folder: Path, digest: str) -> Path:
     return folder
 
 
-def run_dags(aws: LocalSageMaker, folder: Path, hook_url: str) -> tuple[dict[str, Any], str]:
+def environment(aws: LocalSageMaker, folder: Path, hook_url: str) -> dict[str, str]:
+    """An Airflow home of its own, and the local AWS."""
     foreign = ("AIRFLOW", "CITY_FLEET", "AWS_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "dags" / "digest_run.py")],
-        env={
-            **inherited,
-            **{name: value for name, value in aws.environment.items() if name.startswith("AWS_")},
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
-            "CITY_FLEET_FLEETS": str(fleets(folder / "fleets", NOTIFIERS % topic(aws))),
-            "AIRFLOW_HOME": str(folder),
-            "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
-            "AIRFLOW_CONN_HTTP_DEFAULT": hook_url,
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        },
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    return {
+        **inherited,
+        **{name: value for name, value in aws.environment.items() if name.startswith("AWS_")},
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
+        "CITY_FLEET_FLEETS": str(fleets(folder / "fleets", NOTIFIERS % topic(aws))),
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
+        "AIRFLOW_CONN_HTTP_DEFAULT": hook_url,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+    }
+
+
+def run(environ: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command], env=environ, cwd=ROOT, capture_output=True, text=True, check=False
     )
+
+
+def run_dags(environ: dict[str, str]) -> tuple[dict[str, Any], str]:
+    done = run(environ, str(ROOT / "tests" / "dags" / "digest_run.py"))
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-5000:]
     return json.loads(output.split("REPORT ")[1].splitlines()[0]), output
@@ -117,7 +121,8 @@ def test_a_failed_run_is_told_by_every_notifier(
     aws: LocalSageMaker, hook: tuple[str, list[Any]], tmp_path: Path
 ) -> None:
     url, received = hook
-    report, output = run_dags(aws, tmp_path, url)
+    environ = environment(aws, tmp_path, url)
+    report, output = run_dags(environ)
 
     # There are no raw data, so the first job can't start; the record says with which error.
     assert report["city"]["run"] == "failed"
@@ -145,6 +150,13 @@ def test_a_failed_run_is_told_by_every_notifier(
 
     assert set(report["empty"]["tasks"].values()) == {"skipped"}
     assert report["empty"]["run"] == "success"
+
+    # The doctor reads the same Airflow.
+    doctor = run(environ, "-m", "city_fleet.cli.app", "doctor", "--no-aws", "--json")
+    found = {each["what"]: each["level"] for each in json.loads(doctor.stdout) if each["area"] == "Airflow"}
+    assert found["texas_housing: 1 of 1 cities are paused"] == "warn"
+    assert found["there is no pool city_fleet_jobs: its tasks wait for ever"] == "fail"
+    assert doctor.returncode == 1
 
 
 def test_the_dag_is_as_the_fleet_file_says(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import typer
 
 from city_fleet.cli import (
     digests,
+    doctor,
     files,
     history,
     plans,
@@ -39,6 +40,7 @@ GROUPS = (
     rebuild,
     retire,
     digests,
+    doctor,
 )
 for group in GROUPS:
     app.add_typer(group.commands)

@@ -1,0 +1,187 @@
+"""Command ``doctor``: is everything there that the fleets need?"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from city_fleet.cli.output import AsJson, errors, print_json
+from city_fleet.cli.selection import PROJECT_ROOT, FleetName, fleets_folder, fleets_named, no_fleet_file
+from city_fleet.config import Fleet, load_fleets
+from city_fleet.errors import FleetFileError, display_path
+
+if TYPE_CHECKING:
+    from city_fleet.doctor_findings import Finding
+
+commands = typer.Typer()
+
+_PROBE_SECONDS = 120
+_HEALTH_SECONDS = 5
+
+
+@commands.command()
+def doctor(
+    *,
+    fleet: FleetName = None,
+    cities: Annotated[
+        int | None,
+        typer.Option("--cities", metavar="N", min=1, help="Judge Airflow's settings for N cities instead."),
+    ] = None,
+    aws: Annotated[bool, typer.Option("--aws/--no-aws", help="Look at AWS.")] = True,
+    airflow: Annotated[bool, typer.Option("--airflow/--no-airflow", help="Look at Airflow.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Look at packages, fleet files, AWS and Airflow, and say what is missing or too small, and what to do.
+
+    It changes nothing. Airflow is asked where its own commands would work: on its machine, or in the environment of a
+    local stack.
+
+    \b
+    Exit codes: 0 nothing fails (there may be warnings), 1 something fails, 2 wrong usage.
+
+    \b
+    Examples:
+      ./fleet doctor
+      ./fleet doctor --cities 3000
+      ./fleet doctor --fleet texas_housing --no-airflow --json
+    """
+    from city_fleet import doctor_packages  # noqa: PLC0415 - reads every installed package
+
+    with errors(as_json):
+        found: list[Finding] = []
+        requirements = PROJECT_ROOT / "requirements.txt"
+        if requirements.is_file():
+            lines = requirements.read_text(encoding="utf-8").splitlines()
+            found += doctor_packages.look(lines, doctor_packages.installed_versions())
+        fleets, of_files = _fleet_files(fleet)
+        found += of_files
+        for item in fleets if aws else ():
+            found += _aws(item)
+        if airflow:
+            found += _airflow(fleets, cities)
+    if as_json:
+        print_json([each.to_dict() for each in found])
+    else:
+        _print(found)
+    raise typer.Exit(1 if any(each.level == "fail" for each in found) else 0)
+
+
+def _fleet_files(name: str | None) -> tuple[list[Fleet], list[Finding]]:
+    from city_fleet.config_lint import fleet_warnings  # noqa: PLC0415 - reads botocore's models
+    from city_fleet.doctor_findings import Area  # noqa: PLC0415
+
+    area, fleets, found = Area("fleet files"), [], []
+    loaded = load_fleets(fleets_folder()) if name is None else fleets_named(name)
+    if not loaded:
+        found.append(area.fail(str(no_fleet_file()), "Write one: docs/fleet-file.md"))
+    for item in loaded:
+        if isinstance(item, FleetFileError):
+            found.append(area.fail(f"{item.file} can't be used", f"./fleet lint {item.file}"))
+            continue
+        fleets.append(item)
+        path, mistakes, warnings = display_path(item.path), len(item.errors), len(fleet_warnings(item))
+        if mistakes:
+            found.append(
+                area.fail(f"{path}: {len(item.broken)} cities have mistakes", f"./fleet lint {path}")
+            )
+        elif warnings:
+            found.append(area.warn(f"{path}: {warnings} warnings", f"./fleet lint {path}"))
+        else:
+            found.append(area.ok(f"{path}: {len(item.cities)} cities, no mistakes"))
+    return fleets, found
+
+
+def _aws(fleet: Fleet) -> list[Finding]:
+    import boto3  # noqa: PLC0415 - slow to import
+    from botocore.config import Config  # noqa: PLC0415
+
+    from city_fleet import doctor_aws  # noqa: PLC0415
+
+    # Whoever asks wants an answer soon, also where nobody answers.
+    config = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
+    return doctor_aws.look(
+        fleet, lambda service: boto3.client(service, region_name=fleet.region, config=config)
+    )
+
+
+def _airflow(fleets: list[Fleet], cities: int | None) -> list[Finding]:
+    from city_fleet import doctor_airflow  # noqa: PLC0415
+
+    area = doctor_airflow.AREA
+    here = "Run this where Airflow runs, or while a local stack is up: make up"
+    if importlib.util.find_spec("airflow") is None:
+        return [area.warn("it is not installed beside this command line, so it was not looked at", here)]
+    if not _is_configured():
+        return [area.warn("this shell knows of no Airflow (AIRFLOW_HOME), so it was not looked at", here)]
+    facts, problem = _probe()
+    if facts is None:
+        return [area.fail(f"it can't be asked: {problem}", here)]
+    port = facts["settings"].get("api.port") or 8080
+    url = str(facts["settings"].get("api.base_url") or f"http://localhost:{port}").rstrip("/")
+    return [
+        *doctor_airflow.look(facts, fleets, cities),
+        *doctor_airflow.look_at_health(_health(url), url),
+    ]
+
+
+def _is_configured() -> bool:
+    """Tell whether there is an Airflow to ask; importing it where there is none would make a home for it."""
+    names = any(name == "AIRFLOW_HOME" or name.startswith("AIRFLOW__") for name in os.environ)
+    return names or (Path.home() / "airflow" / "airflow.cfg").is_file()
+
+
+def _probe() -> tuple[dict[str, Any] | None, str]:
+    """Ask Airflow in a process of its own.
+
+    :return: what it says, or nothing and why.
+    """
+    from city_fleet.airflow_probe import MARK  # noqa: PLC0415
+
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "city_fleet.airflow_probe"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"no answer within {_PROBE_SECONDS} seconds"
+    for line in done.stdout.splitlines():
+        if line.startswith(MARK):
+            return dict(json.loads(line.removeprefix(MARK))), ""
+    last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+    return None, last[0]
+
+
+def _health(url: str) -> dict[str, Any] | None:
+    """Return what Airflow says of its components, which it tells everybody; None when it does not answer."""
+    import httpx  # noqa: PLC0415 - slow to import
+
+    try:
+        answer = httpx.get(f"{url}/api/v2/monitor/health", timeout=_HEALTH_SECONDS)
+        found = answer.json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _print(found: list[Finding]) -> None:
+    area = ""
+    for each in found:
+        if each.area != area:
+            area = each.area
+            typer.echo(f"{area}")
+        typer.echo(f"  {each.level:<4}  {each.what}")
+        if each.advice:
+            typer.echo(f"        {each.advice}")
+    count = {level: sum(each.level == level for each in found) for level in ("ok", "warn", "fail")}
+    typer.echo(f"\n{count['ok']} ok, {count['warn']} warnings, {count['fail']} failures.")
