@@ -1,4 +1,9 @@
 # One image for every service of docker-compose.yaml: the same environments that make builds on a laptop.
+FROM python:3.12-slim AS evaluator
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
+COPY model_server /build/model_server
+RUN cd /build && python -m model_server.evaluator
+
 FROM python:3.12-slim
 
 RUN apt-get update \
@@ -17,6 +22,7 @@ COPY --chown=fleet include/scripts/requirements.txt include/scripts/requirements
 RUN python local_stack/bootstrap.py --python python3 && rm -rf "$HOME/.cache"
 
 COPY --chown=fleet . .
+COPY --from=evaluator --chown=fleet /build/model_server/_build model_server/_build
 
 ENV PATH=/opt/city-fleet/.venv/bin:$PATH PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "-m", "local_stack.container"]

@@ -16,6 +16,7 @@ SAGEMAKER_PORT ?= 8585
 FRESH ?=
 ARGS ?=
 EXAMPLES ?= 3000
+SOAK ?= 1800
 N ?= 50
 SEED ?= 0
 
@@ -93,6 +94,12 @@ bench-local: environments ## Measure the local SageMaker: JSON [ARGS="--jobs 5"]
 bench-api: environments ## Measure what is asked of SageMaker's control plane: JSON [ARGS="--tasks 100"]
 	@$(BIN)/python bench/control_plane.py $(ARGS)
 
+bench-serving: environments ## Measure the model server beside its peers: JSON [ARGS="--only ours,fastapi"]
+	@$(BIN)/python bench/serving.py $(ARGS)
+
+soak: environments ## Half an hour of mixed load for the model server [SOAK=60]
+	@SOAK_SECONDS=$(SOAK) $(BIN)/python -m pytest -q -s -n0 tests/model_server/test_soak.py
+
 ##@ Environments
 
 environments: ## Make or update .venv and .venv-image [PYTHON=python3.12]
@@ -118,4 +125,4 @@ help: ## List the commands
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
 .PHONY: demo up down status env test check lint types imports check-golden check-docs golden lambda docs-local fuzz chaos format \
-	bench-local bench-api environments lock clean help
+	bench-local bench-api bench-serving soak environments lock clean help

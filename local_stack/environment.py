@@ -30,8 +30,13 @@ UI_USER = "admin"
 SECRETS_FILE = "secrets.json"
 REGION = "us-east-1"
 
-# The interpreter that stands for each managed image: repository:tag as it ends the image's URI.
-IMAGES = {"sagemaker-xgboost:3.2-0": ".venv-image/bin/python"}
+# The interpreter that stands for each image: repository:tag as it ends the image's URI.
+IMAGES = {
+    "sagemaker-xgboost:3.2-0": ".venv-image/bin/python",
+    "city-fleet-model-server:1": ".venv-image/bin/python",
+}
+# As model_server/Dockerfile labels it; AWS's own images are known to have the label.
+IMAGE_LABELS = ("city-fleet-model-server:1=com.amazonaws.sagemaker.capabilities.multi-models=true",)
 
 # Every process of a stack carries the stack's state directory under this name, so that strays can be found.
 # It is not in stack.env: what a person starts by hand isn't the stack's to end.

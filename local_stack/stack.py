@@ -180,6 +180,7 @@ class Stack:
             f"--port={self.layout.sagemaker_port}",
             f"--data-dir={self.layout.sagemaker_data}",
             *images,
+            *(f"--image-label={label}" for label in environment.IMAGE_LABELS),
             *self.layout.sagemaker_options,
         ]
 

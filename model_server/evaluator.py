@@ -67,6 +67,7 @@ def _library() -> Path:
             stderr=subprocess.PIPE,
         )
         path = folder / path.name
+        os.chmod(name, 0o755)  # noqa: S103 - built by one user, loaded by another
         os.replace(name, path)  # whole, also when another server compiles it at the same time
     finally:
         Path(name).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ class Loaded:
     :param value: what the user's ``predict_fn`` takes as its model.
     :param plain: what answers simple requests without the user's functions, None where nothing does.
     :param size_bytes: what it takes in memory; for a value of the user's an estimate: what the process has grown by
-        while it was loaded, and at least the size of its files.
+        while it was loaded, unless that imported libraries, and at least the size of its files.
     """
 
     value: Any
@@ -61,9 +62,11 @@ class Loader:
         plain = self._plain(name, folder)
         if plain is not None:
             return Loaded(plain.model, plain, plain.size_bytes)
-        before = resident_bytes()
+        before, modules = resident_bytes(), len(sys.modules)
         value = self._module.load(folder)
-        return Loaded(value, None, max(resident_bytes() - before, folder_bytes(folder)))
+        # What a library takes that is imported on the way, mostly by the first load, stays whatever model goes.
+        grown = resident_bytes() - before if len(sys.modules) == modules else 0
+        return Loaded(value, None, max(grown, folder_bytes(folder)))
 
     def _plain(self, name: str, folder: str) -> PlainModel | None:
         offer = self._module.packed_model_fn

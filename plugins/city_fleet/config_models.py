@@ -27,6 +27,7 @@ from city_fleet.config_names import (
     RawName,
     Region,
     Role,
+    ServingImage,
     Tag,
     TrainingInstance,
     Version,
@@ -119,6 +120,8 @@ class Endpoint(Section):
     """SageMaker instance type."""
     instance_count: Annotated[int, Range(True, 1, 1000)] = 1
     """Number of instances."""
+    image: ServingImage = "managed"
+    """Image that serves: managed, own (model_server/Dockerfile, pushed to the role's account), or an image's URI."""
     model_cache: Flag = True
     """Keep loaded models in memory; false loads a model for every request."""
     scripts: FolderOrFile = "include/scripts"

@@ -160,6 +160,16 @@ EndpointName = Annotated[
         lambda text: re.sub("[^a-zA-Z0-9]+", "-", text).strip("-") or None,
     ),
 ]
+ServingImage = Annotated[
+    str,
+    Text(
+        r"(managed|own|[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/"
+        r"[a-z0-9][a-z0-9._/-]*(:[\w.-]+|@sha256:[0-9a-f]{64}))",
+        "managed, own, or the URI of an image in ECR such as "
+        "123456789012.dkr.ecr.us-east-1.amazonaws.com/city-fleet-model-server:1",
+        255,
+    ),
+]
 PoolName = Annotated[str, Text(r"[\w.-]+", "the name of an Airflow pool: letters, digits, _ . -")]
 ClassPath = Annotated[
     str,

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from city_fleet import endpoint_requests, naming
 from city_fleet.code_bundle import CodeBundle
 from city_fleet.config import Fleet
-from city_fleet.images import image_uri
+from city_fleet.images import serving_image_uri
 from city_fleet.plan import project_path
 from city_fleet.run_context import upstream
 
@@ -60,7 +60,7 @@ class SharedModelOperator(SageMakerModelOperator):
         bundle.ensure_uploaded(s3, keys)
         self.config = endpoint_requests.model_request(
             self.fleet,
-            image_uri=image_uri(self.fleet.defaults.algorithm, self.fleet.region),
+            image_uri=serving_image_uri(self.fleet),
             code_archive_uri=bundle.archive_uri(keys),
         )
         name = self.config["ModelName"]

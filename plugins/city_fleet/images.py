@@ -14,8 +14,11 @@ from typing import Any
 
 from botocore.loaders import create_loader
 
-from city_fleet.config import Algorithm
+from city_fleet.config import Algorithm, Fleet
 from city_fleet.errors import ConfigError, list_names, nearest_match
+
+#: The model server's repository and version, as model_server/Dockerfile says to push it.
+OWN_IMAGE = "city-fleet-model-server:1"
 
 
 def image_uri(algorithm: Algorithm, region: str) -> str:
@@ -28,6 +31,22 @@ def image_uri(algorithm: Algorithm, region: str) -> str:
     if "/" in algorithm.image:
         return algorithm.image
     return _retrieve(algorithm.image, algorithm.version, region)
+
+
+def serving_image_uri(fleet: Fleet) -> str:
+    """Return the ECR URI of the image that serves a fleet's models.
+
+    :param fleet: ``endpoint.image`` is ``managed``, the image that trains; ``own``, the model server's in the account
+        of the fleet's role; or a full URI.
+    :raises ConfigError: as :func:`image_uri`.
+    """
+    chosen = fleet.endpoint.image
+    if chosen == "managed":
+        return image_uri(fleet.defaults.algorithm, fleet.region)
+    if chosen == "own":
+        account = fleet.role.split(":")[4]
+        return f"{account}.dkr.ecr.{fleet.region}.{_dns_suffix(fleet.region)}/{OWN_IMAGE}"
+    return chosen
 
 
 @cache
