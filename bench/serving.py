@@ -102,7 +102,7 @@ class Bench:
         self.load = load
         self.seconds = seconds
         self.rounds = rounds
-        self.chance = random.Random(1)
+        self.chance = random.Random(1)  # noqa: S311
 
     def requests(self, server: Server, names: list[str]) -> Iterator[bytes]:
         """One request for each model."""
