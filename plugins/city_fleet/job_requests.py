@@ -296,5 +296,6 @@ def register_extras(
             "manifest_uri": manifest_uri,
             "code_uri": code_uri,
             "environment": plan.fleet.environment,
+            "settings_digest": plan.settings_digest,
         },
     }

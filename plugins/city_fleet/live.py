@@ -60,6 +60,7 @@ class LivePointer:
     :param moved_by: who made it: ``<dag id>/<run id>`` or the name of a person.
     :param reason: why, in the words of whoever made it; empty when nothing was said.
     :param restores: for a move that brings back or keeps a model: the sequence with which that model went live.
+    :param settings_digest: of the settings that made the model, ``code_digest`` of the job scripts; None if unknown.
     """
 
     sequence: int
@@ -80,6 +81,8 @@ class LivePointer:
     moved_by: str = ""
     reason: str = ""
     restores: int | None = None
+    settings_digest: str | None = None
+    code_digest: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "moved_at", self.moved_at or self.published_at)

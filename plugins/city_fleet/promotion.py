@@ -49,6 +49,7 @@ class RegisteredModel:
             move=move,
             reason=reason,
             pinned=pinned,
+            **registry.made_by(self.version.metadata),
         )
 
 

@@ -42,6 +42,7 @@ class Candidate:
     :param move: what the live pointer calls this move.
     :param reason: why a person publishes it.
     :param pinned: whether it stays until a person unpins it.
+    :param settings_digest: of the settings that made it, and ``code_digest`` of the job scripts; None if unknown.
     """
 
     city: str
@@ -54,6 +55,8 @@ class Candidate:
     move: str = live.PUBLISH
     reason: str = ""
     pinned: bool = False
+    settings_digest: str | None = None
+    code_digest: str | None = None
 
     @property
     def target_model(self) -> str:
@@ -144,6 +147,8 @@ def publish(
             reasons=decision.reasons,
             move=candidate.move,
             reason=candidate.reason,
+            settings_digest=candidate.settings_digest,
+            code_digest=candidate.code_digest,
         )
         try:
             moved = live.move(s3, keys, pointer, current)

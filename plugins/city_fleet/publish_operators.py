@@ -145,6 +145,8 @@ class PublishOperator(CityOperator):
             package_arn=registered["package_arn"],
             features=tuple(report["features"]),
             published_by=f"{self.plan.dag_id}/{run.run_id}",
+            settings_digest=self.plan.settings_digest,
+            code_digest=CodeBundle.load(self.plan.scripts).digest,
         )
         publication = publish.publish(
             self.client("s3"),

@@ -201,6 +201,8 @@ class _Look:
                 published_at=live.now(),
                 published_by=by,
                 reasons=model.decision.reasons,
+                settings_digest=candidate.settings_digest,
+                code_digest=candidate.code_digest,
             )
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -136,6 +137,18 @@ def describe(sagemaker: Any, package_arn: str) -> Version | None:
         artifact_uri=containers[0].get("ModelDataUrl", ""),
         metadata=dict(answer.get("CustomerMetadataProperties", {})),
     )
+
+
+def made_by(metadata: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the digests of the settings and of the job scripts that made a version, as pointers keep them.
+
+    :param metadata: what City Fleet registered with the version.
+    """
+    code_uri = metadata.get("code_uri")  # ends with the digest: code/<digest>/
+    return {
+        "settings_digest": metadata.get("settings_digest"),
+        "code_digest": code_uri.rstrip("/").rpartition("/")[2] if code_uri else None,
+    }
 
 
 def version_of(package_arn: str) -> int:

@@ -23,6 +23,7 @@ KEYS = Keys("city-fleet", "factors")
 ENDPOINT = "factors"
 ENVIRONMENT = "laptop"
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
+SETTINGS_DIGEST, CODE_DIGEST = "5e771265" * 2, "c0de" * 4
 RULE = Gate(metric="mape", must_beat_naive=True, tolerance=0.0, minimum_rows=3)
 ACTUAL = (100.0, 200.0, 300.0, 400.0)
 NAIVE = (150.0, 150.0, 250.0, 350.0)
@@ -158,6 +159,8 @@ class City:
             ),
             features=("x", "y"),
             published_by=f"factors.{self.slug}/month-{month}",
+            settings_digest=SETTINGS_DIGEST,
+            code_digest=CODE_DIGEST,
         )
         return candidate, holdout
 
@@ -177,6 +180,8 @@ class City:
                 "as_of": as_of,
                 "artifact_sha256": sha256,
                 "decision_uri": KEYS.uri(decision),
+                "code_uri": KEYS.uri(KEYS.code(CODE_DIGEST)),
+                "settings_digest": SETTINGS_DIGEST,
             },
         )
         return str(answer["ModelPackageArn"])

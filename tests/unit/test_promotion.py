@@ -11,7 +11,7 @@ from city_fleet.errors import ArtifactError, PublishError, RegistryError, Unknow
 from city_fleet.naming import split_uri
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.actors import Actor, run_alone
-from tests.unit.factors import ENDPOINT, IMAGE, KEYS, City, create_endpoint
+from tests.unit.factors import CODE_DIGEST, ENDPOINT, IMAGE, KEYS, SETTINGS_DIGEST, City, create_endpoint
 
 WHY = "holds against the newest listings"
 
@@ -63,6 +63,7 @@ def test_a_held_model_goes_live_by_name_and_is_approved(city: City) -> None:
     assert pointer.metrics == decision.metrics["challenger"]
     assert pointer.reasons == decision.reasons
     assert pointer.features == ("x", "y")
+    assert (pointer.settings_digest, pointer.code_digest) == (SETTINGS_DIGEST, CODE_DIGEST)
     assert city.status(pointer) == "Approved"
     assert reason_of(city, pointer.package_arn) == f"promoted by ann: {WHY}"
     assert city.sagemaker.list_training_jobs()["TrainingJobSummaries"] == jobs

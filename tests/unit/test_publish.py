@@ -15,7 +15,7 @@ from city_fleet.errors import PublishError
 from city_fleet.gate import Decision
 from city_fleet.naming import split_uri
 from tests.local_sagemaker.conftest import LocalSageMaker
-from tests.unit.factors import ENDPOINT, KEYS, City, create_endpoint
+from tests.unit.factors import CODE_DIGEST, ENDPOINT, KEYS, SETTINGS_DIGEST, City, create_endpoint
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,7 @@ def test_a_published_model_answers_through_the_pointer(city: City) -> None:
     assert city.pointer == result.pointer
     assert result.pointer.sequence == 1
     assert result.pointer.predecessor is None
+    assert (result.pointer.settings_digest, result.pointer.code_digest) == (SETTINGS_DIGEST, CODE_DIGEST)
     answers = publish.invoke(city.runtime, ENDPOINT, result.pointer.target_model, [[10.0, None], [20.0, 1.0]])
     assert answers == pytest.approx([11.0, 22.0])
 

@@ -13,7 +13,7 @@ from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.actors import Actor, run_alone
-from tests.unit.factors import KEYS, City
+from tests.unit.factors import CODE_DIGEST, KEYS, SETTINGS_DIGEST, City
 
 
 @pytest.fixture
@@ -198,6 +198,7 @@ def test_without_a_history_the_registry_knows_the_newest_published_version(city:
     assert (pointer.artifact_sha256, pointer.package_arn) == (newest.artifact_sha256, newest.package_arn)
     assert (pointer.as_of, pointer.features, pointer.predecessor) == (newest.as_of, ("x", "y"), None)
     assert (pointer.move, pointer.published_by) == (live.REBUILD, "ann")
+    assert (pointer.settings_digest, pointer.code_digest) == (SETTINGS_DIGEST, CODE_DIGEST)
     assert move.notes[-1] == "from version 2 of the registry; what else served is not known"
     city.remove_artifact(newest)
     city.s3.delete_object(Bucket=KEYS.bucket, Key=KEYS.history(city.slug, 1))
