@@ -97,6 +97,9 @@ bench-api: environments ## Measure what is asked of SageMaker's control plane: J
 bench-serving: environments ## Measure the model server beside its peers: JSON [ARGS="--only ours,fastapi"]
 	@$(BIN)/python bench/serving.py $(ARGS)
 
+bench-status: environments ## Measure what it costs to know how a fleet is: JSON [ARGS="--cities 1000"]
+	@PYTHONPATH=plugins $(BIN)/python bench/fleet_status.py $(ARGS)
+
 soak: environments ## Half an hour of mixed load for the model server [SOAK=60]
 	@SOAK_SECONDS=$(SOAK) $(BIN)/python -m pytest -q -s -n0 tests/model_server/test_soak.py
 
@@ -125,4 +128,4 @@ help: ## List the commands
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
 .PHONY: demo up down status env test check lint types imports check-golden check-docs golden lambda docs-local fuzz chaos format \
-	bench-local bench-api bench-serving soak environments lock clean help
+	bench-local bench-api bench-serving bench-status soak environments lock clean help

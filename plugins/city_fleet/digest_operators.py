@@ -47,6 +47,8 @@ class ComposeOperator(BaseOperator):
         picture = fleet_facts.picture(
             self.fleet, s3, self.client("sagemaker"), datetime.now(UTC), say=self.log.info
         )
+        for problem in picture.problems:
+            self.log.warning("%s", problem)
         found = fleet_facts.night_digest(
             self.fleet, s3, picture, self._night(context, picture.refreshed.index)
         )

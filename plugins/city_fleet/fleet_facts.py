@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from city_fleet import digest, index, naming, registry
 from city_fleet import fleet as fleet_state
 from city_fleet.code_bundle import CodeBundle
@@ -21,14 +23,19 @@ from city_fleet.index import Refreshed
 from city_fleet.plan import project_path
 
 PENDING = "PendingManualApproval"
+_FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException"})
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A snapshot and the index it was taken from."""
+    """A snapshot and the index it was taken from.
+
+    :param problems: sentences: what could not be looked at, and what could not be kept for the next look.
+    """
 
     snapshot: FleetSnapshot
     refreshed: Refreshed
+    problems: tuple[str, ...] = ()
 
 
 def picture(
@@ -49,10 +56,16 @@ def picture(
     """
     keys = naming.Keys(fleet.bucket, fleet.fleet)
     refreshed = index.refresh(s3, keys, limit=limit, anew=anew, say=say)
-    snapshot = fleet_state.take(
-        fleet, refreshed.index, at, code_digests=code_digests(fleet), waiting=waiting_versions(sagemaker)
-    )
-    return Picture(snapshot, refreshed)
+    problems = [refreshed.problem] if refreshed.problem else []
+    waiting: dict[str, list[Waiting]] = {}
+    try:
+        waiting = waiting_versions(sagemaker)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _FORBIDDEN:
+            raise
+        problems.append(f"what waits for approval can't be looked at: {error}")
+    snapshot = fleet_state.take(fleet, refreshed.index, at, code_digests=code_digests(fleet), waiting=waiting)
+    return Picture(snapshot, refreshed, tuple(problems))
 
 
 def code_digests(fleet: Fleet) -> dict[str, str]:

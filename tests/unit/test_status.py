@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from city_fleet import champions, index, live, run_records
@@ -294,6 +295,31 @@ def test_an_index_can_be_made_anew(fleet: Fleet) -> None:
     again, _ = index.load(fleet.s3, fleet.keys)
     assert again is not None
     assert again.cities == stored.cities
+
+
+@contextlib.contextmanager
+def refused(operation: str) -> Iterator[None]:
+    """As if the credentials of all clients that are made meanwhile did not allow an operation."""
+    boto3.setup_default_session()
+    session = boto3._get_default_session()
+
+    def refuse(model: Any, **_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not allowed"}}, model.name)
+
+    session.events.register(f"before-call.*.{operation}", refuse)
+    yield
+    session.events.unregister(f"before-call.*.{operation}", refuse)
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "ListModelPackages"])
+def test_whoever_may_not_do_everything_sees_the_rest(fleet: Fleet, operation: str) -> None:
+    fleet.publish("austin")
+    with refused(operation):
+        code, out, _ = fleet("status")
+    assert code == 0
+    assert "1 UP_TO_DATE" in out
+    (note,) = [line for line in out.splitlines() if line.startswith("Note: ")]
+    assert "AccessDenied" in note
 
 
 def test_without_a_bucket_it_says_so(aws: LocalSageMaker, tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ def digest(
             picture = fleet_facts.picture(
                 item, s3, sagemaker, now, say=lambda text: typer.echo(text, err=True)
             )
+            for problem in picture.problems:
+                typer.echo(f"warning: {problem}", err=True)
             schedule = item.digest.schedule
             if moment is None:
                 chosen = digests.last_night(picture.refreshed.index, schedule) or digests.night_of(

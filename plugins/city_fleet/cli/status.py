@@ -47,7 +47,8 @@ class _Shown:
             "fleet": snapshot.fleet,
             "environment": snapshot.environment,
             "at": snapshot.at.isoformat(timespec="seconds"),
-            "index": {"new_runs": refreshed.runs, "behind": refreshed.behind, "problem": refreshed.problem},
+            "index": {"new_runs": refreshed.runs, "behind": refreshed.behind},
+            "problems": list(self.picture.problems),
             "counts": {state.value: count for state, count in snapshot.counts.items()},
             "cities": [city.to_dict() for city in self.cities],
         }

@@ -42,8 +42,8 @@ def lines(
     )
     if refreshed.behind:
         yield f"{refreshed.behind} newer run records are not in the index yet: run this again."
-    if refreshed.problem:
-        yield f"Not kept for the next call: {refreshed.problem}"
+    for problem in picture.problems:
+        yield f"Note: {problem}"
     if narrowed or total <= _LONGEST_TABLE:
         yield from table(_COLUMNS, [row(city) for city in cities])
     else:
