@@ -13,7 +13,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from city_fleet.naming import Keys
+from city_fleet.naming import Keys, split_uri
 from local_stack.environment import ROOT, Layout, free_port
 from local_stack.seed import seed
 from local_stack.stack import Stack
@@ -103,16 +103,9 @@ class Fleet:
         return json.dumps(answer)
 
     def record(self, dag_id: str, run_id: str | None = None) -> dict[str, Any]:
-        """Return the record of a run."""
-        fleet, city = dag_id.split(".")
-        run_id = run_id or self.runs[dag_id]
-        s3 = self.client("s3")
-        listed = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{fleet}/state/runs/{city}/")
-        for item in listed.get("Contents", []):
-            record = json.loads(s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read())
-            if record["run_id"] == run_id:
-                return dict(record)
-        raise AssertionError(f"no record of {dag_id} {run_id} among {listed.get('KeyCount')} records")
+        """Return the record of a run; of a run that was cleared, the newest one."""
+        bucket, key = split_uri(self.result(dag_id, "record", run_id)["record_uri"])
+        return dict(json.loads(self.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()))
 
     def pointer(self, fleet: str, city: str) -> dict[str, Any] | None:
         s3 = self.client("s3")
@@ -121,6 +114,41 @@ class Fleet:
         except s3.exceptions.NoSuchKey:
             return None
         return dict(json.loads(body))
+
+    def clear(self, dag_id: str, *task_ids: str, downstream: bool = False, run_id: str | None = None) -> None:
+        """Clear tasks of a run as a person does in the UI."""
+        self.stack.airflow.request(
+            "POST",
+            f"/dags/{dag_id}/clearTaskInstances",
+            json={
+                "dry_run": False,
+                "dag_run_id": run_id or self.runs[dag_id],
+                "task_ids": list(task_ids),
+                "include_downstream": downstream,
+                "only_failed": False,
+                "reset_dag_runs": True,
+            },
+        )
+
+    def command(self, *arguments: str, code: int = 0) -> Any:
+        """Run ``./fleet … --json`` as a person does while this stack is up.
+
+        :param code: how it is to end.
+        :return: what it printed.
+        """
+        done = subprocess.run(
+            [ROOT / "fleet", *arguments, "--json"],
+            env={**self.stack.environment, "CITY_FLEET_STATE_DIR": str(self.stack.layout.state_dir)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == code, (
+            f"{arguments} ended with {done.returncode}: {done.stdout} {done.stderr}"
+        )
+        return json.loads(done.stdout)
 
     def airflow_cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -164,14 +192,15 @@ def write_bike_rides(path: Path) -> None:
             writer.writerow(["Harbour", day.strftime("%d.%m.%Y"), round(rides), round(warmth, 1)])
 
 
-def poison(s3: Any) -> None:
-    """Put an impossible number into one city's raw data."""
-    key = "texas_housing/raw/city=galveston/txhousing.csv"
-    body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode().splitlines()
-    cells = body[30].split(",")
-    cells[3] = "-5"  # sales
-    body[30] = ",".join(cells)
-    s3.put_object(Bucket=BUCKET, Key=key, Body="\n".join(body).encode())
+def change_sales(s3: Any, city: str, line: int, change: Callable[[float], float]) -> None:
+    """Change the number of homes sold in one line of a city's raw data."""
+    key = f"texas_housing/raw/city={city}/txhousing.csv"
+    lines = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode().splitlines()
+    column = lines[0].split(",").index("sales")
+    cells = lines[line].split(",")
+    cells[column] = str(change(float(cells[column])))
+    lines[line] = ",".join(cells)
+    s3.put_object(Bucket=BUCKET, Key=key, Body="\n".join(lines).encode())
 
 
 @pytest.fixture(scope="session")
@@ -188,7 +217,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with Stack(layout) as stack:
         fleet = Fleet(stack)
         seed(stack, sorted(layout.fleets_dir.glob("*.yaml")))
-        poison(stack.client("s3"))
+        change_sales(stack.client("s3"), "galveston", 30, lambda sales: -5)
         wait_for_dags(stack, {"texas_housing.austin", "texas_housing._endpoint", "bike_rides.harbour"})
         for name in ("texas_housing", "bike_rides"):
             fleet.runs[f"{name}._endpoint"] = fleet.start(f"{name}._endpoint")
