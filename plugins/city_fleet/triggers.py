@@ -26,7 +26,6 @@ from city_fleet.sagemaker_jobs import KINDS, is_missing
 
 # Tries to learn a task's state, and to stop its job; the pauses between them add up to half a minute.
 _TRIES = 5
-_GONE = "gone"
 # asyncio itself keeps weak references to tasks only.
 _stops: set[asyncio.Task[None]] = set()
 
@@ -118,7 +117,7 @@ class JobTrigger(BaseTrigger):
         for failures in range(1, _TRIES + 1):
             try:
                 state = await self._task_state()
-                if state not in orphans.ENDED | {_GONE}:
+                if state not in orphans.ENDED | {orphans.GONE}:
                     self.log.info("Job %s goes on: its task is %s", self.job_name, state or "cleared")
                     return
                 stopped = await self._stop()
@@ -146,8 +145,7 @@ class JobTrigger(BaseTrigger):
             map_index=ti.map_index,
         )
         name = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
-        state = states.get(ti.run_id, {}).get(name, _GONE)
-        return None if state is None else str(getattr(state, "value", state))
+        return orphans.state_of(states, ti.run_id, name)
 
     async def _stop(self) -> bool:
         """Ask SageMaker to stop the job; False when there was nothing to stop."""
