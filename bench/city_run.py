@@ -149,22 +149,30 @@ async def first_event(trigger: Any) -> Any:
     raise AssertionError(f"{trigger!r} sent no event")
 
 
-def measure() -> dict[str, Any]:
-    """Run the city, then the same with stock operators."""
+def run_city(server: StandIn) -> tuple[Any, Counts, dict[str, Any]]:
+    """Run a city's DAG a second time, with a champion to compare with.
+
+    :return: the DAG, the calls of that run, and the results of its tasks.
+    """
     os.environ["CITY_FLEET_WAITER_DELAY_SECONDS"] = str(POLL_SECONDS)
     folder = REPOSITORY / "include" / "fleets"
     fleet = load_fleet(folder / f"{FLEET}.yaml")
+    server.connect_airflow()
+    server.create_role("city-fleet")
+    ingest(fleet, server.client("s3"), cities=[CITY], create_bucket=True)
+    (endpoint,) = (dag for dag in fleet_dags(folder) if dag.dag_id == f"{FLEET}._endpoint")
+    _run_dag(endpoint, Counts(server), BEFORE)
+    (dag,) = (each for each in city_dags(folder, only=f"{FLEET}.{CITY}"))
+    # The first run uploads the scripts, once per version for all cities, and has no champion to compare with.
+    _run_dag(dag, Counts(server), BEFORE)
+    counts = Counts(server)
+    return dag, counts, _run_dag(dag, counts, NOW)
+
+
+def measure() -> dict[str, Any]:
+    """Run the city, then the same with stock operators."""
     with running() as server:
-        server.connect_airflow()
-        server.create_role("city-fleet")
-        ingest(fleet, server.client("s3"), cities=[CITY], create_bucket=True)
-        (endpoint,) = (dag for dag in fleet_dags(folder) if dag.dag_id == f"{FLEET}._endpoint")
-        _run_dag(endpoint, Counts(server), BEFORE)
-        (dag,) = (each for each in city_dags(folder, only=f"{FLEET}.{CITY}"))
-        # The first run uploads the scripts, once per version for all cities, and has no champion to compare with.
-        _run_dag(dag, Counts(server), BEFORE)
-        ours = Counts(server)
-        results = _run_dag(dag, ours, NOW)
+        dag, ours, results = run_city(server)
         stock = _stock(dag, results, server)
     compared = {"preprocess", "train", "evaluate", "register"}
     same = sum(
