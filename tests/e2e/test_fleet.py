@@ -195,18 +195,7 @@ def test_a_cleared_step_runs_anew_and_publishing_the_same_artifact_is_harmless(f
     fleet.ended(LIVE_CITY)
     before = fleet.pointer("texas_housing", "abilene")
     first_job = fleet.result(LIVE_CITY, "evaluate")["job"]
-    fleet.stack.airflow.request(
-        "POST",
-        f"/dags/{LIVE_CITY}/clearTaskInstances",
-        json={
-            "dry_run": False,
-            "dag_run_id": fleet.runs[LIVE_CITY],
-            "task_ids": ["evaluate"],
-            "include_downstream": True,
-            "only_failed": False,
-            "reset_dag_runs": True,
-        },
-    )
+    fleet.clear(LIVE_CITY, "evaluate", downstream=True)
     deadline = time.monotonic() + 60
     while fleet.stack.airflow.run(LIVE_CITY, fleet.runs[LIVE_CITY])["state"] == "success":
         assert time.monotonic() < deadline, "the cleared run does not start again"

@@ -1,0 +1,158 @@
+"""A person clears tasks, or marks them failed: what becomes of their jobs, and what of the tasks downstream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import AS_OF, SPOT_CITIES, Fleet
+
+pytestmark = pytest.mark.e2e
+
+# Seconds until something that was asked for has happened on a slow machine. Nothing waits that long when all is well.
+SOON = 90.0
+DEFERRED, RUNNING, MARKED = "texas_housing.amarillo", "texas_housing.arlington", "texas_housing.bay_area"
+
+
+def until(what: str, condition: Callable[[], Any]) -> Any:
+    """Wait until a condition is true; return it."""
+    deadline = time.monotonic() + SOON
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.3)
+    return value
+
+
+def jobs(fleet: Fleet, dag_id: str) -> list[dict[str, Any]]:
+    """Return the training jobs of a city, oldest first. A List, because the faults below are about Describe."""
+    city = dag_id.split(".")[1].replace("_", "-")
+    return list(
+        fleet.client("sagemaker").list_training_jobs(
+            NameContains=f"texas-housing-{city}-train-", SortBy="CreationTime", SortOrder="Ascending"
+        )["TrainingJobSummaries"]
+    )
+
+
+def task(fleet: Fleet, dag_id: str, task_id: str = "train") -> dict[str, Any]:
+    found = fleet.stack.airflow.task_instances(dag_id, fleet.runs[dag_id])
+    return next(each for each in found if each["task_id"] == task_id)
+
+
+def until_state(fleet: Fleet, dag_id: str, state: str, *, count: int) -> None:
+    """Wait until train is in a state and its job number ``count`` is in progress."""
+
+    def there() -> bool:
+        statuses = [job["TrainingJobStatus"] for job in jobs(fleet, dag_id)]
+        return task(fleet, dag_id)["state"] == state and statuses[count - 1 :] == ["InProgress"]
+
+    until(f"{dag_id} is {state} with job {count} in progress", there)
+
+
+def assert_new_job_after_the_old_one(fleet: Fleet, dag_id: str, count: int) -> None:
+    """Wait for job number ``count``; the one before must have stopped by then."""
+    *_, old, new = until(
+        f"{dag_id} has {count} jobs",
+        lambda: jobs(fleet, dag_id)[:count] if len(jobs(fleet, dag_id)) >= count else [],
+    )
+    assert old["TrainingJobStatus"] == "Stopped"
+    assert new["CreationTime"] >= old["TrainingEndTime"]
+
+
+@pytest.fixture(scope="module")
+def stranded(fleet: Fleet) -> Iterator[Fleet]:
+    """Three cities whose training job loses its spot instance and gets no other one.
+
+    In two of them the answer to the first CreateTrainingJob is lost, and the Describe that follows takes its time: so
+    train is running while its job is in progress.
+    """
+    faults: list[dict[str, Any]] = []
+    for dag_id, count in {DEFERRED: 2, RUNNING: 2, MARKED: 1}.items():
+        name = f"texas-housing-{dag_id.split('.')[1].replace('_', '-')}-train-*"
+        faults.append(
+            {"kind": "spot_interruption", "name": name, "count": count, "capacity_after_seconds": None}
+        )
+        if dag_id != DEFERRED:
+            lost = {"kind": "dropped_connection", "operation": "CreateTrainingJob", "when": "after"}
+            slow = {"kind": "latency", "operation": "DescribeTrainingJob", "seconds": 50}
+            faults += [{**fault, "name": name, "count": 1} for fault in (lost, slow)]
+    url = f"{fleet.stack.layout.sagemaker_url}/_local/faults"
+    httpx.post(url, json={"faults": faults}, trust_env=False).raise_for_status()
+    for city in SPOT_CITIES:
+        dag_id = f"texas_housing.{city}"
+        fleet.runs[dag_id] = fleet.start(dag_id, as_of=AS_OF)
+    yield fleet
+    httpx.delete(url, trust_env=False).raise_for_status()
+
+
+def test_marked_failed_while_running_stops_the_job(stranded: Fleet) -> None:
+    until_state(stranded, MARKED, "running", count=1)
+    stranded.mark_failed(MARKED, "train")
+    until("the job has stopped", lambda: jobs(stranded, MARKED)[0]["TrainingJobStatus"] == "Stopped")
+    assert stranded.ended(MARKED) == "failed"
+    assert stranded.states(MARKED)["publish"] == "upstream_failed"
+    assert len(jobs(stranded, MARKED)) == 1
+
+
+def test_cleared_while_running_gets_a_new_job_and_a_run_marked_failed_stops_it(stranded: Fleet) -> None:
+    until_state(stranded, RUNNING, "running", count=1)
+    stranded.clear(RUNNING, "train", downstream=True)
+    assert_new_job_after_the_old_one(stranded, RUNNING, 2)
+    until_state(stranded, RUNNING, "deferred", count=2)
+    stranded.mark_failed(RUNNING)
+    until("the job has stopped", lambda: jobs(stranded, RUNNING)[1]["TrainingJobStatus"] == "Stopped")
+    assert len(jobs(stranded, RUNNING)) == 2
+
+
+def test_cleared_while_deferred_marked_failed_while_deferred_and_cleared_again(stranded: Fleet) -> None:
+    until_state(stranded, DEFERRED, "deferred", count=1)
+    stranded.clear(DEFERRED, "train", downstream=True)
+    assert_new_job_after_the_old_one(stranded, DEFERRED, 2)
+    until_state(stranded, DEFERRED, "deferred", count=2)
+    stranded.mark_failed(DEFERRED, "train")
+    until("the job has stopped", lambda: jobs(stranded, DEFERRED)[1]["TrainingJobStatus"] == "Stopped")
+    assert stranded.ended(DEFERRED) == "failed"
+    stranded.clear(DEFERRED, "train", downstream=True)
+    assert stranded.ended(DEFERRED) == "success"
+    statuses = [job["TrainingJobStatus"] for job in jobs(stranded, DEFERRED)]
+    assert statuses == ["Stopped", "Stopped", "Completed"]
+    assert stranded.result(DEFERRED, "train")["job"] == jobs(stranded, DEFERRED)[2]["TrainingJobName"]
+    # Gate and publish went on from the new job's artifact.
+    states = stranded.states(DEFERRED)
+    assert "success" in (states["publish"], states["keep_champion"])
+
+
+def test_of_a_held_city_only_the_gate_with_everything_downstream_publishes(fleet: Fleet) -> None:
+    """The gate remembers which branch it has skipped, and a task that it has skipped is not taken up again."""
+    dag_id = "texas_housing.waco"
+    assert fleet.ended(dag_id) == "success"
+    path = fleet.stack.layout.fleets_dir / "texas_housing.yaml"
+    path.write_text(
+        path.read_text().replace("gate: {limits: {mape: 0.000001}}", "gate: {limits: {mape: 0.9}}")
+    )
+    fleet.clear(dag_id, "decide")
+    assert fleet.ended(dag_id) == "success"
+    assert fleet.result(dag_id, "decide")["promote"] is True
+
+    fleet.clear(dag_id, "publish")
+    assert fleet.ended(dag_id) == "success"
+    assert fleet.states(dag_id)["publish"] == "skipped", "cleared downstream of the gate alone: skipped again"
+
+    fleet.clear(dag_id, "gate")
+    assert fleet.ended(dag_id) == "success"
+    states = fleet.states(dag_id)
+    assert (states["gate"], states["publish"]) == ("success", "skipped"), (
+        "the gate alone: green, nothing published"
+    )
+    assert fleet.pointer("texas_housing", "waco") is None
+
+    fleet.clear(dag_id, "gate", downstream=True)
+    assert fleet.ended(dag_id) == "success"
+    states = fleet.states(dag_id)
+    assert (states["publish"], states["keep_champion"]) == ("success", "skipped")
+    pointer = fleet.pointer("texas_housing", "waco")
+    assert pointer is not None
+    assert pointer["target_model"] == fleet.result(dag_id, "publish")["target_model"]
