@@ -171,6 +171,7 @@ class Fleet:
         )
 
 
+NOTHING_PASSES = "gate: {limits: {mape: 0.000001}}"
 # Their training is on spot instances: with no spare capacity a job stays in progress for as long as a test needs it.
 SPOT_CITIES = {"amarillo": "Amarillo", "arlington": "Arlington", "bay_area": "Bay Area"}
 
@@ -178,13 +179,14 @@ SPOT_CITIES = {"amarillo": "Amarillo", "arlington": "Arlington", "bay_area": "Ba
 def write_fleets(folder: Path) -> None:
     folder.mkdir()
     text = (ROOT / "include" / "fleets" / "texas_housing.yaml").read_text()
-    spot = {
-        f"  {city}: {{name: {name}": f"  {city}: {{training: {{spot: true, max_wait_seconds: 3600}}, name: {name}"
-        for city, name in SPOT_CITIES.items()
-    }
+    spot = "training: {spot: true, max_wait_seconds: 3600}"
     for old, new in {
-        **spot,
-        "  waco: {name: Waco": "  waco: {gate: {limits: {mape: 0.000001}}, name: Waco",
+        **{
+            f"  {city}: {{name: {name}": f"  {city}: {{{spot}, name: {name}"
+            for city, name in SPOT_CITIES.items()
+        },
+        "  amarillo: {": f"  amarillo: {{{NOTHING_PASSES}, ",
+        "  waco: {name: Waco": f"  waco: {{{NOTHING_PASSES}, name: Waco",
         "  tyler: {name: Tyler": "  tyler: {gate: {tolerence: 0.1}, name: Tyler",
         "retry_delay_seconds: 60": "retry_delay_seconds: 1",
     }.items():

@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 600.0
 
 
 def main() -> int:
-    """Run, print the summary, and keep the logs where something was wrong."""
+    """Run, print the summary, and keep the folder where something was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.chaos", description=__doc__)
     parser.add_argument("--n", type=int, default=50, help="how many blows (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of blows and faults (default: %(default)s)")
@@ -29,6 +29,9 @@ def main() -> int:
         help="mean seconds between blows (default: %(default)s)",
     )
     parser.add_argument("--cities", type=int, default=4, choices=range(1, len(settings.CITIES) + 1))
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the stack's folder, logs and all, also when all is well"
+    )
     parsed = parser.parse_args()
     began = time.monotonic()
 
@@ -42,7 +45,7 @@ def main() -> int:
         result = ChaosRun(
             stack, cities, plan, seed=parsed.seed, timeout_seconds=TIMEOUT_SECONDS, say=say
         ).run()
-    if not result.wrong:
+    if not result.wrong and not parsed.keep:
         shutil.rmtree(folder, ignore_errors=True)
         result.logs = ""
     print(json.dumps(result.to_dict(), indent=2))

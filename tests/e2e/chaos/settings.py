@@ -18,7 +18,7 @@ CITIES = ("dallas", "el_paso", "fort_worth", "houston", "san_antonio")
 AIRFLOW = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(blows.TASK_HEARTBEAT_TIMEOUT_SECONDS),
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
-    "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": str(blows.SCHEDULER_THRESHOLD_SECONDS),
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "3",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
@@ -36,6 +36,8 @@ def write_fleet(folder: Path, cities: tuple[str, ...]) -> Path:
     """
     document = yaml.safe_load((ROOT / "include" / "fleets" / f"{FLEET}.yaml").read_text())
     document["schedule"] = None
+    # The reaper looks often, and at young jobs: it must leave alone what a task still waits for.
+    document["reaper"] = {"schedule": "* * * * *", "grace_minutes": 1}
     document["cities"] = {city: document["cities"][city] for city in cities}
     defaults = document["defaults"]
     defaults |= {"retries": 20, "retry_delay_seconds": 1}
