@@ -13,8 +13,9 @@ from tests.e2e.chaos.judgement import Evidence, Job, Run, judge
 from tests.e2e.chaos.runner import ChaosRun, chaos_stack
 
 SEED = 5
-BLOWS = 8
+BLOWS = 7
 MEAN_PAUSE_SECONDS = 4.0
+START_DELAY_SECONDS = 4.0
 CITIES = settings.CITIES[:3]
 
 
@@ -22,7 +23,7 @@ CITIES = settings.CITIES[:3]
 def test_every_city_ends_as_it_should_whatever_dies(tmp_path: Path) -> None:
     said: list[str] = []
     plan = blows.plan(SEED, BLOWS, mean_pause_seconds=MEAN_PAUSE_SECONDS)
-    with chaos_stack(tmp_path, CITIES, said.append) as stack:
+    with chaos_stack(tmp_path, CITIES, said.append, start_delay_seconds=START_DELAY_SECONDS) as stack:
         result = ChaosRun(stack, CITIES, plan, seed=SEED, timeout_seconds=240, say=said.append).run()
     assert not result.wrong, json.dumps(result.to_dict(), indent=2) + "\n" + "\n".join(said)
     assert len(result.dealt) >= BLOWS - 1, result.to_dict()

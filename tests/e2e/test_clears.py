@@ -42,14 +42,35 @@ def task(fleet: Fleet, dag_id: str, task_id: str = "train") -> dict[str, Any]:
     return next(each for each in found if each["task_id"] == task_id)
 
 
-def until_state(fleet: Fleet, dag_id: str, state: str, *, count: int) -> None:
-    """Wait until train is in a state and its job number ``count`` is in progress."""
+def until_running(fleet: Fleet, dag_id: str) -> None:
+    """Wait until a worker runs train while its first job is in progress."""
 
     def there() -> bool:
         statuses = [job["TrainingJobStatus"] for job in jobs(fleet, dag_id)]
-        return task(fleet, dag_id)["state"] == state and statuses[count - 1 :] == ["InProgress"]
+        return task(fleet, dag_id)["state"] == "running" and statuses == ["InProgress"]
 
-    until(f"{dag_id} is {state} with job {count} in progress", there)
+    until(f"{dag_id} runs with its job in progress", there)
+
+
+def until_deferred(fleet: Fleet, dag_id: str, count: int) -> None:
+    """Wait until a triggerer waits for job number ``count``.
+
+    Before that nobody is told that the task was cleared or marked (Airflow 3.3.2: there is no trigger to kill yet), and
+    its job is stopped by the next try or by the reaper.
+    """
+
+    def there() -> bool:
+        if len(jobs(fleet, dag_id)) < count:
+            return False
+        job, train = jobs(fleet, dag_id)[count - 1], task(fleet, dag_id)
+        waits = f"Waiting for job {job['TrainingJobName']}"
+        return (
+            job["TrainingJobStatus"] == "InProgress"
+            and train["state"] == "deferred"
+            and waits in fleet.task_log(dag_id, "train", try_number=train["try_number"])
+        )
+
+    until(f"{dag_id} waits for job {count}", there)
 
 
 def assert_new_job_after_the_old_one(fleet: Fleet, dag_id: str, count: int) -> None:
@@ -89,7 +110,7 @@ def stranded(fleet: Fleet) -> Iterator[Fleet]:
 
 
 def test_marked_failed_while_running_stops_the_job(stranded: Fleet) -> None:
-    until_state(stranded, MARKED, "running", count=1)
+    until_running(stranded, MARKED)
     stranded.mark_failed(MARKED, "train")
     until("the job has stopped", lambda: jobs(stranded, MARKED)[0]["TrainingJobStatus"] == "Stopped")
     assert stranded.ended(MARKED) == "failed"
@@ -98,20 +119,20 @@ def test_marked_failed_while_running_stops_the_job(stranded: Fleet) -> None:
 
 
 def test_cleared_while_running_gets_a_new_job_and_a_run_marked_failed_stops_it(stranded: Fleet) -> None:
-    until_state(stranded, RUNNING, "running", count=1)
+    until_running(stranded, RUNNING)
     stranded.clear(RUNNING, "train", downstream=True)
     assert_new_job_after_the_old_one(stranded, RUNNING, 2)
-    until_state(stranded, RUNNING, "deferred", count=2)
+    until_deferred(stranded, RUNNING, 2)
     stranded.mark_failed(RUNNING)
     until("the job has stopped", lambda: jobs(stranded, RUNNING)[1]["TrainingJobStatus"] == "Stopped")
     assert len(jobs(stranded, RUNNING)) == 2
 
 
 def test_cleared_while_deferred_then_marked_failed_while_deferred_then_cleared(stranded: Fleet) -> None:
-    until_state(stranded, DEFERRED, "deferred", count=1)
+    until_deferred(stranded, DEFERRED, 1)
     stranded.clear(DEFERRED, "train", downstream=True)
     assert_new_job_after_the_old_one(stranded, DEFERRED, 2)
-    until_state(stranded, DEFERRED, "deferred", count=2)
+    until_deferred(stranded, DEFERRED, 2)
     stranded.mark_failed(DEFERRED, "train")
     until("the job has stopped", lambda: jobs(stranded, DEFERRED)[1]["TrainingJobStatus"] == "Stopped")
     assert stranded.ended(DEFERRED) == "failed"

@@ -15,6 +15,7 @@ from tests.e2e.chaos.runner import ChaosRun, chaos_stack
 
 MEAN_PAUSE_SECONDS = 8.0
 TIMEOUT_SECONDS = 600.0
+START_DELAY_SECONDS = 12.0
 
 
 def main() -> int:
@@ -28,7 +29,7 @@ def main() -> int:
         default=MEAN_PAUSE_SECONDS,
         help="mean seconds between blows (default: %(default)s)",
     )
-    parser.add_argument("--cities", type=int, default=4, choices=range(1, len(settings.CITIES) + 1))
+    parser.add_argument("--cities", type=int, default=5, choices=range(1, len(settings.CITIES) + 1))
     parser.add_argument(
         "--keep", action="store_true", help="keep the stack's folder, logs and all, also when all is well"
     )
@@ -40,11 +41,12 @@ def main() -> int:
 
     folder = Path(tempfile.mkdtemp(prefix="city-fleet-chaos-"))
     cities = settings.CITIES[: parsed.cities]
-    with chaos_stack(folder, cities, say) as stack:
+    with chaos_stack(folder, cities, say, start_delay_seconds=START_DELAY_SECONDS) as stack:
         plan = blows.plan(parsed.seed, parsed.n, mean_pause_seconds=parsed.pause)
-        result = ChaosRun(
-            stack, cities, plan, seed=parsed.seed, timeout_seconds=TIMEOUT_SECONDS, say=say
-        ).run()
+        run = ChaosRun(
+            stack, cities, plan, seed=parsed.seed, timeout_seconds=TIMEOUT_SECONDS, long=True, say=say
+        )
+        result = run.run()
     if not result.wrong and not parsed.keep:
         shutil.rmtree(folder, ignore_errors=True)
         result.logs = ""

@@ -85,8 +85,7 @@ def plan(seed: int, count: int, *, mean_pause_seconds: float) -> list[Blow]:
 
 def _blow(draws: random.Random, target: str, action: str, mean_pause_seconds: float) -> Blow:
     # Some frozen processes come back before anybody has missed them, most of them after.
-    lost_after = _LOST_AFTER.get(target, 0)
-    freeze = lost_after * draws.uniform(0.7, 1.8) if action == FREEZE else 0.0
+    freeze = _LOST_AFTER[target] * draws.uniform(0.7, 2.2) if action == FREEZE else 0.0
     return Blow(
         pause_seconds=round(mean_pause_seconds * draws.uniform(0.5, 1.5), 2),
         target=target,

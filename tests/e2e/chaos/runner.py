@@ -85,8 +85,13 @@ class Result:
 
 
 @contextlib.contextmanager
-def chaos_stack(folder: Path, cities: tuple[str, ...], say: Callable[[str], None]) -> Iterator[Stack]:
-    """Start a stack with two triggerers, a fleet of some cities, its data and its endpoint."""
+def chaos_stack(
+    folder: Path, cities: tuple[str, ...], say: Callable[[str], None], *, start_delay_seconds: float
+) -> Iterator[Stack]:
+    """Start a stack with two triggerers, a fleet of some cities, its data and its endpoint.
+
+    :param start_delay_seconds: see :func:`settings.sagemaker_options`.
+    """
     path = settings.write_fleet(folder / "fleets", cities)
     layout = Layout(
         state_dir=folder / "state",
@@ -96,7 +101,7 @@ def chaos_stack(folder: Path, cities: tuple[str, ...], say: Callable[[str], None
         parse_interval_seconds=600,
         triggerers=2,
         airflow_settings=settings.AIRFLOW,
-        sagemaker_options=settings.SAGEMAKER_OPTIONS,
+        sagemaker_options=settings.sagemaker_options(start_delay_seconds),
     )
     with Stack(layout, say=say) as stack:
         seed_stack(stack, [path])
@@ -117,6 +122,7 @@ class ChaosRun:
 
     :param cities: those that are trained; each starts its next run when the last has ended, while blows are left.
     :param timeout_seconds: how long the runs may take after the last blow.
+    :param long: with what takes its time: see :func:`settings.faults`.
     """
 
     def __init__(
@@ -127,6 +133,7 @@ class ChaosRun:
         *,
         seed: int,
         timeout_seconds: float,
+        long: bool = False,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         fleet = fleet_of(stack)
@@ -134,6 +141,7 @@ class ChaosRun:
         self._plans = [plan_city(fleet, city) for city in cities]
         self._blows = list(blows)
         self._seed = seed
+        self._long = long
         self._timeout = timeout_seconds
         self._say = say
         self._targets = Targets(stack)
@@ -150,7 +158,9 @@ class ChaosRun:
         """Deal all blows, wait until every run has ended, and judge."""
         began = time.monotonic()
         faults = f"{self._stack.layout.sagemaker_url}/_local/faults"
-        httpx.put(faults, json=settings.faults(self._seed), trust_env=False).raise_for_status()
+        httpx.put(
+            faults, json=settings.faults(self._seed, long=self._long), trust_env=False
+        ).raise_for_status()
         try:
             self._deal(began)
         finally:

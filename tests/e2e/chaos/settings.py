@@ -25,8 +25,16 @@ AIRFLOW = {
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(blows.TRIGGERER_THRESHOLD_SECONDS),
     "AIRFLOW__TRIGGERER__RUNNER_HEALTH_CHECK_THRESHOLD": str(blows.TRIGGERER_THRESHOLD_SECONDS),
 }
-#: The jobs of this fleet take seconds: more of them than processors, so that one that waits holds up no other.
-SAGEMAKER_OPTIONS = ("--max-running-jobs=8",)
+
+
+def sagemaker_options(start_delay_seconds: float) -> tuple[str, ...]:
+    """Return the options of the local SageMaker.
+
+    :param start_delay_seconds: how long a job waits for its instance. Most of a task's life is waiting for its job;
+        with jobs that last a second no blow would meet a task that waits.
+    """
+    # More jobs than processors: one that waits holds up no other.
+    return ("--max-running-jobs=16", f"--start-delay-seconds={start_delay_seconds}")
 
 
 def write_fleet(folder: Path, cities: tuple[str, ...]) -> Path:
@@ -50,15 +58,29 @@ def write_fleet(folder: Path, cities: tuple[str, ...]) -> Path:
     return path
 
 
-def faults(seed: int) -> dict[str, Any]:
+def faults(seed: int, *, long: bool) -> dict[str, Any]:
     """Return the local SageMaker's faults of a run, as POST /_local/faults takes them.
+
+    :param long: a job in ten waits for an instance for longer than the reaper's grace; throttling does not end.
 
     None of them makes a job fail: a job that fails is made anew, which is right and would hide one that is not.
     """
+    slow_spot = {
+        "kind": "spot_interruption",
+        "probability": 0.1,
+        "after_seconds": 0.3,
+        "capacity_after_seconds": 100,
+    }
     return {
         "seed": seed,
         "faults": [
-            {"kind": "throttling", "operation": "Create*Job", "probability": 0.5},
+            *([slow_spot] if long else []),
+            {
+                "kind": "throttling",
+                "operation": "Create*Job",
+                "probability": 0.5,
+                "count": None if long else 8,
+            },
             {"kind": "throttling", "operation": "sagemaker:Describe*", "probability": 0.3},
             {"kind": "throttling", "operation": "sagemaker:List*", "probability": 0.3},
             {

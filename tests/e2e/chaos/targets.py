@@ -113,6 +113,10 @@ class Targets:
             with contextlib.suppress(psutil.Error):
                 if time.time() - process.create_time() < _SETTLE_SECONDS[prefix]:
                     continue
+                # It keeps the log of each trigger that it runs open. To strike one that has none would prove nothing.
+                logs = [file.path for file in process.open_files() if ".log.trigger." in file.path]
+                if prefix == "triggerer" and not logs:
+                    continue
                 if target == blows.TRIGGER_RUNNER:
                     found += [Victim(f"{record.name} runner", (child,)) for child in process.children()[:1]]
                 else:
