@@ -159,6 +159,7 @@ def build_environment(layout: Layout) -> dict[str, str]:
     """
     return {
         **fleet_variables(layout),
+        **_rest_variables(layout, stack_secrets(layout)),
         "PYTHONPATH": os.pathsep.join([str(layout.plugins_dir), str(ROOT)]),
         **_airflow_variables(layout, stack_secrets(layout)),
         **_host_variables(),
@@ -180,6 +181,15 @@ def fleet_variables(layout: Layout) -> dict[str, str]:
         # City Fleet's own.
         "CITY_FLEET_FLEETS": str(layout.fleets_dir),
         "CITY_FLEET_WAITER_DELAY_SECONDS": "1",
+    }
+
+
+def _rest_variables(layout: Layout, drawn: dict[str, str]) -> dict[str, str]:
+    """What lets `./fleet` ask Airflow's REST API; `make status` prints the same login."""
+    return {
+        "CITY_FLEET_AIRFLOW_URL": layout.ui_url,
+        "CITY_FLEET_AIRFLOW_USER": UI_USER,
+        "CITY_FLEET_AIRFLOW_PASSWORD": drawn["ui_password"],
     }
 
 

@@ -19,8 +19,8 @@ class Served:
     """A stretch of time in which one state of the live pointer served.
 
     :param state: the pointer; None when its copy can't be read.
-    :param until: when the next move ended it, ISO 8601 in UTC; None for what serves now, and where the next state
-        can't be read.
+    :param until: when the next move ended it, ISO 8601 in UTC; None for what serves now, for the end of a city that
+        was removed, and where the next state can't be read.
     :param live: whether it serves now.
     :param error: why the copy can't be read.
     """
@@ -60,9 +60,6 @@ def history(s3: Any, keys: Keys, city: str, limit: int | None = None) -> History
     found = live.read_or_broken(s3, keys, city)
     current = found.pointer if isinstance(found, Versioned) else None
     sequences = live.kept_sequences(s3, keys, city)
-    problem = _problem(found, sequences)
-    if problem is not None:
-        problem += f"; `./fleet rebuild {city}` restores it"
     kept = [sequence for sequence in sequences if current is None or sequence != current.sequence]
     shown = kept if limit is None else kept[max(0, len(kept) - limit + (current is not None)) :]
     with ThreadPoolExecutor(_READERS) as pool:
@@ -70,6 +67,11 @@ def history(s3: Any, keys: Keys, city: str, limit: int | None = None) -> History
     if current is not None:
         states.append((current.sequence, current, None))
     states.sort(key=lambda state: state[0])
+    last = states[-1][1] if states else None
+    removed = found is None and last is not None and last.move == live.REMOVE
+    problem = None if removed else _problem(found, sequences)
+    if problem is not None:
+        problem += f"; `./fleet rebuild {city}` restores it"
     served = []
     for position, (sequence, state, error) in enumerate(states):
         is_live = state is not None and state is current

@@ -239,6 +239,38 @@ def move(
     return moved
 
 
+def drop(s3: Any, keys: Keys, end: LivePointer, outgoing: Versioned | None) -> None:
+    """Delete the live pointer, so that its city serves no more, and keep in the history who ended it and why.
+
+    The pointer goes first: a mover that dies in between has removed the city, and drops again to say so.
+
+    :param end: the state that follows ``outgoing``, with the move :data:`REMOVE`.
+    :param outgoing: what the caller read; None when the pointer is gone already and only ``end`` has to be kept.
+    :raises PointerMoved: the pointer is no longer ``outgoing``, or a model was published right afterwards.
+    """
+    if outgoing is not None:
+        _keep(s3, keys, outgoing.pointer)
+        key = keys.live(end.city)
+        try:
+            s3.delete_object(Bucket=keys.bucket, Key=key, IfMatch=outgoing.etag)
+        except ClientError as error:
+            # What is gone was deleted by somebody else, or by this very request: the SDK repeats what it hears
+            # nothing of.
+            if error.response["Error"]["Code"] not in _MISSING:
+                if error.response["Error"]["Code"] in _CONDITION_FAILED | _CONDITION_CONFLICT:
+                    raise PointerMoved(f"{keys.uri(key)}: changed since it was read") from error
+                raise
+    try:
+        _put_if(s3, keys, keys.history(end.city, end.sequence), end.to_json(), {"IfNoneMatch": "*"})
+    except PointerMoved:
+        kept = read_kept(s3, keys, end.city, end.sequence)
+        if kept.move != REMOVE:
+            raise PointerMoved(
+                f"city {end.city!r}: {kept.target_model} was published by {kept.moved_by} the moment after the live "
+                "pointer was dropped; it serves again"
+            ) from None
+
+
 def kept_sequences(s3: Any, keys: Keys, city: str) -> list[int]:
     """Return the sequences of a city's kept pointers, ascending."""
     prefix = keys.history_prefix(city)

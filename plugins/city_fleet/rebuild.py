@@ -31,6 +31,7 @@ def rebuild(
     city: str,
     by: str,
     reason: str = "",
+    undo_removal: bool = False,
     dry_run: bool = False,
 ) -> Move:
     """Restore a city's live pointer if it needs that. Repeating it is harmless.
@@ -38,8 +39,9 @@ def rebuild(
     :param s3: a boto3 S3 client; ``sagemaker``: of SageMaker.
     :param group: the city's model package group.
     :param by: who does it; ``reason``: why.
+    :param undo_removal: bring a city back that somebody has removed.
     :param dry_run: say what would be done, and do nothing.
-    :return: outcome ``unchanged`` when the pointer is sound, or no model of the city ever went live.
+    :return: outcome ``unchanged`` when the pointer is sound, the city was removed, or no model of it ever went live.
     :raises PublishError: the pointer is broken or lost, and there is nothing to restore.
     """
     for _ in range(MOVES_TRIED):
@@ -50,6 +52,10 @@ def rebuild(
         wrong = look.what_is_wrong()
         if wrong is None:
             return Move(city, UNCHANGED, before, before, ("the live pointer is sound",))
+        end = look.removal()
+        if end is not None and not undo_removal:
+            note = f"it was removed by {end.moved_by} at {end.moved_at}; name the city to bring it back"
+            return Move(city, UNCHANGED, None, None, (note,))
         state = look.state_to_restore(by)
         if state is None:
             if found is None and not look.sequences:
@@ -118,6 +124,11 @@ class _Look:
         """Return the highest sequence that was ever used."""
         own = self.found.pointer.sequence if isinstance(self.found, Versioned) else 0
         return max([own, *self.sequences])
+
+    def removal(self) -> LivePointer | None:
+        """Return how the city was removed, or None when it was not."""
+        last = self._kept(self.sequences[-1]) if self.found is None and self.sequences else None
+        return last if last is not None and last.move == live.REMOVE else None
 
     def last_target_model(self) -> str | None:
         """Return what the newest kept state serves."""

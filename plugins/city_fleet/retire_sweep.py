@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 #: Requests a second to the model registry. Its limits are not published; List and Describe of jobs stand about 2.
 REGISTRY_REQUESTS_PER_SECOND = 4.0
-#: Cities at the same time. S3 answers each request within some 20 ms, and a city takes about 25 of them.
+#: Cities at the same time. S3 answers each request within some 20 ms, and a city takes 5 to 25 of them.
 PARALLEL_CITIES = 8
 #: For both clients: a connection for each city, and patience with a registry that throttles.
 CLIENT_CONFIG = RETRIES.merge(Config(max_pool_connections=PARALLEL_CITIES))

@@ -15,7 +15,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from city_fleet import live, naming, registry, retire_marks, retire_sweep
+from city_fleet import live, naming, registry, remove, retire_marks, retire_sweep
 from city_fleet.errors import PublishError
 from city_fleet.retire_inventory import cities
 from city_fleet.retire_report import CityReport
@@ -232,6 +232,25 @@ def test_a_pass_that_dies_anywhere_is_ended_by_the_next_one(
             break
     assert died > 10
     assert len(sent) <= number, "it never came to its end"
+
+
+def test_a_removed_city_keeps_what_it_served_last(town: Town) -> None:
+    remove.remove(town.s3, None, keys=town.keys, dag_id="f.austin", city=town.slug, by="ann")
+    for days in (15, 30):
+        assert town.retire(days_later=days).problem == ""
+    assert town.left()[0] == {4, 5}
+
+
+def test_a_lost_pointer_does_not_let_its_model_go(town: Town) -> None:
+    town.s3.delete_object(Bucket=BUCKET, Key=town.keys.live(town.slug))
+    for days in (15, 30):
+        assert town.retire(days_later=days).problem == ""
+    assert 5 in town.left()[0]
+
+
+def test_a_pointer_that_is_behind_its_history_is_left_to_rebuild(town: Town) -> None:
+    town.put(town.keys.live(town.slug), live.read_kept(town.s3, town.keys, town.slug, 2).to_json())
+    assert "`./fleet rebuild austin` puts it right" in town.retire(days_later=15).problem
 
 
 def test_a_city_that_fails_does_not_stop_the_others(make_town: Callable[..., Town]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from city_fleet.cli import (
+    backfills,
     digests,
     doctor,
     files,
@@ -13,6 +14,7 @@ from city_fleet.cli import (
     predictions,
     promote,
     rebuild,
+    remove,
     retire,
     rollback,
     status,
@@ -38,7 +40,9 @@ GROUPS = (
     rollback,
     promote,
     rebuild,
+    remove,
     retire,
+    backfills,
     digests,
     doctor,
 )

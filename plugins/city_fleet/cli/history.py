@@ -79,7 +79,8 @@ def _print(fleet: str, found: History) -> None:
 
 def _row(served: Served) -> tuple[str, ...]:
     state = served.state
-    until = "now" if served.live else _minute(served.until) if served.until else "?"
+    ended = state is not None and state.move == "remove"
+    until = "now" if served.live else _minute(served.until) if served.until else "" if ended else "?"
     if state is None:
         return ("", str(served.sequence), "?", until, "?", "?", "?", served.error or "")
     mape = state.metrics.get("mape")

@@ -34,7 +34,7 @@ def rebuild(
 
     What serves stays wherever it can. A pointer that is lost is restored from the newest state of the history whose
     model may serve; without a history, from the newest published version of the registry. Sound pointers are left
-    alone, so it can be run at any time.
+    alone, so it can be run at any time. A city that was removed comes back only when you name it.
 
     \b
     Exit codes: 0 all are sound now (or no model ever went live), 1 a pointer could not be restored, 2 wrong usage.
@@ -67,6 +67,7 @@ def rebuild(
             city=city,
             by=who,
             reason=reason,
+            undo_removal=bool(cities),
             dry_run=dry_run,
         )
 

@@ -1,0 +1,274 @@
+"""Backfills of many cities: at most so many at the same time, each seen through to its end.
+
+Airflow backfills one DAG at a time and knows what it has done, so nothing is remembered here: a command that was
+stopped is given again, and goes on where Airflow is. What to do next with a city is decided by pure functions.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from city_fleet import naming
+from city_fleet.airflow_rest import Backfill, Dag
+from city_fleet.errors import AirflowError
+
+NONE = "none"
+REPROCESS = (NONE, "failed", "completed")
+#: Jobs of a run that goes all the way.
+JOBS_PER_RUN = 3
+
+DONE = "done"
+NOTHING = "nothing to do"
+FAILED = "failed"
+PLANNED = "planned"
+
+# Airflow 3.3.2 may leave half a backfill behind when its database was locked (503) while it made the runs; it takes
+# such a one for completed when the runs that are there have ended, or after two minutes when there is none.
+_CREATIONS = 5
+# Answers that will not change. A locked database, an api-server that restarts or a backfill that is under way after
+# all (409) are asked again at the next look.
+_FINAL = frozenset({400, 401, 403, 404, 422})
+_QUESTIONS = 120
+_PARALLEL_QUESTIONS = 4
+_PAUSED = "is paused, so no run of it would start; unpause it, or give --unpause"
+_DAY = re.compile(r"\d{4}-?\d{2}-?\d{2}")
+
+
+class Airflow(Protocol):
+    """What is asked of Airflow (:class:`~city_fleet.airflow_rest.AirflowRest` answers it)."""
+
+    def dag(self, dag_id: str) -> Dag | None: ...
+    def set_paused(self, dag_id: str, paused: bool) -> None: ...
+    def failed_runs(self, dag_id: str, first: datetime, last: datetime) -> int: ...
+    def backfills(self, dag_id: str) -> list[Backfill]: ...
+    def backfill(self, number: int) -> Backfill | None: ...
+    def runs_of_backfill(self, dag_id: str, first: datetime, last: datetime, reprocess: str) -> int: ...
+    def create_backfill(
+        self, dag_id: str, first: datetime, last: datetime, reprocess: str, max_active_runs: int
+    ) -> Backfill: ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for.
+
+    :param first: first logical date, with a time zone; ``last``: the last one.
+    :param reprocess: what happens to runs that are there: ``none`` leaves them, ``failed`` runs failed ones again,
+        ``completed`` all.
+    :param runs_per_city: runs of one city at the same time.
+    :param resume: leave cities alone that have had the very same backfill.
+    :param unpause: switch paused DAGs on.
+    """
+
+    first: datetime
+    last: datetime
+    reprocess: str = "none"
+    runs_per_city: int = 1
+    resume: bool = False
+    unpause: bool = False
+
+    def is_about(self, backfill: Backfill) -> bool:
+        """Tell whether a backfill has these dates."""
+        return (self.first, self.last) == (backfill.first, backfill.last)
+
+    def is_of(self, backfill: Backfill) -> bool:
+        """Tell whether a backfill is this very one."""
+        return self.is_about(backfill) and self.reprocess == backfill.reprocess
+
+
+@dataclass(frozen=True)
+class CityBackfill:
+    """How it went with a city.
+
+    :param state: ``planned`` (a dry run), ``done``, ``nothing to do`` or ``failed``.
+    :param runs: how many runs were, or would be, started.
+    :param failed_runs: how many of the window have failed.
+    :param note: a sentence: what went wrong, or why there was nothing to do.
+    """
+
+    dag_id: str
+    state: str
+    runs: int = 0
+    failed_runs: int = 0
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        return {
+            "dag_id": self.dag_id,
+            "state": self.state,
+            "runs": self.runs,
+            "jobs": self.runs * JOBS_PER_RUN,
+            "failed_runs": self.failed_runs,
+            "note": self.note or None,
+        }
+
+
+def window(first: str, last: str) -> tuple[datetime, datetime]:
+    """Read the first and the last logical date; a last one that is a mere day means the whole of it.
+
+    :raises ValueError: with what was got and what is allowed.
+    """
+    begin, end = naming.parse_as_of(first), naming.parse_as_of(last)
+    if _DAY.fullmatch(last):
+        end += timedelta(days=1) - timedelta(seconds=1)
+    if begin > end:
+        raise ValueError(f"the first date, {first}, is after the last one, {last}")
+    return begin, end
+
+
+def plan(airflow: Airflow, order: Order, dag_ids: Sequence[str]) -> Iterator[CityBackfill]:
+    """Yield what a backfill of each DAG would start, in their order. Nothing is started.
+
+    :raises AirflowError: Airflow does not answer at all.
+    """
+
+    def one(dag_id: str) -> CityBackfill:
+        try:
+            dag = airflow.dag(dag_id)
+            if dag is None or dag.stale:
+                return _without_dag(dag_id)
+            done = _done_before(order, airflow.backfills(dag_id))
+            runs = airflow.runs_of_backfill(
+                dag_id, order.first, order.last, NONE if done else order.reprocess
+            )
+        except AirflowError as error:
+            if error.fields.get("status") is None:
+                raise
+            return CityBackfill(dag_id, FAILED, note=str(error))
+        note = _PAUSED if dag.paused and not order.unpause else ""
+        return CityBackfill(dag_id, PLANNED if runs else NOTHING, runs, note=note if runs else "")
+
+    with ThreadPoolExecutor(_PARALLEL_QUESTIONS) as pool:
+        yield from pool.map(one, dag_ids)
+
+
+def run(
+    airflow: Airflow,
+    order: Order,
+    dag_ids: Iterable[str],
+    *,
+    at_once: int,
+    poll_seconds: float = 5.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[CityBackfill]:
+    """Backfill DAGs and yield each when it has come to its end.
+
+    Whoever stops in between stops nothing: what Airflow has begun goes on.
+
+    :param at_once: how many DAGs are backfilled at the same time.
+    """
+    waiting, under_way = deque(dag_ids), list[_Task]()
+    while waiting or under_way:
+        while waiting and len(under_way) < at_once:
+            under_way.append(_Task(airflow, order, waiting.popleft()))
+        for task in list(under_way):
+            result = task.go_on()
+            if result is not None:
+                under_way.remove(task)
+                yield result
+        if under_way and (not waiting or len(under_way) == at_once):
+            sleep(poll_seconds)
+
+
+class _Task:
+    """One DAG on its way through a backfill."""
+
+    def __init__(self, airflow: Airflow, order: Order, dag_id: str) -> None:
+        self._airflow, self._order, self._dag_id = airflow, order, dag_id
+        self._newest_before: int | None = None
+        self._runs = 0
+        self._waits_for: int | None = None
+        self._unanswered = 0
+
+    def go_on(self) -> CityBackfill | None:
+        """Do what is next; None while there is something to wait for."""
+        try:
+            result = self._step()
+        except AirflowError as error:
+            self._unanswered += 1
+            if error.fields.get("status") in _FINAL or self._unanswered >= _QUESTIONS:
+                return self._end(FAILED, note=str(error))
+            return None
+        self._unanswered = 0
+        return result
+
+    def _step(self) -> CityBackfill | None:
+        if self._newest_before is None:
+            problem = self._look_at_dag()
+            if problem is not None:
+                return problem
+        if self._waits_for is not None:
+            awaited = self._airflow.backfill(self._waits_for)
+            if awaited is not None and awaited.completed is None:
+                return self._paused(awaited) if awaited.paused else None
+            self._waits_for = None
+        known = self._airflow.backfills(self._dag_id)
+        if self._newest_before is None:
+            # One of this very order that is under way counts as this command's own: it was stopped and given again.
+            others = (each.id for each in known if each.completed is not None or not self._order.is_of(each))
+            self._newest_before = max(others, default=0)
+        under_way = [each for each in known if each.completed is None]
+        if under_way:
+            self._waits_for = under_way[-1].id
+            return self._paused(under_way[-1]) if under_way[-1].paused else None
+        return self._create_or_end(known, self._newest_before)
+
+    def _look_at_dag(self) -> CityBackfill | None:
+        dag = self._airflow.dag(self._dag_id)
+        if dag is None or dag.stale:
+            return _without_dag(self._dag_id)
+        if dag.paused and not self._order.unpause:
+            return self._end(FAILED, note=_PAUSED)
+        if dag.paused:
+            self._airflow.set_paused(self._dag_id, False)
+        return None
+
+    def _create_or_end(self, known: Sequence[Backfill], newest_before: int) -> CityBackfill | None:
+        order = self._order
+        # What was created is seen by looking, since the answer that says so may be lost.
+        created = sum(each.id > newest_before and order.is_about(each) for each in known)
+        done_before = _done_before(order, [each for each in known if each.id <= newest_before])
+        # After a backfill has ended, only runs that it has left out are added: its creation may have broken off.
+        reprocess = NONE if created or done_before else order.reprocess
+        runs = self._airflow.runs_of_backfill(self._dag_id, order.first, order.last, reprocess)
+        if runs == 0:
+            if not created and done_before is None:
+                return self._end(NOTHING)
+            failed = self._airflow.failed_runs(self._dag_id, order.first, order.last)
+            note = f"backfill {done_before.id} has done this before" if done_before and not created else ""
+            return self._end(FAILED if failed else DONE, failed, note)
+        if created >= _CREATIONS:
+            return self._end(FAILED, note=f"{created} backfills of it have left out {runs} runs")
+        self._runs = self._runs or runs
+        self._waits_for = self._airflow.create_backfill(
+            self._dag_id, order.first, order.last, reprocess, order.runs_per_city
+        ).id
+        return None
+
+    def _paused(self, backfill: Backfill) -> CityBackfill:
+        return self._end(
+            FAILED, note=f"backfill {backfill.id} of it is paused; unpause or cancel it in Airflow"
+        )
+
+    def _end(self, state: str, failed_runs: int = 0, note: str = "") -> CityBackfill:
+        return CityBackfill(self._dag_id, state, self._runs, failed_runs, note)
+
+
+def _done_before(order: Order, known: Iterable[Backfill]) -> Backfill | None:
+    """Return the newest backfill that was this very one, if it counts."""
+    if not order.resume:
+        return None
+    same = [each for each in known if order.is_of(each) and each.completed is not None]
+    return same[-1] if same else None
+
+
+def _without_dag(dag_id: str) -> CityBackfill:
+    return CityBackfill(dag_id, FAILED, note="Airflow has no such DAG; is its city in the fleet file?")

@@ -1,0 +1,178 @@
+"""Command ``remove``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from city_fleet.cli.aws import aws_errors
+from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover
+from city_fleet.cli.output import AsJson, errors, print_json
+from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.errors import CityFleetError
+from city_fleet.naming import city_dag_id
+
+if TYPE_CHECKING:
+    from city_fleet.airflow_rest import AirflowRest
+    from city_fleet.remove import Remains, Removal
+
+commands = typer.Typer()
+
+
+@commands.command()
+def remove(
+    cities: Annotated[list[str], typer.Argument(metavar="CITY", help="Slugs of cities.")],
+    *,
+    wait: Annotated[
+        float,
+        typer.Option("--wait", metavar="SECONDS", min=0, help="Wait so long for runs that have not ended."),
+    ] = 0.0,
+    without_airflow: Annotated[
+        bool,
+        typer.Option(
+            "--without-airflow",
+            help="Leave the DAG and its runs alone: Airflow is gone, or not to be reached.",
+        ),
+    ] = False,
+    fleet: FleetName = None,
+    by: By = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take cities out of service: pause the DAG, drop the live pointer, say what is left.
+
+    Callers get "no live model" from then on. Nothing is deleted: `./fleet rebuild CITY` brings a city back, and the
+    commands that delete what is left for good are printed. It works as well for a city that has left the fleet file.
+
+    A run that has not ended could publish a model, so there must be none; `--wait` waits for them. Airflow is asked
+    through its REST API: set CITY_FLEET_AIRFLOW_URL and CITY_FLEET_AIRFLOW_TOKEN (or ..._USER and ..._PASSWORD); for
+    a local stack `make up` does it. If it does not answer, nothing is done.
+
+    \b
+    Exit codes: 0 done (or it served nothing), 1 a city could not be removed, 2 wrong usage.
+
+    \b
+    Examples:
+      ./fleet remove waco --dry-run
+      ./fleet remove waco --reason "the office is closed" --wait 600
+      ./fleet remove waco --without-airflow --by ann
+    """
+    who = mover(by)
+    results: list[dict[str, Any]] = []
+    failed = False
+    with errors(as_json), ExitStack() as stack:
+        fleets = fleets_named(fleet)
+        clients = {item.fleet: FleetClients(item) for item in fleets}
+        found = cities_named(fleets, cities, lambda item, city: clients[item.fleet].ever_served(city))
+        airflow = None if without_airflow else stack.enter_context(_airflow())
+        for item, city in found:
+            fleet_clients = clients[item.fleet]
+            try:
+                with aws_errors():
+                    done = _removed(
+                        fleet_clients, airflow, city, by=who, reason=reason, wait=wait, dry_run=dry_run
+                    )
+                    left = _remains(fleet_clients, city)
+            except CityFleetError as error:
+                failed = True
+                results.append({"fleet": item.fleet, **error.as_dict(), "city": city})
+                if not as_json:
+                    typer.echo(f"{city}: {str(error).removeprefix(f'city {city!r}: ')}", err=True)
+                continue
+            in_file = city in item.cities or city in item.broken
+            results.append({"fleet": item.fleet, **done.as_dict(), **_left_as_dict(left), "in_file": in_file})
+            if not as_json:
+                _print(done, left, in_file=in_file)
+    if as_json:
+        print_json(results)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _airflow() -> AirflowRest:
+    from city_fleet.airflow_rest import AirflowRest  # noqa: PLC0415 - imports httpx
+    from city_fleet.errors import AirflowError  # noqa: PLC0415
+
+    try:
+        airflow = AirflowRest.of_environment(os.environ)
+        airflow.check()
+    except AirflowError as error:
+        raise AirflowError(
+            f"{error}. Nothing was done; --without-airflow does it without pausing the DAG"
+        ) from None
+    return airflow
+
+
+def _removed(
+    clients: FleetClients,
+    airflow: AirflowRest | None,
+    city: str,
+    *,
+    by: str,
+    reason: str,
+    wait: float,
+    dry_run: bool,
+) -> Removal:
+    from city_fleet.remove import Patience, remove  # noqa: PLC0415 - imports botocore
+
+    return remove(
+        clients.s3,
+        airflow,
+        keys=clients.keys,
+        dag_id=city_dag_id(clients.fleet.fleet, city),
+        city=city,
+        by=by,
+        reason=reason,
+        patience=Patience(wait),
+        dry_run=dry_run,
+    )
+
+
+def _remains(clients: FleetClients, city: str) -> Remains:
+    from city_fleet.remove import remains  # noqa: PLC0415 - imports botocore
+
+    return remains(clients.s3, clients.sagemaker, keys=clients.keys, group=clients.group(city), city=city)
+
+
+def _left_as_dict(left: Remains) -> dict[str, Any]:
+    return {
+        "left": [
+            {"what": each.what, "uri": each.uri, "objects": each.objects, "size_bytes": each.size_bytes}
+            for each in left.left
+        ],
+        "package_group": left.group,
+        "versions": list(left.versions),
+        "to_delete": left.commands(),
+    }
+
+
+def _print(done: Removal, left: Remains, *, in_file: bool) -> None:
+    from city_fleet.remove import PLANNED, UNCHANGED  # noqa: PLC0415 - imports botocore
+    from city_fleet.retire_report import count, size  # noqa: PLC0415
+
+    served = done.before.target_model if done.before else "nothing"
+    what = {
+        PLANNED: f"would be removed; {served} serves",
+        UNCHANGED: f"unchanged: {done.note}",
+    }.get(done.outcome, f"removed; {served} serves no more")
+    typer.echo(f"{done.city}: {what}; {done.dag}.")
+    if in_file:
+        typer.echo(f"{done.city}:   it is still in the fleet file; take it out there, and its DAG goes.")
+    for each in left.left:
+        if each.objects:
+            objects = f"{count(each.objects, 'object')}, {size(each.size_bytes)}"
+            typer.echo(f"{done.city}:   left: {each.what}, {objects}: {each.uri}")
+    if left.versions:
+        typer.echo(
+            f"{done.city}:   left: {count(len(left.versions), 'version')} in the registry: {left.group}"
+        )
+    commands_left = left.commands()
+    if commands_left:
+        typer.echo(
+            f"{done.city}:   `./fleet rebuild {done.city}` brings it back. To delete what is left for good:"
+        )
+        for command in commands_left:
+            typer.echo(f"  {command}")

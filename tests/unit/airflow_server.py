@@ -1,0 +1,205 @@
+"""What of Airflow's REST API the command line uses, over HTTP and in memory. tests/e2e asks the real one the same.
+
+Time passes when somebody looks at a backfill: with every look one of its runs ends.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+MONTHS = [datetime(2014, month, 1, tzinfo=UTC) for month in range(1, 13)]
+
+
+@dataclass
+class FakeDag:
+    """A DAG with a run on the first of each month of 2014.
+
+    :param fails: logical dates whose runs fail.
+    :param runs: logical date → state.
+    """
+
+    paused: bool = False
+    stale: bool = False
+    periodic: bool = True
+    fails: set[datetime] = field(default_factory=set)
+    runs: dict[datetime, str] = field(default_factory=dict)
+
+
+class AirflowServer:
+    """Airflow's state, and faults on order.
+
+    :param faults: statuses that the next creations of a backfill are answered with; ``cut`` makes half the runs and
+        answers 503.
+    """
+
+    def __init__(self) -> None:
+        self.dags: dict[str, FakeDag] = {}
+        self.backfills: list[dict[str, Any]] = []
+        self.faults: list[int | str] = []
+        self.down = 0
+        self.tokens = {"given"}
+        self.asked: list[tuple[str, str]] = []
+        self.url = ""
+        self.most_under_way = 0
+        self._lock = threading.Lock()
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        with self._lock:
+            self.asked.append((method, path))
+            if self.down:
+                self.down -= 1
+                return 502, "bad gateway"
+            routes: list[tuple[str, Callable[..., tuple[int, Any]]]] = [
+                (r"/dags", lambda: (200, page([{"dag_id": each} for each in self.dags], "dags", query))),
+                (r"/dags/([^/]+)", lambda dag_id: self._dag(method, dag_id, body)),
+                (r"/dags/([^/]+)/dagRuns", lambda dag_id: self._runs(self.dags[dag_id], query)),
+                (r"/backfills/(\d+)", lambda number: self._look(int(number))),
+                (r"/backfills(?:/dry_run)?", lambda: self._backfills(method, path, query, body)),
+            ]
+            for pattern, act in routes:
+                if (found := re.fullmatch(pattern, path)) is not None:
+                    return act(*found.groups())
+            return 404, {"detail": "Not Found"}
+
+    def _dag(self, method: str, dag_id: str, body: Any) -> tuple[int, Any]:
+        dag = self.dags.get(dag_id)
+        if dag is None:
+            return 404, {"detail": f"The Dag with ID: `{dag_id}` was not found"}
+        if method == "PATCH":
+            dag.paused = body["is_paused"]
+        return 200, {"dag_id": dag_id, "is_paused": dag.paused, "is_stale": dag.stale}
+
+    def _runs(self, dag: FakeDag, query: dict[str, list[str]]) -> tuple[int, Any]:
+        found = [
+            {"dag_run_id": f"run__{date.isoformat()}", "state": state}
+            for date, state in dag.runs.items()
+            if state in query["state"]
+            and ("logical_date_gte" not in query or date >= moment(query["logical_date_gte"][0]))
+            and ("logical_date_lte" not in query or date <= moment(query["logical_date_lte"][0]))
+        ]
+        return 200, page(found, "dag_runs", query)
+
+    def _look(self, number: int) -> tuple[int, Any]:
+        if not 1 <= number <= len(self.backfills):
+            return 404, {"detail": "Backfill not found"}
+        self.most_under_way = max(
+            self.most_under_way, sum(each["completed_at"] is None for each in self.backfills)
+        )
+        found = self.backfills[number - 1]
+        dag = self.dags[found["dag_id"]]
+        mine = [date for date in found["_runs"] if dag.runs[date] in ("queued", "running")]
+        if mine and not dag.paused and not found["is_paused"]:
+            dag.runs[mine[0]] = "failed" if mine[0] in dag.fails else "success"
+        if len(mine) <= 1 and not found["is_paused"]:
+            found["completed_at"] = datetime.now(UTC).isoformat()
+        return 200, found
+
+    def _backfills(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if method == "GET":
+            mine = [each for each in self.backfills if each["dag_id"] == query["dag_id"][0]]
+            return 200, page(mine, "backfills", query)
+        dag_id = body["dag_id"]
+        dag = self.dags.get(dag_id)
+        if dag is None or not dag.periodic:
+            missing = 404, {"detail": f"Could not find dag {dag_id}"}
+            wrong = 422, {"detail": f"{dag_id} has a non-periodic schedule that does not support backfills"}
+            return missing if dag is None else wrong
+        first, last = moment(body["from_date"]), moment(body["to_date"])
+        again = {"none": set(), "failed": {"failed"}, "completed": {"failed", "success"}}
+        states = again[body["reprocess_behavior"]]
+        dates = [
+            date
+            for date in MONTHS
+            if first <= date <= last and (date not in dag.runs or dag.runs[date] in states)
+        ]
+        if path == "/backfills/dry_run":
+            return 200, {"backfills": [], "total_entries": len(dates)}
+        if any(each["dag_id"] == body["dag_id"] and not each["completed_at"] for each in self.backfills):
+            return 409, {"detail": f"There is already a running backfill for dag {body['dag_id']}"}
+        fault = self.faults.pop(0) if self.faults else None
+        if isinstance(fault, int):
+            return fault, {"detail": {"reason": "Database is locked."}}
+        if fault == "cut":
+            dates = dates[: len(dates) // 2]
+        dag.runs |= dict.fromkeys(dates, "queued")
+        self.backfills.append(
+            {
+                "id": len(self.backfills) + 1,
+                "dag_id": body["dag_id"],
+                "from_date": first.isoformat(),
+                "to_date": last.isoformat(),
+                "reprocess_behavior": body["reprocess_behavior"],
+                "max_active_runs": body["max_active_runs"],
+                "is_paused": False,
+                "created_at": (datetime.now(UTC) - timedelta(seconds=1)).isoformat(),
+                "completed_at": None,
+                "_runs": dates,
+            }
+        )
+        return (503, {"detail": "Database is locked."}) if fault == "cut" else (200, self.backfills[-1])
+
+
+def page(items: list[Any], key: str, query: dict[str, list[str]]) -> dict[str, Any]:
+    """One page, of two items at most, however many are asked for."""
+    offset, limit = int(query.get("offset", ["0"])[0]), min(2, int(query.get("limit", ["2"])[0]))
+    return {key: items[offset : offset + limit], "total_entries": len(items)}
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+@contextmanager
+def running_airflow() -> Iterator[AirflowServer]:
+    """Serve a new Airflow on a free port."""
+    airflow = AirflowServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def reply(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            parts = urlsplit(self.path)
+            if parts.path == "/auth/token":
+                good = body == {"username": "admin", "password": "secret"}
+                airflow.tokens.add("fetched")
+                self.send(
+                    201 if good else 401, {"access_token": "fetched"} if good else {"detail": "Invalid"}
+                )
+            elif self.headers.get("Authorization", "").removeprefix("Bearer ") not in airflow.tokens:
+                self.send(401, {"detail": "Not authenticated"})
+            else:
+                path = unquote(parts.path.removeprefix("/api/v2"))
+                self.send(*airflow.answer(self.command, path, parse_qs(parts.query), body))
+
+        do_GET = do_POST = do_PATCH = do_PUT = reply
+
+        def send(self, status: int, value: Any) -> None:
+            text = json.dumps(value, default=str).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    airflow.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield airflow
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
