@@ -46,7 +46,7 @@ env: ## Print the environment of `make up` for your shell: eval "$$(make env)"
 ##@ Work on it
 
 test: environments ## Run all tests [ARGS="-k gate"]
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: environments lint types imports check-golden check-docs ## Run all checks; CI runs this and `make test`
 
