@@ -116,12 +116,20 @@ class CityJob(WaitingJob):
 
     def collect(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
         """Return the result of the job that the trigger was waiting for."""
-        if not event or "job_name" not in event:
+        told = event or {}
+        memory = self._memory(context)
+        name = told.get("job_name") if memory is None else memory.name
+        if name is None:
             raise AirflowException(f"The trigger of step {self.step} sent no job name: {event!r}")
-        name = event["job_name"]
-        if event["outcome"] == "error":
+        outcome = told.get("outcome")
+        if told.get("job_name") != name:
+            # A triggerer that was frozen may wake another task than the one it waited for: SQLite gives the number of
+            # a trigger that was deleted to the next one (Airflow 3.3.2 finds the task by that number alone).
+            self.log.warning("Woken by an event that is not about %s: %s", name, event)
+            outcome = None
+        if outcome == "error":
             raise PlatformError(
-                f"Waiting for {name} failed; the job goes on and a retry adopts it: {event['message']}"
+                f"Waiting for {name} failed; the job goes on and a retry adopts it: {told['message']}"
             )
         description = self._describe(name)
         if description is None:
@@ -133,7 +141,7 @@ class CityJob(WaitingJob):
         } | {self.kind.name_key: name}
         if self.kind.is_over(description):
             return self._finish(run_of(self.plan, context), description, context)
-        if event["outcome"] != "deadline":
+        if outcome != "deadline":
             # List and Describe need not agree to the second; what Describe says is what counts.
             self.wait_for(name, created_at=self.kind.created_at(description))
         self.kind.stop(self.hook.conn, name)

@@ -388,6 +388,21 @@ def test_a_trigger_that_fired_too_early_waits_again(city: City) -> None:
     assert trigger_of(city.after(waiting))[1]["job_name"] == job_of(waiting)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("outcome", ["over", "deadline", "error"])
+def test_an_event_about_another_job_is_not_taken_for_ones_own(city: City, outcome: str) -> None:
+    city.script(DONE)
+    other = city.try_()
+    city.wait_for(job_of(other), "Completed")
+    city.script(WAITS)
+    city.run_id = city.task.run_id = f"manual__{uuid.uuid4().hex}"
+    city.store.clear()
+    waiting = city.try_()
+    event = {"job_name": job_of(other), "outcome": outcome, "message": "said of the other job"}
+    again = city.go_on(waiting, event)
+    assert job_of(again) == job_of(waiting) != job_of(other)
+    assert city.status(job_of(waiting)) == "InProgress"
+
+
 def test_a_trigger_that_failed_leaves_the_job_to_the_retry(city: City) -> None:
     waiting = city.try_()
     event = {"job_name": job_of(waiting), "outcome": "error", "message": "ListProcessingJobs is forbidden"}
