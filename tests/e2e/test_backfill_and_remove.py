@@ -1,4 +1,4 @@
-"""Cities backfilled together and taken out of service by ./fleet, against a real Airflow."""
+"""Cities backfilled together, cleaned up after and taken out of service, against a real Airflow."""
 
 from __future__ import annotations
 
@@ -50,6 +50,17 @@ def test_cities_are_backfilled_together_and_only_once(fleet: Fleet) -> None:
     assert [(each["state"], "has done this before" in each["note"]) for each in resumed] == [
         ("done", True)
     ] * 2
+
+
+def test_the_retire_dag_looks_at_every_city_that_has_something(fleet: Fleet) -> None:
+    fleet.ended("texas_housing.abilene")
+    dag_id = "texas_housing._retire"
+    run_id = fleet.start(dag_id, dry_run=True)
+    assert fleet.ended(dag_id, run_id) == "success"
+    totals = fleet.result(dag_id, "retire", run_id)
+    assert totals["cities"] >= 1
+    assert (totals["problems"], totals["objects"], totals["versions"]) == (0, 0, 0)
+    fleet.stack.airflow.set_paused(dag_id, True)
 
 
 def test_a_city_is_removed_when_its_run_has_ended_and_comes_back(fleet: Fleet) -> None:
