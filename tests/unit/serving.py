@@ -49,11 +49,13 @@ for number in range(int(sys.argv[4])):
 """
 
 SLOW_LOAD = """
-_load = model_fn
-def model_fn(model_dir):
-    import time
-    time.sleep({})
-    return _load(model_dir)
+def _slow(load):
+    def slow(model_dir):
+        import time
+        time.sleep({})
+        return load(model_dir)
+    return slow
+model_fn, packed_model_fn = _slow(model_fn), _slow(packed_model_fn)
 """
 
 
