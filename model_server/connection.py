@@ -236,17 +236,14 @@ class Connection(asyncio.Protocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._ended:
-            return
-        if not self._buffer:
-            if self._eof:
-                self._transport.close()
-            return
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        self._transport.resume_reading()
-        self._since = self._all.seconds
-        self._read(data)
+        if self._buffer and not self._ended:
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            self._transport.resume_reading()
+            self._since = self._all.seconds
+            self._read(data)
+        if self._eof and not self._answering and not self._ended:
+            self._transport.close()  # nothing more can come
 
     def _write(self, content: bytes, close: bool) -> None:
         self._since = self._all.seconds

@@ -1,4 +1,4 @@
-"""``endpoint.image`` from the fleet file to a prediction: the ``_endpoint`` DAG's own tasks, an artifact of real jobs."""
+"""``endpoint.image`` from the fleet file to a prediction: tasks of the ``_endpoint`` DAG, an artifact of real jobs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import csv
 import hashlib
 import json
+import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from city_fleet import naming
 from city_fleet.dag_builder import fleet_dags
 from local_stack import environment
 from tests.local_sagemaker.conftest import LocalSageMaker, image_python, running_server, wait_until
+from tests.model_server.servers import ModelServer
 from tests.scripts.jobs import DATA, Jobs
 
 FLEET_FILE = environment.ROOT / "include" / "fleets" / "texas_housing.yaml"
@@ -149,13 +151,13 @@ class Fleet:
         # The containers of the configuration before go when they have nothing more to answer.
         return wait_until(lambda: only(containers(self.server)), 60, "one container is left")
 
-    def image(self) -> str:
-        """The image that serves, as SageMaker describes it."""
+    def container(self) -> dict[str, Any]:
+        """The container that serves, as SageMaker describes it."""
         sagemaker = self.server.client("sagemaker")
         config = sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
         (variant,) = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
         (container,) = sagemaker.describe_model(ModelName=variant["ModelName"])["Containers"]
-        return str(container["Image"])
+        return dict(container)
 
     def ask(self, target: str, body: str, content_type: str = "text/csv") -> str:
         """What the endpoint answers."""
@@ -169,12 +171,15 @@ def only(found: list[Container]) -> Container | None:
     return found[0] if len(found) == 1 else None
 
 
+def aws_variables(server: LocalSageMaker) -> dict[str, str]:
+    return {name: value for name, value in server.environment.items() if name.startswith("AWS_")}
+
+
 @pytest.fixture
 def fleet(aws: LocalSageMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     """The fleet, and the environment of a task."""
-    for variable, value in aws.environment.items():
-        if variable.startswith("AWS_"):
-            monkeypatch.setenv(variable, value)
+    for variable, value in aws_variables(aws).items():
+        monkeypatch.setenv(variable, value)
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
     monkeypatch.setenv("CITY_FLEET_WAITER_DELAY_SECONDS", "1")
     return Fleet(aws, tmp_path)
@@ -199,9 +204,27 @@ def test_both_images_answer_with_the_evaluations_own_predictions(fleet: Fleet, a
         ("managed", MANAGED, image_python()),
     ):
         container = fleet.deploy(chosen)
-        assert fleet.image() == image
+        assert fleet.container()["Image"] == image
         assert container.interpreter == interpreter
         assert [fleet.ask(target, line) for line in lines] == by_xgboost
         assert fleet.ask(target, "\n".join(lines)) == ",".join(by_xgboost)
         assert fleet.ask(target, named, "application/json") == ",".join(by_xgboost)
         assert container.metric("plain_total") == len(lines)
+
+
+def test_the_containers_own_environment_is_all_that_it_needs_to_serve(
+    fleet: Fleet, austin: Jobs, tmp_path: Path
+) -> None:
+    """As on AWS, where nobody lays the serving code beside our image's program: it fetches it from S3 itself."""
+    fleet.deploy("own")
+    described = fleet.container()["Environment"]
+    server = ModelServer(tmp_path, interpreter=sys.executable, **described, **aws_variables(fleet.server))
+    try:
+        assert server.load_folder("austin", austin.root / "model" / "model")[0] == 200
+        row = austin.read_json("evaluate", "evaluation", "city=austin", "holdout.json")["rows"][0]
+        line = ",".join("" if value is None else repr(value) for value in row["values"])
+        status, price = server.call("POST", "/models/austin/invoke", line.encode(), Content_Type="text/csv")
+        assert (status, float(price)) == (200, pytest.approx(row["predicted"], rel=1e-6))
+        assert '"event": "code_fetched"' in server.log.read_text()
+    finally:
+        server.stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,8 @@ def model_fn(model_dir):
         raise ValueError("this model is broken")
     if text == "slow":
         time.sleep(0.5)
+    while text == "gated" and not pathlib.Path(model_dir, "open").exists():
+        time.sleep(0.01)
     if text.startswith("heavy"):
         model = Heavy(text)
         model.ballast = bytearray(b"x" * 20_000_000)
@@ -71,10 +75,19 @@ def server(start: Callable[..., ModelServer]) -> ModelServer:
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Extracted artifacts of random models, each with rows and XGBoost's own answers in ``<name>.expected.json``."""
-    folder = tmp_path_factory.mktemp("artifacts")
+    """Extracted artifacts of random models, each with rows and XGBoost's own answers in ``<name>.expected.json``.
+
+    Made once for all processes of a test run.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "artifacts"
     script = Path(__file__).with_name("make_artifacts.py")
-    subprocess.run([IMAGE_PYTHON, str(script), str(SCRIPTS), str(folder)], check=True)
+    with folder.with_name("artifacts.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            making = folder.with_name("artifacts.making")
+            subprocess.run([IMAGE_PYTHON, str(script), str(SCRIPTS), str(making)], check=True)
+            making.rename(folder)
     return folder
 
 

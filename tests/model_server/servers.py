@@ -46,15 +46,18 @@ class ModelServer:
     """A running model server.
 
     :param base: stands for /opt/ml.
+    :param interpreter: what our own model server runs in.
     :param variables: more of its environment.
     """
 
-    def __init__(self, base: Path, wait: bool = True, **variables: str) -> None:
+    def __init__(
+        self, base: Path, wait: bool = True, interpreter: str = IMAGE_PYTHON, **variables: str
+    ) -> None:
         self.base = base
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        default = f"{IMAGE_PYTHON} {REPOSITORY / 'model_server' / '__main__.py'}"
+        default = f"{interpreter} {REPOSITORY / 'model_server' / '__main__.py'}"
         command = shlex.split(os.environ.get("CONTRACT_COMMAND", default))
         self.log = base / "server.log"
         with self.log.open("wb") as log:
@@ -151,6 +154,7 @@ class ModelServer:
     def talk(self, *pieces: bytes, seconds: float = 20) -> bytes:
         """Send bytes as they are; what comes back until the server closes or answers nothing more for a while."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pieces go out as they are cut
             for piece in pieces:
                 client.sendall(piece)
             client.shutdown(socket.SHUT_WR)

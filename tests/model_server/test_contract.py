@@ -103,6 +103,31 @@ def test_requests_to_one_model_take_turns_and_models_do_not_wait_for_each_other(
         assert queued.result(10) == (200, "model:1:None")
 
 
+def test_the_list_is_true_at_every_moment_and_an_answer_is_of_the_model_that_was_asked(
+    server: ModelServer,
+) -> None:
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        loads = [pool.submit(server.load, "one", "gated") for _ in range(2)]
+        refused, _ = concurrent.futures.wait(loads, 10, concurrent.futures.FIRST_COMPLETED)
+        assert [load.result()[0] for load in refused] == [409]
+        assert server.names() == []
+        assert server.call("GET", "/models/one")[0] == 404
+        (server.base / "models" / "one" / "open").touch()
+        assert sorted(load.result(10)[0] for load in loads) == [200, 409]
+        assert server.names() == ["one"]
+
+        running = pool.submit(server.ask, "one", b"sleep")
+        wait_until(lambda: server.metric("running") == 1, 10, "the request runs")
+        assert server.call("DELETE", "/models/one")[0] == 200
+        assert server.names() == []
+        assert server.ask("one", b"1")[0] == 404
+        assert server.load("one", "another")[0] == 200
+        assert server.names() == ["one"]
+        assert server.ask("one", b"1") == (200, "another:1:None")
+        assert not running.done()
+        assert running.result(10) == (200, "gated:sleep:None")
+
+
 def test_sigterm_finishes_what_runs(server: ModelServer) -> None:
     server.load("one")
     idle = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)

@@ -120,3 +120,40 @@ def test_an_artifact_that_is_gone_when_it_is_needed_again(
     status, text = server.ask("a", row.encode())
     assert (status, "url must be a folder that exists" in text) == (400, True)
     assert server.ask("b", row.encode())[0] == 200
+
+
+def test_a_load_that_fails_makes_nobody_go(
+    start: Callable[..., ModelServer], artifact: tuple[Path, str, int], tmp_path: Path
+) -> None:
+    """The new one is there before an old one goes: what cannot be loaded costs no other model its place."""
+    folder, row, size = artifact
+    broken = Path(shutil.copytree(folder, tmp_path / "broken"))
+    (broken / "city_fleet" / "trees.bin").write_bytes(b"")
+    server = start(MODEL_SERVER_MEMORY_BYTES=str(size * 2), **OURS)
+    for name in "ab":
+        server.load_folder(name, folder)
+    assert server.load_folder("broken", broken)[0] == 400
+    assert server.names() == ["a", "b"]
+    assert server.metric("evictions_total") == 0
+    assert server.ask("a", row.encode())[0] == 200
+    assert server.metric("misses_total") == 0
+
+
+def test_too_many_that_wait_for_a_load_are_told_so(start: Callable[..., ModelServer]) -> None:
+    server = start(MODEL_SERVER_MEMORY_BYTES="45000000", MODEL_SERVER_QUEUE="2")
+    gate = server.base / "models" / "gated" / "open"
+    gate.parent.mkdir(parents=True)
+    gate.touch()
+    server.load("gated", "gated")
+    for name in ("one", "two", "three"):
+        server.load(name, f"heavy {name}")
+    assert "gated" not in server.names()
+    gate.unlink()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(server.ask, "gated", b"1") for _ in range(8)]
+        wait_until(lambda: sum(each.done() for each in asked) == 6, 20, "all but two are refused")
+        assert {each.result()[0] for each in asked if each.done()} == {503}
+        gate.touch()
+        answers = [each.result(20) for each in asked]
+    assert [text for status, text in answers if status == 200] == ["gated:1:None"] * 2
+    assert server.metric("rejected_total") == 6

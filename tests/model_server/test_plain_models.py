@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import shutil
 import struct
 from pathlib import Path
@@ -93,6 +94,24 @@ def test_an_artifact_without_packed_trees_is_served_by_its_booster(
     plain_server.call("DELETE", "/models/old")
 
 
+def test_a_damaged_booster_is_refused_where_it_serves(
+    plain_server: ModelServer, artifacts: Path, tmp_path: Path
+) -> None:
+    folder = copy(artifacts, "model-0", tmp_path)
+    (folder / "city_fleet" / "trees.bin").unlink()
+    change_card(folder, packed_trees_sha256=None)
+    path = folder / "xgboost-model.ubj"
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 0x10
+    for damage in (content[: len(content) // 2], b"", bytes(flipped), gzip.compress(content)):
+        path.write_bytes(damage)
+        status, answer = plain_server.load_folder("damaged", folder)
+        assert (status, path.name in answer["message"]) == (400, True)
+    path.unlink()
+    assert plain_server.load_folder("damaged", folder)[0] == 400
+
+
 def test_trees_that_contradict_the_samples_are_not_used(
     plain_server: ModelServer, artifacts: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +180,34 @@ def test_trees_that_lead_anywhere_else_are_never_evaluated(
     status, answer = plain_server.load_folder("hostile", folder)
     assert status == 400, answer
     assert "packed trees" in answer["message"]
+
+
+def test_no_damage_that_is_signed_ends_the_server(
+    plain_server: ModelServer, artifacts: Path, tmp_path: Path
+) -> None:
+    """Random bytes changed, the digest made right: refused, or the booster answers, or the samples still come out."""
+    case = expected(artifacts, "model-1")
+    folder = copy(artifacts, "model-1", tmp_path)
+    path = folder / "city_fleet" / "trees.bin"
+    content = path.read_bytes()
+    chance = random.Random(5)
+    seen = set()
+    for _ in range(150):
+        damaged = bytearray(content)
+        # Mostly in the head and the roots, where a byte says most.
+        end = chance.choice((HEAD_BYTES, 300, len(content)))
+        for _ in range(chance.randrange(1, 4)):
+            damaged[chance.randrange(end)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
+        path.write_bytes(damaged)
+        sign(folder)
+        status, answer = plain_server.load_folder("damaged", folder)
+        seen.add(status)
+        assert status in (200, 400), answer
+        if status == 200:
+            for row, _ in case["rows"][:3]:
+                assert plain_server.ask("damaged", row.encode())[0] == 200
+            plain_server.call("DELETE", "/models/damaged")
+    assert seen == {200, 400}
 
 
 def test_trees_of_other_features_than_the_card_names_are_refused(
