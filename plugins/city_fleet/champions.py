@@ -17,9 +17,9 @@ from city_fleet import artifact, live, registry, retire_marks
 from city_fleet.answers import check_answers
 from city_fleet.artifact import Artifact
 from city_fleet.errors import ArtifactError, BrokenPointer, PointerMoved, PublishError
-from city_fleet.gate import APPROVED
 from city_fleet.live import LivePointer, Versioned
 from city_fleet.naming import Keys
+from city_fleet.registry import APPROVED
 from city_fleet.served import Destination, walk_back, went_live_since
 
 MOVED = "moved"

@@ -18,7 +18,7 @@ from city_fleet.config_cities import CityEntry, Resolver, entries_of_mapping
 from city_fleet.config_dataset import Dataset, Feature, Target, Time
 from city_fleet.config_digest import Digest, Notifier
 from city_fleet.config_errors import FieldPath, field_text, located_problems, schema_of
-from city_fleet.config_gate import DataChecks, Gate
+from city_fleet.config_gate import Breaker, DataChecks, Gate, Reconcile
 from city_fleet.config_list import entries_of_list
 from city_fleet.config_models import (
     Algorithm,
@@ -39,6 +39,7 @@ from city_fleet.errors import ConfigError, FleetFileError, display_path, list_na
 
 __all__ = [
     "Algorithm",
+    "Breaker",
     "City",
     "DataChecks",
     "Dataset",
@@ -53,6 +54,7 @@ __all__ = [
     "Notifier",
     "Pools",
     "Reaper",
+    "Reconcile",
     "Retire",
     "Target",
     "Time",

@@ -1,4 +1,4 @@
-"""The section ``gate`` of the fleet file: when a new model goes live, and what is looked for in its data."""
+"""What the fleet file says about going live: the gate, what is looked for in the data, breaker and reconcile."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from city_fleet.config_dataset import Section, or_refuse
-from city_fleet.config_types import Flag, Number, Problem, Range, without_nulls
+from city_fleet.config_types import Flag, Number, Problem, Range, Schedule, without_nulls
 from city_fleet.errors import show_value
 
 Metric = Literal["mape", "rmse", "mae", "r2"]
+Approval = Literal["auto", "manual"]
 Share = Annotated[float, Range(False, 0, 1)]
 
 
@@ -55,3 +56,21 @@ class Gate(Section):
                 if name != "r2" and limit <= 0
             ],
         )
+
+
+class Breaker(Section):
+    """When a night's models wait for a person, because too many of them are unfit."""
+
+    max_failed_share: Share = 0.3
+    """Share of a night's challengers that may be unfit."""
+    minimum_sample: Annotated[int, Range(True, 1)] = 20
+    """Challengers that must have been judged before the share means anything."""
+
+
+class Reconcile(Section):
+    """Carrying out what people have decided in the registry."""
+
+    schedule: Schedule = "*/15 * * * *"
+    """When to look, as a cron expression or preset, UTC; null for never."""
+    on_live_rejected: Literal["alert", "rollback"] = "alert"
+    """What to do when somebody rejects the model that serves."""

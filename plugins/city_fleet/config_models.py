@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from city_fleet.config_dataset import Dataset, Section, or_refuse
 from city_fleet.config_digest import Digest
-from city_fleet.config_gate import Gate
+from city_fleet.config_gate import Approval, Breaker, Gate, Reconcile
 from city_fleet.config_names import (
     Bucket,
     CitySlug,
@@ -172,12 +172,16 @@ class Defaults(Section):
     """Where training runs."""
     gate: Gate = Gate()
     """The rule by which a new model goes live."""
+    approval: Approval = "auto"
+    """Who lets a model go live that the gate promotes: the run itself, or a person."""
+    approval_expires_hours: Annotated[int, Range(True, 1, 8760)] = 72
+    """How long a model waits for a person; then it counts as rejected."""
     retries: Annotated[int, Range(True, 0, 20)] = 2
     """Times Airflow tries a failed task again."""
     retry_delay_seconds: Annotated[int, Range(True, 0, 86_400)] = 60
     """Pause before a task is tried again."""
     waiter_delay_seconds: Annotated[int, Range(True, 1, 3600)] = 30
-    """Pause between two looks at a running job."""
+    """Pause between two looks at a running job, or at a model that waits for a person."""
     capacity_wait_seconds: Annotated[int, Range(True, 0, 604_800)] = 21_600
     """How long a task waits when AWS throttles it or has no capacity left, without using up a retry."""
     stale_after_hours: Annotated[int, Range(True, 1, 8760)] = 12
@@ -237,6 +241,10 @@ class FleetSettings(_Shared):
     """The morning's message about the night's runs."""
     retire: Retire = Retire()
     """Deleting models, runs and versions that nothing needs any more."""
+    breaker: Breaker = Breaker()
+    """When a night's models wait for a person."""
+    reconcile: Reconcile = Reconcile()
+    """Carrying out what people have decided in the registry."""
 
 
 class Fleet(FleetSettings):

@@ -1,36 +1,37 @@
-"""Plans become Airflow DAGs. The only module that wires tasks."""
+"""Plans become Airflow DAGs, one per city. The only module, beside that of the fleet-wide DAGs, that wires tasks."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerConditionOperator
-from airflow.sdk import DAG, BaseOperator, Param
+from airflow.sdk import DAG, BaseOperator, Param, TriggerRule
 from airflow.sdk.exceptions import AirflowFailException
 
-from city_fleet import digest_operators as digests
-from city_fleet import endpoint_operators as endpoint
 from city_fleet import failure_notes, naming, plan
 from city_fleet import operators as jobs
 from city_fleet import publish_operators as publishing
+from city_fleet.approval_operator import ApproveOperator
 from city_fleet.config import Fleet, load_fleets
 from city_fleet.errors import CityFleetError, FleetFileError
+from city_fleet.fleet_dag_builder import (
+    SHORT_TASK_TIMEOUT,
+    digest_dag,
+    endpoint_dag,
+    instant,
+    reaper_dag,
+    reconcile_dag,
+)
 from city_fleet.plan import CityPlan
-from city_fleet.reaper_operator import REAP, ReapOperator
+from city_fleet.record_operator import RecordOperator
 from city_fleet.retire_dag import retire_dag
 from city_fleet.timetables import FleetTimetable
 
-# Tasks that only read and write a few small objects; more than this is a hang.
-_SHORT_TASK_TIMEOUT = timedelta(minutes=15)
-# Two looks of the reaper, the time between them, and a retry.
-_REAPER_RUN_TIMEOUT = timedelta(hours=1)
-# The reaper looks at what is there now, whatever days the fleet's schedule is about.
-_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 # libyaml's dumper takes a fifth of the time, and every parse writes every city's settings.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _OPERATORS: dict[str, type[BaseOperator]] = {
@@ -41,7 +42,7 @@ _OPERATORS: dict[str, type[BaseOperator]] = {
     plan.REGISTER: publishing.RegisterOperator,
     plan.PUBLISH: publishing.PublishOperator,
     plan.KEEP_CHAMPION: publishing.KeepChampionOperator,
-    plan.RECORD: publishing.RecordOperator,
+    plan.RECORD: RecordOperator,
 }
 
 
@@ -76,10 +77,11 @@ def fleet_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
     for loaded in load_fleets(folder):
         if isinstance(loaded, Fleet):
             for purpose, build in (
-                (plan.ENDPOINT_PURPOSE, _endpoint_dag),
-                (plan.REAPER_PURPOSE, _reaper_dag),
-                (plan.DIGEST_PURPOSE, _digest_dag),
+                (plan.ENDPOINT_PURPOSE, endpoint_dag),
+                (plan.REAPER_PURPOSE, reaper_dag),
+                (plan.DIGEST_PURPOSE, digest_dag),
                 (plan.RETIRE_PURPOSE, retire_dag),
+                (plan.RECONCILE_PURPOSE, reconcile_dag),
             ):
                 yield from _wanted(naming.fleet_dag_id(loaded.fleet, purpose), only, build, loaded)
 
@@ -98,9 +100,10 @@ def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
         schedule=None
         if city.schedule is None
         else FleetTimetable(city.schedule, city.end_date, city_plan.delay_seconds),
-        start_date=_instant(city.start_date),
+        start_date=instant(city.start_date),
         catchup=False,
-        max_active_runs=1,
+        # Where a person is asked, tonight's run must not wait behind last night's question: it supersedes it.
+        max_active_runs=2 if city.approval == "manual" else 1,
         tags=[f"fleet:{fleet.fleet}", f"city:{city.slug}", *city.tags],
         params={
             "as_of": Param(
@@ -123,8 +126,9 @@ def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
             "on_failure_callback": failure_notes.keep,
         },
     ) as dag:
-        tasks = {step.task_id: _task(step.task_id, city_plan) for step in plan.STEPS}
-        for step in plan.STEPS:
+        steps = plan.steps(city.approval)
+        tasks = {step.task_id: _task(step.task_id, city_plan) for step in steps}
+        for step in steps:
             for before in step.upstream:
                 tasks[before] >> tasks[step.task_id]
         # A teardown runs whatever happened before, and leaves the run's state to publish and keep_champion.
@@ -133,131 +137,34 @@ def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
 
 
 def _task(task_id: str, city_plan: CityPlan) -> BaseOperator:
+    asks = city_plan.city.approval == "manual"
     if task_id == plan.GATE:
         return SageMakerConditionOperator(
             task_id=task_id,
             conditions=[
                 {
                     "type": "Equals",
-                    "left_value": f"{{{{ ti.xcom_pull(task_ids='{plan.DECIDE}')['promote'] }}}}",
+                    "left_value": f"{{{{ ti.xcom_pull(task_ids='{plan.REGISTER}')['proceed'] }}}}",
                     "right_value": True,
                 }
             ],
-            if_task_ids=plan.PUBLISH,
+            if_task_ids=plan.APPROVE if asks else plan.PUBLISH,
             else_task_ids=plan.KEEP_CHAMPION,
-            execution_timeout=_SHORT_TASK_TIMEOUT,
+            execution_timeout=SHORT_TASK_TIMEOUT,
         )
+    if task_id == plan.APPROVE:
+        # No execution_timeout: Airflow would take it for the time that the person has.
+        return ApproveOperator(task_id=task_id, plan=city_plan)
     if task_id in plan.JOB_STEPS:
         extra: dict[str, Any] = {"pool": city_plan.fleet.pools.jobs, "region_name": city_plan.fleet.region}
     else:
-        extra = {"execution_timeout": _SHORT_TASK_TIMEOUT}
+        extra = {"execution_timeout": SHORT_TASK_TIMEOUT}
         if task_id == plan.REGISTER:
             extra["region_name"] = city_plan.fleet.region
+        if task_id == plan.KEEP_CHAMPION and asks:
+            # Behind both the gate and the person, of whom only one sends a run here.
+            extra["trigger_rule"] = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
     return _OPERATORS[task_id](task_id=task_id, plan=city_plan, **extra)
-
-
-def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
-    with DAG(
-        dag_id=dag_id,
-        description=f"Create or update the shared endpoint of {fleet.fleet}",
-        doc_md=(
-            f"Brings the multi-model endpoint `{plan.endpoint_name(fleet)}` to the state the fleet file describes.\n\n"
-            "Run it once when a fleet starts and after a change of the endpoint's settings, image or `inference.py`. "
-            "Publishing a model never needs it. Running it twice changes nothing."
-        ),
-        schedule=None,
-        start_date=_instant(fleet.start_date),
-        catchup=False,
-        max_active_runs=1,
-        tags=[f"fleet:{fleet.fleet}", "endpoint", *fleet.tags],
-        default_args={
-            "owner": fleet.owner,
-            "retries": 2,
-            "retry_delay": timedelta(seconds=30),
-            "region_name": fleet.region,
-        },
-    ) as dag:
-        model = endpoint.SharedModelOperator(
-            task_id=endpoint.MODEL, fleet=fleet, execution_timeout=_SHORT_TASK_TIMEOUT
-        )
-        config = endpoint.SharedEndpointConfigOperator(
-            task_id=endpoint.ENDPOINT_CONFIG, fleet=fleet, execution_timeout=_SHORT_TASK_TIMEOUT
-        )
-        model >> config >> endpoint.SharedEndpointOperator(task_id=endpoint.ENDPOINT, fleet=fleet)
-    return dag
-
-
-def _reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
-    with DAG(
-        dag_id=dag_id,
-        description=f"Stop jobs of {fleet.fleet} that no task waits for any more",
-        doc_md=(
-            f"Looks for SageMaker jobs of fleet `{fleet.fleet}` and environment `{fleet.environment}` that have been "
-            f"in progress for {fleet.reaper.grace_minutes} minutes or more, and stops those whose task instance "
-            "waits for them no longer: it has ended, was deleted, waits for a newer job, or was cleared and is not "
-            "scheduled. The task log says which and why.\n\n"
-            "A job is ours by its tags. Two installations of Airflow that share an AWS account and region therefore "
-            "need different values of `environment`: each would take the other's jobs for its own orphans.\n\n"
-            "Run it with `dry_run` to see what it would stop. It is the one DAG that starts unpaused."
-        ),
-        schedule=None if fleet.reaper.schedule is None else FleetTimetable(fleet.reaper.schedule),
-        start_date=_LONG_AGO,
-        catchup=False,
-        max_active_runs=1,
-        dagrun_timeout=_REAPER_RUN_TIMEOUT,
-        # A safety net that somebody has to switch on is none.
-        is_paused_upon_creation=False,
-        tags=[f"fleet:{fleet.fleet}", "reaper", *fleet.tags],
-        params={
-            "dry_run": Param(
-                False,
-                type="boolean",
-                title="Dry run",
-                description="Say what would be stopped, and stop nothing.",
-            )
-        },
-        default_args={"owner": fleet.owner, "retries": 1, "retry_delay": timedelta(minutes=1)},
-    ) as dag:
-        ReapOperator(task_id=REAP, fleet=fleet, execution_timeout=_SHORT_TASK_TIMEOUT)
-    return dag
-
-
-def _digest_dag(dag_id: str, fleet: Fleet) -> DAG:
-    with DAG(
-        dag_id=dag_id,
-        description=f"One message per night about {fleet.fleet}",
-        doc_md=(
-            "Says what the night's runs came to: live, held and failed by cause, what waits for approval, and who is "
-            "served by an old model. The message stands in the log of `compose` and goes out by the notifiers of the "
-            f"fleet file. `./fleet digest --fleet {fleet.fleet}` shows the same.\n\n"
-            "Run it with `night` for an earlier night. A night without any run or tick sends nothing."
-        ),
-        schedule=None if fleet.digest.schedule is None else FleetTimetable(fleet.digest.schedule),
-        start_date=_LONG_AGO,
-        catchup=False,
-        max_active_runs=1,
-        tags=[f"fleet:{fleet.fleet}", "digest", *fleet.tags],
-        params={
-            "night": Param(
-                None,
-                type=["null", "string"],
-                title="Night",
-                description="A moment of the night (2014-01-01), as the as_of of its runs. Empty: the last one.",
-            )
-        },
-        default_args={"owner": fleet.owner, "retries": 2, "retry_delay": timedelta(minutes=2)},
-    ) as dag:
-        compose = digests.ComposeOperator(
-            task_id=digests.COMPOSE, fleet=fleet, execution_timeout=_SHORT_TASK_TIMEOUT
-        )
-        for number, each in enumerate(fleet.digest.notifiers, start=1):
-            compose >> digests.NotifyOperator(
-                task_id=f"{digests.NOTIFY}_{number}",
-                notifier=each.notifier,
-                arguments=each.arguments,
-                execution_timeout=_SHORT_TASK_TIMEOUT,
-            )
-    return dag
 
 
 class FleetFileMistake(BaseOperator):
@@ -281,13 +188,9 @@ def _broken_dag(dag_id: str, fleet: str, error: CityFleetError) -> DAG:
         default_args={"owner": "data-engineering", "retries": 0},
     ) as dag:
         FleetFileMistake(
-            task_id="fleet_file_mistake", message=str(error), execution_timeout=_SHORT_TASK_TIMEOUT
+            task_id="fleet_file_mistake", message=str(error), execution_timeout=SHORT_TASK_TIMEOUT
         )
     return dag
-
-
-def _instant(day: Any) -> datetime | None:
-    return None if day is None else naming.parse_as_of(day.isoformat())
 
 
 def _city_doc(city_plan: CityPlan) -> str:

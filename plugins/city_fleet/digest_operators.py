@@ -92,18 +92,26 @@ class NotifyOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         message = upstream(context, COMPOSE)
-        where = f"digest.notifiers, {self.notifier!r}"
-        try:
-            kind = pkgutil.resolve_name(self.notifier)
-        except (ImportError, AttributeError) as error:
-            raise AirflowFailException(f"{where}: can't be imported: {error}") from error
-        if not (isinstance(kind, type) and issubclass(kind, BaseNotifier)):
-            raise AirflowFailException(f"{where}: is no subclass of Airflow's BaseNotifier")
-        try:
-            notifier = kind(**self.arguments)
-        except TypeError as error:
-            raise AirflowFailException(
-                f"{where}: {error}; got {json.dumps(sorted(self.arguments))}"
-            ) from error
-        notifier({**context, "digest": message})
+        send(self.notifier, self.arguments, message, context)
         self.log.info("Sent by %s: %s", self.notifier, message["subject"])
+
+
+def send(notifier: str, arguments: dict[str, Any], message: dict[str, Any], context: Any) -> None:
+    """Send a message by one of Airflow's notifiers.
+
+    :param message: ``subject`` and ``text``; ``digest`` in the notifier's templates.
+    :param context: of the task that sends.
+    :raises AirflowFailException: there is no such notifier, or it is called wrongly.
+    """
+    where = f"digest.notifiers, {notifier!r}"
+    try:
+        kind = pkgutil.resolve_name(notifier)
+    except (ImportError, AttributeError) as error:
+        raise AirflowFailException(f"{where}: can't be imported: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, BaseNotifier)):
+        raise AirflowFailException(f"{where}: is no subclass of Airflow's BaseNotifier")
+    try:
+        made = kind(**arguments)
+    except TypeError as error:
+        raise AirflowFailException(f"{where}: {error}; got {json.dumps(sorted(arguments))}") from error
+    made({**context, "digest": message})

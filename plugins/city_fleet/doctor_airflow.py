@@ -14,7 +14,7 @@ from city_fleet import naming
 from city_fleet.config import Fleet
 from city_fleet.doctor_findings import Area, Finding
 from city_fleet.errors import list_names
-from city_fleet.plan import DIGEST_PURPOSE, REAPER_PURPOSE, STEPS
+from city_fleet.plan import DIGEST_PURPOSE, REAPER_PURPOSE, RECONCILE_PURPOSE, steps
 
 AREA = Area("Airflow")
 # Per DAG of a city: building its tasks; turning it into what the database keeps; writing that on every pass.
@@ -24,7 +24,7 @@ _BUSY = 2.0
 # Tasks per second that one scheduler starts: SQLite 2.8, PostgreSQL 4.1. A task that waits for a job starts twice.
 TASKS_PER_SECOND = {"sqlite": 2.8}
 _OTHER_TASKS_PER_SECOND = 4.1
-_STARTS_PER_CITY = len(STEPS) + 3
+_STARTS_PER_CITY = len(steps()) + 3
 # SQLite lets one process write at a time.
 _MOST_CITIES_ON_SQLITE = 100
 _COMPONENTS = {
@@ -92,6 +92,7 @@ def _dags(fleet: Fleet, dags: Mapping[str, bool]) -> Iterator[Finding]:
         yield AREA.ok(f"{fleet.fleet}: all {len(ids)} cities have a DAG that is switched on")
     for purpose, loss in (
         (REAPER_PURPOSE, "jobs that nobody waits for go on until their time limit"),
+        (RECONCILE_PURPOSE, "models that are approved in the registry do not go live, and none expires"),
         (DIGEST_PURPOSE, "nobody hears in the morning what the night came to"),
     ):
         dag_id = naming.fleet_dag_id(fleet.fleet, purpose)

@@ -15,8 +15,6 @@ from typing import Any
 from city_fleet.config import Gate
 from city_fleet.data_checks import NOTHING, Findings, finite
 
-APPROVED = "Approved"
-REJECTED = "Rejected"
 _HIGHER_IS_BETTER = frozenset({"r2"})
 _SHARE = frozenset({"mape"})
 
@@ -33,6 +31,8 @@ class Decision:
     :param champion_etag: ETag of the live pointer that champion was read from; None means there was no pointer.
     :param forced: promoted by the run's ``force`` parameter although the rule would have held it.
     :param superseded: held because the champion has seen newer data, however good the challenger is.
+    :param unfit: something speaks against the challenger itself: its data, a limit, the naive forecast, a broken
+        report. Losing to the champion alone does not make it unfit.
     """
 
     promote: bool
@@ -44,11 +44,7 @@ class Decision:
     forced: bool = False
     superseded: bool = False
     warnings: tuple[str, ...] = ()
-
-    @property
-    def approval_status(self) -> str:
-        """Return the status the model package is registered with."""
-        return APPROVED if self.promote else REJECTED
+    unfit: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decision as plain JSON types."""
@@ -115,6 +111,8 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
         _compare_with_limits(report, rule, against)
         if rule.must_beat_naive:
             _compare_with_naive(report, challenger, rule, against, pro)
+    unfit = bool(against)
+    if challenger is not None:
         if superseded:
             against.insert(0, superseded)
         elif champion is not None:
@@ -141,6 +139,7 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
         forced=forced,
         superseded=superseded is not None and not promote,
         warnings=data.warnings,
+        unfit=unfit,
     )
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -34,7 +36,8 @@ WORKERS = 16
 #: requests that are signed more than 15 minutes off its own clock.
 LATE = timedelta(hours=1)
 _SOON = timedelta(minutes=1)
-_FOLDS_TRIED = 10
+_FOLDS_TRIED = 20
+_LONGEST_PAUSE_SECONDS = 2.0
 _MANY = 500
 _RECORD = re.compile(r"[a-z0-9_]+/\d{8}T\d{6}Z-[^/]+\.json")
 _EVENT = re.compile(rf"\d{{8}}T\d{{6}}Z/{_RECORD.pattern}")
@@ -73,7 +76,9 @@ def refresh(
     :param say: is told about work that takes long.
     """
     records: dict[str, RunSummary | None] = {}
-    for _ in range(_FOLDS_TRIED):
+    for tried in range(_FOLDS_TRIED):
+        # Those who were refused together must not come back together.
+        time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS) * tried / _FOLDS_TRIED)  # noqa: S311 - no secret
         before, etag = load(s3, keys)
         if before is None or anew:
             say(f"Building the index of fleet {keys.fleet} from its run records")

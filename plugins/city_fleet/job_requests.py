@@ -27,7 +27,6 @@ TAG_STEP = "city-fleet:step"
 TAG_DAG_RUN = "city-fleet:dag-run"
 
 PREPROCESS_OUTPUTS = ("train", "validation", "test", "report")
-CONTENT_TYPES = ["text/csv", "application/json"]
 
 
 def named(
@@ -259,43 +258,3 @@ def _tags(plan: CityPlan, run: Run, step: str) -> list[dict[str, str]]:
         {"Key": TAG_STEP, "Value": step},
         {"Key": TAG_DAG_RUN, "Value": naming.tag_of_run_id(run.run_id)},
     ]
-
-
-def register_extras(
-    plan: CityPlan,
-    run: Run,
-    *,
-    image_uri: str,
-    artifact_uri: str,
-    artifact_sha256: str,
-    evaluation_uri: str,
-    decision_uri: str,
-    manifest_uri: str,
-    code_uri: str,
-) -> dict[str, Any]:
-    """Return what a CreateModelPackage request holds beyond the provider operator's own arguments.
-
-    The client token depends on the artifact, so a retry is the same request; the operator looks up the artifact
-    before. Metadata values allow few characters, so sentences stay in ``decision.json`` and its URI stands here.
-    """
-    return {
-        "ClientToken": naming.digest([plan.package_group, artifact_sha256], 32),
-        "InferenceSpecification": {
-            "Containers": [{"Image": image_uri, "ModelDataUrl": artifact_uri}],
-            "SupportedContentTypes": CONTENT_TYPES,
-            "SupportedResponseMIMETypes": CONTENT_TYPES,
-        },
-        "ModelMetrics": {
-            "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": evaluation_uri}}
-        },
-        "CustomerMetadataProperties": {
-            "as_of": run.stamp,
-            "artifact_sha256": artifact_sha256,
-            "run_key": run.key,
-            "decision_uri": decision_uri,
-            "manifest_uri": manifest_uri,
-            "code_uri": code_uri,
-            "environment": plan.fleet.environment,
-            "settings_digest": plan.settings_digest,
-        },
-    }

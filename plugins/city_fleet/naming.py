@@ -93,6 +93,11 @@ def package_group(fleet: str, environment: str, city: str) -> str:
     return aws_name(fleet, environment, city)
 
 
+def package_groups_part(fleet: str) -> str:
+    """Return what the names of all package groups of a fleet hold; those of other fleets may hold it as well."""
+    return aws_name(fleet) + "-"
+
+
 def endpoint_name(fleet: str, environment: str) -> str:
     """Return the name of the fleet's shared endpoint."""
     return aws_name(fleet, environment)
@@ -265,6 +270,25 @@ class Keys:
         :param record_key: key of the record.
         """
         return f"{self.events_prefix()}{as_of_stamp(moment)}/{record_key.removeprefix(self.records_prefix())}"
+
+    def breaker_marks_prefix(self, as_of: str) -> str:
+        """Return the prefix of a night's marks, one for every city whose challenger was judged.
+
+        :param as_of: the night's stamp.
+        """
+        return f"{self.fleet}/state/breaker/{as_of}/"
+
+    def breaker_mark(self, as_of: str, city: str) -> str:
+        """Return the key of what the breaker counts of a city in one night."""
+        return f"{self.breaker_marks_prefix(as_of)}{city}.json"
+
+    def night(self, as_of: str) -> str:
+        """Return the key of a night that the breaker has stopped."""
+        return f"{self.fleet}/state/breaker/{as_of}.json"
+
+    def reconciled(self) -> str:
+        """Return the key of what says when the registry was looked at last."""
+        return f"{self.fleet}/state/reconciled.json"
 
 
 def split_uri(uri: str) -> tuple[str, str]:

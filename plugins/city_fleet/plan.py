@@ -20,12 +20,14 @@ EVALUATE = "evaluate"
 DECIDE = "decide"
 REGISTER = "register"
 GATE = "gate"
+APPROVE = "approve"
 PUBLISH = "publish"
 KEEP_CHAMPION = "keep_champion"
 RECORD = "record"
 JOB_STEPS = (PREPROCESS, TRAIN, EVALUATE)
 
 ENDPOINT_PURPOSE = "endpoint"
+RECONCILE_PURPOSE = "reconcile"
 REAPER_PURPOSE = "reaper"
 DIGEST_PURPOSE = "digest"
 RETIRE_PURPOSE = "retire"
@@ -42,17 +44,33 @@ class Step:
     upstream: tuple[str, ...]
 
 
-STEPS = (
+_STEPS = (
     Step(PREPROCESS, ()),
     Step(TRAIN, (PREPROCESS,)),
     Step(EVALUATE, (TRAIN,)),
     Step(DECIDE, (EVALUATE,)),
     Step(REGISTER, (DECIDE,)),
     Step(GATE, (REGISTER,)),
+)
+_AUTO = (
     Step(PUBLISH, (GATE,)),
     Step(KEEP_CHAMPION, (GATE,)),
     Step(RECORD, (PUBLISH, KEEP_CHAMPION)),
 )
+_MANUAL = (
+    Step(APPROVE, (GATE,)),
+    Step(PUBLISH, (APPROVE,)),
+    Step(KEEP_CHAMPION, (GATE, APPROVE)),
+    Step(RECORD, (PUBLISH, KEEP_CHAMPION)),
+)
+
+
+def steps(approval: str = "auto") -> tuple[Step, ...]:
+    """Return the tasks of a city's DAG, in the order in which they run.
+
+    :param approval: the city's ``approval``; a person is asked only where it is ``manual``.
+    """
+    return _STEPS + (_MANUAL if approval == "manual" else _AUTO)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from city_fleet import job_requests
 from city_fleet.code_bundle import CodeBundle
-from city_fleet.plan import EVALUATE, JOB_STEPS, PREPROCESS, STEPS, TRAIN, CityPlan, Run
+from city_fleet.plan import EVALUATE, JOB_STEPS, PREPROCESS, TRAIN, CityPlan, Run, steps
 from city_fleet.sagemaker_jobs import PROCESSING, TRAINING
 
 _CHAMPION_NOTE = (
@@ -119,7 +119,7 @@ def preview(plan: CityPlan, run: Run, *, image_uri: str, bundle: CodeBundle) -> 
         run_id=run.run_id,
         run_key=run.key,
         as_of=run.stamp,
-        tasks={step.task_id: list(step.upstream) for step in STEPS},
+        tasks={step.task_id: list(step.upstream) for step in steps(plan.city.approval)},
         jobs=dict(zip(JOB_STEPS, (preprocess, train, evaluate), strict=True)),
         may_write={
             prefix: "the job scripts, unless they are there",

@@ -103,7 +103,14 @@ def promote(
     def approve() -> None:
         nonlocal answered
         answered = True
-        registry.set_status(sagemaker, model.version.arn, gate.APPROVED, f"promoted by {by}: {reason}")
+        registry.set_status(
+            sagemaker,
+            model.version.arn,
+            registry.APPROVED,
+            f"promoted by {by}: {reason}",
+            event="approve",
+            by=by,
+        )
 
     publication = publish.publish(
         s3,
@@ -119,10 +126,10 @@ def promote(
     )
     after = publication.pointer
     if answered:
-        if status != gate.APPROVED:
-            notes.insert(0, f"version {number} was {status} in the registry and is {gate.APPROVED} now")
+        if status != registry.APPROVED:
+            notes.insert(0, f"version {number} was {status} in the registry and is {registry.APPROVED} now")
         return Move(city, MOVED, before, after, tuple(notes))
-    if status != gate.APPROVED:
+    if status != registry.APPROVED:
         approve()
     unpinned = (
         f"; `./fleet rollback {city} --to {after.sequence}` pins it" if pin and not after.pinned else ""

@@ -1,38 +1,38 @@
-"""Airflow operators of a city's DAG from the decision on: decide, register, publish, keep the champion, record."""
+"""Airflow operators of a city's DAG from the decision on: decide, register, publish, keep the champion."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerRegisterModelVersionOperator
 from airflow.providers.amazon.aws.utils.sagemaker import ApprovalStatus
 from airflow.sdk import BaseOperator
 
-from city_fleet import data_checks, failure_notes, gate, job_requests, naming, publish, registry, run_records
+from city_fleet import (
+    approval_states,
+    approvals,
+    breaker,
+    data_checks,
+    gate,
+    naming,
+    package_request,
+    publish,
+    registry,
+)
+from city_fleet.approval_states import Effect, Event, State
 from city_fleet.code_bundle import CodeBundle
 from city_fleet.images import image_uri
-from city_fleet.plan import (
-    DECIDE,
-    EVALUATE,
-    JOB_STEPS,
-    KEEP_CHAMPION,
-    PREPROCESS,
-    PUBLISH,
-    REGISTER,
-    TRAIN,
-    CityPlan,
-    Run,
-)
-from city_fleet.run_context import run_of, upstream
+from city_fleet.plan import APPROVE, DECIDE, EVALUATE, PREPROCESS, REGISTER, TRAIN, CityPlan, Run
+from city_fleet.registered_model import Author, publish_version, target_model
+from city_fleet.run_context import author_of, run_of, upstream
+from city_fleet.task_clients import TaskClients
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-FAILED = "failed"
-TOO_LITTLE_DATA = "too_little_data"
+PENDING = "pending"
 
 
 class CityOperator(BaseOperator):
@@ -47,45 +47,45 @@ class CityOperator(BaseOperator):
         self.plan = plan
         self.aws_conn_id = aws_conn_id
 
-    def client(self, service: str) -> Any:
-        """Return a boto3 client of the task's connection."""
-        return AwsBaseHook(
-            aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.plan.fleet.region
-        ).conn
-
-    def read_json(self, uri: str) -> Any:
-        """Read a small JSON object."""
-        bucket, key = naming.split_uri(uri)
-        return json.loads(self.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    def clients(self) -> TaskClients:
+        """Return the clients of the task's connection."""
+        return TaskClients(self.aws_conn_id, self.plan.fleet.region)
 
 
 class DecideOperator(CityOperator):
-    """Apply the gate to the evaluation report and keep the decision beside the run."""
+    """Apply the gate to the evaluation report, keep the decision beside the run, and count it for the night."""
 
     def execute(self, context: Context) -> dict[str, Any]:
         run = run_of(self.plan, context)
+        s3, keys, city = self.clients().s3, self.plan.keys, self.plan.city
         report = upstream(context, EVALUATE)["report"]
-        folder = f"{upstream(context, PREPROCESS)['outputs']['report']}city={self.plan.city.slug}/"
-        rule = self.plan.city.gate
-        data = data_checks.check(self.read_json(f"{folder}status.json"), report, rule.data)
-        decision = gate.decide(report, rule, data=data, force=run.force)
+        data = data_checks.check(self._data_report(s3, context), report, city.gate.data)
+        decision = gate.decide(report, city.gate, data=data, force=run.force)
         for reason in decision.reasons:
             self.log.info("%s: %s", "promote" if decision.promote else "hold", reason)
         for warning in decision.warnings:
             self.log.warning("%s", warning)
         value = decision.to_dict()
-        key = self.plan.keys.decision(self.plan.city.slug, run.key, naming.digest(value))
-        self.client("s3").put_object(
-            Bucket=self.plan.keys.bucket,
+        key = keys.decision(city.slug, run.key, naming.digest(value))
+        s3.put_object(
+            Bucket=keys.bucket,
             Key=key,
             Body=json.dumps(value, indent=2).encode(),
             ContentType="application/json",
         )
-        return {**value, "decision_uri": self.plan.keys.uri(key)}
+        if not decision.superseded:  # an older run says nothing about the night
+            breaker.mark(s3, keys, run.stamp, city.slug, decision.reasons if decision.unfit else ())
+        return {**value, "decision_uri": keys.uri(key)}
+
+    def _data_report(self, s3: Any, context: Context) -> Any:
+        """Return what the preprocess job has measured of the data."""
+        folder = upstream(context, PREPROCESS)["outputs"]["report"]
+        bucket, key = naming.split_uri(f"{folder}city={self.plan.city.slug}/status.json")
+        return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
 class RegisterOperator(SageMakerRegisterModelVersionOperator):
-    """Register every trained model, once per artifact, with the status the decision gives it."""
+    """Register every trained model as a version, and say where it stands after the gate's judgement."""
 
     overwrite_rtif_after_execution = True
 
@@ -95,82 +95,139 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         run = run_of(self.plan, context)
-        decision = upstream(context, DECIDE)
+        aws = TaskClients(self.aws_conn_id, self.plan.fleet.region)
+        decision = gate.Decision.from_dict(upstream(context, DECIDE))
+        event = Event.PROMOTE if decision.promote else Event.HOLD
+        sha256 = upstream(context, EVALUATE)["report"]["artifact_sha256"]
+        versions = registry.versions(aws.sagemaker, self.package_group_name)
+        known = [version for version in versions if version.artifact_sha256 == sha256]
+        state, arn = State.NEW, ""
+        if known:
+            arn = known[0].arn
+            state = approvals.state_of(aws, self.plan, approvals.read(aws, arn))
+            self.log.info("Version %d holds this artifact already, and is %s", known[0].number, state.value)
+        step = approval_states.transition(state, event)
+        author = Author(f"{self.plan.dag_id}/{run.run_id}", decision.reasons[0])
+        if step.effect is Effect.REGISTER:
+            arn = self._create(context, run, step.state, event, before=len(known))
+        else:
+            registry.note(aws.sagemaker, arn, self._judgement(context))
+            approvals.write(aws, approvals.read(aws, arn), state, event, author)
+        if step.state is State.WAITING:
+            approvals.make_room(aws, self.package_group_name, arn, author.by)
+        version = approvals.read(aws, arn)
+        state = approvals.state_of(aws, self.plan, version)
+        self.log.info("Version %d of %s is %s", version.number, self.package_group_name, state.value)
+        return {
+            "package_arn": arn,
+            "version": version.number,
+            "status": version.status,
+            "state": state.value,
+            "proceed": run.force
+            or (decision.promote and approval_states.status_of(state) != registry.REJECTED),
+            "reason": version.status_reason,
+        }
+
+    def _create(self, context: Context, run: Run, state: State, event: Event, *, before: int) -> str:
+        """Register a new version and return its ARN.
+
+        :param before: how many versions hold the same artifact already.
+        """
         evaluation = upstream(context, EVALUATE)
         sha256 = evaluation["report"]["artifact_sha256"]
+        status = str(approval_states.status_of(state))
+        by = f"{self.plan.dag_id}/{run.run_id}"
         self.image_uri = image_uri(self.plan.city.algorithm, self.plan.fleet.region)
         self.model_url = upstream(context, TRAIN)["artifact_uri"]
-        status = gate.Decision.from_dict(decision).approval_status
         self.model_approval = ApprovalStatus(status)
-        self.package_desc = registry.package_description(
-            run.stamp, sha256, f"{self.plan.dag_id}/{run.run_id}"
+        self.package_desc = registry.package_description(run.stamp, sha256, by)
+        self.extras = package_request.register_extras(
+            self.plan,
+            run,
+            image_uri=self.image_uri,
+            artifact_uri=self.model_url,
+            artifact_sha256=sha256,
+            evaluation_uri=evaluation["evaluation_uri"],
+            lineage={
+                **self._judgement(context),
+                "manifest_uri": upstream(context, PREPROCESS)["manifest_uri"],
+                "code_uri": CodeBundle.load(self.plan.scripts).prefix_uri(self.plan.keys),
+                "preprocess_job": upstream(context, PREPROCESS)["job"],
+                "train_job": upstream(context, TRAIN)["job"],
+            },
+            decided=registry.decided(
+                status,
+                event,
+                by,
+                expires_at=self._expires_at(context) if state is State.WAITING else None,
+            ),
+            before=before,
         )
-        arn = registry.find_version(self.hook.conn, self.package_group_name, sha256)
-        if arn is not None:
-            # The same artifact was judged again: one version, with what was decided last.
-            self.log.info("The artifact is registered already as %s", arn)
-            registry.set_status(self.hook.conn, arn, status, decision["reasons"][0])
-        else:
-            bundle = CodeBundle.load(self.plan.scripts)
-            self.extras = job_requests.register_extras(
-                self.plan,
-                run,
-                image_uri=self.image_uri,
-                artifact_uri=self.model_url,
-                artifact_sha256=sha256,
-                evaluation_uri=evaluation["evaluation_uri"],
-                decision_uri=decision["decision_uri"],
-                manifest_uri=upstream(context, PREPROCESS)["manifest_uri"],
-                code_uri=bundle.prefix_uri(self.plan.keys),
-            )
-            arn = super().execute(context)
-        version = registry.version_of(arn)
-        self.log.info("Version %d of %s, %s", version, self.package_group_name, status)
-        return {"package_arn": arn, "version": version, "status": status}
+        return str(super().execute(context))
+
+    def _judgement(self, context: Context) -> dict[str, str]:
+        """Return the metadata that say by which evaluation a version was judged last."""
+        evaluation = upstream(context, EVALUATE)
+        return {
+            "evaluation_uri": evaluation["evaluation_uri"],
+            "evaluate_job": evaluation["job"],
+            "decision_uri": upstream(context, DECIDE)["decision_uri"],
+        }
+
+    def _expires_at(self, context: Context) -> str | None:
+        """Return when the model stops waiting for a person; None where no person is asked.
+
+        It counts from the start of the run: a retry must send the same request, or SageMaker refuses its token.
+        """
+        city, dag_run = self.plan.city, context["dag_run"]
+        if city.approval == "auto":
+            return None
+        start = dag_run.start_date or dag_run.run_after
+        return naming.as_of_stamp(start + timedelta(hours=city.approval_expires_hours))
 
 
 class PublishOperator(CityOperator):
-    """Make the registered model the one that serves the city."""
+    """Make the registered model the one that serves the city, unless its night waits for a person."""
 
     def execute(self, context: Context) -> dict[str, Any]:
         run = run_of(self.plan, context)
-        evaluation = upstream(context, EVALUATE)
-        registered = upstream(context, REGISTER)
-        report = evaluation["report"]
-        candidate = publish.Candidate(
-            city=self.plan.city.slug,
-            as_of=run.as_of,
-            artifact_uri=upstream(context, TRAIN)["artifact_uri"],
-            artifact_sha256=report["artifact_sha256"],
-            package_arn=registered["package_arn"],
-            features=tuple(report["features"]),
-            published_by=f"{self.plan.dag_id}/{run.run_id}",
-            settings_digest=self.plan.settings_digest,
-            code_digest=CodeBundle.load(self.plan.scripts).digest,
-        )
-        publication = publish.publish(
-            self.client("s3"),
-            self.client("sagemaker-runtime"),
-            keys=self.plan.keys,
-            endpoint=self.plan.endpoint,
-            candidate=candidate,
-            decision=gate.Decision.from_dict(upstream(context, DECIDE)),
-            rule=self.plan.city.gate,
-            holdout=self.read_json(evaluation["holdout_uri"]),
-            force=run.force,
-        )
-        for reason in publication.reasons:
-            self.log.info("%s: %s", publication.outcome, reason)
-        if publication.outcome == publish.HELD:
-            # Judged anew against a champion that moved in between; the registry must say what was decided last.
-            registry.set_status(
-                self.client("sagemaker"), registered["package_arn"], gate.REJECTED, publication.reasons[0]
+        aws = self.clients()
+        version = approvals.read(aws, upstream(context, REGISTER)["package_arn"])
+        state = approvals.state_of(aws, self.plan, version)
+        author = author_of(self.plan, context)
+        event = Event.APPROVE if run.force else Event.RELEASE
+        if state is State.WAITING and not run.force:
+            if self.plan.city.approval == "manual":
+                # Somebody has marked the question as answered without answering it.
+                return self._ended(version, PENDING, ["nobody has approved it yet"], None)
+            night = breaker.look(aws.s3, self.plan.keys, run.stamp, self.plan.fleet.breaker)
+            if night is not None and night.state == breaker.TRIPPED:
+                approvals.wait_for_person(aws, self.plan, version, night.sentence)
+                return self._ended(version, PENDING, [night.sentence], None)
+            if night is not None:
+                event = Event.APPROVE if night.state == breaker.APPROVED else Event.REJECT
+                author = Author(night.by, night.note)
+        step = approval_states.transition(state, event)
+        if step.effect in (Effect.PUBLISH, Effect.NOTHING) or run.force:
+            approves = None if version.status == registry.APPROVED else event
+            decided = publish_version(
+                aws, self.plan, version, state, author, approves=approves, force=run.force, record=False
             )
+            return self._ended(version, decided.outcome, list(decided.reasons), decided.live)
+        step, version = approvals.write(aws, version, state, event, author)
+        outcome = publish.SUPERSEDED if step.state is State.SUPERSEDED else publish.HELD
+        return self._ended(version, outcome, [version.status_reason], None)
+
+    def _ended(
+        self, version: registry.Version, outcome: str, reasons: list[str], serves: str | None
+    ) -> dict[str, Any]:
+        for reason in reasons:
+            self.log.info("%s: %s", outcome, reason)
         return {
-            "outcome": publication.outcome,
-            "reasons": list(publication.reasons),
-            "target_model": candidate.target_model,
-            "live": publication.pointer.target_model,
+            "outcome": outcome,
+            "reasons": reasons,
+            "target_model": target_model(self.plan, version),
+            "live": serves,
         }
 
 
@@ -179,76 +236,17 @@ class KeepChampionOperator(CityOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         decision = upstream(context, DECIDE)
-        outcome = publish.SUPERSEDED if decision["superseded"] else publish.HELD
-        for reason in decision["reasons"]:
-            self.log.info("%s: %s", outcome, reason)
-        return {"outcome": outcome, "reasons": decision["reasons"]}
-
-
-class RecordOperator(CityOperator):
-    """Write the run's one immutable record, however the run ended.
-
-    The task is a teardown: it runs after success, failure and skip alike, and does not decide how the run counts.
-    """
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        run = run_of(self.plan, context)
-        ti: Any = context["ti"]
-        states = ti.get_task_states(dag_id=self.plan.dag_id, run_ids=[run.run_id])[run.run_id]
-        results = {
-            step: ti.xcom_pull(task_ids=step) or {}
-            for step in (*JOB_STEPS, DECIDE, REGISTER, PUBLISH, KEEP_CHAMPION)
-        }
-        record = self._record(run, states, results, context)
-        key = run_records.write(
-            self.client("s3"), self.plan.keys, record, as_of=run.as_of, key_of_run=run.key
-        )
-        self.log.info("%s: %s", record["outcome"], "; ".join(record["reasons"]) or "no reason given")
-        return {"record_uri": self.plan.keys.uri(key), "outcome": record["outcome"]}
-
-    def _record(
-        self, run: Run, states: dict[str, str], results: dict[str, dict[str, Any]], context: Context
-    ) -> dict[str, Any]:
-        ti: Any = context["ti"]
-        failed_task = next((task for task, state in states.items() if state == "failed"), None)
-        failed_job = ti.xcom_pull(task_ids=failed_task, key="failed_job") if failed_task else None
-        failure = ti.xcom_pull(task_ids=failed_task, key=failure_notes.KEY) if failed_task else None
-        ended = results[PUBLISH] or results[KEEP_CHAMPION]
-        if failed_task is not None:
-            said = f": {failure['message']}" if failure and failure["message"] else ""
-            outcome, reasons = FAILED, [f"task {failed_task} failed{said}"]
-        elif results[PREPROCESS].get("data_status") == TOO_LITTLE_DATA:
-            outcome, reasons = TOO_LITTLE_DATA, [results[PREPROCESS]["reason"]]
-        elif ended:
-            outcome, reasons = ended["outcome"], ended["reasons"]
+        registered = upstream(context, REGISTER)
+        asked: Any = context["ti"].xcom_pull(task_ids=APPROVE)
+        if asked:
+            outcome, reasons = asked["outcome"], asked["reasons"]
+        elif decision["promote"]:  # the gate lets it go, but somebody or something else does not
+            superseded = registered["state"] == State.SUPERSEDED.value
+            outcome = publish.SUPERSEDED if superseded else publish.HELD
+            reasons = [registered["reason"]]
         else:
-            outcome, reasons = FAILED, ["the run was stopped before it published or held a model"]
-        decision = {key: value for key, value in results[DECIDE].items() if key != "decision_uri"}
-        return {
-            "format_version": 1,
-            "fleet": self.plan.fleet.fleet,
-            "environment": self.plan.fleet.environment,
-            "city": self.plan.city.slug,
-            "as_of": run.stamp,
-            "dag_id": self.plan.dag_id,
-            "run_id": run.run_id,
-            "outcome": outcome,
-            "reasons": reasons,
-            "failed_task": failed_task,
-            "failure": failure,
-            "decision": decision or None,
-            "metrics": decision.get("metrics"),
-            "evaluation_uri": results[EVALUATE].get("evaluation_uri"),
-            "holdout_uri": results[EVALUATE].get("holdout_uri"),
-            "target_model": results[PUBLISH].get("target_model"),
-            "package_arn": results[REGISTER].get("package_arn"),
-            "package_version": results[REGISTER].get("version"),
-            "jobs": [
-                {key: job[key] for key in ("step", "job", "status", "instance_type", "billable_seconds")}
-                for job in (*(results[step] for step in JOB_STEPS), failed_job)
-                if job
-            ],
-            "code_digest": CodeBundle.load(self.plan.scripts).digest,
-            "settings_digest": self.plan.settings_digest,
-            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+            outcome = publish.SUPERSEDED if decision["superseded"] else publish.HELD
+            reasons = decision["reasons"]
+        for reason in reasons:
+            self.log.info("%s: %s", outcome, reason)
+        return {"outcome": outcome, "reasons": reasons}

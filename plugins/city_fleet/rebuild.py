@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from city_fleet import gate, live, naming, registry, retire_marks
+from city_fleet import live, naming, registry, retire_marks
 from city_fleet.champions import MOVED, MOVES_TRIED, PLANNED, UNCHANGED, Move, load_usable, moves_too_often
 from city_fleet.errors import CityFleetError, PointerMoved, PublishError
 from city_fleet.live import Broken, LivePointer, Versioned
@@ -185,7 +185,7 @@ class _Look:
         listed = [
             found
             for found in registry.versions(self.sagemaker, self.group)
-            if found.status == gate.APPROVED and found.as_of and found.artifact_sha256
+            if found.status == registry.APPROVED and found.as_of and found.artifact_sha256
         ]
         for version in sorted(listed, key=lambda found: (found.as_of, found.number), reverse=True):
             try:

@@ -1,17 +1,39 @@
-"""The model registry: one package group per city, one version per artifact. A boto3 client is passed in."""
+"""The model registry: one package group per city, one version per artifact. A boto3 client is passed in.
+
+The approval status is SageMaker's own and anybody with the right may change it. What City Fleet knows beside it stands
+in the version's metadata: what set the status last, and whether all that follows from it has been done. A status that
+is not the one City Fleet set was changed elsewhere, and somebody has to carry it out.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from city_fleet import naming
 from city_fleet.errors import RegistryError
+from city_fleet.package_text import fitting, metadata_value, one_line
+
+APPROVED = "Approved"
+REJECTED = "Rejected"
+PENDING = "PendingManualApproval"
+
+# Metadata of a version. The approval status that City Fleet has set last; by which event; who; when.
+DECIDED_STATUS = "decided_status"
+DECIDED_EVENT = "decided_event"
+DECIDED_BY = "decided_by"
+DECIDED_AT = "decided_at"
+#: Digest of the reason that City Fleet has given: a person elsewhere may have left it as it was.
+REASON_DIGEST = "reason_digest"
+#: The approval status of which all consequences have been carried out.
+SETTLED_STATUS = "settled_status"
+#: Stamp of the moment at which a version that waits for a person expires; only such a version has it.
+EXPIRES_AT = "approval_expires_at"
 
 ARTIFACT_WORD = "artifact"
 _DESCRIPTION = re.compile(
@@ -56,13 +78,61 @@ class Version:
     :param status_reason: why, in the words of whoever set the status; empty when nothing was said.
     :param artifact_uri: where training left ``model.tar.gz``.
     :param metadata: what City Fleet registered with it: ``as_of``, ``artifact_sha256``, ``decision_uri`` …
+    :param evaluation_uri: the evaluation report; empty if City Fleet did not register it.
+    :param changed_at: when it was changed last, or created.
+    :param changed_by: who changed it last, as far as AWS says; a user's name or an ARN.
     """
 
     arn: str
     status: str
     status_reason: str
     artifact_uri: str
-    metadata: dict[str, str]
+    metadata: dict[str, str] = field(default_factory=dict)
+    evaluation_uri: str = ""
+    changed_at: datetime | None = None
+    changed_by: str = ""
+
+    @property
+    def group(self) -> str:
+        """Return the name of the package group."""
+        return self.arn.rsplit("/", 2)[1]
+
+    @property
+    def as_of(self) -> str:
+        """Return the stamp of the moment up to which the model has seen data."""
+        return self.metadata.get("as_of", "")
+
+    @property
+    def event(self) -> str:
+        """Return the event that has set the status last, as far as City Fleet knows; empty for one elsewhere."""
+        return self.metadata.get(DECIDED_EVENT, "") if self.status == self.decided_status else ""
+
+    @property
+    def decided_status(self) -> str:
+        """Return the status that City Fleet has set last."""
+        return self.metadata.get(DECIDED_STATUS, self.status)
+
+    @property
+    def note_elsewhere(self) -> str:
+        """Return what somebody has written elsewhere about the status; empty where nobody has."""
+        ours = self.metadata.get(REASON_DIGEST) == naming.digest(self.status_reason)
+        return "" if ours else self.status_reason
+
+    @property
+    def settled_status(self) -> str:
+        """Return the status of which all consequences have been carried out."""
+        return self.metadata.get(SETTLED_STATUS, self.status)
+
+    @property
+    def settled_event(self) -> str:
+        """Return the event that led to the settled status, as far as City Fleet knows."""
+        same = self.metadata.get(DECIDED_STATUS) == self.settled_status
+        return self.metadata.get(DECIDED_EVENT, "") if same else ""
+
+    @property
+    def waits_for_person(self) -> bool:
+        """Tell whether a person has to decide; a version that waits for its own run only has no deadline."""
+        return self.status == PENDING and EXPIRES_AT in self.metadata
 
     @property
     def number(self) -> int:
@@ -75,16 +145,6 @@ def package_description(as_of: str, artifact_sha256: str, run: str) -> str:
     metadata: one List finds the version of an artifact without a Describe per version.
     """
     return f"as_of {as_of}, {ARTIFACT_WORD} {artifact_sha256}, run {run}"[:1024]
-
-
-def find_version(sagemaker: Any, group: str, artifact_sha256: str) -> str | None:
-    """Return the ARN of the version that holds an artifact, or None.
-
-    :param sagemaker: a boto3 SageMaker client.
-    """
-    return next(
-        (found.arn for found in versions(sagemaker, group) if found.artifact_sha256 == artifact_sha256), None
-    )
 
 
 def versions(sagemaker: Any, group: str) -> list[Listed]:
@@ -129,13 +189,23 @@ def describe(sagemaker: Any, package_arn: str) -> Version | None:
         if error.response["Error"]["Code"] in _MISSING:
             return None
         raise
+    return version_from(answer)
+
+
+def version_from(answer: Mapping[str, Any]) -> Version:
+    """Return the version that Describe answers, or a record of Search."""
     containers = answer.get("InferenceSpecification", {}).get("Containers", [{}])
+    quality = answer.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
+    who = answer.get("LastModifiedBy") or {}
     return Version(
         arn=answer["ModelPackageArn"],
         status=answer.get("ModelApprovalStatus", ""),
         status_reason=answer.get("ApprovalDescription", ""),
         artifact_uri=containers[0].get("ModelDataUrl", ""),
         metadata=dict(answer.get("CustomerMetadataProperties", {})),
+        evaluation_uri=quality.get("S3Uri", ""),
+        changed_at=answer.get("LastModifiedTime") or answer["CreationTime"],
+        changed_by=who.get("UserProfileName") or who.get("IamIdentity", {}).get("Arn", ""),
     )
 
 
@@ -161,11 +231,65 @@ def version_of(package_arn: str) -> int:
         ) from None
 
 
-def set_status(sagemaker: Any, package_arn: str, status: str, reason: str) -> None:
-    """Change a version's approval status.
+def decided(
+    status: str, event: str, by: str, *, settled: bool = True, expires_at: str | None = None
+) -> dict[str, str]:
+    """Return the metadata that say what set a version's status.
 
-    :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval``.
+    :param event: what brought it about, a word of the state machine.
+    :param by: who: ``<dag id>/<run id>`` or the name of a person.
+    :param settled: whether all that follows from the status has been carried out.
+    :param expires_at: stamp of the moment at which the version stops waiting for a person.
     """
+    values = {DECIDED_STATUS: status, DECIDED_EVENT: event, DECIDED_BY: by}
+    if settled:
+        values[SETTLED_STATUS] = status
+    if expires_at is not None:
+        values[EXPIRES_AT] = expires_at
+    return {name: metadata_value(value) for name, value in values.items() if value}
+
+
+def set_status(
+    sagemaker: Any,
+    package_arn: str,
+    status: str,
+    reason: str,
+    *,
+    event: str = "",
+    by: str = "",
+    settled: bool = True,
+) -> None:
+    """Change a version's approval status, and keep why.
+
+    :param status: ``Approved`` or ``Rejected``; SageMaker takes no version back to ``PendingManualApproval``.
+    :param reason: for people; other parameters as of :func:`decided`.
+    """
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     sagemaker.update_model_package(
-        ModelPackageArn=package_arn, ModelApprovalStatus=status, ApprovalDescription=reason[:1024]
+        ModelPackageArn=package_arn,
+        ModelApprovalStatus=status,
+        ApprovalDescription=one_line(reason),
+        CustomerMetadataProperties={
+            **decided(status, event, by, settled=settled),
+            DECIDED_AT: moment,
+            REASON_DIGEST: naming.digest(one_line(reason)),
+        },
     )
+
+
+def note(sagemaker: Any, package_arn: str, metadata: Mapping[str, str], reason: str | None = None) -> None:
+    """Keep something about a version without touching its approval status.
+
+    :param metadata: is merged with what is there.
+    :param reason: why its status is what it is, for people.
+    """
+    values, request = fitting(metadata), {}
+    if reason is not None:
+        request["ApprovalDescription"] = one_line(reason)
+        values[REASON_DIGEST] = naming.digest(request["ApprovalDescription"])
+    sagemaker.update_model_package(ModelPackageArn=package_arn, CustomerMetadataProperties=values, **request)
+
+
+def settle(sagemaker: Any, version: Version) -> None:
+    """Keep that all that follows from a version's status has been carried out."""
+    note(sagemaker, version.arn, {SETTLED_STATUS: version.status})

@@ -8,6 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming
 from city_fleet.plan import CityPlan, Run
+from city_fleet.registered_model import Author
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,6 +26,16 @@ def run_of(plan: CityPlan, context: Context) -> Run:
         return plan.run(dag_run.run_id, moment, force=bool(context["params"].get("force")))
     except ValueError as error:
         raise AirflowFailException(str(error)) from error
+
+
+def author_of(plan: CityPlan, context: Context) -> Author:
+    """Return who lets the model of a run go live: of a forced run the person who has started it, else the run."""
+    dag_run = context["dag_run"]
+    name = f"{plan.dag_id}/{dag_run.run_id}"
+    if not run_of(plan, context).force:
+        return Author(name)
+    person = getattr(dag_run, "triggering_user_name", None)
+    return Author(person, f"forced run {name}") if person else Author(name, "forced")
 
 
 def upstream(context: Context, task_id: str) -> dict[str, Any]:

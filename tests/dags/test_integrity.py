@@ -22,6 +22,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
     SageMakerRegisterModelVersionOperator,
     SageMakerTrainingOperator,
 )
+from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
@@ -30,7 +31,9 @@ from city_fleet.dag_builder import city_dags, fleet_dags
 from tests.dags.conftest import ROOT
 
 FLEETS = ROOT / "include" / "fleets"
-OF_FLEET = tuple(f"texas_housing._{purpose}" for purpose in ("digest", "endpoint", "reaper", "retire"))
+OF_FLEET = tuple(
+    f"texas_housing._{purpose}" for purpose in ("digest", "endpoint", "reaper", "reconcile", "retire")
+)
 
 
 @pytest.fixture
@@ -116,10 +119,44 @@ def test_a_starting_task_builds_its_own_dag_only() -> None:
         assert [dag.dag_id for dag in fleet_dags(FLEETS, only=dag_id)] == [dag_id]
 
 
-def test_only_the_reaper_is_switched_on_by_itself(dags: dict[str, Any]) -> None:
+def test_only_what_looks_after_the_fleet_is_switched_on_by_itself(dags: dict[str, Any]) -> None:
+    """Stopping orphans, and carrying out what people have decided."""
+    on = {"texas_housing._reaper", "texas_housing._reconcile"}
     assert {dag_id: dag.is_paused_upon_creation for dag_id, dag in dags.items()} == {
-        dag_id: False if dag_id == "texas_housing._reaper" else None for dag_id in dags
+        dag_id: False if dag_id in on else None for dag_id in dags
     }
+
+
+def test_where_a_person_is_asked_the_question_comes_between_gate_and_publish(fleets: Path) -> None:
+    path = fleets / "texas_housing.yaml"
+    path.write_text(path.read_text().replace("{name: Waco}", "{name: Waco, approval: manual}"))
+    (dag,) = city_dags(fleets, only="texas_housing.waco")
+    assert len(dag.tasks) == 10
+    approve = dag.get_task("approve")
+    assert isinstance(approve, HITLOperator)
+    assert dag.get_task("gate").downstream_task_ids == {"approve", "keep_champion"}
+    assert dag.get_task("gate").if_task_ids == ["approve"]
+    assert approve.downstream_task_ids == {"publish", "keep_champion"}
+    assert dag.get_task("keep_champion").trigger_rule == "none_failed_min_one_success"
+    assert list(approve.params) == ["note"]
+    assert approve.execution_timeout is None  # Airflow would take it for the time that the person has
+    # Tonight's run supersedes last night's question instead of waiting behind it.
+    assert dag.max_active_runs == 2
+    assert dag.get_task("record").upstream_task_ids == {"publish", "keep_champion"}
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert stored.get_task("approve").operator_name == "ApproveOperator"
+
+
+def test_reconcile_looks_as_the_fleet_file_says(fleets: Path) -> None:
+    (dag,) = fleet_dags(FLEETS, only="texas_housing._reconcile")
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert stored.timetable.summary == "*/15 * * * *"
+    assert "rolled back" not in dag.doc_md
+    path = fleets / "texas_housing.yaml"
+    path.write_text(path.read_text() + "\nreconcile: {schedule: null, on_live_rejected: rollback}\n")
+    (dag,) = fleet_dags(fleets, only="texas_housing._reconcile")
+    assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.can_be_scheduled is False
+    assert "its city is rolled back and named" in dag.doc_md
 
 
 def test_the_reaper_looks_as_the_fleet_file_says(fleets: Path) -> None:

@@ -172,6 +172,8 @@ class Fleet:
 
 
 NOTHING_PASSES = "gate: {limits: {mape: 0.000001}}"
+# A person is asked whether their models may go live.
+MANUAL_CITIES = {"fort_worth": "Fort Worth", "killeen_fort_hood": "Killeen-Fort Hood"}
 # Their training is on spot instances: with no spare capacity a job stays in progress for as long as a test needs it.
 SPOT_CITIES = {"amarillo": "Amarillo", "arlington": "Arlington", "bay_area": "Bay Area"}
 
@@ -188,6 +190,10 @@ def write_fleets(folder: Path) -> None:
         "  amarillo: {": f"  amarillo: {{{NOTHING_PASSES}, ",
         "  waco: {name: Waco": f"  waco: {{{NOTHING_PASSES}, name: Waco",
         "  tyler: {name: Tyler": "  tyler: {gate: {tolerence: 0.1}, name: Tyler",
+        **{
+            f"  {city}: {{name: {name}": f"  {city}: {{approval: manual, name: {name}"
+            for city, name in MANUAL_CITIES.items()
+        },
         "retry_delay_seconds: 60": "retry_delay_seconds: 1",
     }.items():
         assert text.count(old) == 1, old
@@ -240,12 +246,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet = Fleet(stack)
         seed(stack, sorted(layout.fleets_dir.glob("*.yaml")))
         change_sales(stack.client("s3"), "galveston", 30, lambda sales: -5)
+        change_sales(stack.client("s3"), "longview_marshall", 60, lambda sales: 1000 * sales)
         wait_for_dags(stack, {"texas_housing.austin", "texas_housing._endpoint", "bike_rides.harbour"})
         for name in ("texas_housing", "bike_rides"):
             fleet.runs[f"{name}._endpoint"] = fleet.start(f"{name}._endpoint")
         for name in ("texas_housing", "bike_rides"):
             assert fleet.ended(f"{name}._endpoint") == "success"
-        for city in ("abilene", "waco", "galveston"):
+        for city in ("abilene", "waco", "galveston", "longview_marshall", *MANUAL_CITIES):
             fleet.runs[f"texas_housing.{city}"] = fleet.start(f"texas_housing.{city}", as_of=AS_OF)
         fleet.runs["texas_housing.el_paso"] = fleet.start("texas_housing.el_paso", as_of="2003-01-01")
         fleet.runs["texas_housing.tyler"] = fleet.start("texas_housing.tyler")

@@ -158,7 +158,7 @@ def test_of_a_held_city_only_the_gate_with_everything_downstream_publishes(stran
     path.write_text(
         path.read_text().replace(f"amarillo: {{{NOTHING_PASSES}", f"amarillo: {{{everything_passes}")
     )
-    stranded.clear(DEFERRED, "decide")
+    stranded.clear(DEFERRED, "decide", "register")
     assert stranded.ended(DEFERRED) == "success"
     assert stranded.result(DEFERRED, "decide")["promote"] is True
 

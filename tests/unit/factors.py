@@ -108,12 +108,17 @@ class City:
         self.group = naming.package_group(KEYS.fleet, ENVIRONMENT, self.slug)
 
     def train(
-        self, factor: float, month: int, *, status: str = "Approved", sample_factor: float | None = None
+        self,
+        factor: float,
+        month: int,
+        *,
+        status: str | None = "Approved",
+        sample_factor: float | None = None,
     ) -> tuple[publish.Candidate, dict[str, Any]]:
         """Leave an artifact where training would, a version in the registry, and the evaluation's held-out rows.
 
         :param month: of 2014, the model's as_of.
-        :param status: of the version.
+        :param status: of the version; None leaves registering it to the caller.
         :param sample_factor: the factor that the artifact's own samples say it has.
         """
         sampled = factor if sample_factor is None else sample_factor
@@ -148,15 +153,18 @@ class City:
         holdout = {"features": ["x", "y"], "rows": rows}
         decision = json.dumps(self.judge(holdout).to_dict()).encode()
         self.s3.put_object(Bucket=KEYS.bucket, Key=f"{run}/decision.json", Body=decision)
+        report = json.dumps({"features": ["x", "y"], "rows": len(rows)}).encode()
+        self.s3.put_object(Bucket=KEYS.bucket, Key=f"{run}/evaluation.json", Body=report)
+        self.s3.put_object(Bucket=KEYS.bucket, Key=f"{run}/holdout.json", Body=json.dumps(holdout).encode())
         sha256 = hashlib.sha256(body).hexdigest()
         candidate = publish.Candidate(
             city=self.slug,
             as_of=as_of,
             artifact_uri=KEYS.uri(key),
             artifact_sha256=sha256,
-            package_arn=self._register(
-                KEYS.uri(key), naming.as_of_stamp(as_of), sha256, status, f"{run}/decision.json"
-            ),
+            package_arn=self._register(KEYS.uri(key), naming.as_of_stamp(as_of), sha256, status, run)
+            if status
+            else "",
             features=("x", "y"),
             published_by=f"factors.{self.slug}/month-{month}",
             settings_digest=SETTINGS_DIGEST,
@@ -164,7 +172,7 @@ class City:
         )
         return candidate, holdout
 
-    def _register(self, uri: str, as_of: str, sha256: str, status: str, decision: str) -> str:
+    def _register(self, uri: str, as_of: str, sha256: str, status: str, run: str) -> str:
         with contextlib.suppress(self.sagemaker.exceptions.ClientError):
             self.sagemaker.create_model_package_group(ModelPackageGroupName=self.group)
         answer = self.sagemaker.create_model_package(
@@ -179,7 +187,12 @@ class City:
             CustomerMetadataProperties={
                 "as_of": as_of,
                 "artifact_sha256": sha256,
-                "decision_uri": KEYS.uri(decision),
+                "decision_uri": KEYS.uri(f"{run}/decision.json"),
+                "evaluation_uri": KEYS.uri(f"{run}/evaluation.json"),
+                "run_key": run.rsplit("/", 1)[1][:10],
+                "decided_status": status,
+                "settled_status": status,
+                "decided_event": "hold" if status == "Rejected" else "promote",
                 "code_uri": KEYS.uri(KEYS.code(CODE_DIGEST)),
                 "settings_digest": SETTINGS_DIGEST,
             },

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from city_fleet.config import (
     Algorithm,
+    Breaker,
     City,
     DataChecks,
     Dataset,
@@ -27,6 +28,7 @@ from city_fleet.config import (
     JobSettings,
     Notifier,
     Pools,
+    Reconcile,
     Target,
     Time,
     TrainingSettings,
@@ -51,6 +53,8 @@ SECTIONS: dict[str, list[type[BaseModel]]] = {
     "### `defaults.gate.data`": [DataChecks],
     "### `endpoint`": [Endpoint],
     "### `pools`": [Pools],
+    "### `breaker`": [Breaker],
+    "### `reconcile`": [Reconcile],
     "### `digest`": [Digest, Notifier],
 }
 

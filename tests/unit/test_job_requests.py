@@ -14,7 +14,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from city_fleet import endpoint_requests, live
+from city_fleet import endpoint_requests, live, package_request, registry
 from city_fleet import job_requests as requests
 from city_fleet.code_bundle import CodeBundle
 from local_sagemaker.validation import validate
@@ -82,17 +82,26 @@ def evaluate(champion: live.Versioned | None = CHAMPION) -> dict[str, Any]:
 def package() -> dict[str, Any]:
     return {
         "ModelPackageGroupName": austin().package_group,
-        "ModelApprovalStatus": "Approved",
-        **requests.register_extras(
+        "ModelApprovalStatus": registry.PENDING,
+        **package_request.register_extras(
             austin(),
             january_run(),
             image_uri=IMAGE,
             artifact_uri=ARTIFACT,
             artifact_sha256="a" * 64,
             evaluation_uri="s3://city-fleet/texas_housing/runs/austin/run/evaluate/job/evaluation.json",
-            decision_uri="s3://city-fleet/texas_housing/runs/austin/run/decide/decision-0123456789.json",
-            manifest_uri="s3://city-fleet/texas_housing/runs/austin/run/preprocess/job/report/manifest.json",
-            code_uri=CODE,
+            lineage={
+                "evaluation_uri": "s3://city-fleet/texas_housing/runs/austin/run/evaluate/job/evaluation.json",
+                "decision_uri": "s3://city-fleet/texas_housing/runs/austin/run/decide/decision-0123456789.json",
+                "manifest_uri": "s3://city-fleet/texas_housing/runs/austin/run/preprocess/job/report/manifest.json",
+                "code_uri": CODE,
+                "preprocess_job": "texas-housing-austin-preprocess-0123456789-1",
+                "train_job": "texas-housing-austin-train-0123456789-1",
+                "evaluate_job": "texas-housing-austin-evaluate-0123456789-1",
+            },
+            decided=registry.decided(
+                registry.PENDING, "promote", f"{austin().dag_id}/{january_run().run_id}"
+            ),
         ),
     }
 

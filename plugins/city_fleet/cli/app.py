@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from city_fleet.cli import (
+    approvals,
     backfills,
     digests,
     doctor,
@@ -38,6 +39,7 @@ GROUPS = (
     status,
     history,
     rollback,
+    approvals,
     promote,
     rebuild,
     remove,

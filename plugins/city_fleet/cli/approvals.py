@@ -1,0 +1,223 @@
+"""Commands about models that wait for a person: waiting, approve, reject."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors
+from city_fleet.cli.decisions import Order, Target, of_city, of_night
+from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover
+from city_fleet.cli.output import AsJson, errors, print_json
+from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.errors import CityFleetError
+from city_fleet.naming import parse_as_of
+
+if TYPE_CHECKING:
+    from city_fleet.registered_model import Decided
+    from city_fleet.registry import Version
+
+commands = typer.Typer()
+
+Cities = Annotated[list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities.")]
+Night = Annotated[
+    str | None,
+    typer.Option(
+        "--night",
+        metavar="AS_OF",
+        help="All that waits of one night: the as_of of its runs, or a day; also what is still to come of it.",
+    ),
+]
+VersionNumber = Annotated[
+    int | None,
+    typer.Option("--version", metavar="N", min=1, help="This version of the city, whether it waits or not."),
+]
+# What is no success of an approval, and of a rejection.
+_NOT_DONE = frozenset({"held", "superseded", "refused"})
+
+
+@commands.command()
+def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
+    """List the models that wait for a person, and until when.
+
+    \b
+    Examples:
+      ./fleet waiting
+      ./fleet waiting --fleet texas_housing --json
+    """
+    from city_fleet import reconcile, registry  # noqa: PLC0415 - imports botocore
+
+    rows = []
+    with errors(as_json):
+        for item in fleets_named(fleet):
+            with aws_errors():
+                for plan, version in reconcile.waiting(FleetClients(item), item):
+                    deadline = parse_as_of(version.metadata[registry.EXPIRES_AT])
+                    rows.append(
+                        {
+                            "fleet": item.fleet,
+                            "city": plan.city.slug,
+                            "version": version.number,
+                            "as_of": version.as_of,
+                            "until": deadline.isoformat(timespec="seconds"),
+                            "reason": version.status_reason or None,
+                        }
+                    )
+    rows.sort(key=lambda row: (row["until"], row["city"]))
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        why = f": {row['reason']}" if row["reason"] else ""
+        typer.echo(
+            f"{row['fleet']}  {row['city']}, version {row['version']}, data up to {row['as_of']}, "
+            f"until {row['until']}{why}"
+        )
+    typer.echo(f"{len(rows)} {'model waits' if len(rows) == 1 else 'models wait'} for a person.")
+
+
+@commands.command()
+def approve(
+    cities: Cities = None,
+    *,
+    night: Night = None,
+    version: VersionNumber = None,
+    fleet: FleetName = None,
+    by: By = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let models go live that wait for a person, or that the gate has held.
+
+    The registry is told, and the model is published at once if nothing else stands against it: a pin, or a champion
+    that has moved and is better. A task that waits in Airflow goes on by itself.
+
+    \b
+    Exit codes: 0 live (or it was already), 1 a model did not go live, 2 wrong usage.
+
+    \b
+    Examples:
+      ./fleet approve austin --reason "checked against the listings"
+      ./fleet approve austin --version 7 --dry-run
+      ./fleet approve --night 2014-01-01 --fleet texas_housing --reason "a known gap in the raw data"
+    """
+    order = Order("approve", mover(by), reason, dry_run)
+    _decide(order, cities=cities or [], night=night, version=version, fleet=fleet, as_json=as_json)
+
+
+@commands.command()
+def reject(
+    cities: Cities = None,
+    *,
+    night: Night = None,
+    version: VersionNumber = None,
+    fleet: FleetName = None,
+    by: By = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep models away that wait for a person; the champion stays.
+
+    With --version any model can be rejected. Rejecting the one that serves takes it away only where the fleet file
+    says `reconcile.on_live_rejected: rollback`; `./fleet rollback` does so in any case.
+
+    \b
+    Exit codes: 0 rejected (or it was already), 1 it could not be done, 2 wrong usage.
+
+    \b
+    Examples:
+      ./fleet reject austin --reason "prices look too high"
+      ./fleet reject --night 2014-01-01 --fleet texas_housing --reason "raw data of that month are wrong"
+    """
+    order = Order("reject", mover(by), reason, dry_run)
+    _decide(order, cities=cities or [], night=night, version=version, fleet=fleet, as_json=as_json)
+
+
+def _decide(
+    order: Order,
+    *,
+    cities: list[str],
+    night: str | None,
+    version: int | None,
+    fleet: str | None,
+    as_json: bool,
+) -> None:
+    if bool(cities) == bool(night):
+        raise typer.BadParameter("name cities, or a night with --night; not both.")
+    if version is not None and len(cities) != 1:
+        raise typer.BadParameter("--version is about one city.")
+    notes: list[str] = []
+    with errors(as_json):
+        fleets = fleets_named(fleet)
+        clients = {item.fleet: FleetClients(item) for item in fleets}
+        with aws_errors():
+            if night is not None:
+                if len(fleets) > 1:
+                    names = ", ".join(item.fleet for item in fleets)
+                    raise typer.BadParameter(f"--night needs --fleet: there are {names}.")
+                targets = of_night(clients[fleets[0].fleet], night, order, notes)
+            else:
+                targets = [
+                    of_city(clients[item.fleet], city, version, order)
+                    for item, city in cities_named(fleets, cities, lambda item, city: False)
+                ]
+    if not as_json:
+        for note in notes:
+            typer.echo(note)
+    done = _work(targets, order, as_json=as_json)
+    if as_json:
+        print_json({"nights": notes, "cities": done})
+    elif not targets and not notes:
+        typer.echo(f"Nothing of {night} waits for a person.")
+    failed = any(item["outcome"] == "failed" for item in done)
+    held = order.verb == "approve" and any(item["outcome"] in _NOT_DONE for item in done)
+    raise typer.Exit(1 if failed or held else 0)
+
+
+def _work(targets: Sequence[Target], order: Order, *, as_json: bool) -> list[dict[str, Any]]:
+    """Decide about versions at the same time, print each as it comes, and return them JSON-ready."""
+
+    def one(target: Target) -> dict[str, Any]:
+        fleet = target.clients.fleet.fleet
+        try:
+            with aws_errors():
+                decided = _one(target, order)
+        except CityFleetError as error:
+            return {
+                "fleet": fleet,
+                "city": target.plan.city.slug,
+                "outcome": "failed",
+                "reasons": [str(error)],
+                "error": error.as_dict(),
+            }
+        return {"fleet": fleet, **decided.as_dict(), "error": None}
+
+    done = []
+    with ThreadPoolExecutor(PARALLEL_CITIES) as pool:
+        for result in pool.map(one, targets):
+            done.append(result)
+            if not as_json:
+                number = f", version {result['version']}" if "version" in result else ""
+                text = f"{result['city']}{number}: {result['outcome']}: {'; '.join(result['reasons'])}."
+                typer.echo(text, err=result["outcome"] == "failed")
+    return done
+
+
+def _one(target: Target, order: Order) -> Decided:
+    from city_fleet import approval_states, approvals  # noqa: PLC0415 - imports botocore
+    from city_fleet.approval_states import Event  # noqa: PLC0415
+    from city_fleet.registered_model import Decided  # noqa: PLC0415
+
+    event = Event(order.verb)
+    if not order.dry_run:
+        return approvals.decide(target.clients, target.plan, target.arn, event, order.author)
+    version: Version = approvals.read(target.clients, target.arn)
+    state = approvals.state_of(target.clients, target.plan, version)
+    step = approval_states.transition(state, event)
+    what = step.refusal or f"it is {state.value} and would be {step.state.value}: {step.effect.value}"
+    return Decided(target.plan.city.slug, version.number, "refused" if step.refusal else "planned", (what,))

@@ -1,0 +1,107 @@
+"""What an order to approve or reject is about: which versions, of cities or of a whole night."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from city_fleet.cli.moves import FleetClients
+from city_fleet.errors import RegistryError
+
+if TYPE_CHECKING:
+    from city_fleet.plan import CityPlan
+    from city_fleet.registered_model import Author
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be done, by whom, and why.
+
+    :param verb: ``approve`` or ``reject``.
+    :param dry_run: say what would be done and change nothing.
+    """
+
+    verb: str
+    by: str
+    reason: str
+    dry_run: bool
+
+    @property
+    def author(self) -> Author:
+        """Return who decides."""
+        from city_fleet.registered_model import Author  # noqa: PLC0415 - imports botocore
+
+        return Author(self.by, self.reason.strip())
+
+
+@dataclass(frozen=True)
+class Target:
+    """One version that is decided about.
+
+    :param arn: of the version.
+    """
+
+    clients: FleetClients
+    plan: CityPlan
+    arn: str
+
+
+def of_city(clients: FleetClients, city: str, number: int | None, order: Order) -> Target:
+    """Return the version of a city that is meant: the one that waits, or that with a number.
+
+    :raises RegistryError: there is none.
+    :raises ConfigError: the city's settings are broken.
+    """
+    from city_fleet import registry  # noqa: PLC0415 - imports botocore
+    from city_fleet.plan import plan_city  # noqa: PLC0415
+
+    if city in clients.fleet.broken:
+        raise clients.fleet.broken[city]
+    plan = plan_city(clients.fleet, city)
+    found = registry.versions(clients.sagemaker, plan.package_group)
+    for version in found:
+        if version.number == number or (number is None and version.status == registry.PENDING):
+            return Target(clients, plan, version.arn)
+    if number is not None:
+        known = ", ".join(str(version.number) for version in found) or "none"
+        raise RegistryError(f"city {city!r}: the registry has no version {number} of it; it has {known}")
+    newest = (
+        f"; its newest version is {found[0].number}, {found[0].status}: name it with --version {found[0].number}"
+        if found
+        else ""
+    )
+    raise RegistryError(
+        f"city {city!r}: there is nothing to {order.verb}, no version of it waits for a person{newest}"
+    )
+
+
+def of_night(clients: FleetClients, night: str, order: Order, notes: list[str]) -> list[Target]:
+    """Decide about a night that the breaker has stopped, and return what waits of it.
+
+    :param notes: gets a sentence per stopped night.
+    """
+    from city_fleet import breaker, reconcile  # noqa: PLC0415 - imports botocore
+    from city_fleet.served import beginning_of_stamp  # noqa: PLC0415
+
+    try:
+        beginning = beginning_of_stamp(night)
+    except ValueError as error:
+        raise typer.BadParameter(f"--night: {str(error).removeprefix('as_of: ')}.") from None
+    state = breaker.APPROVED if order.verb == "approve" else breaker.REJECTED
+    for stamp in breaker.nights(clients.s3, clients.keys, beginning):
+        found = (
+            breaker.read(clients.s3, clients.keys, stamp)
+            if order.dry_run
+            else breaker.decide(
+                clients.s3, clients.keys, stamp, state, by=order.author.by, note=order.author.note
+            )
+        )
+        if found is not None:
+            notes.append(f"Night {stamp}: {found.sentence}.")
+    return [
+        Target(clients, plan, version.arn)
+        for plan, version in reconcile.waiting(clients, clients.fleet)
+        if version.as_of.startswith(beginning)
+    ]

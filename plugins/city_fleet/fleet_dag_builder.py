@@ -1,0 +1,166 @@
+"""Fleet-wide DAGs: each looks after all cities of a fleet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Param
+
+from city_fleet import digest_operators as digests
+from city_fleet import endpoint_operators as endpoint
+from city_fleet import naming, plan
+from city_fleet.config import Fleet
+from city_fleet.reaper_operator import REAP, ReapOperator
+from city_fleet.reconcile_operator import RECONCILE, ReconcileOperator, notify
+from city_fleet.timetables import FleetTimetable
+
+#: Tasks that only read and write a few small objects; more than this is a hang.
+SHORT_TASK_TIMEOUT = timedelta(minutes=15)
+# Two looks of the reaper, the time between them, and a retry; a look of reconcile, and a retry.
+_CARE_RUN_TIMEOUT = timedelta(hours=1)
+# What is there now is looked at, whatever days the fleet's schedule is about.
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
+    """Return the DAG that brings the shared endpoint to the wanted state."""
+    with DAG(
+        dag_id=dag_id,
+        description=f"Create or update the shared endpoint of {fleet.fleet}",
+        doc_md=(
+            f"Brings the multi-model endpoint `{plan.endpoint_name(fleet)}` to the state the fleet file describes.\n\n"
+            "Run it once when a fleet starts and after a change of the endpoint's settings, image or `inference.py`. "
+            "Publishing a model never needs it. Running it twice changes nothing."
+        ),
+        schedule=None,
+        start_date=instant(fleet.start_date),
+        catchup=False,
+        max_active_runs=1,
+        tags=[f"fleet:{fleet.fleet}", "endpoint", *fleet.tags],
+        default_args={
+            "owner": fleet.owner,
+            "retries": 2,
+            "retry_delay": timedelta(seconds=30),
+            "region_name": fleet.region,
+        },
+    ) as dag:
+        model = endpoint.SharedModelOperator(
+            task_id=endpoint.MODEL, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT
+        )
+        config = endpoint.SharedEndpointConfigOperator(
+            task_id=endpoint.ENDPOINT_CONFIG, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT
+        )
+        model >> config >> endpoint.SharedEndpointOperator(task_id=endpoint.ENDPOINT, fleet=fleet)
+    return dag
+
+
+def reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
+    """Return the DAG that stops jobs nobody waits for."""
+    with DAG(
+        dag_id=dag_id,
+        description=f"Stop jobs of {fleet.fleet} that no task waits for any more",
+        doc_md=(
+            f"Looks for SageMaker jobs of fleet `{fleet.fleet}` and environment `{fleet.environment}` that have been "
+            f"in progress for {fleet.reaper.grace_minutes} minutes or more, and stops those whose task instance "
+            "waits for them no longer: it has ended, was deleted, waits for a newer job, or was cleared and is not "
+            "scheduled. The task log says which and why.\n\n"
+            "A job is ours by its tags. Two installations of Airflow that share an AWS account and region therefore "
+            "need different values of `environment`: each would take the other's jobs for its own orphans.\n\n"
+            "Run it with `dry_run` to see what it would stop. It starts unpaused."
+        ),
+        schedule=None if fleet.reaper.schedule is None else FleetTimetable(fleet.reaper.schedule),
+        start_date=_LONG_AGO,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=_CARE_RUN_TIMEOUT,
+        # A safety net that somebody has to switch on is none.
+        is_paused_upon_creation=False,
+        tags=[f"fleet:{fleet.fleet}", "reaper", *fleet.tags],
+        params={
+            "dry_run": Param(
+                False,
+                type="boolean",
+                title="Dry run",
+                description="Say what would be stopped, and stop nothing.",
+            )
+        },
+        default_args={"owner": fleet.owner, "retries": 1, "retry_delay": timedelta(minutes=1)},
+    ) as dag:
+        ReapOperator(task_id=REAP, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
+    return dag
+
+
+def digest_dag(dag_id: str, fleet: Fleet) -> DAG:
+    """Return the DAG that sends the morning's message."""
+    with DAG(
+        dag_id=dag_id,
+        description=f"One message per night about {fleet.fleet}",
+        doc_md=(
+            "Says what the night's runs came to: live, held and failed by cause, what waits for approval, and who is "
+            "served by an old model. The message stands in the log of `compose` and goes out by the notifiers of the "
+            f"fleet file. `./fleet digest --fleet {fleet.fleet}` shows the same.\n\n"
+            "Run it with `night` for an earlier night. A night without any run or tick sends nothing."
+        ),
+        schedule=None if fleet.digest.schedule is None else FleetTimetable(fleet.digest.schedule),
+        start_date=_LONG_AGO,
+        catchup=False,
+        max_active_runs=1,
+        tags=[f"fleet:{fleet.fleet}", "digest", *fleet.tags],
+        params={
+            "night": Param(
+                None,
+                type=["null", "string"],
+                title="Night",
+                description="A moment of the night (2014-01-01), as the as_of of its runs. Empty: the last one.",
+            )
+        },
+        default_args={"owner": fleet.owner, "retries": 2, "retry_delay": timedelta(minutes=2)},
+    ) as dag:
+        compose = digests.ComposeOperator(
+            task_id=digests.COMPOSE, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT
+        )
+        for number, each in enumerate(fleet.digest.notifiers, start=1):
+            compose >> digests.NotifyOperator(
+                task_id=f"{digests.NOTIFY}_{number}",
+                notifier=each.notifier,
+                arguments=each.arguments,
+                execution_timeout=SHORT_TASK_TIMEOUT,
+            )
+    return dag
+
+
+def reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
+    """Return the DAG that carries out what people have decided in the registry."""
+    rolls_back = fleet.reconcile.on_live_rejected == "rollback"
+    with DAG(
+        dag_id=dag_id,
+        description=f"Carry out what people have decided about models of {fleet.fleet}",
+        doc_md=(
+            f"Looks in the registry for models of `{fleet.fleet}` that somebody has approved or rejected: in the "
+            "console, by a script, or by a command that did not come to its end. What was approved is published; what "
+            "has waited longer than `approval_expires_hours` counts as rejected. When somebody rejects a model that "
+            f"serves, its city is {'rolled back and ' if rolls_back else ''}named by this DAG's run, which fails, and "
+            "by the digest's notifiers.\n\nIt starts unpaused."
+        ),
+        schedule=None if fleet.reconcile.schedule is None else FleetTimetable(fleet.reconcile.schedule),
+        start_date=_LONG_AGO,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=_CARE_RUN_TIMEOUT,
+        is_paused_upon_creation=False,
+        tags=[f"fleet:{fleet.fleet}", "reconcile", *fleet.tags],
+        default_args={"owner": fleet.owner, "retries": 1, "retry_delay": timedelta(minutes=1)},
+    ) as dag:
+        ReconcileOperator(
+            task_id=RECONCILE,
+            fleet=fleet,
+            execution_timeout=SHORT_TASK_TIMEOUT,
+            on_failure_callback=notify,
+        )
+    return dag
+
+
+def instant(day: Any) -> datetime | None:
+    """Return a day of the fleet file as Airflow wants it."""
+    return None if day is None else naming.parse_as_of(day.isoformat())

@@ -1,0 +1,38 @@
+"""The boto3 clients of a task's Airflow connection."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+
+class TaskClients:
+    """boto3 clients, made when they are first used.
+
+    :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.
+    :param region: None for that of the connection.
+    """
+
+    def __init__(self, aws_conn_id: str | None, region: str | None) -> None:
+        self.aws_conn_id = aws_conn_id
+        self.region = region
+
+    @cached_property
+    def s3(self) -> Any:
+        """Return the client of S3."""
+        return self._client("s3")
+
+    @cached_property
+    def sagemaker(self) -> Any:
+        """Return the client of SageMaker."""
+        return self._client("sagemaker")
+
+    @cached_property
+    def runtime(self) -> Any:
+        """Return the client of SageMaker's runtime."""
+        return self._client("sagemaker-runtime")
+
+    def _client(self, service: str) -> Any:
+        return AwsBaseHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.region).conn
