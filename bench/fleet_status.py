@@ -31,11 +31,14 @@ from typing import Any
 
 from stand_in import running
 
-from city_fleet import fleet as fleet_state
-from city_fleet import fleet_facts, index, live, naming, run_records
+from city_fleet import naming
+from city_fleet.champions import live
 from city_fleet.config import load_fleet
-from city_fleet.index_state import Index
 from city_fleet.naming import Keys
+from city_fleet.records import index, run_records
+from city_fleet.records.index_state import Index
+from city_fleet.views import fleet as fleet_state
+from city_fleet.views import fleet_facts
 
 ROOT = Path(__file__).resolve().parents[1]
 AWS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}

@@ -1,13 +1,20 @@
-"""How tests are spread over processes: a file stays together, and so do all tests of the one whole stack."""
+"""How tests are spread over processes: a file stays together, and so do all tests of the one whole stack.
+
+No property test is timed.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 _STACK = "tests/e2e/"
+# The stack of another process may take both cores just when examples are drawn.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 class Together(LoadScopeScheduling):

@@ -13,10 +13,9 @@ from airflow.providers.amazon.aws.operators.sagemaker import SageMakerConditionO
 from airflow.sdk import DAG, BaseOperator, Param, TriggerRule
 from airflow.sdk.exceptions import AirflowFailException
 
-from city_fleet import failure_notes, naming, plan
-from city_fleet import operators as jobs
-from city_fleet import publish_operators as publishing
-from city_fleet.approval_operator import ApproveOperator
+from city_fleet import naming, plan
+from city_fleet.approval.approval_operator import ApproveOperator
+from city_fleet.champions import publish_operators as publishing
 from city_fleet.config import Fleet, load_fleets
 from city_fleet.errors import CityFleetError, FleetFileError
 from city_fleet.fleet_dag_builder import (
@@ -27,9 +26,11 @@ from city_fleet.fleet_dag_builder import (
     reaper_dag,
     reconcile_dag,
 )
+from city_fleet.jobs import operators as jobs
 from city_fleet.plan import CityPlan
-from city_fleet.record_operator import RecordOperator
-from city_fleet.retire_dag import retire_dag
+from city_fleet.records import failure_notes
+from city_fleet.records.record_operator import RecordOperator
+from city_fleet.retiring.retire_dag import retire_dag
 from city_fleet.timetables import FleetTimetable
 
 # libyaml's dumper takes a fifth of the time, and every parse writes every city's settings.

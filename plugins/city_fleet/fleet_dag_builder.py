@@ -7,13 +7,13 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from city_fleet import digest_operators as digests
-from city_fleet import endpoint_operators as endpoint
 from city_fleet import naming, plan
+from city_fleet.approval.reconcile_operator import RECONCILE, ReconcileOperator, notify
 from city_fleet.config import Fleet
-from city_fleet.reaper_operator import REAP, ReapOperator
-from city_fleet.reconcile_operator import RECONCILE, ReconcileOperator, notify
+from city_fleet.jobs.reaper_operator import REAP, ReapOperator
+from city_fleet.serving import endpoint_operators as endpoint
 from city_fleet.timetables import FleetTimetable
+from city_fleet.views import digest_operators as digests
 
 #: Tasks that only read and write a few small objects; more than this is a hang.
 SHORT_TASK_TIMEOUT = timedelta(minutes=15)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming
+from city_fleet.champions.registered_model import Author
 from city_fleet.plan import CityPlan, Run
-from city_fleet.registered_model import Author
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -15,8 +15,10 @@ from airflow.providers.standard.triggers import hitl
 from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import TriggerEvent
 
-from city_fleet import approval_trigger, naming, registry
-from city_fleet.approval_trigger import ApprovalTrigger
+from city_fleet import naming
+from city_fleet.approval import approval_trigger
+from city_fleet.approval.approval_trigger import ApprovalTrigger
+from city_fleet.champions import registry
 from tests.local_sagemaker.conftest import LocalSageMaker, running_server
 
 DEADLINE_SECONDS = 60

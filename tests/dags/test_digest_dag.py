@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
 from city_fleet.dag_builder import fleet_dags
-from city_fleet.digest_operators import NotifyOperator
+from city_fleet.views.digest_operators import NotifyOperator
 from tests.dags.conftest import ROOT
 from tests.local_sagemaker.conftest import LocalSageMaker, running_server
 

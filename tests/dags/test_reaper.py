@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from city_fleet import naming
-from city_fleet.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
+from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
 from tests.dags.conftest import ROOT
 from tests.local_sagemaker.conftest import LocalSageMaker, running_server
 

@@ -22,9 +22,9 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import _RequestFrame, _ResponseFrame
 from airflow.sdk.module_loading import import_string
 
-from city_fleet import job_poller, triggers
-from city_fleet.orphans import ENDED, WAITING
-from city_fleet.triggers import JobTrigger, TurnTrigger
+from city_fleet.jobs import job_poller, triggers
+from city_fleet.jobs.orphans import ENDED, WAITING
+from city_fleet.jobs.triggers import JobTrigger, TurnTrigger
 from tests.unit.idle_jobs import IdleJobs, idle_jobs
 
 DAG_ID, RUN_ID, TASK_ID = "texas_housing.austin", "scheduled__2014-01-01", "train"

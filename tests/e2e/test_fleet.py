@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from city_fleet.gate import error_metrics
+from city_fleet.champions.gate import error_metrics
 from city_fleet.naming import split_uri
 from tests.e2e.conftest import BUCKET, Fleet
 

@@ -22,7 +22,11 @@ from botocore.exceptions import ClientError
 from tests.local_sagemaker.conftest import REPOSITORY
 from tests.unit.serving import KEYS, ROW, Serving, city_name
 
-CARRIED = {"__init__", "deadline", "errors", "feature_row", "live", "live_cache", "naming", "predict"}
+CARRIED = {
+    *("__init__", "errors", "naming"),
+    *(f"champions/{name}" for name in ("__init__", "live")),
+    *(f"serving/{name}" for name in ("__init__", "deadline", "feature_row", "live_cache", "predict")),
+}
 #: What Lambda's Python runtime brings besides the standard library: boto3 and what it needs.
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 RUNTIME = """

@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from city_fleet import approvals, naming, reconcile, registry, run_records
-from city_fleet.approval_states import Event, State
+from city_fleet import naming
+from city_fleet.approval import approvals, reconcile
+from city_fleet.approval.approval_states import Event, State
+from city_fleet.champions import registry
+from city_fleet.champions.registered_model import Author
+from city_fleet.champions.registry import Version
 from city_fleet.config import load_fleet
 from city_fleet.plan import CityPlan, plan_city
-from city_fleet.registered_model import Author
-from city_fleet.registry import Version
+from city_fleet.records import run_records
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.factors import KEYS, City
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from city_fleet import approvals, champions, naming, reconcile, registry
-from city_fleet.approval_states import Event, State
+from city_fleet import naming
+from city_fleet.approval import approvals, reconcile
+from city_fleet.approval.approval_states import Event, State
+from city_fleet.champions import moves, registry
+from city_fleet.champions.registered_model import Author, newest_record
 from city_fleet.errors import RegistryError
-from city_fleet.registered_model import Author, newest_record
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.desk import ANN, PENDING, Desk
 from tests.unit.factors import KEYS, create_endpoint
@@ -107,7 +109,7 @@ def test_a_model_that_waits_for_its_own_run_is_left_alone(desk: Desk) -> None:
 def test_an_approval_that_the_pin_forbids_is_kept_as_what_it_came_to(desk: Desk) -> None:
     desk.go_live(1.3, 1)
     desk.go_live(1.2, 2)
-    champions.rollback(
+    moves.rollback(
         desk.s3, desk.sagemaker, desk.runtime, keys=KEYS, endpoint="factors", city=desk.slug, by="bob"
     )
     version = desk.wait(1.1, 3)
@@ -198,10 +200,10 @@ def test_a_promotion_of_another_command_is_no_news(desk: Desk) -> None:
     """What was approved and served, and was replaced or rolled back since, is not published again."""
     desk.go_live(1.3, 1)
     second = desk.go_live(1.2, 2)
-    champions.rollback(
+    moves.rollback(
         desk.s3, desk.sagemaker, desk.runtime, keys=KEYS, endpoint="factors", city=desk.slug, by="bob"
     )
-    champions.unpin(desk.s3, keys=KEYS, city=desk.slug, by="bob")
+    moves.unpin(desk.s3, keys=KEYS, city=desk.slug, by="bob")
     registry.note(desk.sagemaker, second.package_arn, {registry.SETTLED_STATUS: "Rejected"})
     assert desk.look().decided == []
     pointer = desk.pointer

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet import artifact
+from city_fleet.champions import artifact
 from city_fleet.errors import ArtifactError
 from tests.local_sagemaker.conftest import LocalSageMaker, image_python
 from tests.unit.factors import archive

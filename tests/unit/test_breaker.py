@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet import breaker
-from city_fleet.breaker import Count, Night, trips
+from city_fleet.champions import breaker
+from city_fleet.champions.breaker import Count, Night, trips
 from city_fleet.config import Breaker
 from city_fleet.naming import Keys
 from tests.local_sagemaker.conftest import LocalSageMaker

@@ -18,10 +18,12 @@ from airflow.sdk.exceptions import DownstreamTasksSkipped, TaskDeferred
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
 
-from city_fleet import approvals, breaker, champions, naming, registry
-from city_fleet.approval_states import Event, State
+from city_fleet import naming
+from city_fleet.approval import approvals
+from city_fleet.approval.approval_states import Event, State
+from city_fleet.champions import breaker, moves, registry
+from city_fleet.champions.registered_model import Author, newest_record
 from city_fleet.dag_builder import city_dags
-from city_fleet.registered_model import Author, newest_record
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.desk import Desk
 from tests.unit.factors import ACTUAL, KEYS, create_endpoint
@@ -287,7 +289,7 @@ def test_a_model_that_served_may_be_rolled_back_to_whatever_its_run_finds_later(
     assert run.end()["outcome"] == outcome
     assert run.state is State.REPLACED
     assert auto.look().decided == []
-    move = champions.rollback(
+    move = moves.rollback(
         auto.s3, auto.sagemaker, auto.runtime, keys=KEYS, endpoint="factors", city=auto.slug, by="bob"
     )
     assert move.after is not None
@@ -459,7 +461,7 @@ def test_the_question_shows_what_a_person_needs_to_decide(manual: Desk, supervis
     assert "beats the naive forecast" in question.body
     assert f"`./fleet approve {manual.slug}`" in question.body
     path, arguments = waiting.trigger.serialize()
-    assert path == "city_fleet.approval_trigger.ApprovalTrigger"
+    assert path == "city_fleet.approval.approval_trigger.ApprovalTrigger"
     assert arguments["package_arn"] == run.version.arn
     assert arguments["expires_at"] == run.version.metadata[registry.EXPIRES_AT]
     record = newest_record(manual.s3, manual.plan, run.version)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from city_fleet import approvals, breaker
-from city_fleet.approval_states import State
+from city_fleet.approval import approvals
+from city_fleet.approval.approval_states import State
+from city_fleet.champions import breaker
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.desk import PENDING, Desk
 from tests.unit.factors import KEYS, create_endpoint

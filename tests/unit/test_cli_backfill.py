@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from city_fleet import backfill
 from city_fleet.airflow_rest import PASSWORD, URL, USER
 from city_fleet.cli.app import app
-from city_fleet.index_state import Index, RunSummary
 from city_fleet.naming import Keys
+from city_fleet.records.index_state import Index, RunSummary
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.airflow_server import MONTHS, AirflowServer, FakeDag, running_airflow
 from tests.unit.test_config import SMALL

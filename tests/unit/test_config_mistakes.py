@@ -348,7 +348,7 @@ _FRAGMENTS = st.sampled_from(
 
 
 @given(st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 20), _FRAGMENTS), min_size=1, max_size=4))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_typed_there_is_a_fleet_or_an_explained_error(
     tmp_path: Path, edits: list[tuple[int, int, str]]
 ) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from city_fleet.champions.data_checks import Findings, check
 from city_fleet.config import DataChecks
-from city_fleet.data_checks import Findings, check
 
 RULE = DataChecks()
 JSON = st.recursive(

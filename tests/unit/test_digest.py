@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet import digest_text
 from city_fleet.config import Fleet
-from city_fleet.digest import Digest, Night, cause_of, compose, last_night, night_of, runs_of
 from city_fleet.errors import ConfigError
-from city_fleet.fleet import Waiting, take
-from city_fleet.index_state import Champion, CityEntry, Index, RunSummary
+from city_fleet.records.index_state import Champion, CityEntry, Index, RunSummary
+from city_fleet.views import digest_text
+from city_fleet.views.digest import Digest, Night, cause_of, compose, last_night, night_of, runs_of
+from city_fleet.views.fleet import Waiting, take
 from tests.unit.fleets import texas
 from tests.unit.test_fleet import CODE, champion
 from tests.unit.test_index_state import summary

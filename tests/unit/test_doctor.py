@@ -14,9 +14,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from city_fleet import airflow_probe, doctor_airflow, doctor_aws, doctor_packages
-from city_fleet.doctor_findings import Finding, Level
-from city_fleet.ingest import ingest
+from city_fleet.data.ingest import ingest
+from city_fleet.doctor import airflow_probe, doctor_airflow, doctor_aws, doctor_packages
+from city_fleet.doctor.doctor_findings import Finding, Level
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.factors import create_endpoint
 from tests.unit.fleets import ROOT, texas
@@ -252,7 +252,7 @@ def test_components_that_are_not_healthy_are_named() -> None:
 def test_the_probe_reads_settings_and_says_what_is_wrong_with_the_database(tmp_path: Path) -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     done = subprocess.run(
-        [sys.executable, "-m", "city_fleet.airflow_probe"],
+        [sys.executable, "-m", "city_fleet.doctor.airflow_probe"],
         env={
             **inherited,
             "PYTHONPATH": str(ROOT / "plugins"),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from city_fleet.champions.data_checks import Findings
+from city_fleet.champions.gate import Decision, decide, error_metrics
 from city_fleet.config import Gate
-from city_fleet.data_checks import Findings
-from city_fleet.gate import Decision, decide, error_metrics
 
 METRIC_NAMES = ("mape", "rmse", "mae", "r2")
 ANY_NUMBER = st.integers() | st.floats() | st.none() | st.booleans() | st.text(max_size=3)

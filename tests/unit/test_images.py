@@ -8,10 +8,10 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from city_fleet import images
 from city_fleet.config import Algorithm
-from city_fleet.config_models import Endpoint
+from city_fleet.config.config_models import Endpoint
 from city_fleet.errors import ConfigError
+from city_fleet.jobs import images
 from tests.unit.fleets import texas
 
 
@@ -27,7 +27,7 @@ def test_every_version_and_region_is_the_sdks_own() -> None:
 
 def test_the_sdk_is_not_imported() -> None:
     code = (
-        "import sys; from city_fleet.images import image_uri; from city_fleet.config import Algorithm;"
+        "import sys; from city_fleet.jobs.images import image_uri; from city_fleet.config import Algorithm;"
         "print(image_uri(Algorithm(), 'eu-central-1')); assert not any(m.startswith('sagemaker.') for m in sys.modules)"
     )
     done = subprocess.run(

@@ -15,8 +15,8 @@ from botocore.config import Config
 from moto import mock_aws
 
 from city_fleet.config import Fleet, load_fleet
+from city_fleet.data.ingest import ingest
 from city_fleet.errors import ConfigError, DataError, PlatformError, UnknownName
-from city_fleet.ingest import ingest
 from tests.unit.fleets import ROOT, texas
 from tests.unit.test_config import SMALL
 

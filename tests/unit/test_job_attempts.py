@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from city_fleet.job_attempts import Finding, Memory, Start, finding, start_of_try
+from city_fleet.jobs.job_attempts import Finding, Memory, Start, finding, start_of_try
 
 
 def name_of(attempt: int) -> str:

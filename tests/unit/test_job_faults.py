@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from city_fleet.errors import AlgorithmError, JobError, PlatformError
-from city_fleet.job_faults import Ending, Remedy, error_of, judge, remedy
-from city_fleet.sagemaker_jobs import PROCESSING, TRAINING
+from city_fleet.jobs.job_faults import Ending, Remedy, error_of, judge, remedy
+from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -17,11 +17,11 @@ import pytest
 from aiobotocore.session import get_session
 from botocore.config import Config
 
-from city_fleet import job_poller
-from city_fleet.job_poller import wait_for_job
-from city_fleet.poll_rules import PollRules, Source
-from city_fleet.sagemaker_jobs import PROCESSING
-from city_fleet.waiting_jobs import DEADLINE, ERROR, OVER, Outcome
+from city_fleet.jobs import job_poller
+from city_fleet.jobs.job_poller import wait_for_job
+from city_fleet.jobs.poll_rules import PollRules, Source
+from city_fleet.jobs.sagemaker_jobs import PROCESSING
+from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, Outcome
 from tests.unit.idle_jobs import IdleJobs, idle_jobs
 
 QUICK = PollRules(

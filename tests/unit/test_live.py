@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from city_fleet import live
+from city_fleet.champions import live
 from city_fleet.errors import BrokenPointer, PointerMoved, PublishError
 from city_fleet.naming import Keys
 from tests.local_sagemaker.conftest import LocalSageMaker
@@ -294,7 +294,7 @@ def test_movers_at_the_same_time_lose_no_move(s3: Any, aws: LocalSageMaker, city
 MOVER = """
 import sys, boto3
 from botocore.config import Config
-from city_fleet import live
+from city_fleet.champions import live
 from city_fleet.errors import PointerMoved
 from city_fleet.naming import Keys
 
@@ -371,7 +371,7 @@ def actors(aws: LocalSageMaker) -> list[Actor]:
     return [Actor(aws) for _ in range(3)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     work=st.lists(st.integers(0, 3), min_size=3, max_size=3),
     schedule=st.lists(st.tuples(st.integers(0, 2), st.sampled_from([False] * 7 + [True])), max_size=60),

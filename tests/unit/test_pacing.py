@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from city_fleet.pacing import Pace, pace
+from city_fleet.jobs.pacing import Pace, pace
 
 
 def test_turns_come_in_order_and_no_faster_than_the_rate() -> None:

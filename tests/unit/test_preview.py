@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from city_fleet.code_bundle import CodeBundle
-from city_fleet.ingest import ingest
+from city_fleet.data.ingest import ingest
+from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.jobs.sagemaker_jobs import KINDS
 from city_fleet.naming import split_uri
 from city_fleet.plan import CityPlan
-from city_fleet.preview import preview, scheduled_run_id
-from city_fleet.sagemaker_jobs import KINDS
+from city_fleet.views.preview import preview, scheduled_run_id
 from tests.local_sagemaker.conftest import LocalSageMaker, wait_until
 from tests.unit.fleets import AS_OF, ROOT, austin, january_run, texas
 from tests.unit.test_cli import Done, fleet

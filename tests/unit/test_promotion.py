@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from city_fleet import champions, live, promotion, publish, registry
+from city_fleet.champions import live, moves, promotion, publish, registry
 from city_fleet.errors import ArtifactError, PublishError, RegistryError, UnknownName
 from city_fleet.naming import split_uri
 from tests.local_sagemaker.conftest import LocalSageMaker
@@ -22,7 +22,7 @@ def city(aws: LocalSageMaker) -> City:
     return City(aws)
 
 
-def promote(city: City, s3: Any = None, **arguments: Any) -> champions.Move:
+def promote(city: City, s3: Any = None, **arguments: Any) -> moves.Move:
     return promotion.promote(
         s3 or city.s3,
         city.sagemaker,
@@ -53,7 +53,7 @@ def test_a_held_model_goes_live_by_name_and_is_approved(city: City) -> None:
     jobs = city.sagemaker.list_training_jobs()["TrainingJobSummaries"]
     move = promote(city)
     pointer = city.pointer
-    assert (move.outcome, move.before, move.after) == (champions.MOVED, champion, pointer)
+    assert (move.outcome, move.before, move.after) == (moves.MOVED, champion, pointer)
     assert move.notes == ("version 2 was Rejected in the registry and is Approved now",)
     assert pointer is not None
     assert city.answer() == pytest.approx(1.2)
@@ -81,7 +81,7 @@ def test_despite_the_order_of_as_of_and_the_pin(city: City) -> None:
     city.train(1.3, month=1, status="Rejected")
     city.go_live(1.1, month=2)
     city.go_live(1.2, month=3)
-    pinned = champions.rollback(
+    pinned = moves.rollback(
         city.s3, city.sagemaker, city.runtime, keys=KEYS, endpoint=ENDPOINT, city=city.slug, by="bob"
     ).after
     move = promote(city, version=1)

@@ -16,11 +16,12 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet import naming, orphans, reaper
+from city_fleet import naming
 from city_fleet.config import Fleet
-from city_fleet.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
-from city_fleet.reaper import Job, Task
-from city_fleet.sagemaker_jobs import KINDS, PROCESSING, TRAINING
+from city_fleet.jobs import orphans, reaper
+from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
+from city_fleet.jobs.reaper import Job, Task
+from city_fleet.jobs.sagemaker_jobs import KINDS, PROCESSING, TRAINING
 from tests.local_sagemaker.conftest import LocalSageMaker, wait_until
 from tests.unit.fleets import texas
 

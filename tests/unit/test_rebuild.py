@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from city_fleet import champions, live, publish, rebuild
+from city_fleet.champions import live, moves, publish, rebuild
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from tests.local_sagemaker.conftest import LocalSageMaker
@@ -21,7 +21,7 @@ def city(aws: LocalSageMaker) -> City:
     return City(aws)
 
 
-def restore(city: City, s3: Any = None, **arguments: Any) -> champions.Move:
+def restore(city: City, s3: Any = None, **arguments: Any) -> moves.Move:
     return rebuild.rebuild(
         s3 or city.s3,
         city.sagemaker,
@@ -77,9 +77,7 @@ def test_a_rollback_stays_a_rollback(city: City) -> None:
     models = [city.go_live(1 + month / 10, month) for month in (1, 2, 3)]
     current = live.read(city.s3, KEYS, city.slug)
     assert current is not None
-    back = champions.state_after(
-        current.pointer, models[1], kind=live.ROLLBACK, by="bob", reason="", pinned=True
-    )
+    back = moves.state_after(current.pointer, models[1], kind=live.ROLLBACK, by="bob", reason="", pinned=True)
     live.move(city.s3, KEYS, back, current)
     lose(city)
     pointer = restore(city).after

@@ -10,10 +10,11 @@ from typing import Any
 import botocore.session
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet import package_text, registry, registry_search
+from city_fleet.approval import registry_search
+from city_fleet.champions import package_text, registry
 from tests.local_sagemaker.conftest import LocalSageMaker
 
 
@@ -128,7 +129,6 @@ def metadata_shape() -> Any:
     return botocore.session.get_session().get_service_model("sagemaker").shape_for("CustomerMetadataValue")
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_a_name_becomes_something_that_metadata_allow(text: str) -> None:
     """The pattern of botocore's own model, as AWS documents it."""

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from city_fleet import retire
+from city_fleet.champions.live import LivePointer
+from city_fleet.champions.served import walk_back
 from city_fleet.errors import PublishError
-from city_fleet.live import LivePointer
 from city_fleet.naming import target_model
-from city_fleet.retire import Deletion
-from city_fleet.retire_facts import Inventory, ModelObject, Rule, RunFolder, State, Version
-from city_fleet.retire_marks import Mark, Marks, model_unit, run_unit
-from city_fleet.served import walk_back
+from city_fleet.retiring import retire
+from city_fleet.retiring.retire import Deletion
+from city_fleet.retiring.retire_facts import Inventory, ModelObject, Rule, RunFolder, State, Version
+from city_fleet.retiring.retire_marks import Mark, Marks, model_unit, run_unit
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -282,7 +282,7 @@ def must_stay(found: Inventory, rule: Rule) -> set[str]:
     return stay
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(situations())
 def test_nothing_that_is_needed_ever_goes(situation: tuple[Inventory, Rule, Marks]) -> None:
     found, rule, marks = situation
@@ -301,7 +301,7 @@ def test_nothing_that_is_needed_ever_goes(situation: tuple[Inventory, Rule, Mark
     assert not live_arns & set(done.package_arns)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(situations())
 def test_what_goes_was_marked_for_the_whole_grace_period(situation: tuple[Inventory, Rule, Marks]) -> None:
     found, rule, marks = situation
@@ -316,7 +316,7 @@ def test_what_goes_was_marked_for_the_whole_grace_period(situation: tuple[Invent
     assert (again.kept, again.marks) == (planned.kept, planned.marks)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(situations())
 def test_what_stays_unneeded_goes_in_the_end(situation: tuple[Inventory, Rule, Marks]) -> None:
     found, rule, marks = situation
@@ -339,7 +339,7 @@ def test_what_stays_unneeded_goes_in_the_end(situation: tuple[Inventory, Rule, M
     assert again == Deletion()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(situations())
 def test_reading_more_of_the_history_changes_nothing_once_it_is_enough(
     situation: tuple[Inventory, Rule, Marks],

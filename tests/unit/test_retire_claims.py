@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from city_fleet import champions, live, promotion, publish, rebuild, retire_marks, retire_sweep
+from city_fleet.champions import live, moves, promotion, publish, rebuild
+from city_fleet.champions.served import Destination
 from city_fleet.errors import ArtifactError, PublishError
-from city_fleet.retire_facts import Rule
-from city_fleet.retire_inventory import Source
-from city_fleet.retire_marks import Mark, Marks, model_unit
-from city_fleet.served import Destination
+from city_fleet.retiring import retire_marks, retire_sweep
+from city_fleet.retiring.retire_facts import Rule
+from city_fleet.retiring.retire_inventory import Source
+from city_fleet.retiring.retire_marks import Mark, Marks, model_unit
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.factors import ENDPOINT, ENVIRONMENT, KEYS, City, create_endpoint
 
@@ -36,8 +37,8 @@ def marked(city: City) -> set[str]:
     return set(retire_marks.read(city.s3, KEYS, city.slug)[0].marked)
 
 
-def roll_back(city: City, to: str | None = None, *, dry_run: bool = False) -> champions.Move:
-    return champions.rollback(
+def roll_back(city: City, to: str | None = None, *, dry_run: bool = False) -> moves.Move:
+    return moves.rollback(
         city.s3,
         city.sagemaker,
         city.runtime,
@@ -134,7 +135,7 @@ def test_a_rollback_passes_over_what_is_gone_and_the_history_still_tells_of_it(c
         roll_back(city)
     with pytest.raises(PublishError, match=r"sequence 1\) can't serve again: .*there is no such artifact"):
         roll_back(city, to="1")
-    assert roll_back(city, to="4").outcome == champions.MOVED
+    assert roll_back(city, to="4").outcome == moves.MOVED
 
 
 def test_a_run_in_which_the_same_artifact_comes_again_publishes_it_again(city: City) -> None:

@@ -20,10 +20,11 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
-from city_fleet import champions, index, live, run_records
+from city_fleet.champions import live, moves
 from city_fleet.cli.app import app
-from city_fleet.index_state import Champion, CityEntry, Index
 from city_fleet.naming import Keys, package_group, target_model
+from city_fleet.records import index, run_records
+from city_fleet.records.index_state import Champion, CityEntry, Index
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.test_index_state import record
 
@@ -234,11 +235,11 @@ def test_check_finds_a_pointer_and_a_version_that_are_gone(fleet: Fleet) -> None
 def test_check_does_not_propose_what_somebody_rolled_back_from(fleet: Fleet) -> None:
     first = fleet.publish("austin")
     second = fleet.publish("austin", datetime(2014, 1, 2, tzinfo=UTC))
-    back = champions.state_after(second, first, kind=live.ROLLBACK, by="ann", reason="", pinned=True)
+    back = moves.state_after(second, first, kind=live.ROLLBACK, by="ann", reason="", pinned=True)
     live.move(fleet.s3, fleet.keys, back, live.read(fleet.s3, fleet.keys, "austin"))
     (found,) = fleet.json("status", "austin", "--check")
     assert not [each for each in found["differences"] if "promote" in each["repair"]]
-    unpinned = champions.state_after(back, back, kind=live.UNPIN, by="ann", reason="", pinned=False)
+    unpinned = moves.state_after(back, back, kind=live.UNPIN, by="ann", reason="", pinned=False)
     live.move(fleet.s3, fleet.keys, unpinned, live.read(fleet.s3, fleet.keys, "austin"))
     (found,) = fleet.json("status", "austin", "--check")
     assert "./fleet promote austin --version 2" in [each["repair"] for each in found["differences"]]

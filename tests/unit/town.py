@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from city_fleet import live, naming, registry, retire_sweep
+from city_fleet import naming
+from city_fleet.champions import live, registry
 from city_fleet.naming import Keys
-from city_fleet.retire_facts import Rule
-from city_fleet.retire_inventory import Source
-from city_fleet.retire_report import CityReport
+from city_fleet.retiring import retire_sweep
+from city_fleet.retiring.retire_facts import Rule
+from city_fleet.retiring.retire_inventory import Source
+from city_fleet.retiring.retire_report import CityReport
 from tests.local_sagemaker.conftest import LocalSageMaker
 
 BUCKET = "city-fleet"

@@ -17,8 +17,8 @@ from city_fleet.errors import CityFleetError
 from city_fleet.naming import parse_as_of
 
 if TYPE_CHECKING:
-    from city_fleet.registered_model import Decided
-    from city_fleet.registry import Version
+    from city_fleet.champions.registered_model import Decided
+    from city_fleet.champions.registry import Version
 
 commands = typer.Typer()
 
@@ -48,7 +48,8 @@ def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
       ./fleet waiting
       ./fleet waiting --fleet texas_housing --json
     """
-    from city_fleet import reconcile, registry  # noqa: PLC0415 - imports botocore
+    from city_fleet.approval import reconcile  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions import registry  # noqa: PLC0415 - imports botocore
 
     rows = []
     with errors(as_json):
@@ -209,9 +210,9 @@ def _work(targets: Sequence[Target], order: Order, *, as_json: bool) -> list[dic
 
 
 def _one(target: Target, order: Order) -> Decided:
-    from city_fleet import approval_states, approvals  # noqa: PLC0415 - imports botocore
-    from city_fleet.approval_states import Event  # noqa: PLC0415
-    from city_fleet.registered_model import Decided  # noqa: PLC0415
+    from city_fleet.approval import approval_states, approvals  # noqa: PLC0415 - imports botocore
+    from city_fleet.approval.approval_states import Event  # noqa: PLC0415
+    from city_fleet.champions.registered_model import Decided  # noqa: PLC0415
 
     event = Event(order.verb)
     if not order.dry_run:

@@ -171,7 +171,7 @@ def _print(each: CityBackfill, progress: str = "") -> None:
 
 def _hint(fleet: Fleet, runs: int) -> str:
     """Say how long the jobs of so many runs would bill, going by the last run of each city, if the index tells."""
-    from city_fleet import index  # noqa: PLC0415 - imports botocore
+    from city_fleet.records import index  # noqa: PLC0415 - imports botocore
 
     known = None
     with suppress(PlatformError), aws_errors():

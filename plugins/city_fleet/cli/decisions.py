@@ -11,8 +11,8 @@ from city_fleet.cli.moves import FleetClients
 from city_fleet.errors import RegistryError
 
 if TYPE_CHECKING:
+    from city_fleet.champions.registered_model import Author
     from city_fleet.plan import CityPlan
-    from city_fleet.registered_model import Author
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Order:
     @property
     def author(self) -> Author:
         """Return who decides."""
-        from city_fleet.registered_model import Author  # noqa: PLC0415 - imports botocore
+        from city_fleet.champions.registered_model import Author  # noqa: PLC0415 - imports botocore
 
         return Author(self.by, self.reason.strip())
 
@@ -54,7 +54,7 @@ def of_city(clients: FleetClients, city: str, number: int | None, order: Order) 
     :raises RegistryError: there is none.
     :raises ConfigError: the city's settings are broken.
     """
-    from city_fleet import registry  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions import registry  # noqa: PLC0415 - imports botocore
     from city_fleet.plan import plan_city  # noqa: PLC0415
 
     if city in clients.fleet.broken:
@@ -82,8 +82,9 @@ def of_night(clients: FleetClients, night: str, order: Order, notes: list[str]) 
 
     :param notes: gets a sentence per stopped night.
     """
-    from city_fleet import breaker, reconcile  # noqa: PLC0415 - imports botocore
-    from city_fleet.served import beginning_of_stamp  # noqa: PLC0415
+    from city_fleet.approval import reconcile  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions import breaker  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions.served import beginning_of_stamp  # noqa: PLC0415
 
     try:
         beginning = beginning_of_stamp(night)

@@ -39,8 +39,8 @@ def digest(
       ./fleet digest --night 2014-01-01
       ./fleet digest --fleet texas_housing --json
     """
-    from city_fleet import digest as digests  # noqa: PLC0415 - imports botocore
-    from city_fleet import digest_text, fleet_facts  # noqa: PLC0415
+    from city_fleet.views import digest as digests  # noqa: PLC0415 - imports botocore
+    from city_fleet.views import digest_text, fleet_facts  # noqa: PLC0415
 
     moment = None if night is None else _instant(night)
     with errors(as_json), aws_errors():

@@ -18,7 +18,7 @@ from city_fleet.config import Fleet, load_fleets
 from city_fleet.errors import FleetFileError, display_path
 
 if TYPE_CHECKING:
-    from city_fleet.doctor_findings import Finding
+    from city_fleet.doctor.doctor_findings import Finding
 
 commands = typer.Typer()
 
@@ -52,7 +52,7 @@ def doctor(
       ./fleet doctor --cities 3000
       ./fleet doctor --fleet texas_housing --no-airflow --json
     """
-    from city_fleet import doctor_packages  # noqa: PLC0415 - reads every installed package
+    from city_fleet.doctor import doctor_packages  # noqa: PLC0415 - reads every installed package
 
     with errors(as_json):
         found: list[Finding] = []
@@ -74,8 +74,8 @@ def doctor(
 
 
 def _fleet_files(name: str | None) -> tuple[list[Fleet], list[Finding]]:
-    from city_fleet.config_lint import fleet_warnings  # noqa: PLC0415 - reads botocore's models
-    from city_fleet.doctor_findings import Area  # noqa: PLC0415
+    from city_fleet.config.config_lint import fleet_warnings  # noqa: PLC0415 - reads botocore's models
+    from city_fleet.doctor.doctor_findings import Area  # noqa: PLC0415
 
     area, fleets, found = Area("fleet files"), [], []
     loaded = load_fleets(fleets_folder()) if name is None else fleets_named(name)
@@ -102,7 +102,7 @@ def _aws(fleet: Fleet) -> list[Finding]:
     import boto3  # noqa: PLC0415 - slow to import
     from botocore.config import Config  # noqa: PLC0415
 
-    from city_fleet import doctor_aws  # noqa: PLC0415
+    from city_fleet.doctor import doctor_aws  # noqa: PLC0415
 
     # Whoever asks wants an answer soon, also where nobody answers.
     config = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
@@ -112,7 +112,7 @@ def _aws(fleet: Fleet) -> list[Finding]:
 
 
 def _airflow(fleets: list[Fleet], cities: int | None) -> list[Finding]:
-    from city_fleet import doctor_airflow  # noqa: PLC0415
+    from city_fleet.doctor import doctor_airflow  # noqa: PLC0415
 
     area = doctor_airflow.AREA
     here = "Run this where Airflow runs, or while a local stack is up: make up"
@@ -142,11 +142,11 @@ def _probe() -> tuple[dict[str, Any] | None, str]:
 
     :return: what it says, or nothing and why.
     """
-    from city_fleet.airflow_probe import MARK  # noqa: PLC0415
+    from city_fleet.doctor.airflow_probe import MARK  # noqa: PLC0415
 
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "city_fleet.airflow_probe"],
+            [sys.executable, "-m", "city_fleet.doctor.airflow_probe"],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             capture_output=True,
             text=True,

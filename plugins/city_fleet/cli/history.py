@@ -12,7 +12,7 @@ from city_fleet.cli.output import AsJson, errors, print_json
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
 
 if TYPE_CHECKING:
-    from city_fleet.champion_history import History, Served
+    from city_fleet.champions.champion_history import History, Served
 
 commands = typer.Typer()
 
@@ -38,7 +38,7 @@ def history(
       ./fleet history austin
       ./fleet history austin --limit 0 --json
     """
-    from city_fleet.champion_history import history as history_of  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions.champion_history import history as history_of  # noqa: PLC0415 - imports botocore
 
     with errors(as_json), aws_errors():
         fleets = fleets_named(fleet)

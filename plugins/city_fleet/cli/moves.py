@@ -19,7 +19,7 @@ from city_fleet.naming import Keys, package_group, parse_as_of
 from city_fleet.plan import endpoint_name
 
 if TYPE_CHECKING:
-    from city_fleet.champions import Move
+    from city_fleet.champions.moves import Move
 
 By = Annotated[
     str | None,
@@ -83,7 +83,7 @@ class FleetClients:
 
     def ever_served(self, city: str) -> bool:
         """Tell whether a model of a city ever went live."""
-        from city_fleet import live  # noqa: PLC0415 - imports botocore
+        from city_fleet.champions import live  # noqa: PLC0415 - imports botocore
 
         with aws_errors():
             found = live.read_or_broken(self.s3, self.keys, city)

@@ -14,7 +14,7 @@ from city_fleet.errors import UnknownName, display_path
 from city_fleet.naming import parse_as_of
 
 if TYPE_CHECKING:
-    from city_fleet.preview import PlannedJob, Preview
+    from city_fleet.views.preview import PlannedJob, Preview
 
 commands = typer.Typer()
 
@@ -51,10 +51,10 @@ def plan(
       ./fleet plan austin --as-of 2014-01-01 --requests
       ./fleet plan austin --json
     """
-    from city_fleet.code_bundle import CodeBundle  # noqa: PLC0415 - these take a second to import
-    from city_fleet.images import image_uri  # noqa: PLC0415
+    from city_fleet.jobs.code_bundle import CodeBundle  # noqa: PLC0415 - these take a second to import
+    from city_fleet.jobs.images import image_uri  # noqa: PLC0415
     from city_fleet.plan import plan_city, project_path  # noqa: PLC0415
-    from city_fleet.preview import preview, scheduled_run_id  # noqa: PLC0415
+    from city_fleet.views.preview import preview, scheduled_run_id  # noqa: PLC0415
 
     with errors(as_json):
         owner, settings = _city(fleets_named(fleet), city)

@@ -11,7 +11,7 @@ from city_fleet.cli.output import AsJson, errors
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
 
 if TYPE_CHECKING:
-    from city_fleet.champions import Move
+    from city_fleet.champions.moves import Move
 
 commands = typer.Typer()
 
@@ -64,7 +64,7 @@ def promote(
       ./fleet promote austin --version 7 --pin --reason "the gate compared with a poisoned champion"
       ./fleet promote austin --as-of 2014-01-01 --dry-run --reason "looking"
     """
-    from city_fleet import promotion  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions import promotion  # noqa: PLC0415 - imports botocore
 
     if version is not None and as_of is not None:
         raise typer.BadParameter("--version and --as-of exclude each other.")
@@ -100,7 +100,7 @@ def promote(
 
 
 def _beginning_of_stamp(as_of: str) -> str:
-    from city_fleet.served import beginning_of_stamp  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions.served import beginning_of_stamp  # noqa: PLC0415 - imports botocore
 
     try:
         return beginning_of_stamp(as_of)

@@ -12,7 +12,7 @@ from city_fleet.cli.output import AsJson, errors
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
 
 if TYPE_CHECKING:
-    from city_fleet.champions import Move
+    from city_fleet.champions.moves import Move
 
 commands = typer.Typer()
 
@@ -45,7 +45,7 @@ def rebuild(
       ./fleet rebuild austin --by ann
       ./fleet rebuild --fleet texas_housing --reason "live/ was deleted by mistake"
     """
-    from city_fleet import rebuild as rebuilding  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions import rebuild as rebuilding  # noqa: PLC0415 - imports botocore
 
     who = mover(by)
     with errors(as_json):
@@ -81,7 +81,7 @@ def rebuild(
 
 def _name_those_left_alone(clients: FleetClients) -> None:
     """Say which cities have served, are not in the fleet file and have no live pointer: perhaps they were removed."""
-    from city_fleet.rebuild import lost_cities  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions.rebuild import lost_cities  # noqa: PLC0415 - imports botocore
 
     with aws_errors():
         lost = lost_cities(clients.s3, clients.keys)

@@ -17,7 +17,7 @@ from city_fleet.naming import city_dag_id
 
 if TYPE_CHECKING:
     from city_fleet.airflow_rest import AirflowRest
-    from city_fleet.remove import Remains, Removal
+    from city_fleet.retiring.remove import Remains, Removal
 
 commands = typer.Typer()
 
@@ -116,7 +116,7 @@ def _removed(
     wait: float,
     dry_run: bool,
 ) -> Removal:
-    from city_fleet.remove import Patience, remove  # noqa: PLC0415 - imports botocore
+    from city_fleet.retiring.remove import Patience, remove  # noqa: PLC0415 - imports botocore
 
     return remove(
         clients.s3,
@@ -132,7 +132,7 @@ def _removed(
 
 
 def _remains(clients: FleetClients, city: str) -> Remains:
-    from city_fleet.remove import remains  # noqa: PLC0415 - imports botocore
+    from city_fleet.retiring.remove import remains  # noqa: PLC0415 - imports botocore
 
     return remains(clients.s3, clients.sagemaker, keys=clients.keys, group=clients.group(city), city=city)
 
@@ -150,8 +150,8 @@ def _left_as_dict(left: Remains) -> dict[str, Any]:
 
 
 def _print(done: Removal, left: Remains, *, in_file: bool) -> None:
-    from city_fleet.remove import PLANNED, UNCHANGED  # noqa: PLC0415 - imports botocore
-    from city_fleet.retire_report import count, size  # noqa: PLC0415
+    from city_fleet.retiring.remove import PLANNED, UNCHANGED  # noqa: PLC0415 - imports botocore
+    from city_fleet.retiring.retire_report import count, size  # noqa: PLC0415
 
     served = done.before.target_model if done.before else "nothing"
     what = {

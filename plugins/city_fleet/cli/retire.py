@@ -13,9 +13,9 @@ from city_fleet.cli.selection import FleetName, cities_named, fleets_named
 from city_fleet.config import Fleet
 
 if TYPE_CHECKING:
-    from city_fleet.retire_facts import Rule
-    from city_fleet.retire_inventory import Source
-    from city_fleet.retire_report import CityReport
+    from city_fleet.retiring.retire_facts import Rule
+    from city_fleet.retiring.retire_inventory import Source
+    from city_fleet.retiring.retire_report import CityReport
 
 commands = typer.Typer()
 
@@ -48,8 +48,8 @@ def retire(
       ./fleet retire austin --dry-run
       ./fleet retire --fleet texas_housing --json
     """
-    from city_fleet import retire_sweep  # noqa: PLC0415 - imports botocore
-    from city_fleet.retire_report import Totals  # noqa: PLC0415
+    from city_fleet.retiring import retire_sweep  # noqa: PLC0415 - imports botocore
+    from city_fleet.retiring.retire_report import Totals  # noqa: PLC0415
 
     named, problems, found = sorted(set(cities or [])), 0, []
     with errors(as_json), aws_errors():
@@ -78,8 +78,10 @@ def retire(
 
 
 def _source(fleet: Fleet) -> Source:
-    from city_fleet import naming, reaper, retire_sweep  # noqa: PLC0415 - imports botocore
-    from city_fleet.retire_inventory import Source  # noqa: PLC0415
+    from city_fleet import naming  # noqa: PLC0415 - imports botocore
+    from city_fleet.jobs import reaper  # noqa: PLC0415 - imports botocore
+    from city_fleet.retiring import retire_sweep  # noqa: PLC0415 - imports botocore
+    from city_fleet.retiring.retire_inventory import Source  # noqa: PLC0415
 
     sagemaker: Any = client(fleet, "sagemaker", retire_sweep.CLIENT_CONFIG)
     return Source(
@@ -91,7 +93,7 @@ def _source(fleet: Fleet) -> Source:
 
 
 def _has_any(source: Source, city: str) -> bool:
-    from city_fleet import retire_inventory  # noqa: PLC0415 - imports botocore
+    from city_fleet.retiring import retire_inventory  # noqa: PLC0415 - imports botocore
 
     with aws_errors():
         return any(retire_inventory.cities(source.s3, source.keys, only=[city]))

@@ -13,8 +13,8 @@ from city_fleet.cli.output import AsJson, errors
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
 
 if TYPE_CHECKING:
-    from city_fleet.champions import Move
-    from city_fleet.served import Destination
+    from city_fleet.champions.moves import Move
+    from city_fleet.champions.served import Destination
 
 commands = typer.Typer()
 
@@ -60,7 +60,7 @@ def rollback(
       ./fleet rollback austin waco --to 2014-01-01 --dry-run
       ./fleet rollback --since 2026-11-22T18:00 --by ann --reason "raw data of last night is wrong"
     """
-    from city_fleet import champions  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions import moves  # noqa: PLC0415 - imports botocore
 
     named = cities or []
     if not named and since is None:
@@ -83,7 +83,7 @@ def rollback(
             targets = _moved_since(clients[fleets[0].fleet], moment)
 
     def work(fleet_clients: FleetClients, city: str) -> Move:
-        return champions.rollback(
+        return moves.rollback(
             fleet_clients.s3,
             fleet_clients.sagemaker,
             fleet_clients.runtime,
@@ -125,7 +125,7 @@ def unpin(
       ./fleet unpin austin --reason "raw data is repaired"
       ./fleet unpin austin waco dallas --by ann
     """
-    from city_fleet import champions  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions import moves  # noqa: PLC0415 - imports botocore
 
     who = mover(by)
     with errors(as_json):
@@ -135,13 +135,13 @@ def unpin(
         targets = [(clients[item.fleet], city) for item, city in found]
 
     def work(fleet_clients: FleetClients, city: str) -> Move:
-        return champions.unpin(fleet_clients.s3, keys=fleet_clients.keys, city=city, by=who, reason=reason)
+        return moves.unpin(fleet_clients.s3, keys=fleet_clients.keys, city=city, by=who, reason=reason)
 
     run_moves(targets, work, _show_unpin, as_json=as_json)
 
 
 def _destination(to: str | None, cities: int) -> Destination | None:
-    from city_fleet.served import Destination  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions.served import Destination  # noqa: PLC0415 - imports botocore
 
     if to is None:
         return None
@@ -156,10 +156,10 @@ def _destination(to: str | None, cities: int) -> Destination | None:
 
 def _moved_since(clients: FleetClients, since: datetime) -> list[tuple[FleetClients, str]]:
     """Return the cities whose pointer moved since; the rollback itself looks at when their models were published."""
-    from city_fleet import champions  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions import moves  # noqa: PLC0415 - imports botocore
 
     with aws_errors():
-        return [(clients, city) for city in champions.cities_moved_since(clients.s3, clients.keys, since)]
+        return [(clients, city) for city in moves.cities_moved_since(clients.s3, clients.keys, since)]
 
 
 def _show_rollback(move: Move) -> str | None:

@@ -19,9 +19,9 @@ from city_fleet.errors import UnknownName, display_path
 from city_fleet.naming import Keys, package_group
 
 if TYPE_CHECKING:
-    from city_fleet.drill_down import Difference
-    from city_fleet.fleet import CityStatus
-    from city_fleet.fleet_facts import Picture
+    from city_fleet.views.drill_down import Difference
+    from city_fleet.views.fleet import CityStatus
+    from city_fleet.views.fleet_facts import Picture
 
 commands = typer.Typer()
 
@@ -134,7 +134,7 @@ def _states(names: Sequence[str]) -> set[str]:
 
 
 def _picture(fleet: Fleet, *, anew: bool) -> Picture:
-    from city_fleet import fleet_facts  # noqa: PLC0415 - imports botocore
+    from city_fleet.views import fleet_facts  # noqa: PLC0415 - imports botocore
 
     return fleet_facts.picture(
         fleet,
@@ -158,7 +158,7 @@ def _refuse_unknown(pictures: Sequence[tuple[Fleet, Picture]], cities: Sequence[
 
 
 def _differences(fleet: Fleet, cities: Sequence[CityStatus]) -> list[Difference]:
-    from city_fleet import drill_down  # noqa: PLC0415 - imports botocore
+    from city_fleet.views import drill_down  # noqa: PLC0415 - imports botocore
 
     s3, sagemaker = client(fleet, "s3"), client(fleet, "sagemaker")
     keys = Keys(fleet.bucket, fleet.fleet)

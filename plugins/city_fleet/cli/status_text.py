@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from city_fleet.cli.output import table
 
 if TYPE_CHECKING:
-    from city_fleet.drill_down import Difference
-    from city_fleet.fleet import CityStatus
-    from city_fleet.fleet_facts import Picture
+    from city_fleet.views.drill_down import Difference
+    from city_fleet.views.fleet import CityStatus
+    from city_fleet.views.fleet_facts import Picture
 
 _COLUMNS = ("CITY", "STATE", "DATA UNTIL", "AGE", "LAST RUN", "REMARKS")
 _LONGEST_TABLE = 200

@@ -7,9 +7,11 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from city_fleet import job_requests, live, naming, registry
+from city_fleet import naming
+from city_fleet.champions import live, registry
+from city_fleet.jobs import job_requests
+from city_fleet.jobs.sagemaker_jobs import KINDS, JobKind
 from city_fleet.plan import TRAIN, CityPlan
-from city_fleet.sagemaker_jobs import KINDS, JobKind
 from local_stack.stack import Stack
 from tests.e2e.chaos.judgement import Evidence, Job, Run
 

@@ -1,0 +1,81 @@
+"""What a person reads who is asked whether a model may go live. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from city_fleet import naming
+from city_fleet.champions import registry
+from city_fleet.champions.registered_model import target_model
+from city_fleet.champions.registry import Version
+from city_fleet.plan import CityPlan
+
+_METRICS = {"mape": "MAPE", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
+_WHO = {"challenger": "new model", "champion": "serves now", "naive": "last known value"}
+
+
+def subject(plan: CityPlan) -> str:
+    """Return the headline."""
+    return f"May a new model of {plan.city.name} go live?"
+
+
+def body(
+    plan: CityPlan,
+    version: Version,
+    *,
+    decision: Mapping[str, Any],
+    evaluation_uri: str,
+    night: str | None = None,
+) -> str:
+    """Return the text below it, as Markdown.
+
+    :param decision: ``decision.json``.
+    :param night: what the breaker says about the night, if it has stopped it.
+    """
+    parts = [
+        f"Version {version.number} of `{plan.package_group}` has seen the data up to {_day(version.as_of)}. It waits "
+        f"until {_day(version.metadata[registry.EXPIRES_AT])}, then it counts as rejected.",
+        _table(decision["metrics"], decision["rows"]),
+        _list("Why the gate lets it go", decision["reasons"]),
+    ]
+    if decision.get("warnings"):
+        parts.append(_list("Warnings", decision["warnings"]))
+    if night:
+        parts.append(f"**Breaker**: {night}.")
+    champion = decision.get("champion_target_model")
+    parts.append(
+        f"Approve publishes `{target_model(plan, version)}`; Reject keeps "
+        + (f"`{champion}`." if champion else "things as they are: no model of this city is live.")
+        + f" The same by command: `./fleet approve {plan.city.slug}` or `./fleet reject {plan.city.slug}`.\n\n"
+        f"Evaluation: `{evaluation_uri}`  \nVersion: `{version.arn}`"
+    )
+    return "\n\n".join(parts)
+
+
+def _table(metrics: Mapping[str, Mapping[str, float | None]], rows: int) -> str:
+    shown = [who for who in _WHO if who in metrics]
+    lines = [
+        f"| {rows} held-out rows | " + " | ".join(_WHO[who] for who in shown) + " |",
+        "|---" * (len(shown) + 1) + "|",
+    ]
+    for name, title in _METRICS.items():
+        cells = (_number(name, metrics[who].get(name)) for who in shown)
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _list(title: str, sentences: list[str]) -> str:
+    return f"**{title}**\n\n" + "\n".join(f"* {sentence}" for sentence in sentences)
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    if name == "mape":
+        return f"{value:.1%}"
+    return f"{value:.3f}" if name == "r2" else f"{value:,.0f}"
+
+
+def _day(stamp: str) -> str:
+    return f"{naming.parse_as_of(stamp):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,193 @@
+"""What follows from a decision about a registered model, whoever has taken it. Clients are passed in.
+
+The run, the command line and the reconcile DAG call the same functions. A decision is written to the registry first
+and carried out then, so whoever dies in between leaves a status that is not settled, and the next look of the
+reconcile DAG goes on there. Carrying it out twice is harmless.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from city_fleet import naming
+from city_fleet.approval import approval_states
+from city_fleet.approval.approval_states import Effect, Event, State, Transition
+from city_fleet.champions import live, moves, publish, registry
+from city_fleet.champions.registered_model import Author, Clients, Decided, publish_version, tell_record
+from city_fleet.champions.registry import Version
+from city_fleet.errors import PublishError, RegistryError
+from city_fleet.plan import CityPlan
+
+# How a decision ends, beside live and the names of states: held, rejected, expired, superseded.
+REFUSED = "refused"
+UNCHANGED = "unchanged"
+ALERT = "alert"
+
+# No run takes that long from registering a model to publishing it.
+_GIVES_UP_AFTER = timedelta(days=1)
+
+
+def state_of(aws: Clients, plan: CityPlan, version: Version) -> State:
+    """Return where a version stands, in the registry and beside the live pointers of its city."""
+    serves, served = serving(aws, plan, version)
+    return approval_states.state_of(version.status, version.event, live=serves, served=served)
+
+
+def serving(aws: Clients, plan: CityPlan, version: Version) -> tuple[bool, bool]:
+    """Tell whether a version serves its city, and whether it did before something else went live."""
+    if version.status == registry.PENDING:
+        return False, False
+    now = live.read(aws.s3, plan.keys, plan.city.slug)
+    if now is None or now.pointer.package_arn == version.arn:
+        return now is not None, False
+    replaced = live.history(aws.s3, plan.keys, plan.city.slug)
+    return False, any(pointer.package_arn == version.arn for pointer in replaced)
+
+
+def read(aws: Clients, package_arn: str) -> Version:
+    """Return a version.
+
+    :raises RegistryError: it is gone.
+    """
+    version = registry.describe(aws.sagemaker, package_arn)
+    if version is None:
+        raise RegistryError(f"{package_arn}: the version was deleted meanwhile")
+    return version
+
+
+def decide(aws: Clients, plan: CityPlan, package_arn: str, event: Event, author: Author) -> Decided:
+    """Take a decision about a version and carry it out.
+
+    :raises RegistryError: the version is gone.
+    :raises PublishError: the endpoint does not answer as it should. The decision stands, and the reconcile DAG will
+        try again.
+    """
+    version = read(aws, package_arn)
+    step, version = write(aws, version, state_of(aws, plan, version), event, author)
+    return carry_out(aws, plan, version, step, author)
+
+
+def write(
+    aws: Clients, version: Version, state: State, event: Event, author: Author
+) -> tuple[Transition, Version]:
+    """Write to the registry what an event does to a version, if it does anything.
+
+    :param state: where the version stands.
+    :return: what the event does, and the version as it is then.
+    """
+    step = approval_states.transition(state, event)
+    status = approval_states.status_of(step.state)
+    if step.refusal:
+        if status is not None and version.status != status:  # set elsewhere, where nobody could refuse it
+            back = Event.SUPERSEDE if step.state is State.SUPERSEDED else Event.REJECT
+            registry.set_status(aws.sagemaker, version.arn, status, step.refusal, event=back, by=author.by)
+        return step, version
+    if status is None or (step.state is state and step.effect in (Effect.NOTHING, Effect.KEEP)):
+        return step, version
+    verb = {Event.APPROVE: "approved", Event.REJECT: "rejected", Event.RELEASE: "let go live"}.get(event)
+    reason = author.sentence(verb) if verb else author.note
+    settled = step.effect not in (Effect.PUBLISH, Effect.ALERT)
+    registry.set_status(
+        aws.sagemaker, version.arn, status, reason, event=event, by=author.by, settled=settled
+    )
+    return step, read(aws, version.arn)
+
+
+def adopt(aws: Clients, version: Version, *, live: bool, served: bool) -> tuple[Transition, Version, Author]:
+    """Take over a decision that stands in the registry and has not been carried out.
+
+    :param live: whether the version serves; ``served``: whether it did.
+    :return: what it does, the version as it is then, and who has taken it.
+    """
+    event = Event.APPROVE if version.status == registry.APPROVED else Event.REJECT
+    before = approval_states.state_of(version.settled_status, version.settled_event, live=live, served=served)
+    if version.status == version.decided_status:
+        author = Author(version.metadata.get(registry.DECIDED_BY, ""))
+        return approval_states.transition(before, event), version, author
+    author = Author(version.changed_by or "somebody in the registry", version.note_elsewhere)
+    step, version = write(aws, version, before, event, author)
+    return step, version, author
+
+
+def carry_out(aws: Clients, plan: CityPlan, version: Version, step: Transition, author: Author) -> Decided:
+    """Do what follows from an event whose outcome stands in the registry, and keep that it is done.
+
+    :param version: as :func:`write` returned it, and ``step`` too.
+    """
+    city, number = plan.city.slug, version.number
+    if step.refusal:
+        return Decided(city, number, REFUSED, (step.refusal,))
+    if step.effect is Effect.PUBLISH:
+        return publish_version(aws, plan, version, step.state, author)
+    if step.effect is Effect.ALERT:
+        sentence = f"version {number}, which serves {city}, was {version.status_reason}. "
+        sentence += _roll_back(aws, plan, version, author)
+        registry.settle(aws.sagemaker, version)
+        return Decided(city, number, ALERT, (sentence,))
+    if version.settled_status != version.status:
+        registry.settle(aws.sagemaker, version)
+    if step.effect is Effect.KEEP:
+        reasons = (version.status_reason,)
+        outcome = publish.SUPERSEDED if step.state is State.SUPERSEDED else publish.HELD
+        tell_record(aws.s3, plan, version, outcome, reasons=reasons, by=author.by)
+        return Decided(city, number, step.state.value, reasons)
+    return Decided(city, number, UNCHANGED, (f"it is {step.state.value}",))
+
+
+def _roll_back(aws: Clients, plan: CityPlan, version: Version, author: Author) -> str:
+    """Roll a city back whose serving model was rejected, if the fleet file says so; return what to tell people."""
+    city = plan.city.slug
+    if plan.fleet.reconcile.on_live_rejected == "alert":
+        return f"It still serves; `./fleet rollback {city}` returns to the model before it"
+    try:
+        move = moves.rollback(
+            aws.s3,
+            aws.sagemaker,
+            aws.runtime,
+            keys=plan.keys,
+            endpoint=plan.endpoint,
+            city=city,
+            by=author.by,
+            reason=version.status_reason,
+        )
+    except PublishError as error:
+        return f"It still serves, because it could not be rolled back: {error}"
+    serves = move.after.target_model if move.after else "nothing"
+    return f"The city was rolled back to {serves}, and is pinned there until `./fleet unpin {city}`"
+
+
+def make_room(aws: Clients, group: str, newcomer: str, by: str) -> None:
+    """Let the newest of the versions that wait for a person supersede the others, when another one has come.
+
+    The order is that of as_of, then of the registry, so two runs that register at the same moment agree on it. A
+    version that waits for its own run only is left alone, unless that run has obviously given up.
+
+    :param group: the city's package group.
+    :param newcomer: ARN of the version that has come; it counts in any case.
+    """
+    gave_up = datetime.now(UTC) - _GIVES_UP_AFTER
+    listed = [version for version in registry.versions(aws.sagemaker, group) if version.as_of is not None]
+    pending = [read(aws, each.arn) for each in listed if each.status == registry.PENDING]
+    waiting = [
+        version
+        for version in pending
+        if version.waits_for_person
+        or version.arn == newcomer
+        or (version.changed_at is not None and version.changed_at < gave_up)
+    ]
+    newest = max(waiting, key=lambda version: (version.as_of, version.number), default=None)
+    for version in waiting:
+        if (
+            newest is not None
+            and version is not newest
+            and (version.waits_for_person or version.arn != newcomer)
+        ):
+            reason = f"superseded by version {newest.number}, which has seen data up to {newest.as_of}"
+            write(aws, version, State.WAITING, Event.SUPERSEDE, Author(by, reason))
+
+
+def wait_for_person(aws: Clients, plan: CityPlan, version: Version, reason: str) -> None:
+    """Leave a version waiting, for a person now and not for its run any more."""
+    hours = timedelta(hours=plan.city.approval_expires_hours)
+    deadline = version.metadata.get(registry.EXPIRES_AT) or naming.as_of_stamp(datetime.now(UTC) + hours)
+    registry.note(aws.sagemaker, version.arn, {registry.EXPIRES_AT: deadline}, reason)

@@ -1,0 +1,161 @@
+"""Carrying out what was decided in the registry, and what time decides. Clients are passed in.
+
+One Search finds the versions of a fleet that wait, and those that were changed since the last look. A version whose
+status is not the settled one was decided somewhere: in the console, by a script, or by a command or a run that died
+before it was done. Looking twice is harmless.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from city_fleet import naming, plan
+from city_fleet.approval import approvals, registry_search
+from city_fleet.approval.approval_states import Event
+from city_fleet.champions import registry
+from city_fleet.champions.registered_model import Author, Clients, Decided
+from city_fleet.champions.registry import Version
+from city_fleet.config import Fleet
+from city_fleet.errors import CityFleetError
+from city_fleet.plan import CityPlan
+
+#: Search finds a change a while after it was made, and clocks differ.
+LATE = timedelta(hours=1)
+#: A command or a run that has just decided is given this long to carry it out itself.
+GRACE = timedelta(minutes=2)
+_MISSING = frozenset({"NoSuchKey", "404"})
+_BY = "reconcile"
+
+
+@dataclass
+class Looked:
+    """What one look has done.
+
+    :param waiting: versions that go on waiting for a person.
+    :param left: versions that could not be dealt with in time; the next look goes on there.
+    :param problems: sentences about what went wrong.
+    """
+
+    decided: list[Decided] = field(default_factory=list)
+    waiting: int = 0
+    left: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def waiting(aws: Clients, fleet: Fleet) -> Iterator[tuple[CityPlan, Version]]:
+    """Yield the versions of a fleet's cities that wait for a person."""
+    cities = city_plans(fleet)
+    name_part = naming.package_groups_part(fleet.fleet)
+    for version in registry_search.search(aws.sagemaker, name_part, datetime.now(UTC)):
+        if version.group in cities and version.waits_for_person:
+            yield cities[version.group], version
+
+
+def look(
+    aws: Clients,
+    fleet: Fleet,
+    *,
+    now: datetime,
+    in_time: Callable[[], bool] = lambda: True,
+    say: Callable[[Decided], None] = lambda decided: None,
+) -> Looked:
+    """Carry out what was decided since the last look.
+
+    :param now: this moment.
+    :param in_time: tells whether there is time for one more version.
+    :param say: is told what came of each.
+    """
+    keys = naming.Keys(fleet.bucket, fleet.fleet)
+    since = _last_look(aws.s3, keys)
+    cities = city_plans(fleet)
+    done = Looked()
+    name_part = naming.package_groups_part(fleet.fleet)
+    found = registry_search.search(aws.sagemaker, name_part, since - LATE if since else None)
+    for version in found:
+        city = cities.get(version.group)
+        if city is None:
+            continue
+        if not in_time():
+            done.left += 1
+            continue
+        try:
+            decided = settle(aws, city, version, now)
+        except (CityFleetError, ClientError) as error:
+            done.problems.append(f"{city.city.slug}, version {version.number}: {error}")
+            continue
+        if decided is not None:
+            done.decided.append(decided)
+            say(decided)
+        elif version.waits_for_person:
+            done.waiting += 1
+    if not done.left and not done.problems:
+        _keep_look(aws.s3, keys, now)
+    return done
+
+
+def settle(aws: Clients, city: CityPlan, found: Version, now: datetime) -> Decided | None:
+    """Carry out what has happened to one version; None if nothing has.
+
+    :param found: the version as Search knows it, which may be a while behind.
+    """
+    if found.status == found.settled_status and not _is_late(found, now):
+        return None
+    version = registry.describe(aws.sagemaker, found.arn)
+    if version is None:
+        return None
+    if _is_late(version, now):
+        hours = city.city.approval_expires_hours
+        author = Author(_BY, f"expired: nobody decided within {hours} hours")
+        return approvals.decide(aws, city, version.arn, Event.EXPIRE, author)
+    ours = version.status == version.decided_status
+    if version.status == version.settled_status or (ours and _is_fresh(version, now)):
+        return None
+    return _carry_out(aws, city, version)
+
+
+def _carry_out(aws: Clients, city: CityPlan, version: Version) -> Decided | None:
+    """Carry out a decision that stands in the registry and that nobody has carried out."""
+    serves, served = approvals.serving(aws, city, version)
+    if version.status == registry.APPROVED and served:
+        # It went live and something else did since: nothing is left to do.
+        registry.settle(aws.sagemaker, version)
+        return None
+    step, version, author = approvals.adopt(aws, version, live=serves, served=served)
+    return approvals.carry_out(aws, city, version, step, author)
+
+
+def city_plans(fleet: Fleet) -> Mapping[str, CityPlan]:
+    """Return the plans of a fleet's cities by their package groups."""
+    plans = (plan.plan_city(fleet, slug) for slug in fleet.cities)
+    return {city.package_group: city for city in plans}
+
+
+def _is_late(version: Version, now: datetime) -> bool:
+    return version.waits_for_person and now >= naming.parse_as_of(version.metadata[registry.EXPIRES_AT])
+
+
+def _is_fresh(version: Version, now: datetime) -> bool:
+    return version.changed_at is not None and now - version.changed_at < GRACE
+
+
+def _last_look(s3: Any, keys: naming.Keys) -> datetime | None:
+    try:
+        body = s3.get_object(Bucket=keys.bucket, Key=keys.reconciled())["Body"].read()
+        return naming.parse_as_of(json.loads(body)["looked_at"])
+    except (ValueError, KeyError, TypeError):
+        return None  # all versions that were ever changed are looked at once
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _MISSING:
+            raise
+        return None
+
+
+def _keep_look(s3: Any, keys: naming.Keys, moment: datetime) -> None:
+    body = json.dumps({"format_version": 1, "looked_at": naming.as_of_stamp(moment)}).encode()
+    s3.put_object(Bucket=keys.bucket, Key=keys.reconciled(), Body=body, ContentType="application/json")

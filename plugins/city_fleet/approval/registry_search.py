@@ -1,0 +1,40 @@
+"""The versions of a whole fleet that wait for approval or were changed, in one request for 100 of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from city_fleet.champions.registry import PENDING, Version, version_from
+
+
+def search(sagemaker: Any, name_part: str, since: datetime | None = None) -> Iterator[Version]:
+    """Yield the versions that wait for approval, and those that were changed since an instant; any order.
+
+    One request for 100 versions, whatever their groups. A version that was created and never changed since is not
+    among the changed ones.
+
+    :param sagemaker: a boto3 SageMaker client.
+    :param name_part: what the names of their groups hold.
+    :param since: None for all that were ever changed.
+    """
+    changed = {
+        "Name": "LastModifiedTime",
+        "Operator": "GreaterThanOrEqualTo",
+        # API Reference, Filter: instants are UTC, in this form.
+        "Value": (since or datetime(2000, 1, 1, tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+    }
+    waiting = {"Name": "ModelApprovalStatus", "Operator": "Equals", "Value": PENDING}
+    expression = {
+        "Filters": [{"Name": "ModelPackageGroupName", "Operator": "Contains", "Value": name_part}],
+        "SubExpressions": [{"Filters": [waiting, changed], "Operator": "Or"}],
+        "Operator": "And",
+    }
+    pages = sagemaker.get_paginator("search").paginate(
+        Resource="ModelPackage", SearchExpression=expression, PaginationConfig={"PageSize": 100}
+    )
+    for page in pages:
+        for record in page["Results"]:
+            if "ModelPackageVersion" in record["ModelPackage"]:
+                yield version_from(record["ModelPackage"])

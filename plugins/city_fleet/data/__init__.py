@@ -1,0 +1,1 @@
+"""Raw data into the bucket."""

@@ -1,0 +1,77 @@
+"""Say what Airflow's own process sees: settings, pools, DAGs.
+
+``python -m city_fleet.doctor.airflow_probe`` prints it as JSON.
+
+A process of its own, because importing Airflow takes seconds and the command line does without. It reads, and it
+prints no secret: of the database's URL only the dialect.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from typing import Any
+
+#: What the doctor wants to know: section and option, and how its value is read.
+SETTINGS: dict[tuple[str, str], type] = {
+    ("core", "executor"): str,
+    ("core", "parallelism"): int,
+    ("core", "dagbag_import_timeout"): float,
+    ("core", "dags_are_paused_at_creation"): bool,
+    ("dag_processor", "dag_file_processor_timeout"): int,
+    ("dag_processor", "min_file_process_interval"): int,
+    ("scheduler", "max_dagruns_per_loop_to_schedule"): int,
+    ("triggerer", "capacity"): int,
+    ("api", "base_url"): str,
+    ("api", "port"): int,
+}
+MARK = "AIRFLOW PROBE "
+
+
+def facts() -> dict[str, Any]:
+    """Return version, settings, pools, DAGs (id → paused) and import errors, or the problem with the database."""
+    from airflow import __version__  # noqa: PLC0415 - this module is imported where there is no Airflow, too
+    from airflow.configuration import conf  # noqa: PLC0415
+
+    getters = {str: conf.get, int: conf.getint, float: conf.getfloat, bool: conf.getboolean}
+    found: dict[str, Any] = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "settings": {
+            f"{section}.{option}": getters[kind](section, option, fallback=None)
+            for (section, option), kind in SETTINGS.items()
+        },
+        "dialect": conf.get("database", "sql_alchemy_conn").split(":", 1)[0].split("+", 1)[0],
+        "problem": None,
+        "pools": {},
+        "dags": {},
+        "import_errors": [],
+    }
+    try:
+        found |= _from_database()
+    except Exception as error:  # whatever is wrong with a database is what the doctor has to tell
+        found["problem"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    return found
+
+
+def _from_database() -> dict[str, Any]:
+    from airflow.models.dag import DagModel  # noqa: PLC0415
+    from airflow.models.errors import ParseImportError  # noqa: PLC0415
+    from airflow.models.pool import Pool  # noqa: PLC0415
+    from airflow.utils.session import create_session  # noqa: PLC0415
+    from sqlalchemy import select  # noqa: PLC0415
+
+    with create_session() as session:
+        pools = session.execute(select(Pool.pool, Pool.slots, Pool.include_deferred))
+        dags = session.execute(select(DagModel.dag_id, DagModel.is_paused).where(~DagModel.is_stale))
+        errors = session.scalars(select(ParseImportError.filename))
+        return {
+            "pools": {name: {"slots": slots, "include_deferred": bool(all_)} for name, slots, all_ in pools},
+            "dags": {dag_id: bool(paused) for dag_id, paused in dags},
+            "import_errors": [str(name) for name in errors],
+        }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{MARK}{json.dumps(facts())}\n")

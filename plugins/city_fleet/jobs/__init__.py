@@ -1,0 +1,1 @@
+"""SageMaker jobs: requests, attempts, waiting, faults, the operators, and the reaper."""

@@ -1,0 +1,103 @@
+"""Which attempt of a job a task may adopt, and which it has to start anew. Pure.
+
+A job's name follows from its request and the number of the attempt, and SageMaker takes a name once. So it is
+SageMaker that guarantees that an attempt is paid once; what is decided here is only when a task moves on to the
+next attempt.
+
+An automatic retry and a person's clear look alike to the task but for one number: a clear raises ``max_tries``
+(Airflow 3.3.2, ``clear_task_instances``). So the number is remembered at submission, where it survives both.
+A clear of a task that a worker is running does not raise it; there, the worker's own ``on_kill`` sees the state
+``restarting`` and stops the job, and a job that was stopped is not adopted either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+from city_fleet.jobs.sagemaker_jobs import COMPLETED, IN_PROGRESS, STOPPING
+
+MAX_ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a task remembers of its job from one try to the next.
+
+    :param name: the job.
+    :param attempt: its number, 1 for the first.
+    :param max_tries: the task instance's own, when the job was submitted.
+    :param on_demand: the job was submitted without spot, because spare capacity had not been enough.
+    """
+
+    name: str
+    attempt: int
+    max_tries: int
+    on_demand: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the memory as plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any] | None) -> Memory | None:
+        """Read what :meth:`to_dict` wrote; None where nothing was remembered."""
+        if not value:
+            return None
+        return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a try begins.
+
+    :param attempt: the first attempt it may use.
+    :param abandoned: a job that nobody waits for any more and that has to be over before another one starts.
+    :param adopts: whether a job that exists under an attempt's name may be adopted.
+    """
+
+    attempt: int
+    abandoned: str | None
+    adopts: bool
+
+
+def start_of_try(memory: Memory | None, max_tries: int, name_of: Callable[[int], str]) -> Start:
+    """Return where a try begins.
+
+    :param memory: what the tries before have left.
+    :param max_tries: the task instance's own now.
+    :param name_of: attempt → name of the job, for the request as it is now.
+    """
+    if memory is None:
+        return Start(1, None, adopts=True)
+    same_request = memory.name == name_of(memory.attempt)
+    if memory.max_tries != max_tries:
+        return Start(memory.attempt + 1 if same_request else 1, memory.name, adopts=False)
+    if not same_request:
+        # The inputs have changed since: a result of the old job would be a result of something else.
+        return Start(1, memory.name, adopts=True)
+    return Start(memory.attempt, None, adopts=True)
+
+
+class Finding(Enum):
+    """What is to be done about a job that exists under an attempt's name."""
+
+    ADOPT = "adopt"
+    WAIT_UNTIL_OVER = "wait until over"
+    NEXT_ATTEMPT = "next attempt"
+
+
+def finding(status: str, *, output_exists: Callable[[], bool]) -> Finding:
+    """Return what is to be done about a job of this name.
+
+    :param output_exists: asked for a completed job alone: somebody may have cleaned up its output.
+    """
+    if status == IN_PROGRESS:
+        return Finding.ADOPT
+    if status == STOPPING:
+        return Finding.WAIT_UNTIL_OVER
+    if status == COMPLETED and output_exists():
+        return Finding.ADOPT
+    return Finding.NEXT_ATTEMPT

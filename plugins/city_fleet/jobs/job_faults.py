@@ -1,0 +1,159 @@
+"""Whose fault it is when a call or a job fails, and what follows from it. Pure.
+
+Load is nobody's fault: wait. A failure of AWS may be gone next time: try again. A mistake in the script, the data
+or the request fails the same way every time, and every time is paid for: fail at once, with its own words.
+
+Sources: SageMaker API reference, "Common Errors", DescribeTrainingJob (FailureReason, SecondaryStatus) and
+"Troubleshoot errors"; FailureReason begins with ``AlgorithmError``, ``ClientError``, ``InternalServerError`` or
+``CapacityError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from city_fleet.errors import AlgorithmError, JobError, PlatformError
+from city_fleet.jobs.sagemaker_jobs import COMPLETED, FAILED, TRAINING, JobKind
+
+
+class Remedy(Enum):
+    """What to do about an error that a call has answered."""
+
+    WAIT = "wait"
+    RETRY = "retry"
+    FAIL = "fail"
+
+
+# Too many requests. Codes as botocore's own retry handler lists them, and SageMaker's.
+_THROTTLED = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottledException",
+        "RequestThrottled",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "SlowDown",
+        "LimitExceededException",
+    }
+)
+# No quota or no machine left: it comes back when other jobs end.
+_NO_CAPACITY = frozenset({"ResourceLimitExceeded", "CapacityError", "InsufficientCapacityException"})
+# The request itself is wrong or forbidden, and will be next time.
+_REFUSED = frozenset(
+    {
+        "ValidationException",
+        "ValidationError",
+        "AccessDeniedException",
+        "AccessDenied",
+        "UnrecognizedClientException",
+        "InvalidParameterValue",
+        "NoSuchBucket",
+    }
+)
+
+
+def is_no_capacity(error: ClientError) -> bool:
+    """Tell whether AWS had no quota or machine left, which takes longer to pass than throttling."""
+    return error.response["Error"]["Code"] in _NO_CAPACITY
+
+
+def remedy(error: ClientError) -> Remedy:
+    """Return what to do about an error of the AWS API."""
+    code = error.response["Error"]["Code"]
+    if code in _THROTTLED or code in _NO_CAPACITY:
+        return Remedy.WAIT
+    return Remedy.FAIL if code in _REFUSED else Remedy.RETRY
+
+
+class Ending(Enum):
+    """How a job ended."""
+
+    COMPLETED = "completed"
+    #: The script or the city's data.
+    ALGORITHM = "algorithm"
+    #: What the job was asked to do: an image, a role, an input that is not there.
+    REQUEST = "request"
+    PLATFORM = "platform"
+    #: A person or another program stopped it.
+    STOPPED = "stopped"
+    #: It ran as long as it was allowed to.
+    OVERTIME = "overtime"
+    #: Spare capacity did not come, or was taken away too often.
+    NO_SPOT_CAPACITY = "no spot capacity"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a job ended, in a word and in a sentence.
+
+    :param sentence: names the job, and says in its own words what went wrong; empty for a completed job.
+    """
+
+    ending: Ending
+    sentence: str = ""
+
+
+def judge(kind: JobKind, description: Mapping[str, Any]) -> Verdict:
+    """Return how a job ended.
+
+    :param description: the Describe answer of a job that is over.
+    """
+    status = kind.status(description)
+    if status == COMPLETED:
+        return Verdict(Ending.COMPLETED)
+    failure = str(description.get("FailureReason") or "")
+    words = str(description.get("ExitMessage") or failure or "no reason given")
+    job = description[kind.name_key]
+    if status == FAILED:
+        return Verdict(_blame(failure), f"Job {job} ended as {status}: {words}")
+    limits = description.get("StoppingCondition", {})
+    detail = str(description.get("SecondaryStatus") or "") if kind is TRAINING else ""
+    if detail == "MaxWaitTimeExceeded":
+        return Verdict(
+            Ending.NO_SPOT_CAPACITY,
+            f"Job {job} was stopped: it did not get enough spare capacity within max_wait_seconds "
+            f"({limits.get('MaxWaitTimeInSeconds')}). Raise max_wait_seconds, or set on_demand_fallback: true",
+        )
+    if detail == "MaxRuntimeExceeded" or _ran_out_of_time(kind, description):
+        return Verdict(
+            Ending.OVERTIME,
+            f"Job {job} was stopped: it ran for max_runtime_seconds ({limits.get('MaxRuntimeInSeconds')}) and was "
+            "not done. Raise max_runtime_seconds, or give it a larger instance_type",
+        )
+    return Verdict(Ending.STOPPED, f"Job {job} was stopped before it was done: {words}")
+
+
+def _blame(failure: str) -> Ending:
+    word = failure.partition(":")[0].strip()
+    if word == "AlgorithmError":
+        return Ending.ALGORITHM
+    if word == "ClientError":
+        return Ending.REQUEST
+    return Ending.NO_SPOT_CAPACITY if word == "CapacityError" else Ending.PLATFORM
+
+
+def _ran_out_of_time(kind: JobKind, description: Mapping[str, Any]) -> bool:
+    """Tell whether a stopped job has used its time up; processing jobs have no secondary status that says so."""
+    limit = description.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
+    start, end = description.get(kind.start_key), description.get(kind.end_key)
+    return bool(limit and start and end and (end - start).total_seconds() >= limit)
+
+
+def error_of(verdict: Verdict, **fields: Any) -> JobError | PlatformError:
+    """Return the error that stands for a job's bad ending.
+
+    :param fields: facts of the job: city, step, job, status.
+    :return: an :class:`AlgorithmError` where another attempt would be paid for and fail the same way.
+    """
+    if verdict.ending in (Ending.ALGORITHM, Ending.REQUEST, Ending.OVERTIME):
+        return AlgorithmError(verdict.sentence, ending=verdict.ending.value, **fields)
+    if verdict.ending is Ending.PLATFORM:
+        return PlatformError(verdict.sentence, ending=verdict.ending.value, **fields)
+    return JobError(verdict.sentence, ending=verdict.ending.value, **fields)

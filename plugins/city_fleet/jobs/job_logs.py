@@ -1,0 +1,27 @@
+"""The last lines that a job wrote to CloudWatch Logs. A boto3 client is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from city_fleet.jobs.sagemaker_jobs import JobKind
+
+LINES = 40
+
+
+def last_lines(logs: Any, kind: JobKind, job: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each log stream of a job with its last lines, oldest line first.
+
+    :param logs: a boto3 CloudWatch Logs client.
+    :raises ClientError: the log cannot be read, or is not there yet.
+    """
+    streams = logs.describe_log_streams(logGroupName=kind.log_group, logStreamNamePrefix=f"{job}/")
+    for stream in streams["logStreams"]:
+        events = logs.get_log_events(
+            logGroupName=kind.log_group,
+            logStreamName=stream["logStreamName"],
+            limit=LINES,
+            startFromHead=False,
+        )["events"]
+        yield stream["logStreamName"], [event["message"] for event in events]

@@ -1,0 +1,261 @@
+"""Requests to SageMaker as boto3 takes them, made of a plan, a run and upstream results. Pure.
+
+A job's output URIs hold the job's name, and the name holds a digest of the request, so requests are built with
+``JOB_NAME`` in place of the name and :func:`named` fills it in for an attempt. Equal inputs give equal requests and
+so equal names: SageMaker itself then refuses to run the same job twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from city_fleet import naming
+from city_fleet.champions import live
+from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
+
+JOB_NAME = "{job_name}"
+_INPUT = "/opt/ml/processing/input"
+_OUTPUT = "/opt/ml/processing/output"
+_MESSAGE_FILE = "/opt/ml/output/message"
+
+TAG_FLEET = "city-fleet:fleet"
+TAG_CITY = "city-fleet:city"
+TAG_ENVIRONMENT = "city-fleet:environment"
+TAG_RUN = "city-fleet:run"
+TAG_STEP = "city-fleet:step"
+TAG_DAG_RUN = "city-fleet:dag-run"
+
+PREPROCESS_OUTPUTS = ("train", "validation", "test", "report")
+
+
+def named(
+    request: Mapping[str, Any], plan: CityPlan, run: Run, step: str, attempt: int
+) -> tuple[str, dict[str, Any]]:
+    """Return the job name of an attempt and the request with that name filled in.
+
+    :param request: a request of this module with ``JOB_NAME`` placeholders.
+    :param attempt: 1 for the first job of the step in this run.
+    """
+    request_digest = naming.digest([plan.fleet.environment, run.key, request])
+    name = naming.job_name(plan.fleet.fleet, plan.city.slug, step, request_digest, attempt)
+    return name, _fill(request, name)
+
+
+def _fill(value: Any, name: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(JOB_NAME, name)
+    if isinstance(value, Mapping):
+        return {key: _fill(item, name) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, name) for item in value]
+    return value
+
+
+def preprocess_request(plan: CityPlan, run: Run, *, image_uri: str, code_uri: str) -> dict[str, Any]:
+    """Return the CreateProcessingJob request that turns raw data into training, validation and test rows.
+
+    :param code_uri: folder of the job scripts in S3.
+    """
+    city = plan.city.slug
+    arguments = [
+        *("--city", city),
+        *("--as-of", run.stamp),
+        *("--raw-dir", f"{_INPUT}/raw"),
+        *("--raw-uri", plan.keys.uri(plan.keys.raw_prefix())),
+        *("--output-dir", _OUTPUT),
+        *("--message-file", _MESSAGE_FILE),
+        *plan.city.dataset.arguments(),
+    ]
+    return _processing_request(
+        plan,
+        run,
+        PREPROCESS,
+        image_uri=image_uri,
+        code_uri=code_uri,
+        arguments=arguments,
+        inputs={f"raw/city={city}": plan.keys.uri(plan.keys.raw(city))},
+        outputs=PREPROCESS_OUTPUTS,
+    )
+
+
+def train_request(
+    plan: CityPlan,
+    run: Run,
+    *,
+    image_uri: str,
+    code_archive_uri: str,
+    data: Mapping[str, str],
+    on_demand: bool = False,
+) -> dict[str, Any]:
+    """Return the CreateTrainingJob request.
+
+    :param code_archive_uri: source archive with ``train.py``.
+    :param data: the preprocess job's output URIs by name.
+    :param on_demand: leave spare capacity alone, whatever the fleet file says.
+    """
+    settings = plan.city.training
+    spot = settings.spot and not on_demand
+    hyperparameters = {
+        **{name: _hyperparameter(value) for name, value in plan.city.algorithm.hyperparameters.items()},
+        "city": plan.city.slug,
+        "as_of": run.stamp,
+        "target": plan.city.dataset.target.column,
+        "target_transform": plan.city.dataset.target.transform_argument,
+        # The toolkit decodes hyperparameters as JSON: its own two are JSON strings.
+        "sagemaker_program": json.dumps("train.py"),
+        "sagemaker_submit_directory": json.dumps(code_archive_uri),
+        "sagemaker_region": json.dumps(plan.fleet.region),
+    }
+    stopping: dict[str, Any] = {"MaxRuntimeInSeconds": settings.max_runtime_seconds}
+    if spot:
+        stopping["MaxWaitTimeInSeconds"] = settings.max_wait_seconds or settings.max_runtime_seconds
+    return {
+        "TrainingJobName": JOB_NAME,
+        "AlgorithmSpecification": {"TrainingImage": image_uri, "TrainingInputMode": "File"},
+        "RoleArn": plan.fleet.role,
+        "HyperParameters": hyperparameters,
+        "InputDataConfig": [
+            {
+                "ChannelName": channel,
+                "DataSource": {
+                    "S3DataSource": {
+                        "S3DataType": "S3Prefix",
+                        "S3Uri": data[channel],
+                        "S3DataDistributionType": "FullyReplicated",
+                    }
+                },
+                "ContentType": "text/csv",
+            }
+            for channel in ("train", "validation")
+        ],
+        "OutputDataConfig": {
+            "S3OutputPath": plan.keys.uri(plan.keys.step(plan.city.slug, run.key, TRAIN)).rstrip("/")
+        },
+        "ResourceConfig": {
+            "InstanceType": settings.instance_type,
+            "InstanceCount": 1,
+            "VolumeSizeInGB": settings.volume_size_gb,
+        },
+        "StoppingCondition": stopping,
+        "EnableManagedSpotTraining": spot,
+        "Tags": _tags(plan, run, TRAIN),
+    }
+
+
+def _hyperparameter(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, bool | list | dict) or value is None else str(value)
+
+
+def evaluate_request(
+    plan: CityPlan,
+    run: Run,
+    *,
+    image_uri: str,
+    code_uri: str,
+    data: Mapping[str, str],
+    artifact_uri: str,
+    champion: live.Versioned | None,
+) -> dict[str, Any]:
+    """Return the CreateProcessingJob request that judges the new model, the naive forecast and the champion.
+
+    The champion's target model and the ETag of the pointer it was read from travel as arguments into the report,
+    so the decision knows which state of the pointer it is about.
+
+    :param artifact_uri: ``model.tar.gz`` of the training job.
+    """
+    arguments = [
+        *("--city", plan.city.slug),
+        *("--as-of", run.stamp),
+        *("--test-dir", f"{_INPUT}/test"),
+        *("--model-dir", f"{_INPUT}/model"),
+        *("--output-dir", _OUTPUT),
+        *("--message-file", _MESSAGE_FILE),
+    ]
+    inputs = {"test": data["test"], "model": artifact_uri}
+    if champion is not None:
+        pointer = champion.pointer
+        arguments += ["--champion-dir", f"{_INPUT}/champion", "--champion-target-model", pointer.target_model]
+        arguments += ["--champion-etag", champion.etag, "--champion-as-of", pointer.as_of]
+        inputs["champion"] = plan.keys.uri(plan.keys.model(pointer.target_model))
+    return _processing_request(
+        plan,
+        run,
+        EVALUATE,
+        image_uri=image_uri,
+        code_uri=code_uri,
+        arguments=arguments,
+        inputs=inputs,
+        outputs=("evaluation",),
+    )
+
+
+def _processing_request(
+    plan: CityPlan,
+    run: Run,
+    step: str,
+    *,
+    image_uri: str,
+    code_uri: str,
+    arguments: Sequence[str],
+    inputs: Mapping[str, str],
+    outputs: Sequence[str],
+) -> dict[str, Any]:
+    settings = plan.city.processing
+    base = plan.keys.uri(plan.keys.step(plan.city.slug, run.key, step))
+    return {
+        "ProcessingJobName": JOB_NAME,
+        "AppSpecification": {
+            "ImageUri": image_uri,
+            "ContainerEntrypoint": ["python3", f"{_INPUT}/code/{step}.py"],
+            "ContainerArguments": list(arguments),
+        },
+        "RoleArn": plan.fleet.role,
+        "ProcessingInputs": [
+            {
+                "InputName": path.split("/")[0],
+                "S3Input": {
+                    "S3Uri": uri,
+                    "LocalPath": f"{_INPUT}/{path}",
+                    "S3DataType": "S3Prefix",
+                    "S3InputMode": "File",
+                    "S3DataDistributionType": "FullyReplicated",
+                },
+            }
+            for path, uri in {"code": code_uri, **inputs}.items()
+        ],
+        "ProcessingOutputConfig": {
+            "Outputs": [
+                {
+                    "OutputName": name,
+                    "S3Output": {
+                        "S3Uri": f"{base}{JOB_NAME}/{name}/",
+                        "LocalPath": f"{_OUTPUT}/{name}",
+                        "S3UploadMode": "EndOfJob",
+                    },
+                }
+                for name in outputs
+            ]
+        },
+        "ProcessingResources": {
+            "ClusterConfig": {
+                "InstanceCount": 1,
+                "InstanceType": settings.instance_type,
+                "VolumeSizeInGB": settings.volume_size_gb,
+            }
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_seconds},
+        "Tags": _tags(plan, run, step),
+    }
+
+
+def _tags(plan: CityPlan, run: Run, step: str) -> list[dict[str, str]]:
+    return [
+        {"Key": TAG_FLEET, "Value": plan.fleet.fleet},
+        {"Key": TAG_CITY, "Value": plan.city.slug},
+        {"Key": TAG_ENVIRONMENT, "Value": plan.fleet.environment},
+        {"Key": TAG_RUN, "Value": run.key},
+        {"Key": TAG_STEP, "Value": step},
+        {"Key": TAG_DAG_RUN, "Value": naming.tag_of_run_id(run.run_id)},
+    ]

@@ -1,0 +1,315 @@
+"""Find jobs of a fleet that no task waits for any more, and stop them. The rule is pure; a boto3 client is passed in.
+
+A look at a fleet has three parts: list the jobs in progress that are older than the grace period and read whose they
+are from their tags (:func:`look`); judge each by the state of its task instance (:func:`judge`); stop the orphans
+(:func:`stop`). A job that a part could not settle is left to the next look, and never keeps it from the others.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from city_fleet import naming
+from city_fleet.config import Fleet
+from city_fleet.jobs import orphans
+from city_fleet.jobs.job_faults import Remedy, remedy
+from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
+from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, KINDS, JobKind, is_missing
+
+#: What SageMaker's List operations stand, per account (not published; seen to throttle above it).
+REQUESTS_PER_SECOND = 2.0
+#: botocore waits longer and longer between attempts, up to 20 s; in adaptive mode it slows down the next calls too.
+RETRIES = Config(retries={"mode": "adaptive", "total_max_attempts": 6})
+#: A task without a state is looked at again after this time: see :func:`judge`.
+SECOND_LOOK_AFTER = timedelta(minutes=10)
+_PAGE_SIZE = 100
+
+
+class Task(NamedTuple):
+    """A task instance: what a job's tags say about where it came from."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job in progress.
+
+    :param kind: ``Processing`` or ``Training``.
+    :param created: when it was created, with a time zone.
+    :param task: whose it is.
+    """
+
+    kind: str
+    name: str
+    created: datetime
+    task: Task
+
+    def age_minutes(self, now: datetime) -> int:
+        """Return the job's age in whole minutes."""
+        return int((now - self.created).total_seconds() // 60)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the job as plain data, for the time between two looks."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "created": self.created.isoformat(),
+            "task": list(self.task),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Job:
+        """Return the job that :meth:`to_dict` has written."""
+        created = datetime.fromisoformat(value["created"])
+        return cls(value["kind"], value["name"], created, Task(*value["task"]))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rule says about a job.
+
+    :param orphan: True: nobody waits for it; False: its task may come back for it; None: look again later.
+    :param reason: the rest of a sentence after "because".
+    """
+
+    job: Job
+    orphan: bool | None
+    reason: str
+
+
+def judge(
+    jobs: Sequence[Job], states: Mapping[Task, str | None], *, second_look: bool = False
+) -> list[Verdict]:
+    """Say of each job whether somebody still waits for it.
+
+    A task instance without a state needs a second look. It may have been cleared: then its next try stops the job and
+    never adopts it, but with a paused DAG that try may never come, and the job bills until its time limit. It may just
+    as well be one that a scheduler has reset after a restart: then its next try adopts the job, a moment later. The
+    job's age tells nothing about which it is, and Airflow does not say since when a task has no state. A task that is
+    without a state twice, ``SECOND_LOOK_AFTER`` apart, is not about to start, so its job is stopped; if it was no
+    clear after all, the next try starts a new job, which costs money but breaks nothing.
+
+    :param jobs: jobs in progress.
+    :param states: the states of those of their task instances that exist, read after the jobs were listed. A state
+        that this library does not know keeps the job.
+    :param second_look: the jobs' tasks had no state at the first look.
+    """
+    newest: dict[Task, Job] = {}
+    for job in jobs:
+        if job.task not in newest or newest[job.task].created < job.created:
+            newest[job.task] = job
+    return [_judge(job, newest[job.task], states, second_look) for job in jobs]
+
+
+def _judge(job: Job, newest: Job, states: Mapping[Task, str | None], second_look: bool) -> Verdict:
+    if job.task not in states:
+        return Verdict(
+            job, True, "its task does not exist any more: the task, its run or its DAG was deleted"
+        )
+    state = states[job.task]
+    if state in orphans.ENDED:
+        return Verdict(job, True, f"its task has ended as {state}")
+    if newest.created > job.created:
+        return Verdict(job, True, f"its task waits for a newer job, {newest.name}")
+    if state is None:
+        minutes = int(SECOND_LOOK_AFTER.total_seconds() // 60)
+        if second_look:
+            return Verdict(
+                job,
+                True,
+                f"its task was without a state twice, {minutes} minutes apart: cleared, and not scheduled",
+            )
+        return Verdict(job, None, "its task has no state: it was cleared, or is about to be scheduled")
+    return Verdict(job, False, f"its task is {state}")
+
+
+@dataclass
+class Found:
+    """What a look has found among the jobs in progress whose names begin like the fleet's.
+
+    :param jobs: those of this fleet and environment.
+    :param elsewhere: names of City Fleet's jobs of another fleet or environment.
+    :param unmarked: names of jobs that do not say which task they belong to.
+    :param unread: names of jobs whose tags could not be read this time.
+    :param problems: sentences about errors that will not go away by themselves.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    unmarked: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def look(
+    client: Any,
+    fleet: Fleet,
+    now: datetime,
+    in_time: Callable[[], bool] = lambda: True,
+) -> Found:
+    """Find the fleet's jobs in progress that are older than its grace period.
+
+    Only for those are tags read, one request each. When time runs out, the others are left to the next look, which
+    takes them in another order.
+
+    :param client: a SageMaker client; see :func:`keep_pace`.
+    :param in_time: says whether there is time for another request.
+    :raises ClientError: the jobs could not even be listed.
+    """
+    before = now - timedelta(minutes=fleet.reaper.grace_minutes)
+    listed = [(kind, summary) for kind in KINDS.values() for summary in _listed(client, kind, fleet, before)]
+    found = Found()
+    for kind, summary in sorted(listed, key=lambda each: _turn(each[0], each[1], now)):
+        name = str(summary[kind.name_key])
+        if not in_time():
+            found.unread.append(name)
+            continue
+        try:
+            tags = _tags(client, str(summary[kind.arn_key]))
+        except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and is_missing(error):
+                continue  # deleted in the meantime
+            found.unread.append(name)
+            if not _is_throttled(error):
+                found.problems.append(f"The tags of {name} cannot be read: {error}")
+            continue
+        task = task_of_tags(tags)
+        if task is None:
+            found.unmarked.append(name)
+        elif (tags[TAG_FLEET], tags[TAG_ENVIRONMENT]) != (fleet.fleet, fleet.environment):
+            found.elsewhere.append(name)
+        else:
+            found.jobs.append(Job(kind.name, name, kind.created_at(summary), task))
+    return found
+
+
+def task_of_tags(tags: Mapping[str, str]) -> Task | None:
+    """Return the task instance that a job's tags name, or None when one of City Fleet's tags is missing."""
+    if not all(tags.get(key) for key in (TAG_FLEET, TAG_ENVIRONMENT, TAG_CITY, TAG_STEP, TAG_DAG_RUN)):
+        return None
+    dag_id = naming.city_dag_id(tags[TAG_FLEET], tags[TAG_CITY])
+    return Task(dag_id, naming.run_id_of_tag(tags[TAG_DAG_RUN]), tags[TAG_STEP])
+
+
+def _listed(client: Any, kind: JobKind, fleet: Fleet, before: datetime) -> Iterator[Mapping[str, Any]]:
+    prefix = naming.job_prefix(fleet.fleet)
+    pages = client.get_paginator(kind.method("list")).paginate(
+        StatusEquals=IN_PROGRESS,
+        NameContains=prefix,
+        CreationTimeBefore=before,
+        PaginationConfig={"PageSize": _PAGE_SIZE},
+    )
+    for page in pages:
+        for summary in page[kind.summaries_key]:
+            if summary[kind.name_key].startswith(prefix):
+                yield summary
+
+
+def _turn(kind: JobKind, summary: Mapping[str, Any], now: datetime) -> str:
+    """Return a job's place in the order of a look: another one each time, so that no job is always the last."""
+    return naming.digest([kind.name, summary[kind.name_key], now.isoformat()])
+
+
+def _tags(client: Any, arn: str) -> dict[str, str]:
+    pages = client.get_paginator("list_tags").paginate(ResourceArn=arn)
+    return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+
+
+@dataclass
+class Stopped:
+    """What came of stopping the orphans.
+
+    :param stopped: those that SageMaker has taken the request for.
+    :param over: those that had ended by themselves in the meantime.
+    :param left: those left to the next look.
+    :param problems: sentences about errors that will not go away by themselves.
+    """
+
+    stopped: list[Verdict] = field(default_factory=list)
+    over: list[Verdict] = field(default_factory=list)
+    left: list[Verdict] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def stop(client: Any, verdicts: Sequence[Verdict], in_time: Callable[[], bool] = lambda: True) -> Stopped:
+    """Stop jobs, whatever becomes of the others.
+
+    :param verdicts: orphans.
+    :param in_time: says whether there is time for another request.
+    """
+    done = Stopped()
+    for verdict in verdicts:
+        if not in_time():
+            done.left.append(verdict)
+            continue
+        try:
+            asked = KINDS[verdict.job.kind].stop(client, verdict.job.name)
+        except (ClientError, BotoCoreError) as error:
+            done.left.append(verdict)
+            if not _is_throttled(error):
+                done.problems.append(f"{verdict.job.name} cannot be stopped: {error}")
+            continue
+        (done.stopped if asked else done.over).append(verdict)
+    return done
+
+
+def result_of(verdict: Verdict, now: datetime) -> dict[str, Any]:
+    """Return what a look reports of an orphan: small and plain."""
+    return {
+        "job": verdict.job.name,
+        "kind": verdict.job.kind,
+        "task": str(verdict.job.task),
+        "reason": verdict.reason,
+        "age_minutes": verdict.job.age_minutes(now),
+    }
+
+
+def _is_throttled(error: Exception) -> bool:
+    return isinstance(error, ClientError) and remedy(error) is Remedy.WAIT
+
+
+@dataclass
+class Pace:
+    """At most so many requests a second, one after the other, whatever thread they come from.
+
+    :param per_second: the pace.
+    :param clock: seconds that only go forward.
+    :param sleep: waits for seconds.
+    """
+
+    per_second: float = REQUESTS_PER_SECOND
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _next: float = field(default=float("-inf"), init=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def wait(self, **_: Any) -> None:
+        """Wait for the next turn. Takes the arguments of a botocore event and leaves them alone."""
+        with self._turn:
+            now = self.clock()
+            if now < self._next:
+                self.sleep(self._next - now)
+            self._next = max(now, self._next) + 1 / self.per_second
+
+
+def keep_pace(client: Any, pace: Pace) -> Any:
+    """Make every request of a client wait its turn, also those that botocore sends again.
+
+    :return: the client.
+    """
+    client.meta.events.register("before-send.sagemaker", pace.wait)
+    return client

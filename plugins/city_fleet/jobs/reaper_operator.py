@@ -1,0 +1,170 @@
+"""Airflow operator of the fleet's ``_reaper`` DAG: stop the jobs that no task waits for any more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException
+
+from city_fleet.config import Fleet
+from city_fleet.errors import list_names
+from city_fleet.jobs import reaper
+from city_fleet.jobs.reaper import Job, Task, Verdict
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+REAP = "reap"
+# Together well below the task's execution_timeout of 15 minutes: what is left over is for the next look.
+_LOOK_SECONDS = 360.0
+_STOP_SECONDS = 360.0
+# Run ids travel in the query of a GET request, of which a server reads 64 KB.
+_RUNS_PER_REQUEST = 50
+_FIRST_LOOK = "first_look"
+
+
+class ReapOperator(BaseOperator):
+    """Stop the fleet's jobs in progress whose task instance waits for them no longer, and say which and why.
+
+    Returns a list of ``{job, kind, task, reason, age_minutes}``, one entry per stopped job; with the DAG's param
+    ``dry_run`` nothing is stopped and the list holds what would have been.
+
+    :param fleet: the fleet.
+    :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.
+    """
+
+    def __init__(self, *, fleet: Fleet, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fleet = fleet
+        self.aws_conn_id = aws_conn_id
+
+    def client(self) -> Any:
+        """Return a SageMaker client that keeps the pace and backs off when it is throttled."""
+        hook = AwsBaseHook(
+            aws_conn_id=self.aws_conn_id, client_type="sagemaker", region_name=self.fleet.region
+        )
+        config = hook.config.merge(reaper.RETRIES)  # beside what the connection sets
+        return reaper.keep_pace(hook.get_client_type(config=config), reaper.Pace())
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        client, now = self.client(), datetime.now(UTC)
+        found = reaper.look(client, self.fleet, now, _within(_LOOK_SECONDS))
+        self._say_what_is_left_alone(found)
+        verdicts = reaper.judge(found.jobs, task_states(context, found.jobs))
+        results, problems = self._stop(client, verdicts, now, context)
+        unsure = [verdict for verdict in verdicts if verdict.orphan is None]
+        for verdict in unsure:
+            self.log.info("To be looked at again: %s, because %s", _told(verdict, now), verdict.reason)
+        if unsure and not context["params"]["dry_run"]:
+            # Not in the trigger's kwargs: `airflow dags test` forgets those.
+            first = {
+                "jobs": [verdict.job.to_dict() for verdict in unsure],
+                "results": results,
+                "problems": [*found.problems, *problems],
+            }
+            context["ti"].xcom_push(key=_FIRST_LOOK, value=first)
+            self.defer(trigger=TimeDeltaTrigger(reaper.SECOND_LOOK_AFTER), method_name="look_again")
+        return self._end(results, [*found.problems, *problems])
+
+    def look_again(self, context: Context, event: Any = None) -> list[dict[str, Any]]:
+        """Judge the jobs whose tasks had no state once more, and for good."""
+        first: Any = context["ti"].xcom_pull(task_ids=self.task_id, key=_FIRST_LOOK)
+        now = datetime.now(UTC)
+        jobs = [Job.from_dict(job) for job in first["jobs"]]
+        verdicts = reaper.judge(jobs, task_states(context, jobs), second_look=True)
+        results, problems = self._stop(self.client(), verdicts, now, context)
+        return self._end([*first["results"], *results], [*first["problems"], *problems])
+
+    def _say_what_is_left_alone(self, found: reaper.Found) -> None:
+        self.log.info(
+            "%d jobs of this fleet and environment are in progress and older than %d minutes",
+            len(found.jobs),
+            self.fleet.reaper.grace_minutes,
+        )
+        if found.elsewhere:
+            self.log.info("Jobs of other fleets or environments: %s", list_names(found.elsewhere))
+        if found.unmarked:
+            self.log.info(
+                "Named like this fleet's jobs, but without City Fleet's tags, so left alone: %s",
+                list_names(found.unmarked),
+            )
+        if found.unread:
+            self.log.warning(
+                "Left to the next look, whose they are is not known yet: %s", list_names(found.unread)
+            )
+
+    def _stop(
+        self, client: Any, verdicts: Sequence[Verdict], now: datetime, context: Context
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """Stop the orphans among the judged jobs, or say what would be stopped.
+
+        :return: the results of those that were stopped, and the problems.
+        """
+        doomed = [verdict for verdict in verdicts if verdict.orphan]
+        if not doomed:
+            self.log.info(
+                "Nothing to stop%s", ": a task waits, or may wait, for each of them" if verdicts else ""
+            )
+        if context["params"]["dry_run"]:
+            for verdict in doomed:
+                self.log.info("Would stop %s, because %s", _told(verdict, now), verdict.reason)
+            return [reaper.result_of(verdict, now) for verdict in doomed], []
+        done = reaper.stop(client, doomed, _within(_STOP_SECONDS))
+        for verdict in done.stopped:
+            self.log.warning("Stopped %s, because %s", _told(verdict, now), verdict.reason)
+        for verdict in done.over:
+            self.log.info("%s has ended by itself in the meantime", _told(verdict, now))
+        for verdict in done.left:
+            self.log.warning("Left to the next look: %s, because %s", _told(verdict, now), verdict.reason)
+        return [reaper.result_of(verdict, now) for verdict in done.stopped], done.problems
+
+    def _end(self, results: list[dict[str, Any]], problems: list[str]) -> list[dict[str, Any]]:
+        """Return the results; fail when something went wrong that somebody must see to.
+
+        :raises AirflowException: with every problem.
+        """
+        if problems:
+            raise AirflowException(f"{len(problems)} jobs could not be dealt with: " + " ".join(problems))
+        return results
+
+
+def task_states(context: Context, jobs: Sequence[Job]) -> dict[Task, str | None]:
+    """Return the states of those of the jobs' task instances that exist.
+
+    Airflow answers nothing for a DAG, run or task instance that it does not have, and None for one without a state.
+    An answer that does not come is an error of the task: what is not known must not look like what is not there.
+
+    :param context: of the running task, which asks.
+    """
+    ti: Any = context["ti"]
+    wanted: dict[str, set[Task]] = {}
+    for job in jobs:
+        wanted.setdefault(job.task.dag_id, set()).add(job.task)
+    states: dict[Task, str | None] = {}
+    for dag_id, tasks in wanted.items():
+        task_ids = sorted({task.task_id for task in tasks})
+        run_ids = sorted({task.run_id for task in tasks})
+        for start in range(0, len(run_ids), _RUNS_PER_REQUEST):
+            batch = run_ids[start : start + _RUNS_PER_REQUEST]
+            answer = ti.get_task_states(dag_id=dag_id, task_ids=task_ids, run_ids=batch)
+            for run_id, of_run in answer.items():
+                for task_id, state in of_run.items():
+                    states[Task(dag_id, run_id, task_id)] = None if state is None else str(state)
+    return states
+
+
+def _told(verdict: Verdict, now: datetime) -> str:
+    job = verdict.job
+    return f"{job.kind.lower()} job {job.name} of {job.task}, {job.age_minutes(now)} minutes old"
+
+
+def _within(seconds: float) -> Callable[[], bool]:
+    """Return a function that is true for some seconds."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() < end

@@ -1,0 +1,224 @@
+"""Triggers: what deferred tasks wait for, all in the one event loop of a triggerer.
+
+:class:`JobTrigger` waits until a job is over, :class:`TurnTrigger` until it is a task's turn to call AWS again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from city_fleet.jobs import orphans
+from city_fleet.jobs.job_poller import wait_for_job
+from city_fleet.jobs.pacing import pace
+from city_fleet.jobs.poll_rules import RULES, Source
+from city_fleet.jobs.sagemaker_jobs import KINDS, is_missing
+
+# Tries to learn a task's state, and to stop its job; the pauses between them add up to half a minute.
+_TRIES = 5
+# asyncio itself keeps weak references to tasks only.
+_stops: set[asyncio.Task[None]] = set()
+
+
+class JobTrigger(BaseTrigger):
+    """Wait until a job is over, together with every other waiting task of this triggerer.
+
+    Its one event is ``{"job_name": …, "outcome": "over" | "deadline" | "error"}``, an error's with a ``message``.
+    How the job ended is not in it: the operator describes the job anyway.
+
+    :param job_name: the job's name.
+    :param kind: ``Processing`` or ``Training``.
+    :param since: ISO instant at which, or after which, the job was seen unfinished.
+    :param deadline: ISO instant at which the wait ends; restarts of the triggerer do not move it.
+    :param poll_seconds: how soon the end of the job should be noticed.
+    :param aws_conn_id: Airflow connection; None for boto's own way to find credentials.
+    :param region_name: None for that of the connection.
+    :param verify: as of the provider's hooks.
+    :param botocore_config: as of the provider's hooks.
+    """
+
+    def __init__(
+        self,
+        *,
+        job_name: str,
+        kind: str,
+        since: str,
+        deadline: str,
+        poll_seconds: float = 30,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.job_name = job_name
+        self.kind = kind
+        self.since = since
+        self.deadline = deadline
+        self.poll_seconds = poll_seconds
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.{type(self).__qualname__}", {
+            "job_name": self.job_name,
+            "kind": self.kind,
+            "since": self.since,
+            "deadline": self.deadline,
+            "poll_seconds": self.poll_seconds,
+            "aws_conn_id": self.aws_conn_id,
+            "region_name": self.region_name,
+            "verify": self.verify,
+            "botocore_config": self.botocore_config,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        self.log.info("Waiting for job %s, until %s at the latest", self.job_name, self.deadline)
+        outcome = await wait_for_job(
+            self._source(),
+            self._connect,
+            self.job_name,
+            since=_instant(self.since),
+            deadline=_instant(self.deadline),
+            poll_seconds=self.poll_seconds,
+        )
+        event = {"job_name": self.job_name, "outcome": outcome.status}
+        if outcome.message:
+            event["message"] = outcome.message
+        self.log.info("The wait for job %s ends: %s", self.job_name, outcome.message or outcome.status)
+        yield TriggerEvent(event)
+
+    async def on_kill(self) -> None:
+        """Stop the job if nobody will come back for it.
+
+        Airflow calls this when a person has ended or cleared the task, but also when a triggerer that was frozen
+        wakes up and another one has taken its triggers over; and it cancels it after about a second, again and
+        again. So the work is done in a task of its own, which asks what has become of the task first.
+        """
+        task = asyncio.get_running_loop().create_task(self._stop_orphan(), name=f"stop {self.job_name}")
+        _stops.add(task)
+        task.add_done_callback(_stops.discard)
+        # Airflow keeps the task's log open as long as this takes.
+        await asyncio.shield(task)
+
+    async def _stop_orphan(self) -> None:
+        for failures in range(1, _TRIES + 1):
+            try:
+                state = await self._task_state()
+                if state not in orphans.ENDED | {orphans.GONE}:
+                    self.log.info("Job %s goes on: its task is %s", self.job_name, state or "cleared")
+                    return
+                stopped = await self._stop()
+                end = "is stopped" if stopped else "was over already"
+                self.log.info("Job %s %s: its task is %s", self.job_name, end, state)
+                return
+            except Exception as error:
+                last = failures == _TRIES
+                rest = "the reaper will see to it" if last else "trying again"
+                self.log.warning("Job %s of a killed task may go on, %s: %s", self.job_name, rest, error)
+                if not last:
+                    await asyncio.sleep(RULES.backoff_seconds(failures))
+
+    async def _task_state(self) -> str | None:
+        """Return the state of the task instance, None if it was cleared, ``gone`` if there is none any more."""
+        ti = self.task_instance
+        if ti is None:
+            raise RuntimeError("the trigger belongs to no task")
+        # In a thread: it waits for the supervisor's answer.
+        states = await asyncio.to_thread(
+            RuntimeTaskInstance.get_task_states,
+            dag_id=ti.dag_id,
+            task_ids=[ti.task_id],
+            run_ids=[ti.run_id],
+            map_index=ti.map_index,
+        )
+        name = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
+        return orphans.state_of(states, ti.run_id, name)
+
+    async def _stop(self) -> bool:
+        """Ask SageMaker to stop the job; False when there was nothing to stop."""
+        kind, source = KINDS[self.kind], self._source()
+        async with await self._connect() as client, pace(source.lane("stop")).turn(RULES.calls_per_second):
+            try:
+                await getattr(client, kind.method("stop"))(**{kind.name_key: self.job_name})
+            except ClientError as error:
+                # As in JobKind.stop: a job that is not in progress is a ValidationException.
+                if error.response["Error"]["Code"] == "ValidationException" or is_missing(error):
+                    return False
+                raise
+        return True
+
+    def _source(self) -> Source:
+        options = json.dumps([self.verify, self.botocore_config], sort_keys=True, default=str)
+        return Source(self.aws_conn_id or "of the environment", self.region_name, KINDS[self.kind], options)
+
+    async def _connect(self) -> AbstractAsyncContextManager[Any]:
+        # In a thread: looking up the connection and reading botocore's service model take their time.
+        return await asyncio.to_thread(self._client)
+
+    def _client(self) -> AbstractAsyncContextManager[Any]:
+        hook = SageMakerHook(
+            aws_conn_id=self.aws_conn_id,
+            region_name=self.region_name,
+            verify=self.verify,
+            config=self.botocore_config,
+        )
+        # The hook's sessions share their caches: with them filled, opening the client hardly holds up the loop.
+        hook.get_session(region_name=hook.region_name, deferrable=True).warm_up_loader_caches("sagemaker")
+        # The poller repeats at its own pace; a client that repeats by itself would outrun it.
+        config = hook.config.merge(Config(retries={"total_max_attempts": 1}))
+        client: AbstractAsyncContextManager[Any] = hook.get_client_type(
+            region_name=hook.region_name, config=config, deferrable=True
+        )
+        return client
+
+
+class TurnTrigger(BaseTrigger):
+    """Wait for a turn to call AWS again after it refused for load; paced over all waiting tasks of this triggerer.
+
+    Its one event is ``{"turn": True}``.
+
+    :param lane: tasks with equal lanes share one pace, for example ``aws_default/us-east-1/CreateTrainingJob``.
+    :param per_second: turns a second.
+    :param not_before: ISO instant before which no turn is wanted.
+    """
+
+    def __init__(self, *, lane: str, per_second: float, not_before: str) -> None:
+        super().__init__()
+        self.lane = lane
+        self.per_second = per_second
+        self.not_before = not_before
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.{type(self).__qualname__}", {
+            "lane": self.lane,
+            "per_second": self.per_second,
+            "not_before": self.not_before,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        self.log.info("Waiting for a turn: %s, not before %s", self.lane, self.not_before)
+        moment = _instant(self.not_before)
+        while (left := (moment - datetime.now(UTC)).total_seconds()) > 0:
+            await asyncio.sleep(left)
+        async with pace(self.lane).turn(self.per_second):
+            pass
+        self.log.info("Calling AWS again: %s", self.lane)
+        yield TriggerEvent({"turn": True})
+
+
+def _instant(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""What runs leave behind, folded into one index."""

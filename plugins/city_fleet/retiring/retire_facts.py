@@ -1,0 +1,106 @@
+"""What retiring looks at: the rule of the fleet file, and what there is of a city. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from city_fleet.champions.live import LivePointer
+
+REJECTED = "Rejected"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the fleet file says about retiring.
+
+    :param keep_newest: models of a city that stay because they are the newest, by as_of.
+    :param keep_predecessors: models of a city that stay because they served last before the one that serves now.
+    :param grace: how long nothing must have needed something before it goes.
+    :param delete_packages: whether the versions of models that go are deleted from the registry.
+    """
+
+    keep_newest: int
+    keep_predecessors: int
+    grace: timedelta
+    delete_packages: bool = True
+
+
+@dataclass(frozen=True)
+class ModelObject:
+    """An artifact below ``models/``.
+
+    :param target: its target model.
+    :param changed: when it was written.
+    """
+
+    target: str
+    key: str
+    size_bytes: int
+    changed: datetime
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What the jobs of a run have written.
+
+    :param run_key: ten hex digits that stand for the run.
+    :param keys: the S3 keys of its objects.
+    :param changed: when the newest of them was written.
+    """
+
+    run_key: str
+    keys: tuple[str, ...]
+    size_bytes: int
+    changed: datetime
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version in the registry that this fleet has registered.
+
+    :param target: target model of its artifact.
+    :param run_key: the run that trained it.
+    :param status: approval status.
+    """
+
+    arn: str
+    target: str
+    run_key: str
+    status: str
+    created: datetime
+
+
+@dataclass(frozen=True)
+class State:
+    """A state of the live pointer.
+
+    :param run_key: the run that published its model; None when a person did.
+    :param until: when it was replaced; None while it serves, or when nobody knows that it ended.
+    """
+
+    pointer: LivePointer
+    run_key: str | None
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What there is of a city.
+
+    :param served: states of the live pointer, newest first: at least the predecessors that stay, and all that were
+        replaced within the grace period.
+    :param ended_runs: keys of the runs that have a record. May leave out runs that have a version.
+    """
+
+    city: str
+    models: tuple[ModelObject, ...] = ()
+    runs: tuple[RunFolder, ...] = ()
+    versions: tuple[Version, ...] = ()
+    served: tuple[State, ...] = ()
+    ended_runs: frozenset[str] = frozenset()
+
+    def usable(self, target: str) -> bool:
+        """Tell whether a model could serve: its artifact is there, and no version of it is rejected."""
+        rejected = any(each.target == target and each.status == REJECTED for each in self.versions)
+        return not rejected and any(each.target == target for each in self.models)

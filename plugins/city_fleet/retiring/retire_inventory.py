@@ -1,0 +1,233 @@
+"""What there is of each city, for retiring: listed once per prefix, city by city. boto3 clients are passed in.
+
+Only what City Fleet has written is looked at: keys and versions of another form are somebody else's, and stay.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from city_fleet import naming
+from city_fleet.champions import live, registry
+from city_fleet.errors import PublishError
+from city_fleet.naming import Keys
+from city_fleet.retiring.retire import is_enough
+from city_fleet.retiring.retire_facts import Inventory, ModelObject, Rule, RunFolder, State, Version
+
+_RUN_KEY = re.compile(r"[0-9a-f]{10}")
+_RECORD = re.compile(r"\d{8}T\d{6}Z-(?P<run_key>[0-9a-f]{10})(-[0-9a-f]{8})?\.json")
+_KEPT = re.compile(r"(?P<sequence>\d{8,})\.json")
+_MISSING = frozenset({"NoSuchKey", "404"})
+# Far more moves than a rollback goes back; a city without a model to return to would have its whole history read.
+_MOST_STATES = 500
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An object below ``models/`` or ``runs/``.
+
+    :param rest: what follows the city's folder.
+    """
+
+    city: str
+    prefix: str
+    rest: str
+    size_bytes: int
+    changed: datetime
+
+    @property
+    def key(self) -> str:
+        """Return the S3 key."""
+        return f"{self.prefix}{self.city}/{self.rest}"
+
+
+@dataclass(frozen=True)
+class CityObjects:
+    """What a city has below ``models/`` and ``runs/``."""
+
+    city: str
+    models: tuple[ModelObject, ...]
+    runs: tuple[RunFolder, ...]
+
+
+def cities(s3: Any, keys: Keys, after: str = "", only: Sequence[str] | None = None) -> Iterator[CityObjects]:
+    """Yield the cities that have models or runs, in alphabetical order, whether the fleet file knows them or not.
+
+    A thousand objects take one request, however many cities they belong to; no more than one city's are in memory.
+
+    :param after: begin with the first city after this one.
+    :param only: just these cities, which then take two requests each.
+    """
+    if only is not None:
+        for city in sorted(set(only)):
+            yield from _by_city(keys, [_listed(s3, keys, prefix, city=city) for prefix in _prefixes(keys)])
+        return
+    yield from _by_city(keys, [_listed(s3, keys, prefix, after=after) for prefix in _prefixes(keys)])
+
+
+def _prefixes(keys: Keys) -> tuple[str, str]:
+    return keys.models_prefix(), keys.runs_prefix()
+
+
+def _listed(s3: Any, keys: Keys, prefix: str, *, after: str = "", city: str = "") -> Iterator[Listed]:
+    # "~" follows every character that stands in a key after the city's "/".
+    start = {"StartAfter": f"{prefix}{after}/~"} if after else {}
+    below = f"{prefix}{city}/" if city else prefix
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=keys.bucket, Prefix=below, **start)
+    for page in pages:
+        for item in page.get("Contents", []):
+            slug, _, rest = item["Key"].removeprefix(prefix).partition("/")
+            if rest and naming.is_slug(slug):
+                yield Listed(slug, prefix, rest, item["Size"], item["LastModified"])
+
+
+def _by_city(keys: Keys, listings: Iterable[Iterator[Listed]]) -> Iterator[CityObjects]:
+    # S3 lists in the order of keys, in which a city's "/" sorts as the end of its name does.
+    merged = heapq.merge(*listings, key=attrgetter("city"))
+    for city, found in itertools.groupby(merged, key=attrgetter("city")):
+        items = list(found)
+        yield CityObjects(
+            city,
+            tuple(_models([item for item in items if item.prefix == keys.models_prefix()])),
+            tuple(_runs([item for item in items if item.prefix == keys.runs_prefix()])),
+        )
+
+
+def _models(items: Iterable[Listed]) -> Iterator[ModelObject]:
+    for item in items:
+        target = f"{item.city}/{item.rest}"
+        try:
+            naming.parse_target_model(target)
+        except ValueError:
+            continue
+        yield ModelObject(target, item.key, item.size_bytes, item.changed)
+
+
+def _runs(items: Iterable[Listed]) -> Iterator[RunFolder]:
+    for run_key, found in itertools.groupby(items, key=lambda item: item.rest.partition("/")[0]):
+        objects = list(found)
+        if _RUN_KEY.fullmatch(run_key) and all("/" in each.rest for each in objects):
+            yield RunFolder(
+                run_key,
+                tuple(each.key for each in objects),
+                sum(each.size_bytes for each in objects),
+                max(each.changed for each in objects),
+            )
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rest of what is known about a city is read.
+
+    :param s3: a boto3 S3 client.
+    :param sagemaker: a boto3 SageMaker client.
+    :param environment: the fleet's.
+    """
+
+    s3: Any
+    sagemaker: Any
+    keys: Keys
+    environment: str
+
+    def inventory(self, found: CityObjects, rule: Rule, now: datetime) -> Inventory:
+        """Return everything about a city that the rule asks for.
+
+        :raises PublishError: its live pointer, or a copy of one, can't be read.
+        """
+        versions = self.versions(found.city)
+        known = {version.run_key for version in versions}
+        unknown = any(folder.run_key not in known for folder in found.runs)
+        ended = self.ended_runs(found.city) if unknown else frozenset()
+        first = Inventory(found.city, found.models, found.runs, versions, ended_runs=ended)
+        return replace(first, served=tuple(self.served(first, rule, now)))
+
+    def served(self, found: Inventory, rule: Rule, now: datetime) -> list[State]:
+        """Return the latest states of the city's live pointer, newest first: as many as the rule asks for.
+
+        :raises PublishError: the history has gone on without the live pointer.
+        """
+        kept = self._kept(found.city)  # first: who moves the pointer copies it to the history afterwards
+        current, replaced_at = self._live(found.city)
+        states = [self._state(current, None)] if current is not None else []
+        if current is not None and kept and kept[0][0] > current.sequence:
+            raise PublishError(
+                f"city {found.city!r}: its history ends with sequence {kept[0][0]}, but sequence {current.sequence} "
+                f"is live; somebody wrote to live/ by hand. `./fleet rebuild {found.city}` puts it right"
+            )
+        for sequence, changed in kept[:_MOST_STATES]:
+            if current is not None and sequence == current.sequence:
+                continue
+            if is_enough(states, rule, now, found.usable):
+                break
+            pointer = live.read_kept(self.s3, self.keys, found.city, sequence)
+            # Kept when it began to serve, or when it was replaced: the end is not before either of them. Only a
+            # removal ends the last state; a pointer that is merely lost may be restored.
+            until = None if replaced_at is None else max(replaced_at, changed)
+            if pointer.move != live.REMOVE:
+                states.append(self._state(pointer, until))
+            replaced_at = changed
+        return states
+
+    def _live(self, city: str) -> tuple[live.LivePointer | None, datetime | None]:
+        """Return the live pointer and when it was written."""
+        key = self.keys.live(city)
+        try:
+            answer = self.s3.get_object(Bucket=self.keys.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return None, None
+            raise
+        return live.LivePointer.from_json(answer["Body"].read(), self.keys.uri(key)), answer["LastModified"]
+
+    def _kept(self, city: str) -> list[tuple[int, datetime]]:
+        """Return sequence and time of the city's kept pointers, newest first."""
+        prefix = self.keys.history_prefix(city)
+        found = []
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.keys.bucket, Prefix=prefix)
+        for page in pages:
+            for item in page.get("Contents", []):
+                match = _KEPT.fullmatch(item["Key"].removeprefix(prefix))
+                if match is not None:
+                    found.append((int(match["sequence"]), item["LastModified"]))
+        return sorted(found, reverse=True)
+
+    def _state(self, pointer: live.LivePointer, until: datetime | None) -> State:
+        dag_id, _, run_id = pointer.published_by.partition("/")
+        ours = dag_id == naming.city_dag_id(self.keys.fleet, pointer.city) and run_id
+        run_key = naming.run_key(self.environment, dag_id, run_id) if ours else None
+        return State(pointer, run_key, until)
+
+    def versions(self, city: str) -> tuple[Version, ...]:
+        """Return the versions that this fleet has registered for a city."""
+        group = naming.package_group(self.keys.fleet, self.environment, city)
+        dag_id = naming.city_dag_id(self.keys.fleet, city)
+        found = []
+        for listed in registry.versions(self.sagemaker, group):
+            target = listed.target_model(city)
+            registered_by, _, run_id = (listed.run or "").partition("/")
+            # Another fleet's group may have the same name: "a-b" and "a_b" are one there.
+            if target is None or registered_by != dag_id:
+                continue
+            run_key = naming.run_key(self.environment, dag_id, run_id)
+            found.append(Version(listed.arn, target, run_key, listed.status, listed.created))
+        return tuple(found)
+
+    def ended_runs(self, city: str) -> frozenset[str]:
+        """Return the keys of the city's runs that have a record."""
+        prefix = self.keys.city_records(city)
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.keys.bucket, Prefix=prefix)
+        matches = (
+            _RECORD.fullmatch(item["Key"].removeprefix(prefix))
+            for page in pages
+            for item in page.get("Contents", [])
+        )
+        return frozenset(match["run_key"] for match in matches if match is not None)

@@ -1,0 +1,219 @@
+"""A pass of retiring: mark what nothing needs, delete what has been marked long enough. boto3 clients are passed in.
+
+A pass may be stopped at any moment and run again, by two processes at once too. The order of steps sees to it:
+read the city, store the marks with what is going, look at the live pointer once more, delete, take the marks away. A
+city that fails is left as it is and never keeps the others from their turn.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from city_fleet.champions import live
+from city_fleet.config import Fleet
+from city_fleet.errors import CityFleetError, PlatformError, PointerMoved
+from city_fleet.jobs.reaper import RETRIES
+from city_fleet.retiring import retire, retire_marks
+from city_fleet.retiring.retire import Deletion, Plan
+from city_fleet.retiring.retire_facts import Inventory, Rule
+from city_fleet.retiring.retire_inventory import CityObjects, Source, cities
+from city_fleet.retiring.retire_marks import Marks
+from city_fleet.retiring.retire_report import CityReport
+
+log = logging.getLogger(__name__)
+
+#: Requests a second to the model registry. Its limits are not published; List and Describe of jobs stand about 2.
+REGISTRY_REQUESTS_PER_SECOND = 4.0
+#: Cities at the same time. S3 answers each request within some 20 ms, and a city takes 5 to 25 of them.
+PARALLEL_CITIES = 8
+#: For both clients: a connection for each city, and patience with a registry that throttles.
+CLIENT_CONFIG = RETRIES.merge(Config(max_pool_connections=PARALLEL_CITIES))
+#: S3's limit for one DeleteObjects request.
+_KEYS_PER_REQUEST = 1000
+_TRIES = 10
+_MISSING = frozenset({"NoSuchKey", "404"})
+
+
+def rule_of(fleet: Fleet) -> Rule:
+    """Return the rule that a fleet file sets."""
+    settings = fleet.retire
+    return Rule(
+        keep_newest=settings.keep_newest,
+        keep_predecessors=settings.keep_predecessors,
+        grace=timedelta(days=settings.grace_days),
+        delete_packages=settings.delete_packages,
+    )
+
+
+def utc_now() -> datetime:
+    """Return this moment."""
+    return datetime.now(UTC)
+
+
+def run(
+    source: Source,
+    rule: Rule,
+    *,
+    only: Sequence[str] | None = None,
+    dry_run: bool = False,
+    in_time: Callable[[], bool] = lambda: True,
+    clock: Callable[[], datetime] = utc_now,
+) -> Iterator[CityReport]:
+    """Go through the cities, in alphabetical order, several at a time, and yield what was done with each.
+
+    When time runs out, the next pass begins with the city after the last one of this pass.
+
+    :param only: just these cities.
+    :param dry_run: change nothing.
+    :param in_time: says whether there is time for another city.
+    """
+    whole = only is None and not dry_run
+    after = _cursor(source) if whole else ""
+    found: Iterator[CityObjects] = cities(source.s3, source.keys, after, only)
+    if after:
+        begun = cities(source.s3, source.keys)
+        found = itertools.chain(found, itertools.takewhile(lambda each: each.city <= after, begun))
+    under_way: deque[Future[CityReport]] = deque()
+    last = ""
+    with ThreadPoolExecutor(PARALLEL_CITIES) as pool:
+        for each in found:
+            if not in_time():
+                break
+            under_way.append(pool.submit(retire_city, source, each, rule, dry_run=dry_run, clock=clock))
+            last = each.city
+            if len(under_way) >= 2 * PARALLEL_CITIES:
+                yield under_way.popleft().result()
+        else:
+            last = ""
+        while under_way:
+            yield under_way.popleft().result()
+    if whole and last != after:
+        _set_cursor(source, last)
+
+
+def retire_city(
+    source: Source,
+    found: CityObjects,
+    rule: Rule,
+    *,
+    dry_run: bool = False,
+    clock: Callable[[], datetime] = utc_now,
+) -> CityReport:
+    """Retire what a city needs no longer. Never raises for what concerns this city alone."""
+    try:
+        return _retire(source, found, rule, dry_run, clock)
+    except CityFleetError as error:
+        return CityReport(found.city, problem=str(error))
+    except (ClientError, BotoCoreError) as error:
+        return CityReport(found.city, problem=f"city {found.city!r}: AWS failed: {error}")
+
+
+def _retire(
+    source: Source, found: CityObjects, rule: Rule, dry_run: bool, clock: Callable[[], datetime]
+) -> CityReport:
+    s3, keys, city = source.s3, source.keys, found.city
+    for _ in range(_TRIES):
+        marks, etag = retire_marks.read(s3, keys, city)
+        now = clock()
+        inventory = source.inventory(found, rule, now)
+        plan = retire.plan(inventory, rule, marks, now)
+        deletion = retire.deletion(inventory, plan.going, rule)
+        report = CityReport(city, plan, deletion, _newly_marked(marks, plan.marks))
+        if dry_run:
+            return report
+        if plan.marks == marks or retire_marks.write(s3, keys, city, plan.marks, etag):
+            break
+        # Somebody claimed a model, or another pass is at work: look again at what is needed.
+    else:
+        raise PointerMoved(f"city {city!r}: its marks changed {_TRIES} times; the next pass tries again")
+    if not plan.going:
+        return report
+    _refuse_what_serves(source, inventory, plan)
+    _delete(source, deletion)
+    retire_marks.update(s3, keys, city, lambda current: current.without(plan.going))
+    return report
+
+
+def _newly_marked(before: Marks, after: Marks) -> int:
+    return sum(before.marked.get(unit) != mark for unit, mark in after.marked.items())
+
+
+def _refuse_what_serves(source: Source, inventory: Inventory, plan: Plan) -> None:
+    """Look at the live pointer right before anything is deleted.
+
+    Whoever moves it claims the model first, so this finds only what was moved by hand or by an older version.
+
+    :raises PointerMoved: it leads to something that is going; nothing is going then.
+    """
+    current = live.read(source.s3, source.keys, inventory.city)
+    if current is None or retire_marks.model_unit(current.pointer.target_model) not in plan.going:
+        return
+    retire_marks.update(source.s3, source.keys, inventory.city, lambda marks: marks.without(plan.going))
+    raise PointerMoved(
+        f"city {inventory.city!r}: {current.pointer.target_model} was about to be retired and serves again; nothing "
+        "of this city was deleted"
+    )
+
+
+def _delete(source: Source, deletion: Deletion) -> None:
+    """Delete versions first and runs last: what is left when it stops halfway is found again by what remains.
+
+    :raises PlatformError: S3 refused some of it.
+    """
+    for arn in deletion.package_arns:
+        try:
+            source.sagemaker.delete_model_package(ModelPackageName=arn)
+        except ClientError as error:
+            if not _is_gone(error):
+                raise
+    objects = [{"Key": key} for key in (*deletion.model_keys, *deletion.run_keys)]
+    for start in range(0, len(objects), _KEYS_PER_REQUEST):
+        batch = {"Objects": objects[start : start + _KEYS_PER_REQUEST], "Quiet": True}
+        answer = source.s3.delete_objects(Bucket=source.keys.bucket, Delete=batch)
+        refused = answer.get("Errors", [])
+        if refused:
+            first = refused[0]
+            raise PlatformError(
+                f"S3 refused to delete {len(refused)} objects, among them {source.keys.uri(first['Key'])}: "
+                f"{first.get('Code', '')} {first.get('Message', '')}"
+            )
+
+
+def _is_gone(error: ClientError) -> bool:
+    """Tell whether SageMaker says that a version does not exist; it has no code of its own for that."""
+    detail = error.response["Error"]
+    return detail["Code"] == "ResourceNotFound" or (
+        detail["Code"] == "ValidationException" and "does not exist" in detail.get("Message", "")
+    )
+
+
+def _cursor(source: Source) -> str:
+    """Return the city after which this pass begins; empty for the first one."""
+    try:
+        answer = source.s3.get_object(Bucket=source.keys.bucket, Key=source.keys.retire_cursor())
+        return str(json.loads(answer["Body"].read())["after"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _MISSING:
+            return ""
+        raise
+    except (ValueError, KeyError, TypeError):
+        return ""  # it only says where to begin
+
+
+def _set_cursor(source: Source, after: str) -> None:
+    body = json.dumps({"format_version": 1, "after": after}, indent=2) + "\n"
+    source.s3.put_object(
+        Bucket=source.keys.bucket,
+        Key=source.keys.retire_cursor(),
+        Body=body.encode(),
+        ContentType="application/json",
+    )

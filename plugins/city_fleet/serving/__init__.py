@@ -1,0 +1,1 @@
+"""The shared endpoint, and predictions for applications."""

@@ -1,0 +1,55 @@
+"""A whole row of features for whoever wants to try a model: one of the samples its artifact carries.
+
+Standard library and a boto3 S3 client only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from city_fleet.champions import artifact
+from city_fleet.champions.live import LivePointer
+from city_fleet.errors import ArtifactError, PlatformError, ServingError
+from city_fleet.naming import Keys
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of the model's validation data.
+
+    :param features: feature name → value, None where it is missing.
+    :param prediction: what the model predicted for it right after training, in the target's own unit.
+    """
+
+    features: dict[str, float | None]
+    prediction: float
+
+
+def newest_sample(s3: Any, keys: Keys, pointer: LivePointer) -> Sample:
+    """Return the newest of the sample rows of a pointer's artifact.
+
+    :raises ServingError: the artifact is not there, is not the pointer's, or holds no sample that fits the pointer.
+    :raises PlatformError: S3 does not answer.
+    """
+    key = keys.model(pointer.target_model)
+    try:
+        found = artifact.fetch(s3, keys.bucket, key, pointer.artifact_sha256)
+    except ClientError as error:
+        raise ServingError(f"{keys.uri(key)}: S3 refuses: {error}", city=pointer.city) from error
+    except BotoCoreError as error:
+        raise PlatformError(f"{keys.uri(key)}: S3 cannot be asked: {error}", city=pointer.city) from error
+    except ArtifactError as error:
+        raise ServingError(
+            f"{error}, so there is no example. Give the features yourself: feature=value or --features FILE.",
+            city=pointer.city,
+        ) from error
+    if found.features != pointer.features:
+        raise ServingError(
+            f"{keys.uri(key)}: is a model of the features {', '.join(found.features)}, but the live pointer names "
+            f"{', '.join(pointer.features)}",
+            city=pointer.city,
+        )
+    return Sample(dict(zip(found.features, found.rows[-1], strict=True)), found.predictions[-1])

@@ -1,0 +1,79 @@
+"""Requests that bring the shared multi-model endpoint into service. Pure.
+
+A model's and a configuration's name is a digest of its content: another image, other serving code or another
+instance type gives another name, and what exists already is found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from city_fleet import naming
+from city_fleet.config import Fleet
+from city_fleet.jobs.job_requests import TAG_ENVIRONMENT, TAG_FLEET
+from city_fleet.plan import endpoint_name
+
+
+def model_request(fleet: Fleet, *, image_uri: str, code_archive_uri: str) -> dict[str, Any]:
+    """Return the CreateModel request of the shared multi-model container."""
+    keys = naming.Keys(fleet.bucket, fleet.fleet)
+    body: dict[str, Any] = {
+        "ExecutionRoleArn": fleet.role,
+        "Containers": [
+            {
+                "Image": image_uri,
+                "Mode": "MultiModel",
+                "ModelDataUrl": keys.uri(keys.models_prefix()),
+                "MultiModelConfig": {
+                    "ModelCacheSetting": "Enabled" if fleet.endpoint.model_cache else "Disabled"
+                },
+                "Environment": {
+                    "SAGEMAKER_PROGRAM": "inference.py",
+                    "SAGEMAKER_SUBMIT_DIRECTORY": code_archive_uri,
+                    "SAGEMAKER_REGION": fleet.region,
+                    # Without it the managed container answers JSON to a request that accepts anything.
+                    "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv",
+                },
+            }
+        ],
+        "Tags": _tags(fleet),
+    }
+    return {"ModelName": _content_name(fleet, body), **body}
+
+
+def endpoint_config_request(fleet: Fleet, *, model_name: str) -> dict[str, Any]:
+    """Return the CreateEndpointConfig request: one variant, one model container that serves every city."""
+    body: dict[str, Any] = {
+        "ProductionVariants": [
+            {
+                "VariantName": "AllTraffic",
+                "ModelName": model_name,
+                "InstanceType": fleet.endpoint.instance_type,
+                "InitialInstanceCount": fleet.endpoint.instance_count,
+                "InitialVariantWeight": 1.0,
+            }
+        ],
+        "Tags": _tags(fleet),
+    }
+    return {"EndpointConfigName": _content_name(fleet, body), **body}
+
+
+def endpoint_request(fleet: Fleet, *, endpoint_config_name: str) -> dict[str, Any]:
+    """Return the CreateEndpoint request (UpdateEndpoint takes the same without tags)."""
+    return {
+        "EndpointName": endpoint_name(fleet),
+        "EndpointConfigName": endpoint_config_name,
+        "Tags": _tags(fleet),
+    }
+
+
+def _content_name(fleet: Fleet, body: Mapping[str, Any]) -> str:
+    return naming.aws_name(endpoint_name(fleet), suffix=naming.digest(body))
+
+
+def _tags(fleet: Fleet) -> list[dict[str, str]]:
+    return [
+        {"Key": TAG_FLEET, "Value": fleet.fleet},
+        {"Key": TAG_ENVIRONMENT, "Value": fleet.environment},
+    ]

@@ -1,0 +1,1 @@
+"""The state of a whole fleet, and what a night came to."""

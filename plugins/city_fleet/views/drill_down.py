@@ -1,0 +1,139 @@
+"""A closer look at a city: does S3 hold, and does the registry approve, what the live pointer says serves?
+
+Each difference names the command that repairs it. Clients are passed in; nothing is changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from city_fleet import naming
+from city_fleet.naming import Keys
+from city_fleet.views.fleet import CityStatus, State
+
+_MISSING = frozenset({"404", "NoSuchKey", "ValidationException", "ResourceNotFound"})
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What is not as it should be, and what to do.
+
+    :param repair: a command, or a sentence where there is none.
+    """
+
+    city: str
+    what: str
+    repair: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return it as plain JSON types."""
+        return asdict(self)
+
+
+def check(status: CityStatus, s3: Any, sagemaker: Any, keys: Keys, *, group: str) -> list[Difference]:
+    """Compare a city's live pointer with S3 and the registry.
+
+    :param s3: a boto3 S3 client, and ``sagemaker`` one of SageMaker.
+    :param group: the city's model package group.
+    :return: the differences, the gravest first; nothing when all is as it should be.
+    """
+    city, champion = status.city, status.champion
+    found = _of_state(status, keys)
+    if champion is None:
+        if _any(s3, keys, keys.history(city, 0).rsplit("/", 1)[0] + "/"):
+            what = "its history says that models served, but there is no live pointer"
+            found.insert(0, Difference(city, what, f"./fleet rebuild {city}"))
+    elif not champion.problem:
+        found += _of_artifact(s3, keys, city, champion.target_model)
+        found += _of_registry(sagemaker, group, city, champion.package_arn, pinned=champion.pinned)
+    if status.state is not State.REMOVED_BUT_SERVING and not _any(s3, keys, keys.raw(city)):
+        what = f"there are no raw data below {keys.uri(keys.raw(city))}, so its next run fails"
+        found.append(Difference(city, what, f"./fleet ingest --city {city}"))
+    return found
+
+
+def _of_state(status: CityStatus, keys: Keys) -> list[Difference]:
+    """Return what the snapshot says already."""
+    city = status.city
+    trigger = f"airflow dags trigger {naming.city_dag_id(keys.fleet, city)}"
+    found = []
+    if status.champion is not None and status.champion.problem:
+        found.append(Difference(city, status.champion.problem, f"./fleet rebuild {city}"))
+    elif status.state is State.BROKEN:
+        found.append(Difference(city, str(status.problem), "correct the fleet file; ./fleet lint checks it"))
+    elif status.state is State.REMOVED_BUT_SERVING:
+        what = "it is not in the fleet file any more, and its model serves on"
+        found.append(Difference(city, what, f"./fleet remove {city}, or put it back into the fleet file"))
+    elif status.state is State.STALE and status.due and status.champion:
+        what = (
+            f"its model has seen data up to {status.champion.as_of}; due is {naming.as_of_stamp(status.due)}"
+        )
+        pinned = status.champion.pinned
+        found.append(Difference(city, what, f"./fleet unpin {city}" if pinned else trigger))
+    elif status.state is State.OUT_OF_DATE:
+        what = f"{' and '.join(status.changed)} changed since its model was made"
+        found.append(Difference(city, what, trigger))
+    for waiting in status.waiting:
+        what = f"version {waiting.version} waits for approval since {waiting.since:%Y-%m-%d %H:%M}"
+        option = f"{city} --version {waiting.version}"
+        repair = f"./fleet approve {option}, or ./fleet reject {option}"
+        found.append(Difference(city, what, repair))
+    return found
+
+
+def _of_artifact(s3: Any, keys: Keys, city: str, target_model: str) -> list[Difference]:
+    key = keys.model(target_model)
+    try:
+        s3.head_object(Bucket=keys.bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _MISSING:
+            raise
+        what = f"{keys.uri(key)} is gone: the endpoint fails as soon as it has to load the model anew"
+        return [Difference(city, what, f"./fleet rollback {city}")]
+    return []
+
+
+def _of_registry(
+    sagemaker: Any, group: str, city: str, package_arn: str, *, pinned: bool
+) -> list[Difference]:
+    """Return how the registry differs about the model that serves, and which newer version it has approved.
+
+    A person who has pinned a model knows of newer ones: most were rolled back from, and stay approved.
+    """
+    try:
+        package = sagemaker.describe_model_package(ModelPackageName=package_arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _MISSING:
+            raise
+        what = f"{package_arn}, which serves, is not in the registry"
+        return [Difference(city, what, f"./fleet rollback {city}")]
+    status = package.get("ModelApprovalStatus")
+    if status != "Approved":
+        version = package["ModelPackageVersion"]
+        said = f" ({package['ApprovalDescription']})" if package.get("ApprovalDescription") else ""
+        what = f"version {version} serves, but the registry says {status}{said}"
+        return [
+            Difference(city, what, f"./fleet rollback {city}, or ./fleet approve {city} --version {version}")
+        ]
+    if pinned:
+        return []
+    newest = sagemaker.list_model_packages(
+        ModelPackageGroupName=group,
+        ModelApprovalStatus="Approved",
+        SortBy="CreationTime",
+        SortOrder="Descending",
+        MaxResults=1,
+    )["ModelPackageSummaryList"]
+    for summary in newest:
+        if summary["CreationTime"] > package["CreationTime"]:
+            version, serves = summary["ModelPackageVersion"], package["ModelPackageVersion"]
+            what = f"version {version} is approved and newer than version {serves}, which serves"
+            return [Difference(city, what, f"./fleet promote {city} --version {version}")]
+    return []
+
+
+def _any(s3: Any, keys: Keys, prefix: str) -> bool:
+    return bool(s3.list_objects_v2(Bucket=keys.bucket, Prefix=prefix, MaxKeys=1).get("KeyCount"))

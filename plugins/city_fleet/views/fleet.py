@@ -1,0 +1,204 @@
+"""How a fleet is: its fleet file joined with its index. Pure; command line, digest and page read nothing else.
+
+Every city has one state, the first of :class:`State` that applies, and beside it what is known of its champion, its
+last run and what waits for a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from city_fleet import naming, ticks
+from city_fleet.config import City, Fleet
+from city_fleet.errors import display_path
+from city_fleet.plan import CityPlan
+from city_fleet.records.index_state import Champion, CityEntry, Index, RunSummary
+
+
+class State(StrEnum):
+    """The state of a city, the most urgent first."""
+
+    BROKEN = "BROKEN"
+    """Its settings have a mistake, or its live pointer can't be read."""
+    REMOVED_BUT_SERVING = "REMOVED_BUT_SERVING"
+    """It is not in the fleet file any more, and its model serves on."""
+    NOT_DEPLOYED = "NOT_DEPLOYED"
+    """No model of it serves."""
+    STALE = "STALE"
+    """Its model has not seen the data of a tick of the schedule whose model should serve by now."""
+    OUT_OF_DATE = "OUT_OF_DATE"
+    """Its model was made by other settings or other scripts than those of now."""
+    UP_TO_DATE = "UP_TO_DATE"
+    """Its model serves as it should."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A version that waits for a person's approval.
+
+    :param since: when it was registered.
+    """
+
+    package_arn: str
+    version: int
+    since: datetime
+
+
+@dataclass(frozen=True)
+class CityStatus:
+    """One city.
+
+    :param age: how old the data are that its champion has seen.
+    :param due: the newest tick of the schedule whose model should serve by now; None without a schedule.
+    :param changed: which of ``settings`` and ``code`` are not those that made the champion.
+    :param waiting: versions that wait for approval, oldest first.
+    :param problem: what is broken.
+    """
+
+    city: str
+    name: str
+    state: State
+    champion: Champion | None = None
+    last_run: RunSummary | None = None
+    age: timedelta | None = None
+    due: datetime | None = None
+    changed: tuple[str, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    problem: str | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what there is to say beside the state, in short sentences."""
+        found = [self.problem] if self.problem else []
+        champion, run = self.champion, self.last_run
+        if champion and champion.pinned:
+            found.append("pinned" + (f": {champion.reason}" if champion.reason else ""))
+        if self.changed:
+            found.append(f"{' and '.join(self.changed)} changed")
+        found += [f"version {each.version} waits for approval" for each in self.waiting]
+        if run is not None and run.outcome != "live":
+            found.append(f"{run.outcome}: {run.reasons[0]}" if run.reasons else run.outcome)
+        return tuple(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the city as plain JSON types."""
+        return {
+            "city": self.city,
+            "name": self.name,
+            "state": self.state.value,
+            "champion": asdict(self.champion) if self.champion else None,
+            "last_run": {**asdict(self.last_run), "seconds": dict(self.last_run.seconds)}
+            if self.last_run
+            else None,
+            "age_seconds": int(self.age.total_seconds()) if self.age is not None else None,
+            "due": naming.as_of_stamp(self.due) if self.due else None,
+            "changed": list(self.changed),
+            "waiting": [
+                {"package_arn": each.package_arn, "version": each.version, "since": each.since.isoformat()}
+                for each in self.waiting
+            ],
+            "problem": self.problem,
+            "remarks": list(self.remarks),
+        }
+
+
+@dataclass(frozen=True)
+class FleetSnapshot:
+    """A fleet at one moment.
+
+    :param cities: sorted by slug.
+    """
+
+    fleet: str
+    environment: str
+    at: datetime
+    cities: tuple[CityStatus, ...]
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """Return how many cities are in each state, also in those no city is in."""
+        found = dict.fromkeys(State, 0)
+        for city in self.cities:
+            found[city.state] += 1
+        return found
+
+
+def take(
+    fleet: Fleet,
+    index: Index,
+    at: datetime,
+    *,
+    code_digests: Mapping[str, str],
+    waiting: Mapping[str, Sequence[Waiting]] | None = None,
+) -> FleetSnapshot:
+    """Join a fleet file with its index.
+
+    :param at: now.
+    :param code_digests: by folder of scripts as the fleet file names it; a folder that can't be read is left out.
+    :param waiting: versions that wait for approval, by model package group.
+    """
+    digests: dict[tuple[int, int], str] = {}
+    found = []
+    for slug in {*fleet.cities, *fleet.broken, *index.cities}:
+        entry = index.cities.get(slug, CityEntry())
+        city = fleet.cities.get(slug)
+        group = naming.package_group(fleet.fleet, fleet.environment, slug)
+        of_city = tuple(sorted((waiting or {}).get(group, ()), key=lambda each: each.since))
+        if city is not None:
+            key = (id(city.dataset), id(city.algorithm))  # shared by cities that override nothing
+            if key not in digests:
+                digests[key] = CityPlan(fleet, city).settings_digest
+            made_by = {"settings": digests[key], "code": code_digests.get(city.scripts)}
+            found.append(_of_city(city, entry, at, made_by, of_city))
+        elif slug in fleet.broken:
+            problem = str(fleet.broken[slug])
+            found.append(_status(slug, slug, State.BROKEN, entry, at, waiting=of_city, problem=problem))
+        elif entry.champion is not None:
+            problem = f"not in {display_path(fleet.path)} any more"
+            found.append(
+                _status(slug, slug, State.REMOVED_BUT_SERVING, entry, at, waiting=of_city, problem=problem)
+            )
+    cities = tuple(sorted(found, key=lambda status: status.city))
+    return FleetSnapshot(fleet.fleet, fleet.environment, at, cities)
+
+
+def due_tick(city: City, at: datetime) -> datetime | None:
+    """Return the newest tick of a city's schedule whose model should serve by now."""
+    slack = timedelta(minutes=city.spread_minutes, hours=city.stale_after_hours)
+    return ticks.last_tick(city.schedule, at - slack, first_day=city.start_date, last_day=city.end_date)
+
+
+def _of_city(
+    city: City,
+    entry: CityEntry,
+    at: datetime,
+    made_by: Mapping[str, str | None],
+    waiting: tuple[Waiting, ...],
+) -> CityStatus:
+    champion, due = entry.champion, due_tick(city, at)
+    changed: tuple[str, ...] = ()
+    problem = None
+    if champion is None:
+        state = State.NOT_DEPLOYED
+    elif champion.problem:
+        state, problem = State.BROKEN, champion.problem
+    else:
+        theirs = {"settings": champion.settings_digest, "code": champion.code_digest}
+        changed = tuple(what for what, mine in made_by.items() if mine and theirs[what] not in (None, mine))
+        if due is not None and naming.parse_as_of(champion.as_of) < due:
+            state = State.STALE
+        else:
+            state = State.OUT_OF_DATE if changed else State.UP_TO_DATE
+    return _status(
+        city.slug, city.name, state, entry, at, waiting=waiting, problem=problem, due=due, changed=changed
+    )
+
+
+def _status(slug: str, name: str, state: State, entry: CityEntry, at: datetime, **more: Any) -> CityStatus:
+    champion = entry.champion
+    age = at - naming.parse_as_of(champion.as_of) if champion and champion.as_of else None
+    return CityStatus(slug, name, state, champion, entry.last_run, age, **more)

@@ -1,0 +1,112 @@
+"""What pictures of a fleet and digests of a night are made of, fetched: index, scripts, what waits for approval.
+
+Clients are passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from city_fleet import naming
+from city_fleet.champions import registry
+from city_fleet.config import Fleet
+from city_fleet.errors import ConfigError
+from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.plan import project_path
+from city_fleet.records import index
+from city_fleet.records.index import Refreshed
+from city_fleet.views import digest
+from city_fleet.views import fleet as fleet_state
+from city_fleet.views.digest import Digest, Night
+from city_fleet.views.fleet import FleetSnapshot, Waiting
+
+PENDING = "PendingManualApproval"
+_FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException"})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A snapshot and the index it was taken from.
+
+    :param problems: sentences: what could not be looked at, and what could not be kept for the next look.
+    """
+
+    snapshot: FleetSnapshot
+    refreshed: Refreshed
+    problems: tuple[str, ...] = ()
+
+
+def picture(
+    fleet: Fleet,
+    s3: Any,
+    sagemaker: Any,
+    at: datetime,
+    *,
+    limit: int | None = None,
+    anew: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Picture:
+    """Bring the fleet's index up to date and join it with the fleet file.
+
+    :param at: now.
+    :param limit: fold in at most so many new run records; ``anew``: build the index from all of them.
+    :param say: is told about work that takes long.
+    """
+    keys = naming.Keys(fleet.bucket, fleet.fleet)
+    refreshed = index.refresh(s3, keys, limit=limit, anew=anew, say=say)
+    problems = [refreshed.problem] if refreshed.problem else []
+    waiting: dict[str, list[Waiting]] = {}
+    try:
+        waiting = waiting_versions(sagemaker)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _FORBIDDEN:
+            raise
+        problems.append(f"what waits for approval can't be looked at: {error}")
+    snapshot = fleet_state.take(fleet, refreshed.index, at, code_digests=code_digests(fleet), waiting=waiting)
+    return Picture(snapshot, refreshed, tuple(problems))
+
+
+def code_digests(fleet: Fleet) -> dict[str, str]:
+    """Return the digest of each folder of scripts that a city of the fleet uses. One that can't be read is left out:
+    lint speaks about it, and nothing can be said about the models that were made by it.
+    """
+    found = {}
+    for scripts in {city.scripts for city in fleet.cities.values()}:
+        try:
+            found[scripts] = CodeBundle.load(project_path(scripts)).digest
+        except ConfigError:
+            continue
+    return found
+
+
+def waiting_versions(sagemaker: Any) -> dict[str, list[Waiting]]:
+    """Return the versions that wait for approval by model package group, of the whole account by one List.
+
+    :param sagemaker: a boto3 SageMaker client.
+    """
+    pages = sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageType="Versioned", ModelApprovalStatus=PENDING, PaginationConfig={"PageSize": 100}
+    )
+    found: dict[str, list[Waiting]] = {}
+    for page in pages:
+        for summary in page["ModelPackageSummaryList"]:
+            arn = str(summary["ModelPackageArn"])
+            waiting = Waiting(arn, registry.version_of(arn), summary["CreationTime"])
+            found.setdefault(summary["ModelPackageGroupName"], []).append(waiting)
+    return found
+
+
+def night_digest(fleet: Fleet, s3: Any, found: Picture, night: Night) -> Digest:
+    """Compose the digest of a night. Runs that the index does not hold any more are read from their records.
+
+    :param found: the fleet's picture of now.
+    """
+    runs, forgotten = digest.runs_of(found.refreshed.index, night)
+    keys = naming.Keys(fleet.bucket, fleet.fleet)
+    runs |= index.runs_between(s3, keys, forgotten, night.since, night.until)
+    return digest.compose(fleet, found.snapshot, night, runs)

@@ -1,0 +1,167 @@
+"""What a run of a city would do, without doing it: its steps, jobs, names, URIs and requests. Pure.
+
+Names and URIs are those the run itself would use, because they follow from the same functions; only what is decided
+while the run goes on is left open: a second attempt, and the champion the new model is evaluated against.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from city_fleet.jobs import job_requests
+from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
+from city_fleet.plan import EVALUATE, JOB_STEPS, PREPROCESS, TRAIN, CityPlan, Run, steps
+
+_CHAMPION_NOTE = (
+    "The champion of that moment is added as an input and as arguments, which gives the job another name; without "
+    "a champion this is the request."
+)
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One SageMaker job of a run: its first attempt.
+
+    :param kind: ``Processing`` or ``Training``.
+    :param reads: URIs by name, and ``writes``.
+    :param request: as boto3 takes it.
+    """
+
+    kind: str
+    name: str
+    instance_type: str
+    max_runtime_seconds: int
+    spot: bool
+    reads: dict[str, str]
+    writes: dict[str, str]
+    request: dict[str, Any]
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A run of a city.
+
+    :param tasks: task ids of the DAG with those directly before each.
+    :param jobs: by step.
+    :param may_write: URI → what, beside the jobs' outputs.
+    """
+
+    fleet: str
+    city: str
+    dag_id: str
+    run_id: str
+    run_key: str
+    as_of: str
+    tasks: dict[str, list[str]]
+    jobs: dict[str, PlannedJob]
+    may_write: dict[str, str]
+    package_group: str
+    endpoint: str
+    settings_digest: str
+    code_digest: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON types."""
+        return asdict(self)
+
+
+def scheduled_run_id(plan: CityPlan, tick: datetime) -> str:
+    """Return the id that Airflow gives the run of a tick: its run_after, as of 3.3.2."""
+    return f"scheduled__{(tick + timedelta(seconds=plan.delay_seconds)).isoformat()}"
+
+
+def preview(plan: CityPlan, run: Run, *, image_uri: str, bundle: CodeBundle) -> Preview:
+    """Return what a run would do.
+
+    :param image_uri: of the city's algorithm.
+    :param bundle: the city's job scripts.
+    """
+    keys, city = plan.keys, plan.city.slug
+    prefix = bundle.prefix_uri(keys)
+    preprocess = _job(
+        plan,
+        run,
+        PREPROCESS,
+        job_requests.preprocess_request(plan, run, image_uri=image_uri, code_uri=prefix),
+    )
+    train = _job(
+        plan,
+        run,
+        TRAIN,
+        job_requests.train_request(
+            plan, run, image_uri=image_uri, code_archive_uri=bundle.archive_uri(keys), data=preprocess.writes
+        ),
+    )
+    evaluate = _job(
+        plan,
+        run,
+        EVALUATE,
+        job_requests.evaluate_request(
+            plan,
+            run,
+            image_uri=image_uri,
+            code_uri=prefix,
+            data=preprocess.writes,
+            artifact_uri=train.writes["model"],
+            champion=None,
+        ),
+        note=_CHAMPION_NOTE,
+    )
+    record = keys.uri(keys.record(city, run.as_of, run.key))
+    return Preview(
+        fleet=plan.fleet.fleet,
+        city=city,
+        dag_id=plan.dag_id,
+        run_id=run.run_id,
+        run_key=run.key,
+        as_of=run.stamp,
+        tasks={step.task_id: list(step.upstream) for step in steps(plan.city.approval)},
+        jobs=dict(zip(JOB_STEPS, (preprocess, train, evaluate), strict=True)),
+        may_write={
+            prefix: "the job scripts, unless they are there",
+            keys.uri(
+                keys.model(f"{city}/{run.stamp}-<sha256 of the artifact>.tar.gz")
+            ): "the model, if it goes live",
+            keys.uri(keys.live(city)): "the live pointer, if the model goes live",
+            record: "the run's record",
+        },
+        package_group=plan.package_group,
+        endpoint=plan.endpoint,
+        settings_digest=plan.settings_digest,
+        code_digest=bundle.digest,
+    )
+
+
+def _job(
+    plan: CityPlan, run: Run, step: str, template: dict[str, Any], *, note: str | None = None
+) -> PlannedJob:
+    name, request = job_requests.named(template, plan, run, step, attempt=1)
+    settings = plan.settings(step)
+    if step == TRAIN:
+        kind = TRAINING.name
+        reads = {
+            channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"]
+            for channel in request["InputDataConfig"]
+        }
+        # Where SageMaker puts a training job's model: <S3OutputPath>/<job name>/output/model.tar.gz.
+        writes = {"model": f"{request['OutputDataConfig']['S3OutputPath']}/{name}/output/model.tar.gz"}
+    else:
+        kind = PROCESSING.name
+        reads = {each["InputName"]: each["S3Input"]["S3Uri"] for each in request["ProcessingInputs"]}
+        outputs = request["ProcessingOutputConfig"]["Outputs"]
+        writes = {each["OutputName"]: each["S3Output"]["S3Uri"] for each in outputs}
+    return PlannedJob(
+        kind=kind,
+        name=name,
+        instance_type=settings.instance_type,
+        max_runtime_seconds=settings.max_runtime_seconds,
+        spot=bool(getattr(settings, "spot", False)),
+        reads=reads,
+        writes=writes,
+        request=request,
+        note=note,
+    )
