@@ -121,3 +121,27 @@ def test_a_month_a_thousand_times_too_large_is_held_until_a_person_overrules(fle
     assert pointer["package_arn"] == found["ModelPackageArn"]
     record = recorded(fleet, POISONED)
     assert (record["outcome"], record["decided_by"]) == ("live", "somebody in the registry")
+
+
+def test_what_was_decided_is_neither_asked_nor_forgotten_when_a_run_is_cleared(fleet: Fleet) -> None:
+    """The rows of the runbook's table that say so, on three runs at the same time."""
+    judged = "texas_housing.waco"
+    assert fleet.ended(judged) == "success"
+    cleared = {ASKED: "approve", ELSEWHERE: "publish", judged: "evaluate"}
+    before = {dag_id: fleet.pointer("texas_housing", city(dag_id)) for dag_id in cleared}
+    versions = {dag_id: version(fleet, dag_id) for dag_id in cleared}
+    for dag_id, task_id in cleared.items():
+        fleet.clear(dag_id, task_id, downstream=True)
+    for dag_id in cleared:
+        assert fleet.ended(dag_id) == "success"
+        assert fleet.pointer("texas_housing", city(dag_id)) == before[dag_id]
+        now = version(fleet, dag_id)
+        assert (now["ModelPackageArn"], now["ModelApprovalStatus"]) == (
+            versions[dag_id]["ModelPackageArn"],
+            versions[dag_id]["ModelApprovalStatus"],
+        )
+    assert recorded(fleet, ASKED)["outcome"] == "live"
+    assert recorded(fleet, ELSEWHERE)["outcome"] == "live"
+    assert recorded(fleet, judged)["outcome"] == "held"
+    jobs = fleet.client("sagemaker").list_processing_jobs(NameContains="texas-housing-waco-evaluate")
+    assert len(jobs["ProcessingJobSummaries"]) == 2, "the same model was judged anew"

@@ -62,12 +62,13 @@ class Fleet:
     def write(self, cities: str) -> None:
         self.file.write_text(FLEET.format(name=self.name) + cities, encoding="utf-8")
 
-    def register(self, city: str, version_status: str = "Approved") -> str:
+    def register(self, city: str, version_status: str = "Approved", **metadata: str) -> str:
         """Register a version; return its ARN."""
         return str(
             self.sagemaker.create_model_package(
                 ModelPackageGroupName=self.group(city),
                 ModelApprovalStatus=version_status,
+                **({"CustomerMetadataProperties": metadata} if metadata else {}),
                 InferenceSpecification={
                     "Containers": [{"Image": IMAGE, "ModelDataUrl": f"s3://{self.name}/model.tar.gz"}],
                     "SupportedContentTypes": ["text/csv"],
@@ -172,8 +173,9 @@ def test_cities_and_states_are_chosen(fleet: Fleet) -> None:
 
 def test_a_version_that_waits_is_shown(fleet: Fleet) -> None:
     fleet.publish("austin")
-    fleet.register("austin", "PendingManualApproval")
-    fleet.register("waco", "PendingManualApproval")
+    fleet.register("austin", "PendingManualApproval", approval_expires_at="20140104T000000Z")
+    fleet.register("waco", "PendingManualApproval", approval_expires_at="20140104T000000Z")
+    fleet.register("waco", "PendingManualApproval")  # its own run is about to publish it
     (found,) = fleet.json("status")
     assert {city["city"]: [each["version"] for each in city["waiting"]] for city in found["cities"]} == {
         "austin": [2],
@@ -194,7 +196,7 @@ def test_check_says_what_differs_and_what_repairs_it(fleet: Fleet) -> None:
         ModelPackageArn=pointer.package_arn, ModelApprovalStatus="Rejected", ApprovalDescription="by a person"
     )
     fleet.register("austin")
-    fleet.register("austin", "PendingManualApproval")
+    fleet.register("austin", "PendingManualApproval", approval_expires_at="20140104T000000Z")
     fleet.publish("atlantis")
     fleet.publish("tyler")
     fleet.s3.put_object(Bucket=fleet.name, Key=fleet.keys.live("tyler"), Body=b"{")
@@ -278,7 +280,7 @@ def test_many_cities_take_a_handful_of_calls(fleet: Fleet) -> None:
     with counted_calls() as counts:
         code, out, _ = fleet("status")
     assert code == 0
-    assert counts == {"GetObject": 1, "ListObjectsV2": 3, "ListModelPackages": 1}
+    assert counts == {"GetObject": 1, "ListObjectsV2": 3, "Search": 1}
     assert "1100 cities: 7 NOT_DEPLOYED, 1093 STALE." in out
     assert "… and 1083 more: ./fleet status --state STALE" in out
     assert len(out.splitlines()) < 30
@@ -313,7 +315,7 @@ def refused(operation: str) -> Iterator[None]:
     session.events.unregister(f"before-call.*.{operation}", refuse)
 
 
-@pytest.mark.parametrize("operation", ["PutObject", "ListModelPackages"])
+@pytest.mark.parametrize("operation", ["PutObject", "Search"])
 def test_whoever_may_not_do_everything_sees_the_rest(fleet: Fleet, operation: str) -> None:
     fleet.publish("austin")
     with refused(operation):

@@ -40,7 +40,7 @@ class State(StrEnum):
 class Waiting:
     """A version that waits for a person's approval.
 
-    :param since: when it was registered.
+    :param since: when it was registered, or its night stopped by the breaker.
     """
 
     package_arn: str

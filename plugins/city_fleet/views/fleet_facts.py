@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from city_fleet import naming
-from city_fleet.champions import registry
+from city_fleet.approval import registry_search
 from city_fleet.config import Fleet
 from city_fleet.errors import ConfigError
 from city_fleet.jobs.code_bundle import CodeBundle
@@ -25,7 +25,6 @@ from city_fleet.views import fleet as fleet_state
 from city_fleet.views.digest import Digest, Night
 from city_fleet.views.fleet import FleetSnapshot, Waiting
 
-PENDING = "PendingManualApproval"
 _FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException"})
 
 
@@ -62,7 +61,7 @@ def picture(
     problems = [refreshed.problem] if refreshed.problem else []
     waiting: dict[str, list[Waiting]] = {}
     try:
-        waiting = waiting_versions(sagemaker)
+        waiting = waiting_versions(sagemaker, fleet, at)
     except ClientError as error:
         if error.response["Error"]["Code"] not in _FORBIDDEN:
             raise
@@ -84,20 +83,19 @@ def code_digests(fleet: Fleet) -> dict[str, str]:
     return found
 
 
-def waiting_versions(sagemaker: Any) -> dict[str, list[Waiting]]:
-    """Return the versions that wait for approval by model package group, of the whole account by one List.
+def waiting_versions(sagemaker: Any, fleet: Fleet, at: datetime) -> dict[str, list[Waiting]]:
+    """Return the versions of a fleet that wait for a person by model package group, by one Search.
+
+    A version that waits for its own run to publish it is none of them.
 
     :param sagemaker: a boto3 SageMaker client.
+    :param at: now.
     """
-    pages = sagemaker.get_paginator("list_model_packages").paginate(
-        ModelPackageType="Versioned", ModelApprovalStatus=PENDING, PaginationConfig={"PageSize": 100}
-    )
     found: dict[str, list[Waiting]] = {}
-    for page in pages:
-        for summary in page["ModelPackageSummaryList"]:
-            arn = str(summary["ModelPackageArn"])
-            waiting = Waiting(arn, registry.version_of(arn), summary["CreationTime"])
-            found.setdefault(summary["ModelPackageGroupName"], []).append(waiting)
+    for version in registry_search.search(sagemaker, naming.package_groups_part(fleet.fleet), at):
+        if version.waits_for_person:
+            waiting = Waiting(version.arn, version.number, version.changed_at or at)
+            found.setdefault(version.group, []).append(waiting)
     return found
 
 
