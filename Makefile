@@ -16,7 +16,7 @@ SAGEMAKER_PORT ?= 8585
 FRESH ?=
 ARGS ?=
 EXAMPLES ?= 3000
-SOAK ?= 1800
+MINUTES ?= 2
 N ?= 50
 SEED ?= 0
 
@@ -100,8 +100,8 @@ bench-serving: environments ## Measure the model server beside its peers: JSON [
 bench-status: environments ## Measure what it costs to know how a fleet is: JSON [ARGS="--cities 1000"]
 	@PYTHONPATH=plugins $(BIN)/python bench/fleet_status.py $(ARGS)
 
-soak: environments ## Half an hour of mixed load for the model server [SOAK=60]
-	@SOAK_SECONDS=$(SOAK) $(BIN)/python -m pytest -q -s -n0 tests/model_server/test_soak.py
+soak: environments ## Some minutes of mixed load for the model server [MINUTES=30]
+	@SOAK_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/python -m pytest -q -s -n0 tests/model_server/test_soak.py
 
 ##@ Environments
 

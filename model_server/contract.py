@@ -102,7 +102,7 @@ class Contract:
         models.ready.move_to_end(name)
         self._metrics.hits += 1
         self._metrics.plain += 1
-        return f"{_CSV_HEAD}{len(value)}\r\n\r\n".encode() + value
+        return f"{_CSV_HEAD}{len(value)}\r\n\r\n{value}".encode()
 
     async def _invoke(self, name: str, fields: Fields, body: bytes, began: float) -> bytes:
         try:

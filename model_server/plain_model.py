@@ -21,7 +21,6 @@ MAGIC = b"CFTREES1"
 NODE_BYTES = 8
 SAMPLE_TOLERANCE = 1e-6  # of a prediction; float32 holds seven digits
 OVERHEAD_BYTES = 16 * 1024  # of a loaded model besides its trees, measured: 6 to 12 KB
-INFINITIES = (math.inf, -math.inf)
 
 
 class Packed(Protocol):
@@ -68,7 +67,7 @@ class PlainModel:
         self._trees = packed.trees
         self._evaluate = evaluate
         self.features = check_trees(packed.trees)
-        self._exponential = packed.exponential
+        self._exponential = exponential() if packed.exponential else None
         self._factor = packed.factor
         if packed.factor is not None and not 0 <= packed.factor < self.features:
             raise RequestError(400, f"The packed trees have no feature {packed.factor} to multiply with.")
@@ -83,7 +82,7 @@ class PlainModel:
         """What the model takes in memory."""
         return sys.getsizeof(self._trees) + OVERHEAD_BYTES
 
-    def answer_line(self, body: bytes) -> bytes | None:
+    def answer_line(self, body: bytes) -> str | None:
         """Answer one line of text/csv. Only in the event loop's thread.
 
         :param body: the request.
@@ -94,11 +93,14 @@ class PlainModel:
         cells = line.split(b",")
         if len(cells) != self.features or b"\n" in line or b"\r" in line:
             return None
+        if b"" in cells:
+            cells = [cell or b"nan" for cell in cells]
         try:
-            row = [float(cell or b"nan") for cell in cells]
+            row = list(map(float, cells))
         except ValueError:
             return None
-        if INFINITIES[0] in row or INFINITIES[1] in row:
+        # A sum tells most rows' numbers from infinities in one step; it isn't finite where a value is missing either.
+        if not math.isfinite(sum(row)) and (math.inf in row or -math.inf in row):
             return None
         factor = 1.0
         if self._factor is not None:
@@ -107,11 +109,11 @@ class PlainModel:
                 return None
         self._evaluate(self._trees, self._row.pack(*row), 1, self._out_at)
         value = self._out.value
-        if self._exponential:
-            value = float(exponential()(value)) * factor
+        if self._exponential is not None:
+            value = float(self._exponential(value)) * factor
         elif self._factor is not None:
             value *= factor
-        return repr(value).encode()
+        return repr(value)
 
     def deviation(self, packed: Packed) -> float:
         """The largest relative difference between sample predictions and what the model answers; the trees' own check.

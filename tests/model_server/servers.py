@@ -140,11 +140,15 @@ class ModelServer:
                 return found
             token = page["nextPageToken"]
 
+    def metrics(self) -> dict[str, float]:
+        """All series of ``GET /metrics``; a line that is none fails."""
+        _, text = self.call("GET", "/metrics")
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in lines}
+
     def metric(self, name: str) -> float:
         """A metric without labels."""
-        _, text = self.call("GET", "/metrics")
-        (line,) = [line for line in text.splitlines() if line.startswith(f"model_server_{name} ")]
-        return float(line.split()[-1])
+        return self.metrics()[f"model_server_{name}"]
 
     def resident_bytes(self) -> int:
         """Memory the process takes (Linux)."""

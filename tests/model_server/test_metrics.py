@@ -8,16 +8,6 @@ from collections.abc import Callable
 from tests.model_server.servers import ModelServer
 
 
-def series(text: str) -> dict[str, float]:
-    """All series of the text format; a line that is none fails."""
-    found = {}
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            name, value = line.rsplit(" ", 1)
-            found[name] = float(value)
-    return found
-
-
 def test_metrics_count_what_happens_and_name_no_model(start: Callable[..., ModelServer]) -> None:
     server = start()
     for number in range(20):
@@ -28,7 +18,7 @@ def test_metrics_count_what_happens_and_name_no_model(start: Callable[..., Model
     server.load("broken", "broken")
     server.call("DELETE", "/models/m1")
     _, text = server.call("GET", "/metrics")
-    found = series(text)
+    found = server.metrics()
     assert found['model_server_requests_total{kind="invoke",status="2xx"}'] == 20
     assert found['model_server_requests_total{kind="invoke",status="4xx"}'] == 2
     assert found['model_server_requests_total{kind="unload",status="2xx"}'] == 1
