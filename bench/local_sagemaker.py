@@ -6,6 +6,7 @@ jobs           from CreateProcessingJob to the end in Describe, less the script'
                line, ``end`` that from its last line to the end in Describe.
 endpoint       InvokeEndpoint of one tiny model; peer: the same request to the bare model server. The client is a
                bare connection both times, so that no client's own work hides the difference; boto3 for comparison.
+               The processor time is that of both servers: it holds on a machine that others use too.
 memory         a model server that has nothing loaded, whose handler imports what the image has; peer: an interpreter
                with the same imports alone. Proportional set size (Linux).
 control_plane  calls/s of one boto3 client, and of eight threads; peer: S3's HeadBucket, which is moto's.
@@ -36,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 from botocore.config import Config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -76,6 +78,7 @@ def main() -> int:
     parser.add_argument(
         "--requests", type=int, default=2000, help="requests of each kind (default %(default)s)"
     )
+    parser.add_argument("--only", choices=("jobs", "endpoint"), help="leave the rest out")
     chosen = parser.parse_args()
     found: dict[str, Any] = {
         "machine": {
@@ -84,17 +87,21 @@ def main() -> int:
             "load": round(os.getloadavg()[0], 1),
         },
         "counts": {"jobs": chosen.jobs, "requests": chosen.requests},
-        "jobs": {},
     }
-    for name, arguments in (("warm", []), ("plain", ["--no-warm-runner"])):
+    kinds = {"warm": [], "plain": ["--no-warm-runner"]}
+    if chosen.only == "endpoint":
+        del kinds["plain"]
+    for name, arguments in kinds.items():
         with running(*arguments) as server:
             for label, imports in (("no imports", ""), ("libraries", LIBRARIES)):
-                row = server.jobs(imports, chosen.jobs, warm=name == "warm")
-                found["jobs"][f"{name}, {label}"] = row
-            if name == "warm":
+                if chosen.only != "endpoint":
+                    row = server.jobs(imports, chosen.jobs, warm=name == "warm")
+                    found.setdefault("jobs", {})[f"{name}, {label}"] = row
+            if name == "warm" and chosen.only != "jobs":
                 found["endpoint"] = server.endpoint(chosen.requests)
-                found["memory"] = server.memory()
-                found["control_plane"] = server.control_plane(chosen.requests // 4)
+                if chosen.only is None:
+                    found["memory"] = server.memory()
+                    found["control_plane"] = server.control_plane(chosen.requests // 4)
     json.dump(found, sys.stdout, indent=2)
     print()
     return 0
@@ -105,11 +112,13 @@ class Bench:
 
     :param url: where it listens.
     :param data: its data folder.
+    :param pid: its process.
     """
 
-    def __init__(self, url: str, data: Path) -> None:
+    def __init__(self, url: str, data: Path, pid: int) -> None:
         host, port = url.removeprefix("http://").split(":")
         self.url = url
+        self.pid = pid
         self.data = data.resolve()
         self.address = host, int(port)
         self._clients: dict[str, Any] = {}
@@ -243,7 +252,7 @@ class Bench:
             runtime.invoke_endpoint(**request)["Body"].read()
 
         by_boto3 = timed(ask_with_boto3, max(2, count // 10))
-        _, port = self.model_server("small")
+        model_server, port = self.model_server("small")
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
             connection.request("GET", "/models")
             (model,) = json.loads(connection.getresponse().read())["models"]
@@ -256,10 +265,14 @@ class Bench:
         through = Question(self.address, "/endpoints/small/invocations", signed)
         bare = Question(("127.0.0.1", port), f"/models/{model['modelName']}/invoke", csv)
         times: dict[Question, list[float]] = {through: [], bare: []}
+        spent = dict.fromkeys(times, 0.0)
         for _ in range(10):  # in turns, so that what else the machine does falls on both
             for question in times:
+                before = processor_seconds(self.pid, model_server)
                 times[question] += timed(question.ask, count // 10)
+                spent[question] += processor_seconds(self.pid, model_server) - before
         ours, peer = (statistics.median(found) * 1000 for found in times.values())
+        through_us, bare_us = (seconds / (count // 10 * 10) * 1e6 for seconds in spent.values())
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             questions = [Question(self.address, "/endpoints/small/invocations", signed) for _ in range(8)]
             began = time.perf_counter()
@@ -270,6 +283,9 @@ class Bench:
             "peer: bare model server_ms": round(peer, 3),
             "overhead_ms": round(ours - peer, 3),
             "invoke / peer": round(ours / peer, 2),
+            "invoke_processor_us": round(through_us),
+            "peer: bare model server_processor_us": round(bare_us),
+            "overhead_processor_us": round(through_us - bare_us),
             "by_boto3_ms": round(statistics.median(by_boto3) * 1000, 3),
             "requests_per_second_with_8_callers": round(together),
         }
@@ -351,7 +367,7 @@ def running(*arguments: str) -> Iterator[Bench]:
         process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
         try:
             until(lambda: ready.exists() or process.poll() is not None)
-            yield Bench(json.loads(ready.read_text())["url"], data)
+            yield Bench(json.loads(ready.read_text())["url"], data, process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
@@ -389,6 +405,12 @@ def timed(call: Callable[[], Any], count: int) -> list[float]:
         call()
         times.append(time.perf_counter() - began)
     return times
+
+
+def processor_seconds(*pids: int) -> float:
+    """Processor time that processes have taken."""
+    times = [psutil.Process(pid).cpu_times() for pid in pids]
+    return sum(each.user + each.system for each in times)
 
 
 def proportional_mb(pid: int) -> float | None:

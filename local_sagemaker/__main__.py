@@ -82,7 +82,7 @@ def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
     """Serve until a signal; jobs and model servers are stopped while S3 still answers them."""
     # Imported here: moto's import takes a second, and a taken port shall be told before that.
     from local_sagemaker.app import create_app  # noqa: PLC0415
-    from local_sagemaker.fault_requests import Protocol  # noqa: PLC0415
+    from local_sagemaker.http_protocol import Protocol  # noqa: PLC0415
 
     if settings.ready_file is not None:
         settings.ready_file.unlink(missing_ok=True)  # one that was killed has left it

@@ -10,6 +10,7 @@ moto               everything else: S3, STS, IAM, CloudWatch Logs
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import re
@@ -99,8 +100,8 @@ async def refuse_web_pages(server: Server, request: BoundedRequest) -> Response 
     A browser adds Origin to what pages send across sites; a page whose name was made to resolve to this
     machine (DNS rebinding) sends that name as host.
     """
-    host = re.sub(r":\d*$", "", request.headers.get("host", ""))
-    if "origin" in request.headers:
+    host = host_name(request.fields.get("host", ""))
+    if "origin" in request.fields:
         reason = "web pages may not use the local SageMaker (the request has an Origin header)"
     elif not server.settings.allow_non_loopback and not is_loopback(host):
         reason = f"the local SageMaker is not called {host!r}; use {server.url}"
@@ -109,9 +110,15 @@ async def refuse_web_pages(server: Server, request: BoundedRequest) -> Response 
     return PlainTextResponse(f"Forbidden: {reason}\n", 403)
 
 
+@functools.lru_cache(maxsize=64)
+def host_name(field: str) -> str:
+    """The name in a Host field, without the port."""
+    return re.sub(r":\d*$", "", field)
+
+
 async def health(server: Server, request: BoundedRequest) -> Response | None:
     """Tell that the server is up, and what it does."""
-    if request.url.path != "/_local/health":
+    if request.path != "/_local/health":
         return None
     return JSONResponse(
         {
@@ -129,8 +136,6 @@ async def invoke(server: Server, request: BoundedRequest) -> Response | None:
     """Answer InvokeEndpoint. What else is signed for sagemaker must not reach moto, which answers by rote."""
     if request.service != "sagemaker":
         return None
-    if not _INVOCATIONS.fullmatch(request.url.path):
-        raise UnsupportedOperation(
-            f"The local SageMaker does not answer {request.method} {request.url.path}."
-        )
+    if not _INVOCATIONS.fullmatch(request.path):
+        raise UnsupportedOperation(f"The local SageMaker does not answer {request.method} {request.path}.")
     return await runtime.invoke(server, request)

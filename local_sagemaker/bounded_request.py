@@ -38,7 +38,13 @@ class BoundedRequest(Request):
             return message
 
         super().__init__(scope, bounded)
-        found = _CREDENTIAL_SCOPE.search(self.headers.get("authorization", ""))
+        #: As the caller sent it, without the query; decoded.
+        self.path: str = scope["path"]
+        #: The header's fields by name in lower case, the first of each; starlette's own walks all of them every time.
+        self.fields: dict[str, str] = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
+        }
+        found = _CREDENTIAL_SCOPE.search(self.fields.get("authorization", ""))
         #: Service and region the request is signed for; None without a signature.
         self.service = found["service"] if found else None
         self.region = found["region"] if found else None

@@ -8,10 +8,10 @@ import functools
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from local_sagemaker import wire
+from local_sagemaker.bounded_request import BoundedRequest
 from local_sagemaker.errors import InternalFailure, SageMakerError, UnsupportedOperation
 from local_sagemaker.operations import OPERATIONS
 from local_sagemaker.server import Server
@@ -28,9 +28,9 @@ class ControlPlane:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="control-plane")
 
-    async def answer(self, server: Server, request: Request) -> Response | None:
+    async def answer(self, server: Server, request: BoundedRequest) -> Response | None:
         """Answer a request whose X-Amz-Target is a SageMaker operation."""
-        target = request.headers.get("x-amz-target", "")
+        target = request.fields.get("x-amz-target", "")
         if not target.startswith(wire.TARGET_PREFIX):
             return None
         operation = target.removeprefix(wire.TARGET_PREFIX)

@@ -12,12 +12,10 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from typing import Any
 from xml.sax.saxutils import escape
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from local_sagemaker import wire
 from local_sagemaker.bounded_request import BoundedRequest
@@ -63,7 +61,7 @@ CAUSES = {
 
 async def admin(server: Server, request: BoundedRequest) -> Response | None:
     """Turn faults on and off."""
-    path = request.url.path
+    path = request.path
     if path != PATH and not path.startswith(f"{PATH}/"):
         return None
     number = path[len(PATH) + 1 :]
@@ -122,7 +120,7 @@ def subject(request: BoundedRequest, call: Call, body: bytes) -> str:
     if call.access is not None:
         return f"{call.access.buckets[0]}/{call.access.key}" if call.access.key else call.access.buckets[0]
     if call.service == "sagemaker-runtime":
-        return request.url.path.split("/")[2]
+        return request.path.split("/")[2]
     if call.service != "sagemaker":
         return ""
     try:
@@ -172,12 +170,3 @@ class NoAnswer(Response):
             scope["state"]["transport"].abort()
         while (await receive())["type"] != "http.disconnect":
             pass
-
-
-class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's HTTP, where an application may close the connection."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Let requests of this connection know it."""
-        super().connection_made(transport)
-        self.app_state: dict[str, Any] = {**self.app_state, "transport": transport}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import uuid
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 import botocore.session
 from botocore.model import Shape
-from starlette.requests import Request
 from starlette.responses import Response
 
+from local_sagemaker.bounded_request import BoundedRequest
 from local_sagemaker.errors import UnsupportedOperation, ValidationException
 from local_sagemaker.model_client import Answer, ModelClient, NoAnswer
 from local_sagemaker.runtime_errors import ContainerError, ModelError, ServiceUnavailable, ValidationError
@@ -20,20 +20,21 @@ from local_sagemaker.validation import validate
 from local_sagemaker.variants import Variant
 
 MAX_BODY_BYTES = 6_291_456
-PREFIX = "X-Amzn-SageMaker-"
-TARGET_MODEL = f"{PREFIX}Target-Model"
-TARGET_VARIANT = f"{PREFIX}Target-Variant"
+REMEMBERED_CHARACTERS = 1024
+PREFIX = "x-amzn-sagemaker-"
+TARGET_MODEL = f"{PREFIX}target-model"
+TARGET_VARIANT = f"{PREFIX}target-variant"
 #: Headers of the request that reach the container.
-PASSED_ON = ("Content-Type", "Accept", f"{PREFIX}Custom-Attributes", f"{PREFIX}Inference-Id", TARGET_MODEL)
+PASSED_ON = ("content-type", "accept", f"{PREFIX}custom-attributes", f"{PREFIX}inference-id", TARGET_MODEL)
 #: Headers of the container's answer that reach the caller.
-RETURNED = ("Content-Type", f"{PREFIX}Custom-Attributes")
+RETURNED = ("Content-Type", "X-Amzn-SageMaker-Custom-Attributes")
 #: Members of the request the stand-in can't honour, by header.
 UNSUPPORTED = {
-    f"{PREFIX}Target-Container-Hostname": "TargetContainerHostname",
-    f"{PREFIX}Inference-Component": "InferenceComponentName",
-    f"{PREFIX}Session-Id": "SessionId",
-    f"{PREFIX}Prefix-Aware-Id": "PrefixAwareId",
-    f"{PREFIX}Enable-Explanations": "EnableExplanations",
+    f"{PREFIX}target-container-hostname": "TargetContainerHostname",
+    f"{PREFIX}inference-component": "InferenceComponentName",
+    f"{PREFIX}session-id": "SessionId",
+    f"{PREFIX}prefix-aware-id": "PrefixAwareId",
+    f"{PREFIX}enable-explanations": "EnableExplanations",
 }
 TIMED_OUT = (
     "Your invocation timed out while waiting for a response from container primary. Review the latency "
@@ -42,36 +43,37 @@ TIMED_OUT = (
 )
 
 
-async def invoke(server: Server, request: Request) -> Response:
+async def invoke(server: Server, request: BoundedRequest) -> Response:
     """Answer InvokeEndpoint.
 
     :param server: the server.
     :param request: ``POST /endpoints/{name}/invocations``.
     :raises SageMakerError: an error of the runtime API.
     """
-    path = request.url.path
+    path, fields = request.path, request.fields
     if path.endswith("-response-stream") or request.method != "POST":
         raise UnsupportedOperation(
             "The local SageMaker answers InvokeEndpoint, not InvokeEndpointWithResponseStream."
         )
-    for header, member in UNSUPPORTED.items():
-        if header in request.headers:
-            raise ValidationError(f"{member}: the local SageMaker does not support it; leave it out.")
+    for header in UNSUPPORTED.keys() & fields.keys():
+        raise ValidationError(
+            f"{UNSUPPORTED[header]}: the local SageMaker does not support it; leave it out."
+        )
     name = unquote(path.split("/")[2])
-    check_members(name, request)
+    check_members(name, fields)
     # AWS answers a body that is too large with status 413 and no code.
-    if int(request.headers.get("content-length") or 0) > MAX_BODY_BYTES:
+    if int(fields.get("content-length") or 0) > MAX_BODY_BYTES:
         raise too_large()
     body = await request.body()
     if len(body) > MAX_BODY_BYTES:
         raise too_large()
-    entered = server.endpoints.enter(name, request.headers.get(TARGET_VARIANT))
+    entered = server.endpoints.enter(name, fields.get(TARGET_VARIANT))
     if entered is None:
         raise server.endpoints.absence(name)
     live, variant = entered
     try:
-        target = target_model(request, name, variant)
-        headers = {header: request.headers[header] for header in PASSED_ON if header in request.headers}
+        target = target_model(fields.get(TARGET_MODEL), name, variant)
+        headers = {header: fields[header] for header in PASSED_ON if header in fields}
         answer = await _pass_on(server, variant, target, headers, body)
     except ServiceUnavailable:
         server.endpoints.revive(name, live, variant)
@@ -87,21 +89,37 @@ async def invoke(server: Server, request: Request) -> Response:
     return Response(answer.content, headers=response)
 
 
-def check_members(endpoint: str, request: Request) -> None:
+def check_members(endpoint: str, fields: Mapping[str, str]) -> None:
     """Check the request's members against the service model, as the control plane does.
 
     :param endpoint: name of the endpoint.
-    :param request: the request.
+    :param fields: the request's header, by name in lower case.
     :raises ValidationError: that names every violation.
     """
-    members: dict[str, Any] = {"EndpointName": endpoint, "Body": b""}
-    for header, member in input_headers().items():
-        if header in request.headers:
-            members[member] = request.headers[header]
+    members = tuple(
+        (member, fields[header]) for header, member in input_headers().items() if header in fields
+    )
+    # A caller's are mostly the same from request to request: short ones are remembered.
+    short = sum(len(value) for _, value in members) <= REMEMBERED_CHARACTERS
+    message = (_remembered_violations if short else violations)(endpoint, members)
+    if message is not None:
+        raise ValidationError(message)
+
+
+def violations(endpoint: str, members: tuple[tuple[str, str], ...]) -> str | None:
+    """What the service model has against a request; None when that is nothing.
+
+    :param endpoint: name of the endpoint.
+    :param members: those that are headers, with their values.
+    """
     try:
-        validate(input_shape(), members)
+        validate(input_shape(), {"EndpointName": endpoint, "Body": b"", **dict(members)})
     except ValidationException as error:
-        raise ValidationError(error.message) from None
+        return error.message
+    return None
+
+
+_remembered_violations = functools.lru_cache(maxsize=4096)(violations)
 
 
 @functools.cache
@@ -121,14 +139,14 @@ def input_headers() -> dict[str, str]:
     }
 
 
-def target_model(request: Request, endpoint: str, variant: Variant) -> str | None:
+def target_model(target: str | None, endpoint: str, variant: Variant) -> str | None:
     """The model a request is for; None for a container with one model.
 
+    :param target: TargetModel.
     :param endpoint: name of the endpoint.
     :param variant: the variant that answers.
     :raises ValidationError: when the request names one and must not, or the other way round.
     """
-    target = request.headers.get(TARGET_MODEL)
     if variant.cache is not None and not target:
         raise ValidationError(
             f"Request {uuid.uuid4()} is missing a target model header. Endpoint {endpoint} is a multi-model "

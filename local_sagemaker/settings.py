@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import ipaddress
 import os
 from collections.abc import Sequence
@@ -246,6 +247,7 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
     )
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address can only be reached from this machine."""
     if host == "localhost" or host.endswith(".localhost"):

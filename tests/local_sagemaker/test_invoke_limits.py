@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.requests import Request
 
 from local_sagemaker import endpoints, resources, runtime
+from local_sagemaker.bounded_request import BoundedRequest
 from local_sagemaker.runtime_errors import ModelError, ModelNotReady
 from local_sagemaker.server import Server
 from local_sagemaker.settings import Settings
@@ -101,7 +101,7 @@ def serve(
         server.shutdown()
 
 
-def request(body: bytes) -> Request:
+def request(body: bytes) -> BoundedRequest:
     """An InvokeEndpoint request as it arrives."""
 
     async def receive() -> dict[str, Any]:
@@ -110,7 +110,7 @@ def request(body: bytes) -> Request:
     headers = [(b"content-type", b"text/csv"), (b"x-amzn-sagemaker-target-model", b"a.tar.gz")]
     path = f"/endpoints/{NAME}/invocations"
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
-    return Request(scope | {"scheme": "http", "server": ("127.0.0.1", 80)}, receive)
+    return BoundedRequest(scope | {"scheme": "http", "server": ("127.0.0.1", 80)}, receive, 1 << 20)
 
 
 def test_a_slow_load_is_not_ready_and_goes_on(serve: Callable[..., Server]) -> None:

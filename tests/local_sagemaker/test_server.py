@@ -37,6 +37,19 @@ def test_it_tells_where_it_listens_and_ends_cleanly(start_server: Callable[..., 
     assert server.log.read_text().count("\n") == 1  # no access log, no traceback
 
 
+def test_a_kept_connection_answers_again_and_again_and_is_closed_when_that_is_asked_for(
+    local_sagemaker: Any,
+) -> None:
+    host, port = local_sagemaker.url.removeprefix("http://").split(":")
+    request = f"GET /_local/health HTTP/1.1\r\nHost: {host}\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(f"{request}\r\n{request}\r\n{request}Connection: close\r\n\r\n".encode())
+        received = b""
+        while piece := client.recv(65536):
+            received += piece
+    assert received.count(b"HTTP/1.1 200 OK\r\n") == received.count(b'"status":"ok"') == 3
+
+
 def test_it_ends_on_ctrl_c(start_server: Callable[..., Any]) -> None:
     server = start_server()
     server.process.send_signal(signal.SIGINT)
