@@ -44,7 +44,14 @@ class ApproveOperator(HITLBranchOperator):
     def __init__(self, *, plan: CityPlan, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
         # Airflow hands the DAG's params down to each task; the form shows the task's own ones only.
         kwargs.pop("params", None)
-        note = Param("", source="task", type="string", title="Note", description="Why; kept in the registry.")
+        # Null, because the form takes an empty text for one that is missing.
+        note = Param(
+            None,
+            source="task",
+            type=["null", "string"],
+            title="Note",
+            description="Why; kept in the registry.",
+        )
         super().__init__(
             subject=subject(plan),
             options=[_APPROVE, _REJECT],
