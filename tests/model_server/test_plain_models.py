@@ -256,4 +256,12 @@ def test_what_cannot_be_answered_is_said_as_inference_py_says_it(
     for spelling in (f" {good} ", f"{good}\r\n", f"\n{good}\n", good.replace(",", " ,")):
         assert plain_server.ask(name, spelling.encode()) == (200, prediction)
     assert plain_server.ask(name, good.encode(), "text/csv; charset=utf-8") == (200, prediction)
+    # Two rows go through inference.py, one row alone does not.
+    first, _, _, *rest = good.split(",")
+    for values in (("", "1"), ("nan", "NaN"), ("1.7e308", "1.7e308"), ("-1.7e308", "")):
+        row = ",".join([first, *values, *rest])
+        before = plain_server.metric("plain_total")
+        status, text = plain_server.ask(name, row.encode())
+        assert (status, plain_server.metric("plain_total")) == (200, before + 1)
+        assert plain_server.ask(name, f"{row}\n{row}".encode()) == (200, f"{text},{text}")
     plain_server.call("DELETE", f"/models/{name}")
