@@ -16,6 +16,8 @@ import sys
 PARSING = (
     "airflow.providers.amazon.aws.operators.sagemaker",
     "airflow.providers.amazon.aws.triggers.sagemaker",
+    "airflow.providers.standard.operators.hitl",
+    "airflow.timetables.trigger",
     "pydantic",
     "yaml",
 )
@@ -24,7 +26,6 @@ RUNNING = (
     "airflow.sdk.execution_time.task_runner",
     "airflow.providers.amazon.aws.hooks.s3",
     "boto3",
-    "sagemaker.core.image_uris",
 )
 
 

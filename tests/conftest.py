@@ -5,8 +5,10 @@ No property test is timed.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import botocore.loaders
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
@@ -15,6 +17,18 @@ _STACK = "tests/e2e/"
 # The stack of another process may take both cores just when examples are drawn.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+_load_file = botocore.loaders.JSONFileLoader.load_file
+
+
+@functools.cache
+def _service_model(path: str) -> Any:
+    return _load_file(botocore.loaders.JSONFileLoader(), path)
+
+
+# Each boto3 session reads the models of its services anew, 60 ms for SageMaker's; tests and the hooks of the Amazon
+# provider make thousands of sessions.
+botocore.loaders.JSONFileLoader.load_file = lambda self, file_path: _service_model(file_path)  # type: ignore[method-assign]
 
 
 class Together(LoadScopeScheduling):

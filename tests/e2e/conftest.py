@@ -239,7 +239,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         ui_port=free_port(),
         sagemaker_port=free_port(),
         fleets_dir=folder / "fleets",
-        parse_interval_seconds=5,
+        parse_interval_seconds=600,  # a task reads the fleet file anew; parsing 48 DAGs takes a second each time
         sagemaker_options=("--max-running-jobs=6",),
     )
     with Stack(layout) as stack:

@@ -75,7 +75,9 @@ def test_one_command_at_a_time_works_on_a_state_directory(tmp_path: Path) -> Non
 
 
 @pytest.mark.e2e
-def test_up_twice_then_down(state_dir: Path, until: Callable[[Callable[[], bool]], None]) -> None:
+def test_up_twice_up_after_a_kill_and_down(
+    state_dir: Path, until: Callable[[Callable[[], bool]], None]
+) -> None:
     ports = ("--ui-port", str(free_port()), "--sagemaker-port", str(free_port()))
     first = _stack("up", "--state-dir", state_dir, *ports, AWS_PROFILE="production")
     assert first.returncode == 0, first.stdout + first.stderr
@@ -110,6 +112,36 @@ def test_up_twice_then_down(state_dir: Path, until: Callable[[Callable[[], bool]
     assert (second.returncode, second.stdout.splitlines()[0]) == (0, "The stack is up already.")
     assert stack.memory_mib() < 3 * 1024
 
+    # After a kill it goes on where it ended.
+    put = s3.put_object(Bucket="city-fleet", Key="texas_housing/live/austin.json", Body=b'{"sequence": 1}')
+    sagemaker.create_model_package_group(ModelPackageGroupName="texas-housing-austin")
+    package = sagemaker.create_model_package(ModelPackageGroupName="texas-housing-austin")["ModelPackageArn"]
+
+    server = next(record for record in stack.records if record.name == "sagemaker")
+    os.kill(server.pid, signal.SIGKILL)
+    until(lambda: server.find() is None)
+    assert _stack("down", "--state-dir", state_dir).returncode == 0
+
+    again = _stack("up", "--state-dir", state_dir, *ports)
+    assert again.returncode == 0, again.stdout + again.stderr
+    stack = Stack.find(state_dir)
+    assert stack is not None
+    found = s3.get_object(Bucket="city-fleet", Key="texas_housing/live/austin.json")
+    assert (found["ETag"], found["Body"].read()) == (put["ETag"], b'{"sequence": 1}')
+    described = sagemaker.describe_model_package(ModelPackageName=package)
+    assert described["ModelPackageVersion"] == 1
+    until(
+        lambda: (
+            sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")["EndpointStatus"] == "InService"
+        )
+    )
+    after = sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")
+    assert after["CreationTime"] == endpoint["CreationTime"]
+    runtime = stack.client("sagemaker-runtime")
+    with pytest.raises(runtime.exceptions.ClientError, match="Failed to download model data"):
+        runtime.invoke_endpoint(EndpointName="texas-housing-laptop", TargetModel="none.tar.gz", Body=b"1")
+    assert len(stack.airflow.request("GET", "/dags/texas_housing._endpoint/dagRuns")["dag_runs"]) == 2
+
     # A component that dies is told by name.
     assert _stack("status", "--state-dir", state_dir).returncode == 0
     scheduler = next(record for record in stack.records if record.name == "scheduler")
@@ -128,41 +160,3 @@ def test_up_twice_then_down(state_dir: Path, until: Callable[[Callable[[], bool]
     assert processes.marked(state_dir) == []
     assert not stack.layout.env_file.exists()
     assert (state_dir / SECRETS_FILE).exists()
-
-
-@pytest.mark.e2e
-def test_up_goes_on_after_a_kill(state_dir: Path, until: Callable[[Callable[[], bool]], None]) -> None:
-    ports = ("--ui-port", str(free_port()), "--sagemaker-port", str(free_port()))
-    first = _stack("up", "--state-dir", state_dir, *ports)
-    assert first.returncode == 0, first.stdout + first.stderr
-    stack = Stack.find(state_dir)
-    assert stack is not None
-    s3, sagemaker = stack.client("s3"), stack.client("sagemaker")
-    put = s3.put_object(Bucket="city-fleet", Key="texas_housing/live/austin.json", Body=b'{"sequence": 1}')
-    sagemaker.create_model_package_group(ModelPackageGroupName="texas-housing-austin")
-    package = sagemaker.create_model_package(ModelPackageGroupName="texas-housing-austin")["ModelPackageArn"]
-    before = sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")
-
-    server = next(record for record in stack.records if record.name == "sagemaker")
-    os.kill(server.pid, signal.SIGKILL)
-    until(lambda: server.find() is None)
-    assert _stack("down", "--state-dir", state_dir).returncode == 0
-
-    again = _stack("up", "--state-dir", state_dir, *ports)
-    assert again.returncode == 0, again.stdout + again.stderr
-    found = s3.get_object(Bucket="city-fleet", Key="texas_housing/live/austin.json")
-    assert (found["ETag"], found["Body"].read()) == (put["ETag"], b'{"sequence": 1}')
-    described = sagemaker.describe_model_package(ModelPackageName=package)
-    assert described["ModelPackageVersion"] == 1
-    until(
-        lambda: (
-            sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")["EndpointStatus"] == "InService"
-        )
-    )
-    after = sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")
-    assert after["CreationTime"] == before["CreationTime"]
-    runtime = stack.client("sagemaker-runtime")
-    with pytest.raises(runtime.exceptions.ClientError, match="Failed to download model data"):
-        runtime.invoke_endpoint(EndpointName="texas-housing-laptop", TargetModel="none.tar.gz", Body=b"1")
-    assert len(stack.airflow.request("GET", "/dags/texas_housing._endpoint/dagRuns")["dag_runs"]) == 2
-    assert _stack("down", "--state-dir", state_dir).returncode == 0
