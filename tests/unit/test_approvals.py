@@ -127,6 +127,13 @@ def test_an_approved_model_that_is_older_than_what_serves_stays_away(desk: Desk)
     assert desk.state(version.arn) is State.SUPERSEDED
 
 
+def test_a_model_that_served_is_known_when_nothing_serves_any_more(desk: Desk) -> None:
+    arn = desk.go_live(1.2, 1).package_arn
+    assert desk.state(arn) is State.LIVE
+    desk.s3.delete_object(Bucket=KEYS.bucket, Key=KEYS.live(desk.slug))
+    assert desk.state(arn) is State.REPLACED
+
+
 # Decided elsewhere
 
 

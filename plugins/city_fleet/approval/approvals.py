@@ -38,8 +38,8 @@ def serving(aws: Clients, plan: CityPlan, version: Version) -> tuple[bool, bool]
     if version.status == registry.PENDING:
         return False, False
     now = live.read(aws.s3, plan.keys, plan.city.slug)
-    if now is None or now.pointer.package_arn == version.arn:
-        return now is not None, False
+    if now is not None and now.pointer.package_arn == version.arn:
+        return True, False
     replaced = live.history(aws.s3, plan.keys, plan.city.slug)
     return False, any(pointer.package_arn == version.arn for pointer in replaced)
 
