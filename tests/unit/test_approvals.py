@@ -39,6 +39,7 @@ def test_what_a_person_approves_goes_live_under_that_name(desk: Desk) -> None:
     pointer = desk.pointer
     assert pointer is not None
     assert (pointer.package_arn, pointer.published_by) == (version.arn, "ann")
+    assert pointer.reason == "looked at the map"
     assert desk.answer() == pytest.approx(1.1)
     settled = desk.version(version.arn)
     assert (settled.settled_status, settled.event) == ("Approved", "approve")

@@ -377,7 +377,7 @@ def test_a_forced_run_goes_through_a_stopped_night(auto: Desk) -> None:
     assert run.state is State.LIVE
     pointer = auto.pointer
     assert pointer is not None
-    assert pointer.moved_by == "ann"
+    assert (pointer.moved_by, pointer.reason) == ("ann", f"forced run {name}")
 
 
 def test_a_forced_run_that_nobody_has_started_goes_by_its_own_name(auto: Desk) -> None:
@@ -480,6 +480,10 @@ def test_an_approval_in_airflow_is_written_to_the_registry_and_published(manual:
     assert (run.state, run.version.status_reason) == (State.APPROVED, "approved by ann: fine")
     record = run.end()
     assert (record["outcome"], record["reasons"][0]) == ("live", "approved by ann: fine")
+    pointer = manual.pointer
+    assert pointer is not None
+    assert pointer.moved_by == f"{manual.plan.dag_id}/{run.dag_run.run_id}"
+    assert pointer.reason == "approved by ann: fine"
     assert run.version.settled_status == "Approved"
 
 

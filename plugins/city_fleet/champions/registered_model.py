@@ -13,6 +13,7 @@ from city_fleet import naming
 from city_fleet.approval import approval_states
 from city_fleet.approval.approval_states import Event, State
 from city_fleet.champions import gate, publish, registry
+from city_fleet.champions.package_text import metadata_value
 from city_fleet.champions.registry import Version
 from city_fleet.errors import PublishError
 from city_fleet.plan import CityPlan
@@ -125,6 +126,7 @@ def publish_version(
             package_arn=version.arn,
             features=tuple(report["features"]),
             published_by=author.by,
+            reason=_reason(version, author, approves),
             settings_digest=made["settings_digest"],
             code_digest=made["code_digest"],
         ),
@@ -157,6 +159,14 @@ def publish_version(
         reasons,
         publication.pointer.target_model,
     )
+
+
+def _reason(version: Version, author: Author, approves: Event | None) -> str:
+    """Return why a version goes live, beside the gate's reasons: a person's words, or who that person is."""
+    if (approves or version.event) == Event.RELEASE:
+        return ""
+    told = approves is not None or version.metadata.get(registry.DECIDED_BY) == metadata_value(author.by)
+    return author.note if told else version.status_reason
 
 
 def target_model(plan: CityPlan, version: Version) -> str:
