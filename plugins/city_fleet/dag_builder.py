@@ -25,12 +25,12 @@ from city_fleet.fleet_dag_builder import (
     instant,
     reaper_dag,
     reconcile_dag,
+    retire_dag,
 )
 from city_fleet.jobs import operators as jobs
 from city_fleet.plan import CityPlan
 from city_fleet.records import failure_notes
 from city_fleet.records.record_operator import RecordOperator
-from city_fleet.retiring.retire_dag import retire_dag
 from city_fleet.timetables import FleetTimetable
 
 # libyaml's dumper takes a fifth of the time, and every parse writes every city's settings.

@@ -11,6 +11,7 @@ from city_fleet import naming, plan
 from city_fleet.approval.reconcile_operator import RECONCILE, ReconcileOperator, notify
 from city_fleet.config import Fleet
 from city_fleet.jobs.reaper_operator import REAP, ReapOperator
+from city_fleet.retiring.retire_operator import RETIRE, TIME_LIMIT_SECONDS, RetireOperator
 from city_fleet.serving import endpoint_operators as endpoint
 from city_fleet.timetables import FleetTimetable
 from city_fleet.views import digest_operators as digests
@@ -19,6 +20,8 @@ from city_fleet.views import digest_operators as digests
 SHORT_TASK_TIMEOUT = timedelta(minutes=15)
 # Two looks of the reaper, the time between them, and a retry; a look of reconcile, and a retry.
 _CARE_RUN_TIMEOUT = timedelta(hours=1)
+# A pass of retiring ends by itself at its time limit; it then has to wait for the cities that are under way.
+_RETIRE_MARGIN = timedelta(hours=1)
 # What is there now is looked at, whatever days the fleet's schedule is about.
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -57,8 +60,13 @@ def endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
 
 def reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
     """Return the DAG that stops jobs nobody waits for."""
-    with DAG(
-        dag_id=dag_id,
+    with _care_dag(
+        dag_id,
+        fleet,
+        "reaper",
+        fleet.reaper.schedule,
+        retries=1,
+        retry_delay=timedelta(minutes=1),
         description=f"Stop jobs of {fleet.fleet} that no task waits for any more",
         doc_md=(
             f"Looks for SageMaker jobs of fleet `{fleet.fleet}` and environment `{fleet.environment}` that have been "
@@ -69,14 +77,9 @@ def reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
             "need different values of `environment`: each would take the other's jobs for its own orphans.\n\n"
             "Run it with `dry_run` to see what it would stop. It starts unpaused."
         ),
-        schedule=None if fleet.reaper.schedule is None else FleetTimetable(fleet.reaper.schedule),
-        start_date=_LONG_AGO,
-        catchup=False,
-        max_active_runs=1,
         dagrun_timeout=_CARE_RUN_TIMEOUT,
         # A safety net that somebody has to switch on is none.
         is_paused_upon_creation=False,
-        tags=[f"fleet:{fleet.fleet}", "reaper", *fleet.tags],
         params={
             "dry_run": Param(
                 False,
@@ -85,7 +88,6 @@ def reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
                 description="Say what would be stopped, and stop nothing.",
             )
         },
-        default_args={"owner": fleet.owner, "retries": 1, "retry_delay": timedelta(minutes=1)},
     ) as dag:
         ReapOperator(task_id=REAP, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
     return dag
@@ -93,8 +95,13 @@ def reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
 
 def digest_dag(dag_id: str, fleet: Fleet) -> DAG:
     """Return the DAG that sends the morning's message."""
-    with DAG(
-        dag_id=dag_id,
+    with _care_dag(
+        dag_id,
+        fleet,
+        "digest",
+        fleet.digest.schedule,
+        retries=2,
+        retry_delay=timedelta(minutes=2),
         description=f"One message per night about {fleet.fleet}",
         doc_md=(
             "Says what the night's runs came to: live, held and failed by cause, what waits for approval, and who is "
@@ -102,11 +109,6 @@ def digest_dag(dag_id: str, fleet: Fleet) -> DAG:
             f"fleet file. `./fleet digest --fleet {fleet.fleet}` shows the same.\n\n"
             "Run it with `night` for an earlier night. A night without any run or tick sends nothing."
         ),
-        schedule=None if fleet.digest.schedule is None else FleetTimetable(fleet.digest.schedule),
-        start_date=_LONG_AGO,
-        catchup=False,
-        max_active_runs=1,
-        tags=[f"fleet:{fleet.fleet}", "digest", *fleet.tags],
         params={
             "night": Param(
                 None,
@@ -115,7 +117,6 @@ def digest_dag(dag_id: str, fleet: Fleet) -> DAG:
                 description="A moment of the night (2014-01-01), as the as_of of its runs. Empty: the last one.",
             )
         },
-        default_args={"owner": fleet.owner, "retries": 2, "retry_delay": timedelta(minutes=2)},
     ) as dag:
         compose = digests.ComposeOperator(
             task_id=digests.COMPOSE, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT
@@ -130,11 +131,55 @@ def digest_dag(dag_id: str, fleet: Fleet) -> DAG:
     return dag
 
 
+def retire_dag(dag_id: str, fleet: Fleet) -> DAG:
+    """Return the DAG that deletes what nothing needs any more."""
+    rule = fleet.retire
+    with _care_dag(
+        dag_id,
+        fleet,
+        "retire",
+        rule.schedule,
+        retries=1,
+        retry_delay=timedelta(minutes=5),
+        description=f"Delete models, runs and versions of {fleet.fleet} that nothing needs any more",
+        doc_md=(
+            f"Keeps of each city of fleet `{fleet.fleet}` the model that serves, {rule.keep_predecessors} that a "
+            f"rollback could return to, the newest {rule.keep_newest}, whatever waits for approval, and all that "
+            f"served within {rule.grace_days} days. The rest is marked, and deleted by a later pass when nothing has "
+            f"needed it for {rule.grace_days} days: its artifact below `models/`, the folder of its run, and "
+            + (
+                "its version in the registry. "
+                if rule.delete_packages
+                else "not its version in the registry. "
+            )
+            + "Raw data, run records and the history are never touched.\n\n"
+            f"Run it with `dry_run`, or `./fleet retire --dry-run --fleet {fleet.fleet}`, to see what it would do. It "
+            "is paused until somebody switches it on."
+        ),
+        params={
+            "dry_run": Param(
+                False,
+                type="boolean",
+                title="Dry run",
+                description="Say what would be marked and deleted, and change nothing.",
+            )
+        },
+    ) as dag:
+        limit = timedelta(seconds=TIME_LIMIT_SECONDS) + _RETIRE_MARGIN
+        RetireOperator(task_id=RETIRE, fleet=fleet, execution_timeout=limit)
+    return dag
+
+
 def reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
     """Return the DAG that carries out what people have decided in the registry."""
     rolls_back = fleet.reconcile.on_live_rejected == "rollback"
-    with DAG(
-        dag_id=dag_id,
+    with _care_dag(
+        dag_id,
+        fleet,
+        "reconcile",
+        fleet.reconcile.schedule,
+        retries=1,
+        retry_delay=timedelta(minutes=1),
         description=f"Carry out what people have decided about models of {fleet.fleet}",
         doc_md=(
             f"Looks in the registry for models of `{fleet.fleet}` that somebody has approved or rejected: in the "
@@ -143,14 +188,8 @@ def reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
             f"serves, its city is {'rolled back and ' if rolls_back else ''}named by this DAG's run, which fails, and "
             "by the digest's notifiers.\n\nIt starts unpaused."
         ),
-        schedule=None if fleet.reconcile.schedule is None else FleetTimetable(fleet.reconcile.schedule),
-        start_date=_LONG_AGO,
-        catchup=False,
-        max_active_runs=1,
         dagrun_timeout=_CARE_RUN_TIMEOUT,
         is_paused_upon_creation=False,
-        tags=[f"fleet:{fleet.fleet}", "reconcile", *fleet.tags],
-        default_args={"owner": fleet.owner, "retries": 1, "retry_delay": timedelta(minutes=1)},
     ) as dag:
         ReconcileOperator(
             task_id=RECONCILE,
@@ -159,6 +198,34 @@ def reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
             on_failure_callback=notify,
         )
     return dag
+
+
+def _care_dag(
+    dag_id: str,
+    fleet: Fleet,
+    purpose: str,
+    schedule: str | None,
+    *,
+    retries: int,
+    retry_delay: timedelta,
+    **settings: Any,
+) -> DAG:
+    """Return an empty DAG that looks after what is there now, by a schedule of its own.
+
+    :param purpose: its tag.
+    :param schedule: cron expression; None for no schedule.
+    :param settings: more arguments of the DAG.
+    """
+    return DAG(
+        dag_id=dag_id,
+        schedule=None if schedule is None else FleetTimetable(schedule),
+        start_date=_LONG_AGO,
+        catchup=False,
+        max_active_runs=1,
+        tags=[f"fleet:{fleet.fleet}", purpose, *fleet.tags],
+        default_args={"owner": fleet.owner, "retries": retries, "retry_delay": retry_delay},
+        **settings,
+    )
 
 
 def instant(day: Any) -> datetime | None:

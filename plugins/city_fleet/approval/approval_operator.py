@@ -18,7 +18,7 @@ from city_fleet.champions.registered_model import Author
 from city_fleet.champions.registry import Version
 from city_fleet.plan import DECIDE, EVALUATE, KEEP_CHAMPION, PUBLISH, REGISTER, CityPlan
 from city_fleet.records import run_records
-from city_fleet.records.record_operator import PENDING, record_of, results_of
+from city_fleet.records.record_operator import record_of, results_of
 from city_fleet.run_context import run_of, upstream
 from city_fleet.task_clients import TaskClients
 
@@ -131,7 +131,7 @@ class ApproveOperator(HITLBranchOperator):
         run = run_of(self.plan, context)
         deadline = naming.parse_as_of(version.metadata[registry.EXPIRES_AT])
         reasons = [f"waits for a person until {deadline:%Y-%m-%d %H:%M} UTC"]
-        record = record_of(self.plan, run, results_of(context), PENDING, reasons)
+        record = record_of(self.plan, run, results_of(context), publish.PENDING, reasons)
         run_records.write(aws.s3, self.plan.keys, record, as_of=run.as_of, key_of_run=run.key)
 
     def _trigger(self, context: Context, version: Version) -> ApprovalTrigger:

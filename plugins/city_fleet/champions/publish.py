@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 LIVE = "live"
 HELD = "held"
 SUPERSEDED = "superseded"
+#: Of a run, not of a publication: a person has to decide.
+PENDING = "pending"
 
 _MOVES_TRIED = 20
 

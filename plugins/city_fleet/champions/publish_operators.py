@@ -24,8 +24,6 @@ from city_fleet.task_clients import TaskClients
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-PENDING = "pending"
-
 
 class CityOperator(BaseOperator):
     """A task of a city's DAG that is no job.
@@ -191,11 +189,11 @@ class PublishOperator(CityOperator):
         if state is State.WAITING and not run.force:
             if self.plan.city.approval == "manual":
                 # Somebody has marked the question as answered without answering it.
-                return self._ended(version, PENDING, ["nobody has approved it yet"], None)
+                return self._ended(version, publish.PENDING, ["nobody has approved it yet"], None)
             night = breaker.look(aws.s3, self.plan.keys, run.stamp, self.plan.fleet.breaker)
             if night is not None and night.state == breaker.TRIPPED:
                 approvals.wait_for_person(aws, self.plan, version, night.sentence)
-                return self._ended(version, PENDING, [night.sentence], None)
+                return self._ended(version, publish.PENDING, [night.sentence], None)
             if night is not None:
                 event = Event.APPROVE if night.state == breaker.APPROVED else Event.REJECT
                 author = Author(night.by, night.note)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 FAILED = "failed"
-PENDING = "pending"
 TOO_LITTLE_DATA = "too_little_data"
 _STEPS = (*JOB_STEPS, DECIDE, REGISTER, APPROVE, PUBLISH, KEEP_CHAMPION)
 

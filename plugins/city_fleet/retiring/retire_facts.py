@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from city_fleet.champions.live import LivePointer
-
-REJECTED = "Rejected"
+from city_fleet.champions.registry import REJECTED
 
 
 @dataclass(frozen=True)
