@@ -27,11 +27,11 @@ from stand_in import REPOSITORY, StandIn, running
 
 from city_fleet import plan
 from city_fleet.config import load_fleet
-from city_fleet.dag_builder import city_dags, fleet_dags
 from city_fleet.data.ingest import ingest
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.job_requests import named
-from city_fleet.run_context import run_of
+from city_fleet.orchestration.city_dags import city_dags, fleet_dags
+from city_fleet.orchestration.run_context import run_of
 
 FLEET, CITY = "texas_housing", "austin"
 BEFORE, NOW = datetime(2013, 10, 1, tzinfo=UTC), datetime(2014, 1, 1, tzinfo=UTC)

@@ -32,11 +32,10 @@ from typing import Any
 from stand_in import running
 
 from city_fleet import naming
-from city_fleet.champions import live
 from city_fleet.config import load_fleet
 from city_fleet.naming import Keys
-from city_fleet.records import index, run_records
-from city_fleet.records.index_state import Index
+from city_fleet.state import index, live, run_records
+from city_fleet.state.index_state import Index
 from city_fleet.views import fleet as fleet_state
 from city_fleet.views import fleet_facts
 

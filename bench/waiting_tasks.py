@@ -27,7 +27,7 @@ from airflow.providers.amazon.aws.triggers.sagemaker import SageMakerTrigger
 from airflow.triggers.base import BaseTrigger
 from stand_in import IMAGE, StandIn, running
 
-from city_fleet.jobs.triggers import JobTrigger
+from city_fleet.orchestration.city_tasks.job_triggers import JobTrigger
 
 #: One at a time may run and its instance takes a day to come up: jobs stay in progress and cost nothing.
 IDLE = ("--max-running-jobs", "1", "--start-delay-seconds", "86399", "--no-data-check")

@@ -2,7 +2,7 @@
 
 from airflow.plugins_manager import AirflowPlugin
 
-from city_fleet.timetables import FleetTimetable
+from city_fleet.orchestration.timetables import FleetTimetable
 
 
 class CityFleetPlugin(AirflowPlugin):

@@ -16,7 +16,7 @@ from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from city_fleet.dag_builder import city_dags, fleet_dags, fleets_folder
+from city_fleet.orchestration.city_dags import city_dags, fleet_dags, fleets_folder
 
 
 def sync() -> None:

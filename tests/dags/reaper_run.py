@@ -22,8 +22,8 @@ from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import select
 
-from city_fleet.dag_builder import fleet_dags, fleets_folder
 from city_fleet.jobs import reaper
+from city_fleet.orchestration.city_dags import fleet_dags, fleets_folder
 
 DAG_ID = "texas_housing._reaper"
 CITY_DAG_ID = "texas_housing.austin"

@@ -16,9 +16,9 @@ from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import TriggerEvent
 
 from city_fleet import naming
-from city_fleet.approval import approval_trigger
-from city_fleet.approval.approval_trigger import ApprovalTrigger
-from city_fleet.champions import registry
+from city_fleet.orchestration.city_tasks import approve_trigger
+from city_fleet.orchestration.city_tasks.approve_trigger import ApprovalTrigger
+from city_fleet.state import registry
 from tests.local_sagemaker.conftest import LocalSageMaker, running_server
 
 DEADLINE_SECONDS = 60
@@ -55,7 +55,7 @@ def form(aws: LocalSageMaker, monkeypatch: pytest.MonkeyPatch) -> Form:
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(value))
     form = Form()
     monkeypatch.setattr(hitl, "get_hitl_detail_content_detail", form.read)
-    monkeypatch.setattr(approval_trigger, "update_hitl_detail_response", form.write)
+    monkeypatch.setattr(approve_trigger, "update_hitl_detail_response", form.write)
     return form
 
 

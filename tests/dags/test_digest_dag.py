@@ -16,8 +16,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
-from city_fleet.dag_builder import fleet_dags
-from city_fleet.views.digest_operators import NotifyOperator
+from city_fleet.orchestration.city_dags import fleet_dags
+from city_fleet.orchestration.fleet_tasks.digest_operators import NotifyOperator
 from tests.dags.conftest import ROOT
 from tests.local_sagemaker.conftest import LocalSageMaker, running_server
 

@@ -12,9 +12,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowException
 
 from city_fleet.config import load_fleet
-from city_fleet.dag_builder import fleet_dags
-from city_fleet.retiring import retire_marks
-from city_fleet.retiring.retire_marks import Mark, Marks, model_unit
+from city_fleet.orchestration.city_dags import fleet_dags
+from city_fleet.state import retire_marks
+from city_fleet.state.retire_marks import Mark, Marks, model_unit
 from tests.local_sagemaker.conftest import LocalSageMaker, running_server
 from tests.unit.test_config import SMALL
 from tests.unit.town import BUCKET, Town

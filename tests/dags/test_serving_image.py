@@ -20,7 +20,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from city_fleet import naming
-from city_fleet.dag_builder import fleet_dags
+from city_fleet.orchestration.city_dags import fleet_dags
 from local_stack import environment
 from tests.local_sagemaker.conftest import LocalSageMaker, image_python, running_server, wait_until
 from tests.model_server.servers import ModelServer

@@ -10,10 +10,10 @@ import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 
-from city_fleet.config.config_types import SCHEDULE_PRESETS
-from city_fleet.dag_builder import city_dags
+from city_fleet.config.value_types import SCHEDULE_PRESETS
+from city_fleet.orchestration.city_dags import city_dags
+from city_fleet.orchestration.timetables import FleetTimetable
 from city_fleet.ticks import last_tick, next_tick
-from city_fleet.timetables import FleetTimetable
 from tests.dags.conftest import ROOT
 
 JANUARY = pendulum.datetime(2014, 1, 1)

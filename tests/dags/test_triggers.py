@@ -22,9 +22,10 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import _RequestFrame, _ResponseFrame
 from airflow.sdk.module_loading import import_string
 
-from city_fleet.jobs import job_poller, triggers
+from city_fleet.jobs import job_poller
 from city_fleet.jobs.orphans import ENDED, WAITING
-from city_fleet.jobs.triggers import JobTrigger, TurnTrigger
+from city_fleet.orchestration.city_tasks import job_triggers
+from city_fleet.orchestration.city_tasks.job_triggers import JobTrigger, TurnTrigger
 from tests.unit.idle_jobs import IdleJobs, idle_jobs
 
 DAG_ID, RUN_ID, TASK_ID = "texas_housing.austin", "scheduled__2014-01-01", "train"
@@ -136,7 +137,7 @@ class Triggerer:
             self.runner.to_cancel.append(number)
             await self.runner.cancel_triggers()
             await asyncio.sleep(0.02)
-        await until(lambda: not triggers._stops)
+        await until(lambda: not job_triggers._stops)
 
 
 @asynccontextmanager

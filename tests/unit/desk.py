@@ -8,13 +8,12 @@ from typing import Any
 
 from city_fleet import naming
 from city_fleet.approval import approvals, reconcile
-from city_fleet.approval.approval_states import Event, State
-from city_fleet.champions import registry
-from city_fleet.champions.registered_model import Author
-from city_fleet.champions.registry import Version
+from city_fleet.champions.approval_states import Event, State
 from city_fleet.config import load_fleet
 from city_fleet.plan import CityPlan, plan_city
-from city_fleet.records import run_records
+from city_fleet.state import registry, run_records
+from city_fleet.state.author import Author
+from city_fleet.state.registry import Version
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.factors import KEYS, City
 

@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from city_fleet import naming
-from city_fleet.champions import live, publish, registry
+from city_fleet.champions import publish
 from city_fleet.champions.gate import Decision, decide, error_metrics
 from city_fleet.config import Gate
 from city_fleet.naming import Keys
+from city_fleet.state import live, registry
 from tests.local_sagemaker.conftest import LocalSageMaker, wait_until
 
 KEYS = Keys("city-fleet", "factors")

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from city_fleet import naming
-from city_fleet.champions import live
 from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.state import live
 from tests.local_sagemaker.conftest import LocalSageMaker, image_python, wait_until
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "include" / "scripts"

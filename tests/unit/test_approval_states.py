@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet.approval.approval_states import (
+from city_fleet.champions.approval_states import (
     TRANSITIONS,
     Effect,
     Event,

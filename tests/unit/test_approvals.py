@@ -10,10 +10,12 @@ import pytest
 
 from city_fleet import naming
 from city_fleet.approval import approvals, reconcile
-from city_fleet.approval.approval_states import Event, State
-from city_fleet.champions import moves, registry
-from city_fleet.champions.registered_model import Author, newest_record
+from city_fleet.champions import moves
+from city_fleet.champions.approval_states import Event, State
+from city_fleet.champions.registered_model import newest_record
 from city_fleet.errors import RegistryError
+from city_fleet.state import registry
+from city_fleet.state.author import Author
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.desk import ANN, PENDING, Desk
 from tests.unit.factors import KEYS, create_endpoint

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from city_fleet.champions import live, moves
+from city_fleet.champions import moves
 from city_fleet.champions.champion_history import history
+from city_fleet.state import live
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.factors import KEYS, City
 

@@ -21,9 +21,9 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from city_fleet import naming
 from city_fleet.errors import JobError, PlatformError
-from city_fleet.jobs.city_job import CityJob
-from city_fleet.jobs.operators import PreprocessOperator, TrainOperator
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING, JobKind
+from city_fleet.orchestration.city_tasks.city_job import CityJob
+from city_fleet.orchestration.city_tasks.job_operators import PreprocessOperator, TrainOperator
 from city_fleet.plan import CityPlan
 from tests.local_sagemaker.conftest import LocalSageMaker, wait_until
 from tests.unit.fleets import austin

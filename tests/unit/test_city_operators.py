@@ -20,10 +20,12 @@ from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
 
 from city_fleet import naming
 from city_fleet.approval import approvals
-from city_fleet.approval.approval_states import Event, State
-from city_fleet.champions import breaker, moves, registry
-from city_fleet.champions.registered_model import Author, newest_record
-from city_fleet.dag_builder import city_dags
+from city_fleet.champions import breaker, moves
+from city_fleet.champions.approval_states import Event, State
+from city_fleet.champions.registered_model import newest_record
+from city_fleet.orchestration.city_dags import city_dags
+from city_fleet.state import registry
+from city_fleet.state.author import Author
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.desk import Desk
 from tests.unit.factors import ACTUAL, KEYS, create_endpoint
@@ -461,7 +463,7 @@ def test_the_question_shows_what_a_person_needs_to_decide(manual: Desk, supervis
     assert "beats the naive forecast" in question.body
     assert f"`./fleet approve {manual.slug}`" in question.body
     path, arguments = waiting.trigger.serialize()
-    assert path == "city_fleet.approval.approval_trigger.ApprovalTrigger"
+    assert path == "city_fleet.orchestration.city_tasks.approve_trigger.ApprovalTrigger"
     assert arguments["package_arn"] == run.version.arn
     assert arguments["expires_at"] == run.version.metadata[registry.EXPIRES_AT]
     record = newest_record(manual.s3, manual.plan, run.version)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from city_fleet.approval import approvals
-from city_fleet.approval.approval_states import State
 from city_fleet.champions import breaker
+from city_fleet.champions.approval_states import State
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.desk import PENDING, Desk
 from tests.unit.factors import KEYS, create_endpoint

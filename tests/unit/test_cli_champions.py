@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from city_fleet.champions import live
+from city_fleet.state import live
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.factors import ENDPOINT, ENVIRONMENT, KEYS, City, create_endpoint
 from tests.unit.test_cli import Done, fleet

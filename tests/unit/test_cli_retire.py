@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from city_fleet.cli.app import app
-from city_fleet.retiring import retire_marks
-from city_fleet.retiring.retire_marks import Mark, Marks
+from city_fleet.state import retire_marks
+from city_fleet.state.retire_marks import Mark, Marks
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.test_config import SMALL
 from tests.unit.town import BUCKET, Town

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from city_fleet import naming
 from city_fleet.config import City, Duration, Fleet, load_fleet, load_fleets
-from city_fleet.config.config_cities import merge
-from city_fleet.config.config_yaml import interpolate
+from city_fleet.config.cities import merge
+from city_fleet.config.yaml_reader import interpolate
 from city_fleet.errors import ConfigError, FleetFileError
 from tests.unit.fleets import ROOT, TEXAS, texas
 

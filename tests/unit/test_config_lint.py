@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from city_fleet.config import load_fleet
-from city_fleet.config.config_lint import KNOWN_HYPERPARAMETERS, fleet_warnings
+from city_fleet.config.lint import KNOWN_HYPERPARAMETERS, fleet_warnings
 from tests.unit.fleets import ROOT, TEXAS, texas
 
 

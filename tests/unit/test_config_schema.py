@@ -34,8 +34,8 @@ from city_fleet.config import (
     TrainingSettings,
     load_fleet,
 )
-from city_fleet.config.config_models import FleetSettings
-from city_fleet.config.config_schema import SCHEMA_PATH, fleet_schema, schema_text
+from city_fleet.config.json_schema import SCHEMA_PATH, fleet_schema, schema_text
+from city_fleet.config.settings import FleetSettings
 from city_fleet.errors import show_value
 from tests.unit.fleets import ROOT, TEXAS
 

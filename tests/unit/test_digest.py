@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from city_fleet.config import Fleet
 from city_fleet.errors import ConfigError
-from city_fleet.records.index_state import Champion, CityEntry, Index, RunSummary
+from city_fleet.state.index_state import Champion, CityEntry, Index, RunSummary
 from city_fleet.views import digest_text
 from city_fleet.views.digest import Digest, Night, cause_of, compose, last_night, night_of, runs_of
 from city_fleet.views.fleet import Waiting, take

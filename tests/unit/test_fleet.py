@@ -12,7 +12,7 @@ import pytest
 from city_fleet.config import Algorithm, City, Fleet
 from city_fleet.errors import ConfigError
 from city_fleet.plan import plan_city
-from city_fleet.records.index_state import Champion, CityEntry, Index, RunSummary
+from city_fleet.state.index_state import Champion, CityEntry, Index, RunSummary
 from city_fleet.views import fleet as fleet_state
 from city_fleet.views.fleet import State, Waiting, due_tick, take
 from tests.unit.fleets import texas

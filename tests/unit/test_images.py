@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from city_fleet.config import Algorithm
-from city_fleet.config.config_models import Endpoint
+from city_fleet.config.settings import Endpoint
 from city_fleet.errors import ConfigError
 from city_fleet.jobs import images
 from tests.unit.fleets import texas

@@ -14,10 +14,9 @@ import httpx
 import pytest
 from botocore.config import Config
 
-from city_fleet.champions import live
 from city_fleet.naming import Keys
-from city_fleet.records import index, run_records
-from city_fleet.records.index_state import Index
+from city_fleet.state import index, live, run_records
+from city_fleet.state.index_state import Index
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.test_index_state import record
 from tests.unit.test_live import pointer

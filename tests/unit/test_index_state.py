@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet.records.index_state import KEPT_RUNS, Champion, CityEntry, Index, RunSummary, kept
+from city_fleet.state.index_state import KEPT_RUNS, Champion, CityEntry, Index, RunSummary, kept
 from tests.unit.test_live import pointer
 
 STAMPS = [f"2014010{day}T000000Z" for day in range(1, 6)]

@@ -14,10 +14,11 @@ from typing import Any
 import botocore.session
 import pytest
 
-from city_fleet.champions import live, package_request, registry
+from city_fleet.champions import package_request
 from city_fleet.jobs import job_requests as requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.serving import endpoint_requests
+from city_fleet.state import live, registry
 from local_sagemaker.validation import validate
 from tests.unit.fleets import ROOT, austin, january_run, texas
 

@@ -18,9 +18,9 @@ from botocore.exceptions import BotoCoreError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from city_fleet.champions import live
 from city_fleet.errors import BrokenPointer, PointerMoved, PublishError
 from city_fleet.naming import Keys
+from city_fleet.state import live
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.actors import Actor, run_alone
 from tests.unit.serving import Serving
@@ -294,7 +294,7 @@ def test_movers_at_the_same_time_lose_no_move(s3: Any, aws: LocalSageMaker, city
 MOVER = """
 import sys, boto3
 from botocore.config import Config
-from city_fleet.champions import live
+from city_fleet.state import live
 from city_fleet.errors import PointerMoved
 from city_fleet.naming import Keys
 

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from city_fleet.champions import artifact, live, moves, publish, rebuild
+from city_fleet.champions import artifact, moves, publish, rebuild
 from city_fleet.champions.served import Destination
 from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.naming import Keys
+from city_fleet.state import live
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.actors import Actor
 from tests.unit.factors import ENDPOINT, KEYS, City, create_endpoint

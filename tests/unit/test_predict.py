@@ -15,9 +15,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from city_fleet.champions import live
 from city_fleet.errors import BadRequest, NotReady, PredictError, ServingError, UnknownCity
-from city_fleet.serving.predict import Prediction, Predictor
+from city_fleet.prediction.predict import Prediction, Predictor
+from city_fleet.state import live
 from tests.local_sagemaker.conftest import LocalSageMaker, running_server, wait_until
 from tests.unit.serving import FEATURES, KEYS, ROW, Serving, city_name, serve
 
@@ -248,8 +248,8 @@ def test_a_pointer_that_has_not_moved_is_not_sent_again(serving: Serving, city: 
 
 
 def test_no_more_pointers_are_kept_than_allowed(serving: Serving) -> None:
-    from city_fleet.serving.deadline import Deadline
-    from city_fleet.serving.live_cache import LivePointers
+    from city_fleet.prediction.deadline import Deadline
+    from city_fleet.prediction.live_cache import LivePointers
 
     s3 = client(serving.server, "s3")
     calls = Calls(s3)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from city_fleet.champions import live, moves, promotion, publish, registry
+from city_fleet.champions import moves, promotion, publish
 from city_fleet.errors import ArtifactError, PublishError, RegistryError, UnknownName
 from city_fleet.naming import split_uri
+from city_fleet.state import live, registry
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.actors import Actor, run_alone
 from tests.unit.factors import CODE_DIGEST, ENDPOINT, IMAGE, KEYS, SETTINGS_DIGEST, City, create_endpoint

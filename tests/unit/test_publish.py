@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from city_fleet.champions import live, publish
+from city_fleet.champions import publish
 from city_fleet.champions.gate import Decision
 from city_fleet.errors import PublishError
 from city_fleet.naming import split_uri
+from city_fleet.state import live
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.factors import CODE_DIGEST, ENDPOINT, KEYS, SETTINGS_DIGEST, City, create_endpoint
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from city_fleet.champions import live, moves, publish, rebuild
+from city_fleet.champions import moves, publish, rebuild
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
+from city_fleet.state import live
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.actors import Actor, run_alone
 from tests.unit.factors import CODE_DIGEST, KEYS, SETTINGS_DIGEST, City

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from city_fleet.approval import registry_search
-from city_fleet.champions import package_text, registry
+from city_fleet.state import package_text, registry
 from tests.local_sagemaker.conftest import LocalSageMaker
 
 

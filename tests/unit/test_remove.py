@@ -18,11 +18,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from city_fleet.airflow_rest import TOKEN, URL, AirflowRest
-from city_fleet.champions import champion_history, live, rebuild
+from city_fleet.champions import champion_history, rebuild
 from city_fleet.cli.app import app
 from city_fleet.errors import AirflowError, BrokenPointer, PointerMoved, PublishError
 from city_fleet.retiring import remove
 from city_fleet.retiring.remove import Patience, Removal
+from city_fleet.state import live
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.airflow_server import MONTHS, AirflowServer, FakeDag, running_airflow
 from tests.unit.factors import KEYS, City

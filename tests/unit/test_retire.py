@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from city_fleet.champions.live import LivePointer
 from city_fleet.champions.served import walk_back
 from city_fleet.errors import PublishError
 from city_fleet.naming import target_model
 from city_fleet.retiring import retire
 from city_fleet.retiring.retire import Deletion
 from city_fleet.retiring.retire_facts import Inventory, ModelObject, Rule, RunFolder, State, Version
-from city_fleet.retiring.retire_marks import Mark, Marks, model_unit, run_unit
+from city_fleet.state.live import LivePointer
+from city_fleet.state.retire_marks import Mark, Marks, model_unit, run_unit
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from city_fleet.champions import live, moves, promotion, publish, rebuild
+from city_fleet.champions import moves, promotion, publish, rebuild
 from city_fleet.champions.served import Destination
 from city_fleet.errors import ArtifactError, PublishError
-from city_fleet.retiring import retire_marks, retire_sweep
+from city_fleet.retiring import retire_sweep
 from city_fleet.retiring.retire_facts import Rule
 from city_fleet.retiring.retire_inventory import Source
-from city_fleet.retiring.retire_marks import Mark, Marks, model_unit
+from city_fleet.state import live, retire_marks
+from city_fleet.state.retire_marks import Mark, Marks, model_unit
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.factors import ENDPOINT, ENVIRONMENT, KEYS, City, create_endpoint
 

@@ -16,11 +16,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from city_fleet import naming
-from city_fleet.champions import live, registry
 from city_fleet.errors import PublishError
-from city_fleet.retiring import remove, retire_marks, retire_sweep
+from city_fleet.retiring import remove, retire_sweep
 from city_fleet.retiring.retire_inventory import cities
 from city_fleet.retiring.retire_report import CityReport
+from city_fleet.state import live, registry, retire_marks
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.town import BUCKET, RULE, Town
 

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from city_fleet.config import Algorithm
 from city_fleet.naming import Keys
 from city_fleet.plan import CityPlan
-from city_fleet.records import run_records
+from city_fleet.state import run_records
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.fleets import AS_OF, austin
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet.champions import live
-from city_fleet.champions.live import LivePointer
 from city_fleet.champions.served import Destination, beginning_of_stamp, walk_back, went_live_since
 from city_fleet.errors import PublishError
+from city_fleet.state import live
+from city_fleet.state.live import LivePointer
 
 
 def state(sequence: int, model: str, restores: int | None = None, hour: int | None = None) -> LivePointer:

@@ -20,11 +20,11 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
-from city_fleet.champions import live, moves
+from city_fleet.champions import moves
 from city_fleet.cli.app import app
 from city_fleet.naming import Keys, package_group, target_model
-from city_fleet.records import index, run_records
-from city_fleet.records.index_state import Champion, CityEntry, Index
+from city_fleet.state import index, live, run_records
+from city_fleet.state.index_state import Champion, CityEntry, Index
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.test_index_state import record
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from city_fleet import naming
-from city_fleet.champions import live, registry
 from city_fleet.naming import Keys
 from city_fleet.retiring import retire_sweep
 from city_fleet.retiring.retire_facts import Rule
 from city_fleet.retiring.retire_inventory import Source
 from city_fleet.retiring.retire_report import CityReport
+from city_fleet.state import live, registry
 from tests.local_sagemaker.conftest import LocalSageMaker
 
 BUCKET = "city-fleet"

@@ -1,6 +1,6 @@
 """AWS Lambda: predictions of one fleet for applications, behind an API Gateway HTTP API or invoked directly.
 
-The edge only: reads events and writes answers. What is asked of S3 and SageMaker is ``city_fleet.serving.predict``,
+The edge only: reads events and writes answers. What is asked of S3 and SageMaker is ``city_fleet.prediction.predict``,
 which ``./fleet predict`` uses as well. README.md beside this file has the formats, and how to deploy it.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from city_fleet.errors import CityFleetError, PredictError, show_value
 from city_fleet.naming import Keys
-from city_fleet.serving.predict import DEADLINE_SECONDS, TTL_SECONDS, Prediction, Predictor, clients
+from city_fleet.prediction.predict import DEADLINE_SECONDS, TTL_SECONDS, Prediction, Predictor, clients
 
 log = logging.getLogger("predict")
 

@@ -1,1 +1,1 @@
-"""Who lets a model go live: the states of a registered model, asking a person, carrying out what was decided."""
+"""Who lets a model go live: asking a person, and carrying out what was decided."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from city_fleet import naming
-from city_fleet.champions import registry
 from city_fleet.champions.registered_model import target_model
-from city_fleet.champions.registry import Version
 from city_fleet.plan import CityPlan
+from city_fleet.state import registry
+from city_fleet.state.registry import Version
 
 _METRICS = {"mape": "MAPE", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 _WHO = {"challenger": "new model", "champion": "serves now", "naive": "last known value"}

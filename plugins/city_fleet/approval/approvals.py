@@ -10,13 +10,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from city_fleet import naming
-from city_fleet.approval import approval_states
-from city_fleet.approval.approval_states import Effect, Event, State, Transition
-from city_fleet.champions import live, moves, publish, registry
-from city_fleet.champions.registered_model import Author, Clients, Decided, publish_version, tell_record
-from city_fleet.champions.registry import Version
+from city_fleet.champions import approval_states, moves, publish
+from city_fleet.champions.approval_states import Effect, Event, State, Transition
+from city_fleet.champions.registered_model import publish_version, tell_record
 from city_fleet.errors import PublishError, RegistryError
 from city_fleet.plan import CityPlan
+from city_fleet.state import live, registry
+from city_fleet.state.author import Author
+from city_fleet.state.clients import Clients
+from city_fleet.state.outcome import Decided
+from city_fleet.state.registry import Version
 
 # How a decision ends, beside live and the names of states: held, rejected, expired, superseded.
 REFUSED = "refused"

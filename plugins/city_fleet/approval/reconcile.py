@@ -17,13 +17,15 @@ from botocore.exceptions import ClientError
 
 from city_fleet import naming, plan
 from city_fleet.approval import approvals, registry_search
-from city_fleet.approval.approval_states import Event
-from city_fleet.champions import registry
-from city_fleet.champions.registered_model import Author, Clients, Decided
-from city_fleet.champions.registry import Version
+from city_fleet.champions.approval_states import Event
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.plan import CityPlan
+from city_fleet.state import registry
+from city_fleet.state.author import Author
+from city_fleet.state.clients import Clients
+from city_fleet.state.outcome import Decided
+from city_fleet.state.registry import Version
 
 #: Search finds a change a while after it was made, and clocks differ.
 LATE = timedelta(hours=1)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from city_fleet.champions.registry import PENDING, Version, version_from
+from city_fleet.state.registry import PENDING, Version, version_from
 
 
 def search(sagemaker: Any, name_part: str, since: datetime | None = None) -> Iterator[Version]:

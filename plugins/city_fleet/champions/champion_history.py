@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from city_fleet.champions import live
-from city_fleet.champions.live import Broken, LivePointer, Versioned
 from city_fleet.errors import BrokenPointer, PublishError
 from city_fleet.naming import Keys
+from city_fleet.state import live
+from city_fleet.state.live import Broken, LivePointer, Versioned
 
 _READERS = 16
 

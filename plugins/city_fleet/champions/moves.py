@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from city_fleet.champions import artifact, live, registry
+from city_fleet.champions import artifact
 from city_fleet.champions.answers import check_answers
 from city_fleet.champions.artifact import Artifact
-from city_fleet.champions.live import LivePointer, Versioned
-from city_fleet.champions.registry import APPROVED
 from city_fleet.champions.served import Destination, walk_back, went_live_since
 from city_fleet.errors import ArtifactError, BrokenPointer, PointerMoved, PublishError
 from city_fleet.naming import Keys
-from city_fleet.retiring import retire_marks
+from city_fleet.state import live, registry, retire_marks
+from city_fleet.state.live import LivePointer, Versioned
+from city_fleet.state.registry import APPROVED
 
 MOVED = "moved"
 PLANNED = "planned"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from city_fleet import naming
-from city_fleet.champions import package_text
 from city_fleet.plan import CityPlan, Run
+from city_fleet.state import package_text
 
 CONTENT_TYPES = ["text/csv", "application/json"]
 

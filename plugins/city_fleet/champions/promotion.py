@@ -14,12 +14,13 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from city_fleet import naming
-from city_fleet.champions import artifact, gate, live, publish, registry
+from city_fleet.champions import artifact, gate, publish
 from city_fleet.champions.artifact import Artifact
 from city_fleet.champions.moves import MOVED, PLANNED, UNCHANGED, Move
-from city_fleet.champions.registry import Listed, Version
 from city_fleet.config import Gate
 from city_fleet.errors import ArtifactError, RegistryError, UnknownName
+from city_fleet.state import live, registry
+from city_fleet.state.registry import Listed, Version
 
 
 @dataclass(frozen=True)

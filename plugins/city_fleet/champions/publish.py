@@ -18,11 +18,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from city_fleet import naming
-from city_fleet.champions import gate, live
+from city_fleet.champions import gate
 from city_fleet.champions.answers import check_answers, invoke
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
-from city_fleet.retiring import retire_marks
+from city_fleet.state import live, retire_marks
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,6 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from city_fleet import naming
-from city_fleet.champions import live, registry
-from city_fleet.champions.live import Broken, LivePointer, Versioned
 from city_fleet.champions.moves import (
     MOVED,
     MOVES_TRIED,
@@ -27,7 +25,8 @@ from city_fleet.champions.moves import (
 )
 from city_fleet.champions.promotion import load_model
 from city_fleet.errors import CityFleetError, PointerMoved, PublishError
-from city_fleet.retiring import retire_marks
+from city_fleet.state import live, registry, retire_marks
+from city_fleet.state.live import Broken, LivePointer, Versioned
 
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 

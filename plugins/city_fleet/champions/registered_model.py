@@ -3,79 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from city_fleet import naming
-from city_fleet.approval import approval_states
-from city_fleet.approval.approval_states import Event, State
-from city_fleet.champions import gate, publish, registry
-from city_fleet.champions.package_text import metadata_value
-from city_fleet.champions.registry import Version
+from city_fleet.champions import approval_states, gate, publish
+from city_fleet.champions.approval_states import Event, State
 from city_fleet.errors import PublishError
 from city_fleet.plan import CityPlan
-from city_fleet.records import run_records
+from city_fleet.state import registry, run_records
+from city_fleet.state.author import Author
+from city_fleet.state.clients import Clients
+from city_fleet.state.outcome import Decided
+from city_fleet.state.package_text import metadata_value
+from city_fleet.state.registry import Version
 
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
-
-
-class Clients(Protocol):
-    """The boto3 clients that decisions need."""
-
-    @property
-    def s3(self) -> Any: ...
-
-    @property
-    def sagemaker(self) -> Any: ...
-
-    @property
-    def runtime(self) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Decided:
-    """What came of a decision about one version.
-
-    :param outcome: ``live``, ``held``, ``rejected``, ``expired``, ``superseded``, ``alert`` (the model that serves was
-        rejected), ``refused`` (the decision has no say) or ``unchanged``.
-    :param reasons: sentences for people.
-    :param live: target model that serves afterwards, where it was looked at.
-    """
-
-    city: str
-    version: int
-    outcome: str
-    reasons: tuple[str, ...]
-    live: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
-        return {
-            "city": self.city,
-            "version": self.version,
-            "outcome": self.outcome,
-            "reasons": list(self.reasons),
-            "live": self.live,
-        }
-
-
-@dataclass(frozen=True)
-class Author:
-    """Who decides, and why.
-
-    :param by: ``<dag id>/<run id>`` or the name of a person.
-    :param note: in the words of whoever decides; may be empty.
-    """
-
-    by: str
-    note: str = ""
-
-    def sentence(self, what: str) -> str:
-        """Return ``approved by ann: looks good``."""
-        return f"{what} by {self.by}" + (f": {self.note}" if self.note else "")
 
 
 def publish_version(

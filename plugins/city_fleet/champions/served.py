@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from city_fleet import naming
-from city_fleet.champions.live import LivePointer
 from city_fleet.errors import PublishError
+from city_fleet.state.live import LivePointer
 
 _SEQUENCE = re.compile(r"\d{1,7}")
 _DAY = re.compile(r"\d{4}-?\d{2}-?\d{2}")

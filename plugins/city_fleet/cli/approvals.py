@@ -15,10 +15,10 @@ from city_fleet.cli.output import AsJson, errors, print_json
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import parse_as_of
+from city_fleet.state.outcome import Decided
 
 if TYPE_CHECKING:
-    from city_fleet.champions.registered_model import Decided
-    from city_fleet.champions.registry import Version
+    from city_fleet.state.registry import Version
 
 commands = typer.Typer()
 
@@ -49,7 +49,7 @@ def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
       ./fleet waiting --fleet texas_housing --json
     """
     from city_fleet.approval import reconcile  # noqa: PLC0415 - imports botocore
-    from city_fleet.champions import registry  # noqa: PLC0415 - imports botocore
+    from city_fleet.state import registry  # noqa: PLC0415 - imports botocore
 
     rows = []
     with errors(as_json):
@@ -210,9 +210,9 @@ def _work(targets: Sequence[Target], order: Order, *, as_json: bool) -> list[dic
 
 
 def _one(target: Target, order: Order) -> Decided:
-    from city_fleet.approval import approval_states, approvals  # noqa: PLC0415 - imports botocore
-    from city_fleet.approval.approval_states import Event  # noqa: PLC0415
-    from city_fleet.champions.registered_model import Decided  # noqa: PLC0415
+    from city_fleet.approval import approvals  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions import approval_states  # noqa: PLC0415 - imports botocore
+    from city_fleet.champions.approval_states import Event  # noqa: PLC0415
 
     event = Event(order.verb)
     if not order.dry_run:

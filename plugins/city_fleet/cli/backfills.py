@@ -17,7 +17,7 @@ from city_fleet.naming import Keys, city_dag_id
 
 if TYPE_CHECKING:
     from city_fleet.airflow_rest import AirflowRest
-    from city_fleet.backfill import CityBackfill, Order
+    from city_fleet.cli.many_backfills import CityBackfill, Order
 
 commands = typer.Typer()
 
@@ -82,8 +82,8 @@ def backfill(
       ./fleet backfill --from 2014-01-01 --to 2014-06-01 --all --max-active 8
       ./fleet backfill --from 2014-01-01 --to 2014-06-01 --all --reprocess failed --resume
     """
-    from city_fleet import backfill as backfilling  # noqa: PLC0415 - imports httpx
     from city_fleet.airflow_rest import AirflowRest  # noqa: PLC0415
+    from city_fleet.cli import many_backfills as backfilling  # noqa: PLC0415 - imports httpx
 
     if bool(cities) == every:
         raise typer.BadParameter("name cities, or give --all.")
@@ -115,7 +115,7 @@ def backfill(
 def _run(
     airflow: AirflowRest, order: Order, dag_ids: list[str], at_once: int, as_json: bool
 ) -> list[CityBackfill]:
-    from city_fleet import backfill as backfilling  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli import many_backfills as backfilling  # noqa: PLC0415 - imports httpx
 
     done: list[CityBackfill] = []
     try:
@@ -136,7 +136,7 @@ def _run(
 
 
 def _show_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: int, as_json: bool) -> None:
-    from city_fleet.backfill import JOBS_PER_RUN  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli.many_backfills import JOBS_PER_RUN  # noqa: PLC0415 - imports httpx
 
     if as_json:
         print_json([each.as_dict() for each in planned])
@@ -152,7 +152,7 @@ def _show_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: i
 
 
 def _print(each: CityBackfill, progress: str = "") -> None:
-    from city_fleet.backfill import FAILED, JOBS_PER_RUN, NOTHING, PLANNED  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli.many_backfills import FAILED, JOBS_PER_RUN, NOTHING, PLANNED  # noqa: PLC0415 - imports httpx
 
     parts = []
     if each.state == PLANNED:
@@ -171,7 +171,7 @@ def _print(each: CityBackfill, progress: str = "") -> None:
 
 def _hint(fleet: Fleet, runs: int) -> str:
     """Say how long the jobs of so many runs would bill, going by the last run of each city, if the index tells."""
-    from city_fleet.records import index  # noqa: PLC0415 - imports botocore
+    from city_fleet.state import index  # noqa: PLC0415 - imports botocore
 
     known = None
     with suppress(PlatformError), aws_errors():

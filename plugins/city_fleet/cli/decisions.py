@@ -9,9 +9,9 @@ import typer
 
 from city_fleet.cli.moves import FleetClients
 from city_fleet.errors import RegistryError
+from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
-    from city_fleet.champions.registered_model import Author
     from city_fleet.plan import CityPlan
 
 
@@ -31,8 +31,6 @@ class Order:
     @property
     def author(self) -> Author:
         """Return who decides."""
-        from city_fleet.champions.registered_model import Author  # noqa: PLC0415 - imports botocore
-
         return Author(self.by, self.reason.strip())
 
 
@@ -54,8 +52,8 @@ def of_city(clients: FleetClients, city: str, number: int | None, order: Order) 
     :raises RegistryError: there is none.
     :raises ConfigError: the city's settings are broken.
     """
-    from city_fleet.champions import registry  # noqa: PLC0415 - imports botocore
     from city_fleet.plan import plan_city  # noqa: PLC0415
+    from city_fleet.state import registry  # noqa: PLC0415 - imports botocore
 
     if city in clients.fleet.broken:
         raise clients.fleet.broken[city]

@@ -18,7 +18,7 @@ from city_fleet.config import Fleet, load_fleets
 from city_fleet.errors import FleetFileError, display_path
 
 if TYPE_CHECKING:
-    from city_fleet.doctor.doctor_findings import Finding
+    from city_fleet.doctor.findings import Finding
 
 commands = typer.Typer()
 
@@ -52,14 +52,14 @@ def doctor(
       ./fleet doctor --cities 3000
       ./fleet doctor --fleet texas_housing --no-airflow --json
     """
-    from city_fleet.doctor import doctor_packages  # noqa: PLC0415 - reads every installed package
+    from city_fleet.doctor import package_checks  # noqa: PLC0415 - reads every installed package
 
     with errors(as_json):
         found: list[Finding] = []
         requirements = PROJECT_ROOT / "requirements.txt"
         if requirements.is_file():
             lines = requirements.read_text(encoding="utf-8").splitlines()
-            found += doctor_packages.look(lines, doctor_packages.installed_versions())
+            found += package_checks.look(lines, package_checks.installed_versions())
         fleets, of_files = _fleet_files(fleet)
         found += of_files
         for item in fleets if aws else ():
@@ -74,8 +74,8 @@ def doctor(
 
 
 def _fleet_files(name: str | None) -> tuple[list[Fleet], list[Finding]]:
-    from city_fleet.config.config_lint import fleet_warnings  # noqa: PLC0415 - reads botocore's models
-    from city_fleet.doctor.doctor_findings import Area  # noqa: PLC0415
+    from city_fleet.config.lint import fleet_warnings  # noqa: PLC0415 - reads botocore's models
+    from city_fleet.doctor.findings import Area  # noqa: PLC0415
 
     area, fleets, found = Area("fleet files"), [], []
     loaded = load_fleets(fleets_folder()) if name is None else fleets_named(name)
@@ -102,19 +102,19 @@ def _aws(fleet: Fleet) -> list[Finding]:
     import boto3  # noqa: PLC0415 - slow to import
     from botocore.config import Config  # noqa: PLC0415
 
-    from city_fleet.doctor import doctor_aws  # noqa: PLC0415
+    from city_fleet.doctor import aws_checks  # noqa: PLC0415
 
     # Whoever asks wants an answer soon, also where nobody answers.
     config = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
-    return doctor_aws.look(
+    return aws_checks.look(
         fleet, lambda service: boto3.client(service, region_name=fleet.region, config=config)
     )
 
 
 def _airflow(fleets: list[Fleet], cities: int | None) -> list[Finding]:
-    from city_fleet.doctor import doctor_airflow  # noqa: PLC0415
+    from city_fleet.doctor import airflow_checks  # noqa: PLC0415
 
-    area = doctor_airflow.AREA
+    area = airflow_checks.AREA
     here = "Run this where Airflow runs, or while a local stack is up: make up"
     if importlib.util.find_spec("airflow") is None:
         return [area.warn("it is not installed beside this command line, so it was not looked at", here)]
@@ -126,8 +126,8 @@ def _airflow(fleets: list[Fleet], cities: int | None) -> list[Finding]:
     port = facts["settings"].get("api.port") or 8080
     url = str(facts["settings"].get("api.base_url") or f"http://localhost:{port}").rstrip("/")
     return [
-        *doctor_airflow.look(facts, fleets, cities),
-        *doctor_airflow.look_at_health(_health(url), url),
+        *airflow_checks.look(facts, fleets, cities),
+        *airflow_checks.look_at_health(_health(url), url),
     ]
 
 

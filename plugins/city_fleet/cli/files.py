@@ -31,7 +31,7 @@ def lint(
       ./fleet lint
       ./fleet lint include/fleets/texas_housing.yaml
     """
-    from city_fleet.config.config_lint import fleet_warnings  # noqa: PLC0415 - reads botocore's models
+    from city_fleet.config.lint import fleet_warnings  # noqa: PLC0415 - reads botocore's models
 
     loaded = [_loaded(path) for path in files] if files else load_fleets(fleets_folder())
     if not loaded:
@@ -72,7 +72,7 @@ def schema(
       ./fleet schema > include/fleets/fleet.schema.json
       ./fleet schema --check
     """
-    from city_fleet.config.config_schema import SCHEMA_PATH, schema_text  # noqa: PLC0415 - for this command alone
+    from city_fleet.config.json_schema import SCHEMA_PATH, schema_text  # noqa: PLC0415 - for this command alone
 
     if not check:
         typer.echo(schema_text(), nl=False)

@@ -83,7 +83,7 @@ class FleetClients:
 
     def ever_served(self, city: str) -> bool:
         """Tell whether a model of a city ever went live."""
-        from city_fleet.champions import live  # noqa: PLC0415 - imports botocore
+        from city_fleet.state import live  # noqa: PLC0415 - imports botocore
 
         with aws_errors():
             found = live.read_or_broken(self.s3, self.keys, city)

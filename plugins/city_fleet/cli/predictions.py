@@ -68,9 +68,9 @@ def _ask(fleet: Fleet, city: str, row: dict[str, Any], example: bool) -> dict[st
     """:return: the prediction as data, with the row it is for and, for an unchanged example, what is expected."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - slow to import, and other commands need none
 
+    from city_fleet.prediction.deadline import Deadline  # noqa: PLC0415
+    from city_fleet.prediction.predict import DEADLINE_SECONDS, Predictor, clients  # noqa: PLC0415
     from city_fleet.serving.artifact_samples import newest_sample  # noqa: PLC0415
-    from city_fleet.serving.deadline import Deadline  # noqa: PLC0415
-    from city_fleet.serving.predict import DEADLINE_SECONDS, Predictor, clients  # noqa: PLC0415
 
     keys = Keys(fleet.bucket, fleet.fleet)
     try:

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from city_fleet import naming
-from city_fleet.champions import live
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
+from city_fleet.state import live
 
 JOB_NAME = "{job_name}"
 _INPUT = "/opt/ml/processing/input"

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from city_fleet.airflow_rest import Dag
-from city_fleet.champions import live, registry
-from city_fleet.champions.live import LivePointer, Versioned
 from city_fleet.errors import AirflowError, PublishError
 from city_fleet.naming import Keys
+from city_fleet.state import live, registry
+from city_fleet.state.live import LivePointer, Versioned
 
 REMOVED = "removed"
 PLANNED = "planned"

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from city_fleet import naming
-from city_fleet.champions.registry import PENDING
 from city_fleet.champions.served import walk_back
 from city_fleet.retiring.retire_facts import Inventory, ModelObject, Rule, State, Version
-from city_fleet.retiring.retire_marks import Mark, Marks, model_unit, run_unit
+from city_fleet.state.registry import PENDING
+from city_fleet.state.retire_marks import Mark, Marks, model_unit, run_unit
 
 #: A run without a record may still be going: SageMaker lets one job train for 28 days, and it may have waited before.
 UNFINISHED = timedelta(days=90)

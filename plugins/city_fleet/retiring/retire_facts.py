@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from city_fleet.champions.live import LivePointer
-from city_fleet.champions.registry import REJECTED
+from city_fleet.state.live import LivePointer
+from city_fleet.state.registry import REJECTED
 
 
 @dataclass(frozen=True)

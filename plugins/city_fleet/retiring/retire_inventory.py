@@ -17,11 +17,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from city_fleet import naming
-from city_fleet.champions import live, registry
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.retiring.retire import is_enough
 from city_fleet.retiring.retire_facts import Inventory, ModelObject, Rule, RunFolder, State, Version
+from city_fleet.state import live, registry
 
 _RUN_KEY = re.compile(r"[0-9a-f]{10}")
 _RECORD = re.compile(r"\d{8}T\d{6}Z-(?P<run_key>[0-9a-f]{10})(-[0-9a-f]{8})?\.json")

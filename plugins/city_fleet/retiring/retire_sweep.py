@@ -18,16 +18,16 @@ from datetime import UTC, datetime, timedelta
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet.champions import live
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError, PlatformError, PointerMoved
 from city_fleet.jobs.reaper import RETRIES
-from city_fleet.retiring import retire, retire_marks
+from city_fleet.retiring import retire
 from city_fleet.retiring.retire import Deletion, Plan
 from city_fleet.retiring.retire_facts import Inventory, Rule
 from city_fleet.retiring.retire_inventory import CityObjects, Source, cities
-from city_fleet.retiring.retire_marks import Marks
 from city_fleet.retiring.retire_report import CityReport
+from city_fleet.state import live, retire_marks
+from city_fleet.state.retire_marks import Marks
 
 log = logging.getLogger(__name__)
 

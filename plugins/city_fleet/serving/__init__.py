@@ -1,1 +1,1 @@
-"""The shared endpoint, and predictions for applications."""
+"""The shared endpoint: its requests, and the sample rows of a city's model."""

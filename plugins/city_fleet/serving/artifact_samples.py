@@ -11,9 +11,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet.champions import artifact
-from city_fleet.champions.live import LivePointer
 from city_fleet.errors import ArtifactError, PlatformError, ServingError
 from city_fleet.naming import Keys
+from city_fleet.state.live import LivePointer
 
 
 @dataclass(frozen=True)

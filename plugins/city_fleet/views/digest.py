@@ -11,7 +11,7 @@ from typing import Any
 
 from city_fleet import naming, ticks
 from city_fleet.config import Fleet
-from city_fleet.records.index_state import KEPT_RUNS, Index, RunSummary
+from city_fleet.state.index_state import KEPT_RUNS, Index, RunSummary
 from city_fleet.views.fleet import CityStatus, FleetSnapshot, State
 
 LIVE = "live"

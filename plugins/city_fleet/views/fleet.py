@@ -16,7 +16,7 @@ from city_fleet import naming, ticks
 from city_fleet.config import City, Fleet
 from city_fleet.errors import display_path
 from city_fleet.plan import CityPlan
-from city_fleet.records.index_state import Champion, CityEntry, Index, RunSummary
+from city_fleet.state.index_state import Champion, CityEntry, Index, RunSummary
 
 
 class State(StrEnum):

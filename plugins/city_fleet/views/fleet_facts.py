@@ -18,8 +18,8 @@ from city_fleet.config import Fleet
 from city_fleet.errors import ConfigError
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.plan import project_path
-from city_fleet.records import index
-from city_fleet.records.index import Refreshed
+from city_fleet.state import index
+from city_fleet.state.index import Refreshed
 from city_fleet.views import digest
 from city_fleet.views import fleet as fleet_state
 from city_fleet.views.digest import Digest, Night

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from city_fleet import naming
-from city_fleet.champions import live, registry
 from city_fleet.jobs import job_requests
 from city_fleet.jobs.sagemaker_jobs import KINDS, JobKind
 from city_fleet.plan import TRAIN, CityPlan
+from city_fleet.state import live, registry
 from local_stack.stack import Stack
 from tests.e2e.chaos.judgement import Evidence, Job, Run
 

@@ -1,0 +1,232 @@
+"""Cities: the defaults merged with each city's own settings, from the fleet file or from a CSV list.
+
+A section that a city does not override is the fleet's own, already validated object, and equal overrides are
+validated once: 5,000 cities load in about a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from city_fleet import naming
+from city_fleet.config.mistakes import FieldPath, adapter, field_text, located_problems, schema_of
+from city_fleet.config.name_types import CITY_SLUG
+from city_fleet.config.settings import City, Defaults, FleetSettings, city_problems
+from city_fleet.config.value_types import Problem
+from city_fleet.config.yaml_reader import Document, Flaw, flaws
+from city_fleet.errors import ConfigError, list_names, nearest_match, show_value
+
+OVERRIDES = tuple(name for name in City.model_fields if name != "slug")
+
+
+@dataclass
+class CityEntry:
+    """One city as it stands in a file.
+
+    :param key: what stands for the city there: a slug, or in a list also a raw name.
+    :param overrides: the city's own settings.
+    :param file: where it stands, as messages name the file.
+    :param line: 1-based line of the city.
+    :param document: the fleet file when the city stands in it; knows the line of each field.
+    :param problem: why the entry cannot be read, if it cannot.
+    """
+
+    key: str
+    overrides: dict[str, Any]
+    file: str
+    line: int
+    document: Document | None = None
+    problem: Problem | None = None
+
+    @property
+    def id(self) -> str:
+        """The city's slug; for a key that is none, the slug it would have, so that it can name a DAG."""
+        return _slug_or_none(self.key) or f"line_{self.line}"
+
+    def error(self, path: FieldPath, problem: Problem) -> ConfigError:
+        """:return: a problem of this city with its place."""
+        line = self.document.line(("cities", self.key, *path)) if self.document and path else self.line
+        return ConfigError(
+            file=self.file,
+            line=line,
+            city=self.key,
+            field=field_text(path) or None,
+            got=problem.got,
+            allowed=problem.allowed,
+            nearest=problem.nearest,
+            hint=problem.hint,
+        )
+
+    def wrote(self, path: FieldPath) -> bool:
+        """Tell whether the city itself sets the field at ``path``."""
+        node: Any = self.overrides
+        for part in path:
+            # A list that the city writes is its own as a whole.
+            if isinstance(node, list):
+                return True
+            if not isinstance(node, dict) or part not in node:
+                return False
+            node = node[part]
+        return True
+
+
+@dataclass
+class Resolver:
+    """Makes cities of entries, and remembers what it validated.
+
+    :param raw: the fleet file's data, as read.
+    :param settings: the same, validated; None when the fleet file itself is wrong.
+    """
+
+    raw: Mapping[str, Any]
+    settings: FleetSettings | None
+    _seen: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _slugs: dict[str, CityEntry] = field(default_factory=dict)
+    _names: dict[str, CityEntry] = field(default_factory=dict)
+    _aws_names: dict[str, CityEntry] = field(default_factory=dict)
+    _base: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self._base = {}
+        if settings is not None:
+            for name in OVERRIDES:
+                source = settings.defaults if name in Defaults.model_fields else settings
+                self._base[name] = getattr(source, name, None)
+
+    def resolve(self, entry: CityEntry) -> tuple[City | None, list[ConfigError]]:
+        """:return: the city, or what is wrong with it."""
+        problems = self._identify(entry)
+        for path, flaw in flaws(entry.overrides):
+            problems.append((path, flaw.problem))
+        if problems:
+            return None, [entry.error(path, problem) for path, problem in problems]
+        values = dict(self._base)
+        for name, override in entry.overrides.items():
+            if name not in OVERRIDES:
+                nearest = nearest_match(name, OVERRIDES)
+                allowed = list_names(sorted(OVERRIDES))
+                problems.append(((name,), Problem("an unknown key", allowed, nearest)))
+                continue
+            try:
+                values[name] = self._validated(name, override)
+            except _Refused as refused:
+                problems += refused.problems
+        if not problems and self.settings is not None:
+            slug = values["slug"] = _slug_of(entry)
+            values["name"] = values.get("name") or (entry.key if slug != entry.key else slug)
+            city = City.model_construct(None, **values)
+            problems += [(problem.path, problem) for problem in city_problems(city)]
+            if not problems:
+                return city, []
+        if self.settings is None:
+            # The fleet's own sections are wrong: report what the city itself wrote, not what it inherits.
+            problems = [(path, problem) for path, problem in problems if entry.wrote(path)]
+        return None, [entry.error(path, problem) for path, problem in problems]
+
+    def _validated(self, name: str, override: Any) -> Any:
+        key = (name, repr(override))
+        if key not in self._seen:
+            base = self.raw.get("defaults") if name in Defaults.model_fields else self.raw
+            base = base.get(name) if isinstance(base, dict) else None
+            merged = merge(base, override)
+            try:
+                self._seen[key] = adapter(City, name).validate_python(merged)
+            except ValidationError as error:
+                schema = schema_of(City)
+                found = located_problems(error, _field_schema(schema, name))
+                self._seen[key] = _Refused([((name, *path), problem) for path, problem in found])
+        value = self._seen[key]
+        if isinstance(value, _Refused):
+            raise value
+        return value
+
+    def _identify(self, entry: CityEntry) -> list[tuple[FieldPath, Problem]]:
+        """:return: what is wrong with the city's slug and name, alone and among the other cities."""
+        if entry.problem is not None:
+            return [((), entry.problem)]
+        slug = _slug_of(entry)
+        if slug is None or len(slug) > CITY_SLUG.max_length:
+            near = None
+            if slug is None and entry.document is not None:
+                near = _slug_or_none(entry.key)
+            hint = f"Write {near}: {{name: {entry.key}}}." if near else None
+            return [((), Problem(f"{entry.key!r} as a slug", CITY_SLUG.allowed, near, hint))]
+        problems: list[tuple[FieldPath, Problem]] = []
+        other = self._slugs.setdefault(slug, entry)
+        if other is not entry:
+            got = f"slug {slug!r}, which {other.key!r} on line {other.line} has already"
+            problems.append(
+                ((), Problem(got, "one city per slug", hint="Give one of them a slug of its own."))
+            )
+            return problems
+        name = entry.overrides.get("name")
+        raw_name = name if isinstance(name, str) else entry.key
+        other = self._names.setdefault(raw_name, entry)
+        if other is not entry:
+            got = f"{raw_name!r}, which city {other.key!r} on line {other.line} has already"
+            problems.append((("name",), Problem(got, "each name of the raw data for one city")))
+        if self.settings is not None:
+            aws_name = naming.package_group(self.settings.fleet, self.settings.environment, slug)
+            other = self._aws_names.setdefault(aws_name, entry)
+            if other is not entry:
+                got = f"AWS name {aws_name!r}, which city {other.key!r} on line {other.line} has already"
+                problems.append(((), Problem(got, "slugs that differ in their AWS names")))
+        return problems
+
+
+class _Refused(Exception):
+    def __init__(self, problems: list[tuple[FieldPath, Problem]]) -> None:
+        super().__init__()
+        self.problems = problems
+
+
+def merge(base: Any, override: Any) -> Any:
+    """Merge settings: mappings key by key, everything else (lists too) is replaced.
+
+    :return: a new value; neither input is changed.
+    """
+    if isinstance(base, dict) and isinstance(override, dict):
+        merged = dict(base)
+        for key, value in override.items():
+            merged[key] = merge(base[key], value) if key in base else value
+        return merged
+    return override
+
+
+def entries_of_mapping(cities: Mapping[str, Any], document: Document) -> list[CityEntry]:
+    """:return: the cities that stand in the fleet file itself."""
+    entries = []
+    for key, value in cities.items():
+        line = document.line(("cities", key))
+        overrides = value if isinstance(value, dict) else {}
+        problem = None
+        if isinstance(value, Flaw):
+            problem, line = value.problem, value.line
+        elif value is not None and not isinstance(value, dict):
+            allowed = "a mapping of settings such as {name: Austin}, or nothing"
+            problem = Problem(show_value(value), allowed)
+        entries.append(CityEntry(key, overrides, document.name, line, document, problem))
+    return entries
+
+
+def _slug_of(entry: CityEntry) -> str | None:
+    """:return: the city's slug; in a list a raw name may stand for it, in the fleet file it may not."""
+    if naming.is_slug(entry.key):
+        return entry.key
+    return None if entry.document is not None else _slug_or_none(entry.key)
+
+
+def _slug_or_none(text: str) -> str | None:
+    try:
+        return naming.slug(text)
+    except ValueError:
+        return None
+
+
+def _field_schema(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return {**schema["properties"][name], "$defs": schema.get("$defs", {})}

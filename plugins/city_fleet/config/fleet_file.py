@@ -1,0 +1,192 @@
+"""Read and check fleet files.
+
+A mistake within one city breaks that city alone; a mistake anywhere else refuses the file, with every mistake listed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from city_fleet import naming
+from city_fleet.config.cities import CityEntry, Resolver, entries_of_mapping
+from city_fleet.config.city_list import entries_of_list
+from city_fleet.config.mistakes import FieldPath, field_text, located_problems, schema_of
+from city_fleet.config.settings import (
+    City,
+    Fleet,
+    FleetSettings,
+)
+from city_fleet.config.value_types import Problem
+from city_fleet.config.yaml_reader import Document, Flaw, flaws, read_yaml
+from city_fleet.errors import ConfigError, FleetFileError, display_path, list_names, nearest_match, show_value
+
+FLEET_FILE_SUFFIXES = (".yaml", ".yml")
+_TOP_LEVEL = (*FleetSettings.model_fields, "cities")
+
+
+def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fleet:
+    """Read and check a fleet file.
+
+    :param path: the fleet file.
+    :param environ: environment variables for ``${NAME}``; the process's own by default.
+    :return: the fleet; a city with a mistake is in ``broken`` instead of ``cities``.
+    :raises FleetFileError: a mistake outside the cities, or no city at all; holds every mistake of the file.
+    """
+    path = Path(path)
+    name = display_path(path)
+    try:
+        document = read_yaml(path, name, os.environ if environ is None else environ)
+    except ConfigError as error:
+        raise FleetFileError([error]) from None
+    data = dict(document.data)
+    raw_cities = data.pop("cities", None)
+    errors: list[ConfigError] = []
+    settings = _settings(document, data, errors)
+    entries = _entries(document, path, raw_cities, errors)
+
+    resolver = Resolver(data, None if errors else settings)
+    cities: dict[str, City] = {}
+    mistakes: dict[str, list[ConfigError]] = {}
+    for entry in entries:
+        city, found = resolver.resolve(entry)
+        if city is not None:
+            cities[city.slug] = city
+        if found:
+            mistakes.setdefault(entry.id, []).extend(found)
+    in_cities = [error for found in mistakes.values() for error in found]
+    if errors:
+        raise FleetFileError([*errors, *in_cities])
+    fields = {name: getattr(settings, name) for name in FleetSettings.model_fields}
+    return Fleet.model_construct(
+        None,
+        **fields,
+        path=path,
+        # Two entries with one slug: which of them is meant is not ours to guess.
+        cities={slug: city for slug, city in sorted(cities.items()) if slug not in mistakes},
+        broken={slug: found[0] for slug, found in sorted(mistakes.items())},
+        errors=tuple(sorted(in_cities, key=lambda error: error.line or 0)),
+    )
+
+
+def load_fleets(folder: str | Path, environ: Mapping[str, str] | None = None) -> list[Fleet | FleetFileError]:
+    """Read every fleet file of a folder; a broken one does not stop the others.
+
+    :param folder: e.g. ``include/fleets``.
+    :param environ: environment variables for ``${NAME}``; the process's own by default.
+    :return: a fleet or its error per file, sorted by file name. The second file that uses a fleet's name, or
+        the name of its endpoint in the same region, is an error.
+    """
+    loaded: list[Fleet | FleetFileError] = []
+    names: dict[tuple[str, str], Fleet] = {}
+    endpoints: dict[tuple[str, str], Fleet] = {}
+    for path in fleet_files(folder):
+        try:
+            fleet = load_fleet(path, environ)
+            endpoint = fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
+            _claim(names, fleet, ("", fleet.fleet), "fleet", "a name")
+            _claim(endpoints, fleet, (fleet.region, endpoint), "endpoint.name", "an endpoint")
+            loaded.append(fleet)
+        except FleetFileError as error:
+            loaded.append(error)
+    return loaded
+
+
+def fleet_files(folder: str | Path) -> list[Path]:
+    """:return: the fleet files of a folder, sorted by name; nothing when there is no such folder."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix in FLEET_FILE_SUFFIXES)
+
+
+def _claim(
+    taken: dict[tuple[str, str], Fleet], fleet: Fleet, name: tuple[str, str], field: str, thing: str
+) -> None:
+    other = taken.setdefault(name, fleet)
+    if other is fleet:
+        return
+    line = read_yaml(fleet.path, "", {}).line(field.split("."))
+    raise FleetFileError(
+        [
+            ConfigError(
+                file=display_path(fleet.path),
+                line=line,
+                field=field,
+                got=f"{name[1]!r}, which {display_path(other.path)} has already",
+                allowed=f"{thing} of its own for each file",
+            )
+        ]
+    )
+
+
+def _settings(document: Document, data: dict[str, Any], errors: list[ConfigError]) -> FleetSettings | None:
+    """Validate everything but the cities; mistakes are added to ``errors``."""
+    unreadable = list(flaws(data))
+    for path, flaw in unreadable:
+        errors.append(_error(document, path, flaw.problem, flaw.line))
+    try:
+        return FleetSettings.model_validate(data)
+    except ValidationError as error:
+        for path, problem in located_problems(error, schema_of(FleetSettings)):
+            if path == () or not any(path[: len(flawed)] == flawed for flawed, _ in unreadable):
+                errors.append(_error(document, path, _with_cities(path, problem)))
+    return None
+
+
+def _with_cities(path: FieldPath, problem: Problem) -> Problem:
+    """Name ``cities`` among the keys of the file: it is read apart from the other settings."""
+    if len(path) != 1 or problem.got != "an unknown key":
+        return problem
+    return Problem(problem.got, list_names(sorted(_TOP_LEVEL)), nearest_match(path[0], _TOP_LEVEL))
+
+
+def _error(document: Document, path: FieldPath, problem: Problem, line: int | None = None) -> ConfigError:
+    return ConfigError(
+        file=document.name,
+        line=line or document.line(path),
+        field=field_text(path) or None,
+        got=problem.got,
+        allowed=problem.allowed,
+        nearest=problem.nearest,
+        hint=problem.hint,
+    )
+
+
+def _entries(document: Document, path: Path, raw: Any, errors: list[ConfigError]) -> list[CityEntry]:
+    """Read the cities of a fleet file or of the list it names; mistakes are added to ``errors``."""
+    allowed = "a mapping of cities such as austin: {name: Austin}, or {from: cities.csv}"
+    entries: list[CityEntry] = []
+    if isinstance(raw, dict) and isinstance(raw.get("from"), str):
+        if len(raw) > 1:
+            others = Problem(f"from together with {list_names(sorted(set(raw) - {'from'}))}", allowed)
+            errors.append(_error(document, ("cities", "from"), others))
+        listed = path.parent / raw["from"]
+        if listed.suffix.lower() != ".csv":
+            problem = Problem(show_value(raw["from"]), "a CSV file beside the fleet file, such as cities.csv")
+            errors.append(_error(document, ("cities", "from"), problem))
+            return []
+        try:
+            entries = entries_of_list(listed, display_path(listed))
+        except ConfigError as error:
+            if error.line is None:  # the list itself is missing or unreadable: show who asks for it
+                problem = Problem(f"{raw['from']!r}: {error.got}", error.allowed, error.nearest)
+                errors.append(_error(document, ("cities", "from"), problem))
+            else:
+                errors.append(error)
+            return []
+    elif isinstance(raw, dict):
+        entries = entries_of_mapping(raw, document)
+    elif isinstance(raw, Flaw):
+        errors.append(_error(document, ("cities",), raw.problem, raw.line))
+        return []
+    elif raw is not None:
+        errors.append(_error(document, ("cities",), Problem(show_value(raw), allowed)))
+        return []
+    if not entries:
+        errors.append(_error(document, ("cities",), Problem("no city", f"at least one: {allowed}")))
+    return entries

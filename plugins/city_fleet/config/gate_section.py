@@ -1,0 +1,76 @@
+"""What the fleet file says about going live: the gate, what is looked for in the data, breaker and reconcile."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from city_fleet.config.section import Section, or_refuse
+from city_fleet.config.value_types import Flag, Number, Problem, Range, Schedule, without_nulls
+from city_fleet.errors import show_value
+
+Metric = Literal["mape", "rmse", "mae", "r2"]
+Approval = Literal["auto", "manual"]
+Share = Annotated[float, Range(False, 0, 1)]
+
+
+class DataChecks(Section):
+    """What the data of a run must be like for its model to go live."""
+
+    max_missing_share: Share = 0.5
+    """Share of a column's values that may be missing in the last holdout_periods periods."""
+    max_lost_rows_share: Share = 0.1
+    """How many rows fewer than the champion a model may be trained on, as a share of the champion's."""
+    max_deviations: Annotated[float, Range(False, 1)] | None = 100
+    """How far a value may be from its column's median, in robust standard deviations; null for any distance."""
+    drift: Literal["warn", "hold", "ignore"] = "warn"
+    """What a drift of the held-out rows away from the training rows means."""
+    max_drift: Annotated[float, Range(False, 0)] = 5
+    """From where on it is called drift: distance of a feature's medians, in robust standard deviations."""
+
+
+class Gate(Section):
+    """The rule by which a new model goes live."""
+
+    metric: Metric = "mape"
+    """The metric that is compared."""
+    must_beat_naive: Flag = True
+    """Hold a model that is no better than the last-value forecast."""
+    tolerance: Share = 0.02
+    """How much worse than the champion a model may be, as a share of the champion's metric."""
+    minimum_rows: Annotated[int, Range(True, 1)] = 6
+    """Held-out rows needed to judge a model, and to compare it with the champion."""
+    limits: Annotated[dict[Metric, Number], BeforeValidator(without_nulls)] = Field(default={})
+    """Worst value of a metric with which a model may go live (for r2 the smallest)."""
+    data: DataChecks = DataChecks()
+    """What the data of a run must be like."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Gate:
+        return or_refuse(
+            self,
+            [
+                Problem(show_value(limit), "a number above 0", path=("limits", name))
+                for name, limit in self.limits.items()
+                if name != "r2" and limit <= 0
+            ],
+        )
+
+
+class Breaker(Section):
+    """When a night's models wait for a person, because too many of them are unfit."""
+
+    max_failed_share: Share = 0.3
+    """Share of a night's challengers that may be unfit."""
+    minimum_sample: Annotated[int, Range(True, 1)] = 20
+    """Challengers that must have been judged before the share means anything."""
+
+
+class Reconcile(Section):
+    """Carrying out what people have decided in the registry."""
+
+    schedule: Schedule = "*/15 * * * *"
+    """When to look, as a cron expression or preset, UTC; null for never."""
+    on_live_rejected: Literal["alert", "rollback"] = "alert"
+    """What to do when somebody rejects the model that serves."""

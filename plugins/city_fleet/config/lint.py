@@ -1,0 +1,213 @@
+"""What ``fleet lint`` warns about: settings that are legal, and yet hardly what somebody wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from city_fleet.config.mistakes import FieldPath, field_text
+from city_fleet.config.name_types import (
+    ENDPOINT_INSTANCE,
+    PROCESSING_INSTANCE,
+    TRAINING_INSTANCE,
+    known_instance_types,
+)
+from city_fleet.config.settings import City, Fleet
+from city_fleet.config.yaml_reader import Document, read_yaml
+from city_fleet.errors import display_path, nearest_match
+from city_fleet.naming import slug
+
+# What include/scripts/train.py takes; it refuses any other name, but only when the job runs.
+KNOWN_HYPERPARAMETERS = frozenset(
+    (
+        *(
+            "num_boost_round",
+            "early_stopping_rounds",
+            "seed",
+            "eta",
+            "learning_rate",
+            "gamma",
+            "min_split_loss",
+        ),
+        *("max_depth", "min_child_weight", "max_delta_step", "subsample", "colsample_bytree"),
+        *(
+            "colsample_bylevel",
+            "colsample_bynode",
+            "lambda",
+            "reg_lambda",
+            "alpha",
+            "reg_alpha",
+            "max_leaves",
+        ),
+        *("max_bin", "num_parallel_tree", "base_score", "tweedie_variance_power", "huber_slope", "rate_drop"),
+        *("skip_drop", "one_drop", "verbosity", "objective", "eval_metric", "booster", "tree_method"),
+        *("grow_policy", "sampling_method", "sample_type", "normalize_type", "monotone_constraints"),
+        "interaction_constraints",
+    )
+)
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
+JOB_SCRIPTS = ("preprocess.py", "train.py", "evaluate.py")
+_SCHEDULE_DAYS = {
+    "@hourly": 1 / 24,
+    "@daily": 1,
+    "@weekly": 7,
+    "@monthly": 28,
+    "@quarterly": 90,
+    "@yearly": 365,
+}
+_FREQUENCY_DAYS = {"day": 1, "week": 7, "month": 28, "quarter": 90, "year": 365}
+Found = tuple[FieldPath, str]
+
+
+def fleet_warnings(fleet: Fleet) -> list[str]:
+    """Return what is suspicious in a fleet file that loads.
+
+    :param fleet: the loaded fleet.
+    :return: one readable sentence each, with file, line, city and field. What all cities share is said once.
+    """
+    document = read_yaml(fleet.path, display_path(fleet.path), {})
+    warnings = [_line(document, None, path, text) for path, text in _of_fleet(fleet)]
+    said: set[Found] = set()
+    for city in fleet.cities.values():
+        for check in _CHECKS:
+            for path, text in check(city):
+                shared = _shared(fleet, city, path)
+                if not shared:
+                    warnings.append(_line(document, city, path, text))
+                elif (path, text) not in said:
+                    said.add((path, text))
+                    warnings.append(_line(document, None, shared, text))
+    return warnings
+
+
+def _shared(fleet: Fleet, city: City, path: FieldPath) -> FieldPath:
+    """:return: the path in the fleet's own settings when the city has the value from there, else nothing."""
+    if path[0] == "name":
+        return ()
+    inherited = hasattr(fleet.defaults, str(path[0]))
+    if _value(fleet.defaults if inherited else fleet, path) != _value(city, path):
+        return ()
+    return ("defaults", *path) if inherited else path
+
+
+def _value(node: Any, path: FieldPath) -> Any:
+    for part in path:
+        if isinstance(node, dict):
+            node = node.get(part)
+        else:
+            node = (
+                node[part] if isinstance(part, int) and part < len(node) else getattr(node, str(part), None)
+            )
+    return node
+
+
+def _line(document: Document, city: City | None, path: FieldPath, text: str) -> str:
+    where = path if city is None else ("cities", city.slug, *path)
+    subject = (
+        f"field {field_text(path)!r}" if city is None else f"city {city.slug!r}, field {field_text(path)!r}"
+    )
+    return f"{document.name}:{document.line(where)}: {subject}: {text}"
+
+
+def _of_fleet(fleet: Fleet) -> Iterator[Found]:
+    yield from _instance(("endpoint", "instance_type"), fleet.endpoint.instance_type, ENDPOINT_INSTANCE)
+    if not (PROJECT_ROOT / fleet.endpoint.scripts / "inference.py").is_file():
+        text = f"{fleet.endpoint.scripts} has no inference.py; paths are below the project's root"
+        yield ("endpoint", "scripts"), text
+    if not fleet.endpoint.model_cache:
+        yield ("endpoint", "model_cache"), "every request loads its model anew, which takes many times longer"
+
+
+def _instance(path: FieldPath, value: str, field: tuple[str, ...]) -> Iterator[Found]:
+    known = known_instance_types(*field)
+    if value not in known:
+        near = nearest_match(value, known)
+        hint = f" Did you mean {near!r}?" if near else ""
+        yield path, f"{value} is none of the instance types that botocore knows for it.{hint}"
+
+
+def _instances(city: City) -> Iterator[Found]:
+    yield from _instance(("processing", "instance_type"), city.processing.instance_type, PROCESSING_INSTANCE)
+    yield from _instance(("training", "instance_type"), city.training.instance_type, TRAINING_INSTANCE)
+
+
+def _schedule(city: City) -> Iterator[Found]:
+    days = _SCHEDULE_DAYS.get(city.schedule or "")
+    if days is not None and days < _FREQUENCY_DAYS[city.dataset.frequency]:
+        unit = city.dataset.frequency
+        yield (
+            ("schedule",),
+            f"{city.schedule} retrains more often than there are new data (one row per {unit})",
+        )
+
+
+def _hyperparameters(city: City) -> Iterator[Found]:
+    for name in city.algorithm.hyperparameters:
+        if name not in KNOWN_HYPERPARAMETERS:
+            near = nearest_match(name, KNOWN_HYPERPARAMETERS)
+            hint = f" Did you mean {near!r}?" if near else ""
+            yield (
+                ("algorithm", "hyperparameters", name),
+                f"include/scripts/train.py takes no such parameter.{hint}",
+            )
+
+
+def _dataset(city: City) -> Iterator[Found]:
+    dataset = city.dataset
+    target = dataset.target
+    if target.transform != "none" and target.min is None:
+        text = f"without a min above 0 a zero in the data makes {target.transform} fail in the job"
+        yield ("dataset", "target"), text
+    if not any((dataset.available_after.years, dataset.available_after.months, dataset.available_after.weeks,
+                dataset.available_after.days)):  # fmt: skip
+        yield ("dataset", "available_after"), f"a {dataset.frequency} counts as known the moment it begins"
+    constant = {"day_of_week": ("week", "month", "quarter", "year"), "week_of_year": ("quarter", "year"),
+                "month_of_year": ("year",), "quarter_of_year": ("year",)}  # fmt: skip
+    for index, name in enumerate(dataset.calendar):
+        if dataset.frequency in constant.get(name, ()):
+            text = f"{name} tells a model nothing when there is one row per {dataset.frequency}"
+            yield ("dataset", "calendar", index), text
+
+
+def _waiting(city: City) -> Iterator[Found]:
+    shortest = min(city.processing.max_runtime_seconds, city.training.max_runtime_seconds)
+    if city.waiter_delay_seconds > shortest:
+        text = f"longer than a job may run at all ({shortest} s), so every job is noticed late"
+        yield ("waiter_delay_seconds",), text
+    training = city.training
+    if training.spot and training.max_wait_seconds == training.max_runtime_seconds:
+        text = "equal to max_runtime_seconds, which leaves no time to wait for spare capacity"
+        yield ("training", "max_wait_seconds"), text
+    if city.gate.tolerance > 0.25:
+        text = f"a model may be {city.gate.tolerance:.0%} worse than the champion and still replace it"
+        yield ("gate", "tolerance"), text
+
+
+def _files(city: City) -> Iterator[Found]:
+    folder = PROJECT_ROOT / city.scripts
+    missing = [name for name in JOB_SCRIPTS if not (folder / name).is_file()]
+    if missing:
+        yield ("scripts",), f"{city.scripts} has no {', '.join(missing)}; paths are below the project's root"
+
+
+def _name(city: City) -> Iterator[Found]:
+    try:
+        expected = slug(city.name)
+    except ValueError:
+        return
+    if not nearest_match(city.slug, [expected]) and not (
+        city.slug.startswith(expected) or expected.startswith(city.slug)
+    ):
+        yield ("name",), f"{city.name!r} is quite unlike the slug; is it the right city?"
+
+
+_CHECKS: tuple[Callable[[City], Iterator[Found]], ...] = (
+    _instances,
+    _schedule,
+    _hyperparameters,
+    _dataset,
+    _waiting,
+    _files,
+    _name,
+)

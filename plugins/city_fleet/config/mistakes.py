@@ -1,0 +1,149 @@
+"""From what pydantic found to what a person reads: got, allowed, nearest match, field."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from city_fleet.config.value_types import Problem, Range
+from city_fleet.errors import list_names, nearest_match, show_value
+
+FieldPath = tuple[str | int, ...]
+
+
+def located_problems(error: ValidationError, schema: Mapping[str, Any]) -> list[tuple[FieldPath, Problem]]:
+    """Translate a validation error.
+
+    :param error: what pydantic raised.
+    :param schema: JSON Schema of what was validated, which says what is allowed.
+    :return: (path relative to what was validated, problem), in pydantic's order.
+    """
+    found: list[tuple[FieldPath, Problem]] = []
+    for detail in error.errors(include_url=False):
+        path = tuple(part for part in detail["loc"] if part != "[key]")
+        if detail["type"] == "city_fleet":
+            problems: list[Problem] = detail["ctx"]["problems"]
+            found += [(path + problem.path, problem) for problem in problems]
+        else:
+            found.append((path, _problem(detail["type"], detail["input"], path, schema)))
+    # pydantic also calls a list too short whose entries were refused.
+    return [
+        (path, problem)
+        for path, problem in found
+        if not any(other[: len(path)] == path and len(other) > len(path) for other, _ in found)
+    ]
+
+
+def schema_of(model: type[BaseModel]) -> Mapping[str, Any]:
+    """:return: the model's JSON Schema (cached)."""
+    return _schema(model)
+
+
+@functools.cache
+def _schema(model: type[BaseModel]) -> Mapping[str, Any]:
+    return model.model_json_schema()
+
+
+@functools.cache
+def adapter(model: type[BaseModel], field: str) -> TypeAdapter[Any]:
+    """:return: a validator for one field of a model by itself."""
+    info = model.model_fields[field]
+    annotation: Any = info.annotation
+    for constraint in info.metadata:
+        annotation = Annotated[annotation, constraint]
+    return TypeAdapter(annotation)
+
+
+def field_text(path: Sequence[str | int]) -> str:
+    """:return: ``("dataset", "features", 2, "lags")`` as ``dataset.features[2].lags``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def keys_of(schema: Mapping[str, Any], path: Sequence[str | int]) -> tuple[str, ...] | None:
+    """:return: the keys allowed in the mapping at ``path``; None when any is, or when it is no mapping."""
+    node = _descend(schema, path)
+    properties = node.get("properties") if node else None
+    return tuple(properties) if properties else None
+
+
+def _problem(kind: str, value: object, path: FieldPath, schema: Mapping[str, Any]) -> Problem:
+    if kind == "extra_forbidden":
+        keys = keys_of(schema, path[:-1]) or ()
+        return Problem("an unknown key", list_names(sorted(keys)), nearest=nearest_match(path[-1], keys))
+    node = _descend(schema, path) or {}
+    allowed = _describe(node, schema)
+    if kind == "missing":
+        return Problem("nothing", allowed, hint=node.get("description"))
+    if kind == "literal_error":
+        choices = _choices(node, schema) or _choices(_key_schema(schema, path), schema)
+        return Problem(
+            show_value(value),
+            f"one of {list_names(choices)}" if len(choices) > 1 else list_names(choices),
+            nearest=nearest_match(value, choices),
+        )
+    return Problem(show_value(value), allowed)
+
+
+def _resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    while "$ref" in node:
+        target = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+        node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
+    return node
+
+
+def _descend(schema: Mapping[str, Any], path: Sequence[str | int]) -> Mapping[str, Any] | None:
+    """:return: the schema of the field at ``path``, references resolved; None when there is no such field."""
+    node = _resolve(schema, schema)
+    for part in path:
+        below: Mapping[str, Any] | None = None
+        for option in [node, *(_resolve(branch, schema) for branch in node.get("anyOf", ()))]:
+            if isinstance(part, int):
+                below = option.get("items")
+            else:
+                below = option.get("properties", {}).get(part) or option.get("additionalProperties")
+            if isinstance(below, Mapping):
+                break
+        if not isinstance(below, Mapping):
+            return None
+        node = _resolve(below, schema)
+    return node
+
+
+def _key_schema(schema: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
+    """:return: the schema of the keys of the mapping that holds the field at ``path``."""
+    return (_descend(schema, path[:-1]) or {}).get("propertyNames", {})
+
+
+def _choices(node: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    node = _resolve(node, schema)
+    return [str(choice) for choice in node.get("enum", [node["const"]] if "const" in node else [])]
+
+
+def _describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """:return: a schema in words."""
+    node = _resolve(node, schema)
+    choices = _choices(node, schema)
+    kind = str(node.get("type"))
+    text = {"boolean": "true or false", "null": "null", "string": "text"}.get(kind, "a value")
+    if choices:
+        text = f"one of {list_names(choices)}" if len(choices) > 1 else choices[0]
+    elif "patternErrorMessage" in node:
+        text = str(node["patternErrorMessage"])
+    elif "anyOf" in node:
+        text = ", or ".join(_describe(option, schema) for option in node["anyOf"])
+    elif kind in ("integer", "number"):
+        text = Range(kind == "integer", node.get("minimum"), node.get("maximum")).allowed
+    elif kind == "array":
+        least, most = node.get("minItems"), node.get("maxItems")
+        size = f" of {least} to {most} entries" if most else f" of at least {least}" if least else ""
+        text = f"a list{size}, each {_describe(node.get('items', {}), schema)}"
+    elif kind == "object":
+        keys = node.get("properties")
+        text = f"a mapping with the keys {list_names(sorted(keys))}" if keys else "a mapping"
+    return text

@@ -1,0 +1,183 @@
+"""Names in a fleet file: slugs, columns, tags, paths and what AWS calls its things, with AWS's own limits."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from city_fleet.config.value_types import Problem, refuse
+from city_fleet.errors import nearest_match, show_value
+from city_fleet.naming import slug
+
+PROCESSING_INSTANCE = ("CreateProcessingJob", "ProcessingResources", "ClusterConfig", "InstanceType")
+TRAINING_INSTANCE = ("CreateTrainingJob", "ResourceConfig", "InstanceType")
+ENDPOINT_INSTANCE = ("CreateEndpointConfig", "ProductionVariants", "[]", "InstanceType")
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text that matches a pattern as a whole and explains itself when it does not.
+
+    :param pattern: Python's and JSON Schema's common regular expressions.
+    :param allowed: the pattern in words.
+    :param max_length: in characters.
+    :param nearest: makes a proposal of a text that was refused.
+    """
+
+    pattern: str
+    allowed: str
+    max_length: int = 256
+    nearest: Callable[[str], str | None] | None = None
+
+    def check(self, value: object) -> str:
+        """:return: the value; raises the pydantic error that says what is wrong with it."""
+        if isinstance(value, str):
+            if len(value) > self.max_length:
+                raise refuse(Problem(f"{len(value)} characters", self.allowed))
+            if _compiled(self.pattern).fullmatch(value):
+                return value
+            near = self.nearest(value) if self.nearest else None
+            raise refuse(Problem(show_value(value), self.allowed, nearest=near))
+        number = isinstance(value, int | float | date) and not isinstance(value, bool)
+        hint = "Put it in quotes to make it text." if number else None
+        raise refuse(Problem(show_value(value), self.allowed, hint=hint))
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.check)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {
+            "type": "string",
+            "pattern": f"^{self.pattern}$",
+            "maxLength": self.max_length,
+            "patternErrorMessage": self.allowed,  # what yaml-language-server shows
+        }
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+@functools.lru_cache(maxsize=8)
+def known_instance_types(operation: str, *path: str) -> tuple[str, ...]:
+    """Return the instance types the installed botocore knows for a field of a SageMaker request.
+
+    Slow on the first call (botocore reads its service model), so it is for error messages and ``fleet lint``.
+    """
+    import botocore.session  # noqa: PLC0415 - too slow for every parse of a DAG file
+
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    shape = model.operation_model(operation).input_shape
+    for member in path:
+        shape = shape.member if member == "[]" else shape.members[member]
+    return tuple(shape.enum)
+
+
+def _slug(max_length: int) -> Text:
+    def nearest(text: str) -> str | None:
+        try:
+            return slug(text)[:max_length].rstrip("_")
+        except ValueError:
+            return None
+
+    words = f"lower-case letters and digits, words joined by one underscore, at most {max_length} characters"
+    return Text(r"[a-z0-9]+(_[a-z0-9]+)*", words, max_length, nearest)
+
+
+def _instance(*field: str) -> Text:
+    return Text(
+        r"ml\.[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|[0-9]{1,3}xlarge|metal)",
+        "a SageMaker instance type such as ml.m5.large",
+        nearest=lambda text: nearest_match(text, known_instance_types(*field)),
+    )
+
+
+# No control characters, and not spaces alone.
+_PRINTABLE = r"(?=.*\S)[^\x00-\x1f\x7f]+"
+
+FleetSlug = Annotated[str, _slug(32)]
+CITY_SLUG = _slug(100)
+CitySlug = Annotated[str, CITY_SLUG]
+RawName = Annotated[str, Text(_PRINTABLE, "the city's name in the raw data: 1 to 256 characters of text")]
+Column = Annotated[
+    str, Text(_PRINTABLE, "the name of a column of the raw data: 1 to 128 characters of text", 128)
+]
+TimeFormat = Annotated[str, Text(r"[^\x00-\x1f]*%[^\x00-\x1f]+", "a strptime format such as %Y-%m-%d", 64)]
+FolderOrFile = Annotated[str, Text(_PRINTABLE, "a path below the project's root, as text", 1024)]
+Tag = Annotated[
+    str,
+    Text(
+        r"(?=.*\S)[\w \-.:/=+@]+",
+        "1 to 100 letters, digits, spaces and _ . : / = + - @ (AWS tag values)",
+        100,
+    ),
+]
+Environment = Annotated[
+    str,
+    Text(
+        r"[a-z0-9]+([_-][a-z0-9]+)*",
+        "lower-case letters and digits, words joined by - or _, at most 32 characters",
+        32,
+        lambda text: slug(text)[:32] if re.search("[a-zA-Z0-9]", text) else None,
+    ),
+]
+Bucket = Annotated[
+    str,
+    Text(
+        r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "the name of an S3 bucket: 3 to 63 lower-case letters, digits, hyphens and dots, without s3://",
+    ),
+]
+Role = Annotated[
+    str,
+    Text(
+        r"arn:aws[a-z-]*:iam::[0-9]{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+",
+        "the ARN of an IAM role such as arn:aws:iam::123456789012:role/city-fleet",
+        2048,
+    ),
+]
+Region = Annotated[str, Text(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}", "an AWS region such as us-east-1")]
+Version = Annotated[
+    str, Text(r"[0-9]+\.[0-9]+-[0-9]+", 'the version of the managed XGBoost image, such as "3.2-0"')
+]
+EndpointName = Annotated[
+    str,
+    Text(
+        r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}",
+        "1 to 63 letters, digits and hyphens, or null for <fleet>-<environment>",
+        63,
+        lambda text: re.sub("[^a-zA-Z0-9]+", "-", text).strip("-") or None,
+    ),
+]
+ServingImage = Annotated[
+    str,
+    Text(
+        r"(managed|own|[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/"
+        r"[a-z0-9][a-z0-9._/-]*(:[\w.-]+|@sha256:[0-9a-f]{64}))",
+        "managed, own, or the URI of an image in ECR such as "
+        "123456789012.dkr.ecr.us-east-1.amazonaws.com/city-fleet-model-server:1",
+        255,
+    ),
+]
+PoolName = Annotated[str, Text(r"[\w.-]+", "the name of an Airflow pool: letters, digits, _ . -")]
+ClassPath = Annotated[
+    str,
+    Text(
+        r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+",
+        "the import path of a class, such as airflow.providers.amazon.aws.notifications.sns.SnsNotifier",
+    ),
+]
+ProcessingInstance = Annotated[str, _instance(*PROCESSING_INSTANCE)]
+TrainingInstance = Annotated[str, _instance(*TRAINING_INSTANCE)]
+EndpointInstance = Annotated[str, _instance(*ENDPOINT_INSTANCE)]

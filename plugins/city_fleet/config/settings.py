@@ -1,0 +1,280 @@
+"""The fleet file as frozen models: every field with its type, default and limits.
+
+Sections hold no defaults that depend on each other; what spans two fields is checked in the section's own
+validator, what spans two sections in :func:`city_problems`. docs/fleet-file.md explains each field.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from city_fleet.config.dataset import Dataset
+from city_fleet.config.digest_section import Digest
+from city_fleet.config.gate_section import Approval, Breaker, Gate, Reconcile
+from city_fleet.config.name_types import (
+    Bucket,
+    CitySlug,
+    EndpointInstance,
+    EndpointName,
+    Environment,
+    FleetSlug,
+    FolderOrFile,
+    PoolName,
+    ProcessingInstance,
+    RawName,
+    Region,
+    Role,
+    ServingImage,
+    Tag,
+    TrainingInstance,
+    Version,
+)
+from city_fleet.config.section import Section, or_refuse
+from city_fleet.config.value_types import (
+    Day,
+    Flag,
+    Parameter,
+    Problem,
+    Range,
+    Schedule,
+    refuse,
+    without_nulls,
+)
+from city_fleet.errors import ConfigError, show_value
+
+PROCESSING_MAX_SECONDS = 777_600
+TRAINING_MAX_SECONDS = 2_419_200
+MAX_VOLUME_GB = 16_384
+MAX_HYPERPARAMETERS = 80  # SageMaker takes 100; the library adds its own (city, as_of, target, the script …)
+# The library gives these to the training script itself, from the run and the dataset.
+RESERVED_HYPERPARAMETERS = ("city", "as_of", "target", "target_transform")
+
+
+class Algorithm(Section):
+    """The managed image and its hyperparameters."""
+
+    image: Literal["xgboost"] = "xgboost"
+    """Managed SageMaker image."""
+    version: Version = "3.2-0"
+    """Version of the image."""
+    hyperparameters: Annotated[dict[str, Parameter], BeforeValidator(without_nulls)] = Field(default={})
+    """Given to train.py: num_boost_round, early_stopping_rounds, seed and any XGBoost parameter."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Algorithm:
+        problems = []
+        for name in self.hyperparameters:
+            path = ("hyperparameters", name)
+            if name in RESERVED_HYPERPARAMETERS or name.startswith(("sagemaker_", "_")):
+                allowed = "any parameter but those the library sets itself"
+                problems.append(Problem("a reserved name", allowed, path=path))
+            elif not name or len(name) > 256:
+                problems.append(Problem(f"a name of {len(name)} characters", "1 to 256", path=path))
+        if len(self.hyperparameters) > MAX_HYPERPARAMETERS:
+            got = f"{len(self.hyperparameters)} hyperparameters"
+            problems.append(Problem(got, f"at most {MAX_HYPERPARAMETERS}", path=("hyperparameters",)))
+        return or_refuse(self, problems)
+
+
+class JobSettings(Section):
+    """Where a processing job (preprocess, evaluate) runs."""
+
+    instance_type: ProcessingInstance = "ml.t3.medium"
+    """SageMaker instance type."""
+    volume_size_gb: Annotated[int, Range(True, 1, MAX_VOLUME_GB)] = 5
+    """Disk of the job, in GB."""
+    max_runtime_seconds: Annotated[int, Range(True, 60, PROCESSING_MAX_SECONDS)] = 900
+    """SageMaker stops the job after this time."""
+
+
+class TrainingSettings(JobSettings):
+    """Where the training job runs."""
+
+    instance_type: TrainingInstance = "ml.m5.large"
+    """SageMaker instance type."""
+    max_runtime_seconds: Annotated[int, Range(True, 60, TRAINING_MAX_SECONDS)] = 900
+    """SageMaker stops the job after this time."""
+    spot: Flag = False
+    """Train on spare capacity: cheaper, may wait or be interrupted."""
+    max_wait_seconds: Annotated[int, Range(True, 60, TRAINING_MAX_SECONDS)] | None = None
+    """With spot: longest time for waiting and running together; at least max_runtime_seconds."""
+    on_demand_fallback: Flag = False
+    """With spot: when there was not enough spare capacity in time, train on demand at the full price."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingSettings:
+        if self.spot and (self.max_wait_seconds is None or self.max_wait_seconds < self.max_runtime_seconds):
+            allowed = f"at least max_runtime_seconds ({self.max_runtime_seconds}), because spot is true"
+            raise refuse(Problem(show_value(self.max_wait_seconds), allowed, path=("max_wait_seconds",)))
+        return self
+
+
+class Endpoint(Section):
+    """The shared multi-model endpoint of the fleet."""
+
+    name: EndpointName | None = None
+    """Name of the endpoint; null makes it <fleet>-<environment>."""
+    instance_type: EndpointInstance = "ml.m5.large"
+    """SageMaker instance type."""
+    instance_count: Annotated[int, Range(True, 1, 1000)] = 1
+    """Number of instances."""
+    image: ServingImage = "managed"
+    """Image that serves: managed, own (model_server/Dockerfile, pushed to the role's account), or an image's URI."""
+    model_cache: Flag = True
+    """Keep loaded models in memory; false loads a model for every request."""
+    scripts: FolderOrFile = "include/scripts"
+    """Folder with inference.py."""
+
+
+class Pools(Section):
+    """Airflow pools of the tasks."""
+
+    jobs: PoolName = "city_fleet_jobs"
+    """Pool of the tasks that start a SageMaker job and wait for it (with include_deferred)."""
+
+
+class Reaper(Section):
+    """Stopping jobs that no task waits for any more."""
+
+    schedule: Schedule = "*/15 * * * *"
+    """When to look, as a cron expression or preset, UTC; null for never."""
+    grace_minutes: Annotated[int, Range(True, 1, 1440)] = 15
+    """Age a job must have before it can count as an orphan."""
+
+
+class Retire(Section):
+    """Deleting models, runs and versions that nothing needs any more."""
+
+    schedule: Schedule = "0 12 * * 0"
+    """When to look, as a cron expression or preset, UTC; null for never."""
+    keep_newest: Annotated[int, Range(True, 1, 10_000)] = 5
+    """Models of a city that stay because they are the newest, by as_of."""
+    keep_predecessors: Annotated[int, Range(True, 1, 10_000)] = 3
+    """Models of a city that stay because a rollback could return to them."""
+    grace_days: Annotated[int, Range(True, 1, 3650)] = 14
+    """How long nothing must have needed something before it is deleted."""
+    delete_packages: Flag = True
+    """Delete the versions of deleted models from the registry too; false keeps them, without their artifacts."""
+
+
+class Defaults(Section):
+    """Settings of every city; each key may be overridden per city."""
+
+    algorithm: Algorithm = Algorithm()
+    """The managed image and its hyperparameters."""
+    scripts: FolderOrFile = "include/scripts"
+    """Folder with preprocess.py, train.py and evaluate.py."""
+    processing: JobSettings = JobSettings()
+    """Where preprocess and evaluate run."""
+    training: TrainingSettings = TrainingSettings()
+    """Where training runs."""
+    gate: Gate = Gate()
+    """The rule by which a new model goes live."""
+    approval: Approval = "auto"
+    """Who lets a model go live that the gate promotes: the run itself, or a person."""
+    approval_expires_hours: Annotated[int, Range(True, 1, 8760)] = 72
+    """How long a model waits for a person; then it counts as rejected."""
+    retries: Annotated[int, Range(True, 0, 20)] = 2
+    """Times Airflow tries a failed task again."""
+    retry_delay_seconds: Annotated[int, Range(True, 0, 86_400)] = 60
+    """Pause before a task is tried again."""
+    waiter_delay_seconds: Annotated[int, Range(True, 1, 3600)] = 30
+    """Pause between two looks at a running job, or at a model that waits for a person."""
+    capacity_wait_seconds: Annotated[int, Range(True, 0, 604_800)] = 21_600
+    """How long a task waits when AWS throttles it or has no capacity left, without using up a retry."""
+    stale_after_hours: Annotated[int, Range(True, 1, 8760)] = 12
+    """Time after a tick of the schedule by which its model should serve; later on the city counts as stale."""
+
+
+class _Shared(Section):
+    """What a fleet sets and a city may set again."""
+
+    owner: Tag = "airflow"
+    """Owner of the DAGs."""
+    tags: tuple[Tag, ...] = ()
+    """Tags of the DAGs."""
+    schedule: Schedule = "@daily"
+    """Cron expression, preset, or null for no schedule."""
+    spread_minutes: Annotated[int, Range(True, 0, 1439)] = 0
+    """Each city starts at its own minute of this window after a tick of the schedule, the same every time."""
+    start_date: Day
+    """First day of the schedule, UTC."""
+    end_date: Day | None = None
+    """Last day of the schedule, UTC; null for none."""
+    dataset: Dataset
+    """What the raw data look like and what is made of them."""
+
+
+class City(_Shared, Defaults):
+    """All settings of one city: the fleet's, the defaults and the city's own overrides merged."""
+
+    slug: CitySlug
+    """The city in every id, name and key."""
+    name: RawName
+    """The city's name in the raw data."""
+
+
+class FleetSettings(_Shared):
+    """Everything in a fleet file but its cities."""
+
+    fleet: FleetSlug
+    """Slug of the fleet: prefix of all its DAG ids, names and keys."""
+    environment: Environment = "laptop"
+    """Which installation this is, e.g. laptop, staging, production; part of the AWS names."""
+    bucket: Bucket
+    """S3 bucket of the fleet."""
+    role: Role
+    """IAM role that jobs and endpoint run under."""
+    region: Region = "us-east-1"
+    """AWS region."""
+    defaults: Defaults = Defaults()
+    """Settings of every city."""
+    endpoint: Endpoint = Endpoint()
+    """The shared multi-model endpoint."""
+    pools: Pools = Pools()
+    """Airflow pools of the tasks."""
+    reaper: Reaper = Reaper()
+    """Stopping jobs that no task waits for any more."""
+    digest: Digest = Digest()
+    """The morning's message about the night's runs."""
+    retire: Retire = Retire()
+    """Deleting models, runs and versions that nothing needs any more."""
+    breaker: Breaker = Breaker()
+    """When a night's models wait for a person."""
+    reconcile: Reconcile = Reconcile()
+    """Carrying out what people have decided in the registry."""
+
+
+class Fleet(FleetSettings):
+    """A fleet file that can be used: its settings and its cities.
+
+    Frozen; models are shared between cities that override nothing, so nothing may be changed in place.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    path: Path
+    """The fleet file."""
+    cities: dict[str, City]
+    """The cities without a mistake, by slug, sorted."""
+    broken: dict[str, ConfigError]
+    """The first mistake of each city that has one, by slug (or what comes nearest to one), sorted."""
+    errors: tuple[ConfigError, ...] = ()
+    """Every mistake of every broken city, by line."""
+
+
+def city_problems(city: City) -> list[Problem]:
+    """:return: what is wrong between sections of one city, with paths relative to the city."""
+    problems = []
+    if city.end_date is not None and city.end_date < city.start_date:
+        allowed = f"a date from start_date ({city.start_date}) on, or null"
+        problems.append(Problem(show_value(city.end_date), allowed, path=("end_date",)))
+    if city.gate.minimum_rows > city.dataset.holdout_periods:
+        allowed = (
+            f"at most dataset.holdout_periods ({city.dataset.holdout_periods}), else nothing ever goes live"
+        )
+        problems.append(Problem(str(city.gate.minimum_rows), allowed, path=("gate", "minimum_rows")))
+    return problems

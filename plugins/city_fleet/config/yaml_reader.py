@@ -1,0 +1,308 @@
+"""YAML with a memory for lines: plain data, where each value stands, and what is wrong with the text itself.
+
+Values follow YAML 1.2's core schema (``no`` and ``12:30`` are text, ``1e-3`` is a number) plus ISO dates.
+``${NAME}`` and ``${NAME:-default}`` in a value are replaced by environment variables.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from city_fleet.config.value_types import Problem
+from city_fleet.errors import ConfigError, nearest_match
+
+MAX_FILE_BYTES = 8 * 1024 * 1024
+MAX_DEPTH = 32
+MAX_VALUES = 2_000_000  # after anchors are followed; a few lines of nested anchors can stand for billions
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\}")
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CONSTANTS = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+    ".inf": math.inf, "-.inf": -math.inf, ".nan": math.nan,
+}  # fmt: skip
+Path_ = tuple[str | int, ...]
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """libyaml's parser where PyYAML was built with it; only composes nodes, never constructs objects."""
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """Stands in the data for a value that could not be read."""
+
+    problem: Problem
+    line: int
+
+
+class Document:
+    """One parsed file.
+
+    :param name: the file as messages name it.
+    :param root: the file's root node, a mapping.
+    :param environ: environment variables for ``${NAME}``.
+    """
+
+    def __init__(self, name: str, root: yaml.MappingNode, environ: Mapping[str, str]) -> None:
+        self.name = name
+        self._root = root
+        self._environ = environ
+        self._built: dict[int, tuple[Any, int]] = {}
+        self._building: set[int] = set()
+        self._indexes: dict[int, dict[str | int, tuple[yaml.Node, yaml.Node]]] = {}
+        self.data: dict[str, Any] = self._value(root, 0)[0]
+
+    def line(self, path: Sequence[str | int]) -> int:
+        """:return: the 1-based line of the key at ``path``, or of the nearest part that exists."""
+
+        node: yaml.Node = self._root
+        line = node.start_mark.line + 1
+        for part in path:
+            index = self._indexes.get(id(node))
+            if index is None:
+                # Of two entries of one name the first counts: what is written out wins over merges.
+                index = {name: (key, child) for name, key, child in reversed(list(_entries(node)))}
+                self._indexes[id(node)] = index
+            found = index.get(part)
+            if found is None:
+                break
+            key, node = found
+            line = key.start_mark.line + 1
+        return line
+
+    def _value(self, node: yaml.Node, depth: int) -> tuple[Any, int]:
+        """:return: the node as data, and how many values it stands for with anchors followed."""
+        known = self._built.get(id(node))
+        if known is not None:
+            return known
+        if depth > MAX_DEPTH or id(node) in self._building:
+            raise _TooDeep(node)
+        self._building.add(id(node))
+        built: tuple[Any, int]
+        if isinstance(node, yaml.ScalarNode):
+            built = self._scalar(node), 1
+        elif isinstance(node, yaml.SequenceNode):
+            parts = [self._value(child, depth + 1) for child in node.value]
+            built = [value for value, _ in parts], 1 + sum(size for _, size in parts)
+        else:
+            assert isinstance(node, yaml.MappingNode)  # noqa: S101 - YAML has no fourth kind of node
+            built = self._mapping(node, depth)
+        if built[1] > MAX_VALUES:
+            raise _TooDeep(node)
+        self._building.discard(id(node))
+        self._built[id(node)] = built
+        return built
+
+    def _mapping(self, node: yaml.MappingNode, depth: int) -> tuple[dict[str, Any], int]:
+        data: dict[str, Any] = {}
+        lines: dict[str, int] = {}
+        merged: list[dict[str, Any]] = []
+        size = 1
+        for key, child in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if _is_merge(key):
+                for source in _sources(child):
+                    value, child_size = self._value(source, depth + 1)
+                    size += child_size
+                    if isinstance(value, dict):
+                        merged.append(value)
+                    else:
+                        data[name] = Flaw(Problem("no mapping to merge", "an anchor of a mapping"), line)
+            elif name in data:
+                got = f"the key a second time (first on line {lines[name]})"
+                data[name] = Flaw(Problem(got, "each key once"), line)
+            else:
+                data[name], child_size = self._value(child, depth + 1)
+                lines[name] = line
+                size += child_size
+        for source_data in merged:
+            for name, value in source_data.items():
+                data.setdefault(name, value)
+        return data, size
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        text: str = node.value
+        if "${" not in text:
+            return text if node.style else _plain(text)
+        replaced, problem = interpolate(text, self._environ)
+        if problem is not None:
+            return Flaw(problem, node.start_mark.line + 1)
+        # Numbers stay text here: the field's own type decides what the text means.
+        return None if not node.style and replaced in ("", "~", "null") else replaced
+
+
+class _TooDeep(Exception):
+    def __init__(self, node: yaml.Node) -> None:
+        super().__init__()
+        self.line = node.start_mark.line + 1
+
+
+def read_yaml(path: Path, name: str, environ: Mapping[str, str]) -> Document:
+    """Read a YAML file whose root is a mapping.
+
+    :param path: the file.
+    :param name: the file as messages name it.
+    :param environ: environment variables for ``${NAME}``.
+    :raises ConfigError: the file is missing, too large, no YAML or no mapping.
+    """
+    text = read_text(path, name, MAX_FILE_BYTES)
+    try:
+        root = _compose(text)
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(
+                file=name, line=1, got="no settings" if root is None else "no mapping at the top",
+                allowed="keys such as fleet, bucket, dataset and cities, each followed by a colon",
+            )  # fmt: skip
+        return Document(name, root, environ)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        detail = " ".join(part for part in (error.context, error.problem) if part)
+        hint = "Check indentation, quotes and brackets there and on the line before."
+        if mark and "${" in "".join(text.splitlines()[max(mark.line - 1, 0) : mark.line + 1]):
+            hint = 'Within {…} or […] write "${NAME}" in quotes.'
+        raise ConfigError(
+            file=name,
+            line=mark.line + 1 if mark else None,
+            got=f"text that is no YAML ({detail})",
+            hint=hint,
+        ) from None
+    except yaml.YAMLError as error:
+        detail = " ".join(str(error).split())
+        raise ConfigError(file=name, got=f"text that is no YAML ({detail})") from None
+    except _TooDeep as error:
+        raise ConfigError(
+            file=name,
+            line=error.line,
+            got="values nested too deeply, or anchors that stand for too many values",
+            allowed=f"at most {MAX_DEPTH} levels and {MAX_VALUES:,} values",
+        ) from None
+
+
+def read_text(path: Path, name: str, max_bytes: int) -> str:
+    """Read a UTF-8 text file of bounded size.
+
+    :raises ConfigError: the file is missing, not readable, too large or not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except FileNotFoundError:
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = nearest_match(path.name, siblings)
+        raise ConfigError(file=name, got="no such file", nearest=near) from None
+    except OSError as error:
+        raise ConfigError(file=name, got=f"a file that cannot be read ({error.strerror})") from None
+    if len(content) > max_bytes:
+        raise ConfigError(file=name, got="a larger file", allowed=f"at most {max_bytes // 1024**2} MiB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(file=name, line=line, got="bytes that are no UTF-8", allowed="UTF-8 text") from None
+
+
+def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, Problem | None]:
+    """Replace ``${NAME}`` and ``${NAME:-default}``.
+
+    :return: the text, and what is wrong when a variable without default is not set or a ``${`` is malformed.
+    """
+    problem: Problem | None = None
+
+    def value(match: re.Match[str]) -> str:
+        nonlocal problem
+        found = environ.get(match["name"])
+        if found or (found is not None and match["default"] is None):
+            return found
+        if match["default"] is None:
+            name = match["name"]
+            problem = problem or Problem(
+                f"${{{name}}}, but the environment variable {name} is not set",
+                nearest=nearest_match(name, environ),
+                hint=f"Set {name}, or write ${{{name}:-default}}.",
+            )
+            return ""
+        return match["default"]
+
+    replaced = _VARIABLE.sub(value, text)
+    if problem is None and "${" in _VARIABLE.sub("", text):
+        problem = Problem(repr(text), "${NAME} or ${NAME:-default}, with a name of letters, digits and _")
+    return replaced, problem
+
+
+def flaws(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Flaw]]:
+    """Yield every value that could not be read, with its path."""
+    if isinstance(value, Flaw):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            yield from flaws(child, (*path, key))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from flaws(child, (*path, index))
+
+
+def flow_value(text: str) -> Any:
+    """Read a list or mapping in brackets, as it may stand in a cell of a CSV list.
+
+    :raises ValueError: the text is none.
+    """
+    try:
+        node = _compose(f"value: {text}")
+        assert isinstance(node, yaml.MappingNode)  # noqa: S101 - "value:" makes it one
+        return Document("", node, {}).data["value"]
+    except (yaml.YAMLError, _TooDeep) as error:
+        raise ValueError("a list or mapping in brackets, such as [1, 2, 12]") from error
+
+
+def _compose(text: str) -> yaml.Node | None:
+    loader = _Loader(text)
+    try:
+        node: yaml.Node | None = loader.get_single_node()
+        return node
+    finally:
+        loader.dispose()
+
+
+def _is_merge(key: yaml.Node) -> bool:
+    return isinstance(key, yaml.ScalarNode) and key.value == "<<" and not key.style
+
+
+def _sources(value: yaml.Node) -> list[yaml.Node]:
+    return list(value.value) if isinstance(value, yaml.SequenceNode) else [value]
+
+
+def _entries(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node, yaml.Node]]:
+    """Yield (name, key node, value node); entries of merge keys (``<<``) come last."""
+    if isinstance(node, yaml.SequenceNode):
+        yield from ((index, child, child) for index, child in enumerate(node.value))
+    elif isinstance(node, yaml.MappingNode):
+        yield from ((str(key.value), key, value) for key, value in node.value if not _is_merge(key))
+        for key, value in node.value:
+            if _is_merge(key):
+                for source in _sources(value):
+                    yield from _entries(source)
+
+
+def _plain(text: str) -> Any:
+    """:return: what a plain scalar means."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INT.fullmatch(text):
+        return int(text) if len(text) <= 18 else text
+    if _DATE.fullmatch(text):
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            return text
+    return float(text) if _FLOAT.fullmatch(text) else text

@@ -1,0 +1,166 @@
+"""The doctor's look at Airflow: does it know the fleets, and are its settings enough for that many cities? Pure.
+
+The numbers were measured with Airflow 3.3.2 on two cores of about a third of a laptop's speed; they are for the order
+of magnitude.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from city_fleet import naming
+from city_fleet.config import Fleet
+from city_fleet.doctor.findings import Area, Finding
+from city_fleet.errors import list_names
+from city_fleet.plan import DIGEST_PURPOSE, REAPER_PURPOSE, RECONCILE_PURPOSE, steps
+
+AREA = Area("Airflow")
+# Per DAG of a city: building its tasks; turning it into what the database keeps; writing that on every pass.
+BUILD_SECONDS, SERIALISE_SECONDS, SYNC_SECONDS = 0.005, 0.008, 0.011
+# A busy machine takes twice as long as an idle one.
+_BUSY = 2.0
+# Tasks per second that one scheduler starts: SQLite 2.8, PostgreSQL 4.1. A task that waits for a job starts twice.
+TASKS_PER_SECOND = {"sqlite": 2.8}
+_OTHER_TASKS_PER_SECOND = 4.1
+_STARTS_PER_CITY = len(steps()) + 3
+# SQLite lets one process write at a time.
+_MOST_CITIES_ON_SQLITE = 100
+_COMPONENTS = {
+    "metadatabase": ("the database", "Look at [database] sql_alchemy_conn"),
+    "scheduler": ("the scheduler", "airflow scheduler"),
+    "dag_processor": ("the DAG processor", "airflow dag-processor"),
+    "triggerer": ("the triggerer", "airflow triggerer"),
+}
+
+
+def look(facts: Mapping[str, Any], fleets: Sequence[Fleet], cities: int | None = None) -> list[Finding]:
+    """Judge what the probe has found.
+
+    :param facts: as :func:`city_fleet.doctor.airflow_probe.facts` returns them.
+    :param cities: judge the settings for so many cities instead of the fleets' own.
+    """
+    number = cities or sum(len(fleet.cities) for fleet in fleets)
+    found = [AREA.ok(f"Airflow {facts['version']} on Python {facts['python']}, {facts['dialect']}")]
+    if facts["problem"]:
+        advice = "Create or update its database (airflow db migrate), or set AIRFLOW_HOME to the right one"
+        found.append(AREA.fail(f"its database can't be read: {facts['problem']}", advice))
+    else:
+        if facts["import_errors"]:
+            advice = "airflow dags list-import-errors says what is wrong"
+            names = list_names(sorted(facts["import_errors"]))
+            found.append(AREA.fail(f"DAG files that can't be read: {names}", advice))
+        for fleet in fleets:
+            found += _dags(fleet, facts["dags"])
+            found += _pool(fleet, facts["pools"], facts["settings"], number)
+    found += _settings(facts["settings"], number)
+    found += _speed(facts["dialect"], number, fleets)
+    return found
+
+
+def look_at_health(answer: Mapping[str, Any] | None, url: str) -> list[Finding]:
+    """Judge what Airflow says of its own components.
+
+    :param answer: of ``/api/v2/monitor/health``; None when it did not answer.
+    :param url: where it was asked.
+    """
+    if answer is None:
+        return [AREA.warn(f"the API server does not answer at {url}", "Start it, or set [api] base_url")]
+    found = []
+    for key, (name, advice) in _COMPONENTS.items():
+        status = (answer.get(key) or {}).get("status")
+        if status != "healthy":
+            found.append(AREA.fail(f"{name} is {status or 'not running'}", advice))
+    return found or [AREA.ok("database, scheduler, DAG processor and triggerer are healthy")]
+
+
+def _dags(fleet: Fleet, dags: Mapping[str, bool]) -> Iterator[Finding]:
+    ids = {naming.city_dag_id(fleet.fleet, slug): slug for slug in fleet.cities}
+    missing = sorted(slug for dag_id, slug in ids.items() if dag_id not in dags)
+    if missing:
+        advice = (
+            "Airflow reads the fleet files every half minute. Is CITY_FLEET_FLEETS the same there, and the DAG "
+            "processor running?"
+        )
+        yield AREA.warn(f"{fleet.fleet}: {len(missing)} cities have no DAG: {list_names(missing)}", advice)
+    paused = sorted(slug for dag_id, slug in ids.items() if dags.get(dag_id))
+    if paused:
+        advice = rf"airflow dags unpause --treat-dag-id-as-regex --yes '^{fleet.fleet}\.[a-z0-9]' switches them all on"
+        yield AREA.warn(f"{fleet.fleet}: {len(paused)} of {len(ids)} cities are paused", advice)
+    if not missing and not paused:
+        yield AREA.ok(f"{fleet.fleet}: all {len(ids)} cities have a DAG that is switched on")
+    for purpose, loss in (
+        (REAPER_PURPOSE, "jobs that nobody waits for go on until their time limit"),
+        (RECONCILE_PURPOSE, "models that are approved in the registry do not go live, and none expires"),
+        (DIGEST_PURPOSE, "nobody hears in the morning what the night came to"),
+    ):
+        dag_id = naming.fleet_dag_id(fleet.fleet, purpose)
+        if dags.get(dag_id) and getattr(fleet, purpose).schedule is not None:
+            yield AREA.warn(f"{dag_id} is paused: {loss}", f"airflow dags unpause {dag_id}")
+
+
+def _pool(
+    fleet: Fleet, pools: Mapping[str, Any], settings: Mapping[str, Any], cities: int
+) -> Iterator[Finding]:
+    name = fleet.pools.jobs
+    pool = pools.get(name)
+    create = f"airflow pools set {name} 50 'SageMaker jobs at a time' --include-deferred"
+    if pool is None:
+        yield AREA.fail(f"there is no pool {name}: its tasks wait for ever", create)
+        return
+    slots = pool["slots"]
+    if not pool["include_deferred"]:
+        advice = create.replace(" 50 ", f" {slots} ")
+        what = f"pool {name} does not count tasks that wait for their job, so it limits nothing"
+        yield AREA.fail(what, advice)
+    else:
+        yield AREA.ok(f"pool {name} lets {slots} jobs run at a time")
+    capacity, waiting = settings.get("triggerer.capacity"), min(slots, cities) if slots > 0 else cities
+    if capacity is not None and waiting > capacity:
+        advice = f"Start {math.ceil(waiting / capacity)} triggerers, or raise [triggerer] capacity"
+        yield AREA.warn(f"{waiting} tasks may wait at a time, one triggerer takes {capacity}", advice)
+
+
+def _settings(settings: Mapping[str, Any], cities: int) -> Iterator[Finding]:
+    """Yield the settings that are too small for that many DAGs in one file."""
+    wanted = {
+        ("core", "dagbag_import_timeout"): _BUSY * cities * BUILD_SECONDS,
+        ("dag_processor", "dag_file_processor_timeout"): _BUSY * cities * (BUILD_SECONDS + SERIALISE_SECONDS),
+        ("dag_processor", "min_file_process_interval"): cities
+        * (BUILD_SECONDS + SERIALISE_SECONDS + SYNC_SECONDS),
+    }
+    small = False
+    for (section, option), seconds in wanted.items():
+        value = settings.get(f"{section}.{option}")
+        if value is not None and value < seconds:
+            small = True
+            least = math.ceil(seconds / 10) * 10
+            variable = f"AIRFLOW__{section.upper()}__{option.upper()}={least}"
+            what = f"[{section}] {option} is {value:g} s; {cities} cities may take {seconds:.0f} s"
+            yield AREA.warn(what, f"Set {variable}")
+    # With as many runs going on, the scheduler's loop no longer gets to those of a backfill (3.3.2).
+    loop = settings.get("scheduler.max_dagruns_per_loop_to_schedule")
+    if loop is not None and cities > loop:
+        small = True
+        variable = f"AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE={min(cities, 500)}"
+        what = f"[scheduler] max_dagruns_per_loop_to_schedule is {loop}: as many runs going on keep backfills waiting"
+        yield AREA.warn(what, f"Set {variable}")
+    if not small:
+        yield AREA.ok(f"its limits are enough for {cities} cities")
+
+
+def _speed(dialect: str, cities: int, fleets: Sequence[Fleet]) -> Iterator[Finding]:
+    """Yield how long a night takes the scheduler."""
+    rate = TASKS_PER_SECOND.get(dialect, _OTHER_TASKS_PER_SECOND)
+    hours = cities * _STARTS_PER_CITY / rate / 3600
+    length = f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
+    what = f"starting the tasks of {cities} cities takes one scheduler about {length} on a small machine"
+    slack = min((fleet.defaults.stale_after_hours for fleet in fleets), default=12)
+    if dialect == "sqlite" and cities > _MOST_CITIES_ON_SQLITE:
+        yield AREA.warn(f"SQLite with {cities} cities: one process writes at a time", "Use PostgreSQL")
+    if hours > slack:
+        advice = f"Start more schedulers on a larger machine: models count as stale after {slack} hours"
+        yield AREA.warn(what, advice)
+    else:
+        yield AREA.ok(what)

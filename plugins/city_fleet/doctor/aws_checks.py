@@ -1,0 +1,166 @@
+"""The doctor's look at AWS: credentials, role, bucket, raw data and endpoint of a fleet. It changes nothing.
+
+Clients are passed in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import unquote
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from city_fleet import naming
+from city_fleet.config import Fleet
+from city_fleet.doctor.findings import Area, Finding
+from city_fleet.errors import list_names
+from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
+
+SAGEMAKER = "sagemaker.amazonaws.com"
+_FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException", "403", "Forbidden", "UnauthorizedOperation"})
+
+
+def look(fleet: Fleet, client: Callable[[str], Any]) -> list[Finding]:
+    """Look at what a fleet needs of AWS.
+
+    :param client: makes a boto3 client of a service's name.
+    """
+    area = Area(f"AWS, {fleet.fleet}")
+    try:
+        identity = client("sts").get_caller_identity()
+    except (ClientError, BotoCoreError) as error:
+        advice = "Set AWS credentials (aws configure, AWS_PROFILE), or start the local stack: make up"
+        return [area.fail(f"AWS does not know who asks: {_said(error)}", advice)]
+    found = [area.ok(f"asks as {identity['Arn']}")]
+    for step in (_role, _bucket, _raw_data, _endpoint):
+        try:
+            found += step(area, fleet, client, identity["Account"])
+        except ClientError as error:
+            what = step.__name__.strip("_").replace("_", " ")
+            if error.response["Error"]["Code"] in _FORBIDDEN:
+                advice = (
+                    f"Allow {error.operation_name} to whoever runs the doctor, or look by another account"
+                )
+                found.append(area.warn(f"the {what} can't be looked at: {_said(error)}", advice))
+            else:
+                found.append(area.fail(f"the {what} can't be looked at: {_said(error)}", "See the message"))
+        except BotoCoreError as error:
+            found.append(
+                area.fail(f"AWS does not answer: {_said(error)}", "Look at the network and the region")
+            )
+    return found
+
+
+def _role(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str) -> Iterator[Finding]:
+    name = fleet.role.rsplit("/", 1)[1]
+    theirs = fleet.role.split(":")[4]
+    if theirs != account:
+        advice = "Set role in the fleet file to one of this account, or use credentials of the other"
+        yield area.fail(f"role {fleet.role} is of account {theirs}, the credentials are of {account}", advice)
+        return
+    try:
+        role = client("iam").get_role(RoleName=name)["Role"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchEntity":
+            raise
+        yield area.fail(f"there is no role {name}", "Create it, or name another one in the fleet file (role)")
+        return
+    if _trusts_sagemaker(role.get("AssumeRolePolicyDocument")):
+        yield area.ok(f"role {name} exists and SageMaker may assume it")
+    else:
+        advice = f"Add {SAGEMAKER} to the role's trust policy with sts:AssumeRole"
+        yield area.fail(f"SageMaker may not assume role {name}", advice)
+
+
+def _trusts_sagemaker(document: Any) -> bool:
+    if isinstance(document, str):
+        document = json.loads(unquote(document))
+    statements = (document or {}).get("Statement", [])
+    for statement in [statements] if isinstance(statements, dict) else statements:
+        services = (
+            statement.get("Principal", {}).get("Service", [])
+            if isinstance(statement["Principal"], dict)
+            else []
+        )
+        actions = statement.get("Action", [])
+        if (
+            statement.get("Effect") == "Allow"
+            and SAGEMAKER in ([services] if isinstance(services, str) else services)
+            and {"sts:AssumeRole", "sts:*", "*"} & set([actions] if isinstance(actions, str) else actions)
+        ):
+            return True
+    return False
+
+
+def _bucket(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str) -> Iterator[Finding]:
+    try:
+        headers = client("s3").head_bucket(Bucket=fleet.bucket)["ResponseMetadata"]["HTTPHeaders"]
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in {"404", "NoSuchBucket"}:
+            advice = f"./fleet ingest --fleet {fleet.fleet} --create-bucket creates and fills it"
+            yield area.fail(f"there is no bucket {fleet.bucket}", advice)
+            return
+        if code in _FORBIDDEN:
+            advice = "Bucket names are shared by all accounts: take another one, or allow s3:ListBucket"
+            yield area.fail(
+                f"bucket {fleet.bucket} is somebody else's, or closed to these credentials", advice
+            )
+            return
+        raise
+    region = headers.get("x-amz-bucket-region", fleet.region)
+    if region != fleet.region:
+        advice = "SageMaker wants both in one region: set region in the fleet file, or take another bucket"
+        yield area.fail(f"bucket {fleet.bucket} is in {region}, the fleet in {fleet.region}", advice)
+    else:
+        yield area.ok(f"bucket {fleet.bucket} is there")
+
+
+def _raw_data(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str) -> Iterator[Finding]:
+    prefix = naming.Keys(fleet.bucket, fleet.fleet).raw_prefix()
+    pages = client("s3").get_paginator("list_objects_v2")
+    try:
+        there = {
+            each["Prefix"].removeprefix(f"{prefix}city=").rstrip("/")
+            for page in pages.paginate(Bucket=fleet.bucket, Prefix=prefix, Delimiter="/")
+            for each in page.get("CommonPrefixes", [])
+        }
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchBucket":
+            return  # said already
+        raise
+    without = sorted(set(fleet.cities) - there)
+    if without:
+        advice = f"./fleet ingest --fleet {fleet.fleet}, or put files below {prefix}city=<slug>/"
+        yield area.warn(
+            f"{len(without)} of {len(fleet.cities)} cities have no raw data: {list_names(without)}", advice
+        )
+    else:
+        yield area.ok(f"all {len(fleet.cities)} cities have raw data")
+
+
+def _endpoint(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str) -> Iterator[Finding]:
+    name = endpoint_name(fleet)
+    run = f"Run the DAG {naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)}"
+    try:
+        status = client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationException":
+            raise
+        yield area.fail(f"there is no endpoint {name}", run)
+        return
+    if status == "InService":
+        yield area.ok(f"endpoint {name} is in service")
+    elif status == "Failed":
+        yield area.fail(f"endpoint {name} has failed", f"{run}: it creates the endpoint anew")
+    else:
+        yield area.warn(f"endpoint {name} is {status}", "Wait until it is InService")
+
+
+def _said(error: ClientError | BotoCoreError) -> str:
+    if isinstance(error, ClientError):
+        detail = error.response["Error"]
+        return f"{detail.get('Code')}: {detail.get('Message', '')}".rstrip(": ")
+    return str(error).rstrip(".")

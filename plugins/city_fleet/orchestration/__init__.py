@@ -1,0 +1,1 @@
+"""Everything Airflow runs: DAG builders, timetables, operators, triggers. The only package that imports Airflow."""

@@ -1,0 +1,206 @@
+"""Plans become Airflow DAGs, one per city. The only module, beside that of the fleet-wide DAGs, that wires tasks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from airflow.providers.amazon.aws.operators.sagemaker import SageMakerConditionOperator
+from airflow.sdk import DAG, BaseOperator, Param, TriggerRule
+from airflow.sdk.exceptions import AirflowFailException
+
+from city_fleet import naming, plan
+from city_fleet.config import Fleet, load_fleets
+from city_fleet.errors import CityFleetError, FleetFileError
+from city_fleet.orchestration.city_tasks import job_operators as jobs
+from city_fleet.orchestration.city_tasks import publish_operators as publishing
+from city_fleet.orchestration.city_tasks.approve_operator import ApproveOperator
+from city_fleet.orchestration.city_tasks.record_operator import RecordOperator
+from city_fleet.orchestration.fleet_dags import (
+    SHORT_TASK_TIMEOUT,
+    digest_dag,
+    endpoint_dag,
+    instant,
+    reaper_dag,
+    reconcile_dag,
+    retire_dag,
+)
+from city_fleet.orchestration.timetables import FleetTimetable
+from city_fleet.plan import CityPlan
+from city_fleet.state import failure_notes
+
+# libyaml's dumper takes a fifth of the time, and every parse writes every city's settings.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_OPERATORS: dict[str, type[BaseOperator]] = {
+    plan.PREPROCESS: jobs.PreprocessOperator,
+    plan.TRAIN: jobs.TrainOperator,
+    plan.EVALUATE: jobs.EvaluateOperator,
+    plan.DECIDE: publishing.DecideOperator,
+    plan.REGISTER: publishing.RegisterOperator,
+    plan.PUBLISH: publishing.PublishOperator,
+    plan.KEEP_CHAMPION: publishing.KeepChampionOperator,
+    plan.RECORD: RecordOperator,
+}
+
+
+def fleets_folder() -> Path:
+    """Return the folder of the fleet files: ``CITY_FLEET_FLEETS``, or the project's own."""
+    return plan.project_path(os.environ.get("CITY_FLEET_FLEETS", "include/fleets"))
+
+
+def city_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
+    """Yield the DAG of every city of every fleet file in a folder, in a fixed order.
+
+    A city whose settings are wrong, or a whole fleet file, yields a DAG that fails with the mistakes, so that the
+    others go on and nobody has to read a log to find out.
+
+    :param only: build just this DAG id (Airflow's parsing context while a task starts).
+    """
+    for loaded in load_fleets(folder):
+        if isinstance(loaded, FleetFileError):
+            name = naming.slug(Path(loaded.file).stem)
+            yield from _wanted(naming.fleet_dag_id(name, "fleet_file"), only, _broken_dag, name, loaded)
+            continue
+        for slug in sorted({*loaded.cities, *loaded.broken}):
+            dag_id = naming.city_dag_id(loaded.fleet, slug)
+            if slug in loaded.broken:
+                yield from _wanted(dag_id, only, _broken_dag, loaded.fleet, loaded.broken[slug])
+            else:
+                yield from _wanted(dag_id, only, _city_dag, plan.plan_city(loaded, slug))
+
+
+def fleet_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
+    """Yield the fleet-wide DAGs of every fleet file in a folder."""
+    for loaded in load_fleets(folder):
+        if isinstance(loaded, Fleet):
+            for purpose, build in (
+                (plan.ENDPOINT_PURPOSE, endpoint_dag),
+                (plan.REAPER_PURPOSE, reaper_dag),
+                (plan.DIGEST_PURPOSE, digest_dag),
+                (plan.RETIRE_PURPOSE, retire_dag),
+                (plan.RECONCILE_PURPOSE, reconcile_dag),
+            ):
+                yield from _wanted(naming.fleet_dag_id(loaded.fleet, purpose), only, build, loaded)
+
+
+def _wanted(dag_id: str, only: str | None, build: Any, *arguments: Any) -> Iterator[DAG]:
+    if only is None or only == dag_id:
+        yield build(dag_id, *arguments)
+
+
+def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
+    fleet, city = city_plan.fleet, city_plan.city
+    with DAG(
+        dag_id=dag_id,
+        description=f"Retrain {city.name}",
+        doc_md=_city_doc(city_plan),
+        schedule=None
+        if city.schedule is None
+        else FleetTimetable(city.schedule, city.end_date, city_plan.delay_seconds),
+        start_date=instant(city.start_date),
+        catchup=False,
+        # Where a person is asked, tonight's run must not wait behind last night's question: it supersedes it.
+        max_active_runs=2 if city.approval == "manual" else 1,
+        tags=[f"fleet:{fleet.fleet}", f"city:{city.slug}", *city.tags],
+        params={
+            "as_of": Param(
+                None,
+                type=["null", "string"],
+                title="As of",
+                description="The run sees only data known by this moment (2014-01-01). Empty: the logical date.",
+            ),
+            "force": Param(
+                False,
+                type="boolean",
+                title="Force",
+                description="Publish despite gate, order of as_of and pin.",
+            ),
+        },
+        default_args={
+            "owner": city.owner,
+            "retries": city.retries,
+            "retry_delay": timedelta(seconds=city.retry_delay_seconds),
+            "on_failure_callback": failure_notes.keep,
+        },
+    ) as dag:
+        steps = plan.steps(city.approval)
+        tasks = {step.task_id: _task(step.task_id, city_plan) for step in steps}
+        for step in steps:
+            for before in step.upstream:
+                tasks[before] >> tasks[step.task_id]
+        # A teardown runs whatever happened before, and leaves the run's state to publish and keep_champion.
+        tasks[plan.RECORD].as_teardown()
+    return dag
+
+
+def _task(task_id: str, city_plan: CityPlan) -> BaseOperator:
+    asks = city_plan.city.approval == "manual"
+    if task_id == plan.GATE:
+        return SageMakerConditionOperator(
+            task_id=task_id,
+            conditions=[
+                {
+                    "type": "Equals",
+                    "left_value": f"{{{{ ti.xcom_pull(task_ids='{plan.REGISTER}')['proceed'] }}}}",
+                    "right_value": True,
+                }
+            ],
+            if_task_ids=plan.APPROVE if asks else plan.PUBLISH,
+            else_task_ids=plan.KEEP_CHAMPION,
+            execution_timeout=SHORT_TASK_TIMEOUT,
+        )
+    if task_id == plan.APPROVE:
+        # No execution_timeout: Airflow would take it for the time that the person has.
+        return ApproveOperator(task_id=task_id, plan=city_plan)
+    if task_id in plan.JOB_STEPS:
+        extra: dict[str, Any] = {"pool": city_plan.fleet.pools.jobs, "region_name": city_plan.fleet.region}
+    else:
+        extra = {"execution_timeout": SHORT_TASK_TIMEOUT}
+        if task_id == plan.REGISTER:
+            extra["region_name"] = city_plan.fleet.region
+        if task_id == plan.KEEP_CHAMPION and asks:
+            # Behind both the gate and the person, of whom only one sends a run here.
+            extra["trigger_rule"] = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
+    return _OPERATORS[task_id](task_id=task_id, plan=city_plan, **extra)
+
+
+class FleetFileMistake(BaseOperator):
+    """Fail with what is wrong in a fleet file."""
+
+    def __init__(self, *, message: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.message = message
+
+    def execute(self, context: Any) -> None:
+        raise AirflowFailException(self.message)
+
+
+def _broken_dag(dag_id: str, fleet: str, error: CityFleetError) -> DAG:
+    with DAG(
+        dag_id=dag_id,
+        description="The fleet file has a mistake",
+        doc_md=f"The fleet file has a mistake. `./fleet lint` shows it too.\n\n```\n{error}\n```",
+        schedule=None,
+        tags=[f"fleet:{fleet}", "broken"],
+        default_args={"owner": "data-engineering", "retries": 0},
+    ) as dag:
+        FleetFileMistake(
+            task_id="fleet_file_mistake", message=str(error), execution_timeout=SHORT_TASK_TIMEOUT
+        )
+    return dag
+
+
+def _city_doc(city_plan: CityPlan) -> str:
+    """Return the city's settings as they are after merging defaults and overrides, as Markdown."""
+    settings = city_plan.city.model_dump(mode="json", exclude={"slug", "name"})
+    text = yaml.dump(settings, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100)
+    return (
+        f"**{city_plan.city.name}**: retrains its model from the data known by the run's `as_of` and, if the gate "
+        f"promotes it, publishes it to the shared endpoint `{city_plan.endpoint}`.\n\n"
+        f"Live pointer: `{city_plan.keys.uri(city_plan.keys.live(city_plan.city.slug))}`  \n"
+        f"Model package group: `{city_plan.package_group}`\n\nSettings:\n\n```yaml\n{text}```\n"
+    )

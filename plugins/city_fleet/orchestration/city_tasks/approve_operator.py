@@ -1,0 +1,160 @@
+"""Airflow operator that asks a person whether a model may go live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import HITLBranchOperator
+from airflow.sdk import Param
+from airflow.sdk.exceptions import TaskAwaitingInput
+
+from city_fleet import naming
+from city_fleet.approval import approvals
+from city_fleet.approval.approval_question import body, subject
+from city_fleet.champions import approval_states, breaker, publish
+from city_fleet.champions.approval_states import Event, State
+from city_fleet.orchestration.city_tasks.approve_trigger import DECIDED, EXPIRED, OPTIONS, ApprovalTrigger
+from city_fleet.orchestration.city_tasks.record_operator import record_of, results_of
+from city_fleet.orchestration.run_context import run_of, upstream
+from city_fleet.orchestration.task_clients import TaskClients
+from city_fleet.plan import DECIDE, EVALUATE, KEEP_CHAMPION, PUBLISH, REGISTER, CityPlan
+from city_fleet.state import registry, run_records
+from city_fleet.state.author import Author
+from city_fleet.state.registry import Version
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_APPROVE, _REJECT = OPTIONS
+_NOTE = "note"
+
+
+class ApproveOperator(HITLBranchOperator):
+    """Ask a person, in Airflow's own form; then publish, or keep the champion.
+
+    The answer goes to the registry. A decision that is made there instead, by command or in the console, ends the
+    wait as well, and so does a newer model of the city. The task takes no slot while it waits.
+
+    :param plan: the city's plan.
+    :param aws_conn_id: Airflow connection for AWS.
+    """
+
+    overwrite_rtif_after_execution = True
+
+    def __init__(self, *, plan: CityPlan, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
+        # Airflow hands the DAG's params down to each task; the form shows the task's own ones only.
+        kwargs.pop("params", None)
+        # Null, because the form takes an empty text for one that is missing.
+        note = Param(
+            None,
+            source="task",
+            type=["null", "string"],
+            title="Note",
+            description="Why; kept in the registry.",
+        )
+        super().__init__(
+            subject=subject(plan),
+            options=[_APPROVE, _REJECT],
+            options_mapping={_APPROVE: PUBLISH, _REJECT: KEEP_CHAMPION},
+            params={_NOTE: note},
+            **kwargs,
+        )
+        self.plan = plan
+        self.aws_conn_id = aws_conn_id
+
+    def execute(self, context: Context) -> Any:
+        run = run_of(self.plan, context)
+        aws = self._clients()
+        version, state = self._version(aws, context)
+        if run.force:
+            return self._end(context, version, PUBLISH, state)
+        if state is not State.WAITING:
+            self.log.info("Version %d is %s already", version.number, state.value)
+            return self._end_decided(context, version, state)
+        night = breaker.read(aws.s3, self.plan.keys, run.stamp)
+        self.body = body(
+            self.plan,
+            version,
+            decision=upstream(context, DECIDE),
+            evaluation_uri=upstream(context, EVALUATE)["evaluation_uri"],
+            night=night.sentence if night else None,
+        )
+        self._record_wait(context, version, aws)
+        try:
+            return super().execute(context)
+        except TaskAwaitingInput:
+            self.defer(trigger=self._trigger(context, version), method_name="execute_complete")
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        aws = self._clients()
+        version, state = self._version(aws, context)
+        if DECIDED in event or EXPIRED in event:
+            if EXPIRED in event:
+                hours = self.plan.city.approval_expires_hours
+                author = Author(self._by(context), f"expired: nobody decided within {hours} hours")
+                approvals.write(aws, version, state, Event.EXPIRE, author)
+            elif version.status != version.settled_status:
+                serves, served = approvals.serving(aws, self.plan, version)
+                approvals.adopt(aws, version, live=serves, served=served)
+        else:
+            if "error" in event:
+                self.process_trigger_event_error(event)
+            self.validate_chosen_options(event["chosen_options"])
+            answer = Event.APPROVE if event["chosen_options"] == [_APPROVE] else Event.REJECT
+            step, _ = approvals.write(aws, version, state, answer, self._author_of(event))
+            if step.refusal:
+                self.log.warning("The answer comes too late: %s", step.refusal)
+        version, state = self._version(aws, context)
+        if state is State.WAITING:
+            # The list that the trigger had read was older than the version.
+            self.defer(trigger=self._trigger(context, version), method_name="execute_complete")
+        return self._end_decided(context, version, state)
+
+    def _clients(self) -> TaskClients:
+        return TaskClients(self.aws_conn_id, self.plan.fleet.region)
+
+    def _by(self, context: Context) -> str:
+        return f"{self.plan.dag_id}/{context['dag_run'].run_id}"
+
+    def _author_of(self, event: dict[str, Any]) -> Author:
+        """Return who has answered in Airflow, and the note of the form."""
+        who = event["responded_by_user"] or {}
+        note = (event.get("params_input") or {}).get(_NOTE)
+        return Author(str(who.get("name") or "somebody in Airflow"), str(note or "").strip())
+
+    def _version(self, aws: TaskClients, context: Context) -> tuple[Version, State]:
+        version = approvals.read(aws, upstream(context, REGISTER)["package_arn"])
+        return version, approvals.state_of(aws, self.plan, version)
+
+    def _record_wait(self, context: Context, version: Version, aws: TaskClients) -> None:
+        """Write a record that the run waits, for views of the whole fleet; it is replaced by that of its end."""
+        run = run_of(self.plan, context)
+        deadline = naming.parse_as_of(version.metadata[registry.EXPIRES_AT])
+        reasons = [f"waits for a person until {deadline:%Y-%m-%d %H:%M} UTC"]
+        record = record_of(self.plan, run, results_of(context), publish.PENDING, reasons)
+        run_records.write(aws.s3, self.plan.keys, record, as_of=run.as_of, key_of_run=run.key)
+
+    def _trigger(self, context: Context, version: Version) -> ApprovalTrigger:
+        return ApprovalTrigger(
+            package_arn=version.arn,
+            name_part=naming.package_groups_part(self.plan.fleet.fleet),
+            expires_at=version.metadata[registry.EXPIRES_AT],
+            poll_seconds=self.plan.city.waiter_delay_seconds,
+            aws_conn_id=self.aws_conn_id,
+            region_name=self.plan.fleet.region,
+            ti_id=context["task_instance"].id,
+            options=self.options,
+            params=self.serialized_params,
+        )
+
+    def _end_decided(self, context: Context, version: Version, state: State) -> None:
+        goes = approval_states.status_of(state) == registry.APPROVED
+        self._end(context, version, PUBLISH if goes else KEEP_CHAMPION, state)
+
+    def _end(self, context: Context, version: Version, branch: str, state: State) -> None:
+        self.log.info("Version %d is %s: %s", version.number, state.value, version.status_reason)
+        outcome = publish.SUPERSEDED if state is State.SUPERSEDED else publish.HELD
+        result = {"state": state.value, "outcome": outcome, "reasons": [version.status_reason]}
+        # Branching skips the other way by an exception, and what a task returns is lost then.
+        context["ti"].xcom_push(key="return_value", value=result)
+        self.do_branch(context, branch)

@@ -1,0 +1,124 @@
+"""Airflow operator that ends every run of a city: it writes the run's record."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from city_fleet.champions import breaker
+from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.orchestration.run_context import run_of
+from city_fleet.orchestration.task_clients import TaskClients
+from city_fleet.plan import (
+    APPROVE,
+    DECIDE,
+    EVALUATE,
+    JOB_STEPS,
+    KEEP_CHAMPION,
+    PREPROCESS,
+    PUBLISH,
+    REGISTER,
+    CityPlan,
+    Run,
+)
+from city_fleet.state import failure_notes, run_records
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+FAILED = "failed"
+TOO_LITTLE_DATA = "too_little_data"
+_STEPS = (*JOB_STEPS, DECIDE, REGISTER, APPROVE, PUBLISH, KEEP_CHAMPION)
+
+
+class RecordOperator(BaseOperator):
+    """Write how the run ended, however it did.
+
+    The task is a teardown: it runs after success, failure and skip alike, and does not decide how the run counts.
+
+    :param plan: the city's plan.
+    :param aws_conn_id: Airflow connection for AWS.
+    """
+
+    def __init__(self, *, plan: CityPlan, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+        self.aws_conn_id = aws_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        run = run_of(self.plan, context)
+        ti: Any = context["ti"]
+        s3 = TaskClients(self.aws_conn_id, self.plan.fleet.region).s3
+        states = ti.get_task_states(dag_id=self.plan.dag_id, run_ids=[run.run_id])[run.run_id]
+        results = results_of(context)
+        failed_task = next((task for task, state in states.items() if state == "failed"), None)
+        failed_job = ti.xcom_pull(task_ids=failed_task, key="failed_job") if failed_task else None
+        failure = ti.xcom_pull(task_ids=failed_task, key=failure_notes.KEY) if failed_task else None
+        ended = results[PUBLISH] or results[KEEP_CHAMPION]
+        if failed_task is not None:
+            said = f": {failure['message']}" if failure and failure["message"] else ""
+            outcome, reasons = FAILED, [f"task {failed_task} failed{said}"]
+            if failed_task == PREPROCESS and failed_job and failed_job["status"] == "Failed":
+                # Data that are refused are as bad a sign for the night as a model that is.
+                breaker.mark(s3, self.plan.keys, run.stamp, self.plan.city.slug, reasons)
+        elif results[PREPROCESS].get("data_status") == TOO_LITTLE_DATA:
+            outcome, reasons = TOO_LITTLE_DATA, [results[PREPROCESS]["reason"]]
+        elif ended:
+            outcome, reasons = ended["outcome"], ended["reasons"]
+        else:
+            outcome, reasons = FAILED, ["the run was stopped before it published or held a model"]
+        record = {
+            **record_of(self.plan, run, results, outcome, reasons),
+            "failed_task": failed_task,
+            "failure": failure,
+        }
+        if failed_job:
+            record["jobs"].append(_job(failed_job))
+        key = run_records.write(s3, self.plan.keys, record, as_of=run.as_of, key_of_run=run.key)
+        self.log.info("%s: %s", outcome, "; ".join(reasons) or "no reason given")
+        return {"record_uri": self.plan.keys.uri(key), "outcome": outcome}
+
+
+def results_of(context: Context) -> dict[str, dict[str, Any]]:
+    """Return the results that the steps of this run have left so far; an empty one for a step without."""
+    return {step: context["ti"].xcom_pull(task_ids=step) or {} for step in _STEPS}
+
+
+def record_of(
+    plan: CityPlan, run: Run, results: dict[str, dict[str, Any]], outcome: str, reasons: list[str]
+) -> dict[str, Any]:
+    """Return a run's record.
+
+    :param results: of the run's steps, as :func:`results_of` returns them.
+    """
+    decision = {key: value for key, value in results[DECIDE].items() if key != "decision_uri"}
+    return {
+        "format_version": 1,
+        "fleet": plan.fleet.fleet,
+        "environment": plan.fleet.environment,
+        "city": plan.city.slug,
+        "as_of": run.stamp,
+        "dag_id": plan.dag_id,
+        "run_id": run.run_id,
+        "outcome": outcome,
+        "reasons": reasons,
+        "failed_task": None,
+        "failure": None,
+        "decision": decision or None,
+        "metrics": decision.get("metrics"),
+        "evaluation_uri": results[EVALUATE].get("evaluation_uri"),
+        "holdout_uri": results[EVALUATE].get("holdout_uri"),
+        "target_model": results[PUBLISH].get("target_model"),
+        "package_arn": results[REGISTER].get("package_arn"),
+        "package_version": results[REGISTER].get("version"),
+        "jobs": [_job(results[step]) for step in JOB_STEPS if results[step]],
+        "code_digest": CodeBundle.load(plan.scripts).digest,
+        "settings_digest": plan.settings_digest,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _job(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: facts[key] for key in ("step", "job", "status", "instance_type", "billable_seconds")}

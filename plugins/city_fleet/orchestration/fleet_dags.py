@@ -1,0 +1,233 @@
+"""Fleet-wide DAGs: each looks after all cities of a fleet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Param
+
+from city_fleet import naming, plan
+from city_fleet.config import Fleet
+from city_fleet.orchestration.fleet_tasks import digest_operators as digests
+from city_fleet.orchestration.fleet_tasks import endpoint_operators as endpoint
+from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
+from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
+from city_fleet.orchestration.fleet_tasks.retire_operator import RETIRE, TIME_LIMIT_SECONDS, RetireOperator
+from city_fleet.orchestration.timetables import FleetTimetable
+
+#: Tasks that only read and write a few small objects; more than this is a hang.
+SHORT_TASK_TIMEOUT = timedelta(minutes=15)
+# Two looks of the reaper, the time between them, and a retry; a look of reconcile, and a retry.
+_CARE_RUN_TIMEOUT = timedelta(hours=1)
+# A pass of retiring ends by itself at its time limit; it then has to wait for the cities that are under way.
+_RETIRE_MARGIN = timedelta(hours=1)
+# What is there now is looked at, whatever days the fleet's schedule is about.
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
+    """Return the DAG that brings the shared endpoint to the wanted state."""
+    with DAG(
+        dag_id=dag_id,
+        description=f"Create or update the shared endpoint of {fleet.fleet}",
+        doc_md=(
+            f"Brings the multi-model endpoint `{plan.endpoint_name(fleet)}` to the state the fleet file describes.\n\n"
+            "Run it once when a fleet starts and after a change of the endpoint's settings, image or `inference.py`. "
+            "Publishing a model never needs it. Running it twice changes nothing."
+        ),
+        schedule=None,
+        start_date=instant(fleet.start_date),
+        catchup=False,
+        max_active_runs=1,
+        tags=[f"fleet:{fleet.fleet}", "endpoint", *fleet.tags],
+        default_args={
+            "owner": fleet.owner,
+            "retries": 2,
+            "retry_delay": timedelta(seconds=30),
+            "region_name": fleet.region,
+        },
+    ) as dag:
+        model = endpoint.SharedModelOperator(
+            task_id=endpoint.MODEL, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT
+        )
+        config = endpoint.SharedEndpointConfigOperator(
+            task_id=endpoint.ENDPOINT_CONFIG, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT
+        )
+        model >> config >> endpoint.SharedEndpointOperator(task_id=endpoint.ENDPOINT, fleet=fleet)
+    return dag
+
+
+def reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
+    """Return the DAG that stops jobs nobody waits for."""
+    with _care_dag(
+        dag_id,
+        fleet,
+        "reaper",
+        fleet.reaper.schedule,
+        retries=1,
+        retry_delay=timedelta(minutes=1),
+        description=f"Stop jobs of {fleet.fleet} that no task waits for any more",
+        doc_md=(
+            f"Looks for SageMaker jobs of fleet `{fleet.fleet}` and environment `{fleet.environment}` that have been "
+            f"in progress for {fleet.reaper.grace_minutes} minutes or more, and stops those whose task instance "
+            "waits for them no longer: it has ended, was deleted, waits for a newer job, or was cleared and is not "
+            "scheduled. The task log says which and why.\n\n"
+            "A job is ours by its tags. Two installations of Airflow that share an AWS account and region therefore "
+            "need different values of `environment`: each would take the other's jobs for its own orphans.\n\n"
+            "Run it with `dry_run` to see what it would stop. It starts unpaused."
+        ),
+        dagrun_timeout=_CARE_RUN_TIMEOUT,
+        # A safety net that somebody has to switch on is none.
+        is_paused_upon_creation=False,
+        params={
+            "dry_run": Param(
+                False,
+                type="boolean",
+                title="Dry run",
+                description="Say what would be stopped, and stop nothing.",
+            )
+        },
+    ) as dag:
+        ReapOperator(task_id=REAP, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
+    return dag
+
+
+def digest_dag(dag_id: str, fleet: Fleet) -> DAG:
+    """Return the DAG that sends the morning's message."""
+    with _care_dag(
+        dag_id,
+        fleet,
+        "digest",
+        fleet.digest.schedule,
+        retries=2,
+        retry_delay=timedelta(minutes=2),
+        description=f"One message per night about {fleet.fleet}",
+        doc_md=(
+            "Says what the night's runs came to: live, held and failed by cause, what waits for approval, and who is "
+            "served by an old model. The message stands in the log of `compose` and goes out by the notifiers of the "
+            f"fleet file. `./fleet digest --fleet {fleet.fleet}` shows the same.\n\n"
+            "Run it with `night` for an earlier night. A night without any run or tick sends nothing."
+        ),
+        params={
+            "night": Param(
+                None,
+                type=["null", "string"],
+                title="Night",
+                description="A moment of the night (2014-01-01), as the as_of of its runs. Empty: the last one.",
+            )
+        },
+    ) as dag:
+        compose = digests.ComposeOperator(
+            task_id=digests.COMPOSE, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT
+        )
+        for number, each in enumerate(fleet.digest.notifiers, start=1):
+            compose >> digests.NotifyOperator(
+                task_id=f"{digests.NOTIFY}_{number}",
+                notifier=each.notifier,
+                arguments=each.arguments,
+                execution_timeout=SHORT_TASK_TIMEOUT,
+            )
+    return dag
+
+
+def retire_dag(dag_id: str, fleet: Fleet) -> DAG:
+    """Return the DAG that deletes what nothing needs any more."""
+    rule = fleet.retire
+    with _care_dag(
+        dag_id,
+        fleet,
+        "retire",
+        rule.schedule,
+        retries=1,
+        retry_delay=timedelta(minutes=5),
+        description=f"Delete models, runs and versions of {fleet.fleet} that nothing needs any more",
+        doc_md=(
+            f"Keeps of each city of fleet `{fleet.fleet}` the model that serves, {rule.keep_predecessors} that a "
+            f"rollback could return to, the newest {rule.keep_newest}, whatever waits for approval, and all that "
+            f"served within {rule.grace_days} days. The rest is marked, and deleted by a later pass when nothing has "
+            f"needed it for {rule.grace_days} days: its artifact below `models/`, the folder of its run, and "
+            + (
+                "its version in the registry. "
+                if rule.delete_packages
+                else "not its version in the registry. "
+            )
+            + "Raw data, run records and the history are never touched.\n\n"
+            f"Run it with `dry_run`, or `./fleet retire --dry-run --fleet {fleet.fleet}`, to see what it would do. It "
+            "is paused until somebody switches it on."
+        ),
+        params={
+            "dry_run": Param(
+                False,
+                type="boolean",
+                title="Dry run",
+                description="Say what would be marked and deleted, and change nothing.",
+            )
+        },
+    ) as dag:
+        limit = timedelta(seconds=TIME_LIMIT_SECONDS) + _RETIRE_MARGIN
+        RetireOperator(task_id=RETIRE, fleet=fleet, execution_timeout=limit)
+    return dag
+
+
+def reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
+    """Return the DAG that carries out what people have decided in the registry."""
+    rolls_back = fleet.reconcile.on_live_rejected == "rollback"
+    with _care_dag(
+        dag_id,
+        fleet,
+        "reconcile",
+        fleet.reconcile.schedule,
+        retries=1,
+        retry_delay=timedelta(minutes=1),
+        description=f"Carry out what people have decided about models of {fleet.fleet}",
+        doc_md=(
+            f"Looks in the registry for models of `{fleet.fleet}` that somebody has approved or rejected: in the "
+            "console, by a script, or by a command that did not come to its end. What was approved is published; what "
+            "has waited longer than `approval_expires_hours` counts as rejected. When somebody rejects a model that "
+            f"serves, its city is {'rolled back and ' if rolls_back else ''}named by this DAG's run, which fails, and "
+            "by the digest's notifiers.\n\nIt starts unpaused."
+        ),
+        dagrun_timeout=_CARE_RUN_TIMEOUT,
+        is_paused_upon_creation=False,
+    ) as dag:
+        ReconcileOperator(
+            task_id=RECONCILE,
+            fleet=fleet,
+            execution_timeout=SHORT_TASK_TIMEOUT,
+            on_failure_callback=notify,
+        )
+    return dag
+
+
+def _care_dag(
+    dag_id: str,
+    fleet: Fleet,
+    purpose: str,
+    schedule: str | None,
+    *,
+    retries: int,
+    retry_delay: timedelta,
+    **settings: Any,
+) -> DAG:
+    """Return an empty DAG that looks after what is there now, by a schedule of its own.
+
+    :param purpose: its tag.
+    :param schedule: cron expression; None for no schedule.
+    :param settings: more arguments of the DAG.
+    """
+    return DAG(
+        dag_id=dag_id,
+        schedule=None if schedule is None else FleetTimetable(schedule),
+        start_date=_LONG_AGO,
+        catchup=False,
+        max_active_runs=1,
+        tags=[f"fleet:{fleet.fleet}", purpose, *fleet.tags],
+        default_args={"owner": fleet.owner, "retries": retries, "retry_delay": retry_delay},
+        **settings,
+    )
+
+
+def instant(day: Any) -> datetime | None:
+    """Return a day of the fleet file as Airflow wants it."""
+    return None if day is None else naming.parse_as_of(day.isoformat())

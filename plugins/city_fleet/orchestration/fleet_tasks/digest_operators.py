@@ -1,0 +1,119 @@
+"""Airflow operators of the fleet's ``_digest`` DAG: compose the morning's message, send it by Airflow's notifiers."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.sdk import BaseNotifier, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from botocore.config import Config
+
+from city_fleet import naming
+from city_fleet.config import Fleet
+from city_fleet.orchestration.run_context import upstream
+from city_fleet.state import index
+from city_fleet.views import digest, digest_text, fleet_facts
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+COMPOSE = "compose"
+NOTIFY = "notify"
+
+
+class ComposeOperator(BaseOperator):
+    """Say what the night came to. Skips itself, and with it the notifiers, when there is nothing to tell.
+
+    Returns ``{subject, text, counts, night}``.
+
+    :param fleet: the fleet.
+    :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.
+    """
+
+    def __init__(self, *, fleet: Fleet, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fleet = fleet
+        self.aws_conn_id = aws_conn_id
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of the task's connection, which several threads may use."""
+        hook = AwsBaseHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.fleet.region)
+        return hook.get_client_type(config=hook.config.merge(Config(max_pool_connections=index.WORKERS)))
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        s3 = self.client("s3")
+        picture = fleet_facts.picture(
+            self.fleet, s3, self.client("sagemaker"), datetime.now(UTC), say=self.log.info
+        )
+        for problem in picture.problems:
+            self.log.warning("%s", problem)
+        found = fleet_facts.night_digest(
+            self.fleet, s3, picture, self._night(context, picture.refreshed.index)
+        )
+        text = digest_text.text(found)
+        for line in text.splitlines():
+            self.log.info("%s", line)
+        if found.is_empty:
+            raise AirflowSkipException("No run belongs to this night, and none should; nothing is sent")
+        return {
+            "subject": digest_text.subject(found),
+            "text": text,
+            "counts": found.counts,
+            "night": naming.as_of_stamp(found.night.until),
+        }
+
+    def _night(self, context: Context, known: index.Index) -> digest.Night:
+        """Return the night that is asked for, else that of the run's own tick, else the newest one with a run."""
+        schedule = self.fleet.digest.schedule
+        text, moment = context["params"].get("night"), context["dag_run"].logical_date
+        if text:
+            try:
+                return digest.night_of(naming.parse_as_of(text), schedule)
+            except ValueError as error:
+                raise AirflowFailException(str(error).replace("as_of", "night", 1)) from error
+        if context["dag_run"].run_type in {"scheduled", "backfill"} and moment is not None:
+            return digest.night_of(moment, schedule)
+        return digest.last_night(known, schedule) or digest.night_of(datetime.now(UTC), schedule)
+
+
+class NotifyOperator(BaseOperator):
+    """Send the message by one of Airflow's notifiers. One task per notifier: a retry of one repeats no other.
+
+    :param notifier: import path of a subclass of BaseNotifier; imported when the task runs.
+    :param arguments: what it is called with. ``digest`` in its templates is what the compose task returned.
+    """
+
+    def __init__(self, *, notifier: str, arguments: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.notifier = notifier
+        self.arguments = arguments
+
+    def execute(self, context: Context) -> None:
+        message = upstream(context, COMPOSE)
+        send(self.notifier, self.arguments, message, context)
+        self.log.info("Sent by %s: %s", self.notifier, message["subject"])
+
+
+def send(notifier: str, arguments: dict[str, Any], message: dict[str, Any], context: Any) -> None:
+    """Send a message by one of Airflow's notifiers.
+
+    :param message: ``subject`` and ``text``; ``digest`` in the notifier's templates.
+    :param context: of the task that sends.
+    :raises AirflowFailException: there is no such notifier, or it is called wrongly.
+    """
+    where = f"digest.notifiers, {notifier!r}"
+    try:
+        kind = pkgutil.resolve_name(notifier)
+    except (ImportError, AttributeError) as error:
+        raise AirflowFailException(f"{where}: can't be imported: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, BaseNotifier)):
+        raise AirflowFailException(f"{where}: is no subclass of Airflow's BaseNotifier")
+    try:
+        made = kind(**arguments)
+    except TypeError as error:
+        raise AirflowFailException(f"{where}: {error}; got {json.dumps(sorted(arguments))}") from error
+    made({**context, "digest": message})

@@ -1,0 +1,148 @@
+"""Airflow operators of the fleet's ``_endpoint`` DAG: bring the shared multi-model endpoint to its wanted state.
+
+Names follow from content (endpoint_requests.py), so each operator looks first and creates only what is missing; running
+the DAG twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.providers.amazon.aws.operators.sagemaker import (
+    SageMakerEndpointConfigOperator,
+    SageMakerEndpointOperator,
+    SageMakerModelOperator,
+)
+from airflow.sdk.exceptions import AirflowException
+from botocore.exceptions import ClientError
+
+from city_fleet import naming
+from city_fleet.config import Fleet
+from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.jobs.images import serving_image_uri
+from city_fleet.orchestration.run_context import upstream
+from city_fleet.plan import project_path
+from city_fleet.serving import endpoint_requests
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+MODEL = "model"
+ENDPOINT_CONFIG = "endpoint_config"
+ENDPOINT = "endpoint"
+# An endpoint that has not settled after an hour has failed in a way SageMaker does not report.
+_TIME_LIMIT_SECONDS = 3600
+
+
+def _described(describe: Any, name: str) -> dict[str, Any] | None:
+    """Return a resource's description, or None; SageMaker has no code of its own for "not found"."""
+    try:
+        return dict(describe(name))
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ValidationException":
+            return None
+        raise
+
+
+class SharedModelOperator(SageMakerModelOperator):
+    """The container that serves every city: the image, the serving code and the prefix of the artifacts."""
+
+    overwrite_rtif_after_execution = True
+
+    def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
+        super().__init__(config={}, **kwargs)
+        self.fleet = fleet
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        keys = naming.Keys(self.fleet.bucket, self.fleet.fleet)
+        bundle = CodeBundle.load(project_path(self.fleet.endpoint.scripts))
+        s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name).conn
+        bundle.ensure_uploaded(s3, keys)
+        self.config = endpoint_requests.model_request(
+            self.fleet,
+            image_uri=serving_image_uri(self.fleet),
+            code_archive_uri=bundle.archive_uri(keys),
+        )
+        name = self.config["ModelName"]
+        if _described(self.hook.describe_model, name):
+            self.log.info("Model %s is there already", name)
+        else:
+            super().execute(context)
+        return {"model_name": name}
+
+
+class SharedEndpointConfigOperator(SageMakerEndpointConfigOperator):
+    """Instance type, count and the one model of the shared endpoint."""
+
+    overwrite_rtif_after_execution = True
+
+    def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
+        super().__init__(config={}, **kwargs)
+        self.fleet = fleet
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        self.config = endpoint_requests.endpoint_config_request(
+            self.fleet, model_name=upstream(context, MODEL)["model_name"]
+        )
+        name = self.config["EndpointConfigName"]
+        if _described(self.hook.describe_endpoint_config, name):
+            self.log.info("Endpoint configuration %s is there already", name)
+        else:
+            super().execute(context)
+        return {"endpoint_config_name": name}
+
+
+class SharedEndpointOperator(SageMakerEndpointOperator):
+    """The shared endpoint, created or updated until it is in service with the wanted configuration."""
+
+    overwrite_rtif_after_execution = True
+
+    def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
+        super().__init__(
+            config={},
+            deferrable=True,
+            check_interval=fleet.defaults.waiter_delay_seconds,
+            max_ingestion_time=_TIME_LIMIT_SECONDS,
+            **kwargs,
+        )
+        self.fleet = fleet
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        self.config = endpoint_requests.endpoint_request(
+            self.fleet, endpoint_config_name=upstream(context, ENDPOINT_CONFIG)["endpoint_config_name"]
+        )
+        name = self.config["EndpointName"]
+        found = _described(self.hook.describe_endpoint, name)
+        if found is None:
+            self.operation = "create"
+        elif found["EndpointStatus"] == "Failed":
+            # A failed endpoint takes no update; it serves nothing, so deleting it loses nothing.
+            self.log.warning(
+                "Endpoint %s has failed (%s); creating it anew", name, found.get("FailureReason")
+            )
+            self.hook.conn.delete_endpoint(EndpointName=name)
+            self.hook.get_waiter("endpoint_deleted").wait(EndpointName=name)
+            self.operation = "create"
+        elif found["EndpointConfigName"] != self.config["EndpointConfigName"]:
+            self.operation = "update"
+            self.config.pop("Tags")
+        elif found["EndpointStatus"] == "InService":
+            self.log.info("Endpoint %s serves with %s already", name, found["EndpointConfigName"])
+            return self._result(found)
+        else:
+            raise AirflowException(f"Endpoint {name} is {found['EndpointStatus']}; a retry looks again")
+        super().execute(context)
+        return self._result(self.hook.describe_endpoint(name))
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().execute_complete(context, event)
+        return self._result(self.hook.describe_endpoint(str((event or {})["job_name"])))
+
+    @staticmethod
+    def _result(description: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "endpoint": description["EndpointName"],
+            "endpoint_config_name": description["EndpointConfigName"],
+            "status": description["EndpointStatus"],
+        }

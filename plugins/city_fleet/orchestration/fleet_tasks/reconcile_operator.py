@@ -1,0 +1,81 @@
+"""Airflow operator of the fleet's ``_reconcile`` DAG: carry out what people have decided in the registry."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from city_fleet.approval import approvals, reconcile
+from city_fleet.config import Fleet
+from city_fleet.orchestration.fleet_tasks import digest_operators
+from city_fleet.orchestration.task_clients import TaskClients
+from city_fleet.state.outcome import Decided
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+RECONCILE = "reconcile"
+_ALERT = "alert"
+# Well below the task's execution_timeout of 15 minutes: what is left over is for the next look.
+_SECONDS = 600.0
+
+
+class ReconcileOperator(BaseOperator):
+    """Publish what was approved elsewhere, expire what waits too long, and tell when a serving model is rejected.
+
+    Returns a list of what was decided: ``{city, version, outcome, reasons, live}``. The task fails when a model that
+    serves was rejected, once, so that whoever watches failed runs hears of it; all else is done before.
+
+    :param fleet: the fleet.
+    :param aws_conn_id: Airflow connection for AWS.
+    """
+
+    def __init__(self, *, fleet: Fleet, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fleet = fleet
+        self.aws_conn_id = aws_conn_id
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        end = time.monotonic() + _SECONDS
+        done = reconcile.look(
+            TaskClients(self.aws_conn_id, self.fleet.region),
+            self.fleet,
+            now=datetime.now(UTC),
+            in_time=lambda: time.monotonic() < end,
+            say=self._say,
+        )
+        self.log.info("%d decided, %d wait for a person", len(done.decided), done.waiting)
+        if done.left:
+            self.log.warning("%d are left to the next look", done.left)
+        alerts = [" ".join(item.reasons) for item in done.decided if item.outcome == approvals.ALERT]
+        if alerts:
+            subject = f"{self.fleet.fleet}: {len(alerts)} serving models were rejected"
+            message = {"subject": subject, "text": "\n".join(alerts)}
+            context["ti"].xcom_push(key=_ALERT, value=message)
+            raise AirflowFailException(" ".join([*alerts, *done.problems]))
+        if done.problems:
+            raise AirflowException(f"{len(done.problems)} could not be dealt with: {' '.join(done.problems)}")
+        return [item.as_dict() for item in done.decided]
+
+    def _say(self, decided: Decided) -> None:
+        loud = decided.outcome == approvals.ALERT
+        log = self.log.error if loud else self.log.info
+        log(
+            "%s, version %d: %s: %s",
+            decided.city,
+            decided.version,
+            decided.outcome,
+            "; ".join(decided.reasons),
+        )
+
+
+def notify(context: Any) -> None:
+    """Tell the fleet's notifiers that a serving model was rejected. A failure callback."""
+    message: Any = context["ti"].xcom_pull(task_ids=RECONCILE, key=_ALERT)
+    if message:
+        for each in context["task"].fleet.digest.notifiers:
+            digest_operators.send(each.notifier, each.arguments, message, context)

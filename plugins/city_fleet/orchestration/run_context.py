@@ -1,0 +1,51 @@
+"""What a task of a city's DAG reads from Airflow: its run, and the results before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from city_fleet import naming
+from city_fleet.plan import CityPlan, Run
+from city_fleet.state.author import Author
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def run_of(plan: CityPlan, context: Context) -> Run:
+    """Return the run a task belongs to. as_of is the run's param, else its logical date, else its run_after.
+
+    :raises AirflowFailException: as_of is no instant, or lies in the future.
+    """
+    dag_run = context["dag_run"]
+    text = context["params"].get("as_of")
+    try:
+        moment = naming.parse_as_of(text) if text else dag_run.logical_date or dag_run.run_after
+        return plan.run(dag_run.run_id, moment, force=bool(context["params"].get("force")))
+    except ValueError as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def author_of(plan: CityPlan, context: Context) -> Author:
+    """Return who lets the model of a run go live: of a forced run the person who has started it, else the run."""
+    dag_run = context["dag_run"]
+    name = f"{plan.dag_id}/{dag_run.run_id}"
+    if not run_of(plan, context).force:
+        return Author(name)
+    person = getattr(dag_run, "triggering_user_name", None)
+    return Author(person, f"forced run {name}") if person else Author(name, "forced")
+
+
+def upstream(context: Context, task_id: str) -> dict[str, Any]:
+    """Return the result of an upstream task of the same run.
+
+    :raises AirflowFailException: it has none, for example because only part of the run was cleared.
+    """
+    value = context["ti"].xcom_pull(task_ids=task_id)
+    if not isinstance(value, dict):
+        raise AirflowFailException(
+            f"Task {task_id!r} of this run has no result; clear it together with everything downstream"
+        )
+    return value

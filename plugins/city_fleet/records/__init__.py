@@ -1,1 +1,0 @@
-"""What runs leave behind, folded into one index."""

@@ -1,0 +1,295 @@
+"""The model registry: one package group per city, one version per artifact. A boto3 client is passed in.
+
+The approval status is SageMaker's own and anybody with the right may change it. What City Fleet knows beside it stands
+in the version's metadata: what set the status last, and whether all that follows from it has been done. A status that
+is not the one City Fleet set was changed elsewhere, and somebody has to carry it out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from city_fleet import naming
+from city_fleet.errors import RegistryError
+from city_fleet.state.package_text import fitting, metadata_value, one_line
+
+APPROVED = "Approved"
+REJECTED = "Rejected"
+PENDING = "PendingManualApproval"
+
+# Metadata of a version. The approval status that City Fleet has set last; by which event; who; when.
+DECIDED_STATUS = "decided_status"
+DECIDED_EVENT = "decided_event"
+DECIDED_BY = "decided_by"
+DECIDED_AT = "decided_at"
+#: Digest of the reason that City Fleet has given: a person elsewhere may have left it as it was.
+REASON_DIGEST = "reason_digest"
+#: The approval status of which all consequences have been carried out.
+SETTLED_STATUS = "settled_status"
+#: Stamp of the moment at which a version that waits for a person expires; only such a version has it.
+EXPIRES_AT = "approval_expires_at"
+
+ARTIFACT_WORD = "artifact"
+_DESCRIPTION = re.compile(
+    rf"as_of (?P<as_of>\S+), {ARTIFACT_WORD} (?P<sha256>[0-9a-f]{{64}})(?:, run (?P<run>\S+))?"
+)
+# SageMaker says with a ValidationException that a group or version does not exist.
+_MISSING = frozenset({"ValidationException", "ResourceNotFound"})
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One version as List shows it.
+
+    :param number: counts up from 1 and is never used twice.
+    :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval``.
+    :param as_of: stamp of the moment up to which the model has seen data; None if City Fleet did not register it.
+    :param artifact_sha256: of ``model.tar.gz``; None if City Fleet did not register it.
+    :param run: ``<dag id>/<run id>`` of the run that registered it; None if City Fleet did not.
+    :param created: when it was registered.
+    """
+
+    arn: str
+    number: int
+    status: str
+    as_of: str | None
+    artifact_sha256: str | None
+    run: str | None
+    created: datetime
+
+    def target_model(self, city: str) -> str | None:
+        """Return the key of its artifact below the endpoint's prefix; None if City Fleet did not register it."""
+        if self.as_of is None or self.artifact_sha256 is None:
+            return None
+        return naming.target_model(city, naming.parse_as_of(self.as_of), self.artifact_sha256)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version as Describe shows it.
+
+    :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval``.
+    :param status_reason: why, in the words of whoever set the status; empty when nothing was said.
+    :param artifact_uri: where training left ``model.tar.gz``.
+    :param metadata: what City Fleet registered with it: ``as_of``, ``artifact_sha256``, ``decision_uri`` …
+    :param evaluation_uri: the evaluation report; empty if City Fleet did not register it.
+    :param changed_at: when it was changed last, or created.
+    :param changed_by: who changed it last, as far as AWS says; a user's name or an ARN.
+    """
+
+    arn: str
+    status: str
+    status_reason: str
+    artifact_uri: str
+    metadata: dict[str, str] = field(default_factory=dict)
+    evaluation_uri: str = ""
+    changed_at: datetime | None = None
+    changed_by: str = ""
+
+    @property
+    def group(self) -> str:
+        """Return the name of the package group."""
+        return self.arn.rsplit("/", 2)[1]
+
+    @property
+    def as_of(self) -> str:
+        """Return the stamp of the moment up to which the model has seen data."""
+        return self.metadata.get("as_of", "")
+
+    @property
+    def event(self) -> str:
+        """Return the event that has set the status last, as far as City Fleet knows; empty for one elsewhere."""
+        return self.metadata.get(DECIDED_EVENT, "") if self.status == self.decided_status else ""
+
+    @property
+    def decided_status(self) -> str:
+        """Return the status that City Fleet has set last."""
+        return self.metadata.get(DECIDED_STATUS, self.status)
+
+    @property
+    def note_elsewhere(self) -> str:
+        """Return what somebody has written elsewhere about the status; empty where nobody has."""
+        ours = self.metadata.get(REASON_DIGEST) == naming.digest(self.status_reason)
+        return "" if ours else self.status_reason
+
+    @property
+    def settled_status(self) -> str:
+        """Return the status of which all consequences have been carried out."""
+        return self.metadata.get(SETTLED_STATUS, self.status)
+
+    @property
+    def settled_event(self) -> str:
+        """Return the event that led to the settled status, as far as City Fleet knows."""
+        same = self.metadata.get(DECIDED_STATUS) == self.settled_status
+        return self.metadata.get(DECIDED_EVENT, "") if same else ""
+
+    @property
+    def waits_for_person(self) -> bool:
+        """Tell whether a person has to decide; a version that waits for its own run only has no deadline."""
+        return self.status == PENDING and EXPIRES_AT in self.metadata
+
+    @property
+    def number(self) -> int:
+        """Return the version number."""
+        return version_of(self.arn)
+
+
+def package_description(as_of: str, artifact_sha256: str, run: str) -> str:
+    """Return the description of a version. It names the artifact, because List returns descriptions and not
+    metadata: one List finds the version of an artifact without a Describe per version.
+    """
+    return f"as_of {as_of}, {ARTIFACT_WORD} {artifact_sha256}, run {run}"[:1024]
+
+
+def versions(sagemaker: Any, group: str) -> list[Listed]:
+    """Return the versions of a package group, newest first; none when there is no such group yet.
+
+    :param sagemaker: a boto3 SageMaker client.
+    """
+    found = []
+    try:
+        pages = sagemaker.get_paginator("list_model_packages").paginate(
+            ModelPackageGroupName=group, PaginationConfig={"PageSize": 100}
+        )
+        for page in pages:
+            for summary in page["ModelPackageSummaryList"]:
+                match = _DESCRIPTION.search(summary.get("ModelPackageDescription", ""))
+                found.append(
+                    Listed(
+                        arn=summary["ModelPackageArn"],
+                        number=version_of(summary["ModelPackageArn"]),
+                        status=summary.get("ModelApprovalStatus", ""),
+                        as_of=match["as_of"] if match else None,
+                        artifact_sha256=match["sha256"] if match else None,
+                        run=match["run"] if match else None,
+                        created=summary["CreationTime"],
+                    )
+                )
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _MISSING:
+            raise
+        return []
+    return sorted(found, key=lambda version: -version.number)
+
+
+def describe(sagemaker: Any, package_arn: str) -> Version | None:
+    """Return a version, or None when it does not exist any more.
+
+    :param sagemaker: a boto3 SageMaker client.
+    """
+    try:
+        answer = sagemaker.describe_model_package(ModelPackageName=package_arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _MISSING:
+            return None
+        raise
+    return version_from(answer)
+
+
+def version_from(answer: Mapping[str, Any]) -> Version:
+    """Return the version that Describe answers, or a record of Search."""
+    containers = answer.get("InferenceSpecification", {}).get("Containers", [{}])
+    quality = answer.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
+    who = answer.get("LastModifiedBy") or {}
+    return Version(
+        arn=answer["ModelPackageArn"],
+        status=answer.get("ModelApprovalStatus", ""),
+        status_reason=answer.get("ApprovalDescription", ""),
+        artifact_uri=containers[0].get("ModelDataUrl", ""),
+        metadata=dict(answer.get("CustomerMetadataProperties", {})),
+        evaluation_uri=quality.get("S3Uri", ""),
+        changed_at=answer.get("LastModifiedTime") or answer["CreationTime"],
+        changed_by=who.get("UserProfileName") or who.get("IamIdentity", {}).get("Arn", ""),
+    )
+
+
+def made_by(metadata: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the digests of the settings and of the job scripts that made a version, as pointers keep them.
+
+    :param metadata: what City Fleet registered with the version.
+    """
+    code_uri = metadata.get("code_uri")  # ends with the digest: code/<digest>/
+    return {
+        "settings_digest": metadata.get("settings_digest"),
+        "code_digest": code_uri.rstrip("/").rpartition("/")[2] if code_uri else None,
+    }
+
+
+def version_of(package_arn: str) -> int:
+    """Return the version number at the end of a model package's ARN."""
+    try:
+        return int(package_arn.rsplit("/", 1)[1])
+    except (IndexError, ValueError):
+        raise RegistryError(
+            f"{package_arn!r} is no version of a model package group; allowed: an ARN that ends with /<number>"
+        ) from None
+
+
+def decided(
+    status: str, event: str, by: str, *, settled: bool = True, expires_at: str | None = None
+) -> dict[str, str]:
+    """Return the metadata that say what set a version's status.
+
+    :param event: what brought it about, a word of the state machine.
+    :param by: who: ``<dag id>/<run id>`` or the name of a person.
+    :param settled: whether all that follows from the status has been carried out.
+    :param expires_at: stamp of the moment at which the version stops waiting for a person.
+    """
+    values = {DECIDED_STATUS: status, DECIDED_EVENT: event, DECIDED_BY: by}
+    if settled:
+        values[SETTLED_STATUS] = status
+    if expires_at is not None:
+        values[EXPIRES_AT] = expires_at
+    return {name: metadata_value(value) for name, value in values.items() if value}
+
+
+def set_status(
+    sagemaker: Any,
+    package_arn: str,
+    status: str,
+    reason: str,
+    *,
+    event: str = "",
+    by: str = "",
+    settled: bool = True,
+) -> None:
+    """Change a version's approval status, and keep why.
+
+    :param status: ``Approved`` or ``Rejected``; SageMaker takes no version back to ``PendingManualApproval``.
+    :param reason: for people; other parameters as of :func:`decided`.
+    """
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    sagemaker.update_model_package(
+        ModelPackageArn=package_arn,
+        ModelApprovalStatus=status,
+        ApprovalDescription=one_line(reason),
+        CustomerMetadataProperties={
+            **decided(status, event, by, settled=settled),
+            DECIDED_AT: moment,
+            REASON_DIGEST: naming.digest(one_line(reason)),
+        },
+    )
+
+
+def note(sagemaker: Any, package_arn: str, metadata: Mapping[str, str], reason: str | None = None) -> None:
+    """Keep something about a version without touching its approval status.
+
+    :param metadata: is merged with what is there.
+    :param reason: why its status is what it is, for people.
+    """
+    values, request = fitting(metadata), {}
+    if reason is not None:
+        request["ApprovalDescription"] = one_line(reason)
+        values[REASON_DIGEST] = naming.digest(request["ApprovalDescription"])
+    sagemaker.update_model_package(ModelPackageArn=package_arn, CustomerMetadataProperties=values, **request)
+
+
+def settle(sagemaker: Any, version: Version) -> None:
+    """Keep that all that follows from a version's status has been carried out."""
+    note(sagemaker, version.arn, {SETTLED_STATUS: version.status})
