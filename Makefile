@@ -23,7 +23,7 @@ SEED ?= 0
 # Whatever Python there is may start the bootstrap; it then looks for one that suits.
 STARTER = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python $(PYTHON),$(shell command -v $(name) 2>/dev/null)))
 BIN = .venv/bin
-STACK = $(BIN)/python -m local_stack
+STACK = $(BIN)/python -m local.stack
 
 ##@ Run it
 
@@ -58,7 +58,7 @@ types: environments ## Check types (mypy)
 	@$(BIN)/mypy
 
 imports: environments ## Check which module may import which (import-linter)
-	@PYTHONPATH=.:plugins $(BIN)/lint-imports
+	@PYTHONPATH=.:plugins:include $(BIN)/lint-imports
 
 check-golden: environments ## Check that the requests to AWS are those in tests/golden
 	@$(BIN)/python -m pytest -q tests/unit/test_job_requests.py
@@ -66,7 +66,7 @@ check-golden: environments ## Check that the requests to AWS are those in tests/
 check-docs: environments ## Check the fleet files, their schema, and what the documentation links to
 	@./fleet lint
 	@./fleet schema --check
-	@$(BIN)/python -m local_sagemaker.reference --check
+	@$(BIN)/python -m local.sagemaker.reference --check
 	@$(BIN)/python -m pytest -q tests/stack/test_documentation.py
 
 golden: environments ## Write tests/golden anew; look at the difference before you commit it
@@ -76,7 +76,7 @@ lambda: environments ## Pack the Lambda functions into dist/, ready for `aws lam
 	@$(BIN)/python include/lambda/bundle.py
 
 docs-local: environments ## Write the table of operations in docs/local.md from the code
-	@$(BIN)/python -m local_sagemaker.reference
+	@$(BIN)/python -m local.sagemaker.reference
 
 fuzz: environments ## Send hostile requests to the local SageMaker for some minutes [ARGS="--hypothesis-seed=1"]
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -s tests/local_sagemaker/test_fuzz.py $(ARGS)
@@ -110,13 +110,13 @@ ifeq ($(STARTER),)
 	@echo "make: City Fleet needs Python 3.11, 3.12 or 3.13, and there is no python3 here. Install one" \
 	      "(on Debian or Ubuntu: apt-get install python3), or name it: make PYTHON=/path/to/python3.12" >&2; exit 1
 else
-	@$(STARTER) local_stack/bootstrap.py --python "$(PYTHON)"
+	@$(STARTER) local/stack/bootstrap.py --python "$(PYTHON)"
 endif
 
-lock: ## Choose the newest versions that requirements*.txt allow and write requirements.lock
-	@$$($(STARTER) local_stack/bootstrap.py --python "$(PYTHON)" --print-uv) pip compile --quiet --upgrade --universal \
+lock: ## Choose the newest versions that requirements*.txt allow and write the lock
+	@$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) pip compile --quiet --upgrade --universal \
 	  --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-	  --overrides requirements-overrides.txt requirements-dev.txt --output-file requirements.lock
+	  --overrides requirements/overrides.txt requirements/dev.txt --output-file requirements/dev.lock
 
 clean: ## Remove the state of stopped stacks, caches and build leftovers; the environments stay
 	@$(STACK) down 2>/dev/null || true

@@ -362,7 +362,7 @@ def running(*arguments: str) -> Iterator[Bench]:
     """A server of its own."""
     with tempfile.TemporaryDirectory() as folder:
         ready, data = Path(folder) / "ready.json", Path(folder) / "data"
-        command = [sys.executable, "-m", "local_sagemaker", "--port", "0", "--data-dir", str(data)]
+        command = [sys.executable, "-m", "local.sagemaker", "--port", "0", "--data-dir", str(data)]
         command += ["--ready-file", str(ready), "--image", f"{IMAGE}={image_python()}", *arguments]
         process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
         try:

@@ -92,7 +92,7 @@ def running(*arguments: str) -> Iterator[StandIn]:
     python = found if found.exists() else Path(sys.executable)
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready.json"
-        command = [sys.executable, "-m", "local_sagemaker", "--port", "0", "--data-dir", f"{folder}/data"]
+        command = [sys.executable, "-m", "local.sagemaker", "--port", "0", "--data-dir", f"{folder}/data"]
         command += ["--ready-file", str(ready), "--image", f"{IMAGE}={python}", *arguments]
         process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
         try:

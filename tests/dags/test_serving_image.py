@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from city_fleet import naming
 from city_fleet.orchestration.city_dags import fleet_dags
-from local_stack import environment
+from local.stack import environment
 from tests.local_sagemaker.conftest import LocalSageMaker, image_python, running_server, wait_until
 from tests.model_server.servers import ModelServer
 from tests.scripts.jobs import DATA, Jobs

@@ -23,9 +23,9 @@ from urllib.parse import quote
 import pytest
 
 from city_fleet.naming import Keys, split_uri
-from local_stack.environment import ROOT, Layout, free_port
-from local_stack.seed import seed
-from local_stack.stack import Stack
+from local.stack.environment import ROOT, Layout, free_port
+from local.stack.seed import seed
+from local.stack.stack import Stack
 
 BUCKET = "city-fleet"
 RUN_DEADLINE_SECONDS = 600.0

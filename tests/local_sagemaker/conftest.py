@@ -98,7 +98,7 @@ def running_server(folder: Path, *arguments: str) -> Iterator[LocalSageMaker]:
     """
     ready_file, log = folder / "ready.json", folder / "server.log"
     ready_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "local_sagemaker", "--port", "0", "--data-dir", str(folder / "data")]
+    command = [sys.executable, "-m", "local.sagemaker", "--port", "0", "--data-dir", str(folder / "data")]
     command += ["--ready-file", str(ready_file), "--image", f"{IMAGE}={image_python()}", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT)

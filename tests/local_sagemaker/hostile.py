@@ -13,7 +13,7 @@ from botocore.model import Shape
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from local_sagemaker.validation import compile_pattern
+from local.sagemaker.protocol.validation import compile_pattern
 
 SERVICE = botocore.session.Session().get_service_model("sagemaker")
 ROLE = "arn:aws:iam::123456789012:role/city-fleet"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from local_sagemaker.archives import BadArchive, extract, pack
-from local_sagemaker.s3_transfer import relative_path
+from local.sagemaker.processes.archives import BadArchive, extract, pack
+from local.sagemaker.processes.s3_transfer import relative_path
 
 
 def test_what_is_packed_comes_back(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CONTAINER = REPOSITORY / "local_sagemaker" / "container"
+CONTAINER = REPOSITORY / "local" / "sagemaker" / "processes" / "container"
 
 
 def image_python() -> str:

@@ -26,7 +26,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as some
 
-from local_sagemaker.fault_specs import EVERYWHERE, MEMBERS, FaultError, read_plan
+from local.sagemaker.faults.fault_specs import EVERYWHERE, MEMBERS, FaultError, read_plan
 
 IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 ROLE = "arn:aws:iam::123456789012:role/city-fleet"

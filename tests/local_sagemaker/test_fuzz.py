@@ -23,8 +23,8 @@ from botocore.parsers import create_parser
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local_sagemaker.app import load_operations
-from local_sagemaker.operations import OPERATIONS
+from local.sagemaker.app import load_operations
+from local.sagemaker.protocol.operations import OPERATIONS
 from tests.local_sagemaker.conftest import running_server, wait_until
 from tests.local_sagemaker.hostile import ANYTHING, IMAGE, ROLE, SERVICE, requests
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from local_sagemaker.http_protocol import GatheringTransport
+from local.sagemaker.protocol.http_protocol import GatheringTransport
 
 
 class Recorder(asyncio.Transport):

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from local_sagemaker import endpoints, resources, runtime
-from local_sagemaker.bounded_request import BoundedRequest
-from local_sagemaker.runtime_errors import ModelError, ModelNotReady
-from local_sagemaker.server import Server
-from local_sagemaker.settings import Settings
+from local.sagemaker.endpoints import endpoints, resources, runtime
+from local.sagemaker.endpoints.runtime_errors import ModelError, ModelNotReady
+from local.sagemaker.protocol.bounded_request import BoundedRequest
+from local.sagemaker.server import Server
+from local.sagemaker.settings import Settings
 
 IMAGE = "sagemaker-xgboost:3.2-0"
 NAME = "limits"

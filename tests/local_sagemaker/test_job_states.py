@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from local_sagemaker import processing_jobs, training_jobs
-from local_sagemaker.errors import ResourceLimitExceeded, SageMakerError
-from local_sagemaker.server import Server
-from local_sagemaker.settings import Settings, parse_command_line
+from local.sagemaker.jobs import processing_jobs, training_jobs
+from local.sagemaker.protocol.errors import ResourceLimitExceeded, SageMakerError
+from local.sagemaker.server import Server
+from local.sagemaker.settings import Settings, parse_command_line
 
 IMAGE = "sagemaker-xgboost:3.2-0"
 IMAGE_URI = f"683313688378.dkr.ecr.us-east-1.amazonaws.com/{IMAGE}"

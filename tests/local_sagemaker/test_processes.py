@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local_sagemaker.processes import SupervisedProcess
+from local.sagemaker.processes.processes import SupervisedProcess
 
 
 @pytest.mark.parametrize(("order", "number"), [("terminate", signal.SIGTERM), ("kill", signal.SIGKILL)])

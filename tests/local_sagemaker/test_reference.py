@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from local_sagemaker import reference, wire
-from local_sagemaker.app import load_operations
-from local_sagemaker.operations import FIDELITY, OPERATIONS
+from local.sagemaker import reference
+from local.sagemaker.app import load_operations
+from local.sagemaker.protocol import wire
+from local.sagemaker.protocol.operations import FIDELITY, OPERATIONS
 
 load_operations()
 

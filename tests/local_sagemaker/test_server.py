@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def start(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a server that is expected to end by itself."""
-    command = [sys.executable, "-m", "local_sagemaker", *arguments]
+    command = [sys.executable, "-m", "local.sagemaker", *arguments]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
 
 

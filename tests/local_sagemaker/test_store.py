@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from local_sagemaker.store import AlreadyExists, Document, NotFound, Store, dump, load
+from local.sagemaker.store import AlreadyExists, Document, NotFound, Store, dump, load
 
 MOMENTS = some.datetimes(timezones=some.just(UTC)) | some.datetimes(
     timezones=some.just(timezone(timedelta(hours=5)))

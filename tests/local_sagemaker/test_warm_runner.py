@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from local_sagemaker.sandbox import Sandbox
-from local_sagemaker.warm_runner import WarmRunner, suits
+from local.sagemaker.processes.sandbox import Sandbox
+from local.sagemaker.processes.warm_runner import WarmRunner, suits
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGE_PYTHON = REPOSITORY / ".venv-image" / "bin" / "python"

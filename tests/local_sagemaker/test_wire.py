@@ -12,10 +12,10 @@ from botocore.model import Shape
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
-from local_sagemaker import errors, wire
-from local_sagemaker.app import load_operations
-from local_sagemaker.operations import OPERATIONS
-from local_sagemaker.validation import compile_pattern, validate
+from local.sagemaker.app import load_operations
+from local.sagemaker.protocol import errors, wire
+from local.sagemaker.protocol.operations import OPERATIONS
+from local.sagemaker.protocol.validation import compile_pattern, validate
 
 load_operations()
 

@@ -57,7 +57,7 @@ class ModelServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        default = f"{interpreter} {REPOSITORY / 'model_server' / '__main__.py'}"
+        default = f"{interpreter} {REPOSITORY / 'include' / 'model_server' / '__main__.py'}"
         command = shlex.split(os.environ.get("CONTRACT_COMMAND", default))
         self.log = base / "server.log"
         with self.log.open("wb") as log:

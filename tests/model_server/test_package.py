@@ -14,7 +14,7 @@ import pytest
 
 from tests.model_server.servers import IMAGE_PYTHON, REPOSITORY, SCRIPTS, ModelServer
 
-PACKAGE = REPOSITORY / "model_server"
+PACKAGE = REPOSITORY / "include" / "model_server"
 #: Each is imported where it is used, and what works without it is written there.
 OPTIONAL = {"boto3", "numpy", "uvloop", "xgboost"}
 
@@ -53,7 +53,7 @@ def test_the_image_is_one_for_many_models_and_nobody_is_root_in_it() -> None:
     assert "com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true" in last
     assert "gcc" not in last  # the compiler stays in the stage that builds
     copied = re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE)
-    assert copied == ["model_server"]
+    assert copied == ["include/model_server"]
 
 
 def test_alone_and_without_a_compiler_it_gives_the_same_answers(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local_stack import processes
+from local.stack import processes
 
 
 @pytest.fixture

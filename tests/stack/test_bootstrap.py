@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from local_stack import bootstrap
-from local_stack.bootstrap import BootstrapError
-from local_stack.environment import ROOT
+from local.stack import bootstrap
+from local.stack.bootstrap import BootstrapError
+from local.stack.environment import ROOT
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def _put(folder: Path, name: str, version: str, exit_code: int = 0) -> Path:
 
 
 def test_it_is_readable_by_python_3_6() -> None:
-    source = (ROOT / "local_stack" / "bootstrap.py").read_text()
+    source = (ROOT / "local" / "stack" / "bootstrap.py").read_text()
     tree = ast.parse(source, feature_version=(3, 6))
     imported = {
         name.name.split(".")[0]
@@ -100,7 +100,7 @@ def test_an_environment_is_made_once_and_again_when_the_lock_changes(
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     version = (sys.version_info[0], sys.version_info[1], sys.version_info[2])
     uv = subprocess.run(
-        [sys.executable, ROOT / "local_stack" / "bootstrap.py", "--print-uv"],
+        [sys.executable, ROOT / "local" / "stack" / "bootstrap.py", "--print-uv"],
         capture_output=True,
         text=True,
         check=True,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from local_stack import choice
-from local_stack.environment import ROOT
-from local_stack.errors import UsageError
+from local.stack import choice
+from local.stack.environment import ROOT
+from local.stack.errors import UsageError
 
 FLEETS = ROOT / "include" / "fleets"
 TEXAS = FLEETS / "texas_housing.yaml"
@@ -79,7 +79,7 @@ def test_a_broken_city_is_set_aside_with_its_mistake(tmp_path: Path) -> None:
 def test_the_command_ends_with_2_and_starts_nothing(tmp_path: Path) -> None:
     state = tmp_path / "demo"
     done = subprocess.run(
-        [sys.executable, "-m", "local_stack", "demo", "--cities", "huston", "--state-dir", str(state)],
+        [sys.executable, "-m", "local.stack", "demo", "--cities", "huston", "--state-dir", str(state)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from local_stack.environment import IMAGES, ROOT
-from local_stack.stack import COMPONENTS
+from local.stack.environment import IMAGES, ROOT
+from local.stack.stack import COMPONENTS
 
 COMPOSE = (ROOT / "docker-compose.yaml").read_text()
 
@@ -42,7 +42,7 @@ def test_nothing_runs_as_root_or_may_become_it(services: dict[str, Any]) -> None
         assert service["user"] == "10001:10001"
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-    assert re.search(r"^USER fleet$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert re.search(r"^USER fleet$", (ROOT / "local" / "Dockerfile").read_text(), re.MULTILINE)
 
 
 def test_it_holds_no_secret() -> None:
@@ -57,7 +57,7 @@ def test_the_local_sagemaker_gets_the_images_of_the_laptop(services: dict[str, A
 def test_the_entry_point_sets_the_stack_up_and_becomes_the_command(tmp_path: Path) -> None:
     def run(*command: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "local_stack.container", *command],
+            [sys.executable, "-m", "local.stack.container", *command],
             cwd=ROOT,
             env={**os.environ, "CITY_FLEET_STATE_DIR": str(tmp_path), "AIRFLOW__CORE__PARALLELISM": "3"},
             capture_output=True,

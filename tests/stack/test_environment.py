@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from local_stack import environment
-from local_stack.environment import Layout
-from local_stack.errors import StackError
-from local_stack.stack import Stack
+from local.stack import environment
+from local.stack.environment import Layout
+from local.stack.errors import StackError
+from local.stack.stack import Stack
 
 
 def _mode(path: Path) -> int:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from airflow.utils.state import TaskInstanceState
 
-from local_stack.executor import ResumeSafeLocalExecutor
+from local.stack.executor import ResumeSafeLocalExecutor
 
 
 @dataclass

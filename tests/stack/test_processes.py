@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local_stack import processes
-from local_stack.environment import MARKER, ROOT
+from local.stack import processes
+from local.stack.environment import MARKER, ROOT
 
 Until = Callable[[Callable[[], bool]], None]
 
@@ -89,7 +89,7 @@ def test_the_keeper_ends_the_stack_of_a_parent_that_was_killed(state_dir: Path, 
                 f"""
                 import os, sys, time
                 from pathlib import Path
-                from local_stack import processes
+                from local.stack import processes
                 state = Path({str(state_dir)!r})
                 processes.start_keeper(state)
                 command = [sys.executable, "-c", "import time; time.sleep(600)"]

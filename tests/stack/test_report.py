@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from local_stack import report
-from local_stack.evidence import errors_in
-from local_stack.outcomes import Answer, Outcome
-from local_stack.progress import WIDEST_TABLE, Progress
+from local.stack import report
+from local.stack.evidence import errors_in
+from local.stack.outcomes import Answer, Outcome
+from local.stack.progress import WIDEST_TABLE, Progress
 
 LIVE = Outcome(
     "fort_worth",

@@ -14,14 +14,14 @@ import httpx
 import psutil
 import pytest
 
-from local_stack import processes, records
-from local_stack.environment import HOST, ROOT, SECRETS_FILE, free_port
-from local_stack.stack import COMPONENTS, Stack
+from local.stack import processes, records
+from local.stack.environment import HOST, ROOT, SECRETS_FILE, free_port
+from local.stack.stack import COMPONENTS, Stack
 
 
 def _stack(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "local_stack", *map(str, arguments)],
+        [sys.executable, "-m", "local.stack", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, **variables},
         capture_output=True,

@@ -19,7 +19,7 @@ from city_fleet.jobs import job_requests as requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.serving import endpoint_requests
 from city_fleet.state import live, registry
-from local_sagemaker.validation import validate
+from local.sagemaker.protocol.validation import validate
 from tests.unit.fleets import ROOT, austin, january_run, texas
 
 GOLDEN = ROOT / "tests" / "golden"

@@ -122,7 +122,7 @@ class Endpoint(Section):
     instance_count: Annotated[int, Range(True, 1, 1000)] = 1
     """Number of instances."""
     image: ServingImage = "managed"
-    """Image that serves: managed, own (model_server/Dockerfile, pushed to the role's account), or an image's URI."""
+    """Image that serves: managed, own (include/model_server, pushed to the role's account), or an image's URI."""
     model_cache: Flag = True
     """Keep loaded models in memory; false loads a model for every request."""
     scripts: FolderOrFile = "include/scripts"

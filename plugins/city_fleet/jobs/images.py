@@ -17,7 +17,7 @@ from botocore.loaders import create_loader
 from city_fleet.config import Algorithm, Fleet
 from city_fleet.errors import ConfigError, list_names, nearest_match
 
-#: The model server's repository and version, as model_server/Dockerfile says to push it.
+#: The model server's repository and version, as include/model_server/Dockerfile says to push it.
 OWN_IMAGE = "city-fleet-model-server:1"
 
 

@@ -12,7 +12,7 @@ from city_fleet.jobs import job_requests
 from city_fleet.jobs.sagemaker_jobs import KINDS, JobKind
 from city_fleet.plan import TRAIN, CityPlan
 from city_fleet.state import live, registry
-from local_stack.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.chaos.judgement import Evidence, Job, Run
 
 

@@ -20,11 +20,11 @@ import httpx
 from city_fleet import naming
 from city_fleet.config import Fleet, load_fleet
 from city_fleet.plan import ENDPOINT_PURPOSE, CityPlan, plan_city
-from local_stack.environment import Layout, fleet_variables, free_port
-from local_stack.errors import StackError
-from local_stack.runs import start_run, wait_for_dags, wait_for_run
-from local_stack.seed import seed as seed_stack
-from local_stack.stack import Stack
+from local.stack.environment import Layout, fleet_variables, free_port
+from local.stack.errors import StackError
+from local.stack.runs import start_run, wait_for_dags, wait_for_run
+from local.stack.seed import seed as seed_stack
+from local.stack.stack import Stack
 from tests.e2e.chaos import evidence, judgement, settings
 from tests.e2e.chaos.blows import Blow
 from tests.e2e.chaos.targets import Targets

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from local_stack import processes
-from local_stack.stack import Stack
+from local.stack import processes
+from local.stack.stack import Stack
 from tests.e2e.chaos import blows
 from tests.e2e.chaos.blows import Blow
 

@@ -1,0 +1,144 @@
+"""The application: one port, ordered handlers. The first handler that takes a request answers it.
+
+refuse_web_pages   what a browser sends on behalf of a web page is refused
+health             GET /_local/health
+admin, inject      /_local/faults, and the requests that meet a fault: fault_requests.py
+control plane      header X-Amz-Target: SageMaker.<Operation>: JSON 1.1; operations.py holds the register
+invoke             signed for sagemaker, POST /endpoints/<name>/invocations: runtime.py
+moto               everything else: S3, STS, IAM, CloudWatch Logs
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from local.sagemaker import __version__
+from local.sagemaker.endpoints import runtime
+from local.sagemaker.faults import fault_requests
+from local.sagemaker.protocol import wire
+from local.sagemaker.protocol.bounded_request import BoundedRequest
+from local.sagemaker.protocol.control_plane import ControlPlane
+from local.sagemaker.protocol.errors import InternalFailure, SageMakerError, UnsupportedOperation
+from local.sagemaker.server import Server, request_region
+from local.sagemaker.services.moto_services import MotoServices
+from local.sagemaker.settings import is_loopback
+
+Handler = Callable[[Server, BoundedRequest], Awaitable[Response | None]]
+
+#: Modules whose import fills the register of operations.
+OPERATION_MODULES = (
+    "endpoints.resources",
+    "registry.registry",
+    "registry.model_packages",
+    "registry.tags",
+    "jobs.jobs",
+    "jobs.job_deletion",
+    "endpoints.endpoints",
+    "registry.search",
+)
+
+log = logging.getLogger(__name__)
+
+_INVOCATIONS = re.compile(r"/endpoints/[^/]+/invocations")
+
+
+def create_app(server: Server) -> ASGIApp:
+    """The ASGI application of a server."""
+    load_operations()
+    moto = MotoServices(server.data_dir if server.settings.data_dir else None)
+    handlers: list[Handler] = [
+        refuse_web_pages,
+        health,
+        fault_requests.admin,
+        fault_requests.inject,
+        ControlPlane().answer,
+        invoke,
+        moto.answer,
+    ]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = BoundedRequest(scope, receive, server.settings.max_body_bytes)
+        request_region.set(request.region)
+        try:
+            response = await first_answer(handlers, server, request)
+        except SageMakerError as error:
+            response = wire.error_response(error)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # a bug of ours: the caller gets a 500 that names it, the log has the rest
+            log.exception("%s %s failed", request.method, request.url.path)
+            response = wire.error_response(InternalFailure(f"{type(error).__name__}: {error}"))
+        await (request.answer_instead or response)(scope, receive, send)
+
+    return app
+
+
+def load_operations() -> None:
+    """Fill the register of operations."""
+    for name in OPERATION_MODULES:
+        importlib.import_module(f"local.sagemaker.{name}")
+
+
+async def first_answer(handlers: list[Handler], server: Server, request: BoundedRequest) -> Response:
+    """Ask the handlers in order."""
+    for handler in handlers:
+        response = await handler(server, request)
+        if response is not None:
+            return response
+    raise LookupError(f"no handler took {request.method} {request.url.path}")  # the last one takes everything
+
+
+async def refuse_web_pages(server: Server, request: BoundedRequest) -> Response | None:
+    """Refuse what a web page sends: jobs run the caller's code, and nobody is asked for a password.
+
+    A browser adds Origin to what pages send across sites; a page whose name was made to resolve to this
+    machine (DNS rebinding) sends that name as host.
+    """
+    host = host_name(request.fields.get("host", ""))
+    if "origin" in request.fields:
+        reason = "web pages may not use the local SageMaker (the request has an Origin header)"
+    elif not server.settings.allow_non_loopback and not is_loopback(host):
+        reason = f"the local SageMaker is not called {host!r}; use {server.url}"
+    else:
+        return None
+    return PlainTextResponse(f"Forbidden: {reason}\n", 403)
+
+
+@functools.lru_cache(maxsize=64)
+def host_name(field: str) -> str:
+    """The name in a Host field, without the port."""
+    return re.sub(r":\d*$", "", field)
+
+
+async def health(server: Server, request: BoundedRequest) -> Response | None:
+    """Tell that the server is up, and what it does."""
+    if request.path != "/_local/health":
+        return None
+    return JSONResponse(
+        {
+            "status": "ok",
+            "version": __version__,
+            "running_jobs": server.jobs.running,
+            "warm_interpreters": server.runner.warm,
+            "faults": server.faults.summary(),
+            "uptime_seconds": round(time.monotonic() - server.started, 3),
+        }
+    )
+
+
+async def invoke(server: Server, request: BoundedRequest) -> Response | None:
+    """Answer InvokeEndpoint. What else is signed for sagemaker must not reach moto, which answers by rote."""
+    if request.service != "sagemaker":
+        return None
+    if not _INVOCATIONS.fullmatch(request.path):
+        raise UnsupportedOperation(f"The local SageMaker does not answer {request.method} {request.path}.")
+    return await runtime.invoke(server, request)

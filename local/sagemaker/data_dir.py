@@ -1,0 +1,111 @@
+"""The data folder: whose it is, which format it has, and what to do with a file that is damaged.
+
+format.json        the format's version
+lock               held by the server that uses the folder
+store.sqlite3      SageMaker's resources: store.py
+services.sqlite3   S3, IAM and CloudWatch Logs: durable.py
+objects/           the bodies of S3's objects
+jobs/, endpoints/  sandboxes; emptied at each start
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from local.sagemaker.store import Damaged, Store
+
+FORMAT_VERSION = 1
+FORMAT_FILE = "format.json"
+
+log = logging.getLogger(__name__)
+
+
+class DataDirError(Exception):
+    """The folder can't be used; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def data_dir(wanted: Path | None) -> Iterator[Path]:
+    """A folder that no other server uses.
+
+    :param wanted: None = a temporary one, which is removed in the end.
+    :raises DataDirError: if it can't be made, belongs to a running server, or is of a newer version.
+    """
+    if wanted is None:
+        folder = Path(tempfile.mkdtemp(prefix="local-sagemaker-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    folder = wanted.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise DataDirError(f"--data-dir {folder}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataDirError(
+                f"--data-dir {folder} is in use by another local SageMaker; stop that one, or choose another"
+                " folder"
+            ) from None
+        try:
+            _check_format(folder)
+        except OSError as error:
+            raise DataDirError(f"--data-dir {folder}: {error.strerror}") from None
+        yield folder
+
+
+def open_store(path: Path) -> Store:
+    """Open a database; one that is damaged is set aside, and the server starts without what it held."""
+    try:
+        return Store(path, check=True)
+    except Damaged as error:
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+        log.warning(
+            "%s is damaged (%s); it is kept as %s, and the start goes on without it", path, error, aside
+        )
+        for end in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{path}{end}").replace(f"{aside}{end}")
+        return Store(path)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that nobody ever finds half of it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def _check_format(folder: Path) -> None:
+    path = folder / FORMAT_FILE
+    try:
+        version = json.loads(path.read_text(encoding="utf-8"))["format_version"]
+    except FileNotFoundError:
+        # Before there was a format S3 was in memory only: what such a store tells is not true any more.
+        for left_over in folder.glob("store.sqlite3*"):
+            left_over.unlink()
+        version = None
+    except (ValueError, KeyError, TypeError):
+        log.warning("%s can't be read; the folder is taken for one of version %s", path, FORMAT_VERSION)
+        version = None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise DataDirError(
+            f"--data-dir {folder} was written by a newer local SageMaker (format {version}, this one knows"
+            f" {FORMAT_VERSION}); use that version, or choose another folder"
+        )
+    if version != FORMAT_VERSION:
+        write_whole(path, json.dumps({"format_version": FORMAT_VERSION}).encode() + b"\n")

@@ -1,0 +1,1 @@
+"""Models, endpoint configurations, endpoints, and the model servers behind them."""

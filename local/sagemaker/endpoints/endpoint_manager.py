@@ -1,0 +1,288 @@
+"""Starts, swaps and stops what endpoints serve with."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+from local.sagemaker.endpoints.containers import ContainerFailed, ContainerSpec, ModelContainer
+from local.sagemaker.endpoints.endpoint_specs import (
+    describe_variants,
+    instances,
+    pack_deployment,
+    unpack_deployment,
+)
+from local.sagemaker.endpoints.model_cache import ModelCache
+from local.sagemaker.endpoints.model_client import ModelClient
+from local.sagemaker.endpoints.runtime_errors import ServiceUnavailable, ValidationError
+from local.sagemaker.endpoints.variants import LiveEndpoint, Variant, in_parallel
+from local.sagemaker.jobs.runner import now, shorten
+from local.sagemaker.processes.archives import remove_tree
+from local.sagemaker.protocol.errors import SageMakerError
+from local.sagemaker.store import Document
+
+if TYPE_CHECKING:
+    from local.sagemaker.server import Server
+
+KIND = "endpoint"
+SHUTDOWN_GRACE_SECONDS = 2.0
+STARTING_AT_ONCE = 4
+LOADING_AT_ONCE = 8
+
+log = logging.getLogger(__name__)
+
+
+class EndpointManager:
+    """Starts and stops what endpoints serve with. Operations return at once; threads of its own do the work.
+
+    :param server: the server it belongs to.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._live: dict[str, LiveEndpoint] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        remove_tree(server.data_dir / "endpoints")  # what a server that was killed has left
+        self._deployments = ThreadPoolExecutor(STARTING_AT_ONCE, thread_name_prefix="endpoint")
+        self._loads = ThreadPoolExecutor(LOADING_AT_ONCE, thread_name_prefix="load")
+
+    def live(self, name: str) -> LiveEndpoint | None:
+        """An endpoint that answers, None when there is none of that name.
+
+        :param name: its name.
+        """
+        return self._live.get(name)
+
+    def absence(self, name: str) -> SageMakerError:
+        """What InvokeEndpoint answers for an endpoint that is not live.
+
+        :param name: its name.
+        """
+        document = self._server.store.get(KIND, name) or {}
+        if "_deployed" in document and document["EndpointStatus"] in ("SystemUpdating", "Updating"):
+            return ServiceUnavailable(f"Endpoint {name} is being started again. Please try again.")
+        return ValidationError(f"Endpoint {name} of account {self._server.account_id} not found.")
+
+    def enter(self, name: str, wanted: str | None) -> tuple[LiveEndpoint, Variant] | None:
+        """Choose what answers a request, and keep it in service until the caller has left the variant.
+
+        :param name: name of the endpoint.
+        :param wanted: TargetVariant.
+        :return: None when there is no such endpoint.
+        :raises ValidationError: when it has no such variant.
+        """
+        # Under the lock, so that no update stops the container between the choice and the entry.
+        with self._lock:
+            live = self._live.get(name)
+            if live is None:
+                return None
+            variant = live.choose(wanted)
+            variant.enter()
+            return live, variant
+
+    def deploy(self, name: str, config: str, specs: list[tuple[ContainerSpec, float]]) -> None:
+        """Bring an endpoint into service with new containers; returns at once.
+
+        :param name: its name.
+        :param config: name of its new endpoint configuration.
+        :param specs: container and weight of each variant.
+        """
+        deployment = pack_deployment(config, specs)
+        self._server.store.update(KIND, name, lambda document: document.update(_deploying=deployment))
+        self._deployments.submit(self._deploy, name, config, specs)
+
+    def recover(self) -> None:
+        """Bring back what an earlier server had in service, and go on with what it had begun; returns at once.
+
+        Until an endpoint answers again it is SystemUpdating, as one on AWS whose instances are replaced.
+        """
+        for name, document in self._server.store.items(KIND):
+            status = document["EndpointStatus"]
+            if status == "Deleting":
+                self._server.store.delete(KIND, name)
+            elif status != "Failed":
+                if "_deploying" not in document:
+                    self._server.store.update(
+                        KIND, name, lambda document: document.update(EndpointStatus="SystemUpdating")
+                    )
+                self._deployments.submit(self._recover, name, document)
+
+    def weigh(self, name: str, weights: Mapping[str, float]) -> None:
+        """Share an endpoint's traffic differently.
+
+        :param name: its name.
+        :param weights: by the variants' names.
+        """
+        live = self.live(name)
+        for variant in live.variants if live else ():
+            variant.weight = weights.get(variant.name, variant.weight)
+
+        def change(document: Document) -> None:
+            for each in document.get("_deployed", {}).get("specs", ()):
+                each[1] = weights.get(each[0]["variant"], each[1])
+
+        self._server.store.update(KIND, name, change)
+
+    def revive(self, name: str, live: LiveEndpoint, variant: Variant) -> None:
+        """Start a variant's container anew after it died; returns at once. Models are loaded again on use.
+
+        :param name: name of the endpoint.
+        :param live: the endpoint as it was when the container was found dead.
+        :param variant: the variant.
+        """
+        with self._lock:
+            if variant.container.alive or variant.reviving or self._closing.is_set():
+                return
+            variant.reviving = True
+        self._deployments.submit(self._revive, name, live, variant)
+
+    def delete(self, name: str) -> None:
+        """Stop an endpoint's containers and forget it; returns at once.
+
+        :param name: its name.
+        """
+        with self._lock:
+            live = self._live.pop(name, None)
+
+        def work() -> None:
+            if live is not None:
+                live.drain()
+            self._server.quotas.release((KIND, name))
+            self._server.store.delete(KIND, name)
+
+        self._deployments.submit(work)
+
+    def shutdown(self) -> None:
+        """Stop all containers and wait for them."""
+        with self._lock:
+            self._closing.set()
+            live = list(self._live.values())
+            self._live.clear()
+        in_parallel([partial(endpoint.drain, SHUTDOWN_GRACE_SECONDS) for endpoint in live])
+        self._deployments.shutdown(wait=True, cancel_futures=True)
+        self._loads.shutdown(wait=False, cancel_futures=True)
+
+    def _recover(self, name: str, document: Document) -> None:
+        """Bring an endpoint back, then go on with its creation or update, if there was one."""
+        try:
+            deployments = [
+                unpack_deployment(document[member])
+                for member in ("_deployed", "_deploying")
+                if member in document
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            self._settle(name, None, [], f"The endpoint can't be read from the data folder: {error!r}")
+            return
+        if not deployments:
+            self._settle(name, None, [], "The server was ended before it had begun to create the endpoint.")
+        for number, (config, specs) in enumerate(deployments, 1):
+            self._deploy(name, config, specs, settle=number == len(deployments))
+
+    def _deploy(
+        self, name: str, config: str, specs: list[tuple[ContainerSpec, float]], settle: bool = True
+    ) -> None:
+        document = self._server.store.get(KIND, name)
+        if document is None:
+            return
+        self._closing.wait(self._server.settings.start_delay_seconds)
+        try:
+            live = LiveEndpoint(config, document["_region"], self._start(specs, document["_region"]))
+        except Exception as error:
+            if self._closing.is_set():  # not its fault: the next server on this data folder tries again
+                return
+            if not isinstance(error, ContainerFailed):
+                log.exception("endpoint %s", name)
+            if settle:
+                self._settle(name, None, [], str(error))
+            return
+        with self._lock:
+            closed = self._closing.is_set()
+            previous = self._live.get(name)
+            if not closed:
+                self._live[name] = live
+        if closed:
+            live.drain(SHUTDOWN_GRACE_SECONDS)
+            return
+        if settle:
+            self._settle(name, config, specs, None)
+        if previous is not None:
+            previous.drain()
+
+    def _revive(self, name: str, live: LiveEndpoint, variant: Variant) -> None:
+        dead = variant.container
+        log.warning("endpoint %s: the model server of %s died and is started again", name, variant.name)
+        try:
+            container = ModelContainer(self._server, dead.spec, live.region, self._closing)
+        except ContainerFailed as error:
+            log.warning("endpoint %s: %s", name, error)
+            return
+        finally:
+            variant.reviving = False
+        with self._lock:
+            gone = self._live.get(name) is not live
+            if not gone:
+                client = ModelClient(container.port)
+                variant.serving = (container, client, self._cache(container, client, live.region))
+        (container if gone else dead).stop(0.0)
+
+    def _start(self, specs: list[tuple[ContainerSpec, float]], region: str) -> list[Variant]:
+        variants: list[Variant] = []
+        try:
+            for spec, weight in specs:
+                container = ModelContainer(self._server, spec, region, self._closing)
+                client = ModelClient(container.port)
+                cache = self._cache(container, client, region)
+                variants.append(Variant(spec.variant, weight, container, client, cache))
+        except BaseException:
+            for variant in variants:
+                variant.drain(0.0)
+            raise
+        return variants
+
+    def _cache(self, container: ModelContainer, client: ModelClient, region: str) -> ModelCache | None:
+        if not container.spec.multi_model:
+            return None
+        return ModelCache(
+            container,
+            client=client,
+            s3=self._server.aws.client("s3", region),
+            workers=self._loads,
+            settings=self._server.settings,
+        )
+
+    def _settle(
+        self, name: str, config: str | None, specs: list[tuple[ContainerSpec, float]], reason: str | None
+    ) -> None:
+        """Write how a deployment ended.
+
+        :param config: the configuration now in service; None when the deployment failed.
+        :param reason: why it failed.
+        """
+        live = self._live.get(name)
+        serving = [variant.container.spec for variant in live.variants] if live else []
+        self._server.quotas.keep((KIND, name), instances(serving))
+
+        def change(document: Document) -> None:
+            if document["EndpointStatus"] == "SystemUpdating":
+                document["EndpointStatus"] = "Failed" if config is None else "InService"
+                if config is None:
+                    document["FailureReason"] = shorten(reason or "")
+                return
+            document.pop("_deploying", None)
+            updating = document.pop("PendingDeploymentSummary", None) is not None and name in self._live
+            document["LastModifiedTime"] = now()
+            if config is not None:
+                document["EndpointStatus"] = "InService"
+                document["EndpointConfigName"] = config
+                document["_deployed"] = pack_deployment(config, specs)
+                document["ProductionVariants"] = describe_variants(self._server, config, specs)
+                return
+            document["EndpointStatus"] = "InService" if updating else "Failed"
+            document["FailureReason"] = shorten(reason or "")
+
+        self._server.store.update(KIND, name, change)

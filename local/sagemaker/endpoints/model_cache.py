@@ -1,0 +1,267 @@
+"""Which models a multi-model container has loaded: on first use, bounded, least recently used out first.
+
+Memory is bounded by the container, which answers 507 when a model does not fit (AWS documentation, "Contract for
+custom containers for multi-model endpoints"), and by a number of models; the volume by model_files.py. Runs in
+the server's event loop, so no locks: state only changes between awaits. An artifact is fetched when its model is
+not on the volume and not looked at again, so a model goes on answering whatever happens to its object, as on AWS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.sagemaker.endpoints.containers import ModelContainer
+from local.sagemaker.endpoints.model_client import ModelClient, NoAnswer
+from local.sagemaker.endpoints.model_files import ModelFiles, StoredModel, folder_bytes
+from local.sagemaker.endpoints.runtime_errors import (
+    ContainerError,
+    ModelNotReady,
+    ServiceUnavailable,
+    ValidationError,
+)
+from local.sagemaker.processes.archives import BadArchive, extract, remove_tree
+from local.sagemaker.processes.s3_transfer import describe, download, split_uri
+from local.sagemaker.settings import Settings
+
+INSUFFICIENT_STORAGE = 507
+EXTRACT_MEMBERS = 1_000
+EXTRACT_BYTES = 1024**3
+
+
+@dataclass(eq=False)
+class LoadedModel:
+    """A model in the container.
+
+    :param stored: its files.
+    :param users: requests that are being answered with it.
+    """
+
+    stored: StoredModel
+    users: int = 0
+
+    @property
+    def target(self) -> str:
+        """Its TargetModel."""
+        return self.stored.target
+
+    @property
+    def name(self) -> str:
+        """The opaque name the container knows it by."""
+        return self.stored.name
+
+
+class ModelCache:
+    """The loaded models of one container.
+
+    :param container: the container.
+    :param client: client for it.
+    :param s3: boto3 client for the artifacts.
+    :param workers: threads that fetch and extract.
+    :param settings: how many models stay loaded (more only while all are in use), how large the volume is, and
+        how long a request waits for a load; the load itself goes on.
+    """
+
+    def __init__(
+        self,
+        container: ModelContainer,
+        *,
+        client: ModelClient,
+        s3: Any,
+        workers: Executor,
+        settings: Settings,
+    ) -> None:
+        self._container = container
+        self._client = client
+        self._s3 = s3
+        self._workers = workers
+        self._keep = container.spec.cache_models
+        self._limit = settings.max_loaded_models if self._keep else 0
+        self._load_timeout_seconds = settings.model_load_timeout_seconds
+        self._files = ModelFiles(container.sandbox.opt_ml / "models", settings.model_disk_bytes)
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
+
+    @asynccontextmanager
+    async def lease(self, target: str) -> AsyncIterator[LoadedModel]:
+        """A loaded model that is not unloaded meanwhile.
+
+        :param target: its TargetModel.
+        :raises ValidationError: when there is no such object, or the target is no safe key.
+        :raises ModelNotReady: when the load takes longer than a request may wait.
+        :raises ContainerError: when it can't be loaded; the next request tries again.
+        """
+        model = await self._get(target)
+        try:
+            yield model
+        finally:
+            model.users -= 1
+            # The answer is there: a container that has just died must not spoil it.
+            with contextlib.suppress(ServiceUnavailable):
+                await self._make_room(self._limit)
+
+    async def _get(self, target: str) -> LoadedModel:
+        deadline = asyncio.get_running_loop().time() + self._load_timeout_seconds
+        while True:
+            model = self._loaded.get(target)
+            if model is not None:
+                self._loaded.move_to_end(target)
+                model.users += 1
+                return model
+            task = self._loading.get(target)
+            if task is None:
+                task = asyncio.create_task(self._load(target), name=f"load {target}")
+                self._loading[target] = task
+                task.add_done_callback(lambda done: self._load_ended(target, done))
+            left = deadline - asyncio.get_running_loop().time()
+            # wait() leaves the task alone when the time is over: the next request finds the model loaded.
+            await asyncio.wait([task], timeout=max(0.0, left))
+            if not task.done():
+                raise ModelNotReady(f"The model {target} is being loaded. Please try again.")
+            model = task.result()
+            if self._loaded.get(target) is model:
+                model.users += 1
+                return model
+
+    def _load_ended(self, target: str, task: asyncio.Task[LoadedModel]) -> None:
+        self._loading.pop(target, None)
+        if not task.cancelled():
+            task.exception()  # somebody has waited for it, or nobody wants to know any more
+
+    async def _load(self, target: str) -> LoadedModel:
+        uri = self.uri(target)
+        stored = self._files.get(target)
+        if stored is None:
+            stored = await self._bring(uri, target)
+        stored.pins += 1
+        try:
+            await self._make_room(max(0, self._limit - 1))
+            self._container.check_load(target)
+            await self._post(stored)
+        except BaseException:
+            # The stand-in's own choice: the next request fetches it anew, so that a mended artifact is found.
+            await self._remove(stored)
+            raise
+        model = self._loaded[target] = LoadedModel(stored)
+        return model
+
+    async def _bring(self, uri: str, target: str) -> StoredModel:
+        """Fetch a model and make room on the volume for it."""
+        stored = self._files.place(target)
+        loop = asyncio.get_running_loop()
+        try:
+            stored.size_bytes = await loop.run_in_executor(self._workers, self._fetch, uri, stored.folder)
+            self._files.add(stored)
+            stored.pins += 1
+            while self._files.is_over:
+                unused = self._files.unused()
+                if unused is not None:
+                    await self._remove(unused)
+                elif not await self._make_room(len(self._loaded) - 1):
+                    raise ContainerError(
+                        INSUFFICIENT_STORAGE,
+                        f"There is no room for the model {target}: the volume of the endpoint holds "
+                        f"{self._files.limit_bytes} bytes, and all other models on it are in use.",
+                    )
+        except BaseException:
+            await self._remove(stored)
+            raise
+        stored.pins -= 1
+        return stored
+
+    async def _remove(self, stored: StoredModel) -> None:
+        folder = self._files.forget(stored)
+        await asyncio.get_running_loop().run_in_executor(self._workers, remove_tree, folder)
+
+    def uri(self, target: str) -> str:
+        """URI of a model's artifact.
+
+        :param target: its TargetModel.
+        :raises ValidationError: when it could lead out of the endpoint's prefix.
+        """
+        # Dot segments are resolved by HTTP clients on the way to S3.
+        if any(part in ("", ".", "..") for part in target.split("/")):
+            raise ValidationError(
+                f"Invalid TargetModel {target!r}: expected the key of an artifact below the prefix."
+            )
+        return self._container.spec.model_data_url + target
+
+    def _fetch(self, uri: str, folder: Path) -> int:
+        bucket, key = split_uri(uri)
+        archive = folder.with_name("model.tar.gz")
+        try:
+            download(self._s3, bucket, key, archive)
+            extract(archive, folder, max_members=EXTRACT_MEMBERS, max_bytes=EXTRACT_BYTES)
+            return folder_bytes(folder)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+                raise ServiceUnavailable(f"S3 does not answer: {describe(error)}") from error
+            raise ValidationError(
+                f"Failed to download model data(bucket: {bucket}, key: {key}). Please ensure that there is "
+                f"an object "
+                "located at the URL and that the role passed to CreateModel has permissions to download the "
+                "model."
+            ) from error
+        except BotoCoreError as error:
+            raise ServiceUnavailable(f"S3 does not answer: {error}") from error
+        except BadArchive as error:
+            raise ContainerError(
+                400,
+                f'Failed to extract model data archive from URL "{uri}": {error}. Please ensure that the '
+                f"object "
+                "located at the URL is a valid tar.gz archive.",
+            ) from error
+        finally:
+            archive.unlink(missing_ok=True)
+
+    async def _post(self, stored: StoredModel) -> None:
+        load = json.dumps({"model_name": stored.name, "url": str(stored.folder)}).encode()
+        while True:
+            try:
+                answer = await self._client.request(
+                    "POST", "/models", load, {"Content-Type": "application/json"}
+                )
+            except NoAnswer as error:
+                raise ServiceUnavailable(str(error)) from error
+            if answer.status == INSUFFICIENT_STORAGE and await self._make_room(len(self._loaded) - 1):
+                continue  # the container asked for memory, and there was a model to unload
+            if answer.status >= 400:
+                raise ContainerError(answer.status, answer.message)
+            return
+
+    async def _make_room(self, limit: int) -> int:
+        """Unload the least recently used models that nobody uses until as many are left as allowed.
+
+        :param limit: how many may stay.
+        :return: how many were unloaded.
+        """
+        count = 0
+        for model in list(self._loaded.values()):
+            if len(self._loaded) <= max(0, limit):
+                break
+            if model.users == 0 and self._loaded.get(model.target) is model:
+                del self._loaded[model.target]
+                await self._unload(model)
+                count += 1
+        return count
+
+    async def _unload(self, model: LoadedModel) -> None:
+        try:
+            await self._client.request("DELETE", f"/models/{model.name}")
+        except NoAnswer as error:
+            raise ServiceUnavailable(str(error)) from error
+        finally:
+            model.stored.pins -= 1
+            self._files.get(model.target)  # it was used until now
+            if not self._keep:
+                await self._remove(model.stored)

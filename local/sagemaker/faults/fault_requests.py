@@ -1,0 +1,172 @@
+"""Faults on the wire: the handler that spoils requests, and the admin endpoint that turns faults on and off.
+
+GET    /_local/faults        what is on, and what it has done
+POST   /_local/faults        one fault, or {"seed": 7, "faults": [...]}: turned on besides those that are
+PUT    /_local/faults        the same, instead of those that are
+DELETE /_local/faults        all off
+DELETE /_local/faults/<id>   one off
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from xml.sax.saxutils import escape
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from local.sagemaker.faults.fault_specs import FaultError, FaultSpec
+from local.sagemaker.protocol import wire
+from local.sagemaker.protocol.bounded_request import BoundedRequest
+from local.sagemaker.protocol.errors import SageMakerError
+from local.sagemaker.server import Server
+from local.sagemaker.services.called import Call, read_call
+
+PATH = "/_local/faults"
+QUERY_SERVICES = ("iam", "sts")
+#: Code, message and status by what goes wrong; first of S3, then of services with an XML protocol, then of all.
+ERRORS = {
+    "too fast": {
+        "s3": ("SlowDown", "Please reduce your request rate.", 503),
+        "iam": ("Throttling", "Rate exceeded", 400),
+        "sts": ("Throttling", "Rate exceeded", 400),
+        "": ("ThrottlingException", "Rate exceeded", 400),
+    },
+    "internal": {
+        "s3": ("InternalError", "We encountered an internal error. Please try again.", 500),
+        "": (
+            "InternalFailure",
+            "The request processing has failed because of an unknown error, exception or failure.",
+            500,
+        ),
+    },
+    "conflict": {
+        "": (
+            "ConditionalRequestConflict",
+            "The conditional request cannot succeed due to a conflicting operation against this resource.",
+            409,
+        ),
+    },
+}
+CAUSES = {
+    "throttling": "too fast",
+    "rate_limit": "too fast",
+    "slow_down": "too fast",
+    "internal_error": "internal",
+    "conditional_conflict": "conflict",
+}
+
+
+async def admin(server: Server, request: BoundedRequest) -> Response | None:
+    """Turn faults on and off."""
+    path = request.path
+    if path != PATH and not path.startswith(f"{PATH}/"):
+        return None
+    number = path[len(PATH) + 1 :]
+    faults = server.faults
+    try:
+        if request.method == "GET" and not number:
+            return JSONResponse(faults.to_json())
+        if request.method in ("POST", "PUT") and not number:
+            try:
+                document = json.loads(await request.body())
+            except ValueError as error:
+                raise FaultError(f"the body is not JSON: {error}") from None
+            (faults.add if request.method == "POST" else faults.replace)(document)
+        elif request.method == "DELETE":
+            found = faults.clear(int(number) if number.isdecimal() else -1) if number else faults.clear()
+            if number and not found:
+                return JSONResponse({"error": f"there is no fault {number}; GET {PATH} lists them"}, 404)
+        else:
+            return JSONResponse(
+                {
+                    "error": f"{request.method} {request.url.path}: allowed are GET, POST, PUT and DELETE of {PATH}"
+                },
+                405,
+            )
+    except FaultError as error:
+        return JSONResponse({"error": str(error)}, 400)
+    faults.tell()
+    return JSONResponse(faults.to_json())
+
+
+async def inject(server: Server, request: BoundedRequest) -> Response | None:
+    """Spoil a request, if it meets a fault. What the server asks of itself meets none."""
+    if not server.faults.any_on or request.access_key == server.aws.access_key:
+        return None
+    body = await request.body()
+    call = read_call(request, body)
+    conditional = bool(
+        call.access and call.access.writes and (call.access.if_match or call.access.if_none_match)
+    )
+    delay, spec = server.faults.meet_request(
+        call.service, call.operation, subject(request, call, body), conditional
+    )
+    if delay:
+        await asyncio.sleep(delay)
+    if spec is None:
+        return None
+    spoilt = spoil(spec, call)
+    if spec.members.get("when") == "after":
+        request.answer_instead = spoilt
+        return None
+    return spoilt
+
+
+def subject(request: BoundedRequest, call: Call, body: bytes) -> str:
+    """What a request is about: ``bucket/key``, the endpoint it invokes, the resource it names."""
+    if call.access is not None:
+        return f"{call.access.buckets[0]}/{call.access.key}" if call.access.key else call.access.buckets[0]
+    if call.service == "sagemaker-runtime":
+        return request.path.split("/")[2]
+    if call.service != "sagemaker":
+        return ""
+    try:
+        document = json.loads(body or b"{}")
+    except ValueError:
+        return ""
+    names = {
+        member: value
+        for member, value in (document.items() if isinstance(document, dict) else ())
+        if isinstance(value, str) and member.endswith(("Name", "Arn"))
+    }
+    own = [member for member in names if member.removesuffix("Name") in call.operation]
+    return names[max(own, key=len)] if own else next(iter(names.values()), "")
+
+
+def spoil(spec: FaultSpec, call: Call) -> Response:
+    """The answer of a request that meets a fault."""
+    if spec.kind in ("timeout", "dropped_connection"):
+        return NoAnswer(closes=spec.kind == "dropped_connection")
+    errors = ERRORS[CAUSES[spec.kind]]
+    code, message, status = errors.get(call.service, errors[""])
+    if call.service == "s3":
+        xml = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+    elif call.service in QUERY_SERVICES:
+        xml = (
+            f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message>"
+            f"</Error><RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>"
+        )
+    else:
+        return wire.error_response(SageMakerError(message, code, status))
+    return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{xml}', status, media_type="application/xml")
+
+
+class NoAnswer(Response):
+    """Nothing at all.
+
+    :param closes: whether the connection is closed; else the caller waits until it has had enough.
+    """
+
+    def __init__(self, closes: bool) -> None:
+        super().__init__()
+        self._closes = closes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send nothing, and return when the connection is gone."""
+        if self._closes:
+            scope["state"]["transport"].abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass

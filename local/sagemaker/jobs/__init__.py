@@ -1,0 +1,1 @@
+"""Training and processing jobs: their API, their states, and running them."""

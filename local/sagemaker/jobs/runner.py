@@ -1,0 +1,302 @@
+"""What training and processing jobs have in common: one run of one job, from its sandbox to its end state."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from local.sagemaker.processes.images import UnknownImage, find_interpreter
+from local.sagemaker.processes.logs import LogStream
+from local.sagemaker.processes.processes import Supervised
+from local.sagemaker.processes.s3_transfer import TransferError, download_prefix
+from local.sagemaker.processes.sandbox import Sandbox
+from local.sagemaker.store import Document
+
+if TYPE_CHECKING:
+    from local.sagemaker.server import Server
+
+FAILURE_REASON_LENGTH = 1024
+INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
+
+log = logging.getLogger(__name__)
+
+
+class JobFailed(Exception):
+    """The job ends as Failed; the message is its FailureReason."""
+
+
+class JobStopped(Exception):
+    """The job was stopped before its container ran."""
+
+
+class End(Enum):
+    """Why a container ended."""
+
+    EXITED = "exited"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    OUT_OF_TIME = "out of time"
+
+
+@dataclass(frozen=True)
+class ContainerEnd:
+    """How a container ended.
+
+    :param why: by itself, stopped, interrupted, or out of time.
+    :param exit_code: 128 + n when signal n ended it.
+    """
+
+    why: End
+    exit_code: int
+
+
+class JobRun(ABC):
+    """One run of one job; its thread is the only one that ends the job.
+
+    :param server: the server.
+    :param name: the job's name; its document is in the store.
+    """
+
+    kind: ClassVar[str]  # of the document in the store, and in the ARN
+    status_member: ClassVar[str]
+    log_group: ClassVar[str]
+
+    def __init__(self, server: Server, name: str) -> None:
+        document = server.store.get(self.kind, name)
+        if document is None:
+            raise LookupError(f"{self.kind} {name} is not in the store")
+        self.server = server
+        self.name = name
+        self.document = document
+        self.region: str = document["_region"]
+        self.s3 = server.aws.client("s3", self.region)
+        self.logs: LogStream | None = None
+        self._process: Supervised | None = None
+        self._stop = threading.Event()
+        self._interrupt = threading.Event()
+        self._ended = threading.Event()
+        self._wake = threading.Event()
+        self._lost = False
+
+    def request_stop(self) -> None:
+        """Have the job stopped; returns at once."""
+        self._stop.set()
+        self._wake.set()
+
+    def request_interruption(self) -> None:  # noqa: B027  # most jobs have nothing to do here
+        """Have the instance taken away, as spot instances are; returns at once. Others are not touched."""
+
+    def lose(self) -> None:
+        """The server is going: what nobody has stopped ends as a job that loses its instance."""
+        self._lost = not self._stop.is_set()
+
+    def end_of_stop(self) -> tuple[str, str | None]:
+        """End state and reason of a job that was stopped."""
+        return ("Failed", INTERNAL_ERROR) if self._lost else ("Stopped", None)
+
+    def kill(self) -> None:
+        """Cut the time of grace of a stop short."""
+        if self._process is not None:
+            self._process.kill()
+
+    def run(self) -> None:
+        """Run the job to its end state. Never raises: whatever goes wrong is the job's failure."""
+        try:
+            sandbox = Sandbox(self.server.data_dir / "jobs", self.name)
+        except OSError as error:
+            self.end("Failed", f"{INTERNAL_ERROR} ({error})")
+            return
+        try:
+            ending = self._run_in(sandbox)
+            if ending[0] == "Stopped":
+                ending = self.end_of_stop()
+        except JobStopped:
+            ending = self.end_of_stop()
+        except (JobFailed, UnknownImage) as error:
+            prefix = "ClientError: " if isinstance(error, UnknownImage) else ""
+            ending = ("Failed", f"{prefix}{error}")
+        except Exception as error:
+            log.exception("%s %s", self.kind, self.name)
+            ending = ("Failed", f"{INTERNAL_ERROR} ({type(error).__name__}: {error})")
+        # Before the end state: who sees it finds all lines in the log and no sandbox.
+        if self.logs:
+            self.logs.close()
+        sandbox.remove()
+        self.end(*ending)
+
+    def end(self, status: str, reason: str | None) -> None:
+        """Give the instances back, then write the end state: who sees it may start the next job.
+
+        :param status: Completed, Failed or Stopped.
+        :param reason: FailureReason.
+        """
+        self.server.quotas.release((self.kind, self.name))
+        self.finish(status, reason)
+
+    def wait_for_instance(self) -> None:
+        """Take as long as an instance takes to come up; a stop cuts it short."""
+        self._stop.wait(self.server.settings.start_delay_seconds)
+
+    def _run_in(self, sandbox: Sandbox) -> tuple[str, str | None]:
+        self.wait_for_instance()
+        self.check_stop()
+        interpreter = find_interpreter(self.server.settings, self.image())
+        return self.work(sandbox, interpreter)
+
+    @abstractmethod
+    def image(self) -> str:
+        """URI of the job's image."""
+
+    @abstractmethod
+    def work(self, sandbox: Sandbox, interpreter: Path) -> tuple[str, str | None]:
+        """Bring data in, run the container, bring results out.
+
+        :param sandbox: stands for ``/opt/ml``.
+        :param interpreter: stands for the image.
+        :return: end state (Completed or Stopped) and reason.
+        :raises JobFailed: when it failed.
+        :raises JobStopped: when it was stopped before the container ran.
+        """
+
+    @abstractmethod
+    def finish(self, status: str, reason: str | None) -> None:
+        """Write the end state.
+
+        :param status: Completed, Failed or Stopped.
+        :param reason: FailureReason.
+        """
+
+    def check_stop(self) -> None:
+        """Give up when a stop was asked for.
+
+        :raises JobStopped: then.
+        """
+        if self._stop.is_set():
+            raise JobStopped
+
+    def update(self, **members: Any) -> None:
+        """Change members of the job's document.
+
+        :param members: by name.
+        """
+
+        def change(document: Document) -> None:
+            document.update(members, LastModifiedTime=now())
+
+        self.server.store.update(self.kind, self.name, change)
+
+    def write_log(self, line: str) -> None:
+        """Write a line into the job's log stream.
+
+        :param line: the line.
+        """
+        self.open_log().write(line)
+
+    def open_log(self) -> LogStream:
+        """The job's log stream, which is made in the background."""
+        if self.logs is None:
+            self.logs = LogStream(
+                self.server.aws.client("logs", self.region),
+                self.log_group,
+                f"{self.name}/algo-1-{int(time.time())}",
+            )
+        return self.logs
+
+    def download(self, uri: str, folder: Path) -> None:
+        """Download an input.
+
+        :param uri: S3 prefix or object.
+        :param folder: where to.
+        :raises JobFailed: when that is not possible.
+        """
+        try:
+            download_prefix(self.s3, uri, folder)
+        except TransferError as error:
+            raise JobFailed(f"ClientError: Data download failed: {error}") from error
+
+    def execute(
+        self,
+        sandbox: Sandbox,
+        command: list[str],
+        environment: Mapping[str, str],
+        cwd: Path,
+        limit_seconds: float,
+    ) -> ContainerEnd:
+        """Run the container.
+
+        :param sandbox: its file system.
+        :param command: program and arguments.
+        :param environment: its whole environment.
+        :param cwd: its working directory.
+        :param limit_seconds: how long it may run.
+        """
+        self._ended.clear()
+        self.open_log()
+        process = self._process = self.server.runner.start(
+            command,
+            environment=environment,
+            cwd=cwd,
+            hidden=self.server.hidden(sandbox.root),
+            on_line=lambda line: self.write_log(sandbox.to_container(line)),
+            on_end=self._container_ended,
+        )
+        self.server.faults.job_started(self, process)
+        deadline = time.monotonic() + limit_seconds
+        grace = self.server.settings.stop_grace_seconds
+        while not self._ended.is_set():
+            self._wake.wait(max(0.0, deadline - time.monotonic()))
+            self._wake.clear()
+            if self._ended.is_set():
+                break
+            if self._stop.is_set():
+                return ContainerEnd(End.STOPPED, process.stop(grace))
+            if self._interrupt.is_set():
+                return ContainerEnd(End.INTERRUPTED, process.stop(grace))
+            if time.monotonic() >= deadline:
+                self.out_of_time()
+                return ContainerEnd(End.OUT_OF_TIME, process.stop(grace))
+        return ContainerEnd(End.EXITED, process.wait())
+
+    def out_of_time(self) -> None:
+        """Called when the container has run as long as it may, before it is stopped."""
+        self.update(**{self.status_member: "Stopping"})
+
+    def _container_ended(self) -> None:
+        self._ended.set()
+        self._wake.set()
+
+
+def now() -> datetime:
+    """The time, as documents hold it: milliseconds, UTC."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def read_message(path: Path, limit: int = FAILURE_REASON_LENGTH) -> str | None:
+    """What a script left for the caller in a file, None when there is none.
+
+    :param path: the file.
+    :param limit: longer texts are cut.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(4 * limit).decode("utf-8", "replace").strip()
+    except OSError:
+        return None
+    return text[:limit] or None
+
+
+def shorten(reason: str) -> str:
+    """Cut a reason to the length a FailureReason may have.
+
+    :param reason: the reason.
+    """
+    return reason if len(reason) <= FAILURE_REASON_LENGTH else reason[: FAILURE_REASON_LENGTH - 3] + "..."

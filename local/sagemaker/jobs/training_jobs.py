@@ -1,0 +1,157 @@
+"""Training jobs: the operations. training_run.py runs them, training_states.py knows their states."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from local.sagemaker.jobs.job_checks import (
+    UNSUPPORTED_RESOURCES,
+    UNSUPPORTED_TRAINING,
+    check_training_request,
+)
+from local.sagemaker.jobs.runner import now
+from local.sagemaker.jobs.training_states import KIND, transition
+from local.sagemaker.preconditions import check_job_role, check_training_inputs
+from local.sagemaker.protocol.errors import ResourceInUse, ValidationException
+from local.sagemaker.protocol.listing import list_page
+from local.sagemaker.protocol.operations import operation
+from local.sagemaker.quotas import SPOT_TRAINING, TRAINING, quota_name
+from local.sagemaker.registry.tags import check_tags
+from local.sagemaker.store import AlreadyExists, Document, NotFound
+
+if TYPE_CHECKING:
+    from local.sagemaker.server import Server
+
+DEFAULT_MAX_RUNTIME_SECONDS = 86_400
+
+
+@operation(
+    "CreateTrainingJob",
+    source="API Reference; Developer Guide: How Amazon SageMaker AI Processes Training Output, Managed Spot Training"
+    " in Amazon SageMaker AI, Managed Spot Training Lifecycle",
+    differs=[
+        "An image is a Python interpreter: it runs script mode (sagemaker_program) or a ContainerEntrypoint.",
+        "One instance; input mode File; data types and distributions S3Prefix, FullyReplicated.",
+        "A job waits its turn while as many run as --max-running-jobs allows; that counts for no time limit. "
+        "MaxRuntimeInSeconds counts the running time of all spot attempts together.",
+        "The instance type decides on the quota alone; a spot instance costs 30 % of the price on demand.",
+    ],
+    refused=[
+        *UNSUPPORTED_TRAINING,
+        *(f"ResourceConfig.{member}" for member in UNSUPPORTED_RESOURCES),
+        "AlgorithmSpecification.AlgorithmName",
+        "AlgorithmSpecification.TrainingInputMode=Pipe",
+        "AlgorithmSpecification.TrainingInputMode=FastFile",
+        "InputDataConfig.ShuffleConfig",
+        "OutputDataConfig.CompressionType=NONE",
+    ],
+    no_effect=[
+        "VpcConfig",
+        "EnableNetworkIsolation",
+        "EnableInterContainerTrafficEncryption",
+        "ExperimentConfig",
+        "ProfilerConfig",
+        "RetryStrategy",
+        "RemoteDebugConfig",
+        "InfraCheckConfig",
+        "MlflowConfig",
+        "AlgorithmSpecification.MetricDefinitions",
+        "ResourceConfig.VolumeSizeInGB",
+        "ResourceConfig.KeepAlivePeriodInSeconds",
+    ],
+)
+def create_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
+    """Start a training job."""
+    check_training_request(request)
+    check_job_role(server, request["RoleArn"])
+    check_training_inputs(server, request)
+    name = request["TrainingJobName"]
+    arn = server.arn(KIND, name)
+    document: Document = {**request}
+    document["_tags"] = check_tags(document.pop("Tags", []))
+    document["StoppingCondition"] = {
+        "MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME_SECONDS,
+        **request.get("StoppingCondition", {}),
+    }
+    moment = now()
+    document |= {
+        "TrainingJobArn": arn,
+        "TrainingJobStatus": "InProgress",
+        "CreationTime": moment,
+        "LastModifiedTime": moment,
+        "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
+        "EnableInterContainerTrafficEncryption": request.get("EnableInterContainerTrafficEncryption", False),
+        "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining", False),
+        "ProfilingStatus": "Disabled",
+        "_region": server.region,
+    }
+    transition(document, "Starting", moment)
+    resources = request["ResourceConfig"]
+    usage = SPOT_TRAINING if document["EnableManagedSpotTraining"] else TRAINING
+    try:
+        with server.store.transaction():
+            server.store.insert(KIND, name, document)
+            quota = quota_name(resources["InstanceType"], usage)
+            server.quotas.take((KIND, name), [(quota, resources["InstanceCount"])])
+    except AlreadyExists:
+        raise ResourceInUse(
+            "Training job names must be unique within an AWS account and region, and a training job with "
+            "this name "
+            f"already exists ({arn})"
+        ) from None
+    server.jobs.submit(KIND, name)
+    return {"TrainingJobArn": arn}
+
+
+@operation("DescribeTrainingJob")
+def describe_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
+    """Everything about one training job."""
+    document = server.store.get(KIND, request["TrainingJobName"])
+    if document is None:
+        raise ValidationException("Requested resource not found.")
+    return document
+
+
+@operation("StopTrainingJob")
+def stop_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
+    """Stop a training job: SIGTERM, a time of grace, SIGKILL."""
+
+    def change(document: Document) -> None:
+        status = document["TrainingJobStatus"]
+        if status != "InProgress":
+            raise ValidationException(
+                f"The request was rejected because the training job is in status {status}."
+            )
+        document["TrainingJobStatus"] = "Stopping"
+        transition(document, "Stopping", now())
+
+    try:
+        server.store.update(KIND, request["TrainingJobName"], change)
+    except NotFound:
+        raise ValidationException("Requested resource not found.") from None
+    server.jobs.stop(KIND, request["TrainingJobName"])
+    return {}
+
+
+@operation("ListTrainingJobs")
+def list_training_jobs(server: Server, request: dict[str, Any]) -> dict[str, Any]:
+    """Training jobs, filtered and sorted, a page at a time."""
+    documents = server.store.list(KIND)
+    return list_page(
+        "ListTrainingJobs",
+        request,
+        documents,
+        name="TrainingJobName",
+        status="TrainingJobStatus",
+        keep=functools.partial(_is_in_pool_and_plan, request),
+        default_order="Ascending",
+    )
+
+
+def _is_in_pool_and_plan(request: dict[str, Any], document: Document) -> bool:
+    """Filter by warm pool and training plan; without either, a job is in none."""
+    pool, plan = request.get("WarmPoolStatusEquals"), request.get("TrainingPlanArnEquals")
+    return (pool is None or document.get("WarmPoolStatus", {}).get("Status") == pool) and (
+        plan is None or document["ResourceConfig"].get("TrainingPlanArn") == plan
+    )

@@ -1,0 +1,247 @@
+"""One run of a training job.
+
+The layout of ``/opt/ml`` and of the output in S3 follows the AWS documentation ("How Amazon SageMaker AI
+Processes Training Output"). A managed spot job whose instance is taken away starts again on a new one, with
+nothing of the old one left, until MaxWaitTimeInSeconds is over. The stand-in's own choice: MaxRuntimeInSeconds
+counts the running time of all attempts together, and waiting for a free CPU of this machine is no waiting for
+spot capacity.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local.sagemaker.jobs.job_checks import decoded_hyperparameter
+from local.sagemaker.jobs.runner import (
+    ContainerEnd,
+    End,
+    JobFailed,
+    JobRun,
+    JobStopped,
+    now,
+    read_message,
+    shorten,
+)
+from local.sagemaker.jobs.training_layout import lay_out
+from local.sagemaker.jobs.training_states import KIND, PREPARING, charge, close, transition
+from local.sagemaker.processes.archives import BadArchive, extract, pack
+from local.sagemaker.processes.s3_transfer import TransferError, describe, download, split_uri, upload
+from local.sagemaker.store import Document
+
+if TYPE_CHECKING:
+    from local.sagemaker.processes.sandbox import Sandbox
+    from local.sagemaker.server import Server
+
+CONTAINER = Path(__file__).resolve().parents[1] / "processes" / "container" / "__main__.py"
+
+
+class TrainingRun(JobRun):
+    """One run of a training job: one attempt, or several on spot instances."""
+
+    kind = KIND
+    status_member = "TrainingJobStatus"
+    log_group = "/aws/sagemaker/TrainingJobs"
+
+    def __init__(self, server: Server, name: str) -> None:
+        super().__init__(server, name)
+        self._spot = bool(self.document.get("EnableManagedSpotTraining"))
+        condition = self.document["StoppingCondition"]
+        self._runtime_left: float = condition["MaxRuntimeInSeconds"]
+        self._max_wait: float = condition["MaxWaitTimeInSeconds"] if self._spot else math.inf
+        self._give_up_at: float | None = None  # on the monotonic clock; set when the waiting begins
+        self._seconds = 0.0  # on instances that are gone
+        self._instance_since: float | None = None
+        self._ending = "Stopped"  # the last secondary status of a job that is stopped
+
+    def request_interruption(self) -> None:
+        """Have the spot instance taken away; a job on demand keeps its own."""
+        if self._spot:
+            self._interrupt.set()
+            self._wake.set()
+
+    def wait_for_instance(self) -> None:
+        """Take as long as an instance takes to come up, but no longer than a spot job may wait."""
+        delay = self.server.settings.start_delay_seconds + self.server.faults.capacity_delay_seconds(
+            self.name
+        )
+        moment = time.monotonic()
+        if self._give_up_at is None:
+            self._give_up_at = moment + self._max_wait
+        if delay:
+            self._say(PREPARING)
+        self._stop.wait(min(delay, max(0.0, self._give_up_at - moment)))
+        if moment + delay > self._give_up_at and not self._stop.is_set():
+            self._stopping("MaxWaitTimeExceeded")
+            raise JobStopped
+
+    def image(self) -> str:
+        """URI of the training image."""
+        return str(self.document["AlgorithmSpecification"]["TrainingImage"])
+
+    def work(self, sandbox: Sandbox, interpreter: Path) -> tuple[str, str | None]:
+        """Bring the channels in, train, bring the model out; again, when the instance is taken away."""
+        while True:
+            self._instance_since = time.monotonic()
+            end = self._attempt(sandbox, interpreter)
+            if end.why is not End.INTERRUPTED:
+                return self._collect(sandbox, end)
+            self._leave_instance()
+            self.progress("Interrupted")
+            if self.logs:
+                self.logs.close()
+                self.logs = None
+            sandbox.reset()
+            self._interrupt.clear()
+            self.check_stop()
+            self.progress("Starting")
+            self.wait_for_instance()
+            self.check_stop()
+
+    def progress(self, status: str, **members: Any) -> None:
+        """Move on to a secondary status, unless the job is being stopped.
+
+        :param status: the secondary status.
+        :param members: what else changes.
+        """
+
+        def change(document: Document) -> None:
+            document.update(members)
+            if document["TrainingJobStatus"] == "InProgress" or status == "Uploading":
+                transition(document, status, now())
+
+        self.server.store.update(KIND, self.name, change)
+
+    def out_of_time(self) -> None:
+        """Note why the job is being stopped."""
+        late = self._give_up_at is not None and time.monotonic() >= self._give_up_at
+        self._stopping("MaxWaitTimeExceeded" if late else "MaxRuntimeExceeded")
+
+    def finish(self, status: str, reason: str | None) -> None:
+        """Write the end state and what it cost."""
+        self._leave_instance()
+
+        def change(document: Document) -> None:
+            known = document["LastModifiedTime"]
+            close(document, status, self._ending if status == "Stopped" else status, now())
+            if reason:
+                document["FailureReason"] = shorten(reason)
+            if "TrainingStartTime" in document:
+                # A job that an earlier server began had its instance until it was last heard of.
+                seconds = self._seconds or (known - document["TrainingStartTime"]).total_seconds()
+                charge(document, seconds, self.server.settings.spot_share)
+
+        self.server.store.update(KIND, self.name, change)
+
+    def _say(self, message: str) -> None:
+        def change(document: Document) -> None:
+            document["SecondaryStatusTransitions"][-1]["StatusMessage"] = message
+
+        self.server.store.update(KIND, self.name, change)
+
+    def _stopping(self, ending: str) -> None:
+        def change(document: Document) -> None:
+            if document["TrainingJobStatus"] == "InProgress":
+                self._ending = ending
+                document["TrainingJobStatus"] = "Stopping"
+                transition(document, "Stopping", now())
+
+        self.server.store.update(KIND, self.name, change)
+
+    def _leave_instance(self) -> None:
+        if self._instance_since is not None:
+            self._seconds += time.monotonic() - self._instance_since
+            self._instance_since = None
+
+    def _attempt(self, sandbox: Sandbox, interpreter: Path) -> ContainerEnd:
+        """Bring the channels in and train on one instance."""
+        started = {} if "TrainingStartTime" in self.document else {"TrainingStartTime": now()}
+        self.document.update(started)
+        self.progress("Downloading", **started)
+        lay_out(self.document, sandbox)
+        for channel in self.document.get("InputDataConfig", []):
+            self.check_stop()
+            folder = sandbox.opt_ml / "input" / "data" / channel["ChannelName"]
+            self.download(channel["DataSource"]["S3DataSource"]["S3Uri"], folder)
+        self.check_stop()
+        if self._interrupt.is_set():
+            return ContainerEnd(End.INTERRUPTED, 0)
+        self.progress("Training")
+        specification = self.document["AlgorithmSpecification"]
+        if entrypoint := specification.get("ContainerEntrypoint"):
+            words = [*entrypoint, *specification.get("ContainerArguments", [])]
+            command = sandbox.command(interpreter, words)
+        else:
+            self._fetch_code(sandbox)
+            command = [str(interpreter), str(CONTAINER), "train"]
+        environment = sandbox.environment(
+            interpreter,
+            {
+                "AWS_REGION": self.region,
+                "TRAINING_JOB_NAME": self.name,
+                "TRAINING_JOB_ARN": self.document["TrainingJobArn"],
+                "CURRENT_HOST": "algo-1",
+                "SAGEMAKER_BASE_DIR": "/opt/ml",
+                "SAGEMAKER_JOB_NAME": decoded_hyperparameter(self.document, "sagemaker_job_name"),
+                "SAGEMAKER_REGION": decoded_hyperparameter(self.document, "sagemaker_region") or self.region,
+                "SM_NUM_CPUS": "1",
+            },
+            self.document.get("Environment", {}),
+        )
+        began = time.monotonic()
+        wait_left = (self._give_up_at or math.inf) - began
+        limit = min(self._runtime_left, wait_left)
+        end = self.execute(sandbox, command, environment, sandbox.opt_ml / "code", limit)
+        self._runtime_left -= time.monotonic() - began
+        return end
+
+    def _fetch_code(self, sandbox: Sandbox) -> None:
+        """Do what the toolkit does first in its container, which has no boto3 here."""
+        uri = decoded_hyperparameter(self.document, "sagemaker_submit_directory")
+        archive = sandbox.tmp / "code.tar.gz"
+        try:
+            download(self.s3, *split_uri(uri), archive)
+            (sandbox.opt_ml / "code").rmdir()
+            extract(archive, sandbox.opt_ml / "code")
+        except Exception as error:
+            if isinstance(error, BadArchive):
+                reason = f"the archive {uri} can't be used: {error}"
+            elif isinstance(error, OSError):
+                raise
+            else:
+                reason = f"the code at {uri} can't be fetched: {describe(error)}"
+            self.write_log(f"Framework Error: {reason}")
+            raise JobFailed(f"AlgorithmError: Framework Error: {reason}, exit code: 1") from error
+
+    def _collect(self, sandbox: Sandbox, end: ContainerEnd) -> tuple[str, str | None]:
+        """Upload the results, whatever the end: AWS keeps what a stopped job had saved."""
+        failed = end.why is End.EXITED and end.exit_code != 0
+        self.progress("Uploading")
+        output = self.document["OutputDataConfig"]["S3OutputPath"]
+        bucket, key = split_uri(f"{output.rstrip('/')}/{self.name}/output")
+        try:
+            if not failed:
+                self._upload(sandbox.opt_ml / "model", bucket, f"{key}/model.tar.gz")
+                self.update(ModelArtifacts={"S3ModelArtifacts": f"s3://{bucket}/{key}/model.tar.gz"})
+            if any((sandbox.opt_ml / "output/data").iterdir()):
+                self._upload(sandbox.opt_ml / "output/data", bucket, f"{key}/output.tar.gz")
+        except (TransferError, OSError) as error:
+            raise JobFailed(f"ClientError: Artifact upload failed: {error}") from error
+        if failed:
+            message = read_message(sandbox.opt_ml / "output/failure") or self._last_line()
+            reason = f", exit code: {end.exit_code}"
+            text = sandbox.to_container(message)[: 1024 - len("AlgorithmError: ") - len(reason)]
+            raise JobFailed(f"AlgorithmError: {text}{reason}")
+        return ("Completed" if end.why is End.EXITED else "Stopped"), None
+
+    def _last_line(self) -> str:
+        return next(iter(self.logs.tail(1)), "") if self.logs else ""
+
+    def _upload(self, folder: Path, bucket: str, key: str) -> None:
+        with tempfile.TemporaryDirectory(dir=folder.parent.parent) as staging:
+            archive = Path(staging) / Path(key).name
+            pack(folder, archive)
+            upload(self.s3, archive, bucket, key)

@@ -1,0 +1,111 @@
+"""A folder of its own for each container, standing for ``/opt/ml``."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.sagemaker.processes.archives import remove_tree
+
+OPT_ML = "/opt/ml"
+#: ``/opt/ml`` where a path starts: not inside a longer path or an S3 key, not the start of a longer name.
+_OPT_ML_PATH = re.compile(r"(?<![\w/.-])/opt/ml(?![\w.-])")
+_PYTHON = re.compile(r"python(3(\.\d+)?)?")
+
+
+class Sandbox:
+    """The file system of one container.
+
+    :param parent: where its folder is made.
+    :param name: for the reader of a directory listing.
+    """
+
+    def __init__(self, parent: Path, name: str) -> None:
+        parent.mkdir(parents=True, exist_ok=True)
+        # Short on purpose and free of characters that need quoting: it shows up in command lines.
+        self.root = Path(tempfile.mkdtemp(prefix=f"{name[:40]}-", dir=parent)).resolve()
+        self.opt_ml = self.root / "opt" / "ml"
+        self.tmp = self.root / "tmp"
+        self.home = self.root / "root"
+        self._make()
+
+    def path(self, container_path: str) -> Path:
+        """Where a path of the container lies on this machine.
+
+        :param container_path: absolute path below ``/opt/ml``.
+        :raises ValueError: when it lies elsewhere.
+        """
+        relative = os.path.relpath(os.path.normpath(container_path), OPT_ML)
+        if not container_path.startswith("/") or relative.startswith(".."):
+            raise ValueError(f"{container_path!r} is not below {OPT_ML}")
+        return self.opt_ml / relative
+
+    def to_local(self, text: str) -> str:
+        """Rewrite the container's paths in a text to those of this machine.
+
+        :param text: an argument or the value of a variable.
+        """
+        return _OPT_ML_PATH.sub(lambda _: str(self.opt_ml), text)
+
+    def to_container(self, text: str) -> str:
+        """Rewrite this machine's paths in a text to those of the container: logs read as they do on AWS.
+
+        :param text: a line of the log.
+        """
+        return text.replace(str(self.opt_ml), OPT_ML).replace(str(self.root), "")
+
+    def command(self, interpreter: Path, words: list[str]) -> list[str]:
+        """A container's command as it is run here.
+
+        :param interpreter: stands for the image; takes the place of ``python`` and ``python3``.
+        :param words: entrypoint and arguments.
+        """
+        local = [self.to_local(word) for word in words]
+        if _PYTHON.fullmatch(Path(words[0]).name):
+            local[0] = str(interpreter)
+        return local
+
+    def environment(self, interpreter: Path, *layers: Mapping[str, str]) -> dict[str, str]:
+        """A clean environment: nothing of the server's own, above all none of its credentials.
+
+        :param interpreter: stands for the image; its folder leads PATH.
+        :param layers: variables on top; later ones win, paths in them are rewritten.
+        """
+        environment = base_environment(interpreter) | {"HOME": str(self.home), "TMPDIR": str(self.tmp)}
+        for layer in layers:
+            environment.update({name: self.to_local(value) for name, value in layer.items()})
+        return environment
+
+    def reset(self) -> None:
+        """Empty it: the next container finds what a new instance has, nothing."""
+        for path in self.root.iterdir():
+            remove_tree(path)
+        self._make()
+
+    def _make(self) -> None:
+        for folder in (self.opt_ml, self.tmp, self.home):
+            folder.mkdir(parents=True)
+
+    def remove(self) -> None:
+        """Remove everything."""
+        remove_tree(self.root)
+
+
+def base_environment(interpreter: Path) -> dict[str, str]:
+    """What every container's environment holds.
+
+    :param interpreter: stands for the image; its folder leads PATH.
+    """
+    return {
+        "PATH": f"{interpreter.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONNOUSERSITE": "1",
+        # Many small jobs side by side: one thread each, which also keeps their results reproducible.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }

@@ -1,0 +1,1 @@
+"""The wire: requests checked against botocore's model, operations registered, answers and errors written."""

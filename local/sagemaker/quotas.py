@@ -1,0 +1,94 @@
+"""How many instances of a type the account may use for what: the account-level service limits.
+
+Names, counting and wording follow Service Quotas and the errors of the real API: training jobs, spot training
+jobs, processing jobs and endpoints have limits of their own for each instance type. The limits themselves are
+the stand-in's own choice: generous, unless the settings name smaller ones.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+
+from local.sagemaker.protocol.errors import ResourceLimitExceeded
+
+TRAINING = "training job"
+SPOT_TRAINING = "spot training job"
+PROCESSING = "processing job"
+ENDPOINT = "endpoint"
+USAGES = (TRAINING, SPOT_TRAINING, PROCESSING, ENDPOINT)
+
+#: Who holds instances: kind and name of a job or an endpoint.
+Holder = tuple[str, str]
+
+
+def quota_name(instance_type: str, usage: str) -> str:
+    """The quota's name, as Service Quotas lists it.
+
+    :param instance_type: for example ``ml.m5.large``.
+    :param usage: one of :data:`USAGES`.
+    """
+    return f"{instance_type} for {usage} usage"
+
+
+class Quotas:
+    """Counts the instances that are in use. Safe to use from many threads.
+
+    :param limits: limit by quota name.
+    :param default: limit of every other quota.
+    """
+
+    def __init__(self, limits: Mapping[str, int], default: int) -> None:
+        self._limits = dict(limits)
+        self._default = default
+        self._lock = threading.Lock()
+        self._held: dict[Holder, list[tuple[str, int]]] = {}
+
+    def take(self, holder: Holder, instances: Iterable[tuple[str, int]], *, check: bool = True) -> None:
+        """Use instances, besides those the holder uses already.
+
+        :param holder: who.
+        :param instances: quota names and numbers of instances.
+        :param check: False for what must go on whatever the limits are.
+        :raises ResourceLimitExceeded: when a limit does not allow it; nothing is taken then.
+        """
+        wanted: dict[str, int] = {}
+        for name, count in instances:
+            wanted[name] = wanted.get(name, 0) + count
+        with self._lock:
+            for name, delta in wanted.items() if check else ():
+                limit = self._limits.get(name, self._default)
+                used = sum(count for held in self._held.values() for other, count in held if other == name)
+                if used + delta > limit:
+                    raise ResourceLimitExceeded(
+                        f"The account-level service limit '{name}' is {limit} Instances, with current "
+                        f"utilization of {used} Instances and a request delta of {delta} Instances. Please "
+                        "use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas "
+                        "is not available, contact AWS support to request an increase for this quota."
+                    )
+            self._held.setdefault(holder, []).extend(wanted.items())
+
+    def keep(self, holder: Holder, instances: Iterable[tuple[str, int]]) -> None:
+        """Use these instances and no others.
+
+        :param holder: who.
+        :param instances: quota names and numbers of instances.
+        """
+        with self._lock:
+            self._held[holder] = list(instances)
+
+    def held(self, holder: Holder) -> list[tuple[str, int]]:
+        """What a holder uses.
+
+        :param holder: who.
+        """
+        with self._lock:
+            return list(self._held.get(holder, ()))
+
+    def release(self, holder: Holder) -> None:
+        """Use no instances any more.
+
+        :param holder: who.
+        """
+        with self._lock:
+            self._held.pop(holder, None)

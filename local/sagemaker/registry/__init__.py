@@ -1,0 +1,1 @@
+"""Model package groups, model packages, tags, and Search."""

@@ -1,0 +1,88 @@
+"""The server: the parts that every operation can reach."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local.sagemaker.aws import Aws
+from local.sagemaker.data_dir import open_store
+from local.sagemaker.endpoints.endpoints import EndpointManager
+from local.sagemaker.faults.faults import Faults
+from local.sagemaker.jobs.jobs import JobManager
+from local.sagemaker.processes.warm_runner import WarmRunner
+from local.sagemaker.quotas import Quotas
+from local.sagemaker.settings import Settings
+from local.sagemaker.store import Store
+
+#: Region of the request that is being answered; threads that no request started have none.
+request_region: ContextVar[str | None] = ContextVar("request_region", default=None)
+
+
+@dataclass
+class Server:
+    """What an operation works with.
+
+    :param url: where this server listens.
+    :param data_dir: existing folder that belongs to this server alone.
+    """
+
+    settings: Settings
+    url: str
+    data_dir: Path
+    store: Store
+    aws: Aws
+    jobs: JobManager = field(init=False)
+    endpoints: EndpointManager = field(init=False)
+    quotas: Quotas = field(init=False)
+    runner: WarmRunner = field(init=False)
+    faults: Faults = field(default_factory=Faults)
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def create(cls, settings: Settings, url: str, data_dir: Path) -> Server:
+        """Put a server together; nothing runs and nothing listens yet."""
+        store = open_store(data_dir / "store.sqlite3")
+        server = cls(settings, url, data_dir, store, Aws(url, settings.region))
+        server.quotas = Quotas(settings.quotas, settings.default_quota)
+        server.runner = WarmRunner(settings.images.values() if settings.warm_runner else ())
+        server.jobs = JobManager(server)
+        server.endpoints = EndpointManager(server)
+        return server
+
+    @property
+    def region(self) -> str:
+        """Region of the request that is being answered, else the server's own."""
+        return request_region.get() or self.settings.region
+
+    @property
+    def account_id(self) -> str:
+        """The one account there is."""
+        return self.settings.account_id
+
+    def arn(self, resource_type: str, name: str) -> str:
+        """ARN of a SageMaker resource.
+
+        :param resource_type: for example ``training-job``.
+        """
+        return f"arn:aws:sagemaker:{self.region}:{self.account_id}:{resource_type}/{name}"
+
+    def hidden(self, kept: Path) -> tuple[Path, Path] | None:
+        """What a container shall not see, and its own part of it.
+
+        :param kept: the container's sandbox.
+        """
+        return (self.data_dir.resolve(), kept) if self.settings.isolate else None
+
+    def recover(self) -> None:
+        """Take up what an earlier server has left in the data folder."""
+        self.jobs.recover()
+        self.endpoints.recover()
+
+    def shutdown(self) -> None:
+        """Stop what this server started. The store stays readable."""
+        self.endpoints.shutdown()
+        self.jobs.shutdown()
+        self.runner.close()

@@ -1,0 +1,318 @@
+"""Everything that can be set about the stand-in, and the command line that sets it."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local.sagemaker.quotas import USAGES
+
+DEFAULT_ACCOUNT_ID = "123456789012"
+DEFAULT_REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one server.
+
+    :param images: interpreter that stands for an image, by the image's ``repository:tag``.
+    :param image_labels: Docker labels of an image, by the image's ``repository:tag``.
+    :param data_dir: folder for the store, the jobs' sandboxes and the endpoints' caches; None = a temporary
+        one.
+    :param max_body_bytes: largest request body that is accepted; bodies are held in memory.
+    :param max_loaded_models: models one endpoint variant keeps loaded; the least recently used is unloaded
+        first.
+    :param model_memory_bytes: what the model server of an endpoint variant may take (Linux); least recently used
+        models are unloaded first.
+    :param model_load_timeout_seconds: how long a request waits for its model to be loaded.
+    :param model_disk_bytes: what the extracted models of an endpoint variant may take on disk.
+    :param start_delay_seconds: how long a job or an endpoint waits before it starts, as instances take time on
+        AWS.
+    :param quotas: limits of instances by quota name, for example ``ml.m5.large for training job usage``.
+    :param faults: JSON file with the faults that are on from the start.
+    :param default_quota: limit of every other quota.
+    :param spot_share: what a spot instance costs, as a share of the price on demand.
+    :param warm_runner: start scripts in forks of an interpreter that has imported what they import.
+    :param isolate: hide the data of the server, of other jobs and of other endpoints from each container.
+    :param check_roles: whether a role must exist in IAM and trust sagemaker.amazonaws.com, as on AWS.
+    :param check_data: whether a training job's inputs and a model's data must be in S3 when they are created.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8585
+    data_dir: Path | None = None
+    images: dict[str, Path] = field(default_factory=dict)
+    image_labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    max_running_jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    stop_grace_seconds: float = 120.0
+    start_delay_seconds: float = 0.0
+    quotas: dict[str, int] = field(default_factory=dict)
+    default_quota: int = 1000
+    spot_share: float = 0.3
+    isolate: bool = True
+    warm_runner: bool = True
+    max_loaded_models: int = 100
+    model_memory_bytes: int = 2 * 1024**3
+    model_disk_bytes: int = 10 * 1024**3
+    model_load_timeout_seconds: float = 60.0
+    invoke_timeout_seconds: float = 60.0
+    max_body_bytes: int = 64 * 1024 * 1024
+    ready_file: Path | None = None
+    faults: Path | None = None
+    allow_non_loopback: bool = False
+    check_roles: bool = True
+    check_data: bool = True
+    account_id: str = DEFAULT_ACCOUNT_ID
+    region: str = DEFAULT_REGION
+
+
+def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
+    """Read the command line.
+
+    :param arguments: the arguments without the program's name; None = those of this process.
+    :raises SystemExit: with status 2 and a sentence on stderr when an argument is wrong.
+    """
+    default = Settings()
+    parser = argparse.ArgumentParser(
+        prog="python -m local.sagemaker",
+        description="SageMaker on a laptop: boto3 and the aws CLI talk to it, jobs run, endpoints answer.",
+    )
+    parser.add_argument("--host", default=default.host, help="address to listen on (default %(default)s)")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=default.port,
+        help="port to listen on; 0 = any free one (default %(default)s)",
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder for jobs, caches and the store (default: a temporary one)",
+    )
+    parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        type=_image,
+        metavar="REPOSITORY:TAG=PYTHON",
+        help="interpreter that stands for a container image; repeatable",
+    )
+    parser.add_argument(
+        "--image-label",
+        action="append",
+        default=[],
+        type=_label,
+        metavar="REPOSITORY:TAG=LABEL=VALUE",
+        help="Docker label of an image; multi-model containers need one that AWS's own images have; repeatable",
+    )
+    parser.add_argument(
+        "--max-running-jobs",
+        type=_at_least_one,
+        default=default.max_running_jobs,
+        metavar="N",
+        help="jobs that run at the same time; the others wait (default: the number of CPUs, %(default)s)",
+    )
+    parser.add_argument(
+        "--stop-grace-seconds",
+        type=_seconds,
+        default=default.stop_grace_seconds,
+        metavar="SECONDS",
+        help="time a stopped job has between SIGTERM and SIGKILL (default %(default)g, as on AWS)",
+    )
+    parser.add_argument(
+        "--start-delay-seconds",
+        type=_seconds,
+        default=default.start_delay_seconds,
+        metavar="SECONDS",
+        help="time a job or an endpoint waits for its instance (default %(default)g; minutes on AWS)",
+    )
+    parser.add_argument(
+        "--quota",
+        action="append",
+        default=[],
+        type=_quota,
+        metavar="NAME=N",
+        help="limit of instances, as 'ml.m5.large for training job usage=4'; repeatable",
+    )
+    parser.add_argument(
+        "--no-warm-runner",
+        action="store_true",
+        help="start a new interpreter for each job; by default jobs run in forks of a warm one",
+    )
+    parser.add_argument(
+        "--no-isolation",
+        action="store_true",
+        help="let containers see each other's files; by default they do not, where the system allows that",
+    )
+    parser.add_argument(
+        "--max-loaded-models",
+        type=_at_least_one,
+        default=default.max_loaded_models,
+        metavar="N",
+        help="models an endpoint variant keeps loaded (default %(default)s)",
+    )
+    parser.add_argument(
+        "--model-load-timeout-seconds",
+        type=_seconds,
+        default=default.model_load_timeout_seconds,
+        metavar="SECONDS",
+        help="time a request waits for its model to be loaded before it is told that the model is not ready"
+        " (default %(default)g, as on AWS)",
+    )
+    parser.add_argument(
+        "--model-memory-mb",
+        type=_at_least_one,
+        default=default.model_memory_bytes // 1024**2,
+        metavar="MB",
+        help="memory of an endpoint variant's model server, in MiB; models are unloaded to stay below (default"
+        " %(default)s)",
+    )
+    parser.add_argument(
+        "--model-disk-mb",
+        type=_at_least_one,
+        default=default.model_disk_bytes // 1024**2,
+        metavar="MB",
+        help="disk for the extracted models of an endpoint variant, in MiB (default %(default)s)",
+    )
+    parser.add_argument(
+        "--max-body-mb",
+        type=_at_least_one,
+        default=default.max_body_bytes // 1024**2,
+        metavar="MB",
+        help="largest request body, in MiB; it is held in memory (default %(default)s)",
+    )
+    parser.add_argument(
+        "--ready-file", type=Path, metavar="FILE", help='where {"url", "pid"} is written when serving'
+    )
+    parser.add_argument(
+        "--no-role-check",
+        action="store_true",
+        help="accept any role; without this a role must exist in IAM and trust sagemaker.amazonaws.com",
+    )
+    parser.add_argument(
+        "--no-data-check",
+        action="store_true",
+        help="accept training inputs and model data that are not in S3; a job without its inputs fails later",
+    )
+    parser.add_argument(
+        "--faults",
+        type=Path,
+        metavar="FILE",
+        help="JSON file with faults that are on from the start; /_local/faults changes them later",
+    )
+    parser.add_argument(
+        "--allow-non-loopback",
+        action="store_true",
+        help="listen on an address other machines can reach. There is no authentication: whoever reaches the"
+        " port runs code as you",
+    )
+    parsed = parser.parse_args(arguments)
+    if not parsed.allow_non_loopback and not is_loopback(parsed.host):
+        parser.error(
+            f"--host {parsed.host} is not a loopback address, and the server runs code for whoever reaches"
+            " it without asking who they are; use --host 127.0.0.1, or add --allow-non-loopback if the"
+            " network is yours alone"
+        )
+    return Settings(
+        host=parsed.host,
+        port=parsed.port,
+        data_dir=parsed.data_dir,
+        images=dict(parsed.image),
+        image_labels={
+            image: {label: value for other, label, value in parsed.image_label if other == image}
+            for image, _, _ in parsed.image_label
+        },
+        max_running_jobs=parsed.max_running_jobs,
+        stop_grace_seconds=parsed.stop_grace_seconds,
+        start_delay_seconds=parsed.start_delay_seconds,
+        quotas=dict(parsed.quota),
+        isolate=not parsed.no_isolation,
+        warm_runner=not parsed.no_warm_runner,
+        max_loaded_models=parsed.max_loaded_models,
+        model_load_timeout_seconds=parsed.model_load_timeout_seconds,
+        model_memory_bytes=parsed.model_memory_mb * 1024**2,
+        model_disk_bytes=parsed.model_disk_mb * 1024**2,
+        max_body_bytes=parsed.max_body_mb * 1024**2,
+        ready_file=parsed.ready_file,
+        faults=parsed.faults,
+        allow_non_loopback=parsed.allow_non_loopback,
+        check_roles=not parsed.no_role_check,
+        check_data=not parsed.no_data_check,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only be reached from this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a number from 0 to 65535")
+    return int(text)
+
+
+def _image(text: str) -> tuple[str, Path]:
+    name, _, python = text.partition("=")
+    if ":" not in name or not python:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; allowed: REPOSITORY:TAG=PYTHON, for example"
+            " sagemaker-xgboost:3.2-0=/opt/image/bin/python"
+        )
+    # Not resolved: a virtual environment's python is a link, and its place is what makes it that environment.
+    path = Path(python).absolute()
+    if not os.access(path, os.X_OK) or path.is_dir():
+        raise argparse.ArgumentTypeError(f"image {name}: {path} is not an interpreter that can be run")
+    return name, path
+
+
+def _label(text: str) -> tuple[str, str, str]:
+    image, _, rest = text.partition("=")
+    label, _, value = rest.partition("=")
+    if ":" not in image or not label or not value:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; allowed: REPOSITORY:TAG=LABEL=VALUE, for example"
+            " my-image:1=com.amazonaws.sagemaker.capabilities.multi-models=true"
+        )
+    return image, label, value
+
+
+def _quota(text: str) -> tuple[str, int]:
+    name, _, limit = text.rpartition("=")
+    instance_type, _, usage = name.partition(" for ")
+    if (
+        usage.removesuffix(" usage") not in USAGES
+        or not instance_type.startswith("ml.")
+        or not limit.isdecimal()
+    ):
+        allowed = ", ".join(f"'ml.m5.large for {usage} usage=4'" for usage in USAGES)
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed, for any instance type: {allowed}")
+    return name, int(limit)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number from 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 86400:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: seconds from 0 to 86400")
+    return value

@@ -1,0 +1,103 @@
+"""`python -m local.stack up | down | status | demo | env`: what the Makefile calls."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from local.stack import environment
+from local.stack.errors import StackError, UsageError
+
+# The library lives where Airflow looks for it; nothing has to be installed.
+sys.path.insert(0, str(environment.ROOT / "plugins"))
+
+from local.stack import commands
+from local.stack import demo as demonstration
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="City Fleet on this machine.", rich_markup_mode=None
+)
+console = Console(highlight=False, soft_wrap=True)
+
+UP_DIR = environment.ROOT / ".local" / "up"
+DEMO_DIR = environment.ROOT / ".local" / "demo"
+
+StateDir = Annotated[Path, typer.Option(help="Folder of the stack's state.")]
+
+
+@app.command()
+def up(
+    ui_port: Annotated[int, typer.Option(help="Port of Airflow's UI and API.")] = environment.UI_PORT,
+    sagemaker_port: Annotated[
+        int, typer.Option(help="Port of the local SageMaker.")
+    ] = environment.SAGEMAKER_PORT,
+    fleet: Annotated[str, typer.Option(help="Fleet whose data is uploaded: name or file.")] = "",
+    state_dir: StateDir = UP_DIR,
+    fresh: Annotated[bool, typer.Option(help="Forget what an earlier stack has left.")] = False,
+) -> None:
+    """Start the stack and leave it running."""
+    commands.up(console, state_dir.resolve(), ui_port, sagemaker_port, fleet, fresh=fresh)
+
+
+@app.command()
+def down(state_dir: StateDir = UP_DIR) -> None:
+    """Stop what `up` has started."""
+    commands.down(console, state_dir.resolve())
+
+
+@app.command()
+def status(state_dir: StateDir = UP_DIR) -> None:
+    """Say what runs, where, and with how much memory."""
+    raise typer.Exit(commands.status(console, state_dir.resolve()))
+
+
+@app.command()
+def demo(
+    cities: Annotated[str, typer.Option(help="Slugs parted by commas, or all.")] = "",
+    fleet: Annotated[str, typer.Option(help="Name or path of a fleet file.")] = "",
+    as_of: Annotated[str, typer.Option(help="Moment up to which data may be seen.")] = "",
+    state_dir: StateDir = DEMO_DIR,
+) -> None:
+    """Retrain a few cities on a stack of its own, print what came of it, stop."""
+    raise typer.Exit(demonstration.run(console, state_dir.resolve(), cities, fleet, as_of))
+
+
+@app.command()
+def env(state_dir: StateDir = UP_DIR) -> None:
+    """Print the stack's environment as shell exports: eval "$(python -m local.stack env)"."""
+    commands.env(state_dir.resolve())
+
+
+def _on_terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """End as on Ctrl-C, so that every `finally` runs."""
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the command line; say errors in one paragraph.
+
+    :return: exit code
+    """
+    signal.signal(signal.SIGTERM, _on_terminate)
+    signal.signal(signal.SIGHUP, _on_terminate)
+    try:
+        code = app(standalone_mode=False)
+    except StackError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        return 2 if isinstance(error, UsageError) else 1
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        Console(stderr=True).print("stopped")
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""What the commands up, down, status and env do and say."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from city_fleet import naming
+from city_fleet.config import fleet_files, load_fleet
+from city_fleet.errors import FleetFileError
+from city_fleet.plan import ENDPOINT_PURPOSE
+from local.stack import environment, records
+from local.stack.choice import find_fleet
+from local.stack.environment import Layout
+from local.stack.errors import StackError
+from local.stack.runs import start_run, wait_for_dags, wait_for_run
+from local.stack.seed import seed
+from local.stack.stack import Stack
+
+
+def up(
+    console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fleet: str, *, fresh: bool = False
+) -> None:
+    """Start a detached stack, unless it runs already. What an earlier one has left is taken up again.
+
+    :param fresh: forget what an earlier one has left
+    :param fleet: name or path of a fleet file: its folder is the one Airflow reads; empty for include/fleets
+    :raises StackError: it could not be started; nothing is left running then
+    """
+    folder = environment.ROOT / "include" / "fleets"
+    files = [find_fleet(fleet, folder)] if fleet else fleet_files(folder)
+    with records.exclusive(state_dir):
+        stack = Stack.find(state_dir)
+        if stack is not None:
+            dead = [record.name for record in stack.dead()]
+            if dead:
+                raise StackError(
+                    f"The stack is up, but without {', '.join(dead)}. Run `make down`, then `make up`."
+                )
+            console.print("The stack is up already.")
+            _tell(console, stack)
+            return
+        started = time.monotonic()
+        layout = Layout(
+            state_dir=state_dir,
+            ui_port=ui_port,
+            sagemaker_port=sagemaker_port,
+            fleets_dir=files[0].parent if files else folder,
+        )
+        if fresh or not (layout.database.exists() and layout.sagemaker_data.exists()):
+            _clear(state_dir)
+        stack = Stack(layout, detached=True, say=lambda text: console.print(f"  {text}"))
+        console.print("Starting the local SageMaker and Airflow")
+        try:
+            stack.start()
+            _prepare(console, stack, files)
+        except BaseException:
+            stack.stop()
+            raise
+        console.print(f"Up after {time.monotonic() - started:.0f} s.")
+        _tell(console, stack)
+
+
+def _clear(state_dir: Path) -> None:
+    """Begin afresh, with Airflow and the local SageMaker alike: each remembers what the other holds.
+
+    The secrets stay, and with them the password of the UI.
+    """
+    for entry in state_dir.iterdir() if state_dir.is_dir() else ():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != environment.SECRETS_FILE:
+            entry.unlink()
+
+
+def _prepare(console: Console, stack: Stack, files: list[Path]) -> None:
+    """Upload each fleet's data and create its endpoint; a fleet that can't have it stops nobody else."""
+    for path in files:
+        console.print(f"Uploading the raw data of {path.name} and creating its endpoint")
+        try:
+            seed(stack, [path])
+            fleet = load_fleet(path, stack.environment)
+            dag_id = naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)
+            wait_for_dags(stack, {dag_id})
+            run_id = f"up-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+            start_run(stack, dag_id, run_id, {})
+            wait_for_run(stack, dag_id, run_id)
+        except (StackError, FleetFileError) as error:
+            console.print(f"  {path.name}: {error}", markup=False)
+
+
+def _tell(console: Console, stack: Stack) -> None:
+    """Say where things are and what to do next."""
+    layout = stack.layout
+    password = environment.stack_secrets(layout)["ui_password"]
+    console.print(f"""
+  Airflow          {layout.ui_url}    user {environment.UI_USER}, password {password}
+  local SageMaker  {layout.sagemaker_url}    also S3, IAM, STS, CloudWatch Logs
+  logs             {layout.logs_dir}
+
+  bin/airflow dags list                     Airflow's command line against this stack
+  ./fleet --help                            the fleet's own
+  eval "$(make env)"                        its environment in your shell, for aws and boto3
+  make status                               what runs
+  make down                                 stop it all""")
+
+
+def down(console: Console, state_dir: Path) -> None:
+    """Stop exactly what `up` recorded."""
+    with records.exclusive(state_dir):
+        stack = Stack.find(state_dir)
+        if stack is None:
+            console.print("Nothing is up.")
+            return
+        stack.stop()
+        console.print("The stack is down. Its state stays in " + str(state_dir))
+
+
+def status(console: Console, state_dir: Path) -> int:
+    """Say what runs.
+
+    :return: 0 where all of it is healthy, else 1
+    """
+    stack = Stack.find(state_dir)
+    if stack is None:
+        console.print("Nothing is up.")
+        return 1
+    dead = {record.name for record in stack.dead()}
+    unhealthy = set(stack.unhealthy())
+    for record in stack.records:
+        state = "ended" if record.name in dead else "not healthy" if record.name in unhealthy else "healthy"
+        console.print(f"  {record.name:<15}{state:<13}process {record.pid:<9}{record.log}")
+    console.print(f"  memory in all: {stack.memory_mib():,.0f} MiB")
+    _tell(console, stack)
+    return 1 if dead or unhealthy else 0
+
+
+def env(state_dir: Path) -> None:
+    """Print the stack's environment as shell exports.
+
+    :raises StackError: there is no stack
+    """
+    stack = Stack.find(state_dir)
+    if stack is None:
+        raise StackError("Nothing is up, so there is no environment to print. Run `make up` first.")
+    for name, value in environment.build_environment(stack.layout).items():
+        print(f"export {name}={shlex.quote(value)}")

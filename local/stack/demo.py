@@ -1,0 +1,158 @@
+"""`make demo`: raw data → jobs → gate → endpoint → predictions, for a few cities; then everything stops.
+
+The DAGs are run through Airflow's REST API; what came of them is read from S3 and asked from the endpoint: the
+same public surfaces that an application or a person has.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from city_fleet import naming
+from city_fleet.plan import ENDPOINT_PURPOSE
+from local.stack import environment, records, report
+from local.stack.choice import Choice, choose, find_fleet
+from local.stack.environment import Layout, free_port
+from local.stack.errors import StackError
+from local.stack.outcomes import LIVE, Outcome, Reader
+from local.stack.progress import Progress
+from local.stack.runs import ENDED, POLL_SECONDS, start_run, wait_for_dags, wait_for_run
+from local.stack.seed import seed
+from local.stack.stack import Stack
+
+# A city takes about a minute of one core; the rest is for slow machines and for retries.
+CITY_TIMEOUT_SECONDS = 300.0
+BASE_TIMEOUT_SECONDS = 900.0
+
+
+def run(console: Console, state_dir: Path, cities: str, fleet: str, as_of: str) -> int:
+    """Run the demo.
+
+    :param cities: slugs or names parted by commas, "all", or empty for the default five
+    :param fleet: name or path of a fleet file, or empty
+    :param as_of: the moment up to which data may be seen, or empty for the end of each city's data
+    :return: 0 where every city ended as its gate decided (and the default five are live), else 1
+    :raises StackError: the stack failed
+    """
+    started = time.monotonic()
+    path = find_fleet(fleet, environment.ROOT / "include" / "fleets")
+    layout = Layout(
+        state_dir=state_dir,
+        ui_port=free_port(),
+        sagemaker_port=free_port(),
+        fleets_dir=path.parent,
+        # Nobody edits a fleet file during a demo, and parsing takes a core from the jobs.
+        parse_interval_seconds=600,
+    )
+    choice = choose(path, cities, as_of, environment.fleet_variables(layout) | _fleet_settings())
+    with records.exclusive(state_dir):
+        shutil.rmtree(state_dir, ignore_errors=True)
+        names = ", ".join(choice.cities) if len(choice.cities) <= 10 else f"{len(choice.cities)} cities"
+        console.print(f"{choice.fleet.fleet}: {names}")
+        console.print("Starting the local SageMaker and Airflow")
+        stack = Stack(layout, say=lambda text: console.print(f"  {text}"))
+        try:
+            stack.start()
+            memory = stack.memory_mib()
+            console.print(f"  healthy after {time.monotonic() - started:.0f} s, {memory:,.0f} MiB")
+            outcomes = _retrain(console, stack, choice, path)
+            memory = max(memory, stack.memory_mib())
+        finally:
+            console.print("Stopping everything")
+            stack.stop()
+    console.print()
+    report.show(console, outcomes)
+    return _verdict(console, choice, outcomes, layout, time.monotonic() - started)
+
+
+def _fleet_settings() -> dict[str, str]:
+    """The person's own variables, which the fleet file may name."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CITY_FLEET_"))}
+
+
+def _retrain(console: Console, stack: Stack, choice: Choice, path: Path) -> list[Outcome]:
+    console.print("Uploading the raw data")
+    seed(stack, [path])
+    run_id = f"demo__{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    endpoint_dag = naming.fleet_dag_id(choice.fleet.fleet, ENDPOINT_PURPOSE)
+    wait_for_dags(stack, {endpoint_dag, *(choice.dag_id(city) for city in choice.cities)})
+    console.print(f"Creating the shared endpoint {choice.endpoint}")
+    start_run(stack, endpoint_dag, run_id, {})
+    wait_for_run(stack, endpoint_dag, run_id)
+    console.print(f"Retraining {len(choice.cities)} cities")
+    for city in choice.cities:
+        start_run(stack, choice.dag_id(city), run_id, choice.params(city))
+    states = _watch(console, stack, choice, run_id)
+    reader = Reader(stack, choice)
+    return [reader.outcome(city, run_id, states[city]) for city in choice.cities]
+
+
+def _watch(console: Console, stack: Stack, choice: Choice, run_id: str) -> dict[str, str]:
+    """Show the runs until all have ended.
+
+    :return: city → state of its run
+    :raises StackError: a component died, or the runs did not end in time
+    """
+    city_of = {choice.dag_id(city): city for city in choice.cities}
+    states = dict.fromkeys(choice.cities, "queued")
+    deadline = time.monotonic() + BASE_TIMEOUT_SECONDS + CITY_TIMEOUT_SECONDS * len(states)
+    with Progress(console, list(choice.cities)) as progress:
+        while any(state not in ENDED for state in states.values()):
+            if time.monotonic() > deadline:
+                late = ", ".join(city for city, state in states.items() if state not in ENDED)
+                raise StackError(f"These runs did not end in time: {late}. The logs: {stack.layout.logs_dir}")
+            stack.require_alive()
+            active = [dag_id for dag_id, city in city_of.items() if states[city] not in ENDED]
+            tasks = stack.airflow.tasks_of_runs(active, run_id)
+            for item in stack.airflow.runs(active, run_id):
+                city = city_of[item["dag_id"]]
+                states[city] = item["state"]
+                mine = [task for task in tasks if task["dag_id"] == item["dag_id"]]
+                task, state = _at_work(mine)
+                done = sum(one["state"] in ("success", "skipped") for one in mine)
+                shown = item["state"] if item["state"] in ENDED else state
+                progress.update(city, task, shown, done, len(mine))
+            progress.refresh()
+            time.sleep(POLL_SECONDS)
+    return states
+
+
+def _at_work(tasks: list[dict[str, object]]) -> tuple[str, str]:
+    """Return the task that a run is at, and its state."""
+    order = ("running", "deferred", "restarting", "queued", "up_for_retry", "up_for_reschedule", "scheduled")
+    for state in order:
+        for task in tasks:
+            if task["state"] == state:
+                return str(task["task_id"]), state
+    ended = [task for task in tasks if task["state"] not in (None, "skipped") and task["end_date"]]
+    last = max(ended, key=lambda task: str(task["end_date"]), default=None)
+    return (str(last["task_id"]), str(last["state"])) if last else ("", "queued")
+
+
+def _verdict(
+    console: Console, choice: Choice, outcomes: list[Outcome], layout: Layout, seconds: float
+) -> int:
+    """Say whether the demo kept its promise.
+
+    :return: exit code
+    """
+    for city, error in choice.broken.items():
+        console.print(f"\n{city} could not run: {error}", markup=False)
+    failed = [outcome.city for outcome in outcomes if not outcome.decided]
+    not_live = [outcome.city for outcome in outcomes if outcome.how != LIVE]
+    console.print(f"\n{seconds:.0f} s in all; everything is stopped. Logs: {layout.logs_dir}")
+    if failed:
+        console.print(f"Failed: {', '.join(failed)}", style="red")
+    elif choice.must_be_live and not_live:
+        console.print(
+            f"The default cities should all be live; these are not: {', '.join(not_live)}", style="red"
+        )
+    elif not choice.broken:
+        return 0
+    return 1

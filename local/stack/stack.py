@@ -1,0 +1,294 @@
+"""The whole of City Fleet on one machine: the local SageMaker and Airflow's four components, real processes.
+
+`Stack` is used by `make demo` (attached: everything ends with us), `make up` (detached: recorded, ended by
+`make down`) and the end-to-end tests. Loopback only.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from local.stack import database, environment, processes, records
+from local.stack.airflow_api import AirflowApi
+from local.stack.database import AIRFLOW, Say
+from local.stack.environment import Layout
+from local.stack.errors import StackError
+from local.stack.health import unhealthy
+from local.stack.processes import Recorded
+
+# A cold start on two slow cores takes about a minute; this is for machines that are slower still, or busy.
+START_TIMEOUT_SECONDS = 300.0
+POLL_SECONDS = 0.25
+JOBS_POOL = "city_fleet_jobs"
+JOBS_POOL_SLOTS = 64
+# Airflow's processes, in the order they are started: the two API servers take longest and the others wait for
+# them. They are two, because of SQLite: the core API writes its audit log on its event loop. In one process
+# with the execution API that write can wait for a task's transaction whose commit waits for the event loop
+# (3.3.2: both stand still until SQLite's time-out). Apart, each waits for the other for milliseconds.
+COMPONENTS = ("api-server", "execution-api", "scheduler", "triggerer", "dag-processor")
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+class Stack:
+    """One stack in one state directory.
+
+    :param layout: folders and ports
+    :param detached: the processes outlive us until `stop` is called, here or by another process
+    :param say: called with one line of progress at a time
+
+    As a context manager it starts, waits until it is healthy, and always stops::
+
+        with Stack(Layout(state_dir=tmp_path, ui_port=free_port(), sagemaker_port=free_port())) as stack:
+            stack.airflow.trigger("texas_housing.austin")
+    """
+
+    def __init__(self, layout: Layout, *, detached: bool = False, say: Say = _silent) -> None:
+        self.layout = layout
+        self.detached = detached
+        self.say = say
+        self._records: list[Recorded] = []
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._started_at = datetime.now(UTC)
+        self._airflow: AirflowApi | None = None
+
+    def __enter__(self) -> Stack:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- what it offers while it runs ---------------------------------------------------------------------
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The complete environment for a process that is to work with this stack, less the stack's marker."""
+        whole = environment.process_environment(self.layout)
+        return {name: value for name, value in whole.items() if name != environment.MARKER}
+
+    @property
+    def airflow(self) -> AirflowApi:
+        """Airflow's REST API, logged in."""
+        if self._airflow is None:
+            password = environment.stack_secrets(self.layout)["ui_password"]
+            self._airflow = AirflowApi(self.layout.ui_url, environment.UI_USER, password)
+        return self._airflow
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of this stack's stand-in for AWS."""
+        import boto3  # noqa: PLC0415 - half a second that `status` and `down` need not pay
+        import botocore.session  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
+        # No profile and no file of the person's: neither an account of theirs nor a profile that isn't there.
+        nobody = {
+            "profile": (None, None, None, None),
+            "config_file": (None, None, os.devnull, None),
+            "credentials_file": (None, None, os.devnull, None),
+        }
+        session = boto3.session.Session(botocore_session=botocore.session.Session(session_vars=nobody))
+        return session.client(
+            service,
+            endpoint_url=self.layout.sagemaker_url,
+            region_name=environment.REGION,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",  # noqa: S106 - any value is accepted, none is a secret
+            config=Config(proxies={}, retries={"max_attempts": 2}),
+        )
+
+    def log(self, name: str) -> Path:
+        """Return the log file of a process: "sagemaker", or one of `components`."""
+        return self.layout.logs_dir / f"{name}.log"
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Airflow's processes of this stack; the second triggerer is called triggerer-2, and so on."""
+        return COMPONENTS + tuple(f"triggerer-{number}" for number in range(2, self.layout.triggerers + 1))
+
+    # -- starting -----------------------------------------------------------------------------------------
+
+    def start(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
+        """Start everything and return when all of it is healthy.
+
+        :raises StackError: a port is taken, a process died or the deadline passed; nothing is left running
+        """
+        deadline = time.monotonic() + timeout_seconds
+        environment.require_free_port(self.layout.ui_port, "UI_PORT")
+        environment.require_free_port(self.layout.sagemaker_port, "SAGEMAKER_PORT")
+        environment.write_environment(self.layout)
+        self._started_at = datetime.now(UTC)
+        if not self.detached:
+            self._keeper = processes.start_keeper(self.layout.state_dir)
+        try:
+            self._spawn("sagemaker", self._sagemaker_command())
+            database.lay_down(self.layout, self.log("migrate"), self.say)
+            for name in self.components:
+                self._spawn(name, _component_command(name, self.layout))
+            self._wait_until_healthy(deadline)
+            self._create_pools()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _spawn(self, name: str, command: list[str]) -> None:
+        record = processes.spawn(
+            name, command, environment.process_environment(self.layout), self.log(name), environment.ROOT
+        )
+        self._records.append(record)
+        if self.detached:
+            records.write(self.layout, self._records)
+
+    def restart(self, name: str) -> None:
+        """Start a component of Airflow again that has died, as systemd or Kubernetes does in a deployment.
+
+        What it had started itself and left behind, such as a scheduler's workers, is not touched.
+
+        :raises StackError: there is no such component, or it runs
+        """
+        known = {record.name: number for number, record in enumerate(self._records)}
+        if name not in self.components or name not in known:
+            raise StackError(f"{name!r} can't be started again; allowed: {', '.join(self.components)}.")
+        if self._records[known[name]].find() is not None:
+            raise StackError(f"{name} runs; only a component that has died is started again.")
+        processes.forget(self._records.pop(known[name]))
+        self._spawn(name, _component_command(name, self.layout))
+
+    def _sagemaker_command(self) -> list[str]:
+        images = [
+            f"--image={image}={environment.ROOT / interpreter}"
+            for image, interpreter in environment.IMAGES.items()
+        ]
+        return [
+            *(sys.executable, "-m", "local.sagemaker"),
+            f"--host={environment.HOST}",
+            f"--port={self.layout.sagemaker_port}",
+            f"--data-dir={self.layout.sagemaker_data}",
+            *images,
+            *(f"--image-label={label}" for label in environment.IMAGE_LABELS),
+            *self.layout.sagemaker_options,
+        ]
+
+    def _wait_until_healthy(self, deadline: float) -> None:
+        waiting_for = ""
+        while True:
+            missing = self.unhealthy()
+            if not missing:
+                return
+            self.require_alive()
+            if time.monotonic() > deadline:
+                name = missing[0]
+                log = self.log(name)
+                raise StackError(
+                    f"{name} did not become healthy in time (waiting for: {', '.join(missing)})."
+                    f" The end of {log}:\n{processes.tail(log)}"
+                )
+            if ", ".join(missing) != waiting_for:
+                waiting_for = ", ".join(missing)
+                self.say(f"waiting for {waiting_for}")
+            time.sleep(POLL_SECONDS)
+
+    def unhealthy(self) -> list[str]:
+        """Return the components that do not answer, or whose heartbeat is older than this start."""
+        return unhealthy(self.layout, self._started_at)
+
+    def _create_pools(self) -> None:
+        self.airflow.put_pool(
+            JOBS_POOL, JOBS_POOL_SLOTS, "SageMaker jobs that City Fleet has running at a time"
+        )
+
+    # -- stopping -----------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End every process of this stack and wait until they are gone. May be called twice.
+
+        Ctrl-C has to wait meanwhile: half a stack would be left.
+        """
+        with processes.undisturbed():
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._records:
+            processes.end(self._records, self.layout.state_dir)
+            self._records = []
+        if self._airflow is not None:
+            self._airflow.close()
+            self._airflow = None
+        if self._keeper is not None and self._keeper.stdin is not None:
+            self._keeper.stdin.close()
+            self._keeper.wait(timeout=60)
+            self._keeper = None
+        if self.detached:
+            records.forget(self.layout)
+            # ./fleet would go on talking to a stack that is gone.
+            self.layout.env_file.unlink(missing_ok=True)
+
+    @classmethod
+    def find(cls, state_dir: Path) -> Stack | None:
+        """Return a state directory's detached stack, running or half dead; None where none is recorded."""
+        found = records.read(state_dir)
+        if found is None:
+            return None
+        layout, recorded = found
+        stack = cls(layout, detached=True)
+        stack._records = recorded
+        stack._started_at = datetime.fromtimestamp(min(record.started_at for record in recorded), UTC)
+        return stack
+
+    @property
+    def records(self) -> list[Recorded]:
+        """The processes that belong to this stack."""
+        return list(self._records)
+
+    def dead(self) -> list[Recorded]:
+        """Return the processes that should run and don't."""
+        return [record for record in self._records if record.find() is None]
+
+    def require_alive(self) -> None:
+        """Make sure that no process has died.
+
+        :raises StackError: one has; with the end of its log
+        """
+        if dead := self.dead():
+            raise StackError(self.why_dead(dead[0]))
+
+    @staticmethod
+    def why_dead(record: Recorded) -> str:
+        """Say how a process ended, with the last lines of its log."""
+        code = processes.exit_code(record)
+        how = f" with exit code {code}" if code is not None else ""
+        return f"{record.name} ended{how}. The end of {record.log}:\n{processes.tail(record.log)}"
+
+    def memory_mib(self) -> float:
+        """Return the memory that all processes of the stack hold together, in MiB."""
+        return processes.memory_mib(self.layout.state_dir)
+
+
+def _component_command(name: str, layout: Layout) -> list[str]:
+    forking = [sys.executable, "-m", "local.stack.component"]
+    # Task logs are read from disk: no log server on a public port.
+    return {
+        "api-server": [*AIRFLOW, "api-server", "--apps", "core"],
+        "execution-api": [
+            *(*AIRFLOW, "api-server", "--apps", "execution"),
+            *("--host", environment.HOST, "--port", str(layout.execution_port)),
+        ],
+        "scheduler": [*forking, "scheduler", "--skip-serve-logs"],
+        "triggerer": [*AIRFLOW, "triggerer", "--skip-serve-logs"],
+        "dag-processor": [*forking, "dag-processor"],
+    }["triggerer" if name.startswith("triggerer") else name]
