@@ -113,10 +113,13 @@ else
 	@$(STARTER) local/stack/bootstrap.py --python "$(PYTHON)"
 endif
 
-lock: ## Choose the newest versions that requirements*.txt allow and write the lock
-	@$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) pip compile --quiet --upgrade --universal \
-	  --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-	  --overrides requirements/overrides.txt requirements/dev.txt --output-file requirements/dev.lock
+# What production installs comes from requirements.txt without its tests; dev.lock is held to the same versions.
+LOCK = pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" --overrides requirements/overrides.txt
+lock: ## Choose the newest versions that the requirements allow and write both locks
+	@uv=$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) && \
+	  $$uv $(LOCK) --upgrade requirements/dev.txt --output-file requirements/dev.lock && \
+	  grep -v '^pytest' requirements.txt | $$uv $(LOCK) --constraint requirements/dev.lock - --output-file requirements/production.lock
 
 clean: ## Remove the state of stopped stacks, caches and build leftovers; the environments stay
 	@$(STACK) down 2>/dev/null || true

@@ -8,12 +8,12 @@ from typing import Any
 
 from city_fleet import naming
 from city_fleet.approval import approvals, reconcile
-from city_fleet.champions.approval_states import Event, State
+from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.config import load_fleet
 from city_fleet.plan import CityPlan, plan_city
 from city_fleet.state import registry, run_records
 from city_fleet.state.author import Author
-from city_fleet.state.registry import Version
+from city_fleet.state.registry import ModelPackage
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.factors import KEYS, City
 
@@ -60,33 +60,33 @@ class Desk(City):
         self.now = datetime.now(UTC)
         self.s3.delete_object(Bucket=KEYS.bucket, Key=KEYS.reconciled())  # of an earlier test
 
-    def wait(self, factor: float, month: int, hours: int = 72) -> Version:
+    def wait(self, factor: float, month: int, hours: int = 72) -> ModelPackage:
         """Train a model that waits for a person."""
         candidate, _ = self.train(factor, month, status=PENDING)
         expires = naming.as_of_stamp(self.now + timedelta(hours=hours))
         registry.note(self.sagemaker, candidate.package_arn, {registry.EXPIRES_AT: expires})
         return self.version(candidate.package_arn)
 
-    def version(self, arn: str) -> Version:
+    def version(self, arn: str) -> ModelPackage:
         return approvals.read(self, arn)
 
-    def state(self, arn: str) -> State:
+    def state(self, arn: str) -> ModelState:
         return approvals.state_of(self, self.plan, self.version(arn))
 
-    def decide(self, version: Version, event: Event, author: Author = ANN) -> Any:
-        return approvals.decide(self, self.plan, version.arn, event, author)
+    def decide(self, version: ModelPackage, event: Event, author: Author = ANN) -> Any:
+        return approvals.apply(self, self.plan, version.arn, event, author)
 
     def look(self, *, later: timedelta = timedelta(0)) -> reconcile.Looked:
         """Look as the reconcile DAG does, at this city alone."""
-        return reconcile.look(self, self.fleet, now=datetime.now(UTC) + reconcile.GRACE + later)
+        return reconcile.run(self, self.fleet, now=datetime.now(UTC) + reconcile.GRACE + later)
 
-    def elsewhere(self, version: Version, status: str, **request: Any) -> None:
+    def elsewhere(self, version: ModelPackage, status: str, **request: Any) -> None:
         """Change an approval status as the console or a script does."""
         self.sagemaker.update_model_package(
             ModelPackageArn=version.arn, ModelApprovalStatus=status, **request
         )
 
-    def record(self, version: Version, outcome: str, reason: str) -> None:
+    def record(self, version: ModelPackage, outcome: str, reason: str) -> None:
         """Leave the record of a run that ended waiting."""
         record = {
             "city": self.slug,

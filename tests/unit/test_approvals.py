@@ -11,7 +11,7 @@ import pytest
 from city_fleet import naming
 from city_fleet.approval import approvals, reconcile
 from city_fleet.champions import moves
-from city_fleet.champions.approval_states import Event, State
+from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.registered_model import newest_record
 from city_fleet.errors import RegistryError
 from city_fleet.state import registry
@@ -37,7 +37,7 @@ def test_what_a_person_approves_goes_live_under_that_name(desk: Desk) -> None:
     decided = desk.decide(version, Event.APPROVE)
     assert decided.outcome == "live", decided
     assert decided.reasons[0] == "approved by ann: looked at the map"
-    assert desk.state(version.arn) is State.LIVE
+    assert desk.state(version.arn) is ModelState.LIVE
     pointer = desk.pointer
     assert pointer is not None
     assert (pointer.package_arn, pointer.published_by) == (version.arn, "ann")
@@ -62,7 +62,7 @@ def test_what_a_person_rejects_stays_away_until_a_person_approves_it(desk: Desk)
     record = newest_record(desk.s3, desk.plan, version)
     assert record is not None
     assert record["outcome"] == "held"
-    assert desk.state(version.arn) is State.REJECTED
+    assert desk.state(version.arn) is ModelState.REJECTED
     assert desk.pointer is None
     assert desk.look().decided == []
     assert desk.decide(desk.version(version.arn), Event.APPROVE, Author("bob")).outcome == "live"
@@ -70,7 +70,7 @@ def test_what_a_person_rejects_stays_away_until_a_person_approves_it(desk: Desk)
 
 def test_what_the_gate_holds_may_be_approved_by_a_person(desk: Desk) -> None:
     candidate, _ = desk.train(3.0, 1, status="Rejected")
-    assert desk.state(candidate.package_arn) is State.HELD
+    assert desk.state(candidate.package_arn) is ModelState.HELD
     assert desk.decide(desk.version(candidate.package_arn), Event.APPROVE).outcome == "live"
     assert desk.answer() == pytest.approx(3.0)
 
@@ -81,20 +81,20 @@ def test_a_newer_model_that_waits_supersedes_the_others(desk: Desk) -> None:
     april = desk.wait(1.1, 4)
     approvals.make_room(desk, desk.plan.package_group, april.arn, "factors/run")
     assert [desk.state(each.arn) for each in (january, march, april)] == [
-        State.SUPERSEDED,
-        State.SUPERSEDED,
-        State.WAITING,
+        ModelState.SUPERSEDED,
+        ModelState.SUPERSEDED,
+        ModelState.WAITING,
     ]
     reason = desk.version(march.arn).status_reason
     assert reason == "superseded by version 3, which has seen data up to 20140401T000000Z"
     february = desk.wait(1.1, 2)  # an older run ends later: it is superseded on arrival
     approvals.make_room(desk, desk.plan.package_group, february.arn, "factors/run")
-    assert desk.state(february.arn) is State.SUPERSEDED
-    assert desk.state(april.arn) is State.WAITING
+    assert desk.state(february.arn) is ModelState.SUPERSEDED
+    assert desk.state(april.arn) is ModelState.WAITING
     refused = desk.decide(desk.version(march.arn), Event.APPROVE)
     assert refused.outcome == approvals.REFUSED
     assert "a newer model of the city has taken its place" in refused.reasons[0]
-    assert desk.state(march.arn) is State.SUPERSEDED
+    assert desk.state(march.arn) is ModelState.SUPERSEDED
 
 
 def test_a_model_that_waits_for_its_own_run_is_left_alone(desk: Desk) -> None:
@@ -102,11 +102,11 @@ def test_a_model_that_waits_for_its_own_run_is_left_alone(desk: Desk) -> None:
     january, _ = desk.train(1.1, 1, status=PENDING)
     february, _ = desk.train(1.1, 2, status=PENDING)
     approvals.make_room(desk, desk.plan.package_group, february.package_arn, "factors/run")
-    assert desk.state(january.package_arn) is State.WAITING
+    assert desk.state(january.package_arn) is ModelState.WAITING
     waiting = desk.wait(1.1, 3)
     approvals.make_room(desk, desk.plan.package_group, january.package_arn, "factors/run")
-    assert desk.state(january.package_arn) is State.WAITING
-    assert desk.state(waiting.arn) is State.WAITING
+    assert desk.state(january.package_arn) is ModelState.WAITING
+    assert desk.state(waiting.arn) is ModelState.WAITING
 
 
 def test_an_approval_that_the_pin_forbids_is_kept_as_what_it_came_to(desk: Desk) -> None:
@@ -119,7 +119,7 @@ def test_an_approval_that_the_pin_forbids_is_kept_as_what_it_came_to(desk: Desk)
     decided = desk.decide(version, Event.APPROVE)
     assert decided.outcome == "held"
     assert "is pinned by bob" in decided.reasons[0]
-    assert desk.state(version.arn) is State.HELD
+    assert desk.state(version.arn) is ModelState.HELD
     assert "is pinned by bob" in desk.version(version.arn).status_reason
 
 
@@ -127,14 +127,14 @@ def test_an_approved_model_that_is_older_than_what_serves_stays_away(desk: Desk)
     version = desk.wait(1.1, 1)
     desk.go_live(1.2, 2)
     assert desk.decide(version, Event.APPROVE).outcome == "superseded"
-    assert desk.state(version.arn) is State.SUPERSEDED
+    assert desk.state(version.arn) is ModelState.SUPERSEDED
 
 
 def test_a_model_that_served_is_known_when_nothing_serves_any_more(desk: Desk) -> None:
     arn = desk.go_live(1.2, 1).package_arn
-    assert desk.state(arn) is State.LIVE
+    assert desk.state(arn) is ModelState.LIVE
     desk.s3.delete_object(Bucket=KEYS.bucket, Key=KEYS.live(desk.slug))
-    assert desk.state(arn) is State.REPLACED
+    assert desk.state(arn) is ModelState.REPLACED
 
 
 # Decided elsewhere
@@ -169,7 +169,7 @@ def test_an_approval_elsewhere_of_a_superseded_model_is_taken_back(desk: Desk) -
     desk.elsewhere(version, "Approved")
     (decided,) = desk.look().decided
     assert decided.outcome == approvals.REFUSED
-    assert desk.state(version.arn) is State.SUPERSEDED
+    assert desk.state(version.arn) is ModelState.SUPERSEDED
     assert desk.pointer is None
     assert desk.look().decided == []
 
@@ -185,19 +185,19 @@ def test_a_reason_that_was_there_before_is_no_persons_note(desk: Desk) -> None:
 def test_who_waits_too_long_counts_as_rejected(desk: Desk) -> None:
     version = desk.wait(1.1, 1, hours=1)
     assert desk.look().waiting == 1
-    assert desk.state(version.arn) is State.WAITING
+    assert desk.state(version.arn) is ModelState.WAITING
     (decided,) = desk.look(later=timedelta(hours=1)).decided
     assert (decided.outcome, decided.reasons) == ("expired", ("expired: nobody decided within 72 hours",))
-    assert desk.state(version.arn) is State.EXPIRED
+    assert desk.state(version.arn) is ModelState.EXPIRED
     late = desk.decide(desk.version(version.arn), Event.APPROVE)  # a person may still want it
     assert late.outcome == "live"
 
 
 def test_a_command_that_died_before_it_published_is_finished(desk: Desk) -> None:
     version = desk.wait(1.1, 1)
-    _, written = approvals.write(desk, version, State.WAITING, Event.APPROVE, ANN)
+    _, written = approvals.write(desk, version, ModelState.WAITING, Event.APPROVE, ANN)
     assert (written.status, written.settled_status) == ("Approved", PENDING)
-    at_once = reconcile.look(desk, desk.fleet, now=datetime.now(UTC))
+    at_once = reconcile.run(desk, desk.fleet, now=datetime.now(UTC))
     assert at_once.decided == []  # the command may be at work still
     (decided,) = desk.look().decided
     assert decided.outcome == "live"
@@ -270,7 +270,7 @@ def test_a_look_that_runs_out_of_time_leaves_the_rest_to_the_next(desk: Desk) ->
     version = desk.wait(1.1, 1)
     desk.elsewhere(version, "Approved")
     now = datetime.now(UTC) + reconcile.GRACE
-    assert reconcile.look(desk, desk.fleet, now=now, in_time=lambda: False).left == 1
+    assert reconcile.run(desk, desk.fleet, now=now, in_time=lambda: False).left == 1
     assert desk.pointer is None
     assert [each.outcome for each in desk.look().decided] == ["live"]
 
@@ -288,7 +288,7 @@ def test_the_next_look_begins_where_the_last_one_ended(desk: Desk) -> None:
     assert desk.look(later=timedelta(days=1)).decided == []
     candidate, _ = desk.train(1.05, 2, status=PENDING)
     desk.elsewhere(desk.version(candidate.package_arn), "Approved")
-    assert reconcile.look(desk, desk.fleet, now=far).decided == []
+    assert reconcile.run(desk, desk.fleet, now=far).decided == []
 
 
 def test_what_waits_can_be_listed(desk: Desk) -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from city_fleet.airflow_rest import PASSWORD, TOKEN, URL, USER, AirflowRest
 from city_fleet.cli import many_backfills
-from city_fleet.cli.many_backfills import CityBackfill, Order
+from city_fleet.cli.many_backfills import BackfillOrder, CityBackfill
 from city_fleet.errors import AirflowError
 from tests.unit.airflow_server import MONTHS, AirflowServer, FakeDag, running_airflow
 
-HALF_YEAR = Order(MONTHS[0], MONTHS[5])
+HALF_YEAR = BackfillOrder(MONTHS[0], MONTHS[5])
 CITIES = [f"f.{name}" for name in ("abilene", "austin", "dallas", "houston", "waco")]
 
 
@@ -33,7 +33,7 @@ def airflow(server: AirflowServer) -> Iterator[AirflowRest]:
 
 
 def run(
-    airflow: AirflowRest, order: Order = HALF_YEAR, cities: list[str] | None = None, at_once: int = 2
+    airflow: AirflowRest, order: BackfillOrder = HALF_YEAR, cities: list[str] | None = None, at_once: int = 2
 ) -> Any:
     found = many_backfills.run(airflow, order, cities or CITIES, at_once=at_once, sleep=lambda _: None)
     return {result.dag_id: result for result in found}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from city_fleet.champions import breaker
-from city_fleet.champions.breaker import Count, Night, trips
+from city_fleet.champions.breaker import Count, StoppedNight, trips
 from city_fleet.config import Breaker
 from city_fleet.naming import Keys
 from tests.local_sagemaker.conftest import LocalSageMaker
@@ -69,9 +69,9 @@ def test_more_cities_than_one_page_are_all_counted(aws: LocalSageMaker, keys: Ke
 def test_a_stopped_night_stays_stopped_until_a_person_decides(aws: LocalSageMaker, keys: Keys) -> None:
     s3 = aws.client("s3")
     judge(s3, keys, fit=6, unfit=3)
-    assert breaker.look(s3, keys, NIGHT, RULE) is None
+    assert breaker.stop_or_read(s3, keys, NIGHT, RULE) is None
     judge(s3, keys, fit=6, unfit=4)
-    night = breaker.look(s3, keys, NIGHT, RULE)
+    night = breaker.stop_or_read(s3, keys, NIGHT, RULE)
     assert night is not None
     assert (night.state, night.judged, night.unfit) == (breaker.TRIPPED, 10, 4)
     assert night.sentence == (
@@ -79,18 +79,18 @@ def test_a_stopped_night_stays_stopped_until_a_person_decides(aws: LocalSageMake
         "waits for a person"
     )
     judge(s3, keys, fit=96, unfit=4)  # the share is small again, but the night has seen something
-    assert breaker.look(s3, keys, NIGHT, RULE) == night
-    assert breaker.look(s3, keys, "20140201T000000Z", RULE) is None
-    approved = breaker.decide(s3, keys, NIGHT, breaker.APPROVED, by="ann", note="known gap")
+    assert breaker.stop_or_read(s3, keys, NIGHT, RULE) == night
+    assert breaker.stop_or_read(s3, keys, "20140201T000000Z", RULE) is None
+    approved = breaker.settle(s3, keys, NIGHT, breaker.APPROVED, by="ann", note="known gap")
     assert approved is not None
     assert (approved.state, approved.judged, approved.by) == (breaker.APPROVED, 10, "ann")
     assert approved.sentence.endswith("are unfit; the rest of that night was approved by ann: known gap")
-    assert breaker.look(s3, keys, NIGHT, RULE) == approved
+    assert breaker.stop_or_read(s3, keys, NIGHT, RULE) == approved
 
 
 def test_a_night_that_was_not_stopped_needs_no_decision(aws: LocalSageMaker, keys: Keys) -> None:
     s3 = aws.client("s3")
-    assert breaker.decide(s3, keys, NIGHT, breaker.APPROVED, by="ann", note="") is None
+    assert breaker.settle(s3, keys, NIGHT, breaker.APPROVED, by="ann", note="") is None
     assert breaker.read(s3, keys, NIGHT) is None
 
 
@@ -98,7 +98,7 @@ def test_stopped_nights_are_found_by_their_day(aws: LocalSageMaker, keys: Keys) 
     s3 = aws.client("s3")
     for as_of in ("20140101T020000Z", "20140101T140000Z", "20140102T020000Z"):
         judge(s3, keys, fit=0, unfit=10, as_of=as_of)
-        assert breaker.look(s3, keys, as_of, RULE)
+        assert breaker.stop_or_read(s3, keys, as_of, RULE)
     assert list(breaker.nights(s3, keys, "20140101")) == ["20140101T020000Z", "20140101T140000Z"]
     assert list(breaker.nights(s3, keys, "20140102T020000Z")) == ["20140102T020000Z"]
     assert list(breaker.nights(s3, keys, "2015")) == []
@@ -106,14 +106,14 @@ def test_stopped_nights_are_found_by_their_day(aws: LocalSageMaker, keys: Keys) 
 
 def test_cities_that_end_at_the_same_moment_see_each_other(aws: LocalSageMaker, keys: Keys) -> None:
     """Each marks first and looks then, so whoever looks last sees all: the night is stopped, and once only."""
-    seen: list[Night | None] = []
+    seen: list[StoppedNight | None] = []
     start = threading.Barrier(12)
 
     def end(number: int) -> None:
         s3 = aws.client("s3")
         start.wait()
         breaker.mark(s3, keys, NIGHT, f"city_{number}", ("poisoned",) if number < 6 else ())
-        seen.append(breaker.look(s3, keys, NIGHT, RULE))
+        seen.append(breaker.stop_or_read(s3, keys, NIGHT, RULE))
 
     threads = [threading.Thread(target=end, args=(number,)) for number in range(12)]
     for thread in threads:

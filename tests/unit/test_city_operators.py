@@ -21,7 +21,7 @@ from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
 from city_fleet import naming
 from city_fleet.approval import approvals
 from city_fleet.champions import breaker, moves
-from city_fleet.champions.approval_states import Event, State
+from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.registered_model import newest_record
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.state import registry
@@ -204,23 +204,23 @@ class CityRun:
         return self.end()
 
     @property
-    def version(self) -> registry.Version:
+    def version(self) -> registry.ModelPackage:
         return self.desk.version(self.results["register"]["package_arn"])
 
     @property
-    def state(self) -> State:
+    def state(self) -> ModelState:
         return self.desk.state(self.version.arn)
 
 
 def test_a_good_model_goes_live_and_everything_is_kept(auto: Desk) -> None:
     run = CityRun(auto, 1.1, 1)
     run.judge()
-    assert run.state is State.WAITING
+    assert run.state is ModelState.WAITING
     assert not run.version.waits_for_person
     record = run.end()
     assert record["outcome"] == "live"
     assert record["reasons"][0].startswith("MAPE 10.0% on 4 held-out rows beats the naive")
-    assert run.state is State.LIVE
+    assert run.state is ModelState.LIVE
     assert run.version.settled_status == "Approved"
     lineage = run.version.metadata
     by = f"factors.{auto.slug}/{run.dag_run.run_id}"
@@ -246,7 +246,7 @@ def test_a_bad_model_is_registered_as_rejected_and_kept_away(auto: Desk) -> None
     record = run.run()
     assert record["outcome"] == "held"
     assert "does not beat the naive forecast" in record["reasons"][0]
-    assert run.state is State.HELD
+    assert run.state is ModelState.HELD
     assert auto.pointer is None
 
 
@@ -274,7 +274,7 @@ def test_a_retry_registers_and_publishes_nothing_twice(auto: Desk) -> None:
     run.judge()  # a person clears the evaluation of the model that serves
     assert run.version.arn == first
     assert run.end()["outcome"] == "live"
-    assert run.state is State.LIVE
+    assert run.state is ModelState.LIVE
 
 
 @pytest.mark.parametrize(("better", "outcome"), [(False, "superseded"), (True, "held")])
@@ -287,9 +287,9 @@ def test_a_model_that_served_may_be_rolled_back_to_whatever_its_run_finds_later(
     run.evaluate()
     del run.results["publish"]
     run.judge()  # a person has cleared the run, and another model serves by now
-    assert run.state is State.REPLACED
+    assert run.state is ModelState.REPLACED
     assert run.end()["outcome"] == outcome
-    assert run.state is State.REPLACED
+    assert run.state is ModelState.REPLACED
     assert auto.look().decided == []
     move = moves.rollback(
         auto.s3, auto.sagemaker, auto.runtime, keys=KEYS, endpoint="factors", city=auto.slug, by="bob"
@@ -304,13 +304,13 @@ def test_a_model_that_is_judged_anew_and_passes_gets_a_version_that_can_wait(aut
     run.evaluate()
     run.judge()
     held = run.version.arn
-    assert run.state is State.HELD
+    assert run.state is ModelState.HELD
     auto.s3.delete_object(Bucket=KEYS.bucket, Key=KEYS.live(auto.slug))
     run.evaluate()
     run.judge()
     assert run.version.arn != held
-    assert run.state is State.WAITING
-    assert auto.state(held) is State.HELD
+    assert run.state is ModelState.WAITING
+    assert auto.state(held) is ModelState.HELD
     assert run.end()["outcome"] == "live"
 
 
@@ -363,7 +363,7 @@ def test_a_night_that_a_person_approves_goes_on_and_one_that_is_rejected_does_no
     for month, state, outcome in ((11, breaker.REJECTED, "held"), (12, breaker.APPROVED, "live")):
         stamp = stop_night(auto, month)
         assert CityRun(auto, 1.1, month).run()["outcome"] == "pending"
-        breaker.decide(auto.s3, auto.plan.keys, stamp, state, by="ann", note="a known gap")
+        breaker.settle(auto.s3, auto.plan.keys, stamp, state, by="ann", note="a known gap")
         record = CityRun(auto, 1.0 + month / 1000, month).run()
         assert record["outcome"] == outcome
         assert record["reasons"][0] == f"{state} by ann: a known gap"
@@ -376,7 +376,7 @@ def test_a_forced_run_goes_through_a_stopped_night(auto: Desk) -> None:
     assert record["outcome"] == "live"
     name = f"{auto.plan.dag_id}/{run.dag_run.run_id}"
     assert run.version.status_reason == f"approved by ann: forced run {name}"
-    assert run.state is State.LIVE
+    assert run.state is ModelState.LIVE
     pointer = auto.pointer
     assert pointer is not None
     assert (pointer.moved_by, pointer.reason) == ("ann", f"forced run {name}")
@@ -479,7 +479,7 @@ def test_an_approval_in_airflow_is_written_to_the_registry_and_published(manual:
     ask(run)
     answer(run, "Approve", "fine")
     assert run.skipped == {"keep_champion"}
-    assert (run.state, run.version.status_reason) == (State.APPROVED, "approved by ann: fine")
+    assert (run.state, run.version.status_reason) == (ModelState.APPROVED, "approved by ann: fine")
     record = run.end()
     assert (record["outcome"], record["reasons"][0]) == ("live", "approved by ann: fine")
     pointer = manual.pointer
@@ -498,7 +498,7 @@ def test_a_rejection_in_airflow_keeps_the_champion(manual: Desk) -> None:
     assert run.skipped == {"publish"}
     record = run.end()
     assert (record["outcome"], record["reasons"]) == ("held", ["rejected by ann: not in June"])
-    assert run.state is State.REJECTED
+    assert run.state is ModelState.REJECTED
 
 
 @pytest.mark.usefixtures("supervisor")
@@ -509,7 +509,7 @@ def test_a_decision_elsewhere_ends_the_wait(manual: Desk) -> None:
     manual.elsewhere(run.version, "Approved", ApprovalDescription="by script")
     run.task("approve", "execute_complete", event={"decided": True})
     assert run.end()["reasons"][0] == "approved by somebody in the registry: by script"
-    assert run.state is State.LIVE
+    assert run.state is ModelState.LIVE
 
 
 @pytest.mark.usefixtures("supervisor")
@@ -523,7 +523,7 @@ def test_nobody_answers(manual: Desk) -> None:
         "held",
         ["expired: nobody decided within 72 hours"],
     )
-    assert run.state is State.EXPIRED
+    assert run.state is ModelState.EXPIRED
 
 
 @pytest.mark.usefixtures("supervisor")
@@ -559,7 +559,7 @@ def test_a_held_model_of_tonight_leaves_last_nights_question_open(manual: Desk) 
     run.judge()
     ask(run)
     CityRun(manual, 3.0, 2).run()
-    assert run.state is State.WAITING
+    assert run.state is ModelState.WAITING
 
 
 @pytest.mark.usefixtures("supervisor")
@@ -576,7 +576,7 @@ def test_a_retry_finds_what_was_decided_and_asks_nobody(manual: Desk) -> None:
     run = CityRun(manual, 1.1, 1)
     run.judge()
     ask(run)
-    approvals.write(manual, run.version, State.WAITING, Event.APPROVE, Author("bob"))
+    approvals.write(manual, run.version, ModelState.WAITING, Event.APPROVE, Author("bob"))
     run.task("approve")
     assert run.skipped == {"keep_champion"}
     assert run.end()["outcome"] == "live"
@@ -596,5 +596,5 @@ def test_a_forced_run_asks_nobody(manual: Desk) -> None:
     run.judge()
     run.task("approve")
     assert run.end()["outcome"] == "live"
-    assert run.state is State.LIVE
+    assert run.state is ModelState.LIVE
     assert run.version.status_reason.startswith("approved by ann: forced run ")

@@ -9,7 +9,7 @@ import pytest
 
 from city_fleet.approval import approvals
 from city_fleet.champions import breaker
-from city_fleet.champions.approval_states import State
+from city_fleet.champions.approval_states import ModelState
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.desk import PENDING, Desk
 from tests.unit.factors import KEYS, create_endpoint
@@ -56,7 +56,7 @@ def test_what_waits_is_listed_approved_and_live(desk: Desk) -> None:
     done = run(desk, "approve", desk.slug, "--by", "ann", "--reason", "checked")
     assert done.returncode == 0, done
     assert done.stdout.startswith(f"{desk.slug}, version 1: live: approved by ann: checked; MAPE 10.0%")
-    assert desk.state(version.arn) is State.LIVE
+    assert desk.state(version.arn) is ModelState.LIVE
     assert run(desk, "waiting").stdout == "0 models wait for a person.\n"
 
 
@@ -66,7 +66,7 @@ def test_a_rejected_model_stays_away(desk: Desk) -> None:
     assert done.returncode == 0, done
     (row,) = json.loads(done.stdout)["cities"]
     assert (row["outcome"], row["reasons"]) == ("rejected", ["rejected by ann"])
-    assert desk.state(version.arn) is State.REJECTED
+    assert desk.state(version.arn) is ModelState.REJECTED
     assert desk.pointer is None
 
 
@@ -94,7 +94,7 @@ def test_an_approval_that_something_stands_against_exits_with_1(desk: Desk) -> N
     done = run(desk, "approve", desk.slug, "--version", "1")
     assert done.returncode == 1
     assert "version 1: superseded: the model that serves has seen data up to 20140201T000000Z" in done.stdout
-    assert desk.state(version.arn) is State.SUPERSEDED
+    assert desk.state(version.arn) is ModelState.SUPERSEDED
     done = run(desk, "approve", desk.slug, "--version", "1")
     assert done.returncode == 1
     assert "refused: a newer model of the city has taken its place" in done.stdout
@@ -111,7 +111,7 @@ def test_rejecting_what_serves_says_that_it_serves_on(desk: Desk) -> None:
 def stop(desk: Desk) -> None:
     for number in range(3):
         breaker.mark(desk.s3, KEYS, MARCH, f"city_{number}", ("poisoned",))
-    assert breaker.look(desk.s3, KEYS, MARCH, desk.fleet.breaker)
+    assert breaker.stop_or_read(desk.s3, KEYS, MARCH, desk.fleet.breaker)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_whole_night_is_decided_at_once(desk: Desk, verb: str, outcome: str, s
     night = breaker.read(desk.s3, KEYS, MARCH)
     assert night is not None
     assert (night.state, night.by) == (state, "ann")
-    assert desk.state(other.arn) is State.WAITING
+    assert desk.state(other.arn) is ModelState.WAITING
 
 
 def test_a_night_of_which_nothing_waits_says_so(desk: Desk) -> None:
@@ -192,4 +192,4 @@ def test_several_cities_are_done_although_one_can_not(
     assert f"{desk.slug}: failed: s3://" in done.stderr
     assert "`./fleet promote` checks it by the artifact's own samples" in done.stderr
     assert f"{other.slug}, version 1: live" in done.stdout
-    assert other.state(good.arn) is State.LIVE
+    assert other.state(good.arn) is ModelState.LIVE

@@ -12,16 +12,24 @@ from hypothesis import strategies as st
 
 from city_fleet.config import Fleet
 from city_fleet.errors import ConfigError
-from city_fleet.state.index_state import Champion, CityEntry, Index, RunSummary
+from city_fleet.state.index_state import Champion, Index, IndexEntry, RunSummary
 from city_fleet.views import digest_text
-from city_fleet.views.digest import Digest, Night, cause_of, compose, last_night, night_of, runs_of
+from city_fleet.views.digest import (
+    DigestWindow,
+    NightDigest,
+    cause_of,
+    compose,
+    last_night,
+    night_of,
+    runs_of,
+)
 from city_fleet.views.fleet import Waiting, take
 from tests.unit.fleets import texas
 from tests.unit.test_fleet import CODE, champion
 from tests.unit.test_index_state import summary
 
 MORNING = datetime(2014, 1, 1, 7, tzinfo=UTC)
-NIGHT = Night(datetime(2013, 12, 31, 7, tzinfo=UTC), MORNING)
+NIGHT = DigestWindow(datetime(2013, 12, 31, 7, tzinfo=UTC), MORNING)
 AS_OF = "20140101T000000Z"
 
 
@@ -37,7 +45,7 @@ def run(city: str, outcome: str, reason: str = "", as_of: str = AS_OF, **fields:
     )
 
 
-def digest(entries: dict[str, CityEntry], fleet: Fleet | None = None, **more: Any) -> Digest:
+def digest(entries: dict[str, IndexEntry], fleet: Fleet | None = None, **more: Any) -> NightDigest:
     index, fleet = Index(cities=entries), fleet or texas()
     snapshot = take(fleet, index, MORNING, code_digests=CODE, **more)
     return compose(fleet, snapshot, NIGHT, runs_of(index, NIGHT)[0])
@@ -61,7 +69,7 @@ def test_a_night_lies_between_two_ticks(moment: datetime, schedule: str | None, 
 
 
 def test_the_newest_night_with_a_run_is_the_last() -> None:
-    entries = {"austin": CityEntry(None, (run("austin", "live", as_of="20131115T000000Z"),))}
+    entries = {"austin": IndexEntry(None, (run("austin", "live", as_of="20131115T000000Z"),))}
     found = last_night(Index(cities=entries), "0 7 * * *")
     assert found is not None
     assert found.until == datetime(2013, 11, 15, 7, tzinfo=UTC)
@@ -75,14 +83,14 @@ def test_a_night_is_told_by_outcome_and_cause() -> None:
         "city '{}': 3 rows at 2013-{}-01T00:00:00Z"
     )
     entries = {
-        "austin": CityEntry(champion(as_of=AS_OF), (run("austin", "live", "good"),)),
-        "abilene": CityEntry(None, (run("abilene", "live"),)),
-        "el_paso": CityEntry(None, (run("el_paso", "failed", failed.format("el-paso", "el_paso", "07")),)),
-        "waco": CityEntry(None, (run("waco", "failed", failed.format("waco", "waco", "11")),)),
-        "tyler": CityEntry(None, (run("tyler", "failed", "task publish failed: endpoint"),)),
-        "dallas": CityEntry(None, (run("dallas", "held", held.format("9.31", "5.8")),)),
-        "houston": CityEntry(None, (run("houston", "held", held.format("12", "5")),)),
-        "irving": CityEntry(None, (run("irving", "too_little_data", "40 usable months of 60"),)),
+        "austin": IndexEntry(champion(as_of=AS_OF), (run("austin", "live", "good"),)),
+        "abilene": IndexEntry(None, (run("abilene", "live"),)),
+        "el_paso": IndexEntry(None, (run("el_paso", "failed", failed.format("el-paso", "el_paso", "07")),)),
+        "waco": IndexEntry(None, (run("waco", "failed", failed.format("waco", "waco", "11")),)),
+        "tyler": IndexEntry(None, (run("tyler", "failed", "task publish failed: endpoint"),)),
+        "dallas": IndexEntry(None, (run("dallas", "held", held.format("9.31", "5.8")),)),
+        "houston": IndexEntry(None, (run("houston", "held", held.format("12", "5")),)),
+        "irving": IndexEntry(None, (run("irving", "too_little_data", "40 usable months of 60"),)),
     }
     found = digest(entries)
     assert next(iter(found.outcomes)) == "live"
@@ -105,11 +113,11 @@ def test_a_night_is_told_by_outcome_and_cause() -> None:
 
 def test_another_nights_run_is_no_result() -> None:
     early = run("austin", "live", as_of="20131231T070000Z")
-    found = digest({"austin": CityEntry(champion(), (early,))})
+    found = digest({"austin": IndexEntry(champion(), (early,))})
     assert "austin" in found.without_result
     assert found.outcomes == {}
     last = run("austin", "live", as_of="20140101T070000Z")
-    assert "austin" not in digest({"austin": CityEntry(champion(), (last, early))}).without_result
+    assert "austin" not in digest({"austin": IndexEntry(champion(), (last, early))}).without_result
 
 
 def test_only_cities_with_a_tick_are_expected() -> None:
@@ -136,10 +144,10 @@ def test_who_needs_a_person_is_listed() -> None:
     fleet = texas().model_copy(update={"broken": {"ys": ConfigError(got="x", city="ys")}})
     found = digest(
         {
-            "austin": CityEntry(champion(as_of="20131001T000000Z", pinned=True, reason="bad data")),
-            "waco": CityEntry(champion("waco", as_of="20130901T000000Z")),
-            "atlantis": CityEntry(champion("atlantis", as_of="20131201T000000Z")),
-            "tyler": CityEntry(Champion('"e"', "is no pointer")),
+            "austin": IndexEntry(champion(as_of="20131001T000000Z", pinned=True, reason="bad data")),
+            "waco": IndexEntry(champion("waco", as_of="20130901T000000Z")),
+            "atlantis": IndexEntry(champion("atlantis", as_of="20131201T000000Z")),
+            "tyler": IndexEntry(Champion('"e"', "is no pointer")),
         },
         fleet,
         waiting={"texas-housing-laptop-austin": [waiting]},
@@ -161,7 +169,7 @@ def test_a_message_about_thousands_stays_short() -> None:
     fleet = texas().model_copy(update={"cities": cities})
     outcomes = ("live", "held", "failed")
     entries = {
-        slug: CityEntry(
+        slug: IndexEntry(
             champion(slug, as_of="20130901T000000Z"),
             (
                 run(
@@ -190,7 +198,9 @@ def test_a_nights_run_is_found_or_said_to_be_forgotten(runs: list[tuple[int, int
     stamps = [f"2014010{number}T000000Z" for number in range(1, 6)]
     found = [summary(stamps[number % 5], number, minute) for number, minute in runs]
     index = Index().with_runs(("austin", each) for each in found)
-    night = Night(datetime(2014, 1, day, tzinfo=UTC) - timedelta(days=1), datetime(2014, 1, day, tzinfo=UTC))
+    night = DigestWindow(
+        datetime(2014, 1, day, tzinfo=UTC) - timedelta(days=1), datetime(2014, 1, day, tzinfo=UTC)
+    )
     by_city, forgotten = runs_of(index, night)
     ended = {each.run_key for each in found if night.holds(each)}
     if not ended:

@@ -43,7 +43,7 @@ def test_pinned_packages_are_compared_with_what_is_installed() -> None:
         'elsewhere==1.0 ; sys_platform == "amiga"',
         "not a requirement",
     ]
-    found = package_checks.look(lines, {"good-one": "1.2.3", "other": "2.1"})
+    found = package_checks.check(lines, {"good-one": "1.2.3", "other": "2.1"})
     assert said(found, Level.OK) == ["1 packages are installed as requirements.txt pins them"]
     assert said(found, Level.FAIL) == ["not installed: gone==1.0"]
     assert said(found, Level.WARN) == ["another version than was tested: other 2.1 instead of ==2.0"]
@@ -51,7 +51,7 @@ def test_pinned_packages_are_compared_with_what_is_installed() -> None:
 
 def test_this_environment_is_the_pinned_one() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    found = package_checks.look(lines, package_checks.installed_versions())
+    found = package_checks.check(lines, package_checks.installed_versions())
     assert [each.level for each in found] == [Level.OK], found
 
 
@@ -59,7 +59,7 @@ def test_this_environment_is_the_pinned_one() -> None:
 
 
 def look(aws: LocalSageMaker, **fields: Any) -> list[Finding]:
-    return aws_checks.look(texas().model_copy(update=fields), aws.client)
+    return aws_checks.check(texas().model_copy(update=fields), aws.client)
 
 
 def test_a_fleet_that_has_all_it_needs(aws: LocalSageMaker) -> None:
@@ -133,7 +133,7 @@ def test_an_aws_that_does_not_answer_is_one_failure() -> None:
             config=Config(retries={"total_max_attempts": 1}, proxies={}),
         )
 
-    (found,) = aws_checks.look(texas(), client)
+    (found,) = aws_checks.check(texas(), client)
     assert found.level is Level.FAIL
     assert "http://127.0.0.1:9" in found.what
 
@@ -164,7 +164,7 @@ def facts(**changes: Any) -> dict[str, Any]:
 
 
 def test_an_airflow_that_is_well() -> None:
-    found = airflow_checks.look(facts(), [texas()])
+    found = airflow_checks.check(facts(), [texas()])
     assert {each.level for each in found} == {Level.OK}
     assert "starting the tasks of 46 cities takes one scheduler about 2 minutes on a small machine" in said(
         found, Level.OK
@@ -216,21 +216,21 @@ def _missing(value: dict[str, Any]) -> None:
 def test_what_is_wrong_with_airflow(spoil: Callable[[dict[str, Any]], Any], level: Level, what: str) -> None:
     value = facts()
     spoil(value)
-    found = [each for each in airflow_checks.look(value, [texas()]) if each.what.startswith(what)]
+    found = [each for each in airflow_checks.check(value, [texas()]) if each.what.startswith(what)]
     assert [each.level for each in found] == [level]
     assert found[0].advice
 
 
 def test_limits_are_judged_for_as_many_cities_as_there_may_be() -> None:
     def complaints(cities: int) -> set[str]:
-        found = airflow_checks.look(facts(dialect="sqlite"), [texas()], cities)
+        found = airflow_checks.check(facts(dialect="sqlite"), [texas()], cities)
         return {each.what.split("] ")[-1].split(" ")[0] for each in found if each.level is Level.WARN}
 
     assert complaints(100) == set()
     assert complaints(1500) == {"min_file_process_interval", "max_dagruns_per_loop_to_schedule", "SQLite"}
     assert {"dagbag_import_timeout", "dag_file_processor_timeout"} <= complaints(4000)
     assert "starting" in complaints(15_000)
-    found = airflow_checks.look(facts(), [texas()], 4000)
+    found = airflow_checks.check(facts(), [texas()], 4000)
     advice = [each.advice for each in found if "dag_file_processor_timeout" in each.what]
     assert advice == ["Set AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT=110"]
 

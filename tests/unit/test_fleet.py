@@ -12,9 +12,9 @@ import pytest
 from city_fleet.config import Algorithm, City, Fleet
 from city_fleet.errors import ConfigError
 from city_fleet.plan import plan_city
-from city_fleet.state.index_state import Champion, CityEntry, Index, RunSummary
+from city_fleet.state.index_state import Champion, Index, IndexEntry, RunSummary
 from city_fleet.views import fleet as fleet_state
-from city_fleet.views.fleet import State, Waiting, due_tick, take
+from city_fleet.views.fleet import CityState, Waiting, due_tick, take
 from tests.unit.fleets import texas
 
 NOW = datetime(2014, 2, 1, 15, tzinfo=UTC)
@@ -37,7 +37,7 @@ def run(outcome: str, as_of: str = "20140201T000000Z", **fields: Any) -> RunSumm
 
 
 def status(
-    entry: CityEntry, at: datetime = NOW, fleet: Fleet | None = None, **more: Any
+    entry: IndexEntry, at: datetime = NOW, fleet: Fleet | None = None, **more: Any
 ) -> fleet_state.CityStatus:
     found = take(fleet or texas(), Index(cities={"austin": entry}), at, code_digests=CODE, **more)
     return next(city for city in found.cities if city.city == "austin")
@@ -51,36 +51,36 @@ def with_city(**fields: Any) -> Fleet:
 
 
 def test_a_city_whose_model_has_seen_the_last_tick_is_up_to_date() -> None:
-    found = status(CityEntry(champion(), (run("live"),)))
-    assert (found.state, found.remarks) == (State.UP_TO_DATE, ())
+    found = status(IndexEntry(champion(), (run("live"),)))
+    assert (found.state, found.remarks) == (CityState.UP_TO_DATE, ())
     assert found.age == timedelta(hours=15)
     assert found.due == datetime(2014, 2, 1, tzinfo=UTC)
 
 
 def test_a_city_without_a_pointer_is_not_deployed() -> None:
-    found = status(CityEntry(None, (run("too_little_data", reasons=("40 usable months of 60",)),)))
-    assert found.state is State.NOT_DEPLOYED
+    found = status(IndexEntry(None, (run("too_little_data", reasons=("40 usable months of 60",)),)))
+    assert found.state is CityState.NOT_DEPLOYED
     assert found.age is None
     assert found.remarks == ("too_little_data: 40 usable months of 60",)
     never = take(texas(), Index(), NOW, code_digests=CODE)
-    assert never.counts[State.NOT_DEPLOYED] == 46
+    assert never.counts[CityState.NOT_DEPLOYED] == 46
     assert [city.city for city in never.cities] == sorted(texas().cities)
 
 
 @pytest.mark.parametrize(
     ("as_of", "at", "state"),
     [
-        ("20140101T000000Z", datetime(2014, 2, 1, 11, 59, tzinfo=UTC), State.UP_TO_DATE),
-        ("20140101T000000Z", datetime(2014, 2, 1, 12, 0, tzinfo=UTC), State.STALE),
-        ("20140131T235959Z", NOW, State.STALE),
-        ("20140201T000000Z", datetime(2014, 3, 1, 11, 59, tzinfo=UTC), State.UP_TO_DATE),
-        ("20140115T000000Z", NOW - timedelta(days=5), State.UP_TO_DATE),
+        ("20140101T000000Z", datetime(2014, 2, 1, 11, 59, tzinfo=UTC), CityState.UP_TO_DATE),
+        ("20140101T000000Z", datetime(2014, 2, 1, 12, 0, tzinfo=UTC), CityState.STALE),
+        ("20140131T235959Z", NOW, CityState.STALE),
+        ("20140201T000000Z", datetime(2014, 3, 1, 11, 59, tzinfo=UTC), CityState.UP_TO_DATE),
+        ("20140115T000000Z", NOW - timedelta(days=5), CityState.UP_TO_DATE),
     ],
 )
 def test_a_model_is_stale_when_the_ticks_model_should_serve_by_now(
-    as_of: str, at: datetime, state: State
+    as_of: str, at: datetime, state: CityState
 ) -> None:
-    assert status(CityEntry(champion(as_of=as_of)), at).state is state
+    assert status(IndexEntry(champion(as_of=as_of)), at).state is state
 
 
 def test_the_slack_is_a_setting_and_the_spread_comes_on_top() -> None:
@@ -100,24 +100,24 @@ def test_a_schedule_that_has_ended_or_not_begun_or_is_none_makes_nothing_stale()
 
 
 def test_settings_and_scripts_that_changed_make_a_model_out_of_date() -> None:
-    entry = CityEntry(champion(code_digest="old"))
+    entry = IndexEntry(champion(code_digest="old"))
     found = status(entry)
-    assert (found.state, found.changed) == (State.OUT_OF_DATE, ("code",))
+    assert (found.state, found.changed) == (CityState.OUT_OF_DATE, ("code",))
     changed = with_city(algorithm=Algorithm(hyperparameters={"eta": 0.5}))
     found = status(entry, fleet=changed)
     assert (found.changed, found.remarks) == (("settings", "code"), ("settings and code changed",))
-    stale = status(CityEntry(champion(as_of="20130101T000000Z", code_digest="old")))
-    assert (stale.state, stale.remarks) == (State.STALE, ("code changed",))
-    assert status(CityEntry(champion()), fleet=with_city(retries=7)).state is State.UP_TO_DATE
+    stale = status(IndexEntry(champion(as_of="20130101T000000Z", code_digest="old")))
+    assert (stale.state, stale.remarks) == (CityState.STALE, ("code changed",))
+    assert status(IndexEntry(champion()), fleet=with_city(retries=7)).state is CityState.UP_TO_DATE
 
 
 def test_what_is_not_known_is_not_held_against_a_model() -> None:
-    unknown = CityEntry(champion(settings_digest=None, code_digest=None))
-    assert status(unknown).state is State.UP_TO_DATE
+    unknown = IndexEntry(champion(settings_digest=None, code_digest=None))
+    assert status(unknown).state is CityState.UP_TO_DATE
     found = take(
-        texas(), Index(cities={"austin": CityEntry(champion(code_digest="old"))}), NOW, code_digests={}
+        texas(), Index(cities={"austin": IndexEntry(champion(code_digest="old"))}), NOW, code_digests={}
     )
-    assert found.counts[State.UP_TO_DATE] == 1
+    assert found.counts[CityState.UP_TO_DATE] == 1
 
 
 def test_a_city_with_broken_settings_is_broken_and_its_champion_is_shown() -> None:
@@ -125,23 +125,25 @@ def test_a_city_with_broken_settings_is_broken_and_its_champion_is_shown() -> No
     error = ConfigError(got="'x'", city="austin", field="gate.tolerance")
     cities = {slug: city for slug, city in fleet.cities.items() if slug != "austin"}
     broken = fleet.model_copy(update={"cities": cities, "broken": {"austin": error}})
-    found = status(CityEntry(champion()), fleet=broken)
-    assert (found.state, found.problem) == (State.BROKEN, str(error))
+    found = status(IndexEntry(champion()), fleet=broken)
+    assert (found.state, found.problem) == (CityState.BROKEN, str(error))
     assert found.champion is not None
 
 
 def test_a_pointer_that_cannot_be_read_is_broken() -> None:
-    found = status(CityEntry(Champion('"e"', "s3://b/live/austin.json: is no live pointer")))
-    assert found.state is State.BROKEN
+    found = status(IndexEntry(Champion('"e"', "s3://b/live/austin.json: is no live pointer")))
+    assert found.state is CityState.BROKEN
     assert found.remarks == ("s3://b/live/austin.json: is no live pointer",)
     assert found.age is None
 
 
 def test_a_city_that_left_the_fleet_file_is_reported_while_it_serves() -> None:
-    index = Index(cities={"atlantis": CityEntry(champion("atlantis")), "ys": CityEntry(None, (run("held"),))})
+    index = Index(
+        cities={"atlantis": IndexEntry(champion("atlantis")), "ys": IndexEntry(None, (run("held"),))}
+    )
     found = take(texas(), index, NOW, code_digests=CODE)
     assert len(found.cities) == 47, "a city without pointer and without settings is forgotten"
-    (gone,) = [city for city in found.cities if city.state is State.REMOVED_BUT_SERVING]
+    (gone,) = [city for city in found.cities if city.state is CityState.REMOVED_BUT_SERVING]
     assert gone.city == "atlantis"
     assert "not in include/fleets/texas_housing.yaml any more" in str(gone.problem)
 
@@ -152,7 +154,7 @@ def test_what_waits_and_what_is_pinned_is_said() -> None:
 
     pinned = replace(champion(), pinned=True, reason="bad data")
     found = status(
-        CityEntry(pinned, (run("failed", reasons=("task train failed",)),)),
+        IndexEntry(pinned, (run("failed", reasons=("task train failed",)),)),
         waiting={"texas-housing-laptop-austin": [waiting(8), waiting(7)], "other": [waiting(1)]},
     )
     assert found.remarks == (

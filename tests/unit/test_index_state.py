@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet.state.index_state import KEPT_RUNS, Champion, CityEntry, Index, RunSummary, kept
+from city_fleet.state.index_state import KEPT_RUNS, Champion, Index, IndexEntry, RunSummary, kept
 from tests.unit.test_live import pointer
 
 STAMPS = [f"2014010{day}T000000Z" for day in range(1, 6)]
@@ -66,7 +66,7 @@ def test_any_order_any_repetition_and_any_steps_give_the_same(
         count = data.draw(st.integers(1, len(shuffled)))
         index = index.with_runs(("austin", run) for run in shuffled[:count])
         shuffled = shuffled[count:]
-    assert index.cities.get("austin", CityEntry()).runs == at_once
+    assert index.cities.get("austin", IndexEntry()).runs == at_once
 
 
 @given(st.lists(summaries, min_size=1, max_size=25))
@@ -74,7 +74,7 @@ def test_the_newest_nights_and_the_last_run_are_kept(runs: list[RunSummary]) -> 
     found = kept(runs)
     assert len(found) <= KEPT_RUNS + 1
     assert found[0].as_of == max(run.as_of for run in runs)
-    last = CityEntry(runs=found).last_run
+    last = IndexEntry(runs=found).last_run
     assert last is not None
     assert last.finished_at == max(run.finished_at for run in runs), "whatever ended last is shown"
     assert len({run.run_key for run in found}) == len(found), "a run that ended twice counts once"
@@ -135,4 +135,4 @@ def test_a_champion_is_shortened_and_goes() -> None:
     champion = Champion.of_pointer(pointer("waco", 3), '"etag"')
     assert (champion.sequence, champion.as_of, champion.etag) == (3, "20140101T000000Z", '"etag"')
     index = Index().with_champions({"waco": champion})
-    assert index.with_champions({"waco": None}).cities["waco"] == CityEntry()
+    assert index.with_champions({"waco": None}).cities["waco"] == IndexEntry()

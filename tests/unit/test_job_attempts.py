@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from city_fleet.jobs.job_attempts import Finding, Memory, Start, finding, start_of_try
+from city_fleet.jobs.job_attempts import AttemptAction, Memory, Start, finding, start_of_try
 
 
 def name_of(attempt: int) -> str:
@@ -30,15 +30,15 @@ def test_where_a_try_begins(memory: Memory | None, max_tries: int, expected: Sta
 @pytest.mark.parametrize(
     ("status", "output", "expected"),
     [
-        ("InProgress", False, Finding.ADOPT),
-        ("Completed", True, Finding.ADOPT),
-        ("Completed", False, Finding.NEXT_ATTEMPT),
-        ("Stopping", True, Finding.WAIT_UNTIL_OVER),
-        ("Stopped", True, Finding.NEXT_ATTEMPT),
-        ("Failed", True, Finding.NEXT_ATTEMPT),
+        ("InProgress", False, AttemptAction.ADOPT),
+        ("Completed", True, AttemptAction.ADOPT),
+        ("Completed", False, AttemptAction.NEXT_ATTEMPT),
+        ("Stopping", True, AttemptAction.WAIT_UNTIL_OVER),
+        ("Stopped", True, AttemptAction.NEXT_ATTEMPT),
+        ("Failed", True, AttemptAction.NEXT_ATTEMPT),
     ],
 )
-def test_what_is_done_about_a_job_of_that_name(status: str, output: bool, expected: Finding) -> None:
+def test_what_is_done_about_a_job_of_that_name(status: str, output: bool, expected: AttemptAction) -> None:
     assert finding(status, output_exists=lambda: output) is expected
 
 

@@ -19,7 +19,7 @@ from botocore.config import Config
 
 from city_fleet.jobs import job_poller
 from city_fleet.jobs.job_poller import wait_for_job
-from city_fleet.jobs.poll_rules import PollRules, Source
+from city_fleet.jobs.poll_rules import JobSource, PollRules
 from city_fleet.jobs.sagemaker_jobs import PROCESSING
 from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, Outcome
 from tests.unit.idle_jobs import IdleJobs, idle_jobs
@@ -49,7 +49,7 @@ class Waits:
 
     url: str
     rules: PollRules = QUICK
-    source: Source = field(default_factory=lambda: Source("aws_default", "us-east-1", PROCESSING))
+    source: JobSource = field(default_factory=lambda: JobSource("aws_default", "us-east-1", PROCESSING))
     sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     dates: list[str] = field(default_factory=list)
     opened: int = 0
@@ -432,7 +432,7 @@ def test_a_connection_that_cannot_be_made_is_an_error_in_the_end() -> None:
     async def scenario() -> Outcome:
         now = datetime.now(UTC)
         return await wait_for_job(
-            Source("nowhere", None, PROCESSING),
+            JobSource("nowhere", None, PROCESSING),
             connect,
             "a-job",
             since=now,

@@ -7,12 +7,12 @@ import itertools
 
 import pytest
 
-from city_fleet.jobs.pacing import Pace, pace
+from city_fleet.jobs.pacing import Turns, pace
 
 
 def test_turns_come_in_order_and_no_faster_than_the_rate() -> None:
     async def scenario() -> list[tuple[int, float]]:
-        one, clock, turns = Pace(), asyncio.get_running_loop().time, []
+        one, clock, turns = Turns(), asyncio.get_running_loop().time, []
 
         async def take(number: int) -> None:
             async with one.turn(per_second=50):
@@ -30,7 +30,7 @@ def test_turns_come_in_order_and_no_faster_than_the_rate() -> None:
 
 def test_a_cancelled_waiter_uses_no_turn_up() -> None:
     async def scenario() -> float:
-        one, clock = Pace(), asyncio.get_running_loop().time
+        one, clock = Turns(), asyncio.get_running_loop().time
 
         async def take() -> None:
             async with one.turn(per_second=5):
@@ -50,7 +50,7 @@ def test_a_cancelled_waiter_uses_no_turn_up() -> None:
 
 
 def test_lanes_are_shared_by_name_and_do_not_outlive_their_loop() -> None:
-    async def scenario() -> Pace:
+    async def scenario() -> Turns:
         assert pace("a") is pace("a")
         assert pace("a") is not pace("b")
         return pace("a")
@@ -60,7 +60,7 @@ def test_lanes_are_shared_by_name_and_do_not_outlive_their_loop() -> None:
 
 def test_a_rate_of_nothing_is_refused() -> None:
     async def scenario() -> None:
-        async with Pace().turn(0):
+        async with Turns().turn(0):
             pass
 
     with pytest.raises(ValueError, match="per_second: got 0; allowed: a number above 0"):

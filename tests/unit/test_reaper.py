@@ -146,7 +146,7 @@ def test_the_pace_is_kept_and_a_pause_earns_no_burst() -> None:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    pace = reaper.Pace(2.0, clock=lambda: now[0], sleep=sleep)
+    pace = reaper.RequestPace(2.0, clock=lambda: now[0], sleep=sleep)
     for pause in (0.0, 0.0, 0.1, 5.0, 0.0, 0.0):
         now[0] += pause
         pace.wait()
@@ -279,7 +279,7 @@ def test_a_look_finds_our_jobs_and_no_others(jobs: Jobs, fleet: Fleet) -> None:
     jobs.end(ended)
 
     sent = requests_of(jobs.client)
-    found = reaper.look(jobs.client, fleet, later())
+    found = reaper.jobs_in_progress(jobs.client, fleet, later())
     dag_id = f"{fleet.fleet}.austin"
     assert {(each.kind, each.name, each.task) for each in found.jobs} == {
         ("Processing", ours, Task(dag_id, "a~b", "evaluate")),
@@ -296,9 +296,9 @@ def test_a_look_finds_our_jobs_and_no_others(jobs: Jobs, fleet: Fleet) -> None:
 def test_young_jobs_cost_no_request_and_have_time_to_be_waited_for(jobs: Jobs, fleet: Fleet) -> None:
     jobs.start(f"{naming.aws_name(fleet.fleet)}-austin-train-0-1", tags_of(fleet.fleet))
     sent = requests_of(jobs.client)
-    assert reaper.look(jobs.client, fleet, later(14)).jobs == []
+    assert reaper.jobs_in_progress(jobs.client, fleet, later(14)).jobs == []
     assert sent == ["ListProcessingJobs", "ListTrainingJobs"]
-    assert len(reaper.look(jobs.client, fleet, later(16)).jobs) == 1
+    assert len(reaper.jobs_in_progress(jobs.client, fleet, later(16)).jobs) == 1
 
 
 def test_orphans_stop_and_a_job_that_has_ended_is_no_error(jobs: Jobs, fleet: Fleet) -> None:
@@ -307,7 +307,7 @@ def test_orphans_stop_and_a_job_that_has_ended_is_no_error(jobs: Jobs, fleet: Fl
         jobs.start(f"{prefix}-austin-train-{n}-1", tags_of(fleet.fleet, run_id=str(n))) for n in range(3)
     ]
     now = later()
-    found = reaper.look(jobs.client, fleet, now)
+    found = reaper.jobs_in_progress(jobs.client, fleet, now)
     waited_for = Task(f"{fleet.fleet}.austin", "0", "train")
     doomed = [each for each in reaper.judge(found.jobs, {waited_for: "deferred"}) if each.orphan]
     jobs.end(names[1])
@@ -336,9 +336,9 @@ def test_throttling_delays_a_look_and_keeps_the_pace(jobs: Jobs, fleet: Fleet) -
     client = client_of(jobs.aws, attempts=6)
     turns: list[float] = []
     seconds = itertools.count()
-    pace = reaper.Pace(2.0, clock=lambda: float(next(seconds)), sleep=turns.append)
+    pace = reaper.RequestPace(2.0, clock=lambda: float(next(seconds)), sleep=turns.append)
     sent = requests_of(reaper.keep_pace(client, pace))
-    assert len(reaper.look(client, fleet, later()).jobs) == 1
+    assert len(reaper.jobs_in_progress(client, fleet, later()).jobs) == 1
     assert sorted(sent) == [
         "ListProcessingJobs",
         "ListTags",
@@ -358,7 +358,7 @@ def test_what_cannot_be_read_or_stopped_is_left_and_the_others_go_on(jobs: Jobs,
         {"kind": "throttling", "operation": "ListTags", "count": 1},
         {"kind": "internal_error", "operation": "ListTags", "count": 1},
     )
-    found = reaper.look(jobs.client, fleet, later())
+    found = reaper.jobs_in_progress(jobs.client, fleet, later())
     assert len(found.unread) == 2
     assert {each.name for each in found.jobs} | set(found.unread) == names
     (problem,) = found.problems  # throttling is none
@@ -368,7 +368,7 @@ def test_what_cannot_be_read_or_stopped_is_left_and_the_others_go_on(jobs: Jobs,
         {"kind": "throttling", "operation": "StopProcessingJob", "count": 1},
         {"kind": "internal_error", "operation": "StopProcessingJob", "count": 1},
     )
-    doomed = reaper.judge(reaper.look(jobs.client, fleet, later()).jobs, {})
+    doomed = reaper.judge(reaper.jobs_in_progress(jobs.client, fleet, later()).jobs, {})
     done = reaper.stop(jobs.client, doomed)
     assert (len(done.left), len(done.stopped)) == (2, 1)
     assert done.problems[0].startswith(f"{done.left[1].job.name} cannot be stopped: ")
@@ -377,7 +377,7 @@ def test_what_cannot_be_read_or_stopped_is_left_and_the_others_go_on(jobs: Jobs,
 def test_a_list_that_does_not_come_is_an_error(jobs: Jobs, fleet: Fleet) -> None:
     jobs.fail({"kind": "throttling", "operation": "ListTrainingJobs"})
     with pytest.raises(ClientError, match="Rate exceeded"):
-        reaper.look(jobs.client, fleet, later())
+        reaper.jobs_in_progress(jobs.client, fleet, later())
 
 
 def test_when_time_runs_out_the_rest_is_left_and_the_order_changes(jobs: Jobs, fleet: Fleet) -> None:
@@ -388,7 +388,9 @@ def test_when_time_runs_out_the_rest_is_left_and_the_order_changes(jobs: Jobs, f
     first: set[str] = set()
     for minute in range(20, 60):
         once = iter([True])
-        found = reaper.look(jobs.client, fleet, later(minute), lambda turns=once: next(turns, False))  # type: ignore[misc]
+        found = reaper.jobs_in_progress(
+            jobs.client, fleet, later(minute), lambda turns=once: next(turns, False)
+        )  # type: ignore[misc]
         assert (len(found.jobs), len(found.unread)) == (1, 1)
         first.add(found.jobs[0].name)
         if first == names:

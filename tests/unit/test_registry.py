@@ -41,7 +41,7 @@ def create(sagemaker: Any, group: str, status: str = registry.PENDING, **metadat
     return str(answer["ModelPackageArn"])
 
 
-def read(sagemaker: Any, arn: str) -> registry.Version:
+def read(sagemaker: Any, arn: str) -> registry.ModelPackage:
     found = registry.describe(sagemaker, arn)
     assert found is not None
     return found

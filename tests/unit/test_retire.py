@@ -15,7 +15,7 @@ from city_fleet.errors import PublishError
 from city_fleet.naming import target_model
 from city_fleet.retiring import retire
 from city_fleet.retiring.retire import Deletion
-from city_fleet.retiring.retire_facts import Inventory, ModelObject, Rule, RunFolder, State, Version
+from city_fleet.retiring.retire_facts import Inventory, ModelObject, PackageFact, Rule, RunFolder, ServedState
 from city_fleet.state.live import LivePointer
 from city_fleet.state.retire_marks import Mark, Marks, model_unit, run_unit
 
@@ -47,8 +47,8 @@ def folder(number: int, age_days: float = 100) -> RunFolder:
     return RunFolder(key, (f"f/runs/{CITY}/{key}/a", f"f/runs/{CITY}/{key}/b"), 500, NOW - age_days * DAY)
 
 
-def version(number: int, status: str = "Approved", age_days: float = 100) -> Version:
-    return Version(arn(number), target(number), run_key(number), status, NOW - age_days * DAY)
+def version(number: int, status: str = "Approved", age_days: float = 100) -> PackageFact:
+    return PackageFact(arn(number), target(number), run_key(number), status, NOW - age_days * DAY)
 
 
 def pointer(number: int, sequence: int, restores: int | None = None) -> LivePointer:
@@ -67,11 +67,11 @@ def pointer(number: int, sequence: int, restores: int | None = None) -> LivePoin
     )
 
 
-def served(*numbers: int, ended_days_ago: Sequence[float | None] | None = None) -> tuple[State, ...]:
+def served(*numbers: int, ended_days_ago: Sequence[float | None] | None = None) -> tuple[ServedState, ...]:
     """The models of the states of the pointer, newest first; all but the first ended long ago."""
     ended = ended_days_ago or [None, *[90 + place for place in range(1, len(numbers))]]
     return tuple(
-        State(
+        ServedState(
             pointer(number, len(numbers) - place),
             run_key(number),
             None if days is None else NOW - days * DAY,
@@ -80,7 +80,7 @@ def served(*numbers: int, ended_days_ago: Sequence[float | None] | None = None) 
     )
 
 
-def city(count: int, *states: State, **sides: tuple[object, ...]) -> Inventory:
+def city(count: int, *states: ServedState, **sides: tuple[object, ...]) -> Inventory:
     """A city whose nights have all trained and registered a model, and published it."""
     everything = Inventory(
         CITY,
@@ -185,20 +185,20 @@ def test_rejected_and_lost_models_do_not_count_as_something_to_return_to() -> No
 def test_rollbacks_find_what_they_return_to_although_others_served_since() -> None:
     """1, 2, 3 served in turn; then back to 1 and, by hand, forward to 5: the next rollback returns to 1."""
     states = (
-        State(pointer(5, 5), run_key(5), None),
-        State(pointer(1, 4, restores=1), run_key(1), NOW - 80 * DAY),
-        State(pointer(3, 3), run_key(3), NOW - 81 * DAY),
-        State(pointer(2, 2), run_key(2), NOW - 82 * DAY),
-        State(pointer(1, 1), run_key(1), NOW - 83 * DAY),
+        ServedState(pointer(5, 5), run_key(5), None),
+        ServedState(pointer(1, 4, restores=1), run_key(1), NOW - 80 * DAY),
+        ServedState(pointer(3, 3), run_key(3), NOW - 81 * DAY),
+        ServedState(pointer(2, 2), run_key(2), NOW - 82 * DAY),
+        ServedState(pointer(1, 1), run_key(1), NOW - 83 * DAY),
     )
     assert not {5, 1} & going(city(8, *states))
 
 
 def test_after_a_rollback_the_way_forward_stays_too() -> None:
     states = (
-        State(pointer(1, 3, restores=1), run_key(1), None),
-        State(pointer(2, 2), run_key(2), NOW - 80 * DAY),
-        State(pointer(1, 1), run_key(1), NOW - 81 * DAY),
+        ServedState(pointer(1, 3, restores=1), run_key(1), None),
+        ServedState(pointer(2, 2), run_key(2), NOW - 80 * DAY),
+        ServedState(pointer(1, 1), run_key(1), NOW - 81 * DAY),
     )
     assert not {1, 2} & going(city(8, *states))
 
@@ -239,12 +239,12 @@ def situations(draw: st.DrawFn) -> tuple[Inventory, Rule, Marks]:
         for number in sorted(draw(st.sets(numbers)))
     )
     moves = draw(st.lists(st.tuples(numbers, st.booleans(), ages), max_size=8))
-    states: list[State] = []
+    states: list[ServedState] = []
     for sequence, (number, back, _) in enumerate(moves, start=1):
         earlier = [state.pointer for state in reversed(states)]
         to = next(walk_back(earlier[0], earlier[1:]), None) if back and earlier else None
         restored = replace(to, sequence=sequence, restores=to.origin) if to else pointer(number, sequence)
-        states.append(State(restored, run_key(draw(numbers)), None))
+        states.append(ServedState(restored, run_key(draw(numbers)), None))
     ends = sorted((age for _, _, age in moves), reverse=True)
     states = [replace(state, until=NOW - days * DAY) for state, days in zip(states, ends, strict=True)]
     if states and draw(st.booleans()):

@@ -12,7 +12,7 @@ from city_fleet.champions.served import Destination
 from city_fleet.errors import ArtifactError, PublishError
 from city_fleet.retiring import retire_sweep
 from city_fleet.retiring.retire_facts import Rule
-from city_fleet.retiring.retire_inventory import Source
+from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.state import live, retire_marks
 from city_fleet.state.retire_marks import Mark, Marks, model_unit
 from tests.local_sagemaker.conftest import LocalSageMaker
@@ -121,7 +121,7 @@ def test_a_rebuilt_pointer_leads_to_a_model_that_stays(city: City, history: bool
 def test_a_rollback_passes_over_what_is_gone_and_the_history_still_tells_of_it(city: City) -> None:
     for month in (1, 2, 3, 4):
         city.go_live(1 + month / 10, month)
-    source = Source(city.s3, city.sagemaker, KEYS, ENVIRONMENT)
+    source = InventorySource(city.s3, city.sagemaker, KEYS, ENVIRONMENT)
     for days in (15, 30):
         now = datetime.now(UTC) + timedelta(days=days)
         (report,) = retire_sweep.run(source, RULE, only=[city.slug], clock=lambda now=now: now)
@@ -144,7 +144,7 @@ def test_a_run_in_which_the_same_artifact_comes_again_publishes_it_again(city: C
     city.publish(candidate, holdout, city.judge(holdout))
     for month in (2, 3, 4):
         city.go_live(1.0, month)
-    source = Source(city.s3, city.sagemaker, KEYS, ENVIRONMENT)
+    source = InventorySource(city.s3, city.sagemaker, KEYS, ENVIRONMENT)
     for days in (15, 30):
         now = datetime.now(UTC) + timedelta(days=days)
         list(retire_sweep.run(source, RULE, only=[city.slug], clock=lambda now=now: now))

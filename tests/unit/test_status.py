@@ -24,7 +24,7 @@ from city_fleet.champions import moves
 from city_fleet.cli.app import app
 from city_fleet.naming import Keys, package_group, target_model
 from city_fleet.state import index, live, run_records
-from city_fleet.state.index_state import Champion, CityEntry, Index
+from city_fleet.state.index_state import Champion, Index, IndexEntry
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.test_index_state import record
 
@@ -272,7 +272,7 @@ def test_many_cities_take_a_handful_of_calls(fleet: Fleet) -> None:
         list(pool.map(lambda city: put(Key=fleet.keys.live(city)), cities[:-7]))
     etag = fleet.s3.head_object(Bucket=fleet.name, Key=fleet.keys.live(cities[0]))["ETag"]
     entries = {
-        city: CityEntry(Champion(etag, target_model=f"{city}/x.tar.gz", as_of="20131101T000000Z"))
+        city: IndexEntry(Champion(etag, target_model=f"{city}/x.tar.gz", as_of="20131101T000000Z"))
         for city in cities[:-7]
     }
     known = Index("20140101T000000Z", cities=entries)

@@ -10,7 +10,7 @@ from city_fleet import naming
 from city_fleet.naming import Keys
 from city_fleet.retiring import retire_sweep
 from city_fleet.retiring.retire_facts import Rule
-from city_fleet.retiring.retire_inventory import Source
+from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import CityReport
 from city_fleet.state import live, registry
 from tests.local_sagemaker.conftest import LocalSageMaker
@@ -27,7 +27,7 @@ class Town:
     def __init__(self, aws: LocalSageMaker, fleet: str, slug: str) -> None:
         self.s3, self.sagemaker = aws.client("s3"), aws.client("sagemaker")
         self.keys, self.slug = Keys(BUCKET, fleet), slug
-        self.source = Source(self.s3, self.sagemaker, self.keys, "laptop")
+        self.source = InventorySource(self.s3, self.sagemaker, self.keys, "laptop")
         self.group = naming.package_group(fleet, "laptop", slug)
         self.sagemaker.create_model_package_group(ModelPackageGroupName=self.group)
         self.arns: dict[int, str] = {}
@@ -94,7 +94,9 @@ class Town:
         )
         live.move(self.s3, self.keys, replace(pointer, **changes), current)
 
-    def retire(self, days_later: float = 0, rule: Rule = RULE, source: Source | None = None) -> CityReport:
+    def retire(
+        self, days_later: float = 0, rule: Rule = RULE, source: InventorySource | None = None
+    ) -> CityReport:
         """One pass over this city, so many days from now."""
         now = datetime.now(UTC) + timedelta(days=days_later)
         arguments: dict[str, Any] = {"only": [self.slug], "clock": lambda: now}

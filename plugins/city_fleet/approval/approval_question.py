@@ -9,7 +9,7 @@ from city_fleet import naming
 from city_fleet.champions.registered_model import target_model
 from city_fleet.plan import CityPlan
 from city_fleet.state import registry
-from city_fleet.state.registry import Version
+from city_fleet.state.registry import ModelPackage
 
 _METRICS = {"mape": "MAPE", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 _WHO = {"challenger": "new model", "champion": "serves now", "naive": "last known value"}
@@ -22,7 +22,7 @@ def subject(plan: CityPlan) -> str:
 
 def body(
     plan: CityPlan,
-    version: Version,
+    version: ModelPackage,
     *,
     decision: Mapping[str, Any],
     evaluation_uri: str,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from city_fleet import naming
 from city_fleet.champions import approval_states, moves, publish
-from city_fleet.champions.approval_states import Effect, Event, State, Transition
+from city_fleet.champions.approval_states import Effect, Event, ModelState, Transition
 from city_fleet.champions.registered_model import publish_version, tell_record
 from city_fleet.errors import PublishError, RegistryError
 from city_fleet.plan import CityPlan
@@ -19,7 +19,7 @@ from city_fleet.state import live, registry
 from city_fleet.state.author import Author
 from city_fleet.state.clients import Clients
 from city_fleet.state.outcome import Decided
-from city_fleet.state.registry import Version
+from city_fleet.state.registry import ModelPackage
 
 # How a decision ends, beside live and the names of states: held, rejected, expired, superseded.
 REFUSED = "refused"
@@ -30,13 +30,13 @@ ALERT = "alert"
 _GIVES_UP_AFTER = timedelta(days=1)
 
 
-def state_of(aws: Clients, plan: CityPlan, version: Version) -> State:
+def state_of(aws: Clients, plan: CityPlan, version: ModelPackage) -> ModelState:
     """Return where a version stands, in the registry and beside the live pointers of its city."""
     serves, served = serving(aws, plan, version)
     return approval_states.state_of(version.status, version.event, live=serves, served=served)
 
 
-def serving(aws: Clients, plan: CityPlan, version: Version) -> tuple[bool, bool]:
+def serving(aws: Clients, plan: CityPlan, version: ModelPackage) -> tuple[bool, bool]:
     """Tell whether a version serves its city, and whether it did before something else went live."""
     if version.status == registry.PENDING:
         return False, False
@@ -47,7 +47,7 @@ def serving(aws: Clients, plan: CityPlan, version: Version) -> tuple[bool, bool]
     return False, any(pointer.package_arn == version.arn for pointer in replaced)
 
 
-def read(aws: Clients, package_arn: str) -> Version:
+def read(aws: Clients, package_arn: str) -> ModelPackage:
     """Return a version.
 
     :raises RegistryError: it is gone.
@@ -58,7 +58,7 @@ def read(aws: Clients, package_arn: str) -> Version:
     return version
 
 
-def decide(aws: Clients, plan: CityPlan, package_arn: str, event: Event, author: Author) -> Decided:
+def apply(aws: Clients, plan: CityPlan, package_arn: str, event: Event, author: Author) -> Decided:
     """Take a decision about a version and carry it out.
 
     :raises RegistryError: the version is gone.
@@ -71,8 +71,8 @@ def decide(aws: Clients, plan: CityPlan, package_arn: str, event: Event, author:
 
 
 def write(
-    aws: Clients, version: Version, state: State, event: Event, author: Author
-) -> tuple[Transition, Version]:
+    aws: Clients, version: ModelPackage, state: ModelState, event: Event, author: Author
+) -> tuple[Transition, ModelPackage]:
     """Write to the registry what an event does to a version, if it does anything.
 
     :param state: where the version stands.
@@ -82,7 +82,7 @@ def write(
     status = approval_states.status_of(step.state)
     if step.refusal:
         if status is not None and version.status != status:  # set elsewhere, where nobody could refuse it
-            back = Event.SUPERSEDE if step.state is State.SUPERSEDED else Event.REJECT
+            back = Event.SUPERSEDE if step.state is ModelState.SUPERSEDED else Event.REJECT
             registry.set_status(aws.sagemaker, version.arn, status, step.refusal, event=back, by=author.by)
         return step, version
     if status is None or (step.state is state and step.effect in (Effect.NOTHING, Effect.KEEP)):
@@ -96,7 +96,9 @@ def write(
     return step, read(aws, version.arn)
 
 
-def adopt(aws: Clients, version: Version, *, live: bool, served: bool) -> tuple[Transition, Version, Author]:
+def adopt(
+    aws: Clients, version: ModelPackage, *, live: bool, served: bool
+) -> tuple[Transition, ModelPackage, Author]:
     """Take over a decision that stands in the registry and has not been carried out.
 
     :param live: whether the version serves; ``served``: whether it did.
@@ -112,7 +114,9 @@ def adopt(aws: Clients, version: Version, *, live: bool, served: bool) -> tuple[
     return step, version, author
 
 
-def carry_out(aws: Clients, plan: CityPlan, version: Version, step: Transition, author: Author) -> Decided:
+def carry_out(
+    aws: Clients, plan: CityPlan, version: ModelPackage, step: Transition, author: Author
+) -> Decided:
     """Do what follows from an event whose outcome stands in the registry, and keep that it is done.
 
     :param version: as :func:`write` returned it, and ``step`` too.
@@ -131,13 +135,13 @@ def carry_out(aws: Clients, plan: CityPlan, version: Version, step: Transition, 
         registry.settle(aws.sagemaker, version)
     if step.effect is Effect.KEEP:
         reasons = (version.status_reason,)
-        outcome = publish.SUPERSEDED if step.state is State.SUPERSEDED else publish.HELD
+        outcome = publish.SUPERSEDED if step.state is ModelState.SUPERSEDED else publish.HELD
         tell_record(aws.s3, plan, version, outcome, reasons=reasons, by=author.by)
         return Decided(city, number, step.state.value, reasons)
     return Decided(city, number, UNCHANGED, (f"it is {step.state.value}",))
 
 
-def _roll_back(aws: Clients, plan: CityPlan, version: Version, author: Author) -> str:
+def _roll_back(aws: Clients, plan: CityPlan, version: ModelPackage, author: Author) -> str:
     """Roll a city back whose serving model was rejected, if the fleet file says so; return what to tell people."""
     city = plan.city.slug
     if plan.fleet.reconcile.on_live_rejected == "alert":
@@ -186,10 +190,10 @@ def make_room(aws: Clients, group: str, newcomer: str, by: str) -> None:
             and (version.waits_for_person or version.arn != newcomer)
         ):
             reason = f"superseded by version {newest.number}, which has seen data up to {newest.as_of}"
-            write(aws, version, State.WAITING, Event.SUPERSEDE, Author(by, reason))
+            write(aws, version, ModelState.WAITING, Event.SUPERSEDE, Author(by, reason))
 
 
-def wait_for_person(aws: Clients, plan: CityPlan, version: Version, reason: str) -> None:
+def wait_for_person(aws: Clients, plan: CityPlan, version: ModelPackage, reason: str) -> None:
     """Leave a version waiting, for a person now and not for its run any more."""
     hours = timedelta(hours=plan.city.approval_expires_hours)
     deadline = version.metadata.get(registry.EXPIRES_AT) or naming.as_of_stamp(datetime.now(UTC) + hours)

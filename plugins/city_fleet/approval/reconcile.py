@@ -25,7 +25,7 @@ from city_fleet.state import registry
 from city_fleet.state.author import Author
 from city_fleet.state.clients import Clients
 from city_fleet.state.outcome import Decided
-from city_fleet.state.registry import Version
+from city_fleet.state.registry import ModelPackage
 
 #: Search finds a change a while after it was made, and clocks differ.
 LATE = timedelta(hours=1)
@@ -50,7 +50,7 @@ class Looked:
     problems: list[str] = field(default_factory=list)
 
 
-def waiting(aws: Clients, fleet: Fleet) -> Iterator[tuple[CityPlan, Version]]:
+def waiting(aws: Clients, fleet: Fleet) -> Iterator[tuple[CityPlan, ModelPackage]]:
     """Yield the versions of a fleet's cities that wait for a person."""
     cities = city_plans(fleet)
     name_part = naming.package_groups_part(fleet.fleet)
@@ -59,7 +59,7 @@ def waiting(aws: Clients, fleet: Fleet) -> Iterator[tuple[CityPlan, Version]]:
             yield cities[version.group], version
 
 
-def look(
+def run(
     aws: Clients,
     fleet: Fleet,
     *,
@@ -101,7 +101,7 @@ def look(
     return done
 
 
-def settle(aws: Clients, city: CityPlan, found: Version, now: datetime) -> Decided | None:
+def settle(aws: Clients, city: CityPlan, found: ModelPackage, now: datetime) -> Decided | None:
     """Carry out what has happened to one version; None if nothing has.
 
     :param found: the version as Search knows it, which may be a while behind.
@@ -114,14 +114,14 @@ def settle(aws: Clients, city: CityPlan, found: Version, now: datetime) -> Decid
     if _is_late(version, now):
         hours = city.city.approval_expires_hours
         author = Author(_BY, f"expired: nobody decided within {hours} hours")
-        return approvals.decide(aws, city, version.arn, Event.EXPIRE, author)
+        return approvals.apply(aws, city, version.arn, Event.EXPIRE, author)
     ours = version.status == version.decided_status
     if version.status == version.settled_status or (ours and _is_fresh(version, now)):
         return None
     return _carry_out(aws, city, version)
 
 
-def _carry_out(aws: Clients, city: CityPlan, version: Version) -> Decided | None:
+def _carry_out(aws: Clients, city: CityPlan, version: ModelPackage) -> Decided | None:
     """Carry out a decision that stands in the registry and that nobody has carried out."""
     serves, served = approvals.serving(aws, city, version)
     if version.status == registry.APPROVED and served:
@@ -138,11 +138,11 @@ def city_plans(fleet: Fleet) -> Mapping[str, CityPlan]:
     return {city.package_group: city for city in plans}
 
 
-def _is_late(version: Version, now: datetime) -> bool:
+def _is_late(version: ModelPackage, now: datetime) -> bool:
     return version.waits_for_person and now >= naming.parse_as_of(version.metadata[registry.EXPIRES_AT])
 
 
-def _is_fresh(version: Version, now: datetime) -> bool:
+def _is_fresh(version: ModelPackage, now: datetime) -> bool:
     return version.changed_at is not None and now - version.changed_at < GRACE
 
 

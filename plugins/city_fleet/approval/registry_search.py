@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from city_fleet.state.registry import PENDING, Version, version_from
+from city_fleet.state.registry import PENDING, ModelPackage, version_from
 
 
-def search(sagemaker: Any, name_part: str, since: datetime | None = None) -> Iterator[Version]:
+def search(sagemaker: Any, name_part: str, since: datetime | None = None) -> Iterator[ModelPackage]:
     """Yield the versions that wait for approval, and those that were changed since an instant; any order.
 
     One request for 100 versions, whatever their groups. A version that was created and never changed since is not

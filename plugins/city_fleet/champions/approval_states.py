@@ -13,7 +13,7 @@ from enum import StrEnum
 from city_fleet.state.registry import APPROVED, PENDING, REJECTED
 
 
-class State(StrEnum):
+class ModelState(StrEnum):
     """Where a registered model stands."""
 
     #: Not registered yet.
@@ -80,21 +80,21 @@ class Transition:
     :param refusal: why the event has no say, if it has none.
     """
 
-    state: State
+    state: ModelState
     effect: Effect
     refusal: str = ""
 
 
 _STATUS = {
-    State.NEW: None,
-    State.WAITING: PENDING,
-    State.APPROVED: APPROVED,
-    State.LIVE: APPROVED,
-    State.REPLACED: APPROVED,
-    State.HELD: REJECTED,
-    State.REJECTED: REJECTED,
-    State.EXPIRED: REJECTED,
-    State.SUPERSEDED: REJECTED,
+    ModelState.NEW: None,
+    ModelState.WAITING: PENDING,
+    ModelState.APPROVED: APPROVED,
+    ModelState.LIVE: APPROVED,
+    ModelState.REPLACED: APPROVED,
+    ModelState.HELD: REJECTED,
+    ModelState.REJECTED: REJECTED,
+    ModelState.EXPIRED: REJECTED,
+    ModelState.SUPERSEDED: REJECTED,
 }
 _NOT_REGISTERED = "the model is not registered"
 _NEWER = "a newer model of the city has taken its place: approve that one"
@@ -114,21 +114,21 @@ superseded  waiting/register    held/nothing  ·/keep             ·/keep       
 """  # noqa: E501 - a table reads by its columns
 
 
-def _read_table() -> dict[tuple[State, Event], Transition]:
+def _read_table() -> dict[tuple[ModelState, Event], Transition]:
     effects = {effect.value.split()[0]: effect for effect in Effect}
     head, *rows = (line.split() for line in _TABLE.strip().splitlines())
     table = {}
     for name, *cells in rows:
-        state = State(name)
+        state = ModelState(name)
         for event, cell in zip((Event(word) for word in head), cells, strict=True):
             after, effect = cell.split("/")
             refusal = ""
-            if state is State.NEW and effect == "nothing":
+            if state is ModelState.NEW and effect == "nothing":
                 refusal = _NOT_REGISTERED
-            elif (state, event) == (State.SUPERSEDED, Event.APPROVE):
+            elif (state, event) == (ModelState.SUPERSEDED, Event.APPROVE):
                 refusal = _NEWER
             table[state, event] = Transition(
-                state if after == "·" else State(after), effects[effect], refusal
+                state if after == "·" else ModelState(after), effects[effect], refusal
             )
     return table
 
@@ -136,24 +136,24 @@ def _read_table() -> dict[tuple[State, Event], Transition]:
 TRANSITIONS = _read_table()
 # Events after which a rejected version is not simply one that a person does not want.
 _AFTER = {
-    Event.HOLD: State.HELD,
-    Event.REFUSE: State.HELD,
-    Event.EXPIRE: State.EXPIRED,
-    Event.SUPERSEDE: State.SUPERSEDED,
+    Event.HOLD: ModelState.HELD,
+    Event.REFUSE: ModelState.HELD,
+    Event.EXPIRE: ModelState.EXPIRED,
+    Event.SUPERSEDE: ModelState.SUPERSEDED,
 }
 
 
-def transition(state: State, event: Event) -> Transition:
+def transition(state: ModelState, event: Event) -> Transition:
     """Return what an event does to a model."""
     return TRANSITIONS[state, event]
 
 
-def status_of(state: State) -> str | None:
+def status_of(state: ModelState) -> str | None:
     """Return the approval status with which the registry shows a state; None for a model that is not registered."""
     return _STATUS[state]
 
 
-def state_of(status: str, event: str, *, live: bool, served: bool = False) -> State:
+def state_of(status: str, event: str, *, live: bool, served: bool = False) -> ModelState:
     """Return where a version stands.
 
     :param status: its approval status in the registry.
@@ -162,16 +162,16 @@ def state_of(status: str, event: str, *, live: bool, served: bool = False) -> St
     :param served: whether the live pointer has named it.
     """
     if status == PENDING:
-        return State.WAITING
+        return ModelState.WAITING
     if status == APPROVED:
-        return State.LIVE if live else State.REPLACED if served else State.APPROVED
-    return _AFTER.get(Event(event), State.REJECTED) if event in set(Event) else State.REJECTED
+        return ModelState.LIVE if live else ModelState.REPLACED if served else ModelState.APPROVED
+    return _AFTER.get(Event(event), ModelState.REJECTED) if event in set(Event) else ModelState.REJECTED
 
 
 def as_markdown() -> str:
     """Return the table for docs/architecture.md."""
     lines = ["| | " + " | ".join(event.value for event in Event) + " |", "|---" * (len(Event) + 1) + "|"]
-    for state in State:
+    for state in ModelState:
         cells = []
         for event in Event:
             after = transition(state, event)

@@ -36,7 +36,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Night:
+class StoppedNight:
     """A night that the breaker has stopped, and what a person has decided about it.
 
     :param as_of: its stamp.
@@ -96,7 +96,7 @@ def count(s3: Any, keys: Keys, as_of: str) -> Count:
     return Count(judged, unfit)
 
 
-def look(s3: Any, keys: Keys, as_of: str, rule: Breaker) -> Night | None:
+def stop_or_read(s3: Any, keys: Keys, as_of: str, rule: Breaker) -> StoppedNight | None:
     """Return the night if the breaker has stopped it, or stops it now; None while it has not.
 
     A stopped night stays stopped, whatever is judged after it, until a person decides.
@@ -107,20 +107,20 @@ def look(s3: Any, keys: Keys, as_of: str, rule: Breaker) -> Night | None:
     found = count(s3, keys, as_of)
     if not trips(found, rule):
         return None
-    night = Night(as_of, TRIPPED, found.judged, found.unfit, at=_now())
+    night = StoppedNight(as_of, TRIPPED, found.judged, found.unfit, at=_now())
     if _put(s3, keys, night, {"IfNoneMatch": "*"}):
         return night
     # Another city has stopped it in the same moment.
     return read(s3, keys, as_of) or night
 
 
-def read(s3: Any, keys: Keys, as_of: str) -> Night | None:
+def read(s3: Any, keys: Keys, as_of: str) -> StoppedNight | None:
     """Return a night that the breaker has stopped."""
     found = _read(s3, keys, as_of)
     return found[0] if found else None
 
 
-def decide(s3: Any, keys: Keys, as_of: str, state: str, *, by: str, note: str) -> Night | None:
+def settle(s3: Any, keys: Keys, as_of: str, state: str, *, by: str, note: str) -> StoppedNight | None:
     """Keep what a person has decided about a stopped night; None if it is not stopped.
 
     :param state: ``approved``: the rest of the night goes on; or ``rejected``: it does not go live.
@@ -130,7 +130,7 @@ def decide(s3: Any, keys: Keys, as_of: str, state: str, *, by: str, note: str) -
         if found is None:
             return None
         before, etag = found
-        night = Night(as_of, state, before.judged, before.unfit, by, note, _now())
+        night = StoppedNight(as_of, state, before.judged, before.unfit, by, note, _now())
         if _put(s3, keys, night, {"IfMatch": etag}):
             return night
     raise PlatformError(
@@ -148,7 +148,7 @@ def nights(s3: Any, keys: Keys, beginning: str) -> Iterator[str]:
             yield item["Key"].removeprefix(folder).removesuffix(".json")
 
 
-def _read(s3: Any, keys: Keys, as_of: str) -> tuple[Night, str] | None:
+def _read(s3: Any, keys: Keys, as_of: str) -> tuple[StoppedNight, str] | None:
     try:
         answer = s3.get_object(Bucket=keys.bucket, Key=keys.night(as_of))
     except ClientError as error:
@@ -156,11 +156,11 @@ def _read(s3: Any, keys: Keys, as_of: str) -> tuple[Night, str] | None:
             return None
         raise
     value = json.loads(answer["Body"].read())
-    known = {name: value[name] for name in Night.__dataclass_fields__ if name in value}
-    return Night(**known), answer["ETag"]
+    known = {name: value[name] for name in StoppedNight.__dataclass_fields__ if name in value}
+    return StoppedNight(**known), answer["ETag"]
 
 
-def _put(s3: Any, keys: Keys, night: Night, condition: dict[str, str]) -> bool:
+def _put(s3: Any, keys: Keys, night: StoppedNight, condition: dict[str, str]) -> bool:
     """Write a night under a condition; False if it does not hold."""
     body = json.dumps({"format_version": 1, **asdict(night)}, indent=2).encode()
     try:

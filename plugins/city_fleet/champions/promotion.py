@@ -20,7 +20,7 @@ from city_fleet.champions.moves import MOVED, PLANNED, UNCHANGED, Move
 from city_fleet.config import Gate
 from city_fleet.errors import ArtifactError, RegistryError, UnknownName
 from city_fleet.state import live, registry
-from city_fleet.state.registry import Listed, Version
+from city_fleet.state.registry import ModelPackage, ModelPackageSummary
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RegisteredModel:
     :param decision: what the gate said about it; without metrics and reasons when its file is gone.
     """
 
-    version: Version
+    version: ModelPackage
     loaded: Artifact
     artifact_uri: str
     decision: gate.Decision
@@ -140,8 +140,8 @@ def promote(
 
 
 def choose_version(
-    listed: Sequence[Listed], group: str, version: int | None = None, as_of: str | None = None
-) -> Listed:
+    listed: Sequence[ModelPackageSummary], group: str, version: int | None = None, as_of: str | None = None
+) -> ModelPackageSummary:
     """Return the version that is meant. Pure.
 
     :param listed: the group's versions, newest first.
@@ -160,7 +160,9 @@ def choose_version(
     raise UnknownName("version", str(version or "at all"), numbers, f"model package group {group!r}")
 
 
-def load_model(s3: Any, sagemaker: Any, keys: naming.Keys, city: str, listed: Listed) -> RegisteredModel:
+def load_model(
+    s3: Any, sagemaker: Any, keys: naming.Keys, city: str, listed: ModelPackageSummary
+) -> RegisteredModel:
     """Read what is needed to publish a version of the registry.
 
     :raises RegistryError: it is gone, or City Fleet did not register it.

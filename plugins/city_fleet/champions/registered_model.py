@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from city_fleet import naming
 from city_fleet.champions import approval_states, gate, publish
-from city_fleet.champions.approval_states import Event, State
+from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.errors import PublishError
 from city_fleet.plan import CityPlan
 from city_fleet.state import registry, run_records
@@ -18,7 +18,7 @@ from city_fleet.state.author import Author
 from city_fleet.state.clients import Clients
 from city_fleet.state.outcome import Decided
 from city_fleet.state.package_text import metadata_value
-from city_fleet.state.registry import Version
+from city_fleet.state.registry import ModelPackage
 
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
 
@@ -26,8 +26,8 @@ _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
 def publish_version(
     aws: Clients,
     plan: CityPlan,
-    version: Version,
-    state: State,
+    version: ModelPackage,
+    state: ModelState,
     author: Author,
     *,
     approves: Event | None = None,
@@ -106,7 +106,7 @@ def publish_version(
     )
 
 
-def _reason(version: Version, author: Author, approves: Event | None) -> str:
+def _reason(version: ModelPackage, author: Author, approves: Event | None) -> str:
     """Return why a version goes live, beside the gate's reasons: a person's words, or who that person is."""
     if (approves or version.event) == Event.RELEASE:
         return ""
@@ -114,7 +114,7 @@ def _reason(version: Version, author: Author, approves: Event | None) -> str:
     return author.note if told else version.status_reason
 
 
-def target_model(plan: CityPlan, version: Version) -> str:
+def target_model(plan: CityPlan, version: ModelPackage) -> str:
     """Return the target model under which a version would serve."""
     return naming.target_model(
         plan.city.slug, naming.parse_as_of(version.as_of), version.metadata["artifact_sha256"]
@@ -122,7 +122,7 @@ def target_model(plan: CityPlan, version: Version) -> str:
 
 
 def tell_record(
-    s3: Any, plan: CityPlan, version: Version, outcome: str, *, reasons: tuple[str, ...], by: str
+    s3: Any, plan: CityPlan, version: ModelPackage, outcome: str, *, reasons: tuple[str, ...], by: str
 ) -> None:
     """Write how a run ended after all, beside the record of a run that ended waiting for a person."""
     before = newest_record(s3, plan, version)
@@ -145,7 +145,7 @@ def tell_record(
     )
 
 
-def newest_record(s3: Any, plan: CityPlan, version: Version) -> dict[str, Any] | None:
+def newest_record(s3: Any, plan: CityPlan, version: ModelPackage) -> dict[str, Any] | None:
     """Return what the run that made a version has recorded last; None while it is under way."""
     first = plan.keys.record(
         plan.city.slug, naming.parse_as_of(version.as_of), version.metadata.get("run_key", "-")
@@ -158,7 +158,7 @@ def newest_record(s3: Any, plan: CityPlan, version: Version) -> dict[str, Any] |
     return max(records, key=lambda record: str(record["finished_at"]), default=None)
 
 
-def _judged(s3: Any, version: Version) -> tuple[dict[str, Any], gate.Decision, dict[str, Any]]:
+def _judged(s3: Any, version: ModelPackage) -> tuple[dict[str, Any], gate.Decision, dict[str, Any]]:
     """Return report, decision and held-out rows of the evaluation that judged a version last."""
     evaluation = version.metadata.get("evaluation_uri") or version.evaluation_uri
     holdout = evaluation.removesuffix("evaluation.json") + "holdout.json"

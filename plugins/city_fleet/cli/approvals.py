@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors
-from city_fleet.cli.decisions import Order, Target, of_city, of_night
+from city_fleet.cli.decisions import DecisionOrder, DecisionTarget, of_city, of_night
 from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover
 from city_fleet.cli.output import AsJson, errors, print_json
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
@@ -18,7 +18,7 @@ from city_fleet.naming import parse_as_of
 from city_fleet.state.outcome import Decided
 
 if TYPE_CHECKING:
-    from city_fleet.state.registry import Version
+    from city_fleet.state.registry import ModelPackage
 
 commands = typer.Typer()
 
@@ -106,7 +106,7 @@ def approve(
       ./fleet approve austin --version 7 --dry-run
       ./fleet approve --night 2014-01-01 --fleet texas_housing --reason "a known gap in the raw data"
     """
-    order = Order("approve", mover(by), reason, dry_run)
+    order = DecisionOrder("approve", mover(by), reason, dry_run)
     _decide(order, cities=cities or [], night=night, version=version, fleet=fleet, as_json=as_json)
 
 
@@ -135,12 +135,12 @@ def reject(
       ./fleet reject austin --reason "prices look too high"
       ./fleet reject --night 2014-01-01 --fleet texas_housing --reason "raw data of that month are wrong"
     """
-    order = Order("reject", mover(by), reason, dry_run)
+    order = DecisionOrder("reject", mover(by), reason, dry_run)
     _decide(order, cities=cities or [], night=night, version=version, fleet=fleet, as_json=as_json)
 
 
 def _decide(
-    order: Order,
+    order: DecisionOrder,
     *,
     cities: list[str],
     night: str | None,
@@ -180,10 +180,10 @@ def _decide(
     raise typer.Exit(1 if failed or held else 0)
 
 
-def _work(targets: Sequence[Target], order: Order, *, as_json: bool) -> list[dict[str, Any]]:
+def _work(targets: Sequence[DecisionTarget], order: DecisionOrder, *, as_json: bool) -> list[dict[str, Any]]:
     """Decide about versions at the same time, print each as it comes, and return them JSON-ready."""
 
-    def one(target: Target) -> dict[str, Any]:
+    def one(target: DecisionTarget) -> dict[str, Any]:
         fleet = target.clients.fleet.fleet
         try:
             with aws_errors():
@@ -209,15 +209,15 @@ def _work(targets: Sequence[Target], order: Order, *, as_json: bool) -> list[dic
     return done
 
 
-def _one(target: Target, order: Order) -> Decided:
+def _one(target: DecisionTarget, order: DecisionOrder) -> Decided:
     from city_fleet.approval import approvals  # noqa: PLC0415 - imports botocore
     from city_fleet.champions import approval_states  # noqa: PLC0415 - imports botocore
     from city_fleet.champions.approval_states import Event  # noqa: PLC0415
 
     event = Event(order.verb)
     if not order.dry_run:
-        return approvals.decide(target.clients, target.plan, target.arn, event, order.author)
-    version: Version = approvals.read(target.clients, target.arn)
+        return approvals.apply(target.clients, target.plan, target.arn, event, order.author)
+    version: ModelPackage = approvals.read(target.clients, target.arn)
     state = approvals.state_of(target.clients, target.plan, version)
     step = approval_states.transition(state, event)
     what = step.refusal or f"it is {state.value} and would be {step.state.value}: {step.effect.value}"

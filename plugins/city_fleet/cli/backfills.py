@@ -17,7 +17,7 @@ from city_fleet.naming import Keys, city_dag_id
 
 if TYPE_CHECKING:
     from city_fleet.airflow_rest import AirflowRest
-    from city_fleet.cli.many_backfills import CityBackfill, Order
+    from city_fleet.cli.many_backfills import BackfillOrder, CityBackfill
 
 commands = typer.Typer()
 
@@ -94,7 +94,7 @@ def backfill(
         begin, end = backfilling.window(first, last)
     except ValueError as error:
         raise typer.BadParameter(f"--from and --to: {error}.") from None
-    order = backfilling.Order(begin, end, reprocess, runs_per_city, resume, unpause)
+    order = backfilling.BackfillOrder(begin, end, reprocess, runs_per_city, resume, unpause)
     with errors(as_json):
         fleets = fleets_named(fleet)
         if every and len(fleets) > 1:
@@ -113,7 +113,7 @@ def backfill(
 
 
 def _run(
-    airflow: AirflowRest, order: Order, dag_ids: list[str], at_once: int, as_json: bool
+    airflow: AirflowRest, order: BackfillOrder, dag_ids: list[str], at_once: int, as_json: bool
 ) -> list[CityBackfill]:
     from city_fleet.cli import many_backfills as backfilling  # noqa: PLC0415 - imports httpx
 

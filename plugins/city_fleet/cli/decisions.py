@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Order:
+class DecisionOrder:
     """What is to be done, by whom, and why.
 
     :param verb: ``approve`` or ``reject``.
@@ -35,7 +35,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Target:
+class DecisionTarget:
     """One version that is decided about.
 
     :param arn: of the version.
@@ -46,7 +46,7 @@ class Target:
     arn: str
 
 
-def of_city(clients: FleetClients, city: str, number: int | None, order: Order) -> Target:
+def of_city(clients: FleetClients, city: str, number: int | None, order: DecisionOrder) -> DecisionTarget:
     """Return the version of a city that is meant: the one that waits, or that with a number.
 
     :raises RegistryError: there is none.
@@ -61,7 +61,7 @@ def of_city(clients: FleetClients, city: str, number: int | None, order: Order) 
     found = registry.versions(clients.sagemaker, plan.package_group)
     for version in found:
         if version.number == number or (number is None and version.status == registry.PENDING):
-            return Target(clients, plan, version.arn)
+            return DecisionTarget(clients, plan, version.arn)
     if number is not None:
         known = ", ".join(str(version.number) for version in found) or "none"
         raise RegistryError(f"city {city!r}: the registry has no version {number} of it; it has {known}")
@@ -75,7 +75,9 @@ def of_city(clients: FleetClients, city: str, number: int | None, order: Order) 
     )
 
 
-def of_night(clients: FleetClients, night: str, order: Order, notes: list[str]) -> list[Target]:
+def of_night(
+    clients: FleetClients, night: str, order: DecisionOrder, notes: list[str]
+) -> list[DecisionTarget]:
     """Decide about a night that the breaker has stopped, and return what waits of it.
 
     :param notes: gets a sentence per stopped night.
@@ -93,14 +95,14 @@ def of_night(clients: FleetClients, night: str, order: Order, notes: list[str]) 
         found = (
             breaker.read(clients.s3, clients.keys, stamp)
             if order.dry_run
-            else breaker.decide(
+            else breaker.settle(
                 clients.s3, clients.keys, stamp, state, by=order.author.by, note=order.author.note
             )
         )
         if found is not None:
             notes.append(f"Night {stamp}: {found.sentence}.")
     return [
-        Target(clients, plan, version.arn)
+        DecisionTarget(clients, plan, version.arn)
         for plan, version in reconcile.waiting(clients, clients.fleet)
         if version.as_of.startswith(beginning)
     ]

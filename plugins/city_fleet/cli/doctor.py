@@ -59,7 +59,7 @@ def doctor(
         requirements = PROJECT_ROOT / "requirements.txt"
         if requirements.is_file():
             lines = requirements.read_text(encoding="utf-8").splitlines()
-            found += package_checks.look(lines, package_checks.installed_versions())
+            found += package_checks.check(lines, package_checks.installed_versions())
         fleets, of_files = _fleet_files(fleet)
         found += of_files
         for item in fleets if aws else ():
@@ -106,7 +106,7 @@ def _aws(fleet: Fleet) -> list[Finding]:
 
     # Whoever asks wants an answer soon, also where nobody answers.
     config = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
-    return aws_checks.look(
+    return aws_checks.check(
         fleet, lambda service: boto3.client(service, region_name=fleet.region, config=config)
     )
 
@@ -126,7 +126,7 @@ def _airflow(fleets: list[Fleet], cities: int | None) -> list[Finding]:
     port = facts["settings"].get("api.port") or 8080
     url = str(facts["settings"].get("api.base_url") or f"http://localhost:{port}").rstrip("/")
     return [
-        *airflow_checks.look(facts, fleets, cities),
+        *airflow_checks.check(facts, fleets, cities),
         *airflow_checks.look_at_health(_health(url), url),
     ]
 

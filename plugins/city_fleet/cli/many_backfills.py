@@ -41,7 +41,7 @@ _PAUSED = "is paused, so no run of it would start; unpause it, or give --unpause
 _DAY = re.compile(r"\d{4}-?\d{2}-?\d{2}")
 
 
-class Airflow(Protocol):
+class BackfillApi(Protocol):
     """What is asked of Airflow (:class:`~city_fleet.airflow_rest.AirflowRest` answers it)."""
 
     def dag(self, dag_id: str) -> Dag | None: ...
@@ -56,7 +56,7 @@ class Airflow(Protocol):
 
 
 @dataclass(frozen=True)
-class Order:
+class BackfillOrder:
     """What is asked for.
 
     :param first: first logical date, with a time zone; ``last``: the last one.
@@ -124,7 +124,7 @@ def window(first: str, last: str) -> tuple[datetime, datetime]:
     return begin, end
 
 
-def plan(airflow: Airflow, order: Order, dag_ids: Sequence[str]) -> Iterator[CityBackfill]:
+def plan(airflow: BackfillApi, order: BackfillOrder, dag_ids: Sequence[str]) -> Iterator[CityBackfill]:
     """Yield what a backfill of each DAG would start, in their order. Nothing is started.
 
     :raises AirflowError: Airflow does not answer at all.
@@ -151,8 +151,8 @@ def plan(airflow: Airflow, order: Order, dag_ids: Sequence[str]) -> Iterator[Cit
 
 
 def run(
-    airflow: Airflow,
-    order: Order,
+    airflow: BackfillApi,
+    order: BackfillOrder,
     dag_ids: Iterable[str],
     *,
     at_once: int,
@@ -181,7 +181,7 @@ def run(
 class _Task:
     """One DAG on its way through a backfill."""
 
-    def __init__(self, airflow: Airflow, order: Order, dag_id: str) -> None:
+    def __init__(self, airflow: BackfillApi, order: BackfillOrder, dag_id: str) -> None:
         self._airflow, self._order, self._dag_id = airflow, order, dag_id
         self._newest_before: int | None = None
         self._runs = 0
@@ -262,7 +262,7 @@ class _Task:
         return CityBackfill(self._dag_id, state, self._runs, failed_runs, note)
 
 
-def _done_before(order: Order, known: Iterable[Backfill]) -> Backfill | None:
+def _done_before(order: BackfillOrder, known: Iterable[Backfill]) -> Backfill | None:
     """Return the newest backfill that was this very one, if it counts."""
     if not order.resume:
         return None

@@ -14,7 +14,7 @@ from city_fleet.config import Fleet
 
 if TYPE_CHECKING:
     from city_fleet.retiring.retire_facts import Rule
-    from city_fleet.retiring.retire_inventory import Source
+    from city_fleet.retiring.retire_inventory import InventorySource
     from city_fleet.retiring.retire_report import CityReport
 
 commands = typer.Typer()
@@ -77,22 +77,22 @@ def retire(
     raise typer.Exit(1 if problems else 0)
 
 
-def _source(fleet: Fleet) -> Source:
+def _source(fleet: Fleet) -> InventorySource:
     from city_fleet import naming  # noqa: PLC0415 - imports botocore
     from city_fleet.jobs import reaper  # noqa: PLC0415 - imports botocore
     from city_fleet.retiring import retire_sweep  # noqa: PLC0415 - imports botocore
-    from city_fleet.retiring.retire_inventory import Source  # noqa: PLC0415
+    from city_fleet.retiring.retire_inventory import InventorySource  # noqa: PLC0415
 
     sagemaker: Any = client(fleet, "sagemaker", retire_sweep.CLIENT_CONFIG)
-    return Source(
+    return InventorySource(
         client(fleet, "s3", retire_sweep.CLIENT_CONFIG),
-        reaper.keep_pace(sagemaker, reaper.Pace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)),
+        reaper.keep_pace(sagemaker, reaper.RequestPace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)),
         naming.Keys(fleet.bucket, fleet.fleet),
         fleet.environment,
     )
 
 
-def _has_any(source: Source, city: str) -> bool:
+def _has_any(source: InventorySource, city: str) -> bool:
     from city_fleet.retiring import retire_inventory  # noqa: PLC0415 - imports botocore
 
     with aws_errors():

@@ -53,7 +53,7 @@ class CityUpload:
 
 
 @dataclass(frozen=True)
-class UnknownCity:
+class UnmatchedName:
     """A name in the data that no city of the fleet file has.
 
     :param nearest: the city whose name comes nearest, if one is near.
@@ -77,7 +77,7 @@ class IngestReport:
     source: str
     bucket: str
     cities: tuple[CityUpload, ...]
-    unknown: tuple[UnknownCity, ...]
+    unknown: tuple[UnmatchedName, ...]
     without_rows: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _wanted(fleet: Fleet, cities: Iterable[str]) -> set[str]:
 
 def _assign(
     fleet: Fleet, rows: dict[str, Rows], source: str
-) -> tuple[dict[str, Rows], tuple[UnknownCity, ...]]:
+) -> tuple[dict[str, Rows], tuple[UnmatchedName, ...]]:
     """Find each raw name's city: by the city's ``name``, or by slug when the fleet file gives it no name."""
     by_name = {city.name: slug for slug, city in fleet.cities.items()}
     owners: dict[str, str] = {}
@@ -153,7 +153,7 @@ def _assign(
                 slug = made
         if slug is None:
             if _slug(name) not in fleet.broken:
-                unknown.append(UnknownCity(name, part.count, nearest_match(name, by_name)))
+                unknown.append(UnmatchedName(name, part.count, nearest_match(name, by_name)))
         elif slug in owners:
             raise DataError(
                 file=source,

@@ -35,7 +35,7 @@ _COMPONENTS = {
 }
 
 
-def look(facts: Mapping[str, Any], fleets: Sequence[Fleet], cities: int | None = None) -> list[Finding]:
+def check(facts: Mapping[str, Any], fleets: Sequence[Fleet], cities: int | None = None) -> list[Finding]:
     """Judge what the probe has found.
 
     :param facts: as :func:`city_fleet.doctor.airflow_probe.facts` returns them.

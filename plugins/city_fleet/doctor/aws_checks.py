@@ -22,7 +22,7 @@ SAGEMAKER = "sagemaker.amazonaws.com"
 _FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException", "403", "Forbidden", "UnauthorizedOperation"})
 
 
-def look(fleet: Fleet, client: Callable[[str], Any]) -> list[Finding]:
+def check(fleet: Fleet, client: Callable[[str], Any]) -> list[Finding]:
     """Look at what a fleet needs of AWS.
 
     :param client: makes a boto3 client of a service's name.

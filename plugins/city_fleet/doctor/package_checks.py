@@ -19,7 +19,7 @@ def installed_versions() -> dict[str, str]:
     return {canonicalize_name(each.metadata["Name"]): each.version for each in metadata.distributions()}
 
 
-def look(requirements: Iterable[str], installed: Mapping[str, str]) -> list[Finding]:
+def check(requirements: Iterable[str], installed: Mapping[str, str]) -> list[Finding]:
     """Compare what is installed with pinned requirements. Pure.
 
     :param requirements: lines of requirements.txt.

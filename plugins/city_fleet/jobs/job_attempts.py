@@ -81,7 +81,7 @@ def start_of_try(memory: Memory | None, max_tries: int, name_of: Callable[[int],
     return Start(memory.attempt, None, adopts=True)
 
 
-class Finding(Enum):
+class AttemptAction(Enum):
     """What is to be done about a job that exists under an attempt's name."""
 
     ADOPT = "adopt"
@@ -89,15 +89,15 @@ class Finding(Enum):
     NEXT_ATTEMPT = "next attempt"
 
 
-def finding(status: str, *, output_exists: Callable[[], bool]) -> Finding:
+def finding(status: str, *, output_exists: Callable[[], bool]) -> AttemptAction:
     """Return what is to be done about a job of this name.
 
     :param output_exists: asked for a completed job alone: somebody may have cleaned up its output.
     """
     if status == IN_PROGRESS:
-        return Finding.ADOPT
+        return AttemptAction.ADOPT
     if status == STOPPING:
-        return Finding.WAIT_UNTIL_OVER
+        return AttemptAction.WAIT_UNTIL_OVER
     if status == COMPLETED and output_exists():
-        return Finding.ADOPT
-    return Finding.NEXT_ATTEMPT
+        return AttemptAction.ADOPT
+    return AttemptAction.NEXT_ATTEMPT

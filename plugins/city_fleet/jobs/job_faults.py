@@ -90,7 +90,7 @@ class Ending(Enum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class JobEnding:
     """How a job ended, in a word and in a sentence.
 
     :param sentence: names the job, and says in its own words what went wrong; empty for a completed job.
@@ -100,34 +100,34 @@ class Verdict:
     sentence: str = ""
 
 
-def judge(kind: JobKind, description: Mapping[str, Any]) -> Verdict:
+def judge(kind: JobKind, description: Mapping[str, Any]) -> JobEnding:
     """Return how a job ended.
 
     :param description: the Describe answer of a job that is over.
     """
     status = kind.status(description)
     if status == COMPLETED:
-        return Verdict(Ending.COMPLETED)
+        return JobEnding(Ending.COMPLETED)
     failure = str(description.get("FailureReason") or "")
     words = str(description.get("ExitMessage") or failure or "no reason given")
     job = description[kind.name_key]
     if status == FAILED:
-        return Verdict(_blame(failure), f"Job {job} ended as {status}: {words}")
+        return JobEnding(_blame(failure), f"Job {job} ended as {status}: {words}")
     limits = description.get("StoppingCondition", {})
     detail = str(description.get("SecondaryStatus") or "") if kind is TRAINING else ""
     if detail == "MaxWaitTimeExceeded":
-        return Verdict(
+        return JobEnding(
             Ending.NO_SPOT_CAPACITY,
             f"Job {job} was stopped: it did not get enough spare capacity within max_wait_seconds "
             f"({limits.get('MaxWaitTimeInSeconds')}). Raise max_wait_seconds, or set on_demand_fallback: true",
         )
     if detail == "MaxRuntimeExceeded" or _ran_out_of_time(kind, description):
-        return Verdict(
+        return JobEnding(
             Ending.OVERTIME,
             f"Job {job} was stopped: it ran for max_runtime_seconds ({limits.get('MaxRuntimeInSeconds')}) and was "
             "not done. Raise max_runtime_seconds, or give it a larger instance_type",
         )
-    return Verdict(Ending.STOPPED, f"Job {job} was stopped before it was done: {words}")
+    return JobEnding(Ending.STOPPED, f"Job {job} was stopped before it was done: {words}")
 
 
 def _blame(failure: str) -> Ending:
@@ -146,7 +146,7 @@ def _ran_out_of_time(kind: JobKind, description: Mapping[str, Any]) -> bool:
     return bool(limit and start and end and (end - start).total_seconds() >= limit)
 
 
-def error_of(verdict: Verdict, **fields: Any) -> JobError | PlatformError:
+def error_of(verdict: JobEnding, **fields: Any) -> JobError | PlatformError:
     """Return the error that stands for a job's bad ending.
 
     :param fields: facts of the job: city, step, job, status.

@@ -25,7 +25,7 @@ from botocore.exceptions import ClientError
 
 from city_fleet.jobs import waiting_jobs
 from city_fleet.jobs.pacing import pace
-from city_fleet.jobs.poll_rules import RULES, PollRules, Source, passes
+from city_fleet.jobs.poll_rules import RULES, JobSource, PollRules, passes
 from city_fleet.jobs.sagemaker_jobs import is_missing
 from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, Outcome, WaitingJob
 
@@ -40,7 +40,7 @@ _LONGEST_NAP_SECONDS = 60.0
 
 
 async def wait_for_job(
-    source: Source,
+    source: JobSource,
     connect: Connect,
     job: str,
     *,
@@ -82,7 +82,7 @@ class JobPoller:
     :param connect: how to open a client.
     """
 
-    def __init__(self, source: Source, connect: Connect, rules: PollRules) -> None:
+    def __init__(self, source: JobSource, connect: Connect, rules: PollRules) -> None:
         self._source = source
         self._kind = source.kind
         self._connect = connect
@@ -275,4 +275,4 @@ class _NobodyWaits(Exception):
     """The last wait has ended in the middle of a pass."""
 
 
-_POLLERS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Source, JobPoller]] = WeakKeyDictionary()
+_POLLERS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[JobSource, JobPoller]] = WeakKeyDictionary()

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
-_PACES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Pace]] = WeakKeyDictionary()
+_PACES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Turns]] = WeakKeyDictionary()
 
 
-class Pace:
+class Turns:
     """Turns in the order in which they were asked for: a bucket that holds one token.
 
     Saving turns up while nobody calls would allow a burst, which is what throttles.
@@ -46,9 +46,9 @@ class Pace:
                 self._free_at = clock() + 1 / per_second
 
 
-def pace(lane: str) -> Pace:
+def pace(lane: str) -> Turns:
     """Return the pace of a lane in the running event loop.
 
     :param lane: what is paced, for example ``aws_default/us-east-1/CreateTrainingJob``.
     """
-    return _PACES.setdefault(asyncio.get_running_loop(), {}).setdefault(lane, Pace())
+    return _PACES.setdefault(asyncio.get_running_loop(), {}).setdefault(lane, Turns())

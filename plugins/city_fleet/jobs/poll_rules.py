@@ -23,7 +23,7 @@ def passes(error: Exception) -> bool:
 
 
 @dataclass(frozen=True)
-class Source:
+class JobSource:
     """Where jobs are looked for; waits with equal sources share a poller.
 
     :param connection: names the connection, for messages.

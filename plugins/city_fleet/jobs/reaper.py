@@ -1,7 +1,7 @@
 """Find jobs of a fleet that no task waits for any more, and stop them. The rule is pure; a boto3 client is passed in.
 
 A look at a fleet has three parts: list the jobs in progress that are older than the grace period and read whose they
-are from their tags (:func:`look`); judge each by the state of its task instance (:func:`judge`); stop the orphans
+are from their tags (:func:`jobs_in_progress`); judge each by its task instance (:func:`judge`); stop the orphans
 (:func:`stop`). A job that a part could not settle is left to the next look, and never keeps it from the others.
 """
 
@@ -79,7 +79,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class OrphanVerdict:
     """What the rule says about a job.
 
     :param orphan: True: nobody waits for it; False: its task may come back for it; None: look again later.
@@ -93,7 +93,7 @@ class Verdict:
 
 def judge(
     jobs: Sequence[Job], states: Mapping[Task, str | None], *, second_look: bool = False
-) -> list[Verdict]:
+) -> list[OrphanVerdict]:
     """Say of each job whether somebody still waits for it.
 
     A task instance without a state needs a second look. It may have been cleared: then its next try stops the job and
@@ -115,26 +115,26 @@ def judge(
     return [_judge(job, newest[job.task], states, second_look) for job in jobs]
 
 
-def _judge(job: Job, newest: Job, states: Mapping[Task, str | None], second_look: bool) -> Verdict:
+def _judge(job: Job, newest: Job, states: Mapping[Task, str | None], second_look: bool) -> OrphanVerdict:
     if job.task not in states:
-        return Verdict(
+        return OrphanVerdict(
             job, True, "its task does not exist any more: the task, its run or its DAG was deleted"
         )
     state = states[job.task]
     if state in orphans.ENDED:
-        return Verdict(job, True, f"its task has ended as {state}")
+        return OrphanVerdict(job, True, f"its task has ended as {state}")
     if newest.created > job.created:
-        return Verdict(job, True, f"its task waits for a newer job, {newest.name}")
+        return OrphanVerdict(job, True, f"its task waits for a newer job, {newest.name}")
     if state is None:
         minutes = int(SECOND_LOOK_AFTER.total_seconds() // 60)
         if second_look:
-            return Verdict(
+            return OrphanVerdict(
                 job,
                 True,
                 f"its task was without a state twice, {minutes} minutes apart: cleared, and not scheduled",
             )
-        return Verdict(job, None, "its task has no state: it was cleared, or is about to be scheduled")
-    return Verdict(job, False, f"its task is {state}")
+        return OrphanVerdict(job, None, "its task has no state: it was cleared, or is about to be scheduled")
+    return OrphanVerdict(job, False, f"its task is {state}")
 
 
 @dataclass
@@ -155,7 +155,7 @@ class Found:
     problems: list[str] = field(default_factory=list)
 
 
-def look(
+def jobs_in_progress(
     client: Any,
     fleet: Fleet,
     now: datetime,
@@ -239,13 +239,15 @@ class Stopped:
     :param problems: sentences about errors that will not go away by themselves.
     """
 
-    stopped: list[Verdict] = field(default_factory=list)
-    over: list[Verdict] = field(default_factory=list)
-    left: list[Verdict] = field(default_factory=list)
+    stopped: list[OrphanVerdict] = field(default_factory=list)
+    over: list[OrphanVerdict] = field(default_factory=list)
+    left: list[OrphanVerdict] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
-def stop(client: Any, verdicts: Sequence[Verdict], in_time: Callable[[], bool] = lambda: True) -> Stopped:
+def stop(
+    client: Any, verdicts: Sequence[OrphanVerdict], in_time: Callable[[], bool] = lambda: True
+) -> Stopped:
     """Stop jobs, whatever becomes of the others.
 
     :param verdicts: orphans.
@@ -267,7 +269,7 @@ def stop(client: Any, verdicts: Sequence[Verdict], in_time: Callable[[], bool] =
     return done
 
 
-def result_of(verdict: Verdict, now: datetime) -> dict[str, Any]:
+def result_of(verdict: OrphanVerdict, now: datetime) -> dict[str, Any]:
     """Return what a look reports of an orphan: small and plain."""
     return {
         "job": verdict.job.name,
@@ -283,7 +285,7 @@ def _is_throttled(error: Exception) -> bool:
 
 
 @dataclass
-class Pace:
+class RequestPace:
     """At most so many requests a second, one after the other, whatever thread they come from.
 
     :param per_second: the pace.
@@ -306,7 +308,7 @@ class Pace:
             self._next = max(now, self._next) + 1 / self.per_second
 
 
-def keep_pace(client: Any, pace: Pace) -> Any:
+def keep_pace(client: Any, pace: RequestPace) -> Any:
     """Make every request of a client wait its turn, also those that botocore sends again.
 
     :return: the client.

@@ -23,7 +23,7 @@ UNCHANGED = "unchanged"
 _SHOWN_RUNS = 5
 
 
-class Airflow(Protocol):
+class AirflowRuns(Protocol):
     """What is asked of Airflow (:class:`~city_fleet.airflow_rest.AirflowRest` answers it)."""
 
     def dag(self, dag_id: str) -> Dag | None: ...
@@ -66,7 +66,7 @@ class Removal:
 
 def remove(
     s3: Any,
-    airflow: Airflow | None,
+    airflow: AirflowRuns | None,
     *,
     keys: Keys,
     dag_id: str,
@@ -106,7 +106,7 @@ def remove(
     return Removal(city, REMOVED, found.pointer if found else None, said)
 
 
-def _quiet(airflow: Airflow, dag_id: str, patience: Patience, dry_run: bool) -> tuple[bool, str]:
+def _quiet(airflow: AirflowRuns, dag_id: str, patience: Patience, dry_run: bool) -> tuple[bool, str]:
     """Pause a DAG while none of its runs is unfinished: in a paused DAG they would never end.
 
     :return: whether it was paused by this, and what to say.

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from city_fleet import naming
 from city_fleet.champions.served import walk_back
-from city_fleet.retiring.retire_facts import Inventory, ModelObject, Rule, State, Version
+from city_fleet.retiring.retire_facts import Inventory, ModelObject, PackageFact, Rule, ServedState
 from city_fleet.state.registry import PENDING
 from city_fleet.state.retire_marks import Mark, Marks, model_unit, run_unit
 
@@ -65,7 +65,7 @@ class _Model:
 
     target: str
     object: ModelObject | None = None
-    versions: list[Version] = field(default_factory=list)
+    versions: list[PackageFact] = field(default_factory=list)
     run_keys: set[str] = field(default_factory=set)
 
     @property
@@ -191,7 +191,7 @@ def _needed_models(
     return reasons
 
 
-def predecessors(served: Sequence[State], count: int, usable: Callable[[str], bool]) -> set[str]:
+def predecessors(served: Sequence[ServedState], count: int, usable: Callable[[str], bool]) -> set[str]:
     """Return the models that a rollback could return to: those that served last beside the one that serves now, and
     those that one rollback after the other meets.
 
@@ -202,7 +202,9 @@ def predecessors(served: Sequence[State], count: int, usable: Callable[[str], bo
     return {target for found in _ways_back(served) for target in _first(found, count, usable)}
 
 
-def is_enough(served: Sequence[State], rule: Rule, now: datetime, usable: Callable[[str], bool]) -> bool:
+def is_enough(
+    served: Sequence[ServedState], rule: Rule, now: datetime, usable: Callable[[str], bool]
+) -> bool:
     """Tell whether states older than these would change nothing."""
     if not served or served[-1].until is None or now - served[-1].until < rule.grace:
         return False
@@ -210,7 +212,7 @@ def is_enough(served: Sequence[State], rule: Rule, now: datetime, usable: Callab
     return all(count >= rule.keep_predecessors for count in counts)
 
 
-def _ways_back(served: Sequence[State]) -> tuple[list[str], list[str]]:
+def _ways_back(served: Sequence[ServedState]) -> tuple[list[str], list[str]]:
     """Return target models in the order in which they served, and in that in which rollbacks return to them."""
     if not served:
         return [], []

@@ -55,7 +55,7 @@ class RunFolder:
 
 
 @dataclass(frozen=True)
-class Version:
+class PackageFact:
     """A version in the registry that this fleet has registered.
 
     :param target: target model of its artifact.
@@ -71,7 +71,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class State:
+class ServedState:
     """A state of the live pointer.
 
     :param run_key: the run that published its model; None when a person did.
@@ -95,8 +95,8 @@ class Inventory:
     city: str
     models: tuple[ModelObject, ...] = ()
     runs: tuple[RunFolder, ...] = ()
-    versions: tuple[Version, ...] = ()
-    served: tuple[State, ...] = ()
+    versions: tuple[PackageFact, ...] = ()
+    served: tuple[ServedState, ...] = ()
     ended_runs: frozenset[str] = frozenset()
 
     def usable(self, target: str) -> bool:

@@ -20,7 +20,7 @@ from city_fleet import naming
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.retiring.retire import is_enough
-from city_fleet.retiring.retire_facts import Inventory, ModelObject, Rule, RunFolder, State, Version
+from city_fleet.retiring.retire_facts import Inventory, ModelObject, PackageFact, Rule, RunFolder, ServedState
 from city_fleet.state import live, registry
 
 _RUN_KEY = re.compile(r"[0-9a-f]{10}")
@@ -32,7 +32,7 @@ _MOST_STATES = 500
 
 
 @dataclass(frozen=True)
-class Listed:
+class StoredObject:
     """An object below ``models/`` or ``runs/``.
 
     :param rest: what follows the city's folder.
@@ -78,7 +78,7 @@ def _prefixes(keys: Keys) -> tuple[str, str]:
     return keys.models_prefix(), keys.runs_prefix()
 
 
-def _listed(s3: Any, keys: Keys, prefix: str, *, after: str = "", city: str = "") -> Iterator[Listed]:
+def _listed(s3: Any, keys: Keys, prefix: str, *, after: str = "", city: str = "") -> Iterator[StoredObject]:
     # "~" follows every character that stands in a key after the city's "/".
     start = {"StartAfter": f"{prefix}{after}/~"} if after else {}
     below = f"{prefix}{city}/" if city else prefix
@@ -87,10 +87,10 @@ def _listed(s3: Any, keys: Keys, prefix: str, *, after: str = "", city: str = ""
         for item in page.get("Contents", []):
             slug, _, rest = item["Key"].removeprefix(prefix).partition("/")
             if rest and naming.is_slug(slug):
-                yield Listed(slug, prefix, rest, item["Size"], item["LastModified"])
+                yield StoredObject(slug, prefix, rest, item["Size"], item["LastModified"])
 
 
-def _by_city(keys: Keys, listings: Iterable[Iterator[Listed]]) -> Iterator[CityObjects]:
+def _by_city(keys: Keys, listings: Iterable[Iterator[StoredObject]]) -> Iterator[CityObjects]:
     # S3 lists in the order of keys, in which a city's "/" sorts as the end of its name does.
     merged = heapq.merge(*listings, key=attrgetter("city"))
     for city, found in itertools.groupby(merged, key=attrgetter("city")):
@@ -102,7 +102,7 @@ def _by_city(keys: Keys, listings: Iterable[Iterator[Listed]]) -> Iterator[CityO
         )
 
 
-def _models(items: Iterable[Listed]) -> Iterator[ModelObject]:
+def _models(items: Iterable[StoredObject]) -> Iterator[ModelObject]:
     for item in items:
         target = f"{item.city}/{item.rest}"
         try:
@@ -112,7 +112,7 @@ def _models(items: Iterable[Listed]) -> Iterator[ModelObject]:
         yield ModelObject(target, item.key, item.size_bytes, item.changed)
 
 
-def _runs(items: Iterable[Listed]) -> Iterator[RunFolder]:
+def _runs(items: Iterable[StoredObject]) -> Iterator[RunFolder]:
     for run_key, found in itertools.groupby(items, key=lambda item: item.rest.partition("/")[0]):
         objects = list(found)
         if _RUN_KEY.fullmatch(run_key) and all("/" in each.rest for each in objects):
@@ -125,7 +125,7 @@ def _runs(items: Iterable[Listed]) -> Iterator[RunFolder]:
 
 
 @dataclass(frozen=True)
-class Source:
+class InventorySource:
     """Where the rest of what is known about a city is read.
 
     :param s3: a boto3 S3 client.
@@ -150,7 +150,7 @@ class Source:
         first = Inventory(found.city, found.models, found.runs, versions, ended_runs=ended)
         return replace(first, served=tuple(self.served(first, rule, now)))
 
-    def served(self, found: Inventory, rule: Rule, now: datetime) -> list[State]:
+    def served(self, found: Inventory, rule: Rule, now: datetime) -> list[ServedState]:
         """Return the latest states of the city's live pointer, newest first: as many as the rule asks for.
 
         :raises PublishError: the history has gone on without the live pointer.
@@ -200,13 +200,13 @@ class Source:
                     found.append((int(match["sequence"]), item["LastModified"]))
         return sorted(found, reverse=True)
 
-    def _state(self, pointer: live.LivePointer, until: datetime | None) -> State:
+    def _state(self, pointer: live.LivePointer, until: datetime | None) -> ServedState:
         dag_id, _, run_id = pointer.published_by.partition("/")
         ours = dag_id == naming.city_dag_id(self.keys.fleet, pointer.city) and run_id
         run_key = naming.run_key(self.environment, dag_id, run_id) if ours else None
-        return State(pointer, run_key, until)
+        return ServedState(pointer, run_key, until)
 
-    def versions(self, city: str) -> tuple[Version, ...]:
+    def versions(self, city: str) -> tuple[PackageFact, ...]:
         """Return the versions that this fleet has registered for a city."""
         group = naming.package_group(self.keys.fleet, self.environment, city)
         dag_id = naming.city_dag_id(self.keys.fleet, city)
@@ -218,7 +218,7 @@ class Source:
             if target is None or registered_by != dag_id:
                 continue
             run_key = naming.run_key(self.environment, dag_id, run_id)
-            found.append(Version(listed.arn, target, run_key, listed.status, listed.created))
+            found.append(PackageFact(listed.arn, target, run_key, listed.status, listed.created))
         return tuple(found)
 
     def ended_runs(self, city: str) -> frozenset[str]:

@@ -24,7 +24,7 @@ from city_fleet.jobs.reaper import RETRIES
 from city_fleet.retiring import retire
 from city_fleet.retiring.retire import Deletion, Plan
 from city_fleet.retiring.retire_facts import Inventory, Rule
-from city_fleet.retiring.retire_inventory import CityObjects, Source, cities
+from city_fleet.retiring.retire_inventory import CityObjects, InventorySource, cities
 from city_fleet.retiring.retire_report import CityReport
 from city_fleet.state import live, retire_marks
 from city_fleet.state.retire_marks import Marks
@@ -60,7 +60,7 @@ def utc_now() -> datetime:
 
 
 def run(
-    source: Source,
+    source: InventorySource,
     rule: Rule,
     *,
     only: Sequence[str] | None = None,
@@ -101,7 +101,7 @@ def run(
 
 
 def retire_city(
-    source: Source,
+    source: InventorySource,
     found: CityObjects,
     rule: Rule,
     *,
@@ -118,7 +118,7 @@ def retire_city(
 
 
 def _retire(
-    source: Source, found: CityObjects, rule: Rule, dry_run: bool, clock: Callable[[], datetime]
+    source: InventorySource, found: CityObjects, rule: Rule, dry_run: bool, clock: Callable[[], datetime]
 ) -> CityReport:
     s3, keys, city = source.s3, source.keys, found.city
     for _ in range(_TRIES):
@@ -147,7 +147,7 @@ def _newly_marked(before: Marks, after: Marks) -> int:
     return sum(before.marked.get(unit) != mark for unit, mark in after.marked.items())
 
 
-def _refuse_what_serves(source: Source, inventory: Inventory, plan: Plan) -> None:
+def _refuse_what_serves(source: InventorySource, inventory: Inventory, plan: Plan) -> None:
     """Look at the live pointer right before anything is deleted.
 
     Whoever moves it claims the model first, so this finds only what was moved by hand or by an older version.
@@ -164,7 +164,7 @@ def _refuse_what_serves(source: Source, inventory: Inventory, plan: Plan) -> Non
     )
 
 
-def _delete(source: Source, deletion: Deletion) -> None:
+def _delete(source: InventorySource, deletion: Deletion) -> None:
     """Delete versions first and runs last: what is left when it stops halfway is found again by what remains.
 
     :raises PlatformError: S3 refused some of it.
@@ -196,7 +196,7 @@ def _is_gone(error: ClientError) -> bool:
     )
 
 
-def _cursor(source: Source) -> str:
+def _cursor(source: InventorySource) -> str:
     """Return the city after which this pass begins; empty for the first one."""
     try:
         answer = source.s3.get_object(Bucket=source.keys.bucket, Key=source.keys.retire_cursor())
@@ -209,7 +209,7 @@ def _cursor(source: Source) -> str:
         return ""  # it only says where to begin
 
 
-def _set_cursor(source: Source, after: str) -> None:
+def _set_cursor(source: InventorySource, after: str) -> None:
     body = json.dumps({"format_version": 1, "after": after}, indent=2) + "\n"
     source.s3.put_object(
         Bucket=source.keys.bucket,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sagemaker import SageMakerClient
+    from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 
 class Clients(Protocol):
     """The boto3 clients that decisions need."""
 
     @property
-    def s3(self) -> Any: ...
+    def s3(self) -> S3Client: ...
 
     @property
-    def sagemaker(self) -> Any: ...
+    def sagemaker(self) -> SageMakerClient: ...
 
     @property
-    def runtime(self) -> Any: ...
+    def runtime(self) -> SageMakerRuntimeClient: ...

@@ -127,7 +127,7 @@ class Champion:
 
 
 @dataclass(frozen=True)
-class CityEntry:
+class IndexEntry:
     """What the index knows of one city.
 
     :param runs: newest as_of first.
@@ -153,7 +153,7 @@ class Index:
 
     watermark: str | None = None
     folded: frozenset[str] = frozenset()
-    cities: Mapping[str, CityEntry] = field(default_factory=dict)
+    cities: Mapping[str, IndexEntry] = field(default_factory=dict)
 
     def with_runs(self, runs: Iterable[tuple[str, RunSummary]]) -> Index:
         """Return the index with runs folded in.
@@ -165,7 +165,7 @@ class Index:
             new.setdefault(city, []).append(run)
         cities = dict(self.cities)
         for city, found in new.items():
-            entry = cities.get(city, CityEntry())
+            entry = cities.get(city, IndexEntry())
             cities[city] = replace(entry, runs=kept([*entry.runs, *found]))
         return replace(self, cities=cities)
 
@@ -173,7 +173,7 @@ class Index:
         """Return the index with the champions of some cities; None takes a champion away."""
         cities = dict(self.cities)
         for city, champion in champions.items():
-            cities[city] = replace(cities.get(city, CityEntry()), champion=champion)
+            cities[city] = replace(cities.get(city, IndexEntry()), champion=champion)
         return replace(self, cities=cities)
 
     def to_bytes(self) -> bytes:
@@ -201,7 +201,7 @@ class Index:
             if value["format_version"] != FORMAT_VERSION:
                 return None
             cities = {
-                city: CityEntry(
+                city: IndexEntry(
                     Champion.from_dict(entry["champion"]) if entry["champion"] else None,
                     tuple(RunSummary.from_dict(run) for run in entry["runs"]),
                 )

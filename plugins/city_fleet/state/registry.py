@@ -44,7 +44,7 @@ _MISSING = frozenset({"ValidationException", "ResourceNotFound"})
 
 
 @dataclass(frozen=True)
-class Listed:
+class ModelPackageSummary:
     """One version as List shows it.
 
     :param number: counts up from 1 and is never used twice.
@@ -71,7 +71,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Version:
+class ModelPackage:
     """One version as Describe shows it.
 
     :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval``.
@@ -147,7 +147,7 @@ def package_description(as_of: str, artifact_sha256: str, run: str) -> str:
     return f"as_of {as_of}, {ARTIFACT_WORD} {artifact_sha256}, run {run}"[:1024]
 
 
-def versions(sagemaker: Any, group: str) -> list[Listed]:
+def versions(sagemaker: Any, group: str) -> list[ModelPackageSummary]:
     """Return the versions of a package group, newest first; none when there is no such group yet.
 
     :param sagemaker: a boto3 SageMaker client.
@@ -161,7 +161,7 @@ def versions(sagemaker: Any, group: str) -> list[Listed]:
             for summary in page["ModelPackageSummaryList"]:
                 match = _DESCRIPTION.search(summary.get("ModelPackageDescription", ""))
                 found.append(
-                    Listed(
+                    ModelPackageSummary(
                         arn=summary["ModelPackageArn"],
                         number=version_of(summary["ModelPackageArn"]),
                         status=summary.get("ModelApprovalStatus", ""),
@@ -178,7 +178,7 @@ def versions(sagemaker: Any, group: str) -> list[Listed]:
     return sorted(found, key=lambda version: -version.number)
 
 
-def describe(sagemaker: Any, package_arn: str) -> Version | None:
+def describe(sagemaker: Any, package_arn: str) -> ModelPackage | None:
     """Return a version, or None when it does not exist any more.
 
     :param sagemaker: a boto3 SageMaker client.
@@ -192,12 +192,12 @@ def describe(sagemaker: Any, package_arn: str) -> Version | None:
     return version_from(answer)
 
 
-def version_from(answer: Mapping[str, Any]) -> Version:
+def version_from(answer: Mapping[str, Any]) -> ModelPackage:
     """Return the version that Describe answers, or a record of Search."""
     containers = answer.get("InferenceSpecification", {}).get("Containers", [{}])
     quality = answer.get("ModelMetrics", {}).get("ModelQuality", {}).get("Statistics", {})
     who = answer.get("LastModifiedBy") or {}
-    return Version(
+    return ModelPackage(
         arn=answer["ModelPackageArn"],
         status=answer.get("ModelApprovalStatus", ""),
         status_reason=answer.get("ApprovalDescription", ""),
@@ -290,6 +290,6 @@ def note(sagemaker: Any, package_arn: str, metadata: Mapping[str, str], reason: 
     sagemaker.update_model_package(ModelPackageArn=package_arn, CustomerMetadataProperties=values, **request)
 
 
-def settle(sagemaker: Any, version: Version) -> None:
+def settle(sagemaker: Any, version: ModelPackage) -> None:
     """Keep that all that follows from a version's status has been carried out."""
     note(sagemaker, version.arn, {SETTLED_STATUS: version.status})

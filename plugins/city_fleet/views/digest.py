@@ -12,7 +12,7 @@ from typing import Any
 from city_fleet import naming, ticks
 from city_fleet.config import Fleet
 from city_fleet.state.index_state import KEPT_RUNS, Index, RunSummary
-from city_fleet.views.fleet import CityStatus, FleetSnapshot, State
+from city_fleet.views.fleet import CityState, CityStatus, FleetSnapshot
 
 LIVE = "live"
 #: Nights of a fleet whose digest has no schedule: from noon to noon.
@@ -27,7 +27,7 @@ _DOTS = re.compile(r"…(?:[-.,:+/ ]*…)+")
 
 
 @dataclass(frozen=True)
-class Night:
+class DigestWindow:
     """The runs whose as_of lies after ``since`` and not after ``until``."""
 
     since: datetime
@@ -51,7 +51,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Digest:
+class NightDigest:
     """What there is to say about a night.
 
     :param at: when it was said.
@@ -65,7 +65,7 @@ class Digest:
 
     fleet: str
     environment: str
-    night: Night
+    night: DigestWindow
     at: datetime
     outcomes: Mapping[str, tuple[Group, ...]]
     without_result: tuple[str, ...]
@@ -111,7 +111,7 @@ class Digest:
         }
 
 
-def night_of(moment: datetime, schedule: str | None) -> Night:
+def night_of(moment: datetime, schedule: str | None) -> DigestWindow:
     """Return the night a moment belongs to: the time between two ticks of the digest's schedule.
 
     :param schedule: of the digest; None for nights from noon to noon.
@@ -119,16 +119,16 @@ def night_of(moment: datetime, schedule: str | None) -> Night:
     schedule = schedule or NOON
     before = ticks.last_tick(schedule, moment - timedelta(microseconds=1))
     until = ticks.next_tick(schedule, moment - timedelta(microseconds=1))
-    return Night(before or moment, until)
+    return DigestWindow(before or moment, until)
 
 
-def last_night(index: Index, schedule: str | None) -> Night | None:
+def last_night(index: Index, schedule: str | None) -> DigestWindow | None:
     """Return the newest night that has a run; None when there is no run at all."""
     newest = max((run.as_of for entry in index.cities.values() for run in entry.runs), default=None)
     return None if newest is None else night_of(naming.parse_as_of(newest), schedule)
 
 
-def runs_of(index: Index, night: Night) -> tuple[dict[str, RunSummary], list[str]]:
+def runs_of(index: Index, night: DigestWindow) -> tuple[dict[str, RunSummary], list[str]]:
     """Return the night's last run of each city, and the cities whose runs of that night the index may have dropped."""
     found, forgotten = {}, []
     for city, entry in index.cities.items():
@@ -140,7 +140,9 @@ def runs_of(index: Index, night: Night) -> tuple[dict[str, RunSummary], list[str
     return found, sorted(forgotten)
 
 
-def compose(fleet: Fleet, snapshot: FleetSnapshot, night: Night, runs: Mapping[str, RunSummary]) -> Digest:
+def compose(
+    fleet: Fleet, snapshot: FleetSnapshot, night: DigestWindow, runs: Mapping[str, RunSummary]
+) -> NightDigest:
     """Say what a night came to.
 
     :param runs: the night's run of each city that has one.
@@ -157,8 +159,8 @@ def compose(fleet: Fleet, snapshot: FleetSnapshot, night: Night, runs: Mapping[s
         )
         for outcome, causes in sorted(grouped.items(), key=lambda item: (item[0] != LIVE, item[0]))
     }
-    old = [city for city in snapshot.cities if city.state is State.STALE]
-    return Digest(
+    old = [city for city in snapshot.cities if city.state is CityState.STALE]
+    return NightDigest(
         fleet=snapshot.fleet,
         environment=snapshot.environment,
         night=night,
@@ -167,13 +169,13 @@ def compose(fleet: Fleet, snapshot: FleetSnapshot, night: Night, runs: Mapping[s
         without_result=tuple(slug for slug in sorted(_expected(fleet, night)) if slug not in runs),
         waiting=tuple(city for city in snapshot.cities if city.waiting),
         old=tuple(sorted(old, key=lambda city: (-(city.age or timedelta()), city.city))),
-        broken=tuple(city for city in snapshot.cities if city.state is State.BROKEN),
-        removed=tuple(city for city in snapshot.cities if city.state is State.REMOVED_BUT_SERVING),
+        broken=tuple(city for city in snapshot.cities if city.state is CityState.BROKEN),
+        removed=tuple(city for city in snapshot.cities if city.state is CityState.REMOVED_BUT_SERVING),
         seconds=dict(sorted(seconds.items())),
     )
 
 
-def _expected(fleet: Fleet, night: Night) -> Iterable[str]:
+def _expected(fleet: Fleet, night: DigestWindow) -> Iterable[str]:
     """Yield the cities whose schedule has a tick in the night that starts a run before its end."""
     for slug, city in fleet.cities.items():
         spread = timedelta(minutes=city.spread_minutes)

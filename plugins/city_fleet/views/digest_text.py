@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from city_fleet.views.digest import LIVE, Digest, names
+from city_fleet.views.digest import LIVE, NightDigest, names
 from city_fleet.views.fleet import CityStatus
 
 _GROUPS = 8
@@ -13,7 +13,7 @@ _LINES = 20
 _LONGEST_CAUSE = 200
 
 
-def subject(digest: Digest) -> str:
+def subject(digest: NightDigest) -> str:
     """Return the message's one line."""
     said = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in digest.counts.items() if count)
     return (
@@ -21,12 +21,12 @@ def subject(digest: Digest) -> str:
     )
 
 
-def text(digest: Digest) -> str:
+def text(digest: NightDigest) -> str:
     """Return the message."""
     return "\n".join(_lines(digest)) + "\n"
 
 
-def _lines(digest: Digest) -> Iterator[str]:
+def _lines(digest: NightDigest) -> Iterator[str]:
     night = digest.night
     yield subject(digest)
     yield f"Runs with as_of after {night.since:%Y-%m-%d %H:%M} and up to {night.until:%Y-%m-%d %H:%M} UTC."

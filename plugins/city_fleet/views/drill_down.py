@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from city_fleet import naming
 from city_fleet.naming import Keys
-from city_fleet.views.fleet import CityStatus, State
+from city_fleet.views.fleet import CityState, CityStatus
 
 _MISSING = frozenset({"404", "NoSuchKey", "ValidationException", "ResourceNotFound"})
 
@@ -49,7 +49,7 @@ def check(status: CityStatus, s3: Any, sagemaker: Any, keys: Keys, *, group: str
     elif not champion.problem:
         found += _of_artifact(s3, keys, city, champion.target_model)
         found += _of_registry(sagemaker, group, city, champion.package_arn, pinned=champion.pinned)
-    if status.state is not State.REMOVED_BUT_SERVING and not _any(s3, keys, keys.raw(city)):
+    if status.state is not CityState.REMOVED_BUT_SERVING and not _any(s3, keys, keys.raw(city)):
         what = f"there are no raw data below {keys.uri(keys.raw(city))}, so its next run fails"
         found.append(Difference(city, what, f"./fleet ingest --city {city}"))
     return found
@@ -62,18 +62,18 @@ def _of_state(status: CityStatus, keys: Keys) -> list[Difference]:
     found = []
     if status.champion is not None and status.champion.problem:
         found.append(Difference(city, status.champion.problem, f"./fleet rebuild {city}"))
-    elif status.state is State.BROKEN:
+    elif status.state is CityState.BROKEN:
         found.append(Difference(city, str(status.problem), "correct the fleet file; ./fleet lint checks it"))
-    elif status.state is State.REMOVED_BUT_SERVING:
+    elif status.state is CityState.REMOVED_BUT_SERVING:
         what = "it is not in the fleet file any more, and its model serves on"
         found.append(Difference(city, what, f"./fleet remove {city}, or put it back into the fleet file"))
-    elif status.state is State.STALE and status.due and status.champion:
+    elif status.state is CityState.STALE and status.due and status.champion:
         what = (
             f"its model has seen data up to {status.champion.as_of}; due is {naming.as_of_stamp(status.due)}"
         )
         pinned = status.champion.pinned
         found.append(Difference(city, what, f"./fleet unpin {city}" if pinned else trigger))
-    elif status.state is State.OUT_OF_DATE:
+    elif status.state is CityState.OUT_OF_DATE:
         what = f"{' and '.join(status.changed)} changed since its model was made"
         found.append(Difference(city, what, trigger))
     for waiting in status.waiting:

@@ -1,6 +1,6 @@
 """How a fleet is: its fleet file joined with its index. Pure; command line, digest and page read nothing else.
 
-Every city has one state, the first of :class:`State` that applies, and beside it what is known of its champion, its
+Every city has one state, the first of :class:`CityState` that applies, and beside it what is known of its champion, its
 last run and what waits for a person.
 """
 
@@ -16,10 +16,10 @@ from city_fleet import naming, ticks
 from city_fleet.config import City, Fleet
 from city_fleet.errors import display_path
 from city_fleet.plan import CityPlan
-from city_fleet.state.index_state import Champion, CityEntry, Index, RunSummary
+from city_fleet.state.index_state import Champion, Index, IndexEntry, RunSummary
 
 
-class State(StrEnum):
+class CityState(StrEnum):
     """The state of a city, the most urgent first."""
 
     BROKEN = "BROKEN"
@@ -61,7 +61,7 @@ class CityStatus:
 
     city: str
     name: str
-    state: State
+    state: CityState
     champion: Champion | None = None
     last_run: RunSummary | None = None
     age: timedelta | None = None
@@ -119,9 +119,9 @@ class FleetSnapshot:
     cities: tuple[CityStatus, ...]
 
     @property
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[CityState, int]:
         """Return how many cities are in each state, also in those no city is in."""
-        found = dict.fromkeys(State, 0)
+        found = dict.fromkeys(CityState, 0)
         for city in self.cities:
             found[city.state] += 1
         return found
@@ -144,7 +144,7 @@ def take(
     digests: dict[tuple[int, int], str] = {}
     found = []
     for slug in {*fleet.cities, *fleet.broken, *index.cities}:
-        entry = index.cities.get(slug, CityEntry())
+        entry = index.cities.get(slug, IndexEntry())
         city = fleet.cities.get(slug)
         group = naming.package_group(fleet.fleet, fleet.environment, slug)
         of_city = tuple(sorted((waiting or {}).get(group, ()), key=lambda each: each.since))
@@ -156,11 +156,13 @@ def take(
             found.append(_of_city(city, entry, at, made_by, of_city))
         elif slug in fleet.broken:
             problem = str(fleet.broken[slug])
-            found.append(_status(slug, slug, State.BROKEN, entry, at, waiting=of_city, problem=problem))
+            found.append(_status(slug, slug, CityState.BROKEN, entry, at, waiting=of_city, problem=problem))
         elif entry.champion is not None:
             problem = f"not in {display_path(fleet.path)} any more"
             found.append(
-                _status(slug, slug, State.REMOVED_BUT_SERVING, entry, at, waiting=of_city, problem=problem)
+                _status(
+                    slug, slug, CityState.REMOVED_BUT_SERVING, entry, at, waiting=of_city, problem=problem
+                )
             )
     cities = tuple(sorted(found, key=lambda status: status.city))
     return FleetSnapshot(fleet.fleet, fleet.environment, at, cities)
@@ -174,7 +176,7 @@ def due_tick(city: City, at: datetime) -> datetime | None:
 
 def _of_city(
     city: City,
-    entry: CityEntry,
+    entry: IndexEntry,
     at: datetime,
     made_by: Mapping[str, str | None],
     waiting: tuple[Waiting, ...],
@@ -183,22 +185,24 @@ def _of_city(
     changed: tuple[str, ...] = ()
     problem = None
     if champion is None:
-        state = State.NOT_DEPLOYED
+        state = CityState.NOT_DEPLOYED
     elif champion.problem:
-        state, problem = State.BROKEN, champion.problem
+        state, problem = CityState.BROKEN, champion.problem
     else:
         theirs = {"settings": champion.settings_digest, "code": champion.code_digest}
         changed = tuple(what for what, mine in made_by.items() if mine and theirs[what] not in (None, mine))
         if due is not None and naming.parse_as_of(champion.as_of) < due:
-            state = State.STALE
+            state = CityState.STALE
         else:
-            state = State.OUT_OF_DATE if changed else State.UP_TO_DATE
+            state = CityState.OUT_OF_DATE if changed else CityState.UP_TO_DATE
     return _status(
         city.slug, city.name, state, entry, at, waiting=waiting, problem=problem, due=due, changed=changed
     )
 
 
-def _status(slug: str, name: str, state: State, entry: CityEntry, at: datetime, **more: Any) -> CityStatus:
+def _status(
+    slug: str, name: str, state: CityState, entry: IndexEntry, at: datetime, **more: Any
+) -> CityStatus:
     champion = entry.champion
     age = at - naming.parse_as_of(champion.as_of) if champion and champion.as_of else None
     return CityStatus(slug, name, state, champion, entry.last_run, age, **more)

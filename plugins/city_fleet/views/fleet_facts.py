@@ -22,7 +22,7 @@ from city_fleet.state import index
 from city_fleet.state.index import Refreshed
 from city_fleet.views import digest
 from city_fleet.views import fleet as fleet_state
-from city_fleet.views.digest import Digest, Night
+from city_fleet.views.digest import DigestWindow, NightDigest
 from city_fleet.views.fleet import FleetSnapshot, Waiting
 
 _FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException"})
@@ -99,7 +99,7 @@ def waiting_versions(sagemaker: Any, fleet: Fleet, at: datetime) -> dict[str, li
     return found
 
 
-def night_digest(fleet: Fleet, s3: Any, found: Picture, night: Night) -> Digest:
+def night_digest(fleet: Fleet, s3: Any, found: Picture, night: DigestWindow) -> NightDigest:
     """Compose the digest of a night. Runs that the index does not hold any more are read from their records.
 
     :param found: the fleet's picture of now.

@@ -12,7 +12,7 @@ from city_fleet import naming
 from city_fleet.approval import approvals
 from city_fleet.approval.approval_question import body, subject
 from city_fleet.champions import approval_states, breaker, publish
-from city_fleet.champions.approval_states import Event, State
+from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.orchestration.city_tasks.approve_trigger import DECIDED, EXPIRED, OPTIONS, ApprovalTrigger
 from city_fleet.orchestration.city_tasks.record_operator import record_of, results_of
 from city_fleet.orchestration.run_context import run_of, upstream
@@ -20,7 +20,7 @@ from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.plan import DECIDE, EVALUATE, KEEP_CHAMPION, PUBLISH, REGISTER, CityPlan
 from city_fleet.state import registry, run_records
 from city_fleet.state.author import Author
-from city_fleet.state.registry import Version
+from city_fleet.state.registry import ModelPackage
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -68,7 +68,7 @@ class ApproveOperator(HITLBranchOperator):
         version, state = self._version(aws, context)
         if run.force:
             return self._end(context, version, PUBLISH, state)
-        if state is not State.WAITING:
+        if state is not ModelState.WAITING:
             self.log.info("Version %d is %s already", version.number, state.value)
             return self._end_decided(context, version, state)
         night = breaker.read(aws.s3, self.plan.keys, run.stamp)
@@ -105,7 +105,7 @@ class ApproveOperator(HITLBranchOperator):
             if step.refusal:
                 self.log.warning("The answer comes too late: %s", step.refusal)
         version, state = self._version(aws, context)
-        if state is State.WAITING:
+        if state is ModelState.WAITING:
             # The list that the trigger had read was older than the version.
             self.defer(trigger=self._trigger(context, version), method_name="execute_complete")
         return self._end_decided(context, version, state)
@@ -122,11 +122,11 @@ class ApproveOperator(HITLBranchOperator):
         note = (event.get("params_input") or {}).get(_NOTE)
         return Author(str(who.get("name") or "somebody in Airflow"), str(note or "").strip())
 
-    def _version(self, aws: TaskClients, context: Context) -> tuple[Version, State]:
+    def _version(self, aws: TaskClients, context: Context) -> tuple[ModelPackage, ModelState]:
         version = approvals.read(aws, upstream(context, REGISTER)["package_arn"])
         return version, approvals.state_of(aws, self.plan, version)
 
-    def _record_wait(self, context: Context, version: Version, aws: TaskClients) -> None:
+    def _record_wait(self, context: Context, version: ModelPackage, aws: TaskClients) -> None:
         """Write a record that the run waits, for views of the whole fleet; it is replaced by that of its end."""
         run = run_of(self.plan, context)
         deadline = naming.parse_as_of(version.metadata[registry.EXPIRES_AT])
@@ -134,7 +134,7 @@ class ApproveOperator(HITLBranchOperator):
         record = record_of(self.plan, run, results_of(context), publish.PENDING, reasons)
         run_records.write(aws.s3, self.plan.keys, record, as_of=run.as_of, key_of_run=run.key)
 
-    def _trigger(self, context: Context, version: Version) -> ApprovalTrigger:
+    def _trigger(self, context: Context, version: ModelPackage) -> ApprovalTrigger:
         return ApprovalTrigger(
             package_arn=version.arn,
             name_part=naming.package_groups_part(self.plan.fleet.fleet),
@@ -147,13 +147,13 @@ class ApproveOperator(HITLBranchOperator):
             params=self.serialized_params,
         )
 
-    def _end_decided(self, context: Context, version: Version, state: State) -> None:
+    def _end_decided(self, context: Context, version: ModelPackage, state: ModelState) -> None:
         goes = approval_states.status_of(state) == registry.APPROVED
         self._end(context, version, PUBLISH if goes else KEEP_CHAMPION, state)
 
-    def _end(self, context: Context, version: Version, branch: str, state: State) -> None:
+    def _end(self, context: Context, version: ModelPackage, branch: str, state: ModelState) -> None:
         self.log.info("Version %d is %s: %s", version.number, state.value, version.status_reason)
-        outcome = publish.SUPERSEDED if state is State.SUPERSEDED else publish.HELD
+        outcome = publish.SUPERSEDED if state is ModelState.SUPERSEDED else publish.HELD
         result = {"state": state.value, "outcome": outcome, "reasons": [version.status_reason]}
         # Branching skips the other way by an exception, and what a task returns is lost then.
         context["ti"].xcom_push(key="return_value", value=result)

@@ -21,10 +21,10 @@ from city_fleet import naming
 from city_fleet.errors import JobError, PlatformError
 from city_fleet.jobs import job_attempts, job_faults, job_logs, job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
-from city_fleet.jobs.job_attempts import Finding, Memory
+from city_fleet.jobs.job_attempts import AttemptAction, Memory
 from city_fleet.jobs.job_faults import Ending
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
-from city_fleet.orchestration.city_tasks.job_waits import WaitingJob
+from city_fleet.orchestration.city_tasks.job_waits import JobPhases
 from city_fleet.orchestration.run_context import run_of
 from city_fleet.plan import CityPlan, Run
 
@@ -36,7 +36,7 @@ _BOTOCORE_CONFIG = {"retries": {"mode": "standard", "max_attempts": 3}}
 _STORE_KEY = "job"
 
 
-class CityJob(WaitingJob):
+class CityJob(JobPhases):
     """What processing and training jobs of a city share. Mixed in before the provider's operator.
 
     A job's name follows from its request, so the same step of the same run has one name per attempt. A retry
@@ -160,9 +160,9 @@ class CityJob(WaitingJob):
         """
         name, status = description[self.kind.name_key], self.kind.status(description)
         found = job_attempts.finding(status, output_exists=lambda: self.output_exists(description))
-        if found is Finding.WAIT_UNTIL_OVER:
+        if found is AttemptAction.WAIT_UNTIL_OVER:
             self.wait_until_over(name)
-        if found is Finding.NEXT_ATTEMPT:
+        if found is AttemptAction.NEXT_ATTEMPT:
             self.log.info("%s is %s and does not count; trying the next attempt", name, status)
             return False
         self.log.info("Adopted %s, which is %s", name, status)

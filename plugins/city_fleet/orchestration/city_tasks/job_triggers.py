@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from city_fleet.jobs import orphans
 from city_fleet.jobs.job_poller import wait_for_job
 from city_fleet.jobs.pacing import pace
-from city_fleet.jobs.poll_rules import RULES, Source
+from city_fleet.jobs.poll_rules import RULES, JobSource
 from city_fleet.jobs.sagemaker_jobs import KINDS, is_missing
 
 # Tries to learn a task's state, and to stop its job; the pauses between them add up to half a minute.
@@ -160,9 +160,11 @@ class JobTrigger(BaseTrigger):
                 raise
         return True
 
-    def _source(self) -> Source:
+    def _source(self) -> JobSource:
         options = json.dumps([self.verify, self.botocore_config], sort_keys=True, default=str)
-        return Source(self.aws_conn_id or "of the environment", self.region_name, KINDS[self.kind], options)
+        return JobSource(
+            self.aws_conn_id or "of the environment", self.region_name, KINDS[self.kind], options
+        )
 
     async def _connect(self) -> AbstractAsyncContextManager[Any]:
         # In a thread: looking up the connection and reading botocore's service model take their time.

@@ -34,7 +34,7 @@ _TURNS_PER_SECOND = 1.0
 _THROTTLED_SECONDS, _NO_CAPACITY_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 60.0, 600.0
 
 
-class WaitingJob:
+class JobPhases:
     """Entry points and waits of a job operator. What is to be done between two waits is a phase.
 
     ``submit``

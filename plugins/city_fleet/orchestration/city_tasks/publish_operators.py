@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator
 from city_fleet import naming
 from city_fleet.approval import approvals
 from city_fleet.champions import approval_states, breaker, data_checks, gate, package_request, publish
-from city_fleet.champions.approval_states import Effect, Event, State
+from city_fleet.champions.approval_states import Effect, Event, ModelState
 from city_fleet.champions.registered_model import publish_version, target_model
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import image_uri
@@ -93,7 +93,7 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
         sha256 = upstream(context, EVALUATE)["report"]["artifact_sha256"]
         versions = registry.versions(aws.sagemaker, self.package_group_name)
         known = [version for version in versions if version.artifact_sha256 == sha256]
-        state, arn = State.NEW, ""
+        state, arn = ModelState.NEW, ""
         if known:
             arn = known[0].arn
             state = approvals.state_of(aws, self.plan, approvals.read(aws, arn))
@@ -105,7 +105,7 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
         else:
             registry.note(aws.sagemaker, arn, self._judgement(context))
             approvals.write(aws, approvals.read(aws, arn), state, event, author)
-        if step.state is State.WAITING:
+        if step.state is ModelState.WAITING:
             approvals.make_room(aws, self.package_group_name, arn, author.by)
         version = approvals.read(aws, arn)
         state = approvals.state_of(aws, self.plan, version)
@@ -120,7 +120,7 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
             "reason": version.status_reason,
         }
 
-    def _create(self, context: Context, run: Run, state: State, event: Event, *, before: int) -> str:
+    def _create(self, context: Context, run: Run, state: ModelState, event: Event, *, before: int) -> str:
         """Register a new version and return its ARN.
 
         :param before: how many versions hold the same artifact already.
@@ -151,7 +151,7 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
                 status,
                 event,
                 by,
-                expires_at=self._expires_at(context) if state is State.WAITING else None,
+                expires_at=self._expires_at(context) if state is ModelState.WAITING else None,
             ),
             before=before,
         )
@@ -188,11 +188,11 @@ class PublishOperator(CityOperator):
         state = approvals.state_of(aws, self.plan, version)
         author = author_of(self.plan, context)
         event = Event.APPROVE if run.force else Event.RELEASE
-        if state is State.WAITING and not run.force:
+        if state is ModelState.WAITING and not run.force:
             if self.plan.city.approval == "manual":
                 # Somebody has marked the question as answered without answering it.
                 return self._ended(version, publish.PENDING, ["nobody has approved it yet"], None)
-            night = breaker.look(aws.s3, self.plan.keys, run.stamp, self.plan.fleet.breaker)
+            night = breaker.stop_or_read(aws.s3, self.plan.keys, run.stamp, self.plan.fleet.breaker)
             if night is not None and night.state == breaker.TRIPPED:
                 approvals.wait_for_person(aws, self.plan, version, night.sentence)
                 return self._ended(version, publish.PENDING, [night.sentence], None)
@@ -207,11 +207,11 @@ class PublishOperator(CityOperator):
             )
             return self._ended(version, decided.outcome, list(decided.reasons), decided.live)
         step, version = approvals.write(aws, version, state, event, author)
-        outcome = publish.SUPERSEDED if step.state is State.SUPERSEDED else publish.HELD
+        outcome = publish.SUPERSEDED if step.state is ModelState.SUPERSEDED else publish.HELD
         return self._ended(version, outcome, [version.status_reason], None)
 
     def _ended(
-        self, version: registry.Version, outcome: str, reasons: list[str], serves: str | None
+        self, version: registry.ModelPackage, outcome: str, reasons: list[str], serves: str | None
     ) -> dict[str, Any]:
         for reason in reasons:
             self.log.info("%s: %s", outcome, reason)
@@ -233,7 +233,7 @@ class KeepChampionOperator(CityOperator):
         if asked:
             outcome, reasons = asked["outcome"], asked["reasons"]
         elif decision["promote"]:  # the gate lets it go, but somebody or something else does not
-            superseded = registered["state"] == State.SUPERSEDED.value
+            superseded = registered["state"] == ModelState.SUPERSEDED.value
             outcome = publish.SUPERSEDED if superseded else publish.HELD
             reasons = [registered["reason"]]
         else:

@@ -66,7 +66,7 @@ class ComposeOperator(BaseOperator):
             "night": naming.as_of_stamp(found.night.until),
         }
 
-    def _night(self, context: Context, known: index.Index) -> digest.Night:
+    def _night(self, context: Context, known: index.Index) -> digest.DigestWindow:
         """Return the night that is asked for, else that of the run's own tick, else the newest one with a run."""
         schedule = self.fleet.digest.schedule
         text, moment = context["params"].get("night"), context["dag_run"].logical_date

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowException
 from city_fleet.config import Fleet
 from city_fleet.errors import list_names
 from city_fleet.jobs import reaper
-from city_fleet.jobs.reaper import Job, Task, Verdict
+from city_fleet.jobs.reaper import Job, OrphanVerdict, Task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -50,11 +50,11 @@ class ReapOperator(BaseOperator):
             aws_conn_id=self.aws_conn_id, client_type="sagemaker", region_name=self.fleet.region
         )
         config = hook.config.merge(reaper.RETRIES)  # beside what the connection sets
-        return reaper.keep_pace(hook.get_client_type(config=config), reaper.Pace())
+        return reaper.keep_pace(hook.get_client_type(config=config), reaper.RequestPace())
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         client, now = self.client(), datetime.now(UTC)
-        found = reaper.look(client, self.fleet, now, _within(_LOOK_SECONDS))
+        found = reaper.jobs_in_progress(client, self.fleet, now, _within(_LOOK_SECONDS))
         self._say_what_is_left_alone(found)
         verdicts = reaper.judge(found.jobs, task_states(context, found.jobs))
         results, problems = self._stop(client, verdicts, now, context)
@@ -100,7 +100,7 @@ class ReapOperator(BaseOperator):
             )
 
     def _stop(
-        self, client: Any, verdicts: Sequence[Verdict], now: datetime, context: Context
+        self, client: Any, verdicts: Sequence[OrphanVerdict], now: datetime, context: Context
     ) -> tuple[list[dict[str, Any]], list[str]]:
         """Stop the orphans among the judged jobs, or say what would be stopped.
 
@@ -159,7 +159,7 @@ def task_states(context: Context, jobs: Sequence[Job]) -> dict[Task, str | None]
     return states
 
 
-def _told(verdict: Verdict, now: datetime) -> str:
+def _told(verdict: OrphanVerdict, now: datetime) -> str:
     job = verdict.job
     return f"{job.kind.lower()} job {job.name} of {job.task}, {job.age_minutes(now)} minutes old"
 

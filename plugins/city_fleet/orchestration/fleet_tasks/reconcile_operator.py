@@ -41,7 +41,7 @@ class ReconcileOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         end = time.monotonic() + _SECONDS
-        done = reconcile.look(
+        done = reconcile.run(
             TaskClients(self.aws_conn_id, self.fleet.region),
             self.fleet,
             now=datetime.now(UTC),

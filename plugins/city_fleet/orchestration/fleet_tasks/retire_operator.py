@@ -14,7 +14,7 @@ from city_fleet import naming
 from city_fleet.config import Fleet
 from city_fleet.jobs import reaper
 from city_fleet.retiring import retire_sweep
-from city_fleet.retiring.retire_inventory import Source
+from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import Totals
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ class RetireOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, int]:
         dry_run = bool(context["params"]["dry_run"])
         sagemaker = reaper.keep_pace(
-            self.client("sagemaker"), reaper.Pace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)
+            self.client("sagemaker"), reaper.RequestPace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)
         )
         keys = naming.Keys(self.fleet.bucket, self.fleet.fleet)
-        source = Source(self.client("s3"), sagemaker, keys, self.fleet.environment)
+        source = InventorySource(self.client("s3"), sagemaker, keys, self.fleet.environment)
         rule = retire_sweep.rule_of(self.fleet)
         end = time.monotonic() + TIME_LIMIT_SECONDS
         totals, problems = Totals(), []

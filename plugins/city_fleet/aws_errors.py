@@ -1,0 +1,137 @@
+"""What an error of AWS means: one rule for every service. Nothing else compares error codes.
+
+Sources: botocore's own retry handler (throttling); SageMaker API reference, "Common Errors"; Amazon S3 API reference,
+"Error responses", and S3 User Guide, "Add preconditions to S3 operations with conditional requests".
+Standard library and botocore only: the Lambda function carries this module.
+"""
+
+from __future__ import annotations
+
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ConnectionError as NoConnection
+
+_MISSING = frozenset({"NoSuchKey", "NotFound", "404", "ResourceNotFound", "NoSuchEntity"})
+# SageMaker has no code of its own for "there is no such thing": it says so in a ValidationException.
+_MISSING_WORDS = ("not found", "could not find", "cannot find", "does not exist")
+_VALIDATION = frozenset({"ValidationException", "ValidationError"})
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnauthorizedOperation",
+        "AllAccessDisabled",
+        "Forbidden",
+        "403",
+    }
+)
+_THROTTLED = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottledException",
+        "RequestThrottled",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "SlowDown",
+        "LimitExceededException",
+    }
+)
+# No quota or no machine left: it comes back when other jobs end.
+_NO_CAPACITY = frozenset({"ResourceLimitExceeded", "CapacityError", "InsufficientCapacityException"})
+# AWS's own fault, or a model that is still being loaded.
+_UNWELL = frozenset(
+    {
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "InternalDependencyException",
+        "ModelNotReadyException",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+    }
+)
+_TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+# The request itself is wrong or forbidden, and will be next time.
+_REFUSED = _DENIED | _VALIDATION | {"UnrecognizedClientException", "InvalidParameterValue", "NoSuchBucket"}
+
+
+def code_of(error: ClientError) -> str:
+    """Return the error's code, as AWS spells it."""
+    return str(error.response["Error"].get("Code", ""))
+
+
+def message_of(error: ClientError) -> str:
+    """Return the error's own words; may be empty."""
+    return str(error.response["Error"].get("Message", ""))
+
+
+def is_missing(error: ClientError) -> bool:
+    """Tell whether AWS says that the object, version, job, endpoint or role does not exist.
+
+    A bucket that does not exist is another matter: it is a mistake in the settings, and hides what is asked for.
+    """
+    code, message = code_of(error), message_of(error).lower()
+    return code in _MISSING or (code in _VALIDATION and any(words in message for words in _MISSING_WORDS))
+
+
+def is_no_bucket(error: ClientError) -> bool:
+    """Tell whether S3 says that the bucket does not exist."""
+    return code_of(error) == "NoSuchBucket"
+
+
+def is_taken(error: ClientError) -> bool:
+    """Tell whether SageMaker says that there is one of that name already."""
+    return code_of(error) == "ResourceInUse"
+
+
+def is_invalid(error: ClientError) -> bool:
+    """Tell whether AWS says that the request itself does not fit, for example a job that is not in progress."""
+    return code_of(error) in _VALIDATION
+
+
+def is_unchanged(error: ClientError) -> bool:
+    """Tell whether S3 says that the object is still the one that is known (304)."""
+    return code_of(error) in {"304", "NotModified"}
+
+
+def is_lost_race(error: ClientError) -> bool:
+    """Tell whether the condition of a write does not hold (412): somebody else was first."""
+    return code_of(error) in {"PreconditionFailed", "412"}
+
+
+def is_conflict(error: ClientError) -> bool:
+    """Tell whether another conditional write to the key was under way (409). It says nothing about who was first:
+    ask again."""
+    return code_of(error) in {"ConditionalRequestConflict", "OperationAborted", "409"}
+
+
+def is_denied(error: Exception) -> bool:
+    """Tell whether a permission is missing."""
+    return isinstance(error, ClientError) and code_of(error) in _DENIED
+
+
+def is_throttled(error: ClientError) -> bool:
+    """Tell whether there were too many requests."""
+    return code_of(error) in _THROTTLED
+
+
+def is_no_capacity(error: ClientError) -> bool:
+    """Tell whether AWS had no quota or machine left, which takes longer to pass than throttling."""
+    return code_of(error) in _NO_CAPACITY
+
+
+def is_refused(error: ClientError) -> bool:
+    """Tell whether the same request would be refused again."""
+    return code_of(error) in _REFUSED
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the same request may succeed a little later: load, an error of AWS, of the network."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return is_throttled(error) or code_of(error) in _UNWELL or status in _TRANSIENT_STATUSES
+    return isinstance(
+        error, (HTTPClientError, NoConnection, IncompleteReadError, ConnectionError, TimeoutError)
+    )
