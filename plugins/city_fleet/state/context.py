@@ -16,14 +16,14 @@ class CityContext:
     :param keys: the fleet's S3 layout.
     :param endpoint: name of the fleet's shared endpoint.
     :param group: name of the city's model package group.
-    :param city: its slug.
+    :param slug: the city's.
     """
 
     aws: Clients
     keys: Keys
     endpoint: str
     group: str
-    city: str
+    slug: str
 
     @property
     def objects(self) -> ObjectStore:

@@ -11,14 +11,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet.errors import BrokenPointer, PointerMoved, PublishError
+from city_fleet.errors import BrokenPointer, PlatformError, PointerMoved, PublishError
 from city_fleet.naming import Keys
+from city_fleet.state.objects import UNCHANGED, ObjectStore
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 log = logging.getLogger(__name__)
 
@@ -31,39 +35,22 @@ REBUILD = "rebuild"
 # The kind of a copy in the history that says that a city serves no more.
 REMOVE = "remove"
 
-# S3's answers to a condition that does not hold: 412, 404 for If-Match on an object that is gone, and 409 when
-# another conditional write to the same key was under way.
-_CONDITION_FAILED = frozenset({"PreconditionFailed", "412", "NoSuchKey", "404"})
-_CONDITION_CONFLICT = frozenset({"ConditionalRequestConflict", "409"})
-_MISSING = frozenset({"NoSuchKey", "404"})
-_CONFLICT_TRIES = 5
 _TEXTS = ("city", "target_model", "package_arn", "as_of", "artifact_sha256", "published_at", "published_by")
 
 
-@dataclass(frozen=True)
-class LivePointer:
-    """One state of a city's live pointer.
+@dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """A model as the live pointer describes it, whatever moves the pointer.
 
-    :param sequence: 1 for the first model that went live, then one more with every move.
     :param target_model: key below the endpoint's prefix, as sent in TargetModel.
     :param package_arn: ARN of the model package in the registry.
     :param as_of: stamp of the moment up to which the model has seen data.
     :param metrics: the challenger's metrics on its held-out rows.
     :param features: feature names in the order of a request row.
-    :param published_at: when this model was published; a move that brings it back leaves that. ISO 8601, UTC.
-    :param published_by: ``<dag id>/<run id>`` or the name of a person.
-    :param predecessor: target model that served before, None for the first.
-    :param pinned: a person wants it to stay: nightly runs leave it alone until it is unpinned.
     :param reasons: the gate's sentences about the model.
-    :param move: kind of the move that made this state: ``publish``, ``promote``, ``rollback``, ``unpin``, ``rebuild``.
-    :param moved_at: when it was made; ISO 8601, UTC. A pointer without (written by an earlier version) was published.
-    :param moved_by: who made it: ``<dag id>/<run id>`` or the name of a person.
-    :param reason: why, in the words of whoever made it; empty when nothing was said.
-    :param restores: for a move that brings back or keeps a model: the sequence with which that model went live.
     :param settings_digest: of the settings that made the model, ``code_digest`` of the job scripts; None if unknown.
     """
 
-    sequence: int
     city: str
     target_model: str
     package_arn: str
@@ -71,22 +58,49 @@ class LivePointer:
     metrics: dict[str, float | None]
     features: tuple[str, ...]
     artifact_sha256: str
+    reasons: tuple[str, ...] = ()
+    settings_digest: str | None = None
+    code_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LivePointer(ServedModel):
+    """One state of a city's live pointer: a model, and the move that made it serve.
+
+    :param sequence: 1 for the first model that went live, then one more with every move.
+    :param published_at: when this model was published; a move that brings it back leaves that. ISO 8601, UTC.
+    :param published_by: ``<dag id>/<run id>`` or the name of a person.
+    :param predecessor: target model that served before, None for the first.
+    :param pinned: a person wants it to stay: nightly runs leave it alone until it is unpinned.
+    :param move: kind of the move that made this state: ``publish``, ``promote``, ``rollback``, ``unpin``, ``rebuild``.
+    :param moved_at: when it was made; ISO 8601, UTC. A pointer without (written by an earlier version) was published.
+    :param moved_by: who made it: ``<dag id>/<run id>`` or the name of a person.
+    :param reason: why, in the words of whoever made it; empty when nothing was said.
+    :param restores: for a move that brings back or keeps a model: the sequence with which that model went live.
+    """
+
+    sequence: int
     published_at: str
     published_by: str
     predecessor: str | None = None
     pinned: bool = False
-    reasons: tuple[str, ...] = field(default=())
     move: str = PUBLISH
     moved_at: str = ""
     moved_by: str = ""
     reason: str = ""
     restores: int | None = None
-    settings_digest: str | None = None
-    code_digest: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "moved_at", self.moved_at or self.published_at)
         object.__setattr__(self, "moved_by", self.moved_by or self.published_by)
+
+    @classmethod
+    def serving(cls, model: ServedModel, **state: Any) -> LivePointer:
+        """Return the state of the pointer that serves a model.
+
+        :param state: the pointer's own fields, beside those of the model.
+        """
+        return cls(**{field.name: getattr(model, field.name) for field in fields(ServedModel)}, **state)
 
     @property
     def origin(self) -> int:
@@ -161,7 +175,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def read(s3: Any, keys: Keys, city: str, known: Versioned | None = None) -> Versioned | None:
+def read(s3: S3Client, keys: Keys, city: str, known: Versioned | None = None) -> Versioned | None:
     """Return the city's live pointer, or None when no model of it ever went live.
 
     :param known: what was read before; while that serves it is returned itself, and no body is transferred.
@@ -174,30 +188,26 @@ def read(s3: Any, keys: Keys, city: str, known: Versioned | None = None) -> Vers
 
 
 def read_or_broken(
-    s3: Any, keys: Keys, city: str, known: Versioned | None = None
+    s3: S3Client, keys: Keys, city: str, known: Versioned | None = None
 ) -> Versioned | Broken | None:
     """Return what stands in the place of the city's live pointer.
 
     :param known: as for :func:`read`.
     """
-    condition = {"IfNoneMatch": known.etag} if known else {}
+    store, key = ObjectStore(s3, keys.bucket), keys.live(city)
+    found = store.get_changed(key, known.etag) if known else store.get(key)
+    if found is UNCHANGED:
+        return known
+    if found is None:
+        return None
     try:
-        answer = s3.get_object(Bucket=keys.bucket, Key=keys.live(city), **condition)
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code in _MISSING:
-            return None
-        if known is not None and code in {"304", "NotModified"}:
-            return known
-        raise
-    try:
-        pointer = LivePointer.from_json(answer["Body"].read(), keys.uri(keys.live(city)))
+        pointer = LivePointer.from_json(found.body, keys.uri(key))
     except BrokenPointer as error:
-        return Broken(error, answer["ETag"])
-    return Versioned(pointer, answer["ETag"])
+        return Broken(error, found.etag)
+    return Versioned(pointer, found.etag)
 
 
-def next_sequence(s3: Any, keys: Keys, city: str, outgoing: Versioned | None) -> int:
+def next_sequence(s3: S3Client, keys: Keys, city: str, outgoing: Versioned | None) -> int:
     """Return the sequence of the next move. A city whose pointer is gone goes on where its history ends."""
     if outgoing is not None:
         return outgoing.pointer.sequence + 1
@@ -205,7 +215,7 @@ def next_sequence(s3: Any, keys: Keys, city: str, outgoing: Versioned | None) ->
 
 
 def move(
-    s3: Any, keys: Keys, new: LivePointer, outgoing: Versioned | Broken | None, *, keep: bool = True
+    s3: S3Client, keys: Keys, new: LivePointer, outgoing: Versioned | Broken | None, *, keep: bool = True
 ) -> Versioned:
     """Move the live pointer from ``outgoing`` to ``new``, or change nothing.
 
@@ -217,29 +227,27 @@ def move(
     if keep and isinstance(outgoing, Versioned):
         _keep(s3, keys, outgoing.pointer)
     _check_free(s3, keys, new, outgoing)
-    condition = {"IfMatch": outgoing.etag} if outgoing else {"IfNoneMatch": "*"}
+    key = keys.live(new.city)
+    failure: Exception = PointerMoved(f"{keys.uri(key)}: changed since it was read")
     try:
-        etag = _put_if(s3, keys, keys.live(new.city), new.to_json(), condition)["ETag"]
-    except (PointerMoved, BotoCoreError):
-        # The answer of a put may be lost; the SDK repeats it then, and the second one fails on the first one's
-        # success. By now somebody may even have moved on, and kept it in the history first.
+        etag = ObjectStore(s3, keys.bucket).replace(key, new.to_json(), outgoing.etag if outgoing else None)
+    except BotoCoreError as error:
+        etag, failure = None, error
+    if etag is None:
+        # By now somebody may even have moved on from this very move, and kept it in the history first.
         current = read(s3, keys, new.city)
-        if current is not None and current.pointer == new:
-            etag = current.etag
-        elif current is not None and _kept_or_none(s3, keys, new.city, new.sequence) == new:
+        if current is not None and _kept_or_none(s3, keys, new.city, new.sequence) == new:
             return current
-        else:
-            raise
-    moved = Versioned(new, etag)
+        raise failure
     try:
         _keep(s3, keys, new)
-    except (PublishError, ClientError, BotoCoreError) as error:
+    except (PublishError, PlatformError, ClientError, BotoCoreError) as error:
         # The move is made. Whoever moves next makes the copy, or says what stands in its way.
-        log.warning("%s: not copied to the history yet: %s", keys.uri(keys.live(new.city)), error)
-    return moved
+        log.warning("%s: not copied to the history yet: %s", keys.uri(key), error)
+    return Versioned(new, etag)
 
 
-def drop(s3: Any, keys: Keys, end: LivePointer, outgoing: Versioned | None) -> None:
+def drop(s3: S3Client, keys: Keys, end: LivePointer, outgoing: Versioned | None) -> None:
     """Delete the live pointer, so that its city serves no more, and keep in the history who ended it and why.
 
     The pointer goes first: a mover that dies in between has removed the city, and drops again to say so.
@@ -248,40 +256,32 @@ def drop(s3: Any, keys: Keys, end: LivePointer, outgoing: Versioned | None) -> N
     :param outgoing: what the caller read; None when the pointer is gone already and only ``end`` has to be kept.
     :raises PointerMoved: the pointer is no longer ``outgoing``, or a model was published right afterwards.
     """
+    store = ObjectStore(s3, keys.bucket)
     if outgoing is not None:
         _keep(s3, keys, outgoing.pointer)
         key = keys.live(end.city)
-        try:
-            s3.delete_object(Bucket=keys.bucket, Key=key, IfMatch=outgoing.etag)
-        except ClientError as error:
-            # What is gone was deleted by somebody else, or by this very request: the SDK repeats what it hears
-            # nothing of.
-            if error.response["Error"]["Code"] not in _MISSING:
-                if error.response["Error"]["Code"] in _CONDITION_FAILED | _CONDITION_CONFLICT:
-                    raise PointerMoved(f"{keys.uri(key)}: changed since it was read") from error
-                raise
-    try:
-        _put_if(s3, keys, keys.history(end.city, end.sequence), end.to_json(), {"IfNoneMatch": "*"})
-    except PointerMoved:
+        if not store.delete(key, outgoing.etag):
+            raise PointerMoved(f"{keys.uri(key)}: changed since it was read")
+    if store.create(keys.history(end.city, end.sequence), end.to_json()) is None:
         kept = read_kept(s3, keys, end.city, end.sequence)
         if kept.move != REMOVE:
             raise PointerMoved(
                 f"city {end.city!r}: {kept.target_model} was published by {kept.moved_by} the moment after the live "
                 "pointer was dropped; it serves again"
-            ) from None
+            )
 
 
-def kept_sequences(s3: Any, keys: Keys, city: str) -> list[int]:
+def kept_sequences(s3: S3Client, keys: Keys, city: str) -> list[int]:
     """Return the sequences of a city's kept pointers, ascending."""
     prefix = keys.history_prefix(city)
-    found = []
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=keys.bucket, Prefix=prefix):
-        names = [item["Key"].removeprefix(prefix).removesuffix(".json") for item in page.get("Contents", [])]
-        found += [int(name) for name in names if name.isdecimal()]
-    return sorted(found)
+    names = (
+        item.key.removeprefix(prefix).removesuffix(".json")
+        for item in ObjectStore(s3, keys.bucket).items(prefix)
+    )
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
-def read_kept(s3: Any, keys: Keys, city: str, sequence: int) -> LivePointer:
+def read_kept(s3: S3Client, keys: Keys, city: str, sequence: int) -> LivePointer:
     """Return the kept pointer of a sequence.
 
     :raises BrokenPointer: what is kept is no pointer.
@@ -293,7 +293,7 @@ def read_kept(s3: Any, keys: Keys, city: str, sequence: int) -> LivePointer:
     return found
 
 
-def history(s3: Any, keys: Keys, city: str) -> list[LivePointer]:
+def history(s3: S3Client, keys: Keys, city: str) -> list[LivePointer]:
     """Return the replaced pointers of a city, oldest first. The one that serves now is not among them."""
     current = read(s3, keys, city)
     return [
@@ -303,17 +303,16 @@ def history(s3: Any, keys: Keys, city: str) -> list[LivePointer]:
     ]
 
 
-def _keep(s3: Any, keys: Keys, pointer: LivePointer) -> None:
+def _keep(s3: S3Client, keys: Keys, pointer: LivePointer) -> None:
     """Copy a pointer to its place in the history; a copy that is there already is the same one."""
     key = keys.history(pointer.city, pointer.sequence)
-    try:
-        _put_if(s3, keys, key, pointer.to_json(), {"IfNoneMatch": "*"})
-    except PointerMoved:
-        if read_kept(s3, keys, pointer.city, pointer.sequence).to_json() != pointer.to_json():
-            raise _by_hand(keys, pointer.city, pointer.sequence) from None
+    created = ObjectStore(s3, keys.bucket).create(key, pointer.to_json())
+    # One that another version of City Fleet has written has other bytes and says the same.
+    if created is None and read_kept(s3, keys, pointer.city, pointer.sequence) != pointer:
+        raise _by_hand(keys, pointer.city, pointer.sequence)
 
 
-def _check_free(s3: Any, keys: Keys, new: LivePointer, outgoing: Versioned | Broken | None) -> None:
+def _check_free(s3: S3Client, keys: Keys, new: LivePointer, outgoing: Versioned | Broken | None) -> None:
     """Refuse a sequence that is taken: the pointer has moved on, or an old one was put back by hand."""
     kept = _kept_or_none(s3, keys, new.city, new.sequence)
     if kept is None or kept == new:
@@ -331,32 +330,7 @@ def _by_hand(keys: Keys, city: str, sequence: int) -> PublishError:
     )
 
 
-def _kept_or_none(s3: Any, keys: Keys, city: str, sequence: int) -> LivePointer | None:
+def _kept_or_none(s3: S3Client, keys: Keys, city: str, sequence: int) -> LivePointer | None:
     key = keys.history(city, sequence)
-    try:
-        body = s3.get_object(Bucket=keys.bucket, Key=key)["Body"].read()
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _MISSING:
-            return None
-        raise
-    return LivePointer.from_json(body, keys.uri(key))
-
-
-def _put_if(s3: Any, keys: Keys, key: str, body: bytes, condition: dict[str, str]) -> dict[str, Any]:
-    """Put an object under a condition.
-
-    :raises PointerMoved: the condition does not hold.
-    """
-    for attempt in range(_CONFLICT_TRIES):
-        try:
-            answer: dict[str, Any] = s3.put_object(
-                Bucket=keys.bucket, Key=key, Body=body, ContentType="application/json", **condition
-            )
-            return answer
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in _CONDITION_FAILED:
-                raise PointerMoved(f"{keys.uri(key)}: changed since it was read") from error
-            if code not in _CONDITION_CONFLICT or attempt == _CONFLICT_TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+    found = ObjectStore(s3, keys.bucket).get(key)
+    return LivePointer.from_json(found.body, keys.uri(key)) if found else None
