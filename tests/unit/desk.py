@@ -9,6 +9,7 @@ from typing import Any
 from city_fleet import naming
 from city_fleet.approval import approvals, reconcile
 from city_fleet.champions.approval_states import Event, ModelState
+from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.config import load_fleet
 from city_fleet.plan import CityPlan, plan_city
 from city_fleet.state import registry, run_records
@@ -57,6 +58,7 @@ class Desk(City):
         path.write_text(FLEET.format(city=self.slug, approval=approval, on_live_rejected=on_live_rejected))
         self.fleet = load_fleet(path, environ={})
         self.plan: CityPlan = plan_city(self.fleet, self.slug)
+        self.planned = PlannedCity.of(self, self.plan)
         self.now = datetime.now(UTC)
         self.s3.delete_object(Bucket=KEYS.bucket, Key=KEYS.reconciled())  # of an earlier test
 
@@ -71,10 +73,10 @@ class Desk(City):
         return approvals.read(self, arn)
 
     def state(self, arn: str) -> ModelState:
-        return approvals.state_of(self, self.plan, self.version(arn))
+        return approvals.state_of(self.planned, self.version(arn))
 
     def decide(self, version: ModelPackage, event: Event, author: Author = ANN) -> Any:
-        return approvals.apply(self, self.plan, version.arn, event, author)
+        return approvals.apply(self.planned, version.arn, event, author)
 
     def look(self, *, later: timedelta = timedelta(0)) -> reconcile.Looked:
         """Look as the reconcile DAG does, at this city alone."""

@@ -10,15 +10,19 @@ import io
 import json
 import tarfile
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from city_fleet import naming
-from city_fleet.champions import publish
+from city_fleet.champions import answers, publish
 from city_fleet.champions.gate import Decision, decide, error_metrics
 from city_fleet.config import Gate
 from city_fleet.naming import Keys
-from city_fleet.state import live, registry
+from city_fleet.state import live, objects, registry
+from city_fleet.state.author import Author
+from city_fleet.state.context import CityContext
+from city_fleet.state.live import ServedModel
 from tests.local_sagemaker.conftest import LocalSageMaker, wait_until
 
 KEYS = Keys("city-fleet", "factors")
@@ -99,6 +103,39 @@ def create_endpoint(aws: LocalSageMaker) -> str:
     return ENDPOINT
 
 
+@dataclass(frozen=True)
+class Aws:
+    """The clients of one actor."""
+
+    s3: Any
+    sagemaker: Any
+    runtime: Any
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training and registering leave of a model.
+
+    :param by: the run that publishes it.
+    """
+
+    model: ServedModel
+    artifact_uri: str
+    by: str
+
+    @property
+    def target_model(self) -> str:
+        return self.model.target_model
+
+    @property
+    def package_arn(self) -> str:
+        return self.model.package_arn
+
+    @property
+    def artifact_sha256(self) -> str:
+        return self.model.artifact_sha256
+
+
 class City:
     """A city that trains models of one number, registers them, and publishes them."""
 
@@ -116,7 +153,7 @@ class City:
         *,
         status: str | None = "Approved",
         sample_factor: float | None = None,
-    ) -> tuple[publish.Candidate, dict[str, Any]]:
+    ) -> tuple[Trained, dict[str, Any]]:
         """Leave an artifact where training would, a version in the registry, and the evaluation's held-out rows.
 
         :param month: of 2014, the model's as_of.
@@ -159,20 +196,38 @@ class City:
         self.s3.put_object(Bucket=KEYS.bucket, Key=f"{run}/evaluation.json", Body=report)
         self.s3.put_object(Bucket=KEYS.bucket, Key=f"{run}/holdout.json", Body=json.dumps(holdout).encode())
         sha256 = hashlib.sha256(body).hexdigest()
-        candidate = publish.Candidate(
+        stamp = naming.as_of_stamp(as_of)
+        model = ServedModel(
             city=self.slug,
-            as_of=as_of,
-            artifact_uri=KEYS.uri(key),
-            artifact_sha256=sha256,
-            package_arn=self._register(KEYS.uri(key), naming.as_of_stamp(as_of), sha256, status, run)
-            if status
-            else "",
+            target_model=naming.target_model(self.slug, as_of, sha256),
+            package_arn=self._register(KEYS.uri(key), stamp, sha256, status, run) if status else "",
+            as_of=stamp,
+            metrics={"mape": abs(factor - 1)},
             features=("x", "y"),
-            published_by=f"factors.{self.slug}/month-{month}",
+            artifact_sha256=sha256,
             settings_digest=SETTINGS_DIGEST,
             code_digest=CODE_DIGEST,
         )
-        return candidate, holdout
+        return Trained(model, KEYS.uri(key), f"factors.{self.slug}/month-{month}"), holdout
+
+    def context(self, s3: Any = None, group: str = "") -> CityContext:
+        """Return the city as the library is given it.
+
+        :param s3: another client of S3.
+        :param group: another model package group than the city's own.
+        """
+        aws = Aws(s3 or self.s3, self.sagemaker, self.runtime)
+        return CityContext(aws, KEYS, ENDPOINT, group or self.group, self.slug)
+
+    def candidate(self, trained: Trained, holdout: dict[str, Any], decision: Decision) -> publish.Candidate:
+        author = Author(trained.by)
+        return publish.Candidate(trained.model, trained.artifact_uri, decision, RULE, holdout, author)
+
+    def install(self, trained: Trained) -> None:
+        """Put an artifact where the endpoint loads it from."""
+        body = objects.read_uri(self.s3, trained.artifact_uri)
+        assert body is not None
+        self.context().objects.create(KEYS.model(trained.target_model), body)
 
     def _register(self, uri: str, as_of: str, sha256: str, status: str, run: str) -> str:
         with contextlib.suppress(self.sagemaker.exceptions.ClientError):
@@ -206,20 +261,14 @@ class City:
 
         :param at: ISO 8601; the first of the model's month by default.
         """
-        candidate, _ = self.train(factor, month, **training)
-        publish.install_artifact(self.s3, KEYS, candidate)
+        trained, _ = self.train(factor, month, **training)
+        self.install(trained)
         current = live.read(self.s3, KEYS, self.slug)
-        pointer = live.LivePointer(
+        pointer = live.LivePointer.serving(
+            trained.model,
             sequence=live.next_sequence(self.s3, KEYS, self.slug, current),
-            city=self.slug,
-            target_model=candidate.target_model,
-            package_arn=candidate.package_arn,
-            as_of=naming.as_of_stamp(candidate.as_of),
-            metrics={"mape": abs(factor - 1)},
-            features=candidate.features,
-            artifact_sha256=candidate.artifact_sha256,
             published_at=at or f"2014-{month:02}-01T00:00:00+00:00",
-            published_by=candidate.published_by,
+            published_by=trained.by,
             predecessor=current.pointer.target_model if current else None,
         )
         return live.move(self.s3, KEYS, pointer, current).pointer
@@ -236,9 +285,9 @@ class City:
         """Return the factor that the endpoint answers with through the live pointer, as an application would ask."""
         pointer = self.pointer
         assert pointer is not None
-        return publish.invoke(self.runtime, ENDPOINT, pointer.target_model, [[1.0, None]])[0]
+        return answers.invoke(self.runtime, ENDPOINT, pointer.target_model, [[1.0, None]])[0]
 
-    def status(self, pointer: live.LivePointer | publish.Candidate) -> str:
+    def status(self, pointer: live.LivePointer | Trained) -> str:
         """Return the status of a model's version in the registry."""
         return str(
             self.sagemaker.describe_model_package(ModelPackageName=pointer.package_arn)["ModelApprovalStatus"]
@@ -268,23 +317,17 @@ class City:
 
     def publish(
         self,
-        candidate: publish.Candidate,
+        trained: Trained,
         holdout: dict[str, Any],
         decision: Decision,
         *,
         force: bool = False,
     ) -> publish.Publication:
-        return publish.publish(
-            self.s3,
-            self.runtime,
-            keys=KEYS,
-            endpoint=ENDPOINT,
-            candidate=candidate,
-            decision=decision,
-            rule=RULE,
-            holdout=holdout,
-            force=force,
-        )
+        candidate = self.candidate(trained, holdout, decision)
+        ready = publish.prepare(self.context(), candidate, force=force)
+        if isinstance(ready, publish.Publication):
+            return ready
+        return publish.commit(self.context(), ready)
 
     def retrain(self, factor: float, month: int) -> publish.Publication:
         candidate, holdout = self.train(factor, month)

@@ -12,7 +12,7 @@ from city_fleet import naming
 from city_fleet.approval import approvals, reconcile
 from city_fleet.champions import moves
 from city_fleet.champions.approval_states import Event, ModelState
-from city_fleet.champions.registered_model import newest_record
+from city_fleet.champions.release import newest_record
 from city_fleet.errors import RegistryError
 from city_fleet.state import registry
 from city_fleet.state.author import Author
@@ -46,7 +46,7 @@ def test_what_a_person_approves_goes_live_under_that_name(desk: Desk) -> None:
     settled = desk.version(version.arn)
     assert (settled.settled_status, settled.event) == ("Approved", "approve")
     assert settled.metadata["decided_by"] == "ann"
-    record = newest_record(desk.s3, desk.plan, version)
+    record = newest_record(desk.planned, version)
     assert record is not None
     assert (record["outcome"], record["decided_by"]) == ("live", "ann")
     assert record["target_model"] == pointer.target_model
@@ -59,7 +59,7 @@ def test_what_a_person_rejects_stays_away_until_a_person_approves_it(desk: Desk)
     desk.record(version, "pending", "waits for a person")
     decided = desk.decide(version, Event.REJECT)
     assert (decided.outcome, decided.reasons) == ("rejected", ("rejected by ann: looked at the map",))
-    record = newest_record(desk.s3, desk.plan, version)
+    record = newest_record(desk.planned, version)
     assert record is not None
     assert record["outcome"] == "held"
     assert desk.state(version.arn) is ModelState.REJECTED
@@ -112,9 +112,7 @@ def test_a_model_that_waits_for_its_own_run_is_left_alone(desk: Desk) -> None:
 def test_an_approval_that_the_pin_forbids_is_kept_as_what_it_came_to(desk: Desk) -> None:
     desk.go_live(1.3, 1)
     desk.go_live(1.2, 2)
-    moves.rollback(
-        desk.s3, desk.sagemaker, desk.runtime, keys=KEYS, endpoint="factors", city=desk.slug, by="bob"
-    )
+    moves.rollback(desk.context(), Author("bob"))
     version = desk.wait(1.1, 3)
     decided = desk.decide(version, Event.APPROVE)
     assert decided.outcome == "held"
@@ -156,7 +154,7 @@ def test_a_rejection_in_the_registry_is_kept(desk: Desk) -> None:
     desk.elsewhere(version, "Rejected")
     (decided,) = desk.look().decided
     assert (decided.outcome, decided.reasons) == ("rejected", ("rejected by somebody in the registry",))
-    record = newest_record(desk.s3, desk.plan, version)
+    record = newest_record(desk.planned, version)
     assert record is not None
     assert record["outcome"] == "held"
     assert desk.look().decided == []
@@ -176,7 +174,7 @@ def test_an_approval_elsewhere_of_a_superseded_model_is_taken_back(desk: Desk) -
 
 def test_a_reason_that_was_there_before_is_no_persons_note(desk: Desk) -> None:
     version = desk.wait(1.1, 1)
-    approvals.wait_for_person(desk, desk.plan, version, "4 of 10 challengers are unfit")
+    approvals.wait_for_person(desk.planned, version, "4 of 10 challengers are unfit")
     desk.elsewhere(version, "Approved")
     (decided,) = desk.look().decided
     assert decided.reasons[0] == "approved by somebody in the registry"
@@ -210,10 +208,8 @@ def test_a_promotion_of_another_command_is_no_news(desk: Desk) -> None:
     """What was approved and served, and was replaced or rolled back since, is not published again."""
     desk.go_live(1.3, 1)
     second = desk.go_live(1.2, 2)
-    moves.rollback(
-        desk.s3, desk.sagemaker, desk.runtime, keys=KEYS, endpoint="factors", city=desk.slug, by="bob"
-    )
-    moves.unpin(desk.s3, keys=KEYS, city=desk.slug, by="bob")
+    moves.rollback(desk.context(), Author("bob"))
+    moves.unpin(desk.context(), Author("bob"))
     registry.note(desk.sagemaker, second.package_arn, {registry.SETTLED_STATUS: "Rejected"})
     assert desk.look().decided == []
     pointer = desk.pointer
@@ -294,7 +290,7 @@ def test_the_next_look_begins_where_the_last_one_ended(desk: Desk) -> None:
 def test_what_waits_can_be_listed(desk: Desk) -> None:
     version = desk.wait(1.1, 1)
     desk.train(1.1, 2, status=PENDING)  # waits for its own run
-    found = [(plan.city.slug, each.number) for plan, each in reconcile.waiting(desk, desk.fleet)]
+    found = [(city.slug, each.number) for city, each in reconcile.waiting(desk, desk.fleet)]
     assert found == [(desk.slug, version.number)]
 
 

@@ -9,6 +9,7 @@ import pytest
 from city_fleet.champions import moves
 from city_fleet.champions.champion_history import history
 from city_fleet.state import live
+from city_fleet.state.author import Author
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.factors import KEYS, City
 
@@ -27,7 +28,9 @@ def test_every_state_says_until_when_it_served(city: City) -> None:
     first, second = city.go_live(1.1, month=1), city.go_live(1.2, month=2)
     current = live.read(city.s3, KEYS, city.slug)
     assert current is not None
-    third = moves.state_after(second, first, kind=live.ROLLBACK, by="ann", reason="wrong data", pinned=True)
+    third = moves.state_after(
+        second, first, kind=live.ROLLBACK, author=Author("ann", "wrong data"), pinned=True
+    )
     live.move(city.s3, KEYS, third, current)
     found = history(city.s3, KEYS, city.slug)
     assert [(s.sequence, s.state, s.until, s.live) for s in found.states] == [

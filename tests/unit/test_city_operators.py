@@ -22,7 +22,7 @@ from city_fleet import naming
 from city_fleet.approval import approvals
 from city_fleet.champions import breaker, moves
 from city_fleet.champions.approval_states import Event, ModelState
-from city_fleet.champions.registered_model import newest_record
+from city_fleet.champions.release import newest_record
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.state import registry
 from city_fleet.state.author import Author
@@ -197,7 +197,7 @@ class CityRun:
         goes = self.results["register"]["proceed"] and "publish" not in self.skipped
         self.task("publish" if goes else "keep_champion")
         self.task("record")
-        return newest_record(self.desk.s3, self.desk.plan, self.version)
+        return newest_record(self.desk.planned, self.version)
 
     def run(self) -> Any:
         self.judge()
@@ -291,9 +291,7 @@ def test_a_model_that_served_may_be_rolled_back_to_whatever_its_run_finds_later(
     assert run.end()["outcome"] == outcome
     assert run.state is ModelState.REPLACED
     assert auto.look().decided == []
-    move = moves.rollback(
-        auto.s3, auto.sagemaker, auto.runtime, keys=KEYS, endpoint="factors", city=auto.slug, by="bob"
-    )
+    move = moves.rollback(auto.context(), Author("bob"))
     assert move.after is not None
     assert move.after.package_arn == run.version.arn
 
@@ -351,7 +349,7 @@ def test_a_stopped_night_leaves_the_model_waiting_and_the_run_ends(auto: Desk) -
     assert timedelta(hours=71) < deadline - datetime.now(UTC) <= timedelta(hours=72)
     # A person approves this city alone: it goes live, and its record says so.
     assert auto.decide(version, Event.APPROVE).outcome == "live"
-    after = newest_record(auto.s3, auto.plan, version)
+    after = newest_record(auto.planned, version)
     assert after is not None
     assert (after["outcome"], after["decided_by"]) == ("live", "ann")
     night = breaker.read(auto.s3, auto.plan.keys, stamp)
@@ -466,7 +464,7 @@ def test_the_question_shows_what_a_person_needs_to_decide(manual: Desk, supervis
     assert path == "city_fleet.orchestration.city_tasks.approve_trigger.ApprovalTrigger"
     assert arguments["package_arn"] == run.version.arn
     assert arguments["expires_at"] == run.version.metadata[registry.EXPIRES_AT]
-    record = newest_record(manual.s3, manual.plan, run.version)
+    record = newest_record(manual.planned, run.version)
     assert record is not None
     assert record["outcome"] == "pending"
     assert record["reasons"][0].startswith("waits for a person until ")
@@ -586,7 +584,7 @@ def test_a_question_that_was_marked_as_answered_publishes_nothing(manual: Desk) 
     """Airflow lets a person mark any task as a success; that is no approval."""
     run = CityRun(manual, 1.1, 1)
     record = run.run()
-    assert (record["outcome"], record["reasons"]) == ("pending", ["nobody has approved it yet"])
+    assert (record["outcome"], record["reasons"]) == ("pending", ["it has not been approved yet"])
     assert manual.pointer is None
 
 

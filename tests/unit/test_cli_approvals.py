@@ -122,7 +122,7 @@ def test_a_whole_night_is_decided_at_once(desk: Desk, verb: str, outcome: str, s
     stop(desk)
     night = breaker.read(desk.s3, KEYS, MARCH)
     assert night is not None
-    approvals.wait_for_person(desk, desk.plan, desk.version(candidate.package_arn), night.sentence)
+    approvals.wait_for_person(desk.planned, desk.version(candidate.package_arn), night.sentence)
     other = desk.wait(1.1, 4)
     planned = run(desk, verb, "--night", "2014-03-01", "--dry-run")
     assert planned.returncode == 0, planned

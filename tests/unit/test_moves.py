@@ -21,6 +21,7 @@ from city_fleet.champions.served import Destination
 from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live
+from city_fleet.state.author import Author
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.actors import Actor
 from tests.unit.factors import ENDPOINT, KEYS, City, create_endpoint
@@ -35,16 +36,12 @@ def city(aws: LocalSageMaker) -> City:
 
 
 def roll_back(city: City, s3: Any = None, **arguments: Any) -> moves.Move:
-    return moves.rollback(
-        s3 or city.s3,
-        city.sagemaker,
-        city.runtime,
-        **{"keys": KEYS, "endpoint": ENDPOINT, "city": city.slug, "by": "ann", **arguments},
-    )
+    author = Author(arguments.pop("by", "ann"), arguments.pop("reason", ""))
+    return moves.rollback(city.context(s3), author, moves.Rollback(**arguments))
 
 
 def unpin(city: City, s3: Any = None, by: str = "ann", reason: str = "") -> moves.Move:
-    return moves.unpin(s3 or city.s3, keys=KEYS, city=city.slug, by=by, reason=reason)
+    return moves.unpin(city.context(s3), Author(by, reason))
 
 
 def to(text: str) -> Destination:
@@ -228,7 +225,7 @@ def test_an_endpoint_that_does_not_answer_stops_it_and_nothing_older_is_tried(ci
     city.go_live(1.1, month=1)
     second, third = city.go_live(1.2, month=2), city.go_live(1.3, month=3)
     with pytest.raises(PublishError, match=r"endpoint 'nowhere' does not answer.*not found"):
-        roll_back(city, endpoint="nowhere")
+        moves.rollback(replace(city.context(), endpoint="nowhere"), Author("ann"))
     down = {
         "kind": "model_load_failure",
         "name": f"{ENDPOINT}/{second.target_model}",
@@ -310,11 +307,11 @@ def test_a_real_model_answers_its_own_samples(aws: LocalSageMaker, tmp_path: Pat
         loaded = artifact.fetch(
             aws.client("s3"), KEYS.bucket, HOUSES.model(pointer.target_model), pointer.artifact_sha256
         )
-        runtime = aws.client("sagemaker-runtime")
-        moves.check_serves(runtime, serving.endpoint, pointer.target_model, loaded)
+        place = replace(City(aws, "austin").context(), endpoint=serving.endpoint)
+        moves.check_serves(place, pointer.target_model, loaded)
         wrong = replace(loaded, predictions=tuple(value * 1.001 for value in loaded.predictions))
         with pytest.raises(PublishError, match="for the sample row 1"):
-            moves.check_serves(runtime, serving.endpoint, pointer.target_model, wrong)
+            moves.check_serves(place, pointer.target_model, wrong)
 
 
 def before_its_move(actor: Actor, city: City, work: Callable[[Any], Any]) -> None:
@@ -483,7 +480,6 @@ def test_any_order_of_moves_and_deaths_keeps_one_unbroken_history(
     made: list[str] = []
 
     def one_move(s3: Any, kind: str, name: str) -> None:
-        arguments: dict[str, Any] = {"keys": KEYS, "city": city.slug, "by": name}
         if kind == "publish":
             while True:
                 current = live.read(s3, KEYS, city.slug)
@@ -502,9 +498,9 @@ def test_any_order_of_moves_and_deaths_keeps_one_unbroken_history(
                 made.append(name)
                 return
         if kind == "unpin":
-            move = moves.unpin(s3, **arguments)
+            move = moves.unpin(city.context(s3), Author(name))
         elif kind == "rebuild":
-            move = rebuild.rebuild(s3, city.sagemaker, group=city.group, **arguments)
+            move = rebuild.rebuild(city.context(s3), Author(name))
             assert move.outcome == "unchanged", "whoever dies where, the pointer is sound"
         else:
             move = roll_back(city, s3, by=name, to=to("1") if kind == "to" else None)

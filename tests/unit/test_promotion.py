@@ -10,9 +10,10 @@ from city_fleet.champions import moves, promotion, publish
 from city_fleet.errors import ArtifactError, PublishError, RegistryError, UnknownName
 from city_fleet.naming import split_uri
 from city_fleet.state import live, registry
+from city_fleet.state.author import Author
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.actors import Actor, run_alone
-from tests.unit.factors import CODE_DIGEST, ENDPOINT, IMAGE, KEYS, SETTINGS_DIGEST, City, create_endpoint
+from tests.unit.factors import CODE_DIGEST, IMAGE, SETTINGS_DIGEST, City, create_endpoint
 
 WHY = "holds against the newest listings"
 
@@ -24,20 +25,9 @@ def city(aws: LocalSageMaker) -> City:
 
 
 def promote(city: City, s3: Any = None, **arguments: Any) -> moves.Move:
-    return promotion.promote(
-        s3 or city.s3,
-        city.sagemaker,
-        city.runtime,
-        **{
-            "keys": KEYS,
-            "endpoint": ENDPOINT,
-            "group": city.group,
-            "city": city.slug,
-            "by": "ann",
-            "reason": WHY,
-            **arguments,
-        },
-    )
+    choice = promotion.Choice(arguments.pop("version", None), arguments.pop("as_of", None))
+    place = city.context(s3, arguments.pop("group", ""))
+    return promotion.promote(place, Author("ann", WHY), choice, **arguments)
 
 
 def reason_of(city: City, package_arn: str) -> str:
@@ -82,9 +72,7 @@ def test_despite_the_order_of_as_of_and_the_pin(city: City) -> None:
     city.train(1.3, month=1, status="Rejected")
     city.go_live(1.1, month=2)
     city.go_live(1.2, month=3)
-    pinned = moves.rollback(
-        city.s3, city.sagemaker, city.runtime, keys=KEYS, endpoint=ENDPOINT, city=city.slug, by="bob"
-    ).after
+    pinned = moves.rollback(city.context(), Author("bob")).after
     move = promote(city, version=1)
     assert city.answer() == pytest.approx(1.3)
     assert f"{pinned.target_model} was pinned by bob" in move.notes
@@ -107,7 +95,7 @@ def test_a_version_is_chosen_by_number_or_as_of(city: City) -> None:
     assert [version.number for version in versions] == [4, 3, 2, 1]
 
     def number(**which: Any) -> int:
-        return promotion.choose_version(versions, city.group, **which).number
+        return promotion.choose(versions, city.group, promotion.Choice(**which)).number
 
     assert number() == 4
     assert number(version=2) == 2
@@ -135,7 +123,7 @@ def test_a_model_that_does_not_answer_as_it_should_stays_rejected(city: City) ->
 def test_the_copy_that_serves_is_used_when_the_run_is_cleaned_up(city: City) -> None:
     candidate, _ = city.train(1.2, month=2, status="Rejected")
     bucket, key = split_uri(candidate.artifact_uri)
-    publish.install_artifact(city.s3, KEYS, candidate)
+    city.install(candidate)
     city.s3.delete_object(Bucket=bucket, Key=key)
     city.s3.delete_object(Bucket=bucket, Key=key.replace("model.tar.gz", "decision.json"))
     pointer = promote(city).after

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from city_fleet.champions import publish
+from city_fleet.champions import answers, publish
 from city_fleet.champions.gate import Decision
 from city_fleet.errors import PublishError
 from city_fleet.naming import split_uri
 from city_fleet.state import live
 from tests.local_sagemaker.conftest import LocalSageMaker
-from tests.unit.factors import CODE_DIGEST, ENDPOINT, KEYS, SETTINGS_DIGEST, City, create_endpoint
+from tests.unit.factors import CODE_DIGEST, ENDPOINT, KEYS, SETTINGS_DIGEST, City, Trained, create_endpoint
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,10 @@ def test_a_published_model_answers_through_the_pointer(city: City) -> None:
     assert result.pointer.sequence == 1
     assert result.pointer.predecessor is None
     assert (result.pointer.settings_digest, result.pointer.code_digest) == (SETTINGS_DIGEST, CODE_DIGEST)
-    answers = publish.invoke(city.runtime, ENDPOINT, result.pointer.target_model, [[10.0, None], [20.0, 1.0]])
-    assert answers == pytest.approx([11.0, 22.0])
+    rows = [[10.0, None], [20.0, 1.0]]
+    assert answers.invoke(city.runtime, ENDPOINT, result.pointer.target_model, rows) == pytest.approx(
+        [11.0, 22.0]
+    )
 
 
 def test_the_artifact_lies_under_its_content_and_its_as_of(city: City) -> None:
@@ -131,7 +133,8 @@ def test_a_corrupt_artifact_never_goes_live(city: City) -> None:
     body = b"this is no tar.gz"
     bucket, key = split_uri(candidate.artifact_uri)
     city.s3.put_object(Bucket=bucket, Key=key, Body=body)
-    candidate = replace(candidate, artifact_sha256=hashlib.sha256(body).hexdigest())
+    model = replace(candidate.model, artifact_sha256=hashlib.sha256(body).hexdigest())
+    candidate = replace(candidate, model=model)
     with pytest.raises(PublishError, match="does not answer with"):
         city.publish(candidate, holdout, city.judge(holdout))
     assert city.pointer is None
@@ -153,8 +156,8 @@ def test_runs_that_publish_at_the_same_time_leave_the_newest_live(city: City) ->
         ready.append((candidate, holdout, city.judge(holdout)))
     outcomes: dict[int, str] = {}
 
-    def run(candidate: publish.Candidate, holdout: dict[str, Any], decision: Decision) -> None:
-        outcomes[candidate.as_of.month] = city.publish(candidate, holdout, decision).outcome
+    def run(candidate: Trained, holdout: dict[str, Any], decision: Decision) -> None:
+        outcomes[int(candidate.model.as_of[4:6])] = city.publish(candidate, holdout, decision).outcome
 
     threads = [threading.Thread(target=run, args=arguments) for arguments in reversed(ready)]
     for thread in threads:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from city_fleet.champions import moves, publish, rebuild
+from city_fleet.champions import moves, rebuild
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live
+from city_fleet.state.author import Author
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.actors import Actor, run_alone
 from tests.unit.factors import CODE_DIGEST, KEYS, SETTINGS_DIGEST, City
@@ -23,11 +24,8 @@ def city(aws: LocalSageMaker) -> City:
 
 
 def restore(city: City, s3: Any = None, **arguments: Any) -> moves.Move:
-    return rebuild.rebuild(
-        s3 or city.s3,
-        city.sagemaker,
-        **{"keys": KEYS, "group": city.group, "city": city.slug, "by": "ann", **arguments},
-    )
+    author = Author(arguments.pop("by", "ann"), arguments.pop("reason", ""))
+    return rebuild.rebuild(city.context(s3), author, **arguments)
 
 
 def lose(city: City) -> None:
@@ -78,7 +76,9 @@ def test_a_rollback_stays_a_rollback(city: City) -> None:
     models = [city.go_live(1 + month / 10, month) for month in (1, 2, 3)]
     current = live.read(city.s3, KEYS, city.slug)
     assert current is not None
-    back = moves.state_after(current.pointer, models[1], kind=live.ROLLBACK, by="bob", reason="", pinned=True)
+    back = moves.state_after(
+        current.pointer, models[1], kind=live.ROLLBACK, author=Author("bob"), pinned=True
+    )
     live.move(city.s3, KEYS, back, current)
     lose(city)
     pointer = restore(city).after
@@ -185,7 +185,7 @@ def test_without_a_history_the_registry_knows_the_newest_published_version(city:
         1.3, month=4
     )  # approved, but never published: its artifact is not where the endpoint serves from
     candidate, _ = city.train(1.4, month=5, status="Rejected")
-    publish.install_artifact(city.s3, KEYS, candidate)
+    city.install(candidate)
     city.train(1.05, month=2)
     for sequence in (1, 2):
         city.s3.delete_object(Bucket=KEYS.bucket, Key=KEYS.history(city.slug, sequence))

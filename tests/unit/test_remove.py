@@ -24,6 +24,7 @@ from city_fleet.errors import AirflowError, BrokenPointer, PointerMoved, Publish
 from city_fleet.retiring import remove
 from city_fleet.retiring.remove import Patience, Removal
 from city_fleet.state import live
+from city_fleet.state.author import Author
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.airflow_server import MONTHS, AirflowServer, FakeDag, running_airflow
 from tests.unit.factors import KEYS, City
@@ -328,9 +329,7 @@ def test_a_removed_city_comes_back_only_by_its_name(fleet: Callable[..., Result]
     assert "nothing can be restored" in named.stderr
     kept = live.read_kept(town.s3, town.keys, "waco", 3)
     assert kept.move == live.REMOVE
-    unchanged = rebuild.rebuild(
-        town.s3, town.sagemaker, keys=town.keys, group=town.group, city="waco", by="ann"
-    )
+    unchanged = rebuild.rebuild(town.context(), Author("ann"))
     assert (unchanged.outcome, unchanged.after) == ("unchanged", None)
     assert "was removed by" in unchanged.notes[0]
 
@@ -382,15 +381,7 @@ def test_a_city_that_was_removed_by_mistake_serves_again_as_it_did(aws: LocalSag
     live.move(city.s3, KEYS, replace(second, sequence=3, pinned=True, restores=2), current)
     remove.remove(city.s3, None, keys=KEYS, dag_id=f"factors.{city.slug}", city=city.slug, by="ann")
     assert city.pointer is None
-    done = rebuild.rebuild(
-        city.s3,
-        city.sagemaker,
-        keys=KEYS,
-        group=city.group,
-        city=city.slug,
-        by="bob",
-        undo_removal=True,
-    )
+    done = rebuild.rebuild(city.context(), Author("bob"), undo_removal=True)
     assert done.outcome == "moved"
     pointer = city.pointer
     assert pointer is not None

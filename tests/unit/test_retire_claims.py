@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,9 +13,10 @@ from city_fleet.retiring import retire_sweep
 from city_fleet.retiring.retire_facts import Rule
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.state import live, retire_marks
+from city_fleet.state.author import Author
 from city_fleet.state.retire_marks import Mark, Marks, model_unit
 from tests.local_sagemaker.conftest import LocalSageMaker
-from tests.unit.factors import ENDPOINT, ENVIRONMENT, KEYS, City, create_endpoint
+from tests.unit.factors import ENVIRONMENT, KEYS, City, create_endpoint
 
 RULE = Rule(keep_newest=1, keep_predecessors=1, grace=timedelta(days=14))
 
@@ -39,17 +39,8 @@ def marked(city: City) -> set[str]:
 
 
 def roll_back(city: City, to: str | None = None, *, dry_run: bool = False) -> moves.Move:
-    return moves.rollback(
-        city.s3,
-        city.sagemaker,
-        city.runtime,
-        keys=KEYS,
-        endpoint=ENDPOINT,
-        city=city.slug,
-        by="ann",
-        to=Destination.parse(to) if to else None,
-        dry_run=dry_run,
-    )
+    order = moves.Rollback(Destination.parse(to) if to else None, dry_run=dry_run)
+    return moves.rollback(city.context(), Author("ann"), order)
 
 
 def test_a_rollback_keeps_the_model_it_returns_to(city: City) -> None:
@@ -88,17 +79,7 @@ def test_what_is_going_is_not_published(city: City) -> None:
 def test_a_promoted_model_is_kept(city: City) -> None:
     candidate, _ = city.train(1.1, month=1, status="Rejected")
     mark(city, candidate.target_model)
-    promotion.promote(
-        city.s3,
-        city.sagemaker,
-        city.runtime,
-        keys=KEYS,
-        endpoint=ENDPOINT,
-        group=city.group,
-        city=city.slug,
-        by="ann",
-        reason="we need one",
-    )
+    promotion.promote(city.context(), Author("ann", "we need one"), promotion.Choice())
     assert marked(city) == set()
     assert city.pointer is not None
 
@@ -110,10 +91,9 @@ def test_a_rebuilt_pointer_leads_to_a_model_that_stays(city: City, history: bool
     if not history:
         city.s3.delete_object(Bucket=KEYS.bucket, Key=KEYS.history(city.slug, 1))
     mark(city, first.target_model)
-    arguments = {"keys": KEYS, "group": city.group, "city": city.slug, "by": "ann"}
-    rebuild.rebuild(city.s3, city.sagemaker, **arguments, dry_run=True)
+    rebuild.rebuild(city.context(), Author("ann"), dry_run=True)
     assert len(marked(city)) == 1
-    rebuild.rebuild(city.s3, city.sagemaker, **arguments)
+    rebuild.rebuild(city.context(), Author("ann"))
     assert city.pointer is not None
     assert marked(city) == set()
 
@@ -157,7 +137,7 @@ def test_a_run_in_which_the_same_artifact_comes_again_publishes_it_again(city: C
 
 def test_marks_of_another_city_are_nobodys_business(city: City) -> None:
     candidate, holdout = city.train(1.1, month=1)
-    other = replace(candidate, city=f"{city.slug}_x")
-    mark(city, other.target_model, going=True)
+    other = f"{city.slug}_x"
+    mark(city, candidate.target_model.replace(city.slug, other), going=True)
     assert city.publish(candidate, holdout, city.judge(holdout)).outcome == publish.LIVE
-    assert live.read(city.s3, KEYS, other.city) is None
+    assert live.read(city.s3, KEYS, other) is None

@@ -24,6 +24,7 @@ from city_fleet.champions import moves
 from city_fleet.cli.app import app
 from city_fleet.naming import Keys, package_group, target_model
 from city_fleet.state import index, live, run_records
+from city_fleet.state.author import Author
 from city_fleet.state.index_state import Champion, Index, IndexEntry
 from tests.local_sagemaker.conftest import LocalSageMaker
 from tests.unit.test_index_state import record
@@ -237,11 +238,11 @@ def test_check_finds_a_pointer_and_a_version_that_are_gone(fleet: Fleet) -> None
 def test_check_does_not_propose_what_somebody_rolled_back_from(fleet: Fleet) -> None:
     first = fleet.publish("austin")
     second = fleet.publish("austin", datetime(2014, 1, 2, tzinfo=UTC))
-    back = moves.state_after(second, first, kind=live.ROLLBACK, by="ann", reason="", pinned=True)
+    back = moves.state_after(second, first, kind=live.ROLLBACK, author=Author("ann"), pinned=True)
     live.move(fleet.s3, fleet.keys, back, live.read(fleet.s3, fleet.keys, "austin"))
     (found,) = fleet.json("status", "austin", "--check")
     assert not [each for each in found["differences"] if "promote" in each["repair"]]
-    unpinned = moves.state_after(back, back, kind=live.UNPIN, by="ann", reason="", pinned=False)
+    unpinned = moves.state_after(back, back, kind=live.UNPIN, author=Author("ann"), pinned=False)
     live.move(fleet.s3, fleet.keys, unpinned, live.read(fleet.s3, fleet.keys, "austin"))
     (found,) = fleet.json("status", "austin", "--check")
     assert "./fleet promote austin --version 2" in [each["repair"] for each in found["differences"]]

@@ -13,7 +13,9 @@ from city_fleet.retiring.retire_facts import Rule
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import CityReport
 from city_fleet.state import live, registry
+from city_fleet.state.context import CityContext
 from tests.local_sagemaker.conftest import LocalSageMaker
+from tests.unit.factors import Aws
 
 BUCKET = "city-fleet"
 DAY = timedelta(days=1)
@@ -31,6 +33,10 @@ class Town:
         self.group = naming.package_group(fleet, "laptop", slug)
         self.sagemaker.create_model_package_group(ModelPackageGroupName=self.group)
         self.arns: dict[int, str] = {}
+
+    def context(self) -> CityContext:
+        aws = Aws(self.s3, self.sagemaker, None)
+        return CityContext(aws, self.keys, "no-endpoint", self.group, self.slug)
 
     def target(self, night: int) -> str:
         as_of = datetime(2025, 1, 1, tzinfo=UTC) + night * DAY

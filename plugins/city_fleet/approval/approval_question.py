@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from city_fleet import naming
-from city_fleet.champions.registered_model import target_model
+from city_fleet.champions.release import target_model
 from city_fleet.plan import CityPlan
 from city_fleet.state import registry
 from city_fleet.state.registry import ModelPackage
@@ -45,7 +45,7 @@ def body(
         parts.append(f"**Breaker**: {night}.")
     champion = decision.get("champion_target_model")
     parts.append(
-        f"Approve publishes `{target_model(plan, version)}`; Reject keeps "
+        f"Approve publishes `{target_model(plan.city.slug, version)}`; Reject keeps "
         + (f"`{champion}`." if champion else "things as they are: no model of this city is live.")
         + f" The same by command: `./fleet approve {plan.city.slug}` or `./fleet reject {plan.city.slug}`.\n\n"
         f"Evaluation: `{evaluation_uri}`  \nVersion: `{version.arn}`"

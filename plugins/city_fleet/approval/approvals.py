@@ -1,7 +1,7 @@
 """What follows from a decision about a registered model, whoever has taken it. Clients are passed in.
 
 The run, the command line and the reconcile DAG call the same functions. A decision is written to the registry first
-and carried out then, so whoever dies in between leaves a status that is not settled, and the next look of the
+and carried out then, so whoever dies in between leaves a status that is not settled, and the next pass of the
 reconcile DAG goes on there. Carrying it out twice is harmless.
 """
 
@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from city_fleet import naming
 from city_fleet.champions import approval_states, moves, publish
 from city_fleet.champions.approval_states import Effect, Event, ModelState, Transition
-from city_fleet.champions.registered_model import publish_version, tell_record
+from city_fleet.champions.planned_city import PlannedCity
+from city_fleet.champions.release import Release, publish_package, tell_record
 from city_fleet.errors import PublishError, RegistryError
-from city_fleet.plan import CityPlan
 from city_fleet.state import live, registry
 from city_fleet.state.author import Author
 from city_fleet.state.clients import Clients
@@ -30,21 +30,21 @@ ALERT = "alert"
 _GIVES_UP_AFTER = timedelta(days=1)
 
 
-def state_of(aws: Clients, plan: CityPlan, version: ModelPackage) -> ModelState:
-    """Return where a version stands, in the registry and beside the live pointers of its city."""
-    serves, served = serving(aws, plan, version)
-    return approval_states.state_of(version.status, version.event, live=serves, served=served)
+def state_of(city: PlannedCity, package: ModelPackage) -> ModelState:
+    """Return where a package stands, in the registry and beside the live pointers of its city."""
+    serves, served = serving(city, package)
+    return approval_states.state_of(package.status, package.event, live=serves, served=served)
 
 
-def serving(aws: Clients, plan: CityPlan, version: ModelPackage) -> tuple[bool, bool]:
-    """Tell whether a version serves its city, and whether it did before something else went live."""
-    if version.status == registry.PENDING:
+def serving(city: PlannedCity, package: ModelPackage) -> tuple[bool, bool]:
+    """Tell whether a package serves its city, and whether it did before something else went live."""
+    if package.status == registry.PENDING:
         return False, False
-    now = live.read(aws.s3, plan.keys, plan.city.slug)
-    if now is not None and now.pointer.package_arn == version.arn:
+    now = live.read(city.aws.s3, city.keys, city.slug)
+    if now is not None and now.pointer.package_arn == package.arn:
         return True, False
-    replaced = live.history(aws.s3, plan.keys, plan.city.slug)
-    return False, any(pointer.package_arn == version.arn for pointer in replaced)
+    replaced = live.history(city.aws.s3, city.keys, city.slug)
+    return False, any(pointer.package_arn == package.arn for pointer in replaced)
 
 
 def read(aws: Clients, package_arn: str) -> ModelPackage:
@@ -58,16 +58,16 @@ def read(aws: Clients, package_arn: str) -> ModelPackage:
     return version
 
 
-def apply(aws: Clients, plan: CityPlan, package_arn: str, event: Event, author: Author) -> Decided:
-    """Take a decision about a version and carry it out.
+def apply(city: PlannedCity, package_arn: str, event: Event, author: Author) -> Decided:
+    """Take a decision about a package and carry it out.
 
-    :raises RegistryError: the version is gone.
+    :raises RegistryError: the package is gone.
     :raises PublishError: the endpoint does not answer as it should. The decision stands, and the reconcile DAG will
         try again.
     """
-    version = read(aws, package_arn)
-    step, version = write(aws, version, state_of(aws, plan, version), event, author)
-    return carry_out(aws, plan, version, step, author)
+    package = read(city.aws, package_arn)
+    step, package = write(city.aws, package, state_of(city, package), event, author)
+    return carry_out(city, package, step, author)
 
 
 def write(
@@ -114,53 +114,45 @@ def adopt(
     return step, version, author
 
 
-def carry_out(
-    aws: Clients, plan: CityPlan, version: ModelPackage, step: Transition, author: Author
-) -> Decided:
+def carry_out(city: PlannedCity, package: ModelPackage, step: Transition, author: Author) -> Decided:
     """Do what follows from an event whose outcome stands in the registry, and keep that it is done.
 
-    :param version: as :func:`write` returned it, and ``step`` too.
+    :param package: as :func:`write` returned it, and ``step`` too.
     """
-    city, number = plan.city.slug, version.number
+    number = package.number
     if step.refusal:
-        return Decided(city, number, REFUSED, (step.refusal,))
+        return Decided(city.slug, number, REFUSED, (step.refusal,))
     if step.effect is Effect.PUBLISH:
-        return publish_version(aws, plan, version, step.state, author)
+        return publish_package(city, package, step.state, Release(author))
     if step.effect is Effect.ALERT:
-        sentence = f"version {number}, which serves {city}, was {version.status_reason}. "
-        sentence += _roll_back(aws, plan, version, author)
-        registry.settle(aws.sagemaker, version)
-        return Decided(city, number, ALERT, (sentence,))
-    if version.settled_status != version.status:
-        registry.settle(aws.sagemaker, version)
+        sentence = f"version {number}, which serves {city.slug}, was {package.status_reason}. "
+        sentence += _roll_back(city, package, author)
+        registry.settle(city.aws.sagemaker, package)
+        return Decided(city.slug, number, ALERT, (sentence,))
+    if package.settled_status != package.status:
+        registry.settle(city.aws.sagemaker, package)
     if step.effect is Effect.KEEP:
-        reasons = (version.status_reason,)
-        outcome = publish.SUPERSEDED if step.state is ModelState.SUPERSEDED else publish.HELD
-        tell_record(aws.s3, plan, version, outcome, reasons=reasons, by=author.by)
-        return Decided(city, number, step.state.value, reasons)
-    return Decided(city, number, UNCHANGED, (f"it is {step.state.value}",))
+        reasons = (package.status_reason,)
+        tell_record(city, package, outcome_of(step.state), reasons=reasons, by=author.by)
+        return Decided(city.slug, number, step.state.value, reasons)
+    return Decided(city.slug, number, UNCHANGED, (f"it is {step.state.value}",))
 
 
-def _roll_back(aws: Clients, plan: CityPlan, version: ModelPackage, author: Author) -> str:
+def outcome_of(state: ModelState) -> str:
+    """Return how a run ends whose model does not go live."""
+    return publish.SUPERSEDED if state is ModelState.SUPERSEDED else publish.HELD
+
+
+def _roll_back(city: PlannedCity, package: ModelPackage, author: Author) -> str:
     """Roll a city back whose serving model was rejected, if the fleet file says so; return what to tell people."""
-    city = plan.city.slug
-    if plan.fleet.reconcile.on_live_rejected == "alert":
-        return f"It still serves; `./fleet rollback {city}` returns to the model before it"
+    if city.plan.fleet.reconcile.on_live_rejected == "alert":
+        return f"It still serves; `./fleet rollback {city.slug}` returns to the model before it"
     try:
-        move = moves.rollback(
-            aws.s3,
-            aws.sagemaker,
-            aws.runtime,
-            keys=plan.keys,
-            endpoint=plan.endpoint,
-            city=city,
-            by=author.by,
-            reason=version.status_reason,
-        )
+        move = moves.rollback(city, Author(author.by, package.status_reason))
     except PublishError as error:
         return f"It still serves, because it could not be rolled back: {error}"
     serves = move.after.target_model if move.after else "nothing"
-    return f"The city was rolled back to {serves}, and is pinned there until `./fleet unpin {city}`"
+    return f"The city was rolled back to {serves}, and is pinned there until `./fleet unpin {city.slug}`"
 
 
 def make_room(aws: Clients, group: str, newcomer: str, by: str) -> None:
@@ -193,8 +185,8 @@ def make_room(aws: Clients, group: str, newcomer: str, by: str) -> None:
             write(aws, version, ModelState.WAITING, Event.SUPERSEDE, Author(by, reason))
 
 
-def wait_for_person(aws: Clients, plan: CityPlan, version: ModelPackage, reason: str) -> None:
-    """Leave a version waiting, for a person now and not for its run any more."""
-    hours = timedelta(hours=plan.city.approval_expires_hours)
-    deadline = version.metadata.get(registry.EXPIRES_AT) or naming.as_of_stamp(datetime.now(UTC) + hours)
-    registry.note(aws.sagemaker, version.arn, {registry.EXPIRES_AT: deadline}, reason)
+def wait_for_person(city: PlannedCity, package: ModelPackage, reason: str) -> None:
+    """Leave a package waiting, for a person now and not for its run any more."""
+    hours = timedelta(hours=city.plan.city.approval_expires_hours)
+    deadline = package.metadata.get(registry.EXPIRES_AT) or naming.as_of_stamp(datetime.now(UTC) + hours)
+    registry.note(city.aws.sagemaker, package.arn, {registry.EXPIRES_AT: deadline}, reason)

@@ -11,19 +11,20 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from botocore.exceptions import ClientError
 
-from city_fleet import naming, plan
+from city_fleet import naming
 from city_fleet.approval import approvals, registry_search
 from city_fleet.champions.approval_states import Event
+from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
-from city_fleet.plan import CityPlan
+from city_fleet.plan import plan_city
 from city_fleet.state import registry
 from city_fleet.state.author import Author
 from city_fleet.state.clients import Clients
+from city_fleet.state.objects import ObjectStore
 from city_fleet.state.outcome import Decided
 from city_fleet.state.registry import ModelPackage
 
@@ -31,7 +32,6 @@ from city_fleet.state.registry import ModelPackage
 LATE = timedelta(hours=1)
 #: A command or a run that has just decided is given this long to carry it out itself.
 GRACE = timedelta(minutes=2)
-_MISSING = frozenset({"NoSuchKey", "404"})
 _BY = "reconcile"
 
 
@@ -50,9 +50,9 @@ class Looked:
     problems: list[str] = field(default_factory=list)
 
 
-def waiting(aws: Clients, fleet: Fleet) -> Iterator[tuple[CityPlan, ModelPackage]]:
+def waiting(aws: Clients, fleet: Fleet) -> Iterator[tuple[PlannedCity, ModelPackage]]:
     """Yield the versions of a fleet's cities that wait for a person."""
-    cities = city_plans(fleet)
+    cities = cities_by_group(aws, fleet)
     name_part = naming.package_groups_part(fleet.fleet)
     for version in registry_search.search(aws.sagemaker, name_part, datetime.now(UTC)):
         if version.group in cities and version.waits_for_person:
@@ -74,8 +74,9 @@ def run(
     :param say: is told what came of each.
     """
     keys = naming.Keys(fleet.bucket, fleet.fleet)
-    since = _last_look(aws.s3, keys)
-    cities = city_plans(fleet)
+    store = ObjectStore(aws.s3, keys.bucket)
+    since = _last_look(store, keys)
+    cities = cities_by_group(aws, fleet)
     done = Looked()
     name_part = naming.package_groups_part(fleet.fleet)
     found = registry_search.search(aws.sagemaker, name_part, since - LATE if since else None)
@@ -87,9 +88,9 @@ def run(
             done.left += 1
             continue
         try:
-            decided = settle(aws, city, version, now)
+            decided = settle(city, version, now)
         except (CityFleetError, ClientError) as error:
-            done.problems.append(f"{city.city.slug}, version {version.number}: {error}")
+            done.problems.append(f"{city.slug}, version {version.number}: {error}")
             continue
         if decided is not None:
             done.decided.append(decided)
@@ -97,45 +98,45 @@ def run(
         elif version.waits_for_person:
             done.waiting += 1
     if not done.left and not done.problems:
-        _keep_look(aws.s3, keys, now)
+        _keep_look(store, keys, now)
     return done
 
 
-def settle(aws: Clients, city: CityPlan, found: ModelPackage, now: datetime) -> Decided | None:
+def settle(city: PlannedCity, found: ModelPackage, now: datetime) -> Decided | None:
     """Carry out what has happened to one version; None if nothing has.
 
     :param found: the version as Search knows it, which may be a while behind.
     """
     if found.status == found.settled_status and not _is_late(found, now):
         return None
-    version = registry.describe(aws.sagemaker, found.arn)
+    version = registry.describe(city.aws.sagemaker, found.arn)
     if version is None:
         return None
     if _is_late(version, now):
-        hours = city.city.approval_expires_hours
+        hours = city.plan.city.approval_expires_hours
         author = Author(_BY, f"expired: nobody decided within {hours} hours")
-        return approvals.apply(aws, city, version.arn, Event.EXPIRE, author)
+        return approvals.apply(city, version.arn, Event.EXPIRE, author)
     ours = version.status == version.decided_status
     if version.status == version.settled_status or (ours and _is_fresh(version, now)):
         return None
-    return _carry_out(aws, city, version)
+    return _carry_out(city, version)
 
 
-def _carry_out(aws: Clients, city: CityPlan, version: ModelPackage) -> Decided | None:
+def _carry_out(city: PlannedCity, version: ModelPackage) -> Decided | None:
     """Carry out a decision that stands in the registry and that nobody has carried out."""
-    serves, served = approvals.serving(aws, city, version)
+    serves, served = approvals.serving(city, version)
     if version.status == registry.APPROVED and served:
         # It went live and something else did since: nothing is left to do.
-        registry.settle(aws.sagemaker, version)
+        registry.settle(city.aws.sagemaker, version)
         return None
-    step, version, author = approvals.adopt(aws, version, live=serves, served=served)
-    return approvals.carry_out(aws, city, version, step, author)
+    step, version, author = approvals.adopt(city.aws, version, live=serves, served=served)
+    return approvals.carry_out(city, version, step, author)
 
 
-def city_plans(fleet: Fleet) -> Mapping[str, CityPlan]:
-    """Return the plans of a fleet's cities by their package groups."""
-    plans = (plan.plan_city(fleet, slug) for slug in fleet.cities)
-    return {city.package_group: city for city in plans}
+def cities_by_group(aws: Clients, fleet: Fleet) -> Mapping[str, PlannedCity]:
+    """Return a fleet's cities by their package groups."""
+    cities = (PlannedCity.of(aws, plan_city(fleet, slug)) for slug in fleet.cities)
+    return {city.group: city for city in cities}
 
 
 def _is_late(version: ModelPackage, now: datetime) -> bool:
@@ -146,18 +147,14 @@ def _is_fresh(version: ModelPackage, now: datetime) -> bool:
     return version.changed_at is not None and now - version.changed_at < GRACE
 
 
-def _last_look(s3: Any, keys: naming.Keys) -> datetime | None:
+def _last_look(store: ObjectStore, keys: naming.Keys) -> datetime | None:
+    found = store.get(keys.reconciled())
     try:
-        body = s3.get_object(Bucket=keys.bucket, Key=keys.reconciled())["Body"].read()
-        return naming.parse_as_of(json.loads(body)["looked_at"])
+        return naming.parse_as_of(json.loads(found.body)["looked_at"]) if found else None
     except (ValueError, KeyError, TypeError):
         return None  # all versions that were ever changed are looked at once
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in _MISSING:
-            raise
-        return None
 
 
-def _keep_look(s3: Any, keys: naming.Keys, moment: datetime) -> None:
+def _keep_look(store: ObjectStore, keys: naming.Keys, moment: datetime) -> None:
     body = json.dumps({"format_version": 1, "looked_at": naming.as_of_stamp(moment)}).encode()
-    s3.put_object(Bucket=keys.bucket, Key=keys.reconciled(), Body=body, ContentType="application/json")
+    store.put(keys.reconciled(), body)

@@ -9,182 +9,158 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING, Any
 
 from city_fleet import naming
 from city_fleet.champions import artifact, gate, publish
 from city_fleet.champions.artifact import Artifact
 from city_fleet.champions.moves import MOVED, PLANNED, UNCHANGED, Move
+from city_fleet.champions.release import model_of
 from city_fleet.config import Gate
 from city_fleet.errors import ArtifactError, RegistryError, UnknownName
-from city_fleet.state import live, registry
+from city_fleet.state import live, objects, registry
+from city_fleet.state.author import Author
+from city_fleet.state.context import CityContext
+from city_fleet.state.live import LivePointer, ServedModel
 from city_fleet.state.registry import ModelPackage, ModelPackageSummary
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 
 @dataclass(frozen=True)
-class RegisteredModel:
+class Choice:
+    """Which version of a city is meant; by default the newest.
+
+    :param version: its number.
+    :param as_of: the newest with this stamp, or with a stamp of this day (``20140101``).
+    """
+
+    version: int | None = None
+    as_of: str | None = None
+
+
+@dataclass(frozen=True)
+class LoadedPackage:
     """A version of the registry with its artifact.
 
+    :param model: what the live pointer will say of it.
     :param artifact_uri: where the artifact was found: where training left it, or where the endpoint serves from.
     :param decision: what the gate said about it; without metrics and reasons when its file is gone.
     """
 
-    version: ModelPackage
-    loaded: Artifact
+    package: ModelPackage
+    model: ServedModel
+    artifact: Artifact
     artifact_uri: str
     decision: gate.Decision
 
-    def candidate(
-        self, city: str, *, move: str, by: str, reason: str, pinned: bool = False
-    ) -> publish.Candidate:
-        """Return the model as something to publish."""
-        return publish.Candidate(
-            city=city,
-            as_of=naming.parse_as_of(self.version.metadata["as_of"]),
-            artifact_uri=self.artifact_uri,
-            artifact_sha256=self.version.metadata["artifact_sha256"],
-            package_arn=self.version.arn,
-            features=self.loaded.features,
-            published_by=by,
-            move=move,
-            reason=reason,
-            pinned=pinned,
-            **registry.made_by(self.version.metadata),
-        )
-
 
 def promote(
-    s3: Any,
-    sagemaker: Any,
-    runtime: Any,
-    *,
-    keys: naming.Keys,
-    endpoint: str,
-    group: str,
-    city: str,
-    by: str,
-    reason: str,
-    version: int | None = None,
-    as_of: str | None = None,
-    pin: bool = False,
-    dry_run: bool = False,
+    city: CityContext, author: Author, choice: Choice, *, pin: bool = False, dry_run: bool = False
 ) -> Move:
     """Make a registered model the one that serves its city.
 
-    :param s3: a boto3 S3 client; ``sagemaker``, ``runtime``: of SageMaker and its runtime.
-    :param group: the city's model package group.
-    :param by: who does it; ``reason``: why. Both are kept in the pointer and in the registry.
-    :param version: number of the version; by default the newest.
-    :param as_of: the newest version with this stamp, or with a stamp of this day (``20140101``).
+    :param author: who does it, and why. Both are kept in the pointer and in the registry.
     :param pin: keep it live until a person unpins it.
     :param dry_run: choose and check, but change nothing and do not ask the endpoint.
-    :raises UnknownName: the group has no such version.
+    :raises UnknownName: the city has no such version.
     :raises RegistryError: the version was not registered by City Fleet.
     :raises PublishError: the artifact can't be used, or the endpoint does not answer with it as it should.
     """
-    listed = registry.versions(sagemaker, group)
-    model = load_model(s3, sagemaker, keys, city, choose_version(listed, group, version, as_of))
-    candidate = model.candidate(city, move=live.PROMOTE, by=by, reason=reason, pinned=pin)
-    current = live.read(s3, keys, city)
+    loaded = load(city, choose(registry.versions(city.aws.sagemaker, city.group), city.group, choice))
+    current = live.read(city.aws.s3, city.keys, city.slug)
     before = current.pointer if current else None
-    number, status = model.version.number, model.version.status
+    target, number, status = loaded.model.target_model, loaded.package.number, loaded.package.status
     notes = []
-    if before is not None and before.pinned and before.target_model != candidate.target_model:
+    if before is not None and before.pinned and before.target_model != target:
         notes.append(f"{before.target_model} was pinned by {before.moved_by}")
     if dry_run:
-        notes = [
-            f"{candidate.target_model} would go live; version {number} is {status} in the registry",
-            *notes,
-        ]
-        return Move(city, PLANNED, before, None, tuple(notes))
-
-    answered = False
-
-    def approve() -> None:
-        nonlocal answered
-        answered = True
-        registry.set_status(
-            sagemaker,
-            model.version.arn,
-            registry.APPROVED,
-            f"promoted by {by}: {reason}",
-            event="approve",
-            by=by,
-        )
-
-    publication = publish.publish(
-        s3,
-        runtime,
-        keys=keys,
-        endpoint=endpoint,
-        candidate=candidate,
-        decision=model.decision,
+        notes.insert(0, f"{target} would go live; version {number} is {status} in the registry")
+        return Move(city.slug, PLANNED, before, None, tuple(notes))
+    candidate = publish.Candidate(
+        model=loaded.model,
+        artifact_uri=loaded.artifact_uri,
+        decision=loaded.decision,
         rule=Gate(),  # force asks no rule
-        holdout=_samples_as_holdout(model.loaded),
-        force=True,
-        approve=approve,
+        holdout=_samples_as_holdout(loaded.artifact),
+        author=author,
+        move=live.PROMOTE,
+        pinned=pin,
     )
-    after = publication.pointer
-    if answered:
+    ready = publish.prepare(city, candidate, force=True)
+    if isinstance(ready, publish.Publication):
         if status != registry.APPROVED:
-            notes.insert(0, f"version {number} was {status} in the registry and is {registry.APPROVED} now")
-        return Move(city, MOVED, before, after, tuple(notes))
+            _approve(city, loaded, author)
+        return Move(city.slug, UNCHANGED, before, ready.pointer, (_live_already(ready.pointer, pin),))
+    _approve(city, loaded, author)
+    after = publish.commit(city, ready).pointer
     if status != registry.APPROVED:
-        approve()
-    unpinned = (
-        f"; `./fleet rollback {city} --to {after.sequence}` pins it" if pin and not after.pinned else ""
-    )
-    return Move(city, UNCHANGED, before, after, (f"it is live already{unpinned}",))
+        notes.insert(0, f"version {number} was {status} in the registry and is {registry.APPROVED} now")
+    return Move(city.slug, MOVED, before, after, tuple(notes))
 
 
-def choose_version(
-    listed: Sequence[ModelPackageSummary], group: str, version: int | None = None, as_of: str | None = None
-) -> ModelPackageSummary:
+def choose(listed: Sequence[ModelPackageSummary], group: str, choice: Choice) -> ModelPackageSummary:
     """Return the version that is meant. Pure.
 
     :param listed: the group's versions, newest first.
     :raises UnknownName: there is none.
     """
     for found in listed:
-        if version is not None and found.number != version:
+        if choice.version is not None and found.number != choice.version:
             continue
-        if as_of is not None and not (found.as_of or "").startswith(as_of):
+        if choice.as_of is not None and not (found.as_of or "").startswith(choice.as_of):
             continue
         return found
-    if as_of is not None:
+    where = f"model package group {group!r}"
+    if choice.as_of is not None:
         stamps = {found.as_of for found in listed if found.as_of}
-        raise UnknownName("version with as_of", as_of, stamps, f"model package group {group!r}")
+        raise UnknownName("version with as_of", choice.as_of, stamps, where)
     numbers = [str(found.number) for found in listed]
-    raise UnknownName("version", str(version or "at all"), numbers, f"model package group {group!r}")
+    raise UnknownName("version", str(choice.version or "at all"), numbers, where)
 
 
-def load_model(
-    s3: Any, sagemaker: Any, keys: naming.Keys, city: str, listed: ModelPackageSummary
-) -> RegisteredModel:
+def load(city: CityContext, listed: ModelPackageSummary) -> LoadedPackage:
     """Read what is needed to publish a version of the registry.
 
     :raises RegistryError: it is gone, or City Fleet did not register it.
     :raises ArtifactError: its artifact can't be used.
     """
-    version = registry.describe(sagemaker, listed.arn)
-    if version is None:
+    package = registry.describe(city.aws.sagemaker, listed.arn)
+    if package is None:
         raise RegistryError(f"{listed.arn}: the version was deleted meanwhile")
-    missing = [name for name in ("as_of", "artifact_sha256") if name not in version.metadata]
+    missing = [name for name in ("as_of", "artifact_sha256") if name not in package.metadata]
     if missing:
         raise RegistryError(
             f"{listed.arn}: has no {' and no '.join(missing)} in its metadata, so City Fleet did not register it"
         )
-    sha256 = version.metadata["artifact_sha256"]
-    target = naming.target_model(city, naming.parse_as_of(version.metadata["as_of"]), sha256)
-    uri, loaded = _load_first(s3, (version.artifact_uri, keys.uri(keys.model(target))), sha256)
-    if loaded.city != city:
-        raise ArtifactError(f"{uri}: is a model of city {loaded.city!r}; allowed: {city!r}")
-    return RegisteredModel(version, loaded, uri, _decision(s3, version.metadata.get("decision_uri")))
+    model = model_of(package, city.slug, ())
+    served = city.keys.uri(city.keys.model(model.target_model))
+    uri, found = _load_first(city.aws.s3, (package.artifact_uri, served), model.artifact_sha256)
+    if found.city != city.slug:
+        raise ArtifactError(f"{uri}: is a model of city {found.city!r}; allowed: {city.slug!r}")
+    decision = _decision(city.aws.s3, package.metadata.get("decision_uri"))
+    return LoadedPackage(package, model_of(package, city.slug, found.features), found, uri, decision)
 
 
-def _load_first(s3: Any, uris: Sequence[str], sha256: str) -> tuple[str, Artifact]:
+def _approve(city: CityContext, loaded: LoadedPackage, author: Author) -> None:
+    registry.set_status(
+        city.aws.sagemaker,
+        loaded.package.arn,
+        registry.APPROVED,
+        author.sentence("promoted"),
+        event="approve",
+        by=author.by,
+    )
+
+
+def _live_already(pointer: LivePointer, pin: bool) -> str:
+    if not pin or pointer.pinned:
+        return "it is live already"
+    return f"it is live already; `./fleet rollback {pointer.city} --to {pointer.sequence}` pins it"
+
+
+def _load_first(s3: S3Client, uris: Sequence[str], sha256: str) -> tuple[str, Artifact]:
     """Read an artifact from the first place that has it: the outputs of old runs are removed, models live longer."""
     errors = []
     for uri in uris:
@@ -196,18 +172,12 @@ def _load_first(s3: Any, uris: Sequence[str], sha256: str) -> tuple[str, Artifac
     raise ArtifactError("; ".join(errors))
 
 
-def _decision(s3: Any, uri: str | None) -> gate.Decision:
+def _decision(s3: S3Client, uri: str | None) -> gate.Decision:
     """Return what the gate said; a model whose decision is gone can still be promoted."""
     nothing = gate.Decision(promote=False, reasons=(), rows=0)
-    if uri is None:
-        return nothing
     try:
-        bucket, key = naming.split_uri(uri)
-        return gate.Decision.from_dict(json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read()))
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in {"NoSuchKey", "NoSuchBucket", "404"}:
-            raise
-        return nothing
+        body = objects.read_uri(s3, uri) if uri is not None else None
+        return gate.Decision.from_dict(json.loads(body)) if body is not None else nothing
     except (ValueError, KeyError, TypeError):
         return nothing
 

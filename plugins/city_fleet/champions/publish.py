@@ -1,28 +1,27 @@
-"""Publishing: an approved artifact becomes the model that serves. The task, the command line and the page call
-the same function. Clients are passed in.
+"""Publishing: an evaluated artifact becomes the model that serves. The task, the command line and the page call
+the same two functions.
 
-The order of steps makes every moment safe to die in: the artifact is copied to its content-addressed key, the
-shared endpoint answers held-out rows with it exactly as the evaluation did, the outgoing pointer is copied to the
-history, and only then one conditional write moves the live pointer.
+:func:`prepare` does all that nobody sees yet: it judges the artifact against the champion, copies it to its
+content-addressed key and has the endpoint answer held-out rows with it. Whoever publishes then writes down that the
+model may serve, and :func:`commit` moves the live pointer by one conditional write. Every moment is safe to die in.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from city_fleet import naming
 from city_fleet.champions import gate
 from city_fleet.champions.answers import check_answers, invoke
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
-from city_fleet.state import live, retire_marks
+from city_fleet.state import live, objects, retire_marks
+from city_fleet.state.author import Author
+from city_fleet.state.context import CityContext
+from city_fleet.state.live import LivePointer, ServedModel, Versioned
 
 log = logging.getLogger(__name__)
 
@@ -32,45 +31,34 @@ SUPERSEDED = "superseded"
 #: Of a run, not of a publication: a person has to decide.
 PENDING = "pending"
 
-_MOVES_TRIED = 20
-
 
 @dataclass(frozen=True)
 class Candidate:
-    """An evaluated artifact and what the live pointer will say of it.
+    """An evaluated artifact that may become the champion.
 
-    :param artifact_uri: where training left ``model.tar.gz``.
-    :param artifact_sha256: of the very bytes the evaluation judged.
-    :param package_arn: its version in the registry.
-    :param published_by: ``<dag id>/<run id>`` or the name of a person.
+    :param model: what the live pointer will say of it.
+    :param artifact_uri: where its bytes are: those that the evaluation judged.
+    :param decision: what the gate said of it.
+    :param rule: by which the gate judges it again, should the champion have changed.
+    :param holdout: ``holdout.json`` of its evaluation: features, and rows with values, actual and predicted.
+    :param author: who publishes it, and why.
     :param move: what the live pointer calls this move.
-    :param reason: why a person publishes it.
     :param pinned: whether it stays until a person unpins it.
-    :param settings_digest: of the settings that made it, and ``code_digest`` of the job scripts; None if unknown.
     """
 
-    city: str
-    as_of: datetime
+    model: ServedModel
     artifact_uri: str
-    artifact_sha256: str
-    package_arn: str
-    features: tuple[str, ...]
-    published_by: str
+    decision: gate.Decision
+    rule: Gate
+    holdout: Mapping[str, Any]
+    author: Author
     move: str = live.PUBLISH
-    reason: str = ""
     pinned: bool = False
-    settings_digest: str | None = None
-    code_digest: str | None = None
-
-    @property
-    def target_model(self) -> str:
-        """Return the key below the endpoint's prefix."""
-        return naming.target_model(self.city, self.as_of, self.artifact_sha256)
 
 
 @dataclass(frozen=True)
 class Publication:
-    """How a publish ended.
+    """How publishing ended.
 
     :param outcome: ``live``; ``held`` (evaluated again against a champion that moved, and worse); or
         ``superseded`` (the champion has seen newer data).
@@ -78,138 +66,146 @@ class Publication:
     """
 
     outcome: str
-    reasons: tuple[str, ...]
     decision: gate.Decision
-    pointer: live.LivePointer
+    pointer: LivePointer
+    reasons: tuple[str, ...]
 
 
-def publish(
-    s3: Any,
-    runtime: Any,
-    *,
-    keys: naming.Keys,
-    endpoint: str,
-    candidate: Candidate,
-    decision: gate.Decision,
-    rule: Gate,
-    holdout: Mapping[str, Any],
-    force: bool = False,
-    approve: Callable[[], None] | None = None,
-) -> Publication:
-    """Make an artifact the model that serves its city, or say why not. Repeating it is harmless.
+@dataclass(frozen=True)
+class Ready:
+    """A candidate that the endpoint has answered with: only the live pointer has to move.
 
-    When the live pointer is no longer the one the decision compared with, the challenger is evaluated again:
-    the shared endpoint predicts the same held-out rows with the new champion, and the gate decides anew.
-
-    :param s3: a boto3 S3 client.
-    :param runtime: a boto3 SageMaker runtime client.
-    :param holdout: ``holdout.json`` of the evaluation: features, rows with values, actual and predicted.
+    :param champion: the live pointer that it was judged against; None where no model serves.
     :param force: publish despite gate, order of as_of and pin.
-    :param approve: called once when the endpoint answers with the model, before the live pointer moves.
-    :raises PublishError: the artifact is not what was evaluated, or the endpoint does not answer with it as the
-        evaluation did. The live pointer has not moved then.
     """
-    ready = False
-    for _ in range(_MOVES_TRIED):
-        current = live.read(s3, keys, candidate.city)
-        if current is not None:
-            if current.pointer.target_model == candidate.target_model:
-                reasons = (*decision.reasons, "this artifact is live already")
-                return Publication(LIVE, reasons, decision, current.pointer)
-            refusal = _refusal(candidate, current.pointer)
-            if refusal and not force:
-                return Publication(refusal[0], (refusal[1],), decision, current.pointer)
-            if current.etag != decision.champion_etag and not force:
-                log.info(
-                    "The champion is no longer the one evaluated against; evaluating %s again", candidate.city
-                )
-                again = _evaluate_again(runtime, endpoint, current, rule, holdout)
-                decision = replace(again, warnings=decision.warnings)
-                if not decision.promote:
-                    return Publication(HELD, decision.reasons, decision, current.pointer)
-        if not ready:
-            # It may have been published before and be about to be retired; from now on it is not.
-            retire_marks.claim(s3, keys, candidate.city, candidate.target_model)
-            install_artifact(s3, keys, candidate)
-            smoke_test(runtime, endpoint, candidate.target_model, holdout)
-            if approve is not None:
-                approve()
-            ready = True
-        pointer = live.LivePointer(
-            sequence=live.next_sequence(s3, keys, candidate.city, current),
-            city=candidate.city,
-            target_model=candidate.target_model,
-            package_arn=candidate.package_arn,
-            as_of=naming.as_of_stamp(candidate.as_of),
-            metrics=decision.metrics.get("challenger", {}),
-            features=candidate.features,
-            artifact_sha256=candidate.artifact_sha256,
+
+    candidate: Candidate
+    champion: Versioned | None
+    force: bool
+
+
+def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> Ready | Publication:
+    """Make everything ready for a candidate to serve, or say why it does not. Repeating it is harmless.
+
+    When the live pointer is no longer the one that the decision compared with, the candidate is evaluated again: the
+    shared endpoint predicts the same held-out rows with the new champion, and the gate decides anew.
+
+    :param force: publish despite gate, order of as_of and pin.
+    :return: the end, where it serves already or may not: nothing has been written then.
+    :raises PublishError: the artifact is not what was evaluated, or the endpoint does not answer with it as the
+        evaluation did.
+    """
+    champion = live.read(city.aws.s3, city.keys, city.slug)
+    judged = _judge(city, candidate, champion, force=force)
+    if isinstance(judged, Publication):
+        return judged
+    # It may have been published before and be about to be retired; from now on it is not.
+    retire_marks.claim(city.aws.s3, city.keys, city.slug, candidate.model.target_model)
+    install_artifact(city, candidate)
+    smoke_test(city, candidate)
+    return Ready(judged, champion, force)
+
+
+def commit(city: CityContext, ready: Ready) -> Publication:
+    """Move the live pointer to a candidate that is ready, unless the champion has changed and now refuses it.
+
+    :raises PlatformError: others moved the pointer again and again.
+    """
+    candidate, champion = ready.candidate, ready.champion
+    s3, where = city.aws.s3, city.keys.uri(city.keys.live(city.slug))
+    for tries in objects.rounds(where):
+        if tries:
+            champion = live.read(s3, city.keys, city.slug)
+            judged = _judge(city, candidate, champion, force=ready.force)
+            if isinstance(judged, Publication):
+                return judged
+            candidate = judged
+        decision = candidate.decision
+        metrics = decision.metrics.get("challenger", {})
+        pointer = LivePointer.serving(
+            replace(candidate.model, metrics=metrics, reasons=decision.reasons),
+            sequence=live.next_sequence(s3, city.keys, city.slug, champion),
             published_at=live.now(),
-            published_by=candidate.published_by,
-            predecessor=current.pointer.target_model if current else None,
+            published_by=candidate.author.by,
+            predecessor=champion.pointer.target_model if champion else None,
             pinned=candidate.pinned,
-            reasons=decision.reasons,
             move=candidate.move,
-            reason=candidate.reason,
-            settings_digest=candidate.settings_digest,
-            code_digest=candidate.code_digest,
+            reason=candidate.author.note,
         )
         try:
-            moved = live.move(s3, keys, pointer, current)
+            moved = live.move(s3, city.keys, pointer, champion)
         except PointerMoved:
             continue
-        return Publication(LIVE, decision.reasons, decision, moved.pointer)
-    raise PublishError(
-        f"city {candidate.city!r}: the live pointer moved {_MOVES_TRIED} times while this run tried to publish; "
-        "nothing was changed. Clear this task when the other runs of the city have ended"
-    )
+        return Publication(LIVE, decision, moved.pointer, decision.reasons)
+    raise AssertionError("unreachable: rounds end with an error")
 
 
-def install_artifact(s3: Any, keys: naming.Keys, candidate: Candidate) -> None:
+def install_artifact(city: CityContext, candidate: Candidate) -> None:
     """Copy the artifact to its content-addressed key, after checking that its bytes are the evaluated ones.
 
-    :raises PublishError: the bytes have another SHA-256.
+    :raises PublishError: it is gone, or its bytes have another SHA-256.
     """
-    bucket, key = naming.split_uri(candidate.artifact_uri)
-    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    found = hashlib.sha256(body).hexdigest()
-    if found != candidate.artifact_sha256:
+    model = candidate.model
+    body = objects.read_uri(city.aws.s3, candidate.artifact_uri)
+    if body is None:
         raise PublishError(
-            f"city {candidate.city!r}: {candidate.artifact_uri} has SHA-256 {found}, but the evaluation judged "
-            f"{candidate.artifact_sha256}; the artifact was changed or cut off after training. Clear the train task "
+            f"city {city.slug!r}: {candidate.artifact_uri} is gone; clear the train task with everything downstream"
+        )
+    found = hashlib.sha256(body).hexdigest()
+    if found != model.artifact_sha256:
+        raise PublishError(
+            f"city {city.slug!r}: {candidate.artifact_uri} has SHA-256 {found}, but the evaluation judged "
+            f"{model.artifact_sha256}; the artifact was changed or cut off after training. Clear the train task "
             "with everything downstream"
         )
-    try:
-        s3.put_object(
-            Bucket=keys.bucket,
-            Key=keys.model(candidate.target_model),
-            Body=body,
-            ContentType="application/gzip",
-            IfNoneMatch="*",
+    key = city.keys.model(model.target_model)
+    if city.objects.create(key, body, objects.GZIP) is None:
+        raise PublishError(
+            f"city {city.slug!r}: {city.keys.uri(key)} holds other bytes than its name says: somebody has overwritten "
+            "it. Delete that object, then clear this task"
         )
-    except ClientError as error:
-        # Content-addressed: whoever put it there put the same bytes.
-        if error.response["Error"]["Code"] not in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
-            raise
 
 
-def smoke_test(runtime: Any, endpoint: str, target: str, holdout: Mapping[str, Any]) -> None:
+def smoke_test(city: CityContext, candidate: Candidate) -> None:
     """Invoke the endpoint with a model on the held-out rows and compare with the evaluation's predictions.
 
     :raises PublishError: the endpoint fails, or answers differently.
     """
-    rows = holdout["rows"]
+    rows = candidate.holdout["rows"]
     check_answers(
-        runtime,
-        endpoint,
-        target,
+        city.aws.runtime,
+        city.endpoint,
+        candidate.model.target_model,
         values=[row["values"] for row in rows],
         expected=[row["predicted"] for row in rows],
         names=[f"held-out row {row['period']}" for row in rows],
     )
 
 
-def _refusal(candidate: Candidate, champion: live.LivePointer) -> tuple[str, str] | None:
+def _judge(
+    city: CityContext, candidate: Candidate, champion: Versioned | None, *, force: bool
+) -> Candidate | Publication:
+    """Return the candidate as judged against this champion, or the end where it serves already or may not."""
+    decision = candidate.decision
+    if champion is None:
+        return candidate
+    if champion.pointer.target_model == candidate.model.target_model:
+        reasons = (*decision.reasons, "this artifact is live already")
+        return Publication(LIVE, decision, champion.pointer, reasons)
+    refusal = None if force else _refusal(candidate, champion.pointer)
+    if refusal:
+        outcome, reason = refusal
+        return Publication(outcome, decision, champion.pointer, (reason,))
+    if force or champion.etag == decision.champion_etag:
+        return candidate
+    log.info("The champion is no longer the one evaluated against; evaluating %s again", city.slug)
+    decision = replace(_evaluate_again(city, candidate, champion), warnings=decision.warnings)
+    if not decision.promote:
+        return Publication(HELD, decision, champion.pointer, decision.reasons)
+    return replace(candidate, decision=decision)
+
+
+def _refusal(candidate: Candidate, champion: LivePointer) -> tuple[str, str] | None:
     """Return outcome and reason when a champion may not be replaced by this candidate."""
     if champion.pinned:
         why = f": {champion.reason}" if champion.reason else ""
@@ -217,20 +213,18 @@ def _refusal(candidate: Candidate, champion: live.LivePointer) -> tuple[str, str
             f"{champion.target_model} is pinned by {champion.moved_by} since {champion.moved_at}{why}; "
             f"`./fleet unpin {champion.city}` lets new models go live"
         )
-    newer = gate.newer_champion({"as_of": naming.as_of_stamp(candidate.as_of)}, {"as_of": champion.as_of})
+    newer = gate.newer_champion({"as_of": candidate.model.as_of}, {"as_of": champion.as_of})
     return (SUPERSEDED, newer) if newer else None
 
 
-def _evaluate_again(
-    runtime: Any, endpoint: str, champion: live.Versioned, rule: Gate, holdout: Mapping[str, Any]
-) -> gate.Decision:
+def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned) -> gate.Decision:
     """Judge the challenger against the champion that serves now, on the same held-out rows.
 
     Its data were in order, else it would not have come this far.
     """
-    rows = holdout["rows"]
+    rows = candidate.holdout["rows"]
     actual = [row["actual"] for row in rows]
-    position = {name: index for index, name in enumerate(holdout["features"])}
+    position = {name: index for index, name in enumerate(candidate.holdout["features"])}
     seen: dict[str, Any] = {
         "target_model": champion.pointer.target_model,
         "etag": champion.etag,
@@ -241,13 +235,9 @@ def _evaluate_again(
         seen["error"] = f"it needs the features {', '.join(missing)}, which this run's data does not have"
     else:
         order = [position[name] for name in champion.pointer.features]
+        values = [[row["values"][index] for index in order] for row in rows]
         try:
-            predictions = invoke(
-                runtime,
-                endpoint,
-                champion.pointer.target_model,
-                [[row["values"][index] for index in order] for row in rows],
-            )
+            predictions = invoke(city.aws.runtime, city.endpoint, champion.pointer.target_model, values)
             seen.update(gate.error_metrics(actual, predictions))
         except PublishError as error:
             seen["error"] = str(error)
@@ -257,4 +247,4 @@ def _evaluate_again(
         "naive": gate.error_metrics(actual, [row["naive"] for row in rows]),
         "champion": seen,
     }
-    return gate.decide(report, rule)
+    return gate.decide(report, candidate.rule)

@@ -55,12 +55,12 @@ def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
     with errors(as_json):
         for item in fleets_named(fleet):
             with aws_errors():
-                for plan, version in reconcile.waiting(FleetClients(item), item):
+                for city, version in reconcile.waiting(FleetClients(item), item):
                     deadline = parse_as_of(version.metadata[registry.EXPIRES_AT])
                     rows.append(
                         {
                             "fleet": item.fleet,
-                            "city": plan.city.slug,
+                            "city": city.slug,
                             "version": version.number,
                             "as_of": version.as_of,
                             "until": deadline.isoformat(timespec="seconds"),
@@ -184,14 +184,14 @@ def _work(targets: Sequence[DecisionTarget], order: DecisionOrder, *, as_json: b
     """Decide about versions at the same time, print each as it comes, and return them JSON-ready."""
 
     def one(target: DecisionTarget) -> dict[str, Any]:
-        fleet = target.clients.fleet.fleet
+        fleet = target.fleet
         try:
             with aws_errors():
                 decided = _one(target, order)
         except CityFleetError as error:
             return {
                 "fleet": fleet,
-                "city": target.plan.city.slug,
+                "city": target.city.slug,
                 "outcome": "failed",
                 "reasons": [str(error)],
                 "error": error.as_dict(),
@@ -216,9 +216,9 @@ def _one(target: DecisionTarget, order: DecisionOrder) -> Decided:
 
     event = Event(order.verb)
     if not order.dry_run:
-        return approvals.apply(target.clients, target.plan, target.arn, event, order.author)
-    version: ModelPackage = approvals.read(target.clients, target.arn)
-    state = approvals.state_of(target.clients, target.plan, version)
+        return approvals.apply(target.city, target.arn, event, order.author)
+    version: ModelPackage = approvals.read(target.city.aws, target.arn)
+    state = approvals.state_of(target.city, version)
     step = approval_states.transition(state, event)
     what = step.refusal or f"it is {state.value} and would be {step.state.value}: {step.effect.value}"
-    return Decided(target.plan.city.slug, version.number, "refused" if step.refusal else "planned", (what,))
+    return Decided(target.city.slug, version.number, "refused" if step.refusal else "planned", (what,))

@@ -12,7 +12,7 @@ from city_fleet.errors import RegistryError
 from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
-    from city_fleet.plan import CityPlan
+    from city_fleet.champions.planned_city import PlannedCity
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class DecisionTarget:
     :param arn: of the version.
     """
 
-    clients: FleetClients
-    plan: CityPlan
+    fleet: str
+    city: PlannedCity
     arn: str
 
 
@@ -52,16 +52,17 @@ def of_city(clients: FleetClients, city: str, number: int | None, order: Decisio
     :raises RegistryError: there is none.
     :raises ConfigError: the city's settings are broken.
     """
+    from city_fleet.champions.planned_city import PlannedCity  # noqa: PLC0415 - imports botocore
     from city_fleet.plan import plan_city  # noqa: PLC0415
     from city_fleet.state import registry  # noqa: PLC0415 - imports botocore
 
     if city in clients.fleet.broken:
         raise clients.fleet.broken[city]
-    plan = plan_city(clients.fleet, city)
-    found = registry.versions(clients.sagemaker, plan.package_group)
+    planned = PlannedCity.of(clients, plan_city(clients.fleet, city))
+    found = registry.versions(clients.sagemaker, planned.group)
     for version in found:
         if version.number == number or (number is None and version.status == registry.PENDING):
-            return DecisionTarget(clients, plan, version.arn)
+            return DecisionTarget(clients.fleet.fleet, planned, version.arn)
     if number is not None:
         known = ", ".join(str(version.number) for version in found) or "none"
         raise RegistryError(f"city {city!r}: the registry has no version {number} of it; it has {known}")
@@ -102,7 +103,7 @@ def of_night(
         if found is not None:
             notes.append(f"Night {stamp}: {found.sentence}.")
     return [
-        DecisionTarget(clients, plan, version.arn)
-        for plan, version in reconcile.waiting(clients, clients.fleet)
+        DecisionTarget(clients.fleet.fleet, planned, version.arn)
+        for planned, version in reconcile.waiting(clients, clients.fleet)
         if version.as_of.startswith(beginning)
     ]

@@ -20,6 +20,7 @@ from city_fleet.plan import endpoint_name
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
+    from city_fleet.state.context import CityContext
 
 By = Annotated[
     str | None,
@@ -80,6 +81,12 @@ class FleetClients:
     def group(self, city: str) -> str:
         """Return the name of a city's model package group."""
         return package_group(self.fleet.fleet, self.fleet.environment, city)
+
+    def city(self, slug: str) -> CityContext:
+        """Return one city of the fleet; its settings may be broken, or gone."""
+        from city_fleet.state.context import CityContext  # noqa: PLC0415 - imports botocore
+
+        return CityContext(self, self.keys, self.endpoint, self.group(slug), slug)
 
     def ever_served(self, city: str) -> bool:
         """Tell whether a model of a city ever went live."""

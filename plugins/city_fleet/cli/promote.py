@@ -9,6 +9,7 @@ import typer
 from city_fleet.cli.moves import By, DryRun, FleetClients, mover, run_moves
 from city_fleet.cli.output import AsJson, errors
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
@@ -80,20 +81,9 @@ def promote(
         )
 
     def work(fleet_clients: FleetClients, name: str) -> Move:
+        choice = promotion.Choice(version, stamp)
         return promotion.promote(
-            fleet_clients.s3,
-            fleet_clients.sagemaker,
-            fleet_clients.runtime,
-            keys=fleet_clients.keys,
-            endpoint=fleet_clients.endpoint,
-            group=fleet_clients.group(name),
-            city=name,
-            by=who,
-            reason=reason,
-            version=version,
-            as_of=stamp,
-            pin=pin,
-            dry_run=dry_run,
+            fleet_clients.city(name), Author(who, reason), choice, pin=pin, dry_run=dry_run
         )
 
     run_moves([(clients[owner.fleet], slug)], work, _show, as_json=as_json)

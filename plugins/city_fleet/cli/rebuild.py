@@ -10,6 +10,7 @@ from city_fleet.cli.aws import aws_errors
 from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover, run_moves
 from city_fleet.cli.output import AsJson, errors
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
@@ -59,16 +60,9 @@ def rebuild(
                 _name_those_left_alone(clients[item.fleet])
 
     def work(fleet_clients: FleetClients, city: str) -> Move:
+        author = Author(who, reason)
         return rebuilding.rebuild(
-            fleet_clients.s3,
-            fleet_clients.sagemaker,
-            keys=fleet_clients.keys,
-            group=fleet_clients.group(city),
-            city=city,
-            by=who,
-            reason=reason,
-            undo_removal=bool(cities),
-            dry_run=dry_run,
+            fleet_clients.city(city), author, undo_removal=bool(cities), dry_run=dry_run
         )
 
     def show(move: Move) -> str | None:

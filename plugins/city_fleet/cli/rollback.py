@@ -11,6 +11,7 @@ from city_fleet.cli.aws import aws_errors
 from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, instant, mover, run_moves
 from city_fleet.cli.output import AsJson, errors
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
@@ -83,19 +84,8 @@ def rollback(
             targets = _moved_since(clients[fleets[0].fleet], moment)
 
     def work(fleet_clients: FleetClients, city: str) -> Move:
-        return moves.rollback(
-            fleet_clients.s3,
-            fleet_clients.sagemaker,
-            fleet_clients.runtime,
-            keys=fleet_clients.keys,
-            endpoint=fleet_clients.endpoint,
-            city=city,
-            by=who,
-            reason=reason,
-            to=destination,
-            since=moment,
-            dry_run=dry_run,
-        )
+        order = moves.Rollback(destination, moment, dry_run)
+        return moves.rollback(fleet_clients.city(city), Author(who, reason), order)
 
     if not targets and not as_json:
         typer.echo(f"No model was published since {since}; nothing had to be done.")
@@ -135,7 +125,7 @@ def unpin(
         targets = [(clients[item.fleet], city) for item, city in found]
 
     def work(fleet_clients: FleetClients, city: str) -> Move:
-        return moves.unpin(fleet_clients.s3, keys=fleet_clients.keys, city=city, by=who, reason=reason)
+        return moves.unpin(fleet_clients.city(city), Author(who, reason))
 
     run_moves(targets, work, _show_unpin, as_json=as_json)
 

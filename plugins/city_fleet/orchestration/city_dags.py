@@ -17,9 +17,11 @@ from city_fleet import naming, plan
 from city_fleet.config import Fleet, load_fleets
 from city_fleet.errors import CityFleetError, FleetFileError
 from city_fleet.orchestration.city_tasks import job_operators as jobs
-from city_fleet.orchestration.city_tasks import publish_operators as publishing
 from city_fleet.orchestration.city_tasks.approve_operator import ApproveOperator
+from city_fleet.orchestration.city_tasks.decide_operator import DecideOperator
+from city_fleet.orchestration.city_tasks.publish_operator import KeepChampionOperator, PublishOperator
 from city_fleet.orchestration.city_tasks.record_operator import RecordOperator
+from city_fleet.orchestration.city_tasks.register_operator import RegisterOperator
 from city_fleet.orchestration.fleet_dags import (
     SHORT_TASK_TIMEOUT,
     digest_dag,
@@ -39,10 +41,10 @@ _OPERATORS: dict[str, type[BaseOperator]] = {
     plan.PREPROCESS: jobs.PreprocessOperator,
     plan.TRAIN: jobs.TrainOperator,
     plan.EVALUATE: jobs.EvaluateOperator,
-    plan.DECIDE: publishing.DecideOperator,
-    plan.REGISTER: publishing.RegisterOperator,
-    plan.PUBLISH: publishing.PublishOperator,
-    plan.KEEP_CHAMPION: publishing.KeepChampionOperator,
+    plan.DECIDE: DecideOperator,
+    plan.REGISTER: RegisterOperator,
+    plan.PUBLISH: PublishOperator,
+    plan.KEEP_CHAMPION: KeepChampionOperator,
     plan.RECORD: RecordOperator,
 }
 

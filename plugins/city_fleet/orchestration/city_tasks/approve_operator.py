@@ -13,10 +13,11 @@ from city_fleet.approval import approvals
 from city_fleet.approval.approval_question import body, subject
 from city_fleet.champions import approval_states, breaker, publish
 from city_fleet.champions.approval_states import Event, ModelState
+from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.orchestration.city_tasks.approve_trigger import DECIDED, EXPIRED, OPTIONS, ApprovalTrigger
+from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import record_of, results_of
 from city_fleet.orchestration.run_context import run_of, upstream
-from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.plan import DECIDE, EVALUATE, KEEP_CHAMPION, PUBLISH, REGISTER, CityPlan
 from city_fleet.state import registry, run_records
 from city_fleet.state.author import Author
@@ -64,14 +65,14 @@ class ApproveOperator(HITLBranchOperator):
 
     def execute(self, context: Context) -> Any:
         run = run_of(self.plan, context)
-        aws = self._clients()
-        version, state = self._version(aws, context)
+        city = city_of(self.plan, self.aws_conn_id)
+        version, state = self._version(city, context)
         if run.force:
             return self._end(context, version, PUBLISH, state)
         if state is not ModelState.WAITING:
             self.log.info("Version %d is %s already", version.number, state.value)
             return self._end_decided(context, version, state)
-        night = breaker.read(aws.s3, self.plan.keys, run.stamp)
+        night = breaker.read(city.aws.s3, city.keys, run.stamp)
         self.body = body(
             self.plan,
             version,
@@ -79,39 +80,36 @@ class ApproveOperator(HITLBranchOperator):
             evaluation_uri=upstream(context, EVALUATE)["evaluation_uri"],
             night=night.sentence if night else None,
         )
-        self._record_wait(context, version, aws)
+        self._record_wait(context, version, city)
         try:
             return super().execute(context)
         except TaskAwaitingInput:
             self.defer(trigger=self._trigger(context, version), method_name="execute_complete")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        aws = self._clients()
-        version, state = self._version(aws, context)
+        city = city_of(self.plan, self.aws_conn_id)
+        version, state = self._version(city, context)
         if DECIDED in event or EXPIRED in event:
             if EXPIRED in event:
                 hours = self.plan.city.approval_expires_hours
                 author = Author(self._by(context), f"expired: nobody decided within {hours} hours")
-                approvals.write(aws, version, state, Event.EXPIRE, author)
+                approvals.write(city.aws, version, state, Event.EXPIRE, author)
             elif version.status != version.settled_status:
-                serves, served = approvals.serving(aws, self.plan, version)
-                approvals.adopt(aws, version, live=serves, served=served)
+                serves, served = approvals.serving(city, version)
+                approvals.adopt(city.aws, version, live=serves, served=served)
         else:
             if "error" in event:
                 self.process_trigger_event_error(event)
             self.validate_chosen_options(event["chosen_options"])
             answer = Event.APPROVE if event["chosen_options"] == [_APPROVE] else Event.REJECT
-            step, _ = approvals.write(aws, version, state, answer, self._author_of(event))
+            step, _ = approvals.write(city.aws, version, state, answer, self._author_of(event))
             if step.refusal:
                 self.log.warning("The answer comes too late: %s", step.refusal)
-        version, state = self._version(aws, context)
+        version, state = self._version(city, context)
         if state is ModelState.WAITING:
             # The list that the trigger had read was older than the version.
             self.defer(trigger=self._trigger(context, version), method_name="execute_complete")
         return self._end_decided(context, version, state)
-
-    def _clients(self) -> TaskClients:
-        return TaskClients(self.aws_conn_id, self.plan.fleet.region)
 
     def _by(self, context: Context) -> str:
         return f"{self.plan.dag_id}/{context['dag_run'].run_id}"
@@ -122,17 +120,17 @@ class ApproveOperator(HITLBranchOperator):
         note = (event.get("params_input") or {}).get(_NOTE)
         return Author(str(who.get("name") or "somebody in Airflow"), str(note or "").strip())
 
-    def _version(self, aws: TaskClients, context: Context) -> tuple[ModelPackage, ModelState]:
-        version = approvals.read(aws, upstream(context, REGISTER)["package_arn"])
-        return version, approvals.state_of(aws, self.plan, version)
+    def _version(self, city: PlannedCity, context: Context) -> tuple[ModelPackage, ModelState]:
+        version = approvals.read(city.aws, upstream(context, REGISTER)["package_arn"])
+        return version, approvals.state_of(city, version)
 
-    def _record_wait(self, context: Context, version: ModelPackage, aws: TaskClients) -> None:
+    def _record_wait(self, context: Context, version: ModelPackage, city: PlannedCity) -> None:
         """Write a record that the run waits, for views of the whole fleet; it is replaced by that of its end."""
         run = run_of(self.plan, context)
         deadline = naming.parse_as_of(version.metadata[registry.EXPIRES_AT])
         reasons = [f"waits for a person until {deadline:%Y-%m-%d %H:%M} UTC"]
         record = record_of(self.plan, run, results_of(context), publish.PENDING, reasons)
-        run_records.write(aws.s3, self.plan.keys, record, as_of=run.as_of, key_of_run=run.key)
+        run_records.write(city.aws.s3, city.keys, record, as_of=run.as_of, key_of_run=run.key)
 
     def _trigger(self, context: Context, version: ModelPackage) -> ApprovalTrigger:
         return ApprovalTrigger(
@@ -153,8 +151,11 @@ class ApproveOperator(HITLBranchOperator):
 
     def _end(self, context: Context, version: ModelPackage, branch: str, state: ModelState) -> None:
         self.log.info("Version %d is %s: %s", version.number, state.value, version.status_reason)
-        outcome = publish.SUPERSEDED if state is ModelState.SUPERSEDED else publish.HELD
-        result = {"state": state.value, "outcome": outcome, "reasons": [version.status_reason]}
+        result = {
+            "state": state.value,
+            "outcome": approvals.outcome_of(state),
+            "reasons": [version.status_reason],
+        }
         # Branching skips the other way by an exception, and what a task returns is lost then.
         context["ti"].xcom_push(key="return_value", value=result)
         self.do_branch(context, branch)

@@ -1,0 +1,21 @@
+"""A city with its settings: what everything needs that follows a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from city_fleet.plan import CityPlan
+from city_fleet.state.clients import Clients
+from city_fleet.state.context import CityContext
+
+
+@dataclass(frozen=True)
+class PlannedCity(CityContext):
+    """One city of one fleet, the clients to reach it with, and its settings."""
+
+    plan: CityPlan
+
+    @classmethod
+    def of(cls, aws: Clients, plan: CityPlan) -> PlannedCity:
+        """Return the city of a plan."""
+        return cls(aws, plan.keys, plan.endpoint, plan.package_group, plan.city.slug, plan)

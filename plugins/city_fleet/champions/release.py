@@ -1,0 +1,174 @@
+"""A model package becomes the model that serves its city, and its run's record says so. Clients are passed in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from city_fleet import naming
+from city_fleet.champions import approval_states, gate, publish
+from city_fleet.champions.approval_states import Event, ModelState
+from city_fleet.champions.planned_city import PlannedCity
+from city_fleet.errors import PublishError
+from city_fleet.state import objects, registry, run_records
+from city_fleet.state.author import Author
+from city_fleet.state.live import ServedModel
+from city_fleet.state.outcome import Decided
+from city_fleet.state.package_text import metadata_value
+from city_fleet.state.registry import ModelPackage
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+
+@dataclass(frozen=True)
+class Release:
+    """On whose word a model package goes live.
+
+    :param approves: the event that approves the package in the last moment, when the endpoint has answered with it;
+        None for one that is approved already.
+    :param force: publish despite gate, order of as_of and pin.
+    :param record: tell the run's record how it ended; a run that is still under way does that itself.
+    """
+
+    author: Author
+    approves: Event | None = None
+    force: bool = False
+    record: bool = True
+
+    @property
+    def sentence(self) -> str:
+        """Return who approves the package, for the registry."""
+        return self.author.sentence("let go live" if self.approves is Event.RELEASE else "approved")
+
+
+def publish_package(city: PlannedCity, package: ModelPackage, state: ModelState, release: Release) -> Decided:
+    """Make a model package the one that serves its city, or keep in the registry why not.
+
+    :param state: where the package stands.
+    :raises PublishError: what the run left is gone, or the endpoint does not answer as it should.
+    """
+    sagemaker, author, approves = city.aws.sagemaker, release.author, release.approves
+    ready = publish.prepare(city, _candidate(city, package, release), force=release.force)
+    if isinstance(ready, publish.Publication):
+        publication = ready
+    else:
+        if approves is not None:
+            status = registry.APPROVED
+            registry.set_status(
+                sagemaker, package.arn, status, release.sentence, event=approves, by=author.by
+            )
+        publication = publish.commit(city, ready)
+    reasons = publication.reasons
+    if publication.outcome == publish.LIVE:
+        if approves is None:
+            registry.settle(sagemaker, package)
+        person = package.status_reason if approves is None else author.sentence("approved")
+        if person and (approves or package.event) != Event.RELEASE:
+            reasons = (person, *reasons)
+    else:
+        refused = Event.SUPERSEDE if publication.outcome == publish.SUPERSEDED else Event.REFUSE
+        status = approval_states.status_of(approval_states.transition(state, refused).state) or ""
+        if status == registry.REJECTED:  # one that has served stays approved
+            registry.set_status(sagemaker, package.arn, status, reasons[0], event=refused, by=author.by)
+        elif package.settled_status != package.status:
+            registry.settle(sagemaker, package)
+    if release.record:
+        tell_record(city, package, publication.outcome, reasons=reasons, by=author.by)
+    serves = publication.pointer.target_model
+    return Decided(city.slug, package.number, publication.outcome, reasons, serves)
+
+
+def model_of(package: ModelPackage, city: str, features: tuple[str, ...]) -> ServedModel:
+    """Return what the live pointer says of a registered model, but for what the gate said of it.
+
+    :param city: slug of the city that it serves.
+    :param features: feature names in the order of a request row.
+    """
+    sha256, made = package.metadata["artifact_sha256"], registry.made_by(package.metadata)
+    return ServedModel(
+        city=city,
+        target_model=naming.target_model(city, naming.parse_as_of(package.as_of), sha256),
+        package_arn=package.arn,
+        as_of=package.as_of,
+        metrics={},
+        features=features,
+        artifact_sha256=sha256,
+        settings_digest=made["settings_digest"],
+        code_digest=made["code_digest"],
+    )
+
+
+def target_model(city: str, package: ModelPackage) -> str:
+    """Return the target model under which a package serves its city, or would."""
+    return model_of(package, city, ()).target_model
+
+
+def tell_record(
+    city: PlannedCity, package: ModelPackage, outcome: str, *, reasons: tuple[str, ...], by: str
+) -> None:
+    """Write how a run ended after all, beside the record of a run that ended waiting for a person."""
+    before = newest_record(city, package)
+    if before is None or (before["outcome"], before["reasons"]) == (outcome, list(reasons)):
+        return
+    live = outcome == publish.LIVE
+    record = {
+        **before,
+        "outcome": outcome,
+        "reasons": list(reasons),
+        "target_model": target_model(city.slug, package) if live else before["target_model"],
+        "decided_by": by,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    as_of, run = naming.parse_as_of(package.as_of), package.metadata["run_key"]
+    run_records.write(city.aws.s3, city.keys, record, as_of=as_of, key_of_run=run)
+
+
+def newest_record(city: PlannedCity, package: ModelPackage) -> dict[str, Any] | None:
+    """Return what the run that made a package has recorded last; None while it is under way."""
+    as_of, run = naming.parse_as_of(package.as_of), package.metadata.get("run_key", "-")
+    prefix = city.keys.record(city.slug, as_of, run).removesuffix(".json")
+    found = [city.objects.get(item.key) for item in city.objects.items(prefix)]
+    records = [json.loads(record.body) for record in found if record]
+    return max(records, key=lambda record: str(record["finished_at"]), default=None)
+
+
+def _candidate(city: PlannedCity, package: ModelPackage, release: Release) -> publish.Candidate:
+    """Return a package as a candidate, with the evaluation that judged it last."""
+    evaluation = package.metadata.get("evaluation_uri") or package.evaluation_uri
+    holdout = evaluation.removesuffix("evaluation.json") + "holdout.json"
+    report = _read_json(city.aws.s3, evaluation)
+    decision = _read_json(city.aws.s3, package.metadata.get("decision_uri", ""))
+    return publish.Candidate(
+        model=model_of(package, city.slug, tuple(report["features"])),
+        artifact_uri=package.artifact_uri,
+        decision=gate.Decision.from_dict(decision),
+        rule=city.plan.city.gate,
+        holdout=_read_json(city.aws.s3, holdout),
+        author=Author(release.author.by, _reason(package, release)),
+    )
+
+
+def _reason(package: ModelPackage, release: Release) -> str:
+    """Return why a package goes live, beside the gate's reasons: a person's words, or who that person is."""
+    author, approves = release.author, release.approves
+    if (approves or package.event) == Event.RELEASE:
+        return ""
+    told = approves is not None or package.metadata.get(registry.DECIDED_BY) == metadata_value(author.by)
+    return author.note if told else package.status_reason
+
+
+def _read_json(s3: S3Client, uri: str) -> Mapping[str, Any]:
+    try:
+        body = objects.read_uri(s3, uri)
+        if body is not None:
+            return dict(json.loads(body))
+    except ValueError as error:
+        raise PublishError(f"{uri!r}: what the evaluation left can't be read: {error}") from error
+    raise PublishError(
+        f"{uri}: what the evaluation left is gone, so the model can't be checked; `./fleet promote` checks it by "
+        "the artifact's own samples"
+    )

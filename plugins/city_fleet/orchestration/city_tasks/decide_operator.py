@@ -1,0 +1,51 @@
+"""Airflow operator of the task ``decide``: the gate judges the challenger."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from city_fleet import naming
+from city_fleet.champions import breaker, data_checks, gate
+from city_fleet.errors import PlatformError
+from city_fleet.orchestration.city_tasks.city_operator import CityOperator
+from city_fleet.orchestration.run_context import run_of, upstream
+from city_fleet.plan import EVALUATE, PREPROCESS
+from city_fleet.state import objects
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from types_boto3_s3 import S3Client
+
+
+class DecideOperator(CityOperator):
+    """Apply the gate to the evaluation report, keep the decision beside the run, and count it for the night."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        run, place = run_of(self.plan, context), self.city()
+        rule = self.plan.city.gate
+        report = upstream(context, EVALUATE)["report"]
+        data = data_checks.check(self._data_report(place.aws.s3, context), report, rule.data)
+        decision = gate.decide(report, rule, data=data, force=run.force)
+        for reason in decision.reasons:
+            self.log.info("%s: %s", "promote" if decision.promote else "hold", reason)
+        for warning in decision.warnings:
+            self.log.warning("%s", warning)
+        value = decision.to_dict()
+        key = place.keys.decision(place.slug, run.key, naming.digest(value))
+        place.objects.put(key, json.dumps(value, indent=2).encode())
+        if not decision.superseded:  # an older run says nothing about the night
+            against = decision.reasons if decision.unfit else ()
+            breaker.mark(place.aws.s3, place.keys, run.stamp, place.slug, against)
+        return {**value, "decision_uri": place.keys.uri(key)}
+
+    def _data_report(self, s3: S3Client, context: Context) -> Any:
+        """Return what the preprocess job has measured of the data.
+
+        :raises PlatformError: its report is gone.
+        """
+        uri = f"{upstream(context, PREPROCESS)['outputs']['report']}city={self.plan.city.slug}/status.json"
+        body = objects.read_uri(s3, uri)
+        if body is None:
+            raise PlatformError(f"{uri} is gone; clear the task {PREPROCESS!r} with everything downstream")
+        return json.loads(body)

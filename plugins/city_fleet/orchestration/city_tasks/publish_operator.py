@@ -1,0 +1,54 @@
+"""Airflow operators that end a city's run: ``publish``, or ``keep_champion``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from city_fleet.approval import approvals, run_release
+from city_fleet.champions import publish
+from city_fleet.champions.approval_states import ModelState
+from city_fleet.champions.release import target_model
+from city_fleet.orchestration.city_tasks.city_operator import CityOperator
+from city_fleet.orchestration.run_context import author_of, run_of, upstream
+from city_fleet.plan import APPROVE, DECIDE, REGISTER
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class PublishOperator(CityOperator):
+    """Make the registered model the one that serves the city, unless its night waits for a person."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        city = self.city()
+        package = approvals.read(city.aws, upstream(context, REGISTER)["package_arn"])
+        ended = run_release.release(city, package, run_of(self.plan, context), author_of(self.plan, context))
+        for reason in ended.reasons:
+            self.log.info("%s: %s", ended.outcome, reason)
+        return {
+            "outcome": ended.outcome,
+            "reasons": list(ended.reasons),
+            "target_model": target_model(city.slug, package),
+            "live": ended.live,
+        }
+
+
+class KeepChampionOperator(CityOperator):
+    """Say why the model that serves stays. It changes nothing."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        decision = upstream(context, DECIDE)
+        registered = upstream(context, REGISTER)
+        asked: Any = context["ti"].xcom_pull(task_ids=APPROVE)
+        if asked:
+            outcome, reasons = asked["outcome"], asked["reasons"]
+        elif decision["promote"]:  # the gate lets it go, but somebody or something else does not
+            superseded = registered["state"] == ModelState.SUPERSEDED.value
+            outcome = publish.SUPERSEDED if superseded else publish.HELD
+            reasons = [registered["reason"]]
+        else:
+            outcome = publish.SUPERSEDED if decision["superseded"] else publish.HELD
+            reasons = decision["reasons"]
+        for reason in reasons:
+            self.log.info("%s: %s", outcome, reason)
+        return {"outcome": outcome, "reasons": reasons}
