@@ -61,16 +61,16 @@ imports: environments ## Check which module may import which (import-linter)
 	@PYTHONPATH=.:plugins:include $(BIN)/lint-imports
 
 check-golden: environments ## Check that the requests to AWS are those in tests/golden
-	@$(BIN)/python -m pytest -q tests/unit/test_job_requests.py
+	@$(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py
 
 check-docs: environments ## Check the fleet files, their schema, and what the documentation links to
 	@./fleet lint
 	@./fleet schema --check
 	@$(BIN)/python -m local.sagemaker.reference --check
-	@$(BIN)/python -m pytest -q tests/stack/test_documentation.py
+	@$(BIN)/python -m pytest -q tests/quick/docs/test_documentation.py
 
 golden: environments ## Write tests/golden anew; look at the difference before you commit it
-	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/unit/test_job_requests.py
+	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py
 
 lambda: environments ## Pack the Lambda functions into dist/, ready for `aws lambda`
 	@$(BIN)/python include/lambda/bundle.py
@@ -79,7 +79,7 @@ docs-local: environments ## Write the table of operations in docs/local.md from 
 	@$(BIN)/python -m local.sagemaker.reference
 
 fuzz: environments ## Send hostile requests to the local SageMaker for some minutes [ARGS="--hypothesis-seed=1"]
-	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -s tests/local_sagemaker/test_fuzz.py $(ARGS)
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -s tests/service/local_sagemaker/test_fuzz.py $(ARGS)
 
 chaos: environments ## Kill and freeze Airflow's processes N times while cities train: JSON [N=50 SEED=0]
 	@PYTHONPATH=.:plugins $(BIN)/python -m tests.e2e.chaos --n "$(N)" --seed "$(SEED)" $(ARGS)
@@ -101,7 +101,7 @@ bench-status: environments ## Measure what it costs to know how a fleet is: JSON
 	@PYTHONPATH=plugins $(BIN)/python bench/fleet_status.py $(ARGS)
 
 soak: environments ## Some minutes of mixed load for the model server [MINUTES=30]
-	@SOAK_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/python -m pytest -q -s -n0 tests/model_server/test_soak.py
+	@SOAK_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/python -m pytest -q -s -n0 tests/service/model_server/test_soak.py
 
 ##@ Environments
 

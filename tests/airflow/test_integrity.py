@@ -1,0 +1,245 @@
+"""The DAGs that Airflow sees: which there are, how tasks are ordered, which policies they keep."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.amazon.aws.operators.sagemaker import (
+    SageMakerConditionOperator,
+    SageMakerEndpointConfigOperator,
+    SageMakerEndpointOperator,
+    SageMakerModelOperator,
+    SageMakerProcessingOperator,
+    SageMakerRegisterModelVersionOperator,
+    SageMakerTrainingOperator,
+)
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import TimeRestriction
+
+from city_fleet.config import load_fleet
+from city_fleet.orchestration.city_dags import city_dags, fleet_dags
+from tests.airflow.conftest import ROOT
+
+FLEETS = ROOT / "include" / "fleets"
+OF_FLEET = tuple(
+    f"texas_housing._{purpose}" for purpose in ("digest", "endpoint", "reaper", "reconcile", "retire")
+)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsing a DAG file must not talk to anybody: hundreds of processes do it every minute."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a DAG file opened a connection while it was parsed")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture(scope="module")
+def dags() -> dict[str, Any]:
+    return {dag.dag_id: dag for dag in [*city_dags(FLEETS), *fleet_dags(FLEETS)]}
+
+
+def test_there_is_one_dag_per_city_and_a_few_per_fleet(no_network: None) -> None:
+    fleet = load_fleet(FLEETS / "texas_housing.yaml", environ={})
+    found = {dag.dag_id for dag in [*city_dags(FLEETS), *fleet_dags(FLEETS)]}
+    of_fleet = set(OF_FLEET)
+    assert {f"texas_housing.{slug}" for slug in fleet.cities} | of_fleet == found
+    assert len(fleet.cities) == 46
+
+
+def test_tasks_run_in_their_vital_order(dags: dict[str, Any]) -> None:
+    dag = dags["texas_housing.austin"]
+    order = ["preprocess", "train", "evaluate", "decide", "register", "gate", "publish", "record"]
+    for earlier, later in itertools.pairwise(order):
+        assert later in dag.get_task(earlier).downstream_task_ids
+    assert dag.get_task("gate").downstream_task_ids == {"publish", "keep_champion"}
+    assert dag.get_task("record").is_teardown
+
+
+def test_operators_are_the_providers(dags: dict[str, Any]) -> None:
+    dag = dags["texas_housing.austin"]
+    for task_id, kind in {
+        "preprocess": SageMakerProcessingOperator,
+        "train": SageMakerTrainingOperator,
+        "evaluate": SageMakerProcessingOperator,
+        "register": SageMakerRegisterModelVersionOperator,
+        "gate": SageMakerConditionOperator,
+    }.items():
+        assert isinstance(dag.get_task(task_id), kind)
+    fleet_dag = dags["texas_housing._endpoint"]
+    for task_id, kind in {
+        "model": SageMakerModelOperator,
+        "endpoint_config": SageMakerEndpointConfigOperator,
+        "endpoint": SageMakerEndpointOperator,
+    }.items():
+        assert isinstance(fleet_dag.get_task(task_id), kind)
+
+
+def test_every_dag_keeps_the_policies(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        assert "fleet:texas_housing" in dag.tags
+        assert dag.doc_md
+        assert dag.max_active_runs == 1
+        assert dag.catchup is False
+        for task in dag.tasks:
+            assert task.owner == "data-engineering"
+            assert task.retries >= 1
+            waits_for_a_job = getattr(task, "deferrable", False)
+            # Retiring goes through thousands of cities, and ends by itself.
+            longest = timedelta(hours=7) if task.task_id == "retire" else timedelta(minutes=15)
+            assert waits_for_a_job or task.execution_timeout <= longest
+            assert task.pool == ("city_fleet_jobs" if hasattr(task, "step") else "default_pool")
+
+
+def test_serialising_twice_gives_the_same(dags: dict[str, Any]) -> None:
+    """A difference from parse to parse writes a new DAG version every time."""
+    again = {dag.dag_id: dag for dag in [*city_dags(FLEETS), *fleet_dags(FLEETS)]}
+    for dag_id in ("texas_housing.austin", *OF_FLEET):
+        first, second = (DagSerialization.to_dict(source[dag_id]) for source in (dags, again))
+        assert json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+
+
+def test_a_starting_task_builds_its_own_dag_only() -> None:
+    assert [dag.dag_id for dag in city_dags(FLEETS, only="texas_housing.waco")] == ["texas_housing.waco"]
+    assert list(city_dags(FLEETS, only="texas_housing._endpoint")) == []
+    for dag_id in OF_FLEET:
+        assert [dag.dag_id for dag in fleet_dags(FLEETS, only=dag_id)] == [dag_id]
+
+
+def test_only_what_looks_after_the_fleet_is_switched_on_by_itself(dags: dict[str, Any]) -> None:
+    """Stopping orphans, and carrying out what people have decided."""
+    on = {"texas_housing._reaper", "texas_housing._reconcile"}
+    assert {dag_id: dag.is_paused_upon_creation for dag_id, dag in dags.items()} == {
+        dag_id: False if dag_id in on else None for dag_id in dags
+    }
+
+
+def test_where_a_person_is_asked_the_question_comes_between_gate_and_publish(fleets: Path) -> None:
+    path = fleets / "texas_housing.yaml"
+    path.write_text(path.read_text().replace("{name: Waco}", "{name: Waco, approval: manual}"))
+    (dag,) = city_dags(fleets, only="texas_housing.waco")
+    assert len(dag.tasks) == 10
+    approve = dag.get_task("approve")
+    assert isinstance(approve, HITLOperator)
+    assert dag.get_task("gate").downstream_task_ids == {"approve", "keep_champion"}
+    assert dag.get_task("gate").if_task_ids == ["approve"]
+    assert approve.downstream_task_ids == {"publish", "keep_champion"}
+    assert dag.get_task("keep_champion").trigger_rule == "none_failed_min_one_success"
+    assert list(approve.params) == ["note"]
+    assert approve.execution_timeout is None  # Airflow would take it for the time that the person has
+    # Tonight's run supersedes last night's question instead of waiting behind it.
+    assert dag.max_active_runs == 2
+    assert dag.get_task("record").upstream_task_ids == {"publish", "keep_champion"}
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert stored.get_task("approve").operator_name == "ApproveOperator"
+
+
+def test_reconcile_looks_as_the_fleet_file_says(fleets: Path) -> None:
+    (dag,) = fleet_dags(FLEETS, only="texas_housing._reconcile")
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert stored.timetable.summary == "*/15 * * * *"
+    assert "rolled back" not in dag.doc_md
+    path = fleets / "texas_housing.yaml"
+    path.write_text(path.read_text() + "\nreconcile: {schedule: null, on_live_rejected: rollback}\n")
+    (dag,) = fleet_dags(fleets, only="texas_housing._reconcile")
+    assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.can_be_scheduled is False
+    assert "its city is rolled back and named" in dag.doc_md
+
+
+def test_the_reaper_looks_as_the_fleet_file_says(fleets: Path) -> None:
+    (dag,) = fleet_dags(FLEETS, only="texas_housing._reaper")
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert (
+        stored.timetable.summary == "*/15 * * * *"
+    )  # and has no end, though the city DAGs' schedule has one
+    first = stored.timetable.next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(stored.start_date, None, catchup=False)
+    )
+    assert abs(datetime.now(UTC) - first.run_after) <= timedelta(minutes=16)  # nothing is caught up
+    assert dag.dagrun_timeout == timedelta(hours=1)
+    assert dag.params["dry_run"] is False
+    path = fleets / "texas_housing.yaml"
+    path.write_text(path.read_text() + "\nreaper: {schedule: null, grace_minutes: 3}\n")
+    (dag,) = fleet_dags(fleets, only="texas_housing._reaper")
+    assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.can_be_scheduled is False
+    assert "for 3 minutes or more" in dag.doc_md
+
+
+def test_retiring_does_as_the_fleet_file_says(fleets: Path) -> None:
+    (dag,) = fleet_dags(FLEETS, only="texas_housing._retire")
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert stored.timetable.summary == "0 12 * * 0"
+    assert dag.params["dry_run"] is False
+    path = fleets / "texas_housing.yaml"
+    path.write_text(path.read_text() + "\nretire: {schedule: null, keep_newest: 7, delete_packages: false}\n")
+    (dag,) = fleet_dags(fleets, only="texas_housing._retire")
+    assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.can_be_scheduled is False
+    assert "the newest 7" in dag.doc_md
+    assert "and not its version in the registry" in dag.doc_md
+
+
+@pytest.fixture
+def fleets(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(FLEETS, tmp_path / "fleets"))
+
+
+def test_one_bad_city_becomes_a_dag_that_says_why_and_the_others_go_on(fleets: Path) -> None:
+    text = (fleets / "texas_housing.yaml").read_text()
+    broken = text.replace("  austin: {name: Austin", "  austin: {gate: {tolerence: 0.1}, name: Austin")
+    (fleets / "texas_housing.yaml").write_text(broken)
+    dags = {dag.dag_id: dag for dag in city_dags(fleets)}
+    assert len(dags) == 46
+    assert len(dags["texas_housing.waco"].tasks) == 9
+    (task,) = dags["texas_housing.austin"].tasks
+    assert "tolerence" in task.message
+    assert "Did you mean 'tolerance'?" in task.message
+    with pytest.raises(Exception, match="tolerence"):
+        task.execute({})
+
+
+def test_a_fleet_file_that_cannot_be_read_leaves_the_other_fleets(fleets: Path) -> None:
+    (fleets / "broken.yaml").write_text("fleet: [\n")
+    dags = {dag.dag_id: dag for dag in city_dags(fleets)}
+    assert len(dags) == 47
+    assert "broken.yaml" in dags["broken._fleet_file"].tasks[0].message
+    assert {dag.dag_id for dag in fleet_dags(fleets)} == set(OF_FLEET)
+
+
+def test_airflows_plugin_loader_stays_out_of_the_library() -> None:
+    """Airflow executes every file below plugins/ as a module of its bare name.
+
+    A library file named like a standard or installed module would replace it for the whole process. Checked with
+    Airflow 3.3.2; cure: plugins/.airflowignore, absolute imports, and no such names.
+    """
+    assert "city_fleet" in (ROOT / "plugins" / ".airflowignore").read_text().split()
+    installed = {name.split(".")[0] for name in sys.modules} | set(sys.stdlib_module_names)
+    installed -= {"city_fleet"}
+    for path in (ROOT / "plugins").rglob("*.py"):
+        if path.stem != "__init__" and path.parent.name != "plugins":
+            assert path.stem not in installed or path.stem.startswith("city_fleet"), path
+        assert "\nfrom ." not in path.read_text(), f"{path} uses a relative import"
+
+
+def test_airflow_finds_no_import_error() -> None:
+    """A fresh process, because the loader changes sys.path and sys.modules."""
+    code = (
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        "bag = DagBag()\n"
+        "assert not bag.import_errors, bag.import_errors\n"
+        f"assert len(bag.dags) == {46 + len(OF_FLEET)}, len(bag.dags)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -1,0 +1,129 @@
+"""The reaper's DAG as Airflow runs it: states from the execution API, jobs of a local SageMaker."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from city_fleet import naming
+from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
+from tests.airflow.conftest import ROOT
+from tests.service.local_sagemaker.conftest import LocalSageMaker, running_server
+
+IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
+ROLE = "arn:aws:iam::123456789012:role/city-fleet"
+RUN = "manual__2014-01-01T00:00:00+00:00"
+OTHER_RUN = "manual~2014"
+#: Job → the run and task that its tags name.
+JOBS = {
+    "waited-for": (RUN, "train"),
+    "failed": (RUN, "preprocess"),
+    "cleared": (OTHER_RUN, "train"),
+    "retried": (OTHER_RUN, "evaluate"),
+    "deleted-run": ("manual__gone", "train"),
+    "deleted-city": ("manual__gone", "train"),
+}
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSageMaker]:
+    with running_server(tmp_path_factory.mktemp("aws"), "--stop-grace-seconds", "1") as server:
+        yield server
+
+
+def start(aws: LocalSageMaker, job: str) -> str:
+    """Start a job that goes on until it is stopped."""
+    run_id, task_id = JOBS[job]
+    name = f"texas-housing-{job}-1"
+    tags = {
+        TAG_FLEET: "texas_housing",
+        TAG_ENVIRONMENT: "laptop",
+        TAG_CITY: "atlantis" if job == "deleted-city" else "austin",
+        TAG_STEP: task_id,
+        TAG_DAG_RUN: naming.tag_of_run_id(run_id),
+    }
+    aws.client("sagemaker").create_processing_job(
+        ProcessingJobName=name,
+        AppSpecification={
+            "ImageUri": IMAGE_URI,
+            "ContainerEntrypoint": ["python3", "-c", "import time; time.sleep(600)"],
+        },
+        RoleArn=ROLE,
+        ProcessingResources={
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 5}
+        },
+        Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+    )
+    return name
+
+
+def in_progress(aws: LocalSageMaker) -> set[str]:
+    listed = aws.client("sagemaker").list_processing_jobs(StatusEquals="InProgress", MaxResults=100)
+    return {each["ProcessingJobName"] for each in listed["ProcessingJobSummaries"]}
+
+
+def test_airflow_runs_it_and_only_the_orphans_stop(aws: LocalSageMaker, tmp_path: Path) -> None:
+    names = {job: start(aws, job) for job in JOBS}
+    (tmp_path / "fleets").mkdir()
+    texas = (ROOT / "include" / "fleets" / "texas_housing.yaml").read_text().split("\ncities:\n")[0]
+    (tmp_path / "fleets" / "texas_housing.yaml").write_text(f"{texas}\ncities:\n  austin: {{name: Austin}}\n")
+    states = {
+        RUN: {"preprocess": "failed", "train": "deferred"},
+        OTHER_RUN: {"train": None, "evaluate": "up_for_retry"},
+    }
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "CITY_FLEET"))
+    }
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "dags" / "reaper_run.py"), json.dumps(states)],
+        env={
+            **inherited,
+            **{name: value for name, value in aws.environment.items() if name.startswith("AWS_")},
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
+            "CITY_FLEET_FLEETS": str(tmp_path / "fleets"),
+            "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-5000:]
+    report: dict[str, Any] = json.loads(output.split("REPORT ")[1].splitlines()[0])
+
+    # On from the start, unlike the city's DAG.
+    assert report["paused"]["texas_housing._reaper"] is False
+    assert report["paused"]["texas_housing.austin"] is True
+
+    reasons = {
+        names["failed"]: "its task has ended as failed",
+        names["deleted-run"]: "its task does not exist any more: the task, its run or its DAG was deleted",
+        names["deleted-city"]: "its task does not exist any more: the task, its run or its DAG was deleted",
+    }
+    state, would = report["dry"]
+    assert (state, {each["job"]: each["reason"] for each in would}) == ("success", reasons)
+    state, stopped = report["real"]
+    assert state == "success"
+    cleared = next(each for each in stopped if each["job"] == names["cleared"])
+    assert cleared["reason"].startswith("its task was without a state twice")
+    assert cleared["task"] == f"texas_housing.austin/{OTHER_RUN}/train"
+    assert {each["job"]: each["reason"] for each in stopped if each is not cleared} == reasons
+    assert report["again"] == ["success", []]
+    assert in_progress(aws) == {names["waited-for"], names["retried"]}
+
+    # The task log says it in sentences.
+    assert "Would stop processing job texas-housing-failed-1 of texas_housing.austin/" in output
+    assert "Stopped processing job texas-housing-failed-1 of texas_housing.austin/" in output
+    assert "because its task has ended as failed" in output
+    assert "Nothing to stop: a task waits, or may wait, for each of them" in output

@@ -1,0 +1,71 @@
+"""Warnings of ``fleet lint``: legal settings that are hardly wanted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from city_fleet.config import load_fleet
+from city_fleet.config.lint import KNOWN_HYPERPARAMETERS, fleet_warnings
+from tests.support.fleets import ROOT, TEXAS, texas
+
+
+def test_the_texas_fleet_has_no_warnings() -> None:
+    assert fleet_warnings(texas()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "subject", "text"),
+    [
+        ('"@monthly"', '"@daily"', "field 'schedule'", "more often than there are new data"),
+        ("max_depth:", "max_dept:", "field 'defaults.algorithm.hyperparameters.max_dept'", "'max_depth'"),
+        ("ml.t3.medium", "ml.t9.medium", "field 'defaults.processing.instance_type'", "'ml.t3.medium'"),
+        ("  instance_count: 1", "  model_cache: false", "field 'endpoint.model_cache'", "every request"),
+        ("month_of_year, trend", "day_of_week", "field 'dataset.calendar[0]'", "tells a model nothing"),
+        ("P1M", "P0D", "field 'dataset.available_after'", "the moment it begins"),
+        ("    min: 1000\n", "", "field 'dataset.target'", "without a min above 0"),
+        ("  scripts: include/scripts", "  scripts: include/script", "field 'defaults.scripts'", "train.py"),
+        (
+            "{name: Waco}",
+            "{name: Waco, gate: {tolerance: 0.5}}",
+            "city 'waco', field 'gate.tolerance'",
+            "50%",
+        ),
+        ("{name: Waco}", "{name: Tyle}", "city 'waco', field 'name'", "is it the right city?"),
+        (
+            "{name: Waco}",
+            "{name: Waco, training: {spot: true, max_wait_seconds: 900}}",
+            "city 'waco', field 'training.max_wait_seconds'",
+            "no time to wait",
+        ),
+        (
+            "{name: Waco}",
+            "{name: Waco, waiter_delay_seconds: 1000}",
+            "city 'waco', field 'waiter_delay_seconds'",
+            "noticed late",
+        ),
+    ],
+)
+def test_a_warning_names_its_place_once(tmp_path: Path, old: str, new: str, subject: str, text: str) -> None:
+    original = TEXAS.read_text(encoding="utf-8")
+    assert old in original
+    path = tmp_path / "texas.yaml"
+    path.write_text(original.replace(old, new, 1), encoding="utf-8")
+    (warning,) = fleet_warnings(load_fleet(path, {}))
+    line = original[: original.index(old)].count("\n") + 1
+    if new:
+        assert warning.startswith(f"{path}:{line}: {subject}: ")
+    assert subject in warning
+    assert text in warning
+
+
+def test_the_hyperparameters_are_those_of_the_training_script() -> None:
+    code = "from hyperparameters import NAMES, OWN_TEXTS; print(*sorted(set(NAMES) - set(OWN_TEXTS)))"
+    scripts = ROOT / "include" / "scripts"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == sorted(KNOWN_HYPERPARAMETERS)

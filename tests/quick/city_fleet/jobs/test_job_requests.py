@@ -1,0 +1,190 @@
+"""Requests to SageMaker: as they are sent (golden files), and within SageMaker's own limits.
+
+``make golden`` writes the golden files anew; look at the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+
+from city_fleet.champions import package_request
+from city_fleet.jobs import job_requests as requests
+from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.serving import endpoint_requests
+from city_fleet.state import live, registry
+from local.sagemaker.protocol.validation import validate
+from tests.support.fleets import ROOT, austin, january_run, texas
+
+GOLDEN = ROOT / "tests" / "golden"
+IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
+CODE = "s3://city-fleet/texas_housing/code/0123456789abcdef/"
+DATA = {
+    name: f"s3://city-fleet/texas_housing/runs/austin/run/preprocess/job/{name}/"
+    for name in requests.PREPROCESS_OUTPUTS
+}
+ARTIFACT = "s3://city-fleet/texas_housing/runs/austin/run/train/job/output/model.tar.gz"
+CHAMPION = live.Versioned(
+    live.LivePointer(
+        sequence=1,
+        city="austin",
+        target_model="austin/20131201T000000Z-0123456789ab.tar.gz",
+        package_arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/texas-housing-laptop-austin/1",
+        as_of="20131201T000000Z",
+        metrics={"mape": 0.04},
+        features=("trend",),
+        artifact_sha256="0" * 64,
+        published_at="2013-12-01T00:00:00+00:00",
+        published_by="texas_housing.austin/scheduled",
+    ),
+    etag='"0123456789abcdef0123456789abcdef"',
+)
+
+
+def job(step: str, request: dict[str, Any]) -> dict[str, Any]:
+    return requests.named(request, austin(), january_run(), step, 1)[1]
+
+
+def preprocess() -> dict[str, Any]:
+    return job(
+        "preprocess", requests.preprocess_request(austin(), january_run(), image_uri=IMAGE, code_uri=CODE)
+    )
+
+
+def train() -> dict[str, Any]:
+    return job(
+        "train",
+        requests.train_request(
+            austin(), january_run(), image_uri=IMAGE, code_archive_uri=CODE + "sourcedir.tar.gz", data=DATA
+        ),
+    )
+
+
+def evaluate(champion: live.Versioned | None = CHAMPION) -> dict[str, Any]:
+    return job(
+        "evaluate",
+        requests.evaluate_request(
+            austin(),
+            january_run(),
+            image_uri=IMAGE,
+            code_uri=CODE,
+            data=DATA,
+            artifact_uri=ARTIFACT,
+            champion=champion,
+        ),
+    )
+
+
+def package() -> dict[str, Any]:
+    return {
+        "ModelPackageGroupName": austin().package_group,
+        "ModelApprovalStatus": registry.PENDING,
+        **package_request.register_extras(
+            austin(),
+            january_run(),
+            image_uri=IMAGE,
+            artifact_uri=ARTIFACT,
+            artifact_sha256="a" * 64,
+            evaluation_uri="s3://city-fleet/texas_housing/runs/austin/run/evaluate/job/evaluation.json",
+            lineage={
+                "evaluation_uri": "s3://city-fleet/texas_housing/runs/austin/run/evaluate/job/evaluation.json",
+                "decision_uri": "s3://city-fleet/texas_housing/runs/austin/run/decide/decision-0123456789.json",
+                "manifest_uri": "s3://city-fleet/texas_housing/runs/austin/run/preprocess/job/report/manifest.json",
+                "code_uri": CODE,
+                "preprocess_job": "texas-housing-austin-preprocess-0123456789-1",
+                "train_job": "texas-housing-austin-train-0123456789-1",
+                "evaluate_job": "texas-housing-austin-evaluate-0123456789-1",
+            },
+            decided=registry.decided(
+                registry.PENDING, "promote", f"{austin().dag_id}/{january_run().run_id}"
+            ),
+        ),
+    }
+
+
+def model() -> dict[str, Any]:
+    return endpoint_requests.model_request(
+        texas(), image_uri=IMAGE, code_archive_uri=CODE + "sourcedir.tar.gz"
+    )
+
+
+def endpoint_config() -> dict[str, Any]:
+    return endpoint_requests.endpoint_config_request(texas(), model_name=model()["ModelName"])
+
+
+def endpoint() -> dict[str, Any]:
+    return endpoint_requests.endpoint_request(
+        texas(), endpoint_config_name=endpoint_config()["EndpointConfigName"]
+    )
+
+
+REQUESTS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+    "preprocess": ("CreateProcessingJob", preprocess),
+    "train": ("CreateTrainingJob", train),
+    "evaluate": ("CreateProcessingJob", evaluate),
+    "register": ("CreateModelPackage", package),
+    "model": ("CreateModel", model),
+    "endpoint_config": ("CreateEndpointConfig", endpoint_config),
+    "endpoint": ("CreateEndpoint", endpoint),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_requests_are_as_they_were_agreed(name: str) -> None:
+    operation, build = REQUESTS[name]
+    text = json.dumps({"operation": operation, "request": build()}, indent=2) + "\n"
+    path: Path = GOLDEN / f"{name}.json"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert path.read_text() == text, f"{path} is not what is sent; if the change is meant, run make golden"
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_requests_keep_sagemakers_limits(name: str) -> None:
+    """botocore checks types and required members; lengths, patterns and enums only SageMaker does."""
+    operation, build = REQUESTS[name]
+    shape = (
+        botocore.session.get_session().get_service_model("sagemaker").operation_model(operation).input_shape
+    )
+    validate(shape, build())
+
+
+def test_the_same_inputs_give_the_same_name_and_another_request_another() -> None:
+    assert train() == train()
+    with_champion, without = evaluate(), evaluate(champion=None)
+    assert with_champion["ProcessingJobName"] != without["ProcessingJobName"]
+    request = requests.preprocess_request(austin(), january_run(), image_uri=IMAGE, code_uri=CODE)
+    names = {requests.named(request, austin(), january_run(), "preprocess", attempt)[0] for attempt in (1, 2)}
+    assert len(names) == 2
+
+
+def test_another_run_of_the_same_day_gets_other_jobs() -> None:
+    other = austin().run("manual__1", january_run().as_of)
+    request = requests.preprocess_request(austin(), january_run(), image_uri=IMAGE, code_uri=CODE)
+    assert (
+        requests.named(request, austin(), other, "preprocess", 1)[0]
+        != requests.named(request, austin(), january_run(), "preprocess", 1)[0]
+    )
+
+
+def test_an_attempt_writes_below_its_own_name() -> None:
+    request = preprocess()
+    for output in request["ProcessingOutputConfig"]["Outputs"]:
+        assert f"/{request['ProcessingJobName']}/" in output["S3Output"]["S3Uri"]
+
+
+def test_the_code_bundle_depends_on_the_scripts_alone(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print(1)\n")
+    first = CodeBundle.load(tmp_path)
+    (tmp_path / "requirements.txt").write_text("xgboost\n")
+    (tmp_path / "train.py").touch()
+    second = CodeBundle.load(tmp_path)
+    assert (first.digest, first.archive()) == (second.digest, second.archive())
+    (tmp_path / "train.py").write_text("print(2)\n")
+    assert CodeBundle.load(tmp_path).digest != first.digest

@@ -1,0 +1,138 @@
+"""Folding run records: the result depends on which records there are, and on nothing else."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from city_fleet.state.index_state import KEPT_RUNS, Champion, Index, IndexEntry, RunSummary, kept
+from tests.service.city_fleet.state.test_live import pointer
+
+STAMPS = [f"2014010{day}T000000Z" for day in range(1, 6)]
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    return {
+        "city": "austin",
+        "as_of": "20140101T000000Z",
+        "run_id": "r1",
+        "outcome": "held",
+        "reasons": ["MAPE 9% does not beat 5%"],
+        "jobs": [
+            {"instance_type": "ml.m5.large", "billable_seconds": 61},
+            {"instance_type": "ml.t3.medium", "billable_seconds": 5},
+            {"instance_type": "ml.m5.large", "billable_seconds": 9},
+        ],
+        "finished_at": "2014-01-01T03:00:00+00:00",
+        **fields,
+    }
+
+
+def summary(as_of: str, run: int, minute: int, version: int = 0) -> RunSummary:
+    """A run; as in reality, a run has one as_of."""
+    again = f"-{version:08x}" if version else ""
+    return RunSummary(
+        as_of=as_of,
+        run_key=f"{run:010x}",
+        finished_at=f"2014-02-01T00:{minute:02}:00+00:00",
+        record=f"austin/{as_of}-{run:010x}{again}.json",
+        outcome="live",
+    )
+
+
+summaries = st.builds(
+    lambda run, minute, version: summary(STAMPS[run % len(STAMPS)], run, minute, version),
+    st.integers(0, 8),
+    st.integers(0, 59),
+    st.integers(0, 2),
+)
+
+
+@given(st.lists(summaries, max_size=25), st.data())
+def test_any_order_any_repetition_and_any_steps_give_the_same(
+    runs: list[RunSummary], data: st.DataObject
+) -> None:
+    at_once = kept(runs)
+    shuffled = data.draw(
+        st.permutations(runs + data.draw(st.lists(st.sampled_from(runs)) if runs else st.just([])))
+    )
+    index = Index()
+    while shuffled:
+        count = data.draw(st.integers(1, len(shuffled)))
+        index = index.with_runs(("austin", run) for run in shuffled[:count])
+        shuffled = shuffled[count:]
+    assert index.cities.get("austin", IndexEntry()).runs == at_once
+
+
+@given(st.lists(summaries, min_size=1, max_size=25))
+def test_the_newest_nights_and_the_last_run_are_kept(runs: list[RunSummary]) -> None:
+    found = kept(runs)
+    assert len(found) <= KEPT_RUNS + 1
+    assert found[0].as_of == max(run.as_of for run in runs)
+    last = IndexEntry(runs=found).last_run
+    assert last is not None
+    assert last.finished_at == max(run.finished_at for run in runs), "whatever ended last is shown"
+    assert len({run.run_key for run in found}) == len(found), "a run that ended twice counts once"
+
+
+@given(st.dictionaries(st.sampled_from(["austin", "waco", "el_paso"]), st.lists(summaries, max_size=5)))
+def test_an_index_survives_its_bytes(cities: dict[str, list[RunSummary]]) -> None:
+    index = Index("20140101T000000Z", frozenset({"a/b/c.json"})).with_runs(
+        (city, run) for city, runs in cities.items() for run in runs
+    )
+    index = index.with_champions(
+        {"waco": Champion.of_pointer(pointer("waco", 3), '"etag"'), "tyler": Champion('"e"', "?")}
+    )
+    again = Index.from_bytes(index.to_bytes())
+    assert again == index
+    assert again.to_bytes() == index.to_bytes()
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"\x1f\x8b", Index().to_bytes()[:-3]])
+def test_what_is_no_index_is_none(body: bytes) -> None:
+    assert Index.from_bytes(body) is None
+
+
+def test_an_index_of_another_version_is_none() -> None:
+    text = gzip.decompress(Index().to_bytes()).replace(b'"format_version":1', b'"format_version":2')
+    assert Index.from_bytes(gzip.compress(text)) is None
+
+
+def test_a_record_is_shortened() -> None:
+    name = "austin/20140101T000000Z-0123456789-0a1b2c3d.json"
+    long = record(reasons=["x" * 1000, "b", "c", "d"], failed_task="train", failure={"error": "JobError"})
+    run = RunSummary.of_record(name, long)
+    assert (run.as_of, run.run_key, run.record) == ("20140101T000000Z", "0123456789", name)
+    assert run.seconds == (("ml.m5.large", 70), ("ml.t3.medium", 5))
+    assert run.reasons == ("x" * 300, "b", "c")
+    assert (run.failed_task, run.error) == ("train", "JobError")
+    assert RunSummary.of_record(name, record(failure=None)).error is None
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda value: value.pop("outcome"),
+        lambda value: value.update(as_of="20150101T000000Z"),
+        lambda value: value.update(jobs=[1]),
+        lambda value: value.update(reasons=3),
+        lambda value: value.update(failure="x"),
+    ],
+)
+def test_what_is_no_record_says_so(spoil: Callable[[dict[str, Any]], Any]) -> None:
+    value = record()
+    spoil(value)
+    with pytest.raises(ValueError, match="austin/20140101T000000Z-0123456789"):
+        RunSummary.of_record("austin/20140101T000000Z-0123456789.json", value)
+
+
+def test_a_champion_is_shortened_and_goes() -> None:
+    champion = Champion.of_pointer(pointer("waco", 3), '"etag"')
+    assert (champion.sequence, champion.as_of, champion.etag) == (3, "20140101T000000Z", '"etag"')
+    index = Index().with_champions({"waco": champion})
+    assert index.with_champions({"waco": None}).cities["waco"] == IndexEntry()

@@ -1,0 +1,9 @@
+"""The job scripts' modules, which stand flat in their folder as they do in the image."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.support.script_jobs import SCRIPTS
+
+sys.path.insert(0, str(SCRIPTS))

@@ -1,0 +1,230 @@
+"""./fleet as a person runs it: what it prints, where, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from city_fleet.cli.app import app
+from tests.quick.city_fleet.config.test_fleet_file import SMALL
+from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.fleets import ROOT, TEXAS
+
+BROKEN_CITY = SMALL + "cities:\n  a: {}\n  b: {gate: {tolerance: x}}\n"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def fleet(*arguments: str, **environ: str) -> Done:
+    """Run a command in this process, which saves a second each."""
+    clean = {name: None for name in os.environ if name.startswith(("AWS_", "CITY_FLEET"))}
+    result = CliRunner().invoke(app, arguments, env={**clean, **environ}, prog_name="./fleet")
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    return Done(result.exit_code, result.stdout, result.stderr)
+
+
+def fleet_script(*arguments: str, **environ: str) -> Done:
+    """Run ./fleet itself, in a clean environment and without a stack unless one is given."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CITY_FLEET"))}
+    clean |= {"CITY_FLEET_STATE_DIR": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
+    done = subprocess.run(
+        [str(ROOT / "fleet"), *arguments],
+        env={**clean, **environ},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "fleets"
+    path.mkdir()
+    (path / "broken_city.yaml").write_text(BROKEN_CITY, encoding="utf-8")
+    return path
+
+
+def test_the_projects_own_fleet_is_good() -> None:
+    done = fleet_script("lint")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "include/fleets/texas_housing.yaml: 46 cities, no mistakes."
+    assert "warning" not in done.stdout
+
+
+def test_lint_prints_each_mistake_and_fails(folder: Path) -> None:
+    (folder / "worse.yaml").write_text("fleet: ]", encoding="utf-8")
+    done = fleet("lint", CITY_FLEET_FLEETS=str(folder))
+    assert done.returncode == 1
+    first, second, third, fourth = done.stdout.splitlines()
+    assert first == (
+        f"error: {folder}/broken_city.yaml:13: city 'b', field 'gate.tolerance': got 'x'; "
+        "allowed: a number from 0 to 1."
+    )
+    assert second == f"{folder}/broken_city.yaml: 1 mistake; 1 city can run."
+    assert third.startswith(f"error: {folder}/worse.yaml:1: got text that is no YAML")
+    assert fourth == f"{folder}/worse.yaml: 1 mistake; 0 cities can run."
+
+
+def test_lint_of_named_files_as_json(folder: Path) -> None:
+    done = fleet("lint", "--json", str(TEXAS), str(folder / "broken_city.yaml"), str(folder / "none.yaml"))
+    assert done.returncode == 1
+    texas, broken, missing = json.loads(done.stdout)
+    assert (texas["cities"], texas["errors"], texas["warnings"]) == (46, [], [])
+    (error,) = broken["errors"]
+    assert (error["line"], error["city"], error["field"]) == (13, "b", "gate.tolerance")
+    assert missing["errors"][0]["got"] == "no such file"
+
+
+def test_warnings_do_not_fail(tmp_path: Path) -> None:
+    path = tmp_path / "f.yaml"
+    path.write_text(SMALL.replace("P1D", "P0D") + "cities: {a: }\n", encoding="utf-8")
+    done = fleet("lint", str(path))
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"warning: {path}:9: field 'dataset.available_after': ")
+
+
+def test_an_empty_folder_is_said(tmp_path: Path) -> None:
+    for command in ("lint", "cities", "ingest"):
+        done = fleet(command, CITY_FLEET_FLEETS=str(tmp_path))
+        assert done.returncode == 1
+        assert "got no fleet file" in done.stderr
+
+
+def test_schema_is_printed_and_checked() -> None:
+    printed = fleet("schema")
+    assert json.loads(printed.stdout)["title"] == "City Fleet fleet file"
+    assert (ROOT / "include" / "fleets" / "fleet.schema.json").read_text(encoding="utf-8") == printed.stdout
+    assert fleet("schema", "--check").returncode == 0
+
+
+def test_cities_are_listed_with_what_breaks_them(folder: Path) -> None:
+    done = fleet("cities", "--json", CITY_FLEET_FLEETS=str(folder))
+    good, broken = json.loads(done.stdout)
+    assert good == {"fleet": "small", "city": "a", "name": "a", "broken": False, "error": None}
+    assert broken["broken"] is True
+    assert "field 'gate.tolerance'" in broken["error"]
+    text = fleet("cities", CITY_FLEET_FLEETS=str(folder)).stdout.splitlines()
+    assert text[0] == "small  a  a"
+    assert text[1].startswith("small  b  broken: ")
+    assert len(fleet("cities", "--fleet", "texas_housing").stdout.splitlines()) == 46
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cities", "--fleet", "texas_housin"], "Did you mean 'texas_housing'?"),
+        (["ingest", "--fleet", "texas_housing", "--city", "autsin"], "Did you mean 'austin'?"),
+        (["cities", "--fleet", "include/fleets/texas.yaml"], "Did you mean 'texas_housing.yaml'?"),
+    ],
+)
+def test_an_unknown_name_proposes_the_nearest(arguments: list[str], said: str) -> None:
+    done = fleet(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    as_json = fleet(*arguments, "--json")
+    assert as_json.returncode == 1
+    assert said.split("'")[1] in as_json.stdout
+    json.loads(as_json.stdout)
+
+
+def test_a_broken_fleet_file_is_named_by_its_stem(folder: Path) -> None:
+    (folder / "worse.yaml").write_text("fleet: ]", encoding="utf-8")
+    done = fleet("cities", "--fleet", "worse", CITY_FLEET_FLEETS=str(folder))
+    assert done.returncode == 1
+    assert "text that is no YAML" in done.stderr
+    assert fleet("cities", "--fleet", "small", CITY_FLEET_FLEETS=str(folder)).returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [["lint", "--nope"], ["publsh"], ["cities", "--fleet"]])
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    assert fleet(*arguments).returncode == 2
+
+
+def test_file_and_city_need_a_fleet_when_there_are_several(folder: Path) -> None:
+    (folder / "second.yaml").write_text(
+        SMALL.replace("fleet: small", "fleet: second") + "cities: {a: }\n", encoding="utf-8"
+    )
+    done = fleet("ingest", "--city", "a", CITY_FLEET_FLEETS=str(folder))
+    assert done.returncode == 2
+    assert "need --fleet: there are small, second" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", [[], ["lint"], ["schema"], ["ingest"], ["cities"]])
+def test_help_has_an_example(command: list[str]) -> None:
+    done = fleet(*command, "--help")
+    assert done.returncode == 0
+    assert "./fleet" in done.stdout
+
+
+def test_ingest_against_the_local_sagemaker(aws: LocalSageMaker) -> None:
+    environ = {
+        "AWS_ENDPOINT_URL": aws.url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "CITY_FLEET_BUCKET": "from-the-cli",
+    }
+    arguments = ["ingest", "--fleet", "texas_housing", "--city", "austin", "--city", "waco", "--json"]
+    missing = fleet_script(*arguments, **environ)
+    assert missing.returncode == 1
+    assert json.loads(missing.stdout)["field"] == "bucket"
+    first = fleet_script(*arguments, "--create-bucket", **environ)
+    assert first.returncode == 0, first.stderr
+    (report,) = json.loads(first.stdout)
+    assert [(city["city"], city["status"]) for city in report["cities"]] == [
+        ("austin", "uploaded"),
+        ("waco", "uploaded"),
+    ]
+    second = fleet_script("ingest", "--fleet", str(TEXAS), "--city", "waco", **environ)
+    assert second.stdout.splitlines() == [
+        "unchanged  waco  187 rows  s3://from-the-cli/texas_housing/raw/city=waco/txhousing.csv",
+        "texas_housing: 0 of 1 cities uploaded, 1 unchanged.",
+    ]
+
+
+def test_the_stacks_environment_is_loaded_and_the_shells_aws_left_out(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "stack.env").write_text(
+        f"AWS_ENDPOINT_URL=http://127.0.0.1:9\nAWS_ACCESS_KEY_ID=local\nAWS_SECRET_ACCESS_KEY=local\n"
+        f"AWS_MAX_ATTEMPTS=1\nCITY_FLEET_FLEETS={folder}\n",
+        encoding="utf-8",
+    )
+    state = {"CITY_FLEET_STATE_DIR": str(tmp_path)}
+    listed = fleet_script("cities", "--json", AWS_PROFILE="nowhere", **state)
+    assert [city["fleet"] for city in json.loads(listed.stdout)] == ["small", "small"]
+    done = fleet_script("ingest", "--fleet", str(TEXAS), AWS_PROFILE="nowhere", **state)
+    assert done.returncode == 1
+    assert "http://127.0.0.1:9" in done.stderr
+    own = fleet_script("cities", "--json", CITY_FLEET_FLEETS=str(TEXAS.parent), **state)
+    assert len(json.loads(own.stdout)) == 46, "a folder that is asked for wins"
+
+
+def test_it_starts_without_airflow_pandas_or_boto3() -> None:
+    code = "import sys, city_fleet.cli.app; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    environ: dict[str, Any] = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
+    )
+    assert not {"airflow", "pandas", "boto3", "botocore", "numpy"} & set(done.stdout.split())

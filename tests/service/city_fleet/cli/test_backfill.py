@@ -1,0 +1,135 @@
+"""./fleet backfill as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from city_fleet.airflow_rest import PASSWORD, URL, USER
+from city_fleet.cli import many_backfills
+from city_fleet.cli.app import app
+from city_fleet.naming import Keys
+from city_fleet.state.index_state import Index, RunSummary
+from tests.quick.city_fleet.config.test_fleet_file import SMALL
+from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.airflow_server import MONTHS, AirflowServer, FakeDag, running_airflow
+
+WINDOW = ("--from", "2014-01-01", "--to", "2014-06-01")
+Fleet = Callable[..., Result]
+
+
+@pytest.fixture
+def server() -> Iterator[AirflowServer]:
+    with running_airflow() as airflow:
+        airflow.dags = {f"small.{city}": FakeDag() for city in ("a", "b", "c")}
+        yield airflow
+
+
+@pytest.fixture
+def fleet(server: AirflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """./fleet with a fleet of four cities, of which Airflow has three; nobody waits between two looks."""
+    (tmp_path / "small.yaml").write_text(SMALL + "cities: {a: , b: , c: , d: }\n", encoding="utf-8")
+    inner = many_backfills.run
+    monkeypatch.setattr(many_backfills, "run", lambda *given, **named: inner(*given, **named, poll_seconds=0))
+
+    def run(*arguments: str, **environ: str) -> Result:
+        clean = {name: None for name in os.environ if name.startswith(("AWS_", "AIRFLOW", "CITY_FLEET"))}
+        own = {
+            "CITY_FLEET_FLEETS": str(tmp_path),
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_MAX_ATTEMPTS": "1",
+            URL: server.url,
+            USER: "admin",
+            PASSWORD: "secret",
+        }
+        given = {**clean, **own, **environ}
+        result = CliRunner().invoke(app, ["backfill", *arguments], env=given, prog_name="./fleet")
+        assert isinstance(result.exception, SystemExit | None), result.exception
+        return result
+
+    return run
+
+
+def test_a_dry_run_says_how_many_runs_and_jobs(fleet: Fleet, server: AirflowServer) -> None:
+    server.dags["small.b"].runs = dict.fromkeys(MONTHS, "success")
+    done = fleet(*WINDOW, "a", "b", "c", "--dry-run", "--max-active", "2")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == [
+        "small.a: 6 runs, up to 18 jobs",
+        "small.b: nothing to do: every run is there already, or none belongs there",
+        "small.c: 6 runs, up to 18 jobs",
+        "3 cities: 12 runs, up to 36 jobs; at most 2 cities at the same time.",
+    ]
+    assert server.backfills == []
+
+
+def test_the_hint_goes_by_the_last_runs(fleet: Fleet, aws: LocalSageMaker) -> None:
+    run = RunSummary(
+        "20140101T000000Z", "0" * 10, "2014-01-01", "r", "live", seconds=(("ml.m5.large", 1800),)
+    )
+    s3 = aws.client("s3")
+    if "small-data" not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
+        s3.create_bucket(Bucket="small-data")
+    body = Index().with_runs([("a", run)]).to_bytes()
+    s3.put_object(Bucket="small-data", Key=Keys("small-data", "small").index(), Body=body)
+    text = fleet(*WINDOW, "a", "--dry-run", AWS_ENDPOINT_URL=aws.url).stdout
+    assert "1 city: 6 runs, up to 18 jobs, billed for about 3.0 instance hours going by the last runs" in text
+
+
+def test_cities_are_backfilled_one_line_each(fleet: Fleet, server: AirflowServer) -> None:
+    server.dags["small.b"].fails = {MONTHS[0]}
+    server.dags["small.c"].paused = True
+    done = fleet(*WINDOW, "--all", "--max-active", "1", "--max-active-runs", "3")
+    assert done.exit_code == 1
+    assert done.stdout == "small.a: done: 6 runs [1 of 4]\n"
+    assert done.stderr.splitlines() == [
+        "small.b: done, but 1 runs between these dates have failed [2 of 4]",
+        "small.c: not done; is paused, so no run of it would start; unpause it, or give --unpause [3 of 4]",
+        "small.d: not done; Airflow has no such DAG; is its city in the fleet file? [4 of 4]",
+    ]
+    assert {each["max_active_runs"] for each in server.backfills} == {3}
+    again = fleet(*WINDOW, "b", "c", "--reprocess", "failed", "--unpause", "--json")
+    server.dags["small.b"].fails = set()
+    assert [each["state"] for each in json.loads(again.stdout)] == ["failed", "done"]
+
+
+def test_wrong_usage_is_named(fleet: Fleet, tmp_path: Path) -> None:
+    for arguments, said in {
+        ("a", "--from", "2014-06-01", "--to", "2014-01-01"): "is after the last one",
+        ("a", "--from", "soon", "--to", "2014-01-01"): "got 'soon'",
+        WINDOW: "name cities, or give --all",
+        (*WINDOW, "--all", "a"): "name cities, or give --all",
+        (*WINDOW, "a", "--reprocess", "all"): "allowed: none, failed, completed",
+        (*WINDOW, "a", "--max-active", "0"): "greater than or equal to 1",
+    }.items():
+        done = fleet(*arguments)
+        assert done.exit_code == 2, done.output
+        assert said in " ".join(done.stderr.split()), done.stderr
+    unknown = fleet(*WINDOW, "bb")
+    assert unknown.exit_code == 1
+    assert "has no city 'bb'" in unknown.stderr
+    (tmp_path / "other.yaml").write_text(SMALL.replace("small", "other") + "cities: {a: }\n")
+    assert "--all needs --fleet" in " ".join(fleet(*WINDOW, "--all").stderr.split())
+
+
+def test_an_airflow_that_is_missing_stops_it_before_anything(fleet: Fleet, server: AirflowServer) -> None:
+    assert f"Set {URL}" in fleet(*WINDOW, "a", **{URL: ""}).stderr
+    assert "does not answer" in fleet(*WINDOW, "a", **{URL: "http://127.0.0.1:9"}).stderr
+    wrong = fleet(*WINDOW, "a", "--json", **{PASSWORD: "wrong"})
+    assert wrong.exit_code == 1
+    assert "refused the login of 'admin'" in json.loads(wrong.stdout)["message"]
+    assert server.backfills == []
+
+
+def test_help_has_examples() -> None:
+    text = CliRunner().invoke(app, ["backfill", "--help"], prog_name="./fleet").stdout
+    assert "./fleet backfill --from 2014-01-01 --to 2014-06-01 --all" in text
+    assert "twenty or more running scheduled runs" in " ".join(text.split())

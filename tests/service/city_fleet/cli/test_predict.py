@@ -1,0 +1,158 @@
+"""./fleet predict as a person runs it, against a real endpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.quick.city_fleet.config.test_fleet_file import SMALL
+from tests.service.city_fleet.cli.test_app import Done, fleet
+from tests.service.local_sagemaker.conftest import running_server
+from tests.support.serving import KEYS, ROW, Serving, city_name, serve
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with running_server(tmp_path_factory.mktemp("cli-predict")) as server:
+        server.client("s3").create_bucket(Bucket=KEYS.bucket)
+        serving = serve(server, tmp_path_factory.mktemp("models"))
+        serving.publish("waco", 1)
+        yield serving
+
+
+class Run:
+    """Runs ./fleet predict with fleet files of the test's own; the first one's endpoint is in service."""
+
+    def __init__(self, serving: Serving, folder: Path) -> None:
+        self.folder = folder
+        self.aws = {name: v for name, v in serving.server.environment.items() if name.startswith("AWS_")}
+        self.add(KEYS.fleet, f"endpoint: {{name: {serving.endpoint}}}\ncities: {{waco: {{}}, austin: {{}}}}")
+
+    def add(self, name: str, rest: str) -> None:
+        text = SMALL.replace("fleet: small", f"fleet: {name}").replace(
+            "bucket: small-data", f"bucket: {KEYS.bucket}"
+        )
+        (self.folder / f"{name}.yaml").write_text(f"{text}{rest}\n")
+
+    def __call__(self, *arguments: str, **environ: str) -> Done:
+        settings = {**self.aws, "CITY_FLEET_FLEETS": str(self.folder), **environ}
+        return fleet("predict", *arguments, **settings)
+
+
+@pytest.fixture
+def run(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Run(serving, tmp_path_factory.mktemp("fleets"))
+
+
+def named(row: dict[str, float | None]) -> list[str]:
+    return [f"{name}={'null' if value is None else value!r}" for name, value in row.items()]
+
+
+def test_an_example_is_predicted_as_training_expected(run: Run) -> None:
+    done = run("waco", "--example")
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.strip().split("  ", 1) for line in done.stdout.splitlines() if "  " in line.strip())
+    said = {name: value.strip() for name, value in lines.items()}
+    assert said["prediction"] == said["training said"]
+    assert said["model"].startswith("waco/20140101T000000Z-")
+    assert said["model"].endswith("(version 1)")
+    assert said["as of"] == "2014-01-01T00:00:00Z"
+    assert {"median_mean_12", "sales_lag_1", "trend"} <= set(said)
+    report = json.loads(run("waco", "--example", "--json").stdout)
+    assert report["prediction"] == report["expected"]
+    assert report["status"] == 200
+
+
+def test_what_if_one_feature_were_different(run: Run) -> None:
+    unchanged = json.loads(run("waco", "--example", "--json").stdout)
+    doubled = 2 * unchanged["features"]["median_mean_12"]
+    changed = json.loads(run("waco", "--example", f"median_mean_12={doubled!r}", "--json").stdout)
+    assert changed["prediction"] == pytest.approx(2 * unchanged["prediction"])
+    assert "expected" not in changed
+    done = run("waco", "--example", "trend=")
+    assert "missing  (yours)" in done.stdout
+    assert "training said" not in done.stdout
+
+
+def test_a_row_may_come_from_a_file_from_standard_input_or_in_words(
+    run: Run, serving: Serving, tmp_path: Path
+) -> None:
+    row, expected = serving.expected(1)
+    file = tmp_path / "row.json"
+    file.write_text(json.dumps(row))
+    saved = tmp_path / "saved.json"
+    saved.write_text(run("waco", "--features", str(file), "--json").stdout)
+    for arguments in (named(row), ["--features", str(file)], ["--features", str(saved)]):
+        report = json.loads(run("waco", *arguments, "--json").stdout)
+        assert report["prediction"] == pytest.approx(expected, rel=1e-9)
+    report = json.loads(run("waco", "--features", str(file), "trend=null", "--json").stdout)
+    assert report["features"] == {**row, "trend": None}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["waco"], "features missing: median_mean_12, sales_lag_1, trend"),
+        (["waco"], "A whole row to start from: ./fleet predict waco --example"),
+        (["waco", "--example", "trnd=1"], "did you mean 'trend'?"),
+        (["waco", "--example", "trend=high"], "feature 'trend': got 'high'; allowed: a number, or null"),
+        (["waco", "--example", "trend=inf"], "feature 'trend': got Infinity"),
+        (["waco", "--example", "median_mean_12=0"], "got 0; allowed: a number above 0"),
+        (["wacko", "--example"], "fleet 'houses' has no live model of city 'wacko'. Did you mean 'waco'?"),
+        (["austin", *named(ROW)], "fleet 'houses' has no live model of city 'austin'."),
+        (["waco", "--features", "/nowhere.json"], "/nowhere.json: got No such file"),
+    ],
+)
+def test_mistakes_are_explained(run: Run, arguments: list[str], words: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert not done.stdout
+    as_json = run(*arguments, "--json")
+    assert as_json.returncode == 1
+    assert words in json.loads(as_json.stdout)["message"]
+
+
+def test_what_is_no_row_is_refused(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "row.json"
+    for text, words in (
+        ("{", "text that is not JSON"),
+        ("[1]", "JSON that is a list; allowed: a JSON object"),
+    ):
+        file.write_text(text)
+        done = run("waco", "--features", str(file))
+        assert (done.returncode, words in done.stderr) == (1, True)
+    file.write_text("{}")
+    for arguments in (["trend"], ["=1"], ["--example", "--features", str(file)], []):
+        assert run(*(["waco", *arguments] if arguments else [])).returncode == 2
+
+
+def test_an_artifact_without_samples_says_what_to_do(run: Run, serving: Serving) -> None:
+    city = city_name()
+    serving.publish(city, b"no archive")
+    done = run(city, "--example")
+    assert done.returncode == 1
+    assert "is no readable tar.gz (not a gzip file), so there is no example. Give the features" in done.stderr
+    assert "Give the features yourself" in done.stderr
+
+
+def test_of_several_fleets_the_city_says_which(run: Run) -> None:
+    run.add("offices", "cities: {austin: {}, dallas: {}}")
+    assert run("waco", "--example").returncode == 0
+    done = run("austin", "--example")
+    assert "city 'austin' is in the fleets houses, offices; say which with --fleet." in done.stderr
+    done = run("dalas", "--example")
+    assert "has no city 'dalas'" in done.stderr
+    assert "Did you mean 'dallas'?" in done.stderr
+    assert run("waco", "--example", "--fleet", "houses").returncode == 0
+    assert "fleet 'offices' has no live model" in run("waco", "--example", "--fleet", "offices").stderr
+
+
+def test_aws_that_is_away_is_said_at_once(run: Run) -> None:
+    done = run("waco", "--example", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "did not answer" in done.stderr
+    assert "Could not connect to the endpoint URL" in done.stderr

@@ -1,0 +1,16 @@
+"""A real local SageMaker for the modules that talk to AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.service.local_sagemaker.conftest import LocalSageMaker, running_server
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSageMaker]:
+    with running_server(tmp_path_factory.mktemp("aws")) as server:
+        server.client("s3").create_bucket(Bucket="city-fleet")
+        yield server

@@ -1,0 +1,118 @@
+"""What a run would do is what a run does: the requests of a preview run, one after the other, for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from city_fleet.data.ingest import ingest
+from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.jobs.sagemaker_jobs import KINDS
+from city_fleet.naming import split_uri
+from city_fleet.plan import CityPlan
+from city_fleet.views.preview import preview, scheduled_run_id
+from tests.service.city_fleet.cli.test_app import Done, fleet
+from tests.service.local_sagemaker.conftest import LocalSageMaker, wait_until
+from tests.support.fleets import AS_OF, ROOT, austin, january_run, texas
+
+IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
+
+
+def test_its_jobs_run_as_they_are_and_fit_together(aws: LocalSageMaker) -> None:
+    bucket = "previewed"
+    plan = CityPlan(texas().model_copy(update={"bucket": bucket}), austin().city)
+    s3, sagemaker = aws.client("s3"), aws.client("sagemaker")
+    ingest(plan.fleet, s3, cities=["austin"], create_bucket=True)
+    bundle = CodeBundle.load(plan.scripts)
+    bundle.ensure_uploaded(s3, plan.keys)
+    found = preview(plan, january_run(), image_uri=IMAGE, bundle=bundle)
+    for job in found.jobs.values():
+        kind = KINDS[job.kind]
+        kind.create(sagemaker, job.request)
+
+        def over(kind: Any = kind, name: str = job.name) -> Any:
+            description = kind.describe(sagemaker, name)
+            return description if kind.is_over(description) else None
+
+        ended = wait_until(over, 120, f"{job.name} is over")
+        assert kind.status(ended) == "Completed", ended
+        for uri in job.writes.values():
+            key = split_uri(uri)[1]
+            assert s3.list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] > 0, uri
+    assert found.run_key in json.dumps(found.to_dict()["may_write"])
+
+
+def test_a_champion_gives_the_evaluation_another_name_as_the_note_says() -> None:
+    found = preview(austin(), january_run(), image_uri=IMAGE, bundle=CodeBundle.load(austin().scripts))
+    assert "another name" in str(found.jobs["evaluate"].note)
+    assert [job.note for step, job in found.jobs.items() if step != "evaluate"] == [None, None]
+
+
+def test_the_run_id_is_that_of_the_ticks_run() -> None:
+    plan = austin()
+    assert scheduled_run_id(plan, AS_OF) == january_run().run_id
+    spread = CityPlan(plan.fleet, plan.city.model_copy(update={"spread_minutes": 60}))
+    delay = timedelta(seconds=spread.delay_seconds)
+    assert delay
+    assert scheduled_run_id(spread, AS_OF) == f"scheduled__{(AS_OF + delay).isoformat()}"
+
+
+def test_the_command_needs_neither_airflow_nor_aws() -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CITY_FLEET"))}
+    code = (
+        "import sys, socket\n"
+        "def refuse(*_): raise AssertionError('it opened a connection')\n"
+        "socket.socket.connect = refuse\n"
+        "from city_fleet.cli.app import app\n"
+        "try: app(['plan', 'austin', '--as-of', '2014-01-01'])\n"
+        "finally: assert not {'airflow', 'boto3'} & set(sys.modules), sorted(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**clean, "PYTHONPATH": str(ROOT / "plugins"), "AWS_EC2_METADATA_DISABLED": "true"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "processing job texas-housing-austin-preprocess-" in done.stdout
+    assert "3. evaluate, after train" in done.stdout
+
+
+def test_the_requests_are_printed_as_boto3_takes_them() -> None:
+    requests = json.loads(fleet("plan", "austin", "--as-of", "2014-01-01", "--requests").stdout)
+    as_json = json.loads(fleet("plan", "austin", "--as-of", "20140101T000000Z", "--json").stdout)
+    assert requests == {job["name"]: job["request"] for job in as_json["jobs"].values()}
+    assert as_json["run_id"] == january_run().run_id
+    golden = json.loads((ROOT / "tests" / "golden" / "train.json").read_text())
+    hyperparameters = as_json["jobs"]["train"]["request"]["HyperParameters"]
+    assert hyperparameters.keys() == golden["request"]["HyperParameters"].keys()
+    other = json.loads(fleet("plan", "austin", "--as-of", "2014-01-01", "--run-id", "mine", "--json").stdout)
+    assert other["run_id"] == "mine"
+    assert other["jobs"]["train"]["name"] != as_json["jobs"]["train"]["name"]
+
+
+def test_by_default_it_is_the_last_ticks_run() -> None:
+    found = json.loads(fleet("plan", "waco", "--json").stdout)
+    assert found["as_of"] == "20150801T000000Z"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["plan", "asutin"], 1, "Did you mean 'austin'?"),
+        (["plan", "austin", "--as-of", "2999-01-01"], 2, "lies in the future"),
+        (["plan", "austin", "--as-of", "soon"], 2, "got 'soon'"),
+    ],
+)
+def test_mistakes_are_said(arguments: list[str], code: int, said: str) -> None:
+    done: Done = fleet(*arguments)
+    assert done.returncode == code
+    assert said in " ".join(done.stderr.replace("│", " ").split())

@@ -1,0 +1,145 @@
+"""The predict function's own code against a real endpoint."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.service.local_sagemaker.conftest import REPOSITORY, running_server
+from tests.support.serving import KEYS, Serving, serve
+
+FUNCTION = REPOSITORY / "include" / "lambda" / "predict"
+
+
+@pytest.fixture(scope="session")
+def folder() -> Path:
+    """The function's folder."""
+    return FUNCTION
+
+
+@pytest.fixture(scope="session")
+def environment(serving: Serving) -> dict[str, str]:
+    """What Lambda sets for the function, and where AWS is."""
+    return {
+        **serving.server.environment,
+        "CITY_FLEET_BUCKET": KEYS.bucket,
+        "CITY_FLEET_FLEET": KEYS.fleet,
+        "CITY_FLEET_ENDPOINT": serving.endpoint,
+        "CITY_FLEET_POINTER_TTL_SECONDS": "0",
+        "CITY_FLEET_DEADLINE_SECONDS": "20",
+    }
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with running_server(tmp_path_factory.mktemp("lambda")) as server:
+        server.client("s3").create_bucket(Bucket=KEYS.bucket)
+        serving = serve(server, tmp_path_factory.mktemp("models"))
+        for number, city in enumerate(("austin", "waco", "san_antonio")):
+            serving.publish(city, number)
+        yield serving
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[[dict[str, str]], ModuleType]:
+    """Loads the handler's module once more, as Lambda starts a container with these variables."""
+
+    def load(environment: dict[str, str]) -> ModuleType:
+        spec = importlib.util.spec_from_file_location("predict_handler", FUNCTION / "handler.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        before = dict(os.environ)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.modules[spec.name] = module  # where its dataclasses look for their annotations
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            del sys.modules[spec.name]
+            os.environ.clear()
+            os.environ.update(before)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def function(load: Callable[[dict[str, str]], ModuleType], environment: dict[str, str]) -> ModuleType:
+    """The function as one container of Lambda has it."""
+    return load(environment)
+
+
+class Context:
+    """What Lambda says of a call."""
+
+    def __init__(self, remaining_ms: int = 28_000) -> None:
+        self.remaining_ms = remaining_ms
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.remaining_ms
+
+
+@pytest.fixture(scope="session")
+def context() -> type[Context]:
+    """Makes contexts of calls."""
+    return Context
+
+
+@pytest.fixture(scope="session", name="http_event")
+def http_event_fixture() -> Callable[..., dict[str, Any]]:
+    """:func:`http_event`, for tests, which can't import this file."""
+    return http_event
+
+
+def http_event(body: str | None, **changes: Any) -> dict[str, Any]:
+    """Return an event of an HTTP API as API Gateway sends it (payload format 2.0)."""
+    method, path = changes.pop("method", "POST"), changes.pop("path", "/predict")
+    stage = changes.pop("stage", "$default")
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": "POST /predict",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {
+            "accept": "*/*",
+            "content-length": str(len(body or "")),
+            "content-type": "application/json",
+            "host": "a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
+            "user-agent": "curl/8.5.0",
+            "x-amzn-trace-id": "Root=1-653f7a80-3d5c1b2a7c9e4f0012345678",
+            "x-forwarded-for": "203.0.113.7",
+            "x-forwarded-port": "443",
+            "x-forwarded-proto": "https",
+        },
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "a1b2c3d4e5",
+            "domainName": "a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
+            "domainPrefix": "a1b2c3d4e5",
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "203.0.113.7",
+                "userAgent": "curl/8.5.0",
+            },
+            "requestId": "NbJqVh2NIAMEVjA=",
+            "routeKey": "POST /predict",
+            "stage": stage,
+            "time": "30/Oct/2023:09:42:24 +0000",
+            "timeEpoch": 1698658944000,
+        },
+        "body": body,
+        "isBase64Encoded": False,
+    }
+    if body is None:
+        del event["body"]
+    return event | changes

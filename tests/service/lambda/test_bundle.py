@@ -1,0 +1,255 @@
+"""The zip that Lambda runs: what it holds, that it runs with boto3 alone, and what its policy has to allow."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import json
+import os
+import re
+import string
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.service.local_sagemaker.conftest import REPOSITORY
+from tests.support.serving import KEYS, ROW, Serving, city_name
+
+CARRIED = {
+    *("__init__", "errors", "naming"),
+    *(f"champions/{name}" for name in ("__init__", "live")),
+    *(f"serving/{name}" for name in ("__init__", "deadline", "feature_row", "live_cache", "predict")),
+}
+#: What Lambda's Python runtime brings besides the standard library: boto3 and what it needs.
+RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
+RUNTIME = """
+import json, sys
+sys.path[:0] = sys.argv[1:3]
+import handler
+assert handler.__file__.startswith(sys.argv[1]), handler.__file__
+for line in sys.stdin:
+    print(json.dumps(handler.handler(json.loads(line), None)), flush=True)
+foreign = {name.partition(".")[0] for name in sys.modules} & {"airflow", "pydantic", "yaml", "pandas", "numpy", "typer"}
+print(json.dumps({"foreign": sorted(foreign), "site": "site" in sys.modules}))
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    pack(folder)
+    return folder / "predict.zip"
+
+
+def pack(folder: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "include/lambda/bundle.py", "predict", "--output-dir", str(folder)],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+def test_the_zip_holds_the_handler_and_the_modules_it_imports_and_nothing_else(package: Path) -> None:
+    with zipfile.ZipFile(package) as archive:
+        assert archive.testzip() is None
+        assert set(archive.namelist()) == {"handler.py", *(f"city_fleet/{name}.py" for name in CARRIED)}
+        for member in archive.infolist():
+            assert member.external_attr >> 16 == 0o100644
+            source = REPOSITORY / (
+                "include/lambda/predict/handler.py"
+                if member.filename == "handler.py"
+                else f"plugins/{member.filename}"
+            )
+            assert archive.read(member) == source.read_bytes()
+    assert package.stat().st_size < 200_000
+
+
+def test_the_same_code_is_the_same_zip(package: Path, tmp_path: Path) -> None:
+    said = pack(tmp_path, TZ="Asia/Tokyo", PYTHONHASHSEED="7")
+    again = tmp_path / "predict.zip"
+    assert again.read_bytes() == package.read_bytes()
+    assert re.search(r"CodeSha256 \S{44}$", said.strip())
+
+
+@pytest.fixture(scope="module")
+def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with boto3 and what it needs, as Lambda's runtime has one."""
+    folder = tmp_path_factory.mktemp("runtime")
+    for name in RUNTIME_PACKAGES:
+        source = Path(str(importlib.import_module(name).__file__))
+        source = source.parent if source.name == "__init__.py" else source
+        (folder / source.name).symlink_to(source)
+    return folder
+
+
+def test_the_zip_runs_in_a_bare_interpreter_with_boto3_alone(
+    package: Path,
+    runtime_folder: Path,
+    serving: Serving,
+    environment: dict[str, str],
+    http_event: Callable[..., dict[str, Any]],
+) -> None:
+    row, expected = serving.expected(1)
+    events = [
+        {"city": "waco", "features": row},
+        http_event(
+            json.dumps({"cities": [{"city": "waco", "features": row}, {"city": "wacko", "features": row}]})
+        ),
+        http_event(json.dumps({"city": "waco", "features": {}})),
+    ]
+    # Isolated and without site-packages: what is not in the zip, the folder or the standard library is not there.
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", RUNTIME, str(package), str(runtime_folder)],
+        input="".join(f"{json.dumps(event)}\n" for event in events),
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    direct, several, bad, imported = [json.loads(line) for line in done.stdout.splitlines()]
+    assert direct["prediction"] == pytest.approx(expected, rel=1e-9)
+    results = json.loads(several["body"])["results"]
+    assert [result["status"] for result in results] == [200, 404]
+    assert results[1]["nearest"] == "waco"
+    assert bad["statusCode"] == 400
+    assert imported == {"foreign": [], "site": False}
+
+
+def test_a_start_without_settings_says_what_to_set(package: Path, runtime_folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", RUNTIME, str(package), str(runtime_folder)],
+        input="",
+        env={"PATH": os.environ["PATH"], "AWS_DEFAULT_REGION": "us-east-1"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "CITY_FLEET_BUCKET is not set; allowed: the fleet's S3 bucket." in done.stderr
+
+
+class Policy:
+    """The function's policy, with its placeholders filled in."""
+
+    PLACES = {  # noqa: RUF012 - never changed
+        "BUCKET": KEYS.bucket,
+        "FLEET": KEYS.fleet,
+        "ENDPOINT": "houses",
+        "REGION": "us-east-1",
+        "ACCOUNT": "123456789012",
+        "FUNCTION": "city-fleet-predict",
+    }
+
+    def __init__(self, text: str) -> None:
+        self.statements = json.loads(string.Template(text).substitute(self.PLACES))["Statement"]
+        self.used: set[str] = set()
+
+    def allows(self, action: str, resource: str, prefix: str | None = None) -> bool:
+        for statement in self.statements:
+            like = statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix")
+            if (
+                action == statement["Action"]
+                and fnmatch.fnmatchcase(resource, statement["Resource"])
+                and (like is None or fnmatch.fnmatchcase(prefix or "", like))
+            ):
+                self.used.add(statement["Sid"])
+                return True
+        return False
+
+
+@pytest.fixture
+def policy(folder: Path) -> Policy:
+    return Policy((folder / "policy.json").read_text())
+
+
+#: How IAM calls what the function asks for, and of what.
+ACTIONS: dict[str, Callable[[dict[str, Any]], tuple[str, str]]] = {
+    "GetObject": lambda p: ("s3:GetObject", f"arn:aws:s3:::{p['Bucket']}/{p['Key']}"),
+    "ListObjectsV2": lambda p: ("s3:ListBucket", f"arn:aws:s3:::{p['Bucket']}"),
+    "InvokeEndpoint": lambda p: (
+        "sagemaker:InvokeEndpoint",
+        f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{p['EndpointName']}",
+    ),
+}
+
+
+@pytest.fixture
+def strict(
+    load: Callable[[dict[str, str]], ModuleType], environment: dict[str, str], policy: Policy
+) -> Iterator[tuple[ModuleType, list[str]]]:
+    """The function in an account that lets it do what its policy says: everything else is denied."""
+    function = load(environment)
+    denied: list[str] = []
+
+    def check(params: dict[str, Any], model: Any, **_: Any) -> None:
+        action, resource = ACTIONS[model.name](params)
+        if not policy.allows(action, resource, params.get("Prefix")):
+            denied.append(f"{action} {resource}")
+
+    for client in (function.S3, function.RUNTIME):
+        client.meta.events.register("provide-client-params", check)
+    return function, denied
+
+
+def test_the_policy_allows_what_the_function_does_and_no_more(
+    strict: tuple[ModuleType, list[str]], policy: Policy, serving: Serving
+) -> None:
+    function, denied = strict
+    gone = city_name()
+    pointer = serving.publish(gone)
+    serving.s3.delete_object(Bucket=KEYS.bucket, Key=KEYS.model(pointer.target_model))
+    for request, status in (
+        ({"city": "austin", "features": ROW}, 200),
+        ({"city": "austn", "features": ROW}, 404),
+        ({"city": "../austin", "features": ROW}, 404),
+        ({"city": "austin", "features": {}}, 400),
+        ({"city": gone, "features": ROW}, 502),
+    ):
+        assert function.handler(request, None)["status"] == status
+    assert denied == []
+    own_log = {"WriteItsOwnLog"}  # what Lambda itself does in the function's name
+    assert policy.used == {statement["Sid"] for statement in policy.statements} - own_log
+    # What is not asked for is not allowed.
+    assert not policy.allows("s3:GetObject", f"arn:aws:s3:::{KEYS.bucket}/{KEYS.model('austin/x.tar.gz')}")
+    assert not policy.allows("s3:ListBucket", f"arn:aws:s3:::{KEYS.bucket}", f"{KEYS.fleet}/raw/")
+    assert not policy.allows(
+        "sagemaker:InvokeEndpoint", "arn:aws:sagemaker:us-east-1:123456789012:endpoint/other"
+    )
+
+
+@pytest.mark.parametrize("listable", [True, False])
+def test_s3_denies_what_is_not_there_to_whoever_may_not_list_it(
+    strict: tuple[ModuleType, list[str]], listable: bool
+) -> None:
+    """As AWS does: GetObject on a missing key is 404 with s3:ListBucket, and 403 without."""
+    function, _ = strict
+
+    def deny(operation: str) -> None:
+        def answer(**_: Any) -> None:
+            error = {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}
+            raise ClientError(error, operation)
+
+        function.S3.meta.events.register(f"before-call.s3.{operation}", answer)
+
+    deny("GetObject")
+    if not listable:
+        deny("ListObjectsV2")
+    unknown = function.handler({"city": "nobody", "features": ROW}, None)
+    known = function.handler({"city": "austin", "features": ROW}, None)
+    # Whoever may list finds out; whoever may not is told that access is denied, which is all that is known.
+    assert (unknown["status"], known["status"]) == ((404, 502) if listable else (502, 502))
+    assert "AccessDenied" in known["message"]

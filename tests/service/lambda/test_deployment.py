@@ -1,0 +1,100 @@
+"""The commands that README.md tells an operator to run do what it says: against moto's Lambda, IAM and API Gateway."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+from tests.service.local_sagemaker.conftest import REPOSITORY
+
+
+@pytest.fixture
+def account_url() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def test_the_readme_deploys_the_function(account_url: str, folder: Path) -> None:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    (block,) = [
+        found for found in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) if "create-function" in found
+    ]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
+        "AWS_ENDPOINT_URL": account_url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_PAGER": "",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        ["sh", "-eu", "-c", block],
+        cwd=REPOSITORY,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+    def client(service: str) -> Any:
+        return boto3.client(
+            service,
+            region_name="us-east-1",
+            endpoint_url=account_url,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+            config=Config(proxies={}),
+        )
+
+    found = client("lambda").get_function(FunctionName="texas-housing-predict")["Configuration"]
+    sha256 = base64.b64encode(
+        hashlib.sha256((REPOSITORY / "dist" / "predict.zip").read_bytes()).digest()
+    ).decode()
+    assert found["CodeSha256"] == sha256
+    assert f"CodeSha256 {sha256}" in done.stdout
+    assert found["Handler"] == "handler.handler"
+    assert found["Timeout"] == 28
+    assert found["Environment"]["Variables"] == {
+        "CITY_FLEET_BUCKET": "city-fleet",
+        "CITY_FLEET_FLEET": "texas_housing",
+        "CITY_FLEET_ENDPOINT": "texas-housing-production",
+    }
+    allowed = client("iam").get_role_policy(RoleName="texas-housing-predict", PolicyName="predict")[
+        "PolicyDocument"
+    ]
+    resources = [statement["Resource"] for statement in allowed["Statement"]]
+    assert resources == [
+        "arn:aws:s3:::city-fleet/texas_housing/live/*",
+        "arn:aws:s3:::city-fleet",
+        "arn:aws:sagemaker:us-east-1:123456789012:endpoint/texas-housing-production",
+        "arn:aws:logs:us-east-1:123456789012:log-group:/aws/lambda/texas-housing-predict:*",
+    ]
+    assert "$" not in str(allowed)
+    gateway = client("apigatewayv2")
+    (api,) = gateway.get_apis()["Items"]
+    (integration,) = gateway.get_integrations(ApiId=api["ApiId"])["Items"]
+    (route,) = gateway.get_routes(ApiId=api["ApiId"])["Items"]
+    assert api["ProtocolType"] == "HTTP"
+    assert integration["PayloadFormatVersion"] == "2.0"
+    assert integration["IntegrationUri"] == found["FunctionArn"]
+    assert route["RouteKey"] == "POST /predict"
+    assert route["AuthorizationType"] == "AWS_IAM"
+    assert route["Target"] == f"integrations/{integration['IntegrationId']}"

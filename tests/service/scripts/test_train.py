@@ -1,0 +1,203 @@
+"""train.py in script mode: the artifact it leaves, that it is repeatable, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from hyperparameters import parse_hyperparameters
+from job_failure import JobFailure
+from tests.support.script_jobs import IMAGE_PYTHON, TEXAS_HYPERPARAMETERS, Jobs, digests
+
+
+def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(austin: Jobs) -> None:
+    with tarfile.open(austin.pack()) as tar:
+        names = sorted(member.name for member in tar.getmembers() if member.isfile())
+    assert names == [
+        "city_fleet/model.json",
+        "city_fleet/samples.json",
+        "city_fleet/trees.bin",
+        "xgboost-model.ubj",
+    ]
+    card = austin.read_json("model/model/city_fleet/model.json")
+    assert card["format_version"] == 1
+    assert (card["city"], card["as_of"], card["target"]) == ("austin", "20150801T000000Z", "median")
+    assert card["target_transform"] == {
+        "kind": "log_ratio_to_mean",
+        "window": 12,
+        "reference": "median_mean_12",
+    }
+    assert card["features"] == austin.read_json("preprocess/report/city=austin/status.json")["features"]
+    assert card["rows"] == {"train": 157, "validation": 12}
+    assert card["xgboost_version"] == "3.2.0"
+    # What the calendar will say is known for ever; where all else lay is kept, to measure drift by.
+    assert list(card["centres"]) == [n for n in card["features"] if n != "trend" and "month_of_year" not in n]
+    assert 100_000 < card["centres"]["median_mean_12"]["median"] < 300_000
+    assert all(centre["scale"] > 0 for centre in card["centres"].values())
+    training = austin.read_json("model/output/data/training.json")
+    assert training["rounds"] == card["rounds"] == training["best_iteration"] + 1 < 400
+    assert training["rounds_tried"] == training["best_iteration"] + 31  # early_stopping_rounds 30
+    assert training["validation"]["metric"] == "rmse"
+    assert set(training["importance_gain"]) <= set(card["features"])
+    assert training["seconds"] < 30
+    samples = austin.read_json("model/model/city_fleet/samples.json")
+    assert len(samples["rows"]) == len(samples["predictions"]) == 8
+    assert all(100_000 < price < 400_000 for price in samples["predictions"])
+
+
+MANAGED_CONTAINER = """
+# What the managed container does with a model folder in algorithm mode: every visible file at the root is a
+# model, tried with pickle first; a booster predicts on a DMatrix without feature names.
+import os, pickle, sys
+import numpy, xgboost
+folder = sys.argv[1]
+for name in os.listdir(folder):
+    path = os.path.join(folder, name)
+    if os.path.isfile(path) and not name.startswith("."):
+        try:
+            pickle.load(open(path, "rb"))
+            raise SystemExit(f"{name} is a pickle")
+        except Exception:
+            booster = xgboost.Booster()
+            booster.load_model(path)
+        rows = xgboost.DMatrix(numpy.ones((1, booster.num_features())))
+        print(name, booster.num_features(), float(booster.predict(rows, validate_features=False)[0]))
+"""
+
+
+def test_the_managed_container_can_load_the_artifact_without_our_code(austin: Jobs) -> None:
+    done = subprocess.run(
+        [IMAGE_PYTHON, "-c", MANAGED_CONTAINER, str(austin.root / "model" / "model")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("xgboost-model.ubj 16 ")
+
+
+def test_the_same_inputs_give_the_same_bytes(austin: Jobs) -> None:
+    assert austin.train("austin", name="again").code == 0
+    assert digests(austin.root / "again" / "model") == digests(austin.root / "model" / "model")
+    assert austin.train("austin", name="other_seed", seed="1").code == 0
+    assert digests(austin.root / "other_seed" / "model") != digests(austin.root / "model" / "model")
+
+
+def test_without_early_stopping_all_rounds_are_kept(austin: Jobs) -> None:
+    assert (
+        austin.train("austin", name="all_rounds", num_boost_round="20", early_stopping_rounds="0").code == 0
+    )
+    assert austin.read_json("all_rounds/model/city_fleet/model.json")["rounds"] == 20
+
+
+WRONG = [
+    (
+        {"max_deph": "4"},
+        "hyperparameter 'max_deph': unknown. Did you mean 'max_depth'? Allowed: city, as_of,",
+    ),
+    ({"eta": "fast"}, "hyperparameter 'eta': got 'fast'; allowed: a number above 0 to 1."),
+    ({"eta": "2"}, "hyperparameter 'eta': got '2'; allowed: a number above 0 to 1."),
+    ({"eta": "nan"}, "hyperparameter 'eta': got 'nan'; allowed: a number above 0 to 1."),
+    ({"max_depth": "3.5"}, "hyperparameter 'max_depth': got '3.5'; allowed: a whole number from 0 to 64."),
+    ({"num_boost_round": "0"}, "got '0'; allowed: a whole number from 1 to 100000."),
+    ({"seed": "-1"}, "hyperparameter 'seed': got '-1'"),
+    ({"learning_rate": "0.1"}, "hyperparameters 'eta' and 'learning_rate' are the same; give one of them."),
+    ({"objective": "reg:squarederor"}, "got 'reg:squarederor'; allowed: reg:squarederror, "),
+    (
+        {"target_transform": "log_ratio_to_mean"},
+        "'target_transform': got 'log_ratio_to_mean'; allowed: none,",
+    ),
+    ({"as_of": "now"}, "hyperparameter 'as_of': got 'now'; allowed: a UTC time"),
+    ({"target": ""}, "hyperparameter 'target': missing; it is needed."),
+]
+
+
+@pytest.mark.parametrize(("wrong", "sentence"), WRONG)
+def test_a_wrong_hyperparameter_is_named_with_what_is_allowed(wrong: dict[str, str], sentence: str) -> None:
+    given = {"city": "austin", "as_of": "20150801T000000Z", **TEXAS_HYPERPARAMETERS, **wrong}
+    with pytest.raises(JobFailure, match=re.escape(sentence)):
+        parse_hyperparameters([part for name, value in given.items() for part in (f"--{name}", value)])
+
+
+def test_both_ways_to_write_a_hyperparameter_are_read() -> None:
+    needed = ["--city=austin", "--as_of", "20150801T000000Z", "--target", "median"]
+    asked = parse_hyperparameters([*needed, "--lambda=2", "--base_score", "-0.5", "--seed", "7"])
+    assert (asked.city, asked.seed, asked.num_boost_round) == ("austin", 7, 400)
+    assert asked.xgboost == {"lambda": 2.0, "base_score": -0.5}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"max_deph": "4"}, "hyperparameter 'max_deph': unknown."),
+        ({"objective": "reg:gamma"}, "XGBoost refused the hyperparameters or the data: "),
+        (
+            {"target_transform": "log_ratio_to_mean:6"},
+            "needs feature 'median_mean_6', which the training set lacks",
+        ),
+        ({"city": "waco"}, "hyperparameter 'city': got 'waco'; the channels hold 'austin'."),
+    ],
+)
+def test_a_refusal_leaves_a_sentence_where_sagemaker_looks_and_no_model(
+    austin: Jobs, wrong: dict[str, str], sentence: str
+) -> None:
+    name = "wrong_" + next(iter(wrong))
+    finished = austin.train(name=name, **{"city": "austin", **wrong})
+    assert finished.code == 1
+    assert sentence in (finished.message or "")
+    assert (finished.message or "") in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert list((austin.root / name / "model").iterdir()) == []
+
+
+def test_exactly_one_city_is_trained(jobs: Jobs, austin: Jobs) -> None:
+    header = (austin.out("train", "city=austin", "train.csv")).read_text(encoding="utf-8").splitlines()[0]
+    for city in ("austin", "waco"):
+        path = jobs.out("train", f"city={city}", "train.csv")
+        path.parent.mkdir(parents=True)
+        path.write_text(header + "\n", encoding="utf-8")
+    message = jobs.train("austin").message or ""
+    assert "holds 2 cities (austin, waco); one model is of exactly one city." in message
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda text: "",
+            "row 1: got columns none; allowed: period, target, label, naive, then the features.",
+        ),
+        (lambda text: text.splitlines()[0] + "\n", "holds no rows; at least 1 is needed."),
+        (lambda text: text[: text.rindex(",")], "row 158: got 19 values; allowed: 20, one per column."),
+        (lambda text: text.replace("2005-01-01,", "2005-01-01,x"), "could not convert string to float"),
+    ],
+)
+def test_a_broken_training_set_is_refused(jobs: Jobs, austin: Jobs, change: object, sentence: str) -> None:
+    text = austin.out("train", "city=austin", "train.csv").read_text(encoding="utf-8")
+    path = jobs.out("train", "city=austin", "train.csv")
+    path.parent.mkdir(parents=True)
+    path.write_text(change(text), encoding="utf-8")  # type: ignore[operator]
+    finished = jobs.train("austin")
+    assert finished.code == 1
+    assert sentence in (finished.message or "")
+
+
+def test_xgboost_is_imported_without_scikit_learn_and_scikit_learn_still_works_after() -> None:
+    """scikit-learn costs four times as long to import as all the rest; see lean_xgboost.py."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import train, json;"
+        "lean = 'sklearn' not in sys.modules and 'pandas' not in sys.modules;"
+        "import sklearn.metrics, xgboost;"
+        "print(json.dumps([lean, xgboost.__version__, sklearn.metrics.r2_score([1, 2], [1, 2])]))"
+    )
+    scripts = str(Path(__file__).parents[3] / "include" / "scripts")
+    done = subprocess.run(
+        [IMAGE_PYTHON, "-c", code, scripts], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(done.stdout) == [True, "3.2.0", 1.0]
