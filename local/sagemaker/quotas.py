@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
-from local.sagemaker.protocol.errors import ResourceLimitExceeded
+from local.sagemaker.errors import ResourceLimitExceeded
 
 TRAINING = "training job"
 SPOT_TRAINING = "spot training job"

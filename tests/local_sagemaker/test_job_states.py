@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
+from local.sagemaker.errors import ResourceLimitExceeded, SageMakerError
 from local.sagemaker.jobs import processing_jobs, training_jobs
-from local.sagemaker.protocol.errors import ResourceLimitExceeded, SageMakerError
-from local.sagemaker.server import Server
+from local.sagemaker.server import SageMakerServer
 from local.sagemaker.settings import Settings, parse_command_line
 
 IMAGE = "sagemaker-xgboost:3.2-0"
@@ -61,9 +61,9 @@ class Trainer:
         self.mark = tmp_path / "mark"
         self.unique = unique
         self.wait_until = wait_until
-        self.servers: list[Server] = []
+        self.servers: list[SageMakerServer] = []
 
-    def serve(self, **settings: Any) -> Server:
+    def serve(self, **settings: Any) -> SageMakerServer:
         """A server object."""
         data = self.folder / f"data-{len(self.servers)}"
         data.mkdir()
@@ -74,7 +74,7 @@ class Trainer:
             check_data=False,
             **{"stop_grace_seconds": 2.0} | settings,
         )
-        self.servers.append(Server.create(chosen, self.url, data))
+        self.servers.append(SageMakerServer.create(chosen, self.url, data))
         return self.servers[-1]
 
     def request(self, name: str, script: str = PATIENT, **changes: Any) -> dict[str, Any]:
@@ -96,17 +96,17 @@ class Trainer:
             },
         } | changes
 
-    def start(self, server: Server, name: str, **changes: Any) -> str:
+    def start(self, server: SageMakerServer, name: str, **changes: Any) -> str:
         """Start a spot job."""
         request = self.request(name, **changes)
         training_jobs.create_training_job(server, request)
         return str(request["TrainingJobName"])
 
-    def describe(self, server: Server, name: str) -> dict[str, Any]:
+    def describe(self, server: SageMakerServer, name: str) -> dict[str, Any]:
         """Describe a job."""
         return training_jobs.describe_training_job(server, {"TrainingJobName": name})
 
-    def wait(self, server: Server, name: str) -> dict[str, Any]:
+    def wait(self, server: SageMakerServer, name: str) -> dict[str, Any]:
         """Wait for a job's end state."""
 
         def ended() -> dict[str, Any] | None:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
 
-from local.sagemaker.jobs import training_jobs  # noqa: F401  # registers its operations
-from local.sagemaker.jobs.processing_jobs import ProcessingRun
+from local.sagemaker.jobs.processing_run import ProcessingRun
 from local.sagemaker.jobs.runner import INTERNAL_ERROR, JobRun
 from local.sagemaker.jobs.training_run import TrainingRun
 from local.sagemaker.processes.archives import remove_tree
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
+from local.sagemaker.reach import Server
 
 SHUTDOWN_GRACE_SECONDS = 10.0
 RUNS: dict[str, type[JobRun]] = {run.kind: run for run in (TrainingRun, ProcessingRun)}

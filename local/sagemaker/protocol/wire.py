@@ -19,7 +19,7 @@ import botocore.session
 from botocore.model import OperationModel, ServiceModel, Shape
 from starlette.responses import Response
 
-from local.sagemaker.protocol.errors import (
+from local.sagemaker.errors import (
     SageMakerError,
     SerializationException,
     UnsupportedOperation,

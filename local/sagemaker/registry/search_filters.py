@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.model import Shape
 
-from local.sagemaker.protocol.errors import ValidationException
+from local.sagemaker.errors import ValidationException
 
 Record = dict[str, Any]
 Test = Callable[[Record], bool]

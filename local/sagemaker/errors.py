@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+FAILURE_REASON_LENGTH = 1024
+
 
 class SageMakerError(Exception):
     """An error that is answered to the caller.
@@ -109,3 +111,11 @@ def not_found(what: str, arn: str) -> ValidationException:
     :param arn: the ARN it would have.
     """
     return ValidationException(f'Could not find {what} "{arn}".')
+
+
+def shorten(reason: str) -> str:
+    """Cut a reason to the length a FailureReason may have.
+
+    :param reason: the reason.
+    """
+    return reason if len(reason) <= FAILURE_REASON_LENGTH else reason[: FAILURE_REASON_LENGTH - 3] + "..."
