@@ -6,7 +6,6 @@ SageMakerError
   ResourceNotFound           400  what tagging and a few others answer instead of a ValidationException
   ResourceLimitExceeded      400  no capacity
   ConflictException          400  changed by someone else meanwhile, or still in use
-  ThrottlingException        400  too fast
   SerializationException     400  the body is not what the protocol says
   UnsupportedOperation       501  the stand-in's own: it does not do this (AWS has no such code)
   InternalFailure            500  a bug of the stand-in
@@ -76,13 +75,6 @@ class ConflictException(SageMakerError):
     """The resource was changed meanwhile, or is still in use."""
 
     code = "ConflictException"
-    status = 400
-
-
-class ThrottlingException(SageMakerError):
-    """Too many requests; waiting helps."""
-
-    code = "ThrottlingException"
     status = 400
 
 

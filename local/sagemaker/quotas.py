@@ -77,14 +77,6 @@ class Quotas:
         with self._lock:
             self._held[holder] = list(instances)
 
-    def held(self, holder: Holder) -> list[tuple[str, int]]:
-        """What a holder uses.
-
-        :param holder: who.
-        """
-        with self._lock:
-            return list(self._held.get(holder, ()))
-
     def release(self, holder: Holder) -> None:
         """Use no instances any more.
 

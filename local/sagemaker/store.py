@@ -13,17 +13,11 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 Document = dict[str, Any]
-
-
-def now() -> datetime:
-    """The time, as documents hold it: milliseconds, UTC."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 class AlreadyExists(KeyError):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from local.stack.environment import ROOT
+from local import ROOT
 from tests.e2e.conftest import Fleet
 
 pytestmark = pytest.mark.e2e

@@ -148,7 +148,6 @@ def test_results_are_read_by_botocore(operation: str, every_member: bool) -> Non
         errors.ValidationException("No."),
         errors.ResourceInUse("Taken."),
         errors.ResourceLimitExceeded("Full."),
-        errors.ThrottlingException("Slower."),
         errors.UnsupportedOperation("Not here."),
         errors.SageMakerError("Boom.", "ModelError", 424, {"OriginalStatusCode": 400}),
     ],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local import ROOT
 from local.sagemaker.container_spec import ContainerSpec
 from local.sagemaker.endpoints.runtime_errors import ContainerError
 from local.sagemaker.processes.archives import BadArchive, extract
@@ -22,7 +23,7 @@ from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.reach import Server
 
 #: Started by its path and known by HTTP alone; inside an image of its own it is the entry point.
-MODEL_SERVER = Path(__file__).resolve().parents[3] / "include" / "model_server" / "__main__.py"
+MODEL_SERVER = ROOT / "include" / "model_server" / "__main__.py"
 PING_SECONDS = 0.05
 PING_TIMEOUT_SECONDS = 2.0
 DRAIN_SECONDS = 65.0  # a request has 60 seconds

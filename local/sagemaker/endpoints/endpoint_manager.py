@@ -21,9 +21,10 @@ from local.sagemaker.endpoints.model_client import ModelClient
 from local.sagemaker.endpoints.runtime_errors import ServiceUnavailable, ValidationError
 from local.sagemaker.endpoints.variants import LiveEndpoint, Variant, in_parallel
 from local.sagemaker.errors import SageMakerError, shorten
+from local.sagemaker.moments import now
 from local.sagemaker.processes.archives import remove_tree
 from local.sagemaker.reach import Server
-from local.sagemaker.store import Document, now
+from local.sagemaker.store import Document
 
 KIND = "endpoint"
 SHUTDOWN_GRACE_SECONDS = 2.0

@@ -8,9 +8,9 @@ from typing import Any
 
 from local.sagemaker.container_spec import DEFAULT_STARTUP_SECONDS, ContainerSpec
 from local.sagemaker.errors import ValidationException, not_found
+from local.sagemaker.moments import now
 from local.sagemaker.quotas import ENDPOINT, quota_name
 from local.sagemaker.reach import Server
-from local.sagemaker.store import now
 
 #: Members that CreateEndpointConfig takes, and CreateEndpoint refuses.
 UNSUPPORTED_CONFIG = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants")

@@ -17,11 +17,12 @@ from local.sagemaker.endpoints.endpoint_specs import (
     instances,
 )
 from local.sagemaker.errors import ValidationException, not_found
+from local.sagemaker.moments import now
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
 from local.sagemaker.reach import Server
 from local.sagemaker.registry.tags import check_tags
-from local.sagemaker.store import AlreadyExists, Document, NotFound, now
+from local.sagemaker.store import AlreadyExists, Document, NotFound
 
 PREFIXES = ("Current", "Desired")  # of weight and instance count: here a wish is fulfilled at once
 IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")

@@ -62,19 +62,6 @@ class JobManager:
         if future.cancel():  # it has not begun, and shall not wait for its turn to be stopped
             run.end(*run.end_of_stop())
 
-    def interrupt(self, kind: str, name: str) -> bool:
-        """Take a spot job's instance away; returns at once. Other jobs are left alone.
-
-        :param kind: ``training-job``.
-        :param name: its name.
-        :return: whether there is such a job and it has not ended.
-        """
-        entry = self._runs.get((kind, name))
-        if entry is None:
-            return False
-        entry[0].request_interruption()
-        return True
-
     def recover(self) -> None:
         """End the jobs that an earlier server did not, as AWS ends those that lose their instance."""
         for kind, run in RUNS.items():

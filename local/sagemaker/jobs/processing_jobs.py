@@ -7,13 +7,14 @@ from typing import Any
 from local.sagemaker.errors import ResourceInUse, ValidationException
 from local.sagemaker.jobs.job_checks import check_processing_request
 from local.sagemaker.jobs.processing_run import KIND
+from local.sagemaker.moments import now
 from local.sagemaker.preconditions import check_job_role
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
 from local.sagemaker.quotas import PROCESSING, quota_name
 from local.sagemaker.reach import Server
 from local.sagemaker.registry.tags import check_tags
-from local.sagemaker.store import AlreadyExists, Document, NotFound, now
+from local.sagemaker.store import AlreadyExists, Document, NotFound
 
 DEFAULT_MAX_RUNTIME_SECONDS = 86_400
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from local.sagemaker.errors import shorten
 from local.sagemaker.jobs.runner import End, JobFailed, JobRun, read_message
+from local.sagemaker.moments import now
 from local.sagemaker.processes.s3_transfer import TransferError, upload_tree
 from local.sagemaker.processes.sandbox import Sandbox
-from local.sagemaker.store import Document, now
+from local.sagemaker.store import Document
 
 KIND = "processing-job"
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from local.sagemaker.errors import FAILURE_REASON_LENGTH
+from local.sagemaker.moments import now
 from local.sagemaker.processes.images import UnknownImage, find_interpreter
 from local.sagemaker.processes.logs import LogStream
 from local.sagemaker.processes.processes import Supervised
 from local.sagemaker.processes.s3_transfer import TransferError, download_prefix
 from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.reach import Server
-from local.sagemaker.store import Document, now
+from local.sagemaker.store import Document
 
 INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
 

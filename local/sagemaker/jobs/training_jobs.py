@@ -12,13 +12,14 @@ from local.sagemaker.jobs.job_checks import (
     check_training_request,
 )
 from local.sagemaker.jobs.training_states import KIND, transition
+from local.sagemaker.moments import now
 from local.sagemaker.preconditions import check_job_role, check_training_inputs
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
 from local.sagemaker.quotas import SPOT_TRAINING, TRAINING, quota_name
 from local.sagemaker.reach import Server
 from local.sagemaker.registry.tags import check_tags
-from local.sagemaker.store import AlreadyExists, Document, NotFound, now
+from local.sagemaker.store import AlreadyExists, Document, NotFound
 
 DEFAULT_MAX_RUNTIME_SECONDS = 86_400
 

@@ -27,13 +27,15 @@ from local.sagemaker.jobs.runner import (
 )
 from local.sagemaker.jobs.training_layout import lay_out
 from local.sagemaker.jobs.training_states import KIND, PREPARING, charge, close, transition
+from local.sagemaker.moments import now
 from local.sagemaker.processes.archives import BadArchive, extract, pack
 from local.sagemaker.processes.s3_transfer import TransferError, describe, download, split_uri, upload
 from local.sagemaker.processes.sandbox import Sandbox
+from local.sagemaker.processes.warm_runner import TOOLKIT
 from local.sagemaker.reach import Server
-from local.sagemaker.store import Document, now
+from local.sagemaker.store import Document
 
-CONTAINER = Path(__file__).resolve().parents[1] / "processes" / "container" / "__main__.py"
+CONTAINER = TOOLKIT / "__main__.py"
 
 
 class TrainingRun(JobRun):

@@ -5,11 +5,12 @@ Expressions and filters are in search_filters.py.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from botocore.model import Shape
 
+from local.sagemaker import moments
 from local.sagemaker.errors import ValidationException
 from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.operations import operation
@@ -96,7 +97,7 @@ def _visibility(condition: dict[str, Any]) -> Test:
 def _sortable(value: Any) -> str:
     """A value as a text that sorts like it."""
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
+        return moments.sortable(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
