@@ -18,7 +18,7 @@ import uvicorn
 
 from local.sagemaker.data_dir import DataDirError, data_dir, write_whole
 from local.sagemaker.faults.fault_specs import FaultError
-from local.sagemaker.server import Server
+from local.sagemaker.server import SageMakerServer
 from local.sagemaker.settings import Settings, parse_command_line
 
 
@@ -86,7 +86,7 @@ def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
 
     if settings.ready_file is not None:
         settings.ready_file.unlink(missing_ok=True)  # one that was killed has left it
-    server = Server.create(settings, url_of(listening), folder)
+    server = SageMakerServer.create(settings, url_of(listening), folder)
     if settings.faults is not None:
         try:
             server.faults.load(settings.faults)
@@ -138,7 +138,7 @@ def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
             settings.ready_file.unlink(missing_ok=True)
 
 
-def announce(server: Server) -> None:
+def announce(server: SageMakerServer) -> None:
     """Tell whoever started the server that it serves: one line, and the ready file."""
     ready_file = server.settings.ready_file
     if ready_file is not None:

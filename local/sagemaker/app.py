@@ -1,11 +1,13 @@
-"""The application: one port, ordered handlers. The first handler that takes a request answers it.
+"""The application: one port and a list of handlers. The first handler that takes a request answers it.
 
 refuse_web_pages   what a browser sends on behalf of a web page is refused
 health             GET /_local/health
-admin, inject      /_local/faults, and the requests that meet a fault: fault_requests.py
-control plane      header X-Amz-Target: SageMaker.<Operation>: JSON 1.1; operations.py holds the register
-invoke             signed for sagemaker, POST /endpoints/<name>/invocations: runtime.py
-moto               everything else: S3, STS, IAM, CloudWatch Logs
+fault_admin        /_local/faults turns faults on and off: faults/fault_requests.py
+inject_faults      requests that meet a fault that is on: faults/fault_requests.py
+control plane      header X-Amz-Target: SageMaker.<Operation>, JSON 1.1: protocol/control_plane.py; the operations
+                   themselves are in jobs/, registry/ and endpoints/
+invoke             signed for sagemaker, POST /endpoints/<name>/invocations: endpoints/runtime.py
+moto               everything else: S3, STS, IAM, CloudWatch Logs: services/moto_services.py
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import pkgutil
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -21,45 +24,36 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local.sagemaker import __version__
+from local.sagemaker import __version__, endpoints, jobs, registry
 from local.sagemaker.endpoints import runtime
+from local.sagemaker.errors import InternalFailure, SageMakerError, UnsupportedOperation
 from local.sagemaker.faults import fault_requests
 from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.protocol.control_plane import ControlPlane
-from local.sagemaker.protocol.errors import InternalFailure, SageMakerError, UnsupportedOperation
-from local.sagemaker.server import Server, request_region
+from local.sagemaker.server import SageMakerServer, request_region
 from local.sagemaker.services.moto_services import MotoServices
 from local.sagemaker.settings import is_loopback
 
-Handler = Callable[[Server, BoundedRequest], Awaitable[Response | None]]
+Handler = Callable[[SageMakerServer, BoundedRequest], Awaitable[Response | None]]
 
-#: Modules whose import fills the register of operations.
-OPERATION_MODULES = (
-    "endpoints.resources",
-    "registry.registry",
-    "registry.model_packages",
-    "registry.tags",
-    "jobs.jobs",
-    "jobs.job_deletion",
-    "endpoints.endpoints",
-    "registry.search",
-)
+#: Operations are registered by modules of these packages, and of no others.
+OPERATION_PACKAGES = (endpoints, jobs, registry)
 
 log = logging.getLogger(__name__)
 
 _INVOCATIONS = re.compile(r"/endpoints/[^/]+/invocations")
 
 
-def create_app(server: Server) -> ASGIApp:
+def create_app(server: SageMakerServer) -> ASGIApp:
     """The ASGI application of a server."""
     load_operations()
     moto = MotoServices(server.data_dir if server.settings.data_dir else None)
     handlers: list[Handler] = [
         refuse_web_pages,
         health,
-        fault_requests.admin,
-        fault_requests.inject,
+        fault_admin,
+        inject_faults,
         ControlPlane().answer,
         invoke,
         moto.answer,
@@ -83,12 +77,13 @@ def create_app(server: Server) -> ASGIApp:
 
 
 def load_operations() -> None:
-    """Fill the register of operations."""
-    for name in OPERATION_MODULES:
-        importlib.import_module(f"local.sagemaker.{name}")
+    """Fill the register of operations: a module registers its own when it is imported."""
+    for package in OPERATION_PACKAGES:
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
 
 
-async def first_answer(handlers: list[Handler], server: Server, request: BoundedRequest) -> Response:
+async def first_answer(handlers: list[Handler], server: SageMakerServer, request: BoundedRequest) -> Response:
     """Ask the handlers in order."""
     for handler in handlers:
         response = await handler(server, request)
@@ -97,7 +92,7 @@ async def first_answer(handlers: list[Handler], server: Server, request: Bounded
     raise LookupError(f"no handler took {request.method} {request.url.path}")  # the last one takes everything
 
 
-async def refuse_web_pages(server: Server, request: BoundedRequest) -> Response | None:
+async def refuse_web_pages(server: SageMakerServer, request: BoundedRequest) -> Response | None:
     """Refuse what a web page sends: jobs run the caller's code, and nobody is asked for a password.
 
     A browser adds Origin to what pages send across sites; a page whose name was made to resolve to this
@@ -119,7 +114,7 @@ def host_name(field: str) -> str:
     return re.sub(r":\d*$", "", field)
 
 
-async def health(server: Server, request: BoundedRequest) -> Response | None:
+async def health(server: SageMakerServer, request: BoundedRequest) -> Response | None:
     """Tell that the server is up, and what it does."""
     if request.path != "/_local/health":
         return None
@@ -135,10 +130,20 @@ async def health(server: Server, request: BoundedRequest) -> Response | None:
     )
 
 
-async def invoke(server: Server, request: BoundedRequest) -> Response | None:
+async def fault_admin(server: SageMakerServer, request: BoundedRequest) -> Response | None:
+    """Turn faults on and off."""
+    return await fault_requests.admin(server.faults, request)
+
+
+async def inject_faults(server: SageMakerServer, request: BoundedRequest) -> Response | None:
+    """Answer a request that meets a fault. The server's own requests meet none."""
+    return await fault_requests.inject(server.faults, server.aws.access_key, request)
+
+
+async def invoke(server: SageMakerServer, request: BoundedRequest) -> Response | None:
     """Answer InvokeEndpoint. What else is signed for sagemaker must not reach moto, which answers by rote."""
     if request.service != "sagemaker":
         return None
     if not _INVOCATIONS.fullmatch(request.path):
         raise UnsupportedOperation(f"The local SageMaker does not answer {request.method} {request.path}.")
-    return await runtime.invoke(server, request)
+    return await runtime.invoke(server, server.endpoints, request)

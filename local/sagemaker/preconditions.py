@@ -8,18 +8,16 @@ created; everything else (inputs of processing jobs, buckets for output, code) o
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.backends import get_backend
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.exceptions import ServiceException
 from moto.s3.models import FakeDeleteMarker
 
+from local.sagemaker.errors import ValidationException
 from local.sagemaker.processes.s3_transfer import TransferError, split_uri
-from local.sagemaker.protocol.errors import ValidationException
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
+from local.sagemaker.reach import Server
 
 PRINCIPAL = "sagemaker.amazonaws.com"
 _ASSUME = frozenset({"sts:assumerole", "sts:*", "*"})

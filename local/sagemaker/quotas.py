@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
-from local.sagemaker.protocol.errors import ResourceLimitExceeded
+from local.sagemaker.errors import ResourceLimitExceeded
 
 TRAINING = "training job"
 SPOT_TRAINING = "spot training job"
@@ -76,14 +76,6 @@ class Quotas:
         """
         with self._lock:
             self._held[holder] = list(instances)
-
-    def held(self, holder: Holder) -> list[tuple[str, int]]:
-        """What a holder uses.
-
-        :param holder: who.
-        """
-        with self._lock:
-            return list(self._held.get(holder, ()))
 
     def release(self, holder: Holder) -> None:
         """Use no instances any more.

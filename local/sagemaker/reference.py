@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from local import ROOT
 from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.operations import FIDELITY, Fidelity
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "local.md"
+DOCUMENT = ROOT / "docs" / "local.md"
 BEGIN = "<!-- operations: made by `make docs-local`; edits are lost -->"
 END = "<!-- operations: end -->"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from local.sagemaker.aws import Aws
 from local.sagemaker.data_dir import open_store
-from local.sagemaker.endpoints.endpoints import EndpointManager
+from local.sagemaker.endpoints.endpoint_manager import EndpointManager
 from local.sagemaker.faults.faults import Faults
 from local.sagemaker.jobs.jobs import JobManager
 from local.sagemaker.processes.warm_runner import WarmRunner
@@ -22,8 +22,8 @@ request_region: ContextVar[str | None] = ContextVar("request_region", default=No
 
 
 @dataclass
-class Server:
-    """What an operation works with.
+class SageMakerServer:
+    """One local SageMaker, put together from its parts. ``reach.Server`` describes what operations see of it.
 
     :param url: where this server listens.
     :param data_dir: existing folder that belongs to this server alone.
@@ -42,7 +42,7 @@ class Server:
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def create(cls, settings: Settings, url: str, data_dir: Path) -> Server:
+    def create(cls, settings: Settings, url: str, data_dir: Path) -> SageMakerServer:
         """Put a server together; nothing runs and nothing listens yet."""
         store = open_store(data_dir / "store.sqlite3")
         server = cls(settings, url, data_dir, store, Aws(url, settings.region))

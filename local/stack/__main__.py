@@ -11,11 +11,12 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from local import ROOT
 from local.stack import environment
 from local.stack.errors import StackError, UsageError
 
 # The library lives where Airflow looks for it; nothing has to be installed.
-sys.path.insert(0, str(environment.ROOT / "plugins"))
+sys.path.insert(0, str(ROOT / "plugins"))
 
 from local.stack import commands
 from local.stack import demo as demonstration
@@ -25,8 +26,8 @@ app = typer.Typer(
 )
 console = Console(highlight=False, soft_wrap=True)
 
-UP_DIR = environment.ROOT / ".local" / "up"
-DEMO_DIR = environment.ROOT / ".local" / "demo"
+UP_DIR = ROOT / ".local" / "up"
+DEMO_DIR = ROOT / ".local" / "demo"
 
 StateDir = Annotated[Path, typer.Option(help="Folder of the stack's state.")]
 

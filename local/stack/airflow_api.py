@@ -1,86 +1,45 @@
-"""A small client of Airflow's REST API v2: what a person with a token may ask, and nothing else."""
+"""The REST API of the stack's Airflow: what the library's client knows, and what a demo and the tests ask besides."""
 
 from __future__ import annotations
 
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
+from city_fleet.airflow_rest import AirflowRest
+from city_fleet.errors import AirflowError
 from local.stack.errors import StackError
 
 Json = dict[str, Any]
 
 
-class AirflowApi:
-    """Airflow's REST API under one login.
+class AirflowApi(AirflowRest):
+    """The REST API of an Airflow on this machine, under one login.
 
     :param url: where the api-server answers, without a path
     """
 
     def __init__(self, url: str, user: str, password: str) -> None:
-        self.url = url
-        self._login = {"username": user, "password": password}
-        # trust_env: a proxy of the person's must not see loopback traffic.
-        self._http = httpx.Client(base_url=url, timeout=60, trust_env=False)
+        super().__init__(url, login=(user, password), use_proxies=False)
 
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._http.close()
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """Make one request, as the library's client does.
 
-    def request(
-        self, method: str, path: str, *, expected: tuple[int, ...] = (200, 201), **options: Any
-    ) -> Any:
-        """Make one request, with a token that is fetched when there is none or the old one has run out.
-
-        :param path: below /api/v2
-        :param expected: status codes that are an answer; 404 in it yields None
-        :return: the JSON body
-        :raises StackError: any other status, with what Airflow said; or Airflow does not answer
+        :raises StackError: Airflow does not answer, or refuses
         """
         try:
-            response = self._send(method, path, options)
-            if response.status_code == 401:
-                self._http.headers.pop("Authorization", None)
-                response = self._send(method, path, options)
-        except httpx.HTTPError as error:
-            raise StackError(
-                f"Airflow's API at {self.url} does not answer ({method} {path}): {error}"
-            ) from error
-        if response.status_code not in expected:
-            raise StackError(
-                f"Airflow answered {response.status_code} to {method} {path}: {response.text[:500]}"
-            )
-        if response.status_code == 404:
-            return None
-        return response.json() if response.content else None
-
-    def _send(self, method: str, path: str, options: Json) -> httpx.Response:
-        if "Authorization" not in self._http.headers:
-            answer = self._http.post("/auth/token", json=self._login)
-            if answer.status_code not in (200, 201):
-                raise StackError(f"Airflow refused the login ({answer.status_code}): {answer.text[:300]}")
-            self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-        return self._http.request(method, f"/api/v2{path}", **options)
+            return super().request(method, path, **options)
+        except AirflowError as error:
+            raise StackError(str(error)) from error
 
     # -- DAGs ---------------------------------------------------------------------------------------------
 
-    def dag(self, dag_id: str) -> Json | None:
-        """Return a DAG's details, or None where Airflow doesn't know it (yet)."""
-        found: Json | None = self.request("GET", f"/dags/{quote(dag_id)}", expected=(200, 404))
-        return found
-
     def dag_ids(self) -> set[str]:
         """Return the ids of all DAGs."""
-        return {dag["dag_id"] for dag in self._pages("/dags", "dags")}
+        return {dag["dag_id"] for dag in self.pages("/dags", "dags")}
 
     def import_errors(self) -> list[Json]:
         """Return what went wrong when DAG files were parsed: filename and stack_trace of each."""
-        return self._pages("/importErrors", "import_errors")
-
-    def set_paused(self, dag_id: str, paused: bool) -> None:
-        """Pause or unpause a DAG."""
-        self.request("PATCH", f"/dags/{quote(dag_id)}", json={"is_paused": paused})
+        return list(self.pages("/importErrors", "import_errors"))
 
     def trigger(self, dag_id: str, conf: Json | None = None, **fields: Any) -> str:
         """Start a run.
@@ -96,7 +55,7 @@ class AirflowApi:
 
     def run(self, dag_id: str, run_id: str) -> Json:
         """Return a run: state, start_date, end_date, …"""
-        found: Json = self.request("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}")
+        found: Json = self.request("GET", _run_path(dag_id, run_id))
         return found
 
     def runs(self, dag_ids: list[str], run_id: str) -> list[Json]:
@@ -111,16 +70,12 @@ class AirflowApi:
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
         """Return the run's tasks: task_id, state, try_number, start_date, end_date, …"""
-        return self._pages(
-            f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}/taskInstances", "task_instances"
-        )
+        return list(self.pages(f"{_run_path(dag_id, run_id)}/taskInstances", "task_instances"))
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """Return a task's result, or None where it left none."""
-        task = f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}/taskInstances/{quote(task_id)}"
-        found = self.request(
-            "GET", f"{task}/xcomEntries/{key}", expected=(200, 404), params={"deserialize": "true"}
-        )
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{key}"
+        found = self.request("GET", path, missing_is_none=True, params={"deserialize": "true"})
         return found["value"] if found else None
 
     # -- the rest -----------------------------------------------------------------------------------------
@@ -128,10 +83,11 @@ class AirflowApi:
     def put_pool(self, name: str, slots: int, description: str) -> None:
         """Create or update a pool that also counts deferred tasks: their jobs are running."""
         body = {"name": name, "slots": slots, "description": description, "include_deferred": True}
-        if self.request("GET", f"/pools/{quote(name)}", expected=(200, 404)) is None:
-            self.request("POST", "/pools", json=body, expected=(200, 201, 409))
+        path = f"/pools/{quote(name)}"
+        if self.request("GET", path, missing_is_none=True) is None:
+            self.request("POST", "/pools", json=body)
         else:
-            self.request("PATCH", f"/pools/{quote(name)}", json=body)
+            self.request("PATCH", path, json=body)
 
     def _batches(self, path: str, key: str, body: Json) -> list[Json]:
         """Return a whole list that is asked for by POST, page by page."""
@@ -144,11 +100,6 @@ class AirflowApi:
             if not page[key] or len(items) >= page["total_entries"]:
                 return items
 
-    def _pages(self, path: str, key: str) -> list[Json]:
-        """Return a whole list, page by page."""
-        items: list[Json] = []
-        while True:
-            page: Json = self.request("GET", path, params={"limit": 100, "offset": len(items)})
-            items += page[key]
-            if not page[key] or len(items) >= page["total_entries"]:
-                return items
+
+def _run_path(dag_id: str, run_id: str) -> str:
+    return f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}"

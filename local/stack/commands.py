@@ -14,6 +14,7 @@ from city_fleet import naming
 from city_fleet.config import fleet_files, load_fleet
 from city_fleet.errors import FleetFileError
 from city_fleet.plan import ENDPOINT_PURPOSE
+from local import ROOT
 from local.stack import environment, records
 from local.stack.choice import find_fleet
 from local.stack.environment import Layout
@@ -32,7 +33,7 @@ def up(
     :param fleet: name or path of a fleet file: its folder is the one Airflow reads; empty for include/fleets
     :raises StackError: it could not be started; nothing is left running then
     """
-    folder = environment.ROOT / "include" / "fleets"
+    folder = ROOT / "include" / "fleets"
     files = [find_fleet(fleet, folder)] if fleet else fleet_files(folder)
     with records.exclusive(state_dir):
         stack = Stack.find(state_dir)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from local import ROOT
 from local.stack import environment, processes
 from local.stack.environment import Layout
 from local.stack.errors import StackError
@@ -28,7 +29,7 @@ def lay_down(layout: Layout, log: Path, say: Say) -> None:
     :raises StackError: the migration failed; with the end of its log
     """
     version = importlib.metadata.version("apache-airflow-core")
-    kept = environment.ROOT / ".local" / "cache" / f"airflow-{version}.db"
+    kept = ROOT / ".local" / "cache" / f"airflow-{version}.db"
     database, noted = layout.database, layout.airflow_home / _VERSION_FILE
     if database.exists() and noted.exists() and noted.read_text() == version:
         return
@@ -53,7 +54,7 @@ def _migrate(layout: Layout, log: Path) -> None:
             code = subprocess.call(
                 [*AIRFLOW, "db", "migrate"],
                 env=environment.process_environment(layout),
-                cwd=environment.ROOT,
+                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

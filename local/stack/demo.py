@@ -16,6 +16,7 @@ from rich.console import Console
 
 from city_fleet import naming
 from city_fleet.plan import ENDPOINT_PURPOSE
+from local import ROOT
 from local.stack import environment, records, report
 from local.stack.choice import Choice, choose, find_fleet
 from local.stack.environment import Layout, free_port
@@ -41,7 +42,7 @@ def run(console: Console, state_dir: Path, cities: str, fleet: str, as_of: str) 
     :raises StackError: the stack failed
     """
     started = time.monotonic()
-    path = find_fleet(fleet, environment.ROOT / "include" / "fleets")
+    path = find_fleet(fleet, ROOT / "include" / "fleets")
     layout = Layout(
         state_dir=state_dir,
         ui_port=free_port(),

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import psutil
 
+from local import ROOT
 from local.stack.errors import StackError
 
-ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 UI_PORT = 8080
 SAGEMAKER_PORT = 8585

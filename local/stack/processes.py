@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from local import ROOT
 from local.stack.environment import MARKER
 
 TERM_GRACE_SECONDS = 6.0
@@ -198,14 +199,13 @@ def start_keeper(state_dir: Path) -> subprocess.Popen[bytes]:
     It reads from a pipe whose only writing end is ours: the pipe closes with us, however we end.
     """
     code = "import sys; from local.stack.processes import keep; keep(sys.argv[1])"
-    root = Path(__file__).resolve().parents[2]
     return subprocess.Popen(
         [sys.executable, "-c", code, str(state_dir)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        cwd=root,
+        cwd=ROOT,
     )
 
 

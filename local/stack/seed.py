@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from local.stack.environment import ROOT
+from local import ROOT
 from local.stack.errors import StackError
 from local.stack.stack import Stack
 

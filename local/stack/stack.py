@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from local import ROOT
 from local.stack import database, environment, processes, records
 from local.stack.airflow_api import AirflowApi
 from local.stack.database import AIRFLOW, Say
@@ -148,7 +149,7 @@ class Stack:
 
     def _spawn(self, name: str, command: list[str]) -> None:
         record = processes.spawn(
-            name, command, environment.process_environment(self.layout), self.log(name), environment.ROOT
+            name, command, environment.process_environment(self.layout), self.log(name), ROOT
         )
         self._records.append(record)
         if self.detached:
@@ -171,8 +172,7 @@ class Stack:
 
     def _sagemaker_command(self) -> list[str]:
         images = [
-            f"--image={image}={environment.ROOT / interpreter}"
-            for image, interpreter in environment.IMAGES.items()
+            f"--image={image}={ROOT / interpreter}" for image, interpreter in environment.IMAGES.items()
         ]
         return [
             *(sys.executable, "-m", "local.sagemaker"),

@@ -1,4 +1,4 @@
-"""Airflow as the command line asks it: its REST API, version 2, of Airflow 3. httpx and nothing of Airflow itself.
+"""Airflow 3 as programs outside of it ask it: its REST API, version 2. Needs httpx and nothing of Airflow itself.
 
 Where Airflow is and who asks comes from environment variables: ``CITY_FLEET_AIRFLOW_URL`` (else Airflow's own
 ``AIRFLOW__API__BASE_URL``), and ``CITY_FLEET_AIRFLOW_TOKEN``, or ``CITY_FLEET_AIRFLOW_USER`` and
@@ -78,13 +78,21 @@ class AirflowRest:
 
     :param url: where the api-server answers, with its base path if it has one.
     :param token: sent as it is.
-    :param login: user and password for a token of Airflow's own; asked for when there is no other.
+    :param login: user and password, for which Airflow gives a token; used when no other token is given.
+    :param use_proxies: False for an Airflow on this machine: a proxy that the environment names is passed by.
     """
 
-    def __init__(self, url: str, token: str | None = None, login: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        login: tuple[str, str] | None = None,
+        *,
+        use_proxies: bool = True,
+    ) -> None:
         self.url = url.rstrip("/")
         self._login = login
-        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_SECONDS)
+        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_SECONDS, trust_env=use_proxies)
         if token:
             self._http.headers["Authorization"] = f"Bearer {token}"
 
@@ -120,22 +128,22 @@ class AirflowRest:
 
         :raises AirflowError: it does not.
         """
-        self._request("GET", "/dags", params={"limit": 1})
+        self.request("GET", "/dags", params={"limit": 1})
 
     # -- DAGs and their runs ------------------------------------------------------------------------------
 
     def dag(self, dag_id: str) -> Dag | None:
         """Return a DAG, or None when Airflow has never seen it."""
-        found = self._request("GET", f"/dags/{quote(dag_id)}", missing_is_none=True)
+        found = self.request("GET", f"/dags/{quote(dag_id)}", missing_is_none=True)
         return None if found is None else Dag(bool(found["is_paused"]), bool(found["is_stale"]))
 
     def set_paused(self, dag_id: str, paused: bool) -> None:
         """Pause or unpause a DAG."""
-        self._request("PATCH", f"/dags/{quote(dag_id)}", json={"is_paused": paused})
+        self.request("PATCH", f"/dags/{quote(dag_id)}", json={"is_paused": paused})
 
     def unfinished_runs(self, dag_id: str) -> list[tuple[str, str]]:
         """Return run id and state of the runs that have not ended."""
-        pages = self._pages(f"/dags/{quote(dag_id)}/dagRuns", "dag_runs", {"state": ["queued", "running"]})
+        pages = self.pages(f"/dags/{quote(dag_id)}/dagRuns", "dag_runs", {"state": ["queued", "running"]})
         return [(str(run["dag_run_id"]), str(run["state"])) for run in pages]
 
     def failed_runs(self, dag_id: str, first: datetime, last: datetime) -> int:
@@ -146,19 +154,19 @@ class AirflowRest:
             "state": "failed",
             "limit": 1,
         }
-        answer = self._request("GET", f"/dags/{quote(dag_id)}/dagRuns", params=wanted)
+        answer = self.request("GET", f"/dags/{quote(dag_id)}/dagRuns", params=wanted)
         return int(answer["total_entries"])
 
     # -- backfills ----------------------------------------------------------------------------------------
 
     def backfills(self, dag_id: str) -> list[Backfill]:
         """Return all backfills of a DAG, oldest first."""
-        found = self._pages("/backfills", "backfills", {"dag_id": dag_id, "order_by": "id"})
+        found = self.pages("/backfills", "backfills", {"dag_id": dag_id, "order_by": "id"})
         return [Backfill.of_answer(value) for value in found]
 
     def backfill(self, number: int) -> Backfill | None:
         """Return one backfill, or None when there is none of that number."""
-        answer = self._request("GET", f"/backfills/{number}", missing_is_none=True)
+        answer = self.request("GET", f"/backfills/{number}", missing_is_none=True)
         return None if answer is None else Backfill.of_answer(answer)
 
     def runs_of_backfill(self, dag_id: str, first: datetime, last: datetime, reprocess: str) -> int:
@@ -167,7 +175,7 @@ class AirflowRest:
         :raises AirflowError: the DAG can't be backfilled, for example because it has no schedule.
         """
         body = _backfill_body(dag_id, first, last, reprocess)
-        return int(self._request("POST", "/backfills/dry_run", json=body)["total_entries"])
+        return int(self.request("POST", "/backfills/dry_run", json=body)["total_entries"])
 
     def create_backfill(
         self, dag_id: str, first: datetime, last: datetime, reprocess: str, max_active_runs: int
@@ -178,13 +186,16 @@ class AirflowRest:
             when the database was locked.
         """
         body = {**_backfill_body(dag_id, first, last, reprocess), "max_active_runs": max_active_runs}
-        return Backfill.of_answer(self._request("POST", "/backfills", json=body))
+        return Backfill.of_answer(self.request("POST", "/backfills", json=body))
 
     # -- requests -----------------------------------------------------------------------------------------
 
-    def _request(self, method: str, path: str, *, missing_is_none: bool = False, **options: Any) -> Any:
+    def request(self, method: str, path: str, *, missing_is_none: bool = False, **options: Any) -> Any:
         """Make one request, with a token that is fetched when there is none or the old one has run out.
 
+        :param path: below ``/api/v2``.
+        :param missing_is_none: return None where Airflow answers 404.
+        :returns: what the answer's JSON says; None of an answer without a body.
         :raises AirflowError: Airflow does not answer, or refuses.
         """
         try:
@@ -204,6 +215,8 @@ class AirflowRest:
                 f"Airflow at {self.url} answered {response.status_code} to {method} {path}: {_detail(response)}",
                 status=response.status_code,
             )
+        if response.status_code == 204:
+            return None
         try:
             return response.json()
         except ValueError:
@@ -224,11 +237,16 @@ class AirflowRest:
             self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         return self._http.request(method, f"/api/v2{path}", **options)
 
-    def _pages(self, path: str, key: str, wanted: Mapping[str, Any]) -> Iterator[Any]:
-        """Yield the items of a list, page by page."""
+    def pages(self, path: str, key: str, wanted: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        """Yield the items of a list that is asked for by GET, page by page.
+
+        :param path: below ``/api/v2``.
+        :param key: the member of the answer that holds the items.
+        :param wanted: further parameters of the request, for example a filter.
+        """
         offset = 0
         while True:
-            page = self._request("GET", path, params={**wanted, "limit": _PAGE, "offset": offset})
+            page = self.request("GET", path, params={**(wanted or {}), "limit": _PAGE, "offset": offset})
             yield from page[key]
             offset += len(page[key])
             if not page[key] or offset >= page["total_entries"]:

@@ -21,12 +21,13 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from city_fleet import naming
 from city_fleet.orchestration.city_dags import fleet_dags
+from local import ROOT
 from local.stack import environment
 from tests.service.local_sagemaker.conftest import LocalSageMaker, image_python, running_server, wait_until
 from tests.support.model_servers import ModelServer
 from tests.support.script_jobs import DATA, Jobs
 
-FLEET_FILE = environment.ROOT / "include" / "fleets" / "texas_housing.yaml"
+FLEET_FILE = ROOT / "include" / "fleets" / "texas_housing.yaml"
 ENDPOINT = "texas-housing-laptop"
 KEYS = naming.Keys("city-fleet", "texas_housing")
 MANAGED = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"

@@ -23,7 +23,8 @@ from urllib.parse import quote
 import pytest
 
 from city_fleet.naming import Keys, split_uri
-from local.stack.environment import ROOT, Layout, free_port
+from local import ROOT
+from local.stack.environment import Layout, free_port
 from local.stack.seed import seed
 from local.stack.stack import Stack
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from local.stack.environment import ROOT
+from local import ROOT
 from tests.e2e.conftest import Fleet
 
 pytestmark = pytest.mark.e2e
@@ -68,11 +68,11 @@ def test_a_city_is_removed_when_its_run_has_ended_and_comes_back(fleet: Fleet) -
     run_id = fleet.start(dag_id, as_of="2015-06-01")
     refused = command(fleet, "remove", "lufkin", code=1)
     assert run_id in refused[0]["message"]
-    assert fleet.stack.airflow.dag(dag_id)["is_paused"] is False
+    assert fleet.stack.airflow.dag(dag_id).paused is False
     (removed,) = command(fleet, "remove", "lufkin", "--wait", "300", "--by", "ann", "--reason", "closed")
     assert fleet.ended(dag_id, run_id) == "success"
     assert removed["before"]["as_of"] == "20150601T000000Z"
-    assert fleet.stack.airflow.dag(dag_id)["is_paused"] is True
+    assert fleet.stack.airflow.dag(dag_id).paused is True
     assert fleet.pointer("texas_housing", "lufkin") is None
     assert command(fleet, "history", "lufkin")["states"][-1]["state"]["move"] == "remove"
     command(fleet, "rebuild", "lufkin", "--by", "ann")

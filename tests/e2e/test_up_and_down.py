@@ -14,8 +14,9 @@ import httpx
 import psutil
 import pytest
 
+from local import ROOT
 from local.stack import processes, records
-from local.stack.environment import HOST, ROOT, SECRETS_FILE, free_port
+from local.stack.environment import HOST, SECRETS_FILE, free_port
 from local.stack.stack import COMPONENTS, Stack
 
 

@@ -7,13 +7,12 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local import ROOT
+from local.sagemaker.container_spec import ContainerSpec
 from local.sagemaker.endpoints.runtime_errors import ContainerError
 from local.sagemaker.processes.archives import BadArchive, extract
 from local.sagemaker.processes.images import UnknownImage, find_interpreter
@@ -21,13 +20,10 @@ from local.sagemaker.processes.logs import LogStream
 from local.sagemaker.processes.processes import SupervisedProcess
 from local.sagemaker.processes.s3_transfer import TransferError, describe, download, split_uri
 from local.sagemaker.processes.sandbox import Sandbox
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
+from local.sagemaker.reach import Server
 
 #: Started by its path and known by HTTP alone; inside an image of its own it is the entry point.
-MODEL_SERVER = Path(__file__).resolve().parents[3] / "include" / "model_server" / "__main__.py"
-DEFAULT_STARTUP_SECONDS = 120.0
+MODEL_SERVER = ROOT / "include" / "model_server" / "__main__.py"
 PING_SECONDS = 0.05
 PING_TIMEOUT_SECONDS = 2.0
 DRAIN_SECONDS = 65.0  # a request has 60 seconds
@@ -37,32 +33,6 @@ QUOTED_LOG_LENGTH = 800  # of the 1,024 characters of a FailureReason
 
 class ContainerFailed(Exception):
     """The model server does not come up; the message is the endpoint's FailureReason."""
-
-
-@dataclass(frozen=True)
-class ContainerSpec:
-    """What a production variant runs.
-
-    :param endpoint: name of the endpoint.
-    :param variant: name of the variant.
-    :param image: URI of the image.
-    :param model_data_url: prefix of the artifacts of a multi-model container, else one artifact.
-    :param multi_model: whether the container loads models on request.
-    :param cache_models: ModelCacheSetting: keep models loaded after a request.
-    :param instance_type: what it counts as for the account's quotas; one process serves, whatever the count.
-    :param startup_seconds: how long ``/ping`` may take to answer.
-    """
-
-    endpoint: str
-    variant: str
-    image: str
-    model_data_url: str
-    multi_model: bool
-    cache_models: bool = True
-    environment: Mapping[str, str] = field(default_factory=dict)
-    startup_seconds: float = DEFAULT_STARTUP_SECONDS
-    instance_type: str = ""
-    instance_count: int = 1
 
 
 class ModelContainer:

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
 
-from local.sagemaker.endpoints.containers import ContainerFailed, ContainerSpec, ModelContainer
+from local.sagemaker.container_spec import ContainerSpec
+from local.sagemaker.endpoints.containers import ContainerFailed, ModelContainer
 from local.sagemaker.endpoints.endpoint_specs import (
     describe_variants,
     instances,
@@ -20,13 +20,11 @@ from local.sagemaker.endpoints.model_cache import ModelCache
 from local.sagemaker.endpoints.model_client import ModelClient
 from local.sagemaker.endpoints.runtime_errors import ServiceUnavailable, ValidationError
 from local.sagemaker.endpoints.variants import LiveEndpoint, Variant, in_parallel
-from local.sagemaker.jobs.runner import now, shorten
+from local.sagemaker.errors import SageMakerError, shorten
+from local.sagemaker.moments import now
 from local.sagemaker.processes.archives import remove_tree
-from local.sagemaker.protocol.errors import SageMakerError
+from local.sagemaker.reach import Server
 from local.sagemaker.store import Document
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
 
 KIND = "endpoint"
 SHUTDOWN_GRACE_SECONDS = 2.0

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from local.sagemaker.endpoints.containers import DEFAULT_STARTUP_SECONDS, ContainerSpec
-from local.sagemaker.jobs.runner import now
-from local.sagemaker.protocol.errors import ValidationException, not_found
+from local.sagemaker.container_spec import DEFAULT_STARTUP_SECONDS, ContainerSpec
+from local.sagemaker.errors import ValidationException, not_found
+from local.sagemaker.moments import now
 from local.sagemaker.quotas import ENDPOINT, quota_name
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
+from local.sagemaker.reach import Server
 
 #: Members that CreateEndpointConfig takes, and CreateEndpoint refuses.
 UNSUPPORTED_CONFIG = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants")

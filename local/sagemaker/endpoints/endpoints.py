@@ -7,26 +7,22 @@ failed update leaves the old containers in service; FailureReason tells why.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from local.sagemaker.endpoints.endpoint_manager import KIND, EndpointManager
+from local.sagemaker.endpoints.endpoint_manager import KIND
 from local.sagemaker.endpoints.endpoint_specs import (
     UNSUPPORTED_CONFIG,
     UNSUPPORTED_VARIANT,
     container_specs,
     instances,
 )
-from local.sagemaker.jobs.runner import now
-from local.sagemaker.protocol.errors import ValidationException, not_found
+from local.sagemaker.errors import ValidationException, not_found
+from local.sagemaker.moments import now
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
+from local.sagemaker.reach import Server
 from local.sagemaker.registry.tags import check_tags
 from local.sagemaker.store import AlreadyExists, Document, NotFound
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
-
-__all__ = ["EndpointManager"]
 
 PREFIXES = ("Current", "Desired")  # of weight and instance count: here a wish is fulfilled at once
 IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from local.sagemaker.errors import ValidationException, not_found
 from local.sagemaker.preconditions import check_model_data, check_model_role
 from local.sagemaker.processes.images import check_labels
-from local.sagemaker.protocol.errors import ValidationException, not_found
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
+from local.sagemaker.reach import Server
 from local.sagemaker.registry.model_packages import find_package
 from local.sagemaker.registry.tags import check_tags
 from local.sagemaker.store import AlreadyExists, Document
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
 
 MODEL = "model"
 ENDPOINT_CONFIG = "endpoint-config"

@@ -11,6 +11,7 @@ import botocore.session
 from botocore.model import Shape
 from starlette.responses import Response
 
+from local.sagemaker.endpoints.endpoint_manager import EndpointManager
 from local.sagemaker.endpoints.model_client import Answer, ModelClient, NoAnswer
 from local.sagemaker.endpoints.runtime_errors import (
     ContainerError,
@@ -19,10 +20,10 @@ from local.sagemaker.endpoints.runtime_errors import (
     ValidationError,
 )
 from local.sagemaker.endpoints.variants import Variant
+from local.sagemaker.errors import UnsupportedOperation, ValidationException
 from local.sagemaker.protocol.bounded_request import BoundedRequest
-from local.sagemaker.protocol.errors import UnsupportedOperation, ValidationException
 from local.sagemaker.protocol.validation import validate
-from local.sagemaker.server import Server
+from local.sagemaker.reach import Server
 
 MAX_BODY_BYTES = 6_291_456
 REMEMBERED_CHARACTERS = 1024
@@ -48,10 +49,11 @@ TIMED_OUT = (
 )
 
 
-async def invoke(server: Server, request: BoundedRequest) -> Response:
+async def invoke(server: Server, endpoints: EndpointManager, request: BoundedRequest) -> Response:
     """Answer InvokeEndpoint.
 
-    :param server: the server.
+    :param server: its settings and account.
+    :param endpoints: the endpoints that answer.
     :param request: ``POST /endpoints/{name}/invocations``.
     :raises SageMakerError: an error of the runtime API.
     """
@@ -72,16 +74,16 @@ async def invoke(server: Server, request: BoundedRequest) -> Response:
     body = await request.body()
     if len(body) > MAX_BODY_BYTES:
         raise too_large()
-    entered = server.endpoints.enter(name, fields.get(TARGET_VARIANT))
+    entered = endpoints.enter(name, fields.get(TARGET_VARIANT))
     if entered is None:
-        raise server.endpoints.absence(name)
+        raise endpoints.absence(name)
     live, variant = entered
     try:
         target = target_model(fields.get(TARGET_MODEL), name, variant)
         headers = {header: fields[header] for header in PASSED_ON if header in fields}
         answer = await _pass_on(server, variant, target, headers, body)
     except ServiceUnavailable:
-        server.endpoints.revive(name, live, variant)
+        endpoints.revive(name, live, variant)
         raise
     except ContainerError as error:
         raise ModelError(name, error, live.region, server.account_id) from error

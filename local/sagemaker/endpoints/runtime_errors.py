@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local.sagemaker.protocol.errors import SageMakerError
+from local.sagemaker.errors import SageMakerError
 
 LONGEST_MESSAGE = 16_000
 

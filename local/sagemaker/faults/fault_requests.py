@@ -17,11 +17,11 @@ from xml.sax.saxutils import escape
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from local.sagemaker.errors import SageMakerError
 from local.sagemaker.faults.fault_specs import FaultError, FaultSpec
+from local.sagemaker.faults.faults import Faults
 from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.bounded_request import BoundedRequest
-from local.sagemaker.protocol.errors import SageMakerError
-from local.sagemaker.server import Server
 from local.sagemaker.services.called import Call, read_call
 
 PATH = "/_local/faults"
@@ -59,13 +59,12 @@ CAUSES = {
 }
 
 
-async def admin(server: Server, request: BoundedRequest) -> Response | None:
+async def admin(faults: Faults, request: BoundedRequest) -> Response | None:
     """Turn faults on and off."""
     path = request.path
     if path != PATH and not path.startswith(f"{PATH}/"):
         return None
     number = path[len(PATH) + 1 :]
-    faults = server.faults
     try:
         if request.method == "GET" and not number:
             return JSONResponse(faults.to_json())
@@ -92,18 +91,19 @@ async def admin(server: Server, request: BoundedRequest) -> Response | None:
     return JSONResponse(faults.to_json())
 
 
-async def inject(server: Server, request: BoundedRequest) -> Response | None:
-    """Spoil a request, if it meets a fault. What the server asks of itself meets none."""
-    if not server.faults.any_on or request.access_key == server.aws.access_key:
+async def inject(faults: Faults, own_access_key: str, request: BoundedRequest) -> Response | None:
+    """Spoil a request, if it meets a fault.
+
+    :param own_access_key: signs the server's own requests, which never meet a fault.
+    """
+    if not faults.any_on or request.access_key == own_access_key:
         return None
     body = await request.body()
     call = read_call(request, body)
     conditional = bool(
         call.access and call.access.writes and (call.access.if_match or call.access.if_none_match)
     )
-    delay, spec = server.faults.meet_request(
-        call.service, call.operation, subject(request, call, body), conditional
-    )
+    delay, spec = faults.meet_request(call.service, call.operation, subject(request, call, body), conditional)
     if delay:
         await asyncio.sleep(delay)
     if spec is None:

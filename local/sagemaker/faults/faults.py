@@ -17,13 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local.sagemaker.faults.fault_specs import SEED, FaultError, FaultSpec, read_plan
-
-if TYPE_CHECKING:
-    from local.sagemaker.jobs.runner import JobRun
-    from local.sagemaker.processes.processes import Supervised
+from local.sagemaker.processes.processes import Supervised
+from local.sagemaker.reach import RunningJob
 
 
 @dataclass
@@ -92,7 +90,7 @@ class Faults:
         self._faults: list[Fault] = []
         self._seed = SEED
         self._numbers = 0
-        self._running: list[tuple[JobRun, Supervised]] = []
+        self._running: list[tuple[RunningJob, Supervised]] = []
         self._serving: list[tuple[str, Supervised]] = []
         self._capacity: dict[str, float] = {}
 
@@ -212,7 +210,7 @@ class Faults:
                 delay += fault.delay_seconds()
         return delay, None
 
-    def job_started(self, run: JobRun, process: Supervised) -> None:
+    def job_started(self, run: RunningJob, process: Supervised) -> None:
         """Called when a job's container has been started."""
         with self._lock:
             self._running = [each for each in self._running if each[1].exit_code is None]
@@ -263,7 +261,7 @@ class Faults:
                     return fault.spec
         return None
 
-    def _meet_job(self, run: JobRun, process: Supervised, faults: list[Fault]) -> None:
+    def _meet_job(self, run: RunningJob, process: Supervised, faults: list[Fault]) -> None:
         for fault in faults:
             spec = fault.spec
             spot = spec.kind == "spot_interruption" and run.document.get("EnableManagedSpotTraining")
@@ -272,7 +270,7 @@ class Faults:
             if fault.fires(run.name):
                 self._later(spec, process, partial(self._end_job, run, process, spec))
 
-    def _end_job(self, run: JobRun, process: Supervised, spec: FaultSpec) -> None:
+    def _end_job(self, run: RunningJob, process: Supervised, spec: FaultSpec) -> None:
         if spec.kind == "job_crash":
             process.kill()
             return

@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from local.sagemaker.errors import ValidationException
 from local.sagemaker.processes.s3_transfer import TransferError, split_uri
 from local.sagemaker.processes.sandbox import OPT_ML
-from local.sagemaker.protocol.errors import ValidationException
 
 PROCESSING_ROOT = f"{OPT_ML}/processing"
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from local.sagemaker.protocol.errors import ResourceInUse, ResourceNotFound
+from local.sagemaker.errors import ResourceInUse, ResourceNotFound
 from local.sagemaker.protocol.operations import operation
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
+from local.sagemaker.reach import Server
 
 _ENDED = frozenset({"Completed", "Failed", "Stopped"})
 _WORDING = "The API Reference names the errors ResourceNotFound and ResourceInUse; their wording is our own."

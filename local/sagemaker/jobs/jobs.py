@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
 
-from local.sagemaker.jobs import training_jobs  # noqa: F401  # registers its operations
-from local.sagemaker.jobs.processing_jobs import ProcessingRun
+from local.sagemaker.jobs.processing_run import ProcessingRun
 from local.sagemaker.jobs.runner import INTERNAL_ERROR, JobRun
 from local.sagemaker.jobs.training_run import TrainingRun
 from local.sagemaker.processes.archives import remove_tree
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
+from local.sagemaker.reach import Server
 
 SHUTDOWN_GRACE_SECONDS = 10.0
 RUNS: dict[str, type[JobRun]] = {run.kind: run for run in (TrainingRun, ProcessingRun)}
@@ -65,19 +61,6 @@ class JobManager:
         run.request_stop()
         if future.cancel():  # it has not begun, and shall not wait for its turn to be stopped
             run.end(*run.end_of_stop())
-
-    def interrupt(self, kind: str, name: str) -> bool:
-        """Take a spot job's instance away; returns at once. Other jobs are left alone.
-
-        :param kind: ``training-job``.
-        :param name: its name.
-        :return: whether there is such a job and it has not ended.
-        """
-        entry = self._runs.get((kind, name))
-        if entry is None:
-            return False
-        entry[0].request_interruption()
-        return True
 
     def recover(self) -> None:
         """End the jobs that an earlier server did not, as AWS ends those that lose their instance."""

@@ -8,22 +8,20 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from local.sagemaker.errors import FAILURE_REASON_LENGTH
+from local.sagemaker.moments import now
 from local.sagemaker.processes.images import UnknownImage, find_interpreter
 from local.sagemaker.processes.logs import LogStream
 from local.sagemaker.processes.processes import Supervised
 from local.sagemaker.processes.s3_transfer import TransferError, download_prefix
 from local.sagemaker.processes.sandbox import Sandbox
+from local.sagemaker.reach import Server
 from local.sagemaker.store import Document
 
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
-
-FAILURE_REASON_LENGTH = 1024
 INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
 
 log = logging.getLogger(__name__)
@@ -274,12 +272,6 @@ class JobRun(ABC):
         self._wake.set()
 
 
-def now() -> datetime:
-    """The time, as documents hold it: milliseconds, UTC."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
 def read_message(path: Path, limit: int = FAILURE_REASON_LENGTH) -> str | None:
     """What a script left for the caller in a file, None when there is none.
 
@@ -292,11 +284,3 @@ def read_message(path: Path, limit: int = FAILURE_REASON_LENGTH) -> str | None:
     except OSError:
         return None
     return text[:limit] or None
-
-
-def shorten(reason: str) -> str:
-    """Cut a reason to the length a FailureReason may have.
-
-    :param reason: the reason.
-    """
-    return reason if len(reason) <= FAILURE_REASON_LENGTH else reason[: FAILURE_REASON_LENGTH - 3] + "..."

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from local.sagemaker.errors import ResourceInUse, ValidationException
 from local.sagemaker.jobs.job_checks import (
     UNSUPPORTED_RESOURCES,
     UNSUPPORTED_TRAINING,
     check_training_request,
 )
-from local.sagemaker.jobs.runner import now
 from local.sagemaker.jobs.training_states import KIND, transition
+from local.sagemaker.moments import now
 from local.sagemaker.preconditions import check_job_role, check_training_inputs
-from local.sagemaker.protocol.errors import ResourceInUse, ValidationException
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
 from local.sagemaker.quotas import SPOT_TRAINING, TRAINING, quota_name
+from local.sagemaker.reach import Server
 from local.sagemaker.registry.tags import check_tags
 from local.sagemaker.store import AlreadyExists, Document, NotFound
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
 
 DEFAULT_MAX_RUNTIME_SECONDS = 86_400
 

@@ -13,8 +13,9 @@ import math
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from local.sagemaker.errors import shorten
 from local.sagemaker.jobs.job_checks import decoded_hyperparameter
 from local.sagemaker.jobs.runner import (
     ContainerEnd,
@@ -22,21 +23,19 @@ from local.sagemaker.jobs.runner import (
     JobFailed,
     JobRun,
     JobStopped,
-    now,
     read_message,
-    shorten,
 )
 from local.sagemaker.jobs.training_layout import lay_out
 from local.sagemaker.jobs.training_states import KIND, PREPARING, charge, close, transition
+from local.sagemaker.moments import now
 from local.sagemaker.processes.archives import BadArchive, extract, pack
 from local.sagemaker.processes.s3_transfer import TransferError, describe, download, split_uri, upload
+from local.sagemaker.processes.sandbox import Sandbox
+from local.sagemaker.processes.warm_runner import TOOLKIT
+from local.sagemaker.reach import Server
 from local.sagemaker.store import Document
 
-if TYPE_CHECKING:
-    from local.sagemaker.processes.sandbox import Sandbox
-    from local.sagemaker.server import Server
-
-CONTAINER = Path(__file__).resolve().parents[1] / "processes" / "container" / "__main__.py"
+CONTAINER = TOOLKIT / "__main__.py"
 
 
 class TrainingRun(JobRun):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from local.sagemaker.protocol.errors import ValidationException
+from local.sagemaker.errors import ValidationException
 from local.sagemaker.settings import Settings
 
 MULTI_MODEL_LABEL = "com.amazonaws.sagemaker.capabilities.multi-models"

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
-from local.sagemaker.protocol.errors import SageMakerError
+from local.sagemaker.errors import SageMakerError
 
 _CREDENTIAL_SCOPE = re.compile(
     r"Credential=(?P<key>[^/,]+)/\d{8}/(?P<region>[^/,]+)/(?P<service>[^/,]+)/aws4_request"

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from starlette.responses import Response
 
+from local.sagemaker.errors import InternalFailure, SageMakerError, UnsupportedOperation
 from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.bounded_request import BoundedRequest
-from local.sagemaker.protocol.errors import InternalFailure, SageMakerError, UnsupportedOperation
 from local.sagemaker.protocol.operations import OPERATIONS
 from local.sagemaker.protocol.validation import validate
-from local.sagemaker.server import Server
+from local.sagemaker.reach import Server
 
 WORKERS = 32
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from botocore.model import ListShape, StructureShape
 
+from local.sagemaker import moments
 from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.paging import Position, take_page
 from local.sagemaker.store import Document
@@ -48,7 +49,7 @@ def list_page(
     def position(document: Document) -> Position:
         value = document.get(field or name, "")
         return (
-            value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value,
+            moments.sortable(value) if isinstance(value, datetime) else value,
             document[name],
         )
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
+from local.sagemaker.reach import Server
 
 #: Gets the server and the request (validated; botocore's member names; timestamps as datetime, blobs as
 #: bytes) and returns the result by member names.
-Handler = Callable[["Server", dict[str, Any]], dict[str, Any]]
+Handler = Callable[[Server, dict[str, Any]], dict[str, Any]]
 
 OPERATIONS: dict[str, Handler] = {}
 

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from local.sagemaker.protocol.errors import ValidationException
+from local.sagemaker.errors import ValidationException
 from local.sagemaker.store import Document
 
 DEFAULT_PAGE_SIZE = 10

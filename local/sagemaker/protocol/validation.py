@@ -14,7 +14,7 @@ from typing import Any
 import regex
 from botocore.model import Shape
 
-from local.sagemaker.protocol.errors import ValidationException
+from local.sagemaker.errors import ValidationException
 
 #: Patterns of the service model that the regex package can't compile, with what they mean.
 PATTERNS = {

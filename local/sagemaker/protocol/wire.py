@@ -19,7 +19,8 @@ import botocore.session
 from botocore.model import OperationModel, ServiceModel, Shape
 from starlette.responses import Response
 
-from local.sagemaker.protocol.errors import (
+from local.sagemaker import moments
+from local.sagemaker.errors import (
     SageMakerError,
     SerializationException,
     UnsupportedOperation,
@@ -182,8 +183,7 @@ def _parse_number(shape: Shape, value: Any, path: str) -> float:
 def _parse_timestamp(shape: Shape, value: Any, path: str) -> datetime:
     try:
         if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+            return moments.parse(value)
         _expect(value, (int, float), "epoch seconds", path)
         return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError):

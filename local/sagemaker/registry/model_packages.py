@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from local.sagemaker.protocol.errors import ConflictException, ValidationException
+from local.sagemaker.errors import ConflictException, ValidationException
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
+from local.sagemaker.reach import Server
 from local.sagemaker.registry.registry import GROUP, PACKAGE, check_region, find_group
 from local.sagemaker.registry.tags import check_tags
 from local.sagemaker.store import AlreadyExists, Document
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
 
 #: What a ClientToken has answered already; not a resource.
 CLIENT_TOKEN = "client-token"  # noqa: S105

@@ -5,20 +5,19 @@ Expressions and filters are in search_filters.py.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 from botocore.model import Shape
 
+from local.sagemaker import moments
+from local.sagemaker.errors import ValidationException
 from local.sagemaker.protocol import wire
-from local.sagemaker.protocol.errors import ValidationException
 from local.sagemaker.protocol.operations import operation
 from local.sagemaker.protocol.paging import take_page
+from local.sagemaker.reach import Server
 from local.sagemaker.registry.search_filters import Test, expression_test, find_property
 from local.sagemaker.store import Document
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
 
 #: Resources that can be searched for: the kind in the store, and the member that tells them apart.
 RESOURCES = {
@@ -98,7 +97,7 @@ def _visibility(condition: dict[str, Any]) -> Test:
 def _sortable(value: Any) -> str:
     """A value as a text that sorts like it."""
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
+        return moments.sortable(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):

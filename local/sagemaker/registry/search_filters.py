@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from botocore.model import Shape
 
-from local.sagemaker.protocol.errors import ValidationException
+from local.sagemaker import moments
+from local.sagemaker.errors import ValidationException
 
 Record = dict[str, Any]
 Test = Callable[[Record], bool]
@@ -228,12 +228,11 @@ def _wanted(found: Property, value: str) -> Any:
         return value.lower() == "true"
     if kind == "timestamp":
         try:
-            moment = datetime.fromisoformat(value)
+            return moments.parse(value)
         except ValueError:
             raise ValidationException(
                 f"Filter on {found.name}: the value must be a date-time like 2014-01-01T00:00:00, got '{value}'."
             ) from None
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     return value
 
 

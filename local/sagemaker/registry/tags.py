@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from local.sagemaker.protocol.errors import ValidationException, not_found
+from local.sagemaker.errors import ValidationException, not_found
 from local.sagemaker.protocol.operations import operation
+from local.sagemaker.reach import Server
 from local.sagemaker.store import Document, NotFound
-
-if TYPE_CHECKING:
-    from local.sagemaker.server import Server
 
 MAX_TAGS = 50
 #: The resources that have tags, by the type in their ARN, with the member that holds the ARN.

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from werkzeug.test import run_wsgi_app
 
 from local.sagemaker.protocol.bounded_request import BoundedRequest
-from local.sagemaker.server import Server
+from local.sagemaker.reach import Server
 from local.sagemaker.services import moto_s3
 from local.sagemaker.services.called import read_call
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from local.stack.environment import ROOT
+from local import ROOT
 from tests.e2e.chaos import blows
 
 FLEET = "texas_housing"

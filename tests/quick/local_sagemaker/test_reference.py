@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,20 @@ def test_what_is_taken_can_be_described(name: str) -> None:
     # Tags have operations of their own; the others are about the call, not about the resource.
     apart = {"Tags", "ClientToken", "DeploymentConfig", *FIDELITY[name].refused}
     assert set(wire.operation_model(name).input_shape.members) - apart <= set(described)
+
+
+def test_no_module_that_declares_an_operation_is_left_out() -> None:
+    folder = Path(reference.__file__).parent
+    declaring = {
+        ".".join(("local.sagemaker", *path.relative_to(folder).with_suffix("").parts))
+        for path in folder.rglob("*.py")
+        if any(_declares_an_operation(node) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert declaring == {handler.__module__ for handler in OPERATIONS.values()}
+
+
+def _declares_an_operation(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef) and any(
+        isinstance(each, ast.Call) and isinstance(each.func, ast.Name) and each.func.id == "operation"
+        for each in node.decorator_list
+    )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from local import ROOT
 from local.stack import choice
-from local.stack.environment import ROOT
 from local.stack.errors import UsageError
 
 FLEETS = ROOT / "include" / "fleets"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from local import ROOT
 from local.stack import bootstrap
 from local.stack.bootstrap import BootstrapError
-from local.stack.environment import ROOT
 
 
 @pytest.fixture
@@ -106,7 +106,8 @@ def test_an_environment_is_made_once_and_again_when_the_lock_changes(
         check=True,
     ).stdout.strip()
     monkeypatch.setattr(bootstrap, "find_uv", lambda python: uv)
-    lock = tmp_path / "requirements.lock"
+    lock = tmp_path / bootstrap.ENVIRONMENTS[".venv"]
+    lock.parent.mkdir(parents=True)
     lock.write_text("# nothing\n")
     python = bootstrap.resolve_interpreter(sys.executable)
     assert bootstrap.make_environment(".venv", python, version)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from local.stack.environment import IMAGES, ROOT
+from local import ROOT
+from local.stack.environment import IMAGES
 from local.stack.stack import COMPONENTS
 
 COMPOSE = (ROOT / "docker-compose.yaml").read_text()

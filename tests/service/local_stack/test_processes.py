@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from local import ROOT
 from local.stack import processes
-from local.stack.environment import MARKER, ROOT
+from local.stack.environment import MARKER
 
 Until = Callable[[Callable[[], bool]], None]
 

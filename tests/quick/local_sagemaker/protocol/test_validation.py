@@ -9,8 +9,8 @@ import botocore.session
 import pytest
 import regex
 
+from local.sagemaker.errors import ValidationException
 from local.sagemaker.protocol import validation, wire
-from local.sagemaker.protocol.errors import ValidationException
 
 LONG_NAME = "a" * 64
 ROLE = "arn:aws:iam::123456789012:role/city-fleet"

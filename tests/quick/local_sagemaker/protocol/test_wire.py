@@ -12,8 +12,9 @@ from botocore.model import Shape
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
+from local.sagemaker import errors
 from local.sagemaker.app import load_operations
-from local.sagemaker.protocol import errors, wire
+from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.operations import OPERATIONS
 from local.sagemaker.protocol.validation import compile_pattern, validate
 
@@ -147,7 +148,6 @@ def test_results_are_read_by_botocore(operation: str, every_member: bool) -> Non
         errors.ValidationException("No."),
         errors.ResourceInUse("Taken."),
         errors.ResourceLimitExceeded("Full."),
-        errors.ThrottlingException("Slower."),
         errors.UnsupportedOperation("Not here."),
         errors.SageMakerError("Boom.", "ModelError", 424, {"OriginalStatusCode": 400}),
     ],

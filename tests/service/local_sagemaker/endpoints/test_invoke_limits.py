@@ -19,7 +19,7 @@ import pytest
 from local.sagemaker.endpoints import endpoints, resources, runtime
 from local.sagemaker.endpoints.runtime_errors import ModelError, ModelNotReady
 from local.sagemaker.protocol.bounded_request import BoundedRequest
-from local.sagemaker.server import Server
+from local.sagemaker.server import SageMakerServer
 from local.sagemaker.settings import Settings
 
 IMAGE = "sagemaker-xgboost:3.2-0"
@@ -53,10 +53,10 @@ def archive(name: str, text: str) -> bytes:
 @pytest.fixture
 def serve(
     local_sagemaker: Any, bucket: str, tmp_path: Path, wait_until: Callable[..., Any]
-) -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
+) -> Iterator[Callable[..., SageMakerServer]]:
+    servers: list[SageMakerServer] = []
 
-    def start(cache: str = "Enabled", **limits: float) -> Server:
+    def start(cache: str = "Enabled", **limits: float) -> SageMakerServer:
         s3 = local_sagemaker.client("s3")
         s3.put_object(Bucket=bucket, Key="code.tar.gz", Body=archive("inference.py", INFERENCE))
         s3.put_object(Bucket=bucket, Key="models/a.tar.gz", Body=archive("model.txt", "a"))
@@ -67,7 +67,7 @@ def serve(
             check_data=False,
             **limits,  # type: ignore[arg-type]
         )
-        server = Server.create(settings, local_sagemaker.url, tmp_path)
+        server = SageMakerServer.create(settings, local_sagemaker.url, tmp_path)
         servers.append(server)
         container = {
             "Image": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{IMAGE}",
@@ -113,14 +113,14 @@ def request(body: bytes) -> BoundedRequest:
     return BoundedRequest(scope | {"scheme": "http", "server": ("127.0.0.1", 80)}, receive, 1 << 20)
 
 
-def test_a_slow_load_is_not_ready_and_goes_on(serve: Callable[..., Server]) -> None:
+def test_a_slow_load_is_not_ready_and_goes_on(serve: Callable[..., SageMakerServer]) -> None:
     server = serve(model_load_timeout_seconds=0.2)
 
     async def ask() -> tuple[int, bytes]:
         refusals = 0
         while True:
             try:
-                return refusals, bytes((await runtime.invoke(server, request(b"0"))).body)
+                return refusals, bytes((await runtime.invoke(server, server.endpoints, request(b"0"))).body)
             except ModelNotReady:
                 refusals += 1
 
@@ -129,22 +129,24 @@ def test_a_slow_load_is_not_ready_and_goes_on(serve: Callable[..., Server]) -> N
     assert answer == b"1"
 
 
-def test_a_slow_answer_is_a_model_error(serve: Callable[..., Server]) -> None:
+def test_a_slow_answer_is_a_model_error(serve: Callable[..., SageMakerServer]) -> None:
     server = serve(invoke_timeout_seconds=0.5)
 
     async def ask() -> None:
-        assert (await runtime.invoke(server, request(b"0"))).body == b"1"
+        assert (await runtime.invoke(server, server.endpoints, request(b"0"))).body == b"1"
         with pytest.raises(ModelError, match="Your invocation timed out while waiting") as late:
-            await runtime.invoke(server, request(b"2"))
+            await runtime.invoke(server, server.endpoints, request(b"2"))
         assert late.value.members["OriginalStatusCode"] == 0
 
     asyncio.run(asyncio.wait_for(ask(), 30))
 
 
-def test_without_a_cache_every_request_loads_the_model(serve: Callable[..., Server]) -> None:
+def test_without_a_cache_every_request_loads_the_model(serve: Callable[..., SageMakerServer]) -> None:
     server = serve(cache="Disabled")
 
     async def ask() -> list[Any]:
-        return [json.loads((await runtime.invoke(server, request(b"0"))).body) for _ in range(2)]
+        return [
+            json.loads((await runtime.invoke(server, server.endpoints, request(b"0"))).body) for _ in range(2)
+        ]
 
     assert asyncio.run(asyncio.wait_for(ask(), 30)) == [1, 1]

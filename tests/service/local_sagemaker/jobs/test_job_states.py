@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
+from local.sagemaker.errors import ResourceLimitExceeded, SageMakerError
 from local.sagemaker.jobs import processing_jobs, training_jobs
-from local.sagemaker.protocol.errors import ResourceLimitExceeded, SageMakerError
-from local.sagemaker.server import Server
+from local.sagemaker.server import SageMakerServer
 from local.sagemaker.settings import Settings, parse_command_line
 
 IMAGE = "sagemaker-xgboost:3.2-0"
@@ -61,9 +61,9 @@ class Trainer:
         self.mark = tmp_path / "mark"
         self.unique = unique
         self.wait_until = wait_until
-        self.servers: list[Server] = []
+        self.servers: list[SageMakerServer] = []
 
-    def serve(self, **settings: Any) -> Server:
+    def serve(self, **settings: Any) -> SageMakerServer:
         """A server object."""
         data = self.folder / f"data-{len(self.servers)}"
         data.mkdir()
@@ -74,7 +74,7 @@ class Trainer:
             check_data=False,
             **{"stop_grace_seconds": 2.0} | settings,
         )
-        self.servers.append(Server.create(chosen, self.url, data))
+        self.servers.append(SageMakerServer.create(chosen, self.url, data))
         return self.servers[-1]
 
     def request(self, name: str, script: str = PATIENT, **changes: Any) -> dict[str, Any]:
@@ -96,17 +96,21 @@ class Trainer:
             },
         } | changes
 
-    def start(self, server: Server, name: str, **changes: Any) -> str:
+    def start(self, server: SageMakerServer, name: str, **changes: Any) -> str:
         """Start a spot job."""
         request = self.request(name, **changes)
         training_jobs.create_training_job(server, request)
         return str(request["TrainingJobName"])
 
-    def describe(self, server: Server, name: str) -> dict[str, Any]:
+    def interrupt(self, server: SageMakerServer, name: str) -> None:
+        """Take a spot job's instance away, once."""
+        server.faults.add({"kind": "spot_interruption", "name": name, "count": 1})
+
+    def describe(self, server: SageMakerServer, name: str) -> dict[str, Any]:
         """Describe a job."""
         return training_jobs.describe_training_job(server, {"TrainingJobName": name})
 
-    def wait(self, server: Server, name: str) -> dict[str, Any]:
+    def wait(self, server: SageMakerServer, name: str) -> dict[str, Any]:
         """Wait for a job's end state."""
 
         def ended() -> dict[str, Any] | None:
@@ -140,7 +144,7 @@ def test_a_spot_job_that_is_interrupted_starts_again_with_nothing_left(trainer: 
     server = trainer.serve(spot_share=0.25)
     name = trainer.start(server, "spot")
     trainer.wait_for_mark("once ")
-    assert server.jobs.interrupt("training-job", name)
+    trainer.interrupt(server, name)
     job = trainer.wait(server, name)
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     # AWS documentation, "Managed Spot Training Lifecycle".
@@ -152,7 +156,6 @@ def test_a_spot_job_that_is_interrupted_starts_again_with_nothing_left(trainer: 
     body = trainer.s3.get_object(Bucket=trainer.bucket, Key=f"out/{name}/output/model.tar.gz")["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(body)) as tar:
         assert tar.extractfile("model.txt").read() == b"[]"  # type: ignore[union-attr]
-    assert not server.jobs.interrupt("training-job", name)
 
 
 def test_a_spot_job_may_not_wait_longer_than_it_says(trainer: Trainer) -> None:
@@ -171,7 +174,7 @@ def test_a_spot_job_interrupted_too_often_ends_with_its_wait_time(trainer: Train
     environment = {"MARK": str(trainer.mark), "FOR_EVER": "1"}
     name = trainer.start(server, "often", StoppingCondition=condition, Environment=environment)
     trainer.wait_for_mark("once ")
-    server.jobs.interrupt("training-job", name)
+    trainer.interrupt(server, name)
     trainer.wait_for_mark("once again ")
     job = trainer.wait(server, name)
     assert job["TrainingJobStatus"] == "Stopped"
@@ -188,7 +191,7 @@ def test_a_job_on_demand_keeps_its_instance_and_pays_in_full(trainer: Trainer) -
     starting = trainer.describe(server, name)["SecondaryStatusTransitions"][0]
     assert starting["Status"] == "Starting"
     trainer.wait_for_mark("once ")
-    server.jobs.interrupt("training-job", name)
+    trainer.interrupt(server, name)
     training_jobs.stop_training_job(server, {"TrainingJobName": name})
     job = trainer.wait(server, name)
     assert statuses(job) == ["Starting", "Downloading", "Training", "Stopping", "Uploading", "Stopped"]

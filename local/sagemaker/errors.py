@@ -6,7 +6,6 @@ SageMakerError
   ResourceNotFound           400  what tagging and a few others answer instead of a ValidationException
   ResourceLimitExceeded      400  no capacity
   ConflictException          400  changed by someone else meanwhile, or still in use
-  ThrottlingException        400  too fast
   SerializationException     400  the body is not what the protocol says
   UnsupportedOperation       501  the stand-in's own: it does not do this (AWS has no such code)
   InternalFailure            500  a bug of the stand-in
@@ -16,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+FAILURE_REASON_LENGTH = 1024
 
 
 class SageMakerError(Exception):
@@ -77,13 +78,6 @@ class ConflictException(SageMakerError):
     status = 400
 
 
-class ThrottlingException(SageMakerError):
-    """Too many requests; waiting helps."""
-
-    code = "ThrottlingException"
-    status = 400
-
-
 class SerializationException(SageMakerError):
     """The body is not what the wire protocol says."""
 
@@ -109,3 +103,11 @@ def not_found(what: str, arn: str) -> ValidationException:
     :param arn: the ARN it would have.
     """
     return ValidationException(f'Could not find {what} "{arn}".')
+
+
+def shorten(reason: str) -> str:
+    """Cut a reason to the length a FailureReason may have.
+
+    :param reason: the reason.
+    """
+    return reason if len(reason) <= FAILURE_REASON_LENGTH else reason[: FAILURE_REASON_LENGTH - 3] + "..."

@@ -1,0 +1,137 @@
+"""What an operation, a job or an endpoint can reach of the server that it belongs to.
+
+The server holds the managers of jobs and endpoints and the faults, and all of these use the server. So that no module
+has to import one that imports it, they know the server by this description alone; ``server.py`` puts the real one
+together, and the type checker compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from local.sagemaker.aws import Aws
+from local.sagemaker.container_spec import ContainerSpec
+from local.sagemaker.processes.processes import Supervised
+from local.sagemaker.processes.warm_runner import WarmRunner
+from local.sagemaker.quotas import Quotas
+from local.sagemaker.settings import Settings
+from local.sagemaker.store import Document, Store
+
+
+class RunningJob(Protocol):
+    """A job whose container runs: what a fault needs of it."""
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+
+    @property
+    def document(self) -> Document:
+        """What Describe answers, as it was when the job began."""
+
+    def request_interruption(self) -> None:
+        """Take the spot instance away; returns at once. Other jobs are left alone."""
+
+
+class Jobs(Protocol):
+    """Starts and stops jobs: ``jobs/jobs.py``."""
+
+    def submit(self, kind: str, name: str) -> None:
+        """Run a job whose document is in the store; returns at once."""
+
+    def stop(self, kind: str, name: str) -> None:
+        """Stop a job; returns at once."""
+
+
+class Endpoints(Protocol):
+    """Starts, changes and stops endpoints: ``endpoints/endpoint_manager.py``."""
+
+    def deploy(self, name: str, config: str, specs: list[tuple[ContainerSpec, float]]) -> None:
+        """Bring an endpoint into service with new containers; returns at once."""
+
+    def weigh(self, name: str, weights: Mapping[str, float]) -> None:
+        """Share an endpoint's traffic differently among its variants."""
+
+    def delete(self, name: str) -> None:
+        """Stop an endpoint's containers and forget it; returns at once."""
+
+
+class Faults(Protocol):
+    """Decides which jobs, model servers and models meet a fault: ``faults/faults.py``."""
+
+    def job_started(self, run: RunningJob, process: Supervised) -> None:
+        """Called when a job's container has been started."""
+
+    def capacity_delay_seconds(self, name: str) -> float:
+        """How long it takes until there is an instance for a training job that has lost its own."""
+
+    def model_server_started(self, endpoint: str, process: Supervised) -> None:
+        """Called when an endpoint's model server has been started."""
+
+    def endpoint_failure(self, endpoint: str, variant: str) -> str | None:
+        """Why the model server of an endpoint does not come up; None if it may."""
+
+    def model_load_failure(self, endpoint: str, target: str) -> str | None:
+        """What the container says when it can't load a model; None if it can."""
+
+
+class Server(Protocol):
+    """The server."""
+
+    @property
+    def settings(self) -> Settings:
+        """What was set on the command line."""
+
+    @property
+    def data_dir(self) -> Path:
+        """Existing folder that belongs to this server alone."""
+
+    @property
+    def store(self) -> Store:
+        """SageMaker's resources, by kind and name."""
+
+    @property
+    def aws(self) -> Aws:
+        """boto3 clients of this server's own S3 and CloudWatch Logs."""
+
+    @property
+    def quotas(self) -> Quotas:
+        """The instances that are in use."""
+
+    @property
+    def runner(self) -> WarmRunner:
+        """Starts the containers of jobs."""
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs that run."""
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The endpoints in service."""
+
+    @property
+    def faults(self) -> Faults:
+        """The faults that are on."""
+
+    @property
+    def region(self) -> str:
+        """Region of the request that is being answered, else the server's own."""
+
+    @property
+    def account_id(self) -> str:
+        """The one account there is."""
+
+    def arn(self, resource_type: str, name: str) -> str:
+        """ARN of a SageMaker resource.
+
+        :param resource_type: for example ``training-job``.
+        """
+
+    def hidden(self, kept: Path) -> tuple[Path, Path] | None:
+        """The folder that a container must not see, and its own folder inside it; None when nothing is hidden.
+
+        :param kept: the container's own folder, its sandbox.
+        """
