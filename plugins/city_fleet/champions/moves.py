@@ -48,7 +48,7 @@ class Move:
     after: LivePointer | None
     notes: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return {
             "city": self.city,

@@ -194,9 +194,9 @@ def _work(targets: Sequence[DecisionTarget], order: DecisionOrder, *, as_json: b
                 "city": target.plan.city.slug,
                 "outcome": "failed",
                 "reasons": [str(error)],
-                "error": error.as_dict(),
+                "error": error.to_dict(),
             }
-        return {"fleet": fleet, **decided.as_dict(), "error": None}
+        return {"fleet": fleet, **decided.to_dict(), "error": None}
 
     done = []
     with ThreadPoolExecutor(PARALLEL_CITIES) as pool:

@@ -99,7 +99,7 @@ class CityBackfill:
     failed_runs: int = 0
     note: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return {
             "dag_id": self.dag_id,
@@ -140,7 +140,7 @@ def plan(airflow: BackfillApi, order: BackfillOrder, dag_ids: Sequence[str]) -> 
                 dag_id, order.first, order.last, NONE if done else order.reprocess
             )
         except AirflowError as error:
-            if error.fields.get("status") is None:
+            if error.status is None:
                 raise
             return CityBackfill(dag_id, FAILED, note=str(error))
         note = _PAUSED if dag.paused and not order.unpause else ""
@@ -194,7 +194,7 @@ class _Task:
             result = self._step()
         except AirflowError as error:
             self._unanswered += 1
-            if error.fields.get("status") in _FINAL or self._unanswered >= _QUESTIONS:
+            if error.status in _FINAL or self._unanswered >= _QUESTIONS:
                 return self._end(FAILED, note=str(error))
             return None
         self._unanswered = 0

@@ -41,7 +41,7 @@ class _Shown:
     cities: Sequence[CityStatus]
     differences: Sequence[Difference] | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         snapshot, refreshed = self.picture.snapshot, self.picture.refreshed
         found: dict[str, Any] = {
             "fleet": snapshot.fleet,
@@ -113,7 +113,7 @@ def status(
             if chosen or not cities:
                 shown.append(_Shown(picture, chosen, _differences(item, chosen) if check else None))
     if as_json:
-        print_json([each.as_dict() for each in shown])
+        print_json([each.to_dict() for each in shown])
     else:
         for each in shown:
             narrowed = bool(cities or wanted)

@@ -59,7 +59,7 @@ class Removal:
     dag: str
     note: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return {**asdict(self), "note": self.note or None}
 

@@ -61,7 +61,7 @@ class Decided:
     reasons: tuple[str, ...]
     live: str | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return {
             "city": self.city,
