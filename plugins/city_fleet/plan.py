@@ -13,6 +13,7 @@ from pathlib import Path
 
 from city_fleet import naming
 from city_fleet.config import City, Fleet, JobSettings
+from city_fleet.config.places import project_path
 
 PREPROCESS = "preprocess"
 TRAIN = "train"
@@ -178,8 +179,3 @@ def plan_city(fleet: Fleet, slug: str) -> CityPlan:
 def endpoint_name(fleet: Fleet) -> str:
     """Return the name of the fleet's shared endpoint: the fleet file's, or ``<fleet>-<environment>``."""
     return fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
-
-
-def project_path(path: str) -> Path:
-    """Return a path of the fleet file: relative ones are below the project's root folder."""
-    return Path(__file__).resolve().parents[2] / path

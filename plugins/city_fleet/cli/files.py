@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from city_fleet.cli.output import AsJson, errors, fail, print_json
-from city_fleet.cli.selection import FleetName, fleets_folder, fleets_named, no_fleet_file
+from city_fleet.cli.selection import FleetName, fleets_named, no_fleet_file
 from city_fleet.config import Fleet, load_fleet, load_fleets
+from city_fleet.config.places import fleets_folder
 from city_fleet.errors import FleetFileError, display_path
 
 commands = typer.Typer()
