@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from city_fleet import clock
 from city_fleet.champions import artifact
 from city_fleet.champions.answers import check_answers
 from city_fleet.champions.artifact import Artifact
@@ -157,7 +158,7 @@ def state_after(
         predecessor=outgoing.target_model,
         pinned=pinned,
         move=kind,
-        moved_at=live.now(),
+        moved_at=clock.now_iso(),
         moved_by=by,
         reason=reason,
         restores=state.origin,

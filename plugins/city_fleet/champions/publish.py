@@ -17,7 +17,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.champions import gate
 from city_fleet.champions.answers import check_answers, invoke
 from city_fleet.config import Gate
@@ -144,7 +144,7 @@ def publish(
             metrics=decision.metrics.get("challenger", {}),
             features=candidate.features,
             artifact_sha256=candidate.artifact_sha256,
-            published_at=live.now(),
+            published_at=clock.now_iso(),
             published_by=candidate.published_by,
             predecessor=current.pointer.target_model if current else None,
             pinned=candidate.pinned,

@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.champions.moves import (
     MOVED,
     MOVES_TRIED,
@@ -78,7 +78,7 @@ def rebuild(
             sequence=look.newest_sequence() + 1,
             predecessor=before.target_model if before and before.city == city else look.last_target_model(),
             move=live.REBUILD,
-            moved_at=live.now(),
+            moved_at=clock.now_iso(),
             moved_by=by,
             reason=reason or wrong,
         )
@@ -218,7 +218,7 @@ class _Look:
                 metrics=model.decision.metrics.get("challenger", {}),
                 features=model.loaded.features,
                 artifact_sha256=candidate.artifact_sha256,
-                published_at=live.now(),
+                published_at=clock.now_iso(),
                 published_by=by,
                 reasons=model.decision.reasons,
                 settings_digest=candidate.settings_digest,

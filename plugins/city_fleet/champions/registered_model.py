@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.champions import approval_states, gate, publish
 from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.errors import PublishError
@@ -134,7 +133,7 @@ def tell_record(
         "reasons": list(reasons),
         "target_model": target_model(plan, version) if outcome == publish.LIVE else before["target_model"],
         "decided_by": by,
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_at": clock.now_iso(),
     }
     run_records.write(
         s3,

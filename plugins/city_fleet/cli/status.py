@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from city_fleet import clock
 from city_fleet.cli import status_text
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
 from city_fleet.cli.output import AsJson, errors, print_json
@@ -46,7 +47,7 @@ class _Shown:
         found: dict[str, Any] = {
             "fleet": snapshot.fleet,
             "environment": snapshot.environment,
-            "at": snapshot.at.isoformat(timespec="seconds"),
+            "at": clock.iso(snapshot.at),
             "index": {"new_runs": refreshed.runs, "behind": refreshed.behind},
             "problems": list(self.picture.problems),
             "counts": {state.value: count for state, count in snapshot.counts.items()},
