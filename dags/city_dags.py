@@ -2,7 +2,8 @@
 
 from airflow.sdk import get_parsing_context
 
-from city_fleet.orchestration.city_dags import city_dags, fleets_folder
+from city_fleet.config.places import fleets_folder
+from city_fleet.orchestration.city_dags import city_dags
 
 for dag in city_dags(fleets_folder(), only=get_parsing_context().dag_id):
     globals()[dag.dag_id] = dag

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
+from city_fleet import clock
 from city_fleet.errors import AirflowError
 
 URL = "CITY_FLEET_AIRFLOW_URL"
@@ -64,12 +65,12 @@ class Backfill:
         completed = value["completed_at"]
         return cls(
             id=int(value["id"]),
-            first=datetime.fromisoformat(value["from_date"]),
-            last=datetime.fromisoformat(value["to_date"]),
+            first=clock.parse(value["from_date"]),
+            last=clock.parse(value["to_date"]),
             reprocess=str(value["reprocess_behavior"]),
             paused=bool(value["is_paused"]),
-            created=datetime.fromisoformat(value["created_at"]),
-            completed=datetime.fromisoformat(completed) if completed else None,
+            created=clock.parse(value["created_at"]),
+            completed=clock.parse(completed) if completed else None,
         )
 
 

@@ -1,26 +1,27 @@
-"""The tree of errors of City Fleet; every error reads as one paragraph and carries its facts as fields.
+"""The errors of City Fleet: each reads as one paragraph and carries its facts as typed attributes.
 
 ::
 
-    CityFleetError            base: ``str(error)`` is the paragraph, ``error.fields`` the facts
-    ├── ConfigError           one mistake in a fleet file: file, line, city, field, got, allowed, nearest
+    CityFleetError            base: ``str(error)`` is the paragraph, ``error.to_dict()`` all of it for ``--json``
+    ├── ConfigError           one mistake in a fleet file
     ├── FleetFileError        a fleet file that cannot be used: ``.errors`` holds every ConfigError
-    ├── UnknownName           a fleet or city that does not exist: kind, got, allowed, nearest
-    ├── DataError             a raw data file that cannot be used: file, row, column, got, allowed
+    ├── UnknownName           a fleet or city that does not exist
+    ├── AmbiguousCity         a city that several fleets have
+    ├── DataError             a raw data file that cannot be used
     ├── JobError              a SageMaker job that did not complete
-    │   └── AlgorithmError    … because of our script or the city's data: a retry will not help
-    ├── PlatformError         AWS's or the network's fault: a retry may help
-    ├── AirflowError          Airflow's REST API does not answer, or refuses: status
+    │   └── AlgorithmError    … because of the job script or the city's data: a retry would fail again
+    ├── PlatformError         AWS or the network failed: a retry may help
+    ├── AirflowError          Airflow's REST API does not answer, or refuses
     ├── PublishError          a model that could not be published
     │   ├── PointerMoved      … because another run moved the live pointer: evaluate again
-    │   ├── BrokenPointer     a live pointer, or its copy in the history, that can't be read
-    │   └── ArtifactError     a model.tar.gz that is gone, is not what was registered, or can't be read
+    │   ├── BrokenPointer     a live pointer, or its copy in the history, that cannot be read
+    │   └── ArtifactError     a model.tar.gz that is gone, is not what was registered, or cannot be read
     ├── RegistryError         a model package that could not be written or read
-    └── PredictError          a prediction that could not be made; .status as HTTP has it
-        ├── BadRequest        400: the caller can put it right: mistakes
-        ├── UnknownCity       404: no model of the city is live: city, nearest
-        ├── ServingError      502: model, endpoint or pointer is at fault; asking again will not help
-        └── NotReady          503: not in time; asking again may help: retry_after_seconds
+    └── PredictError          a prediction that could not be made; ``.status`` is the HTTP status
+        ├── BadRequest        400: the caller can correct the request
+        ├── UnknownCity       404: no model of the city is live
+        ├── ServingError      502: model, endpoint or live pointer is at fault; the same request would fail again
+        └── NotReady          503: no answer in time; the same request may succeed later
 
 Standard library only: AWS Lambda functions carry this module too.
 """
@@ -28,117 +29,108 @@ Standard library only: AWS Lambda functions carry this module too.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 MAX_SHOWN_CHARACTERS = 80
 MAX_LISTED_NAMES = 40
 
 
+@dataclass(eq=False, repr=False)
 class CityFleetError(Exception):
     """Base of all errors of this library.
 
     :param message: one readable paragraph: where, what was got, what is allowed, what to do.
-    :param fields: the same facts as data, for logs, the page and ``--json``; also readable as attributes.
     """
 
-    def __init__(self, message: str, **fields: Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.fields: dict[str, Any] = fields
+    #: Whether :meth:`to_dict` names attributes that are None as well.
+    shows_none: ClassVar[bool] = False
 
-    def __getattr__(self, name: str) -> Any:
-        # Only called for names that are no ordinary attributes. `fields` itself is absent while unpickling.
-        fields = self.__dict__.get("fields", {})
-        if name in fields:
-            return fields[name]
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+    message: str
+
+    def __post_init__(self) -> None:
+        super().__init__(self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions with keyword fields do not survive pickling by default, and processes exchange them.
-        return (_rebuild, (type(self), self.message, self.fields))
+        # Processes exchange errors, and Exception's own way would call the class with the message alone.
+        return _empty, (type(self), self.message), vars(self)
 
-    def __str__(self) -> str:
-        return self.message
-
-    def as_dict(self) -> dict[str, Any]:
-        """:return: the error as JSON-ready data: ``error`` (class name), ``message`` and the fields."""
-        return {"error": type(self).__name__, "message": self.message, **self.fields}
-
-
-def _rebuild(kind: type[CityFleetError], message: str, fields: dict[str, Any]) -> CityFleetError:
-    error = kind.__new__(kind)
-    CityFleetError.__init__(error, message, **fields)
-    return error
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON-ready data: ``error`` (the class name), ``message`` and its other attributes."""
+        facts = {
+            name: value
+            for name, value in vars(self).items()
+            if (value is not None or self.shows_none) and not name.startswith("__")  # __notes__ of add_note
+        }
+        return {"error": type(self).__name__, "message": self.message, **facts}
 
 
+def _empty(kind: type[CityFleetError], message: str) -> CityFleetError:
+    """Return an error without attributes; pickle and copy set those afterwards."""
+    return kind.__new__(kind, message)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class ConfigError(CityFleetError):
     """One mistake in a fleet file or in a list of cities.
 
-    :param got: what was found, as text to print.
     :param file: the file as the user named it, or None when no single file is at fault.
     :param line: 1-based line of the mistake, or None when it has no place (a file that is missing).
     :param city: slug of the city whose settings are wrong, or None for the fleet's own.
     :param field: dotted path (``defaults.gate.tolerance``, ``dataset.features[2].lags``), or None.
+    :param got: what was found, as text to print.
     :param allowed: what may stand there, as text to print.
     :param nearest: the nearest allowed name or value, if one is near.
     :param hint: one more sentence that says what to do.
     """
 
-    def __init__(
-        self,
-        *,
-        got: str,
-        file: str | None = None,
-        line: int | None = None,
-        city: str | None = None,
-        field: str | None = None,
-        allowed: str | None = None,
-        nearest: str | None = None,
-        hint: str | None = None,
-    ) -> None:
+    shows_none = True
+
+    message: str = field(init=False)
+    file: str | None = None
+    line: int | None = None
+    city: str | None = None
+    field: str | None = None
+    got: str
+    allowed: str | None = None
+    nearest: str | None = None
+    hint: str | None = None
+
+    def __post_init__(self) -> None:
         subject = ", ".join(
-            [f"{word} {value!r}" for word, value in (("city", city), ("field", field)) if value is not None]
+            f"{word} {value!r}"
+            for word, value in (("city", self.city), ("field", self.field))
+            if value is not None
         )
-        place = file if file is None or line is None else f"{file}:{line}"
-        super().__init__(
-            _paragraph([place, subject], got, allowed, nearest, hint),
-            file=file,
-            line=line,
-            city=city,
-            field=field,
-            got=got,
-            allowed=allowed,
-            nearest=nearest,
-            hint=hint,
+        self.message = _paragraph(
+            [_place(self.file, self.line), subject], self.got, self.allowed, self.nearest, self.hint
         )
+        super().__post_init__()
 
 
 class FleetFileError(CityFleetError):
     """A fleet file that cannot be used, with every mistake found in it.
 
-    :param errors: at least one ConfigError, in the order of the file's lines.
+    :param errors: at least one ConfigError; kept in the order of the file's lines.
     """
 
     def __init__(self, errors: Iterable[ConfigError]) -> None:
-        found = sorted(errors, key=lambda error: (error.file or "", error.line or 0))
-        if not found:
+        self.errors = sorted(errors, key=lambda error: (error.file or "", error.line or 0))
+        if not self.errors:
             raise ValueError("FleetFileError needs at least one ConfigError")
-        super().__init__("\n".join(str(error) for error in found), errors=found)
+        super().__init__("\n".join(str(error) for error in self.errors))
 
     @property
     def file(self) -> str:
         """The fleet file as the user named it."""
-        return str(self.fields["errors"][0].file)
+        return str(self.errors[0].file)
 
-    def as_dict(self) -> dict[str, Any]:
-        """:return: JSON-ready data with one entry per mistake."""
-        return {
-            "error": type(self).__name__,
-            "file": self.file,
-            "errors": [error.as_dict() for error in self.fields["errors"]],
-        }
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON-ready data, with one entry per mistake."""
+        errors = [error.to_dict() for error in self.errors]
+        return {"error": type(self).__name__, "file": self.file, "errors": errors}
 
 
 class UnknownName(CityFleetError):
@@ -150,70 +142,119 @@ class UnknownName(CityFleetError):
     :param where: where they were looked for, e.g. the fleet file.
     """
 
+    shows_none = True
+
     def __init__(self, kind: str, got: str, allowed: Iterable[str], where: str) -> None:
         names = sorted(allowed)
         nearest = nearest_match(got, names)
         text = f"{where} has no {kind} {got!r}; it has: {list_names(names)}."
-        if nearest is not None:
-            text += f" Did you mean {nearest!r}?"
-        super().__init__(text, kind=kind, got=got, allowed=names, where=where, nearest=nearest)
+        super().__init__(text if nearest is None else f"{text} Did you mean {nearest!r}?")
+        self.kind, self.got, self.allowed, self.where, self.nearest = kind, got, names, where, nearest
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
+class AmbiguousCity(CityFleetError):
+    """A city that several fleets have, where one is meant.
+
+    :param fleets: their names, parted by commas.
+    """
+
+    city: str
+    fleets: str
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class DataError(CityFleetError):
     """A raw data file that cannot be used.
 
     :param file: path or URI of the file.
-    :param got: what was found, as text to print.
-    :param allowed: what is allowed there, as text to print.
     :param row: 1-based line of the file (the header is line 1), if one row is at fault.
     :param column: the column at fault, if one is.
+    :param got: what was found, as text to print.
+    :param allowed: what is allowed there, as text to print.
     :param nearest: the nearest column or name that exists.
     :param hint: one more sentence that says what to do.
     """
 
-    def __init__(
-        self,
-        *,
-        file: str,
-        got: str,
-        allowed: str | None = None,
-        row: int | None = None,
-        column: str | None = None,
-        nearest: str | None = None,
-        hint: str | None = None,
-    ) -> None:
-        place = file if row is None else f"{file}:{row}"
-        subject = None if column is None else f"column {column!r}"
-        super().__init__(
-            _paragraph([place, subject], got, allowed, nearest, hint),
-            file=file,
-            row=row,
-            column=column,
-            got=got,
-            allowed=allowed,
-            nearest=nearest,
-            hint=hint,
+    shows_none = True
+
+    message: str = field(init=False)
+    file: str
+    row: int | None = None
+    column: str | None = None
+    got: str
+    allowed: str | None = None
+    nearest: str | None = None
+    hint: str | None = None
+
+    def __post_init__(self) -> None:
+        subject = None if self.column is None else f"column {self.column!r}"
+        self.message = _paragraph(
+            [_place(self.file, self.row), subject], self.got, self.allowed, self.nearest, self.hint
         )
+        super().__post_init__()
 
 
-class JobError(CityFleetError):
-    """A SageMaker job that did not complete (fields: job, step, status, reason, logs as far as known)."""
+@dataclass(eq=False, repr=False, kw_only=True)
+class _AboutJob(CityFleetError):
+    """What is known of the SageMaker job that an error is about.
+
+    :param step: the pipeline's step, e.g. ``train``.
+    :param job: name of the job.
+    :param status: its status, as SageMaker names it.
+    :param ending: how it ended, a value of ``jobs.job_faults.Ending``.
+    """
+
+    city: str | None = None
+    step: str | None = None
+    job: str | None = None
+    status: str | None = None
+    ending: str | None = None
+
+
+class JobError(_AboutJob):
+    """A SageMaker job that did not complete."""
 
 
 class AlgorithmError(JobError):
-    """A job that failed because of our script or the city's data; running it again would fail again."""
+    """A job that failed because of the job script or the city's data; running it again would fail again."""
 
 
-class PlatformError(CityFleetError):
-    """A failure of AWS or the network; the same request may succeed later."""
+@dataclass(eq=False, repr=False, kw_only=True)
+class PlatformError(_AboutJob):
+    """A failure of AWS or the network; the same request may succeed later.
+
+    :param bucket: the S3 bucket asked for.
+    :param operation: the AWS operation that was refused, e.g. ``PutObject``.
+    :param code: AWS's error code.
+    """
+
+    bucket: str | None = None
+    operation: str | None = None
+    code: str | None = None
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class AirflowError(CityFleetError):
-    """Airflow's REST API does not answer, or refuses (field: status, of HTTP; None without an answer)."""
+    """Airflow's REST API does not answer, or refuses.
+
+    :param status: HTTP status of the answer; None without an answer.
+    """
+
+    shows_none = True
+
+    status: int | None = None
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class PublishError(CityFleetError):
-    """A model that could not be published; what was live before is still live."""
+    """A model that could not be published; what was live before is still live.
+
+    :param notes: the models that were passed over, and why.
+    """
+
+    city: str | None = None
+    notes: Sequence[str] | None = None
 
 
 class PointerMoved(PublishError):
@@ -221,11 +262,11 @@ class PointerMoved(PublishError):
 
 
 class BrokenPointer(PublishError):
-    """What stands in the place of a live pointer, or of a copy in the history, is none."""
+    """The object of a live pointer, or of a copy in the history, cannot be read as one."""
 
 
 class ArtifactError(PublishError):
-    """A model.tar.gz that is gone, is not what was registered, or can't be read."""
+    """A model.tar.gz that is gone, is not what was registered, or cannot be read."""
 
 
 class RegistryError(CityFleetError):
@@ -235,41 +276,75 @@ class RegistryError(CityFleetError):
 class PredictError(CityFleetError):
     """A prediction that could not be made; ``status`` is the HTTP status that says so to an application."""
 
-    status = 500
+    status: ClassVar[int] = 500
 
-    def as_dict(self) -> dict[str, Any]:
-        """:return: the error as JSON-ready data, with its status."""
-        return {"status": self.status, **super().as_dict()}
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as JSON-ready data, with its status."""
+        return {"status": self.status, **super().to_dict()}
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BadRequest(PredictError):
-    """A request for a prediction that the caller can put right (fields: mistakes, one entry per mistake)."""
+    """A request for a prediction that the caller can correct.
+
+    :param mistakes: one entry per feature that is wrong: ``feature``, ``problem``, ``got``, ``allowed``, ``nearest``.
+    :param features: the model's features, where they are known.
+    """
 
     status = 400
 
+    mistakes: Sequence[Mapping[str, Any]]
+    features: Sequence[str] | None = None
 
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class UnknownCity(PredictError):
-    """A city of which no model is live (fields: city, nearest)."""
+    """A city of which no model is live.
+
+    :param nearest: the nearest city of which one is.
+    """
 
     status = 404
+    shows_none = True
+
+    city: str
+    nearest: str | None
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ServingError(PredictError):
-    """The model, the endpoint or the live pointer is at fault: the same request would fail again."""
+    """The model, the endpoint or the live pointer is at fault: the same request would fail again.
+
+    :param log_stream_arn: the CloudWatch log stream that holds the model's own words, where SageMaker names it.
+    """
 
     status = 502
 
+    city: str
+    log_stream_arn: str | None = None
 
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class NotReady(PredictError):
-    """No answer in time, but perhaps next time (fields: retry_after_seconds, attempts)."""
+    """No answer in time; the same request may succeed later.
+
+    :param attempts: how often AWS was asked.
+    """
 
     status = 503
+
+    retry_after_seconds: int
+    attempts: int
+
+
+def _place(file: str | None, line: int | None) -> str | None:
+    return file if file is None or line is None else f"{file}:{line}"
 
 
 def _paragraph(
     places: list[str | None], got: str, allowed: str | None, nearest: str | None, hint: str | None
 ) -> str:
-    """:return: ``place: subject: got …; allowed: …. Did you mean …? What to do.``"""
+    """Return ``place: subject: got …; allowed: …. Did you mean …? What to do.``"""
     text = ": ".join([place for place in places if place] + [f"got {got}"])
     text += f"; allowed: {allowed}." if allowed else "."
     if nearest is not None:
@@ -278,11 +353,10 @@ def _paragraph(
 
 
 def nearest_match(got: object, allowed: Iterable[str]) -> str | None:
-    """The allowed name nearest to what was typed.
+    """Return the allowed name nearest to what was typed, or None when none is near.
 
-    :param got: what was typed.
+    :param got: what was typed; anything but text has no nearest name.
     :param allowed: the names that exist.
-    :return: the nearest name, or None when none is near.
     """
     if not isinstance(got, str) or not got:
         return None
@@ -294,7 +368,7 @@ def nearest_match(got: object, allowed: Iterable[str]) -> str | None:
 
 
 def list_names(names: Iterable[str]) -> str:
-    """:return: the names joined by commas, cut after a screenful; ``nothing`` when there is none."""
+    """Return the names joined by commas, cut after a screenful; ``nothing`` for no names."""
     listed = list(names)
     shown = ", ".join(listed[:MAX_LISTED_NAMES])
     if len(listed) > MAX_LISTED_NAMES:
@@ -303,7 +377,7 @@ def list_names(names: Iterable[str]) -> str:
 
 
 def show_value(value: object) -> str:
-    """:return: a value as errors quote it: text in quotes, null, true and false as YAML spells them."""
+    """Return a value as errors quote it: text in quotes; null, true and false as YAML spells them."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -317,7 +391,7 @@ def show_value(value: object) -> str:
 
 
 def display_path(path: Path) -> str:
-    """:return: a path as errors name it: relative to the working directory when it is below it."""
+    """Return a path as errors name it: relative to the working directory when it is below it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

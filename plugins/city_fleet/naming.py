@@ -11,12 +11,13 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+
+from city_fleet import clock
 
 MAX_AWS_NAME_LENGTH = 63
 _SLUG = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
-_STAMP = "%Y%m%dT%H%M%SZ"
 _TARGET_MODEL = re.compile(
     r"(?P<city>[a-z0-9]+(?:_[a-z0-9]+)*)/(?P<as_of>\d{8}T\d{6}Z)-(?P<sha>[0-9a-f]{12})\.tar\.gz"
 )
@@ -127,34 +128,25 @@ def spread_seconds(fleet: str, city: str, window_seconds: int) -> int:
 
 
 def as_of_stamp(as_of: datetime) -> str:
-    """Return an instant as it stands in keys, ``20140101T000000Z``.
+    """Return an as_of as it stands in keys, ``20140101T000000Z``.
 
     :raises ValueError: the datetime has no time zone.
     """
-    if as_of.tzinfo is None:
-        raise ValueError(f"as_of {as_of.isoformat()} has no time zone; give one, for example +00:00")
-    return as_of.astimezone(UTC).strftime(_STAMP)
+    try:
+        return clock.stamp(as_of)
+    except ValueError as error:
+        raise ValueError(f"as_of {error}") from None
 
 
 def parse_as_of(text: str) -> datetime:
-    """Read an instant: a stamp (``20140101T000000Z``) or ISO 8601 (``2014-01-01``, ``2014-01-01T06:00+02:00``).
-
-    A text without a time zone is taken as UTC.
+    """Read an as_of, as :func:`clock.parse` reads instants.
 
     :raises ValueError: with the text and what is allowed.
     """
     try:
-        return datetime.strptime(text, _STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        pass
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(
-            f"as_of: got {text!r}; allowed: an instant such as 2014-01-01, 2014-01-01T06:00:00+00:00 or "
-            "20140101T000000Z"
-        ) from None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return clock.parse(text)
+    except ValueError as error:
+        raise ValueError(f"as_of: {error}") from None
 
 
 def target_model(city: str, as_of: datetime, artifact_sha256: str) -> str:

@@ -16,7 +16,8 @@ from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from city_fleet.orchestration.city_dags import city_dags, fleet_dags, fleets_folder
+from city_fleet.config.places import fleets_folder
+from city_fleet.orchestration.city_dags import city_dags, fleet_dags
 
 
 def sync() -> None:

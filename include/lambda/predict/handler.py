@@ -80,8 +80,7 @@ class Settings:
         if mistakes:
             raise CityFleetError(
                 f"The function's environment variables: {' '.join(mistakes)} Set them with "
-                "`aws lambda update-function-configuration --environment`.",
-                mistakes=mistakes,
+                "`aws lambda update-function-configuration --environment`."
             )
         return settings
 
@@ -189,12 +188,12 @@ def _check_members(item: Mapping[str, Any], where: str) -> None:
 
 def _shown(city: Any, answer: Prediction | PredictError) -> dict[str, Any]:
     if isinstance(answer, Prediction):
-        return answer.as_dict()
+        return answer.to_dict()
     shown = city if isinstance(city, str) else show_value(city)
     # Features stay out of the log: they may be personal data. What the caller got wrong, the caller is told.
     what = answer.message if answer.status >= 500 else f"city {show_value(city)}"
     log.warning("%s %s: %s", answer.status, type(answer).__name__, what)
-    facts = {name: value for name, value in answer.as_dict().items() if value is not None}
+    facts = {name: value for name, value in answer.to_dict().items() if value is not None}
     return {"city": shown, **facts}
 
 

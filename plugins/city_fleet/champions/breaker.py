@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from city_fleet import clock
 from city_fleet.config import Breaker
 from city_fleet.errors import PlatformError
 from city_fleet.naming import Keys
@@ -107,7 +107,7 @@ def stop_or_read(s3: Any, keys: Keys, as_of: str, rule: Breaker) -> StoppedNight
     found = count(s3, keys, as_of)
     if not trips(found, rule):
         return None
-    night = StoppedNight(as_of, TRIPPED, found.judged, found.unfit, at=_now())
+    night = StoppedNight(as_of, TRIPPED, found.judged, found.unfit, at=clock.now_iso())
     if _put(s3, keys, night, {"IfNoneMatch": "*"}):
         return night
     # Another city has stopped it in the same moment.
@@ -130,7 +130,7 @@ def settle(s3: Any, keys: Keys, as_of: str, state: str, *, by: str, note: str) -
         if found is None:
             return None
         before, etag = found
-        night = StoppedNight(as_of, state, before.judged, before.unfit, by, note, _now())
+        night = StoppedNight(as_of, state, before.judged, before.unfit, by, note, clock.now_iso())
         if _put(s3, keys, night, {"IfMatch": etag}):
             return night
     raise PlatformError(
@@ -176,7 +176,3 @@ def _put(s3: Any, keys: Keys, night: StoppedNight, condition: dict[str, str]) ->
             return False
         raise
     return True
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

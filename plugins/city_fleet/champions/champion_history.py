@@ -31,7 +31,7 @@ class Served:
     live: bool
     error: str | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return asdict(self)
 

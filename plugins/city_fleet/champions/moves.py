@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from city_fleet import clock
 from city_fleet.champions import artifact
 from city_fleet.champions.answers import check_answers
 from city_fleet.champions.artifact import Artifact
@@ -52,7 +53,7 @@ class Move:
     after: LivePointer | None
     notes: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return {
             "city": self.city,
@@ -148,7 +149,7 @@ def state_after(
         predecessor=outgoing.target_model,
         pinned=pinned,
         move=kind,
-        moved_at=live.now(),
+        moved_at=clock.now_iso(),
         moved_by=author.by,
         reason=author.note,
         restores=state.origin,

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from city_fleet import clock
 from city_fleet.champions import gate
 from city_fleet.champions.answers import check_answers, invoke
 from city_fleet.config import Gate
@@ -125,7 +126,7 @@ def commit(city: CityContext, ready: Ready) -> Publication:
         pointer = LivePointer.serving(
             replace(candidate.model, metrics=metrics, reasons=decision.reasons),
             sequence=live.next_sequence(s3, city.keys, city.slug, champion),
-            published_at=live.now(),
+            published_at=clock.now_iso(),
             published_by=candidate.author.by,
             predecessor=champion.pointer.target_model if champion else None,
             pinned=candidate.pinned,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.champions import promotion
 from city_fleet.champions.moves import MOVED, PLANNED, UNCHANGED, Move, load_usable
 from city_fleet.errors import CityFleetError, PointerMoved, PublishError
@@ -57,7 +57,7 @@ def rebuild(city: CityContext, author: Author, *, undo_removal: bool = False, dr
             sequence=known.newest_sequence() + 1,
             predecessor=before.target_model if before and before.city == slug else known.last_target_model(),
             move=live.REBUILD,
-            moved_at=live.now(),
+            moved_at=clock.now_iso(),
             moved_by=author.by,
             reason=author.note or wrong,
         )
@@ -178,7 +178,7 @@ class _Evidence:
             decision = loaded.decision
             metrics = decision.metrics.get("challenger", {})
             model = replace(loaded.model, metrics=metrics, reasons=decision.reasons)
-            return LivePointer.serving(model, sequence=1, published_at=live.now(), published_by=by)
+            return LivePointer.serving(model, sequence=1, published_at=clock.now_iso(), published_by=by)
         return None
 
     def _kept(self, sequence: int) -> LivePointer | None:

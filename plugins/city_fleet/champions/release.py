@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.champions import approval_states, gate, publish
 from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.planned_city import PlannedCity
@@ -121,7 +120,7 @@ def tell_record(
         "reasons": list(reasons),
         "target_model": target_model(city.slug, package) if live else before["target_model"],
         "decided_by": by,
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_at": clock.now_iso(),
     }
     as_of, run = naming.parse_as_of(package.as_of), package.metadata["run_key"]
     run_records.write(city.aws.s3, city.keys, record, as_of=as_of, key_of_run=run)

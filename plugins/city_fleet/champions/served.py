@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.errors import PublishError
 from city_fleet.state.live import LivePointer
 
 _SEQUENCE = re.compile(r"\d{1,7}")
-_DAY = re.compile(r"\d{4}-?\d{2}-?\d{2}")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Destination:
             naming.parse_target_model(text)
             return cls(target_model=text)
         try:
-            return cls(as_of=beginning_of_stamp(text))
+            return cls(as_of=clock.beginning_of_stamp(text))
         except ValueError:
             raise ValueError(
                 f"got {text!r}; allowed: a sequence of `./fleet history` such as 3, a target model "
@@ -59,15 +58,6 @@ class Destination:
         if self.sequence is not None:
             return f"sequence {self.sequence}"
         return self.target_model or f"as_of {self.as_of}"
-
-
-def beginning_of_stamp(text: str) -> str:
-    """Return the stamp of an as_of as a person typed it; of a mere day, what all its stamps begin with.
-
-    :raises ValueError: with the text and what is allowed.
-    """
-    stamp = naming.as_of_stamp(naming.parse_as_of(text))
-    return stamp[:8] if _DAY.fullmatch(text) else stamp
 
 
 def went_live_since(pointer: LivePointer, since: datetime) -> bool:

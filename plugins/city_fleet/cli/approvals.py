@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from city_fleet import clock
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors
 from city_fleet.cli.decisions import DecisionOrder, DecisionTarget, of_city, of_night
 from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover
@@ -63,7 +64,7 @@ def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
                             "city": city.slug,
                             "version": version.number,
                             "as_of": version.as_of,
-                            "until": deadline.isoformat(timespec="seconds"),
+                            "until": clock.iso(deadline),
                             "reason": version.status_reason or None,
                         }
                     )
@@ -194,9 +195,9 @@ def _work(targets: Sequence[DecisionTarget], order: DecisionOrder, *, as_json: b
                 "city": target.city.slug,
                 "outcome": "failed",
                 "reasons": [str(error)],
-                "error": error.as_dict(),
+                "error": error.to_dict(),
             }
-        return {"fleet": fleet, **decided.as_dict(), "error": None}
+        return {"fleet": fleet, **decided.to_dict(), "error": None}
 
     done = []
     with ThreadPoolExecutor(PARALLEL_CITIES) as pool:

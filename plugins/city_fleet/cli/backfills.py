@@ -131,7 +131,7 @@ def _run(
         )
         raise typer.Exit(1) from None
     if as_json:
-        print_json([each.as_dict() for each in done])
+        print_json([each.to_dict() for each in done])
     return done
 
 
@@ -139,7 +139,7 @@ def _show_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: i
     from city_fleet.cli.many_backfills import JOBS_PER_RUN  # noqa: PLC0415 - imports httpx
 
     if as_json:
-        print_json([each.as_dict() for each in planned])
+        print_json([each.to_dict() for each in planned])
         return
     for each in planned:
         _print(each)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from city_fleet import clock
 from city_fleet.cli.moves import FleetClients
 from city_fleet.errors import RegistryError
 from city_fleet.state.author import Author
@@ -85,12 +86,11 @@ def of_night(
     """
     from city_fleet.approval import reconcile  # noqa: PLC0415 - imports botocore
     from city_fleet.champions import breaker  # noqa: PLC0415 - imports botocore
-    from city_fleet.champions.served import beginning_of_stamp  # noqa: PLC0415
 
     try:
-        beginning = beginning_of_stamp(night)
+        beginning = clock.beginning_of_stamp(night)
     except ValueError as error:
-        raise typer.BadParameter(f"--night: {str(error).removeprefix('as_of: ')}.") from None
+        raise typer.BadParameter(f"--night: {error}.") from None
     state = breaker.APPROVED if order.verb == "approve" else breaker.REJECTED
     for stamp in breaker.nights(clients.s3, clients.keys, beginning):
         found = (

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from city_fleet.cli.output import AsJson, errors, print_json
-from city_fleet.cli.selection import PROJECT_ROOT, FleetName, fleets_folder, fleets_named, no_fleet_file
+from city_fleet.cli.selection import FleetName, fleets_named, no_fleet_file
 from city_fleet.config import Fleet, load_fleets
+from city_fleet.config.places import fleets_folder, project_path
 from city_fleet.errors import FleetFileError, display_path
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def doctor(
 
     with errors(as_json):
         found: list[Finding] = []
-        requirements = PROJECT_ROOT / "requirements.txt"
+        requirements = project_path("requirements.txt")
         if requirements.is_file():
             lines = requirements.read_text(encoding="utf-8").splitlines()
             found += package_checks.check(lines, package_checks.installed_versions())

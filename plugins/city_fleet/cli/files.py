@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from city_fleet.cli.output import AsJson, errors, fail, print_json
-from city_fleet.cli.selection import FleetName, fleets_folder, fleets_named, no_fleet_file
+from city_fleet.cli.selection import FleetName, fleets_named, no_fleet_file
 from city_fleet.config import Fleet, load_fleet, load_fleets
+from city_fleet.config.places import fleets_folder
 from city_fleet.errors import FleetFileError, display_path
 
 commands = typer.Typer()
@@ -36,10 +37,10 @@ def lint(
     loaded = [_loaded(path) for path in files] if files else load_fleets(fleets_folder())
     if not loaded:
         fail(no_fleet_file(), as_json)
-    reports = []
+    reports: list[dict[str, Any]] = []
     for item in loaded:
         if isinstance(item, FleetFileError):
-            reports.append({"file": item.file, "errors": item.fields["errors"], "warnings": [], "cities": 0})
+            reports.append({"file": item.file, "errors": item.errors, "warnings": [], "cities": 0})
         else:
             warnings = fleet_warnings(item)
             reports.append(
@@ -52,7 +53,7 @@ def lint(
             )
     failed = any(report["errors"] for report in reports)
     if as_json:
-        print_json([{**r, "errors": [error.as_dict() for error in r["errors"]]} for r in reports])
+        print_json([{**r, "errors": [error.to_dict() for error in r["errors"]]} for r in reports])
     else:
         for report in reports:
             _print_lint(report)
@@ -126,7 +127,7 @@ def ingest(
             if not as_json:
                 _print_ingest(report)
         if as_json:
-            print_json([report.as_dict() for report in reports])
+            print_json([report.to_dict() for report in reports])
 
 
 @commands.command()

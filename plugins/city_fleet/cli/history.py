@@ -48,7 +48,7 @@ def history(
         )
         found = history_of(clients[owner.fleet].s3, clients[owner.fleet].keys, slug, limit or None)
     if as_json:
-        states = [state.as_dict() for state in found.states]
+        states = [state.to_dict() for state in found.states]
         print_json(
             {
                 "fleet": owner.fleet,

@@ -6,7 +6,6 @@ stopped is given again, and goes on where Airflow is. What to do next with a cit
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.airflow_rest import Backfill, Dag
 from city_fleet.errors import AirflowError
 
@@ -38,7 +37,6 @@ _FINAL = frozenset({400, 401, 403, 404, 422})
 _QUESTIONS = 120
 _PARALLEL_QUESTIONS = 4
 _PAUSED = "is paused, so no run of it would start; unpause it, or give --unpause"
-_DAY = re.compile(r"\d{4}-?\d{2}-?\d{2}")
 
 
 class BackfillApi(Protocol):
@@ -99,7 +97,7 @@ class CityBackfill:
     failed_runs: int = 0
     note: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return {
             "dag_id": self.dag_id,
@@ -117,7 +115,7 @@ def window(first: str, last: str) -> tuple[datetime, datetime]:
     :raises ValueError: with what was got and what is allowed.
     """
     begin, end = naming.parse_as_of(first), naming.parse_as_of(last)
-    if _DAY.fullmatch(last):
+    if clock.is_day(last):
         end += timedelta(days=1) - timedelta(seconds=1)
     if begin > end:
         raise ValueError(f"the first date, {first}, is after the last one, {last}")
@@ -140,7 +138,7 @@ def plan(airflow: BackfillApi, order: BackfillOrder, dag_ids: Sequence[str]) -> 
                 dag_id, order.first, order.last, NONE if done else order.reprocess
             )
         except AirflowError as error:
-            if error.fields.get("status") is None:
+            if error.status is None:
                 raise
             return CityBackfill(dag_id, FAILED, note=str(error))
         note = _PAUSED if dag.paused and not order.unpause else ""
@@ -194,7 +192,7 @@ class _Task:
             result = self._step()
         except AirflowError as error:
             self._unanswered += 1
-            if error.fields.get("status") in _FINAL or self._unanswered >= _QUESTIONS:
+            if error.status in _FINAL or self._unanswered >= _QUESTIONS:
                 return self._end(FAILED, note=str(error))
             return None
         self._unanswered = 0

@@ -48,10 +48,10 @@ class CityMove:
     move: Move | None = None
     error: CityFleetError | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         if self.move is not None:
-            return {"fleet": self.fleet, **self.move.as_dict(), "error": None}
+            return {"fleet": self.fleet, **self.move.to_dict(), "error": None}
         return {
             "fleet": self.fleet,
             "city": self.city,
@@ -59,7 +59,7 @@ class CityMove:
             "before": None,
             "after": None,
             "notes": [],
-            "error": self.error.as_dict() if self.error else None,
+            "error": self.error.to_dict() if self.error else None,
         }
 
 
@@ -155,7 +155,7 @@ def run_moves(
             if not as_json:
                 _print(result, show, several_fleets)
     if as_json:
-        print_json([result.as_dict() for result in done])
+        print_json([result.to_dict() for result in done])
     elif len(done) > 1:
         typer.echo(_summary(done))
     raise typer.Exit(1 if any(result.error for result in done) else 0)

@@ -26,7 +26,7 @@ def errors(as_json: bool) -> Iterator[None]:
 def fail(error: CityFleetError, as_json: bool) -> NoReturn:
     """Print an error, JSON on standard output and text on standard error, and exit with 1."""
     if as_json:
-        print_json(error.as_dict())
+        print_json(error.to_dict())
     else:
         typer.echo(str(error), err=True)
     raise typer.Exit(1)

@@ -53,7 +53,7 @@ def plan(
     """
     from city_fleet.jobs.code_bundle import CodeBundle  # noqa: PLC0415 - these take a second to import
     from city_fleet.jobs.images import image_uri  # noqa: PLC0415
-    from city_fleet.plan import plan_city, project_path  # noqa: PLC0415
+    from city_fleet.plan import plan_city  # noqa: PLC0415
     from city_fleet.views.preview import preview, scheduled_run_id  # noqa: PLC0415
 
     with errors(as_json):
@@ -64,7 +64,7 @@ def plan(
             run = city_plan.run(run_id or scheduled_run_id(city_plan, moment), moment)
         except ValueError as error:
             raise typer.BadParameter(f"--as-of: {error}") from None
-        bundle = CodeBundle.load(project_path(settings.scripts))
+        bundle = CodeBundle.load(city_plan.scripts)
         found = preview(city_plan, run, image_uri=image_uri(settings.algorithm, owner.region), bundle=bundle)
     if as_json:
         print_json(found.to_dict())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from city_fleet.cli.output import AsJson, errors, print_json
 from city_fleet.cli.selection import FleetName, fleets_named
 from city_fleet.config import Fleet
-from city_fleet.errors import BadRequest, CityFleetError, DataError, PlatformError, UnknownName
+from city_fleet.errors import AmbiguousCity, BadRequest, DataError, PlatformError, UnknownName
 from city_fleet.naming import Keys
 from city_fleet.plan import endpoint_name
 
@@ -83,13 +84,12 @@ def _ask(fleet: Fleet, city: str, row: dict[str, Any], example: bool) -> dict[st
         sample = newest_sample(s3, keys, predictor.pointers.get(city, Deadline(DEADLINE_SECONDS)))
         row = {**sample.features, **row}
     try:
-        report = {**predictor.predict(city, row).as_dict(), "features": row}
+        report = {**predictor.predict(city, row).to_dict(), "features": row}
     except BadRequest as error:
         if example or all(mistake["problem"] != "missing" for mistake in error.mistakes):
             raise
-        raise BadRequest(
-            f"{error} A whole row to start from: ./fleet predict {city} --example", **error.fields
-        ) from error
+        hint = f"A whole row to start from: ./fleet predict {city} --example"
+        raise replace(error, message=f"{error} {hint}") from error
     if sample is not None and row == sample.features:
         report["expected"] = sample.prediction
     return report
@@ -110,7 +110,7 @@ def _fleet_of(city: str, fleets: list[Fleet]) -> Fleet:
             "city", city, {slug for fleet in fleets for slug in fleet.cities}, "The fleets together"
         )
     names = ", ".join(fleet.fleet for fleet in found)
-    raise CityFleetError(
+    raise AmbiguousCity(
         f"city {city!r} is in the fleets {names}; say which with --fleet.", city=city, fleets=names
     )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from city_fleet import clock
 from city_fleet.cli.moves import By, DryRun, FleetClients, mover, run_moves
 from city_fleet.cli.output import AsJson, errors
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
@@ -90,12 +91,10 @@ def promote(
 
 
 def _beginning_of_stamp(as_of: str) -> str:
-    from city_fleet.champions.served import beginning_of_stamp  # noqa: PLC0415 - imports botocore
-
     try:
-        return beginning_of_stamp(as_of)
+        return clock.beginning_of_stamp(as_of)
     except ValueError as error:
-        raise typer.BadParameter(f"--{str(error).replace('as_of', 'as-of', 1)}.") from None
+        raise typer.BadParameter(f"--as-of: {error}.") from None
 
 
 def _show(move: Move) -> str | None:

@@ -79,12 +79,12 @@ def remove(
                     left = _remains(fleet_clients, city)
             except CityFleetError as error:
                 failed = True
-                results.append({"fleet": item.fleet, **error.as_dict(), "city": city})
+                results.append({"fleet": item.fleet, **error.to_dict(), "city": city})
                 if not as_json:
                     typer.echo(f"{city}: {str(error).removeprefix(f'city {city!r}: ')}", err=True)
                 continue
             in_file = city in item.cities or city in item.broken
-            results.append({"fleet": item.fleet, **done.as_dict(), **_left_as_dict(left), "in_file": in_file})
+            results.append({"fleet": item.fleet, **done.to_dict(), **_left_to_dict(left), "in_file": in_file})
             if not as_json:
                 _print(done, left, in_file=in_file)
     if as_json:
@@ -137,7 +137,7 @@ def _remains(clients: FleetClients, city: str) -> Remains:
     return remains(clients.s3, clients.sagemaker, keys=clients.keys, group=clients.group(city), city=city)
 
 
-def _left_as_dict(left: Remains) -> dict[str, Any]:
+def _left_to_dict(left: Remains) -> dict[str, Any]:
     return {
         "left": [
             {"what": each.what, "uri": each.uri, "objects": each.objects, "size_bytes": each.size_bytes}

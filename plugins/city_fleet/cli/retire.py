@@ -66,7 +66,7 @@ def retire(
             for report in retire_sweep.run(sources[item.fleet], rule, only=only, dry_run=dry_run):
                 totals += report.totals()
                 if as_json:
-                    found.append({"fleet": item.fleet, **report.as_dict(rule)})
+                    found.append({"fleet": item.fleet, **report.to_dict(rule)})
                 else:
                     _print(report, rule, dry_run=dry_run, in_detail=only is not None)
             problems += totals.problems

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from city_fleet.config import Fleet, fleet_files, load_fleet, load_fleets
+from city_fleet.config.places import fleets_folder
 from city_fleet.errors import ConfigError, FleetFileError, PlatformError, UnknownName, display_path
 from city_fleet.naming import is_slug
-
-PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
 FleetName = Annotated[
     str | None,
@@ -22,11 +20,6 @@ FleetName = Annotated[
         "--fleet", metavar="NAME", help="The fleet's name, or the path of its file; all by default."
     ),
 ]
-
-
-def fleets_folder() -> Path:
-    """Return the folder of fleet files."""
-    return Path(os.environ.get("CITY_FLEET_FLEETS") or PROJECT_ROOT / "include" / "fleets")
 
 
 def no_fleet_file() -> ConfigError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from city_fleet import clock
 from city_fleet.cli import status_text
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
 from city_fleet.cli.output import AsJson, errors, print_json
@@ -41,12 +42,12 @@ class _Shown:
     cities: Sequence[CityStatus]
     differences: Sequence[Difference] | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         snapshot, refreshed = self.picture.snapshot, self.picture.refreshed
         found: dict[str, Any] = {
             "fleet": snapshot.fleet,
             "environment": snapshot.environment,
-            "at": snapshot.at.isoformat(timespec="seconds"),
+            "at": clock.iso(snapshot.at),
             "index": {"new_runs": refreshed.runs, "behind": refreshed.behind},
             "problems": list(self.picture.problems),
             "counts": {state.value: count for state, count in snapshot.counts.items()},
@@ -113,7 +114,7 @@ def status(
             if chosen or not cities:
                 shown.append(_Shown(picture, chosen, _differences(item, chosen) if check else None))
     if as_json:
-        print_json([each.as_dict() for each in shown])
+        print_json([each.to_dict() for each in shown])
     else:
         for each in shown:
             narrowed = bool(cities or wanted)

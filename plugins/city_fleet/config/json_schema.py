@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 from typing import Any
 
 from city_fleet.config.cities import OVERRIDES
+from city_fleet.config.places import project_path
 from city_fleet.config.settings import City, FleetSettings
 
-SCHEMA_PATH = Path(__file__).resolve().parents[3] / "include" / "fleets" / "fleet.schema.json"
+SCHEMA_PATH = project_path("include/fleets/fleet.schema.json")
 _INTERPOLATED = {"type": "string", "pattern": r"\$\{[A-Za-z_]", "description": "${NAME} or ${NAME:-default}"}
 
 

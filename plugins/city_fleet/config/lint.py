@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from city_fleet.config.mistakes import FieldPath, field_text
@@ -13,6 +12,7 @@ from city_fleet.config.name_types import (
     TRAINING_INSTANCE,
     known_instance_types,
 )
+from city_fleet.config.places import project_path
 from city_fleet.config.settings import City, Fleet
 from city_fleet.config.yaml_reader import Document, read_yaml
 from city_fleet.errors import display_path, nearest_match
@@ -46,7 +46,6 @@ KNOWN_HYPERPARAMETERS = frozenset(
         "interaction_constraints",
     )
 )
-PROJECT_ROOT = Path(__file__).resolve().parents[3]
 JOB_SCRIPTS = ("preprocess.py", "train.py", "evaluate.py")
 _SCHEDULE_DAYS = {
     "@hourly": 1 / 24,
@@ -112,7 +111,7 @@ def _line(document: Document, city: City | None, path: FieldPath, text: str) -> 
 
 def _of_fleet(fleet: Fleet) -> Iterator[Found]:
     yield from _instance(("endpoint", "instance_type"), fleet.endpoint.instance_type, ENDPOINT_INSTANCE)
-    if not (PROJECT_ROOT / fleet.endpoint.scripts / "inference.py").is_file():
+    if not (project_path(fleet.endpoint.scripts) / "inference.py").is_file():
         text = f"{fleet.endpoint.scripts} has no inference.py; paths are below the project's root"
         yield ("endpoint", "scripts"), text
     if not fleet.endpoint.model_cache:
@@ -185,7 +184,7 @@ def _waiting(city: City) -> Iterator[Found]:
 
 
 def _files(city: City) -> Iterator[Found]:
-    folder = PROJECT_ROOT / city.scripts
+    folder = project_path(city.scripts)
     missing = [name for name in JOB_SCRIPTS if not (folder / name).is_file()]
     if missing:
         yield ("scripts",), f"{city.scripts} has no {', '.join(missing)}; paths are below the project's root"

@@ -80,7 +80,7 @@ class IngestReport:
     unknown: tuple[UnmatchedName, ...]
     without_rows: tuple[str, ...]
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """:return: the report as JSON-ready data."""
         return asdict(self)
 

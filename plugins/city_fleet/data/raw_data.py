@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from city_fleet.config import Fleet
+from city_fleet.config.places import project_path
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match
-
-PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass
@@ -40,7 +39,7 @@ def find_source(fleet: Fleet, source: str | Path | None) -> Path:
         )
     places = [Path(given)]
     if source is None and not places[0].is_absolute():
-        places = [PROJECT_ROOT / given, fleet.path.parent / given]
+        places = [project_path(given), fleet.path.parent / given]
     for path in places:
         if path.is_file():
             if path.suffix.lower() not in (".csv", ".txt"):

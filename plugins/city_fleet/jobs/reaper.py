@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.config import Fleet
 from city_fleet.jobs import orphans
 from city_fleet.jobs.job_faults import Remedy, remedy
@@ -74,7 +74,7 @@ class Job:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Job:
         """Return the job that :meth:`to_dict` has written."""
-        created = datetime.fromisoformat(value["created"])
+        created = clock.parse(value["created"])
         return cls(value["kind"], value["name"], created, Task(*value["task"]))
 
 

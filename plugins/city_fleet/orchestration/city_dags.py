@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -47,11 +46,6 @@ _OPERATORS: dict[str, type[BaseOperator]] = {
     plan.KEEP_CHAMPION: KeepChampionOperator,
     plan.RECORD: RecordOperator,
 }
-
-
-def fleets_folder() -> Path:
-    """Return the folder of the fleet files: ``CITY_FLEET_FLEETS``, or the project's own."""
-    return plan.project_path(os.environ.get("CITY_FLEET_FLEETS", "include/fleets"))
 
 
 def city_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:

@@ -57,7 +57,7 @@ class Prediction:
     as_of: str
     latency_ms: float
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """:return: JSON-ready data, with ``status`` 200."""
         return {"status": 200, **asdict(self)}
 

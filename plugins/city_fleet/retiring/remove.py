@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
+from city_fleet import clock
 from city_fleet.airflow_rest import Dag
 from city_fleet.errors import AirflowError, PublishError
 from city_fleet.naming import Keys
@@ -59,7 +60,7 @@ class Removal:
     dag: str
     note: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return {**asdict(self), "note": self.note or None}
 
@@ -166,7 +167,7 @@ def _end(
         sequence=last.sequence + 1,
         predecessor=last.target_model,
         move=live.REMOVE,
-        moved_at=live.now(),
+        moved_at=clock.now_iso(),
         moved_by=by,
         reason=reason,
         restores=last.origin,

@@ -58,7 +58,7 @@ class CityReport:
             words[unit] = f"not needed since {_day(mark.since)}; goes from {_day(mark.since + rule.grace)} on"
         return dict(sorted(words.items()))
 
-    def as_dict(self, rule: Rule) -> dict[str, Any]:
+    def to_dict(self, rule: Rule) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         counts = {name: count for name, count in asdict(self.totals()).items() if name != "cities"}
         return {"city": self.city, **counts, "problem": self.problem or None, "units": self.fate(rule)}

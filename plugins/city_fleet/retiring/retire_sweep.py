@@ -13,11 +13,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from city_fleet.clock import utc_now
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError, PlatformError, PointerMoved
 from city_fleet.jobs.reaper import RETRIES
@@ -52,11 +53,6 @@ def rule_of(fleet: Fleet) -> Rule:
         grace=timedelta(days=settings.grace_days),
         delete_packages=settings.delete_packages,
     )
-
-
-def utc_now() -> datetime:
-    """Return this moment."""
-    return datetime.now(UTC)
 
 
 def run(

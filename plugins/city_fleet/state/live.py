@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -168,11 +167,6 @@ class Broken:
 
     error: BrokenPointer
     etag: str
-
-
-def now() -> str:
-    """Return this moment as it stands in pointers."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def read(s3: S3Client, keys: Keys, city: str, known: Versioned | None = None) -> Versioned | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.errors import RegistryError
 from city_fleet.state.package_text import fitting, metadata_value, one_line
 
@@ -264,14 +264,13 @@ def set_status(
     :param status: ``Approved`` or ``Rejected``; SageMaker takes no version back to ``PendingManualApproval``.
     :param reason: for people; other parameters as of :func:`decided`.
     """
-    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     sagemaker.update_model_package(
         ModelPackageArn=package_arn,
         ModelApprovalStatus=status,
         ApprovalDescription=one_line(reason),
         CustomerMetadataProperties={
             **decided(status, event, by, settled=settled),
-            DECIDED_AT: moment,
+            DECIDED_AT: clock.stamp(clock.utc_now()),
             REASON_DIGEST: naming.digest(one_line(reason)),
         },
     )

@@ -18,6 +18,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from city_fleet import clock
 from city_fleet.errors import ArtifactError, PublishError
 from city_fleet.naming import Keys
 
@@ -61,7 +62,7 @@ class Marks:
     def to_json(self, city: str) -> bytes:
         """Return the object's bytes as they stand in S3."""
         marked = {
-            name: {"since": mark.since.isoformat(timespec="seconds"), "status": mark.status}
+            name: {"since": clock.iso(mark.since), "status": mark.status}
             for name, mark in sorted(self.marked.items())
         }
         value = {"format_version": 1, "city": city, "marked": marked, "going": sorted(self.going)}
@@ -82,7 +83,7 @@ class Marks:
                     "upgrade it"
                 )
             marked = {
-                str(name): Mark(datetime.fromisoformat(mark["since"]), str(mark["status"]))
+                str(name): Mark(clock.parse(mark["since"]), str(mark["status"]))
                 for name, mark in value["marked"].items()
             }
             if any(mark.since.tzinfo is None for mark in marked.values()):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from city_fleet import naming, ticks
+from city_fleet import clock, naming, ticks
 from city_fleet.config import Fleet
 from city_fleet.state.index_state import KEPT_RUNS, Index, RunSummary
 from city_fleet.views.fleet import CityState, CityStatus, FleetSnapshot
@@ -96,7 +96,7 @@ class NightDigest:
             "environment": self.environment,
             "since": naming.as_of_stamp(self.night.since),
             "until": naming.as_of_stamp(self.night.until),
-            "at": self.at.isoformat(timespec="seconds"),
+            "at": clock.iso(self.at),
             "counts": self.counts,
             "outcomes": {
                 outcome: [{"cause": group.cause, "cities": list(group.cities)} for group in groups]

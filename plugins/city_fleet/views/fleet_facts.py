@@ -15,9 +15,9 @@ from botocore.exceptions import ClientError
 from city_fleet import naming
 from city_fleet.approval import registry_search
 from city_fleet.config import Fleet
+from city_fleet.config.places import project_path
 from city_fleet.errors import ConfigError
 from city_fleet.jobs.code_bundle import CodeBundle
-from city_fleet.plan import project_path
 from city_fleet.state import index
 from city_fleet.state.index import Refreshed
 from city_fleet.views import digest

@@ -76,10 +76,10 @@ def test_a_fleet_file_error_lists_mistakes_by_line() -> None:
         DataError(file="a.csv", got="nothing"),
         UnknownName("city", "x", ["y"], "here"),
         JobError("job a failed", job="a", status="Failed"),
-        AlgorithmError("no rows", city="waco"),
+        AlgorithmError("no rows", city="waco", ending="algorithm"),
         PlatformError("throttled"),
-        PublishError("no endpoint", endpoint="e"),
-        PointerMoved("moved", etag="1"),
+        PublishError("no endpoint", city="waco", notes=["sequence 3 is gone"]),
+        PointerMoved("moved", city="waco"),
         RegistryError("no group"),
     ],
     ids=lambda error: type(error).__name__,
@@ -88,16 +88,8 @@ def test_errors_survive_pickling_and_become_json(error: CityFleetError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)
-    assert copy.as_dict() == error.as_dict()
-    assert json.loads(json.dumps(error.as_dict()))["error"] == type(error).__name__
-
-
-def test_fields_are_attributes_and_others_are_not() -> None:
-    error = JobError("job a failed", job="a")
-    assert error.job == "a"
-    assert error.fields == {"job": "a"}
-    with pytest.raises(AttributeError, match="JobError has no attribute 'step'"):
-        _ = error.step
+    assert copy.to_dict() == error.to_dict()
+    assert json.loads(json.dumps(error.to_dict()))["error"] == type(error).__name__
 
 
 def test_the_tree_is_the_one_in_the_module_docstring() -> None:
@@ -107,7 +99,7 @@ def test_the_tree_is_the_one_in_the_module_docstring() -> None:
     documented = errors.__doc__ or ""
     for name, kind in vars(errors).items():
         if isinstance(kind, type) and issubclass(kind, CityFleetError):
-            assert name in documented
+            assert name.startswith("_") or name in documented
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,8 @@ class CityJob(JobPhases):
         }
 
     def _fields(self, description: dict[str, Any]) -> dict[str, Any]:
-        return {"city": self.plan.city.slug, **self.facts(description)}
+        job, status = description[self.kind.name_key], self.kind.status(description)
+        return {"city": self.plan.city.slug, "step": self.step, "job": job, "status": status}
 
     def _print_log(self, name: str) -> None:
         """Copy the job's last log lines into the task log. Never fails the task: logs may be late or forbidden."""

@@ -18,6 +18,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from city_fleet import clock
 from city_fleet.jobs import orphans
 from city_fleet.jobs.job_poller import wait_for_job
 from city_fleet.jobs.pacing import pace
@@ -90,8 +91,8 @@ class JobTrigger(BaseTrigger):
             self._source(),
             self._connect,
             self.job_name,
-            since=_instant(self.since),
-            deadline=_instant(self.deadline),
+            since=clock.parse(self.since),
+            deadline=clock.parse(self.deadline),
             poll_seconds=self.poll_seconds,
         )
         event = {"job_name": self.job_name, "outcome": outcome.status}
@@ -212,15 +213,10 @@ class TurnTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         self.log.info("Waiting for a turn: %s, not before %s", self.lane, self.not_before)
-        moment = _instant(self.not_before)
+        moment = clock.parse(self.not_before)
         while (left := (moment - datetime.now(UTC)).total_seconds()) > 0:
             await asyncio.sleep(left)
         async with pace(self.lane).turn(self.per_second):
             pass
         self.log.info("Calling AWS again: %s", self.lane)
         yield TriggerEvent({"turn": True})
-
-
-def _instant(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
+from city_fleet import clock
 from city_fleet.errors import AlgorithmError, PlatformError
 from city_fleet.jobs import job_faults
 from city_fleet.jobs.job_faults import Remedy
@@ -172,7 +173,7 @@ class JobPhases:
         :raises PlatformError: AWS has refused the task for ``capacity_wait_seconds``.
         """
         now = datetime.now(UTC)
-        first = datetime.fromisoformat(refused_since) if refused_since else now
+        first = clock.parse(refused_since) if refused_since else now
         longest = self.plan.city.capacity_wait_seconds
         if (now - first).total_seconds() >= longest:
             raise PlatformError(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from city_fleet import clock
 from city_fleet.champions import breaker
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.run_context import run_of
@@ -116,7 +116,7 @@ def record_of(
         "jobs": [_job(results[step]) for step in JOB_STEPS if results[step]],
         "code_digest": CodeBundle.load(plan.scripts).digest,
         "settings_digest": plan.settings_digest,
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_at": clock.now_iso(),
     }
 
 

@@ -19,10 +19,10 @@ from botocore.exceptions import ClientError
 
 from city_fleet import naming
 from city_fleet.config import Fleet
+from city_fleet.config.places import project_path
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import serving_image_uri
 from city_fleet.orchestration.run_context import upstream
-from city_fleet.plan import project_path
 from city_fleet.serving import endpoint_requests
 
 if TYPE_CHECKING:

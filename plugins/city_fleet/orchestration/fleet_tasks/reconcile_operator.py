@@ -59,7 +59,7 @@ class ReconcileOperator(BaseOperator):
             raise AirflowFailException(" ".join([*alerts, *done.problems]))
         if done.problems:
             raise AirflowException(f"{len(done.problems)} could not be dealt with: {' '.join(done.problems)}")
-        return [item.as_dict() for item in done.decided]
+        return [item.to_dict() for item in done.decided]
 
     def _say(self, decided: Decided) -> None:
         loud = decided.outcome == approvals.ALERT

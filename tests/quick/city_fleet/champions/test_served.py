@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet.champions.served import Destination, beginning_of_stamp, walk_back, went_live_since
+from city_fleet.champions.served import Destination, walk_back, went_live_since
 from city_fleet.errors import PublishError
 from city_fleet.state import live
 from city_fleet.state.live import LivePointer
@@ -162,4 +162,4 @@ def test_destinations_match_states() -> None:
         "b",
         "as_of 2014",
     ]
-    assert beginning_of_stamp("2014-01-02T00:00") == "20140102T000000Z"
+    assert Destination.parse("2014-01-02T00:00") == Destination(as_of="20140102T000000Z")

@@ -85,7 +85,7 @@ def test_how_a_training_job_ended(
         raise error_of(verdict, city="austin")
     assert type(caught.value) is error
     assert "austin-train-1" in str(caught.value)
-    assert caught.value.fields["city"] == "austin"  # type: ignore[attr-defined]
+    assert caught.value.city == "austin"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("seconds", "ending"), [(60, Ending.OVERTIME), (20, Ending.STOPPED)])

@@ -41,7 +41,7 @@ def test_every_state_says_until_when_it_served(city: City) -> None:
     assert found.problem is None
     newest = history(city.s3, KEYS, city.slug, limit=2)
     assert (newest.states, newest.older) == (found.states[1:], 1)
-    assert json.loads(json.dumps(newest.states[-1].as_dict()))["state"]["reason"] == "wrong data"
+    assert json.loads(json.dumps(newest.states[-1].to_dict()))["state"]["reason"] == "wrong data"
 
 
 def test_a_copy_too_few_or_unreadable_is_no_gap(city: City) -> None:

@@ -69,7 +69,7 @@ def test_it_returns_to_what_served_before_and_pins_it(city: City) -> None:
     )
     assert before <= datetime.fromisoformat(pointer.moved_at) <= datetime.now(UTC)
     assert [state.move for state in city.chain()] == ["publish", "publish", "rollback"]
-    assert json.loads(json.dumps(move.as_dict()))["after"]["restores"] == 1
+    assert json.loads(json.dumps(move.to_dict()))["after"]["restores"] == 1
 
 
 def test_a_second_rollback_goes_further_back_until_nothing_is_left(city: City) -> None:

@@ -102,8 +102,8 @@ def test_a_prediction_is_what_training_expected(serving: Serving, predictor: Pre
     assert (answer.package_arn, answer.package_version) == (pointer.package_arn, 1)
     assert answer.as_of == "2014-01-01T00:00:00Z"
     assert 0 < answer.latency_ms <= took_ms + 1
-    assert answer.as_dict()["status"] == 200
-    json.dumps(answer.as_dict(), allow_nan=False)
+    assert answer.to_dict()["status"] == 200
+    json.dumps(answer.to_dict(), allow_nan=False)
 
 
 def test_a_missing_value_is_one_as_the_model_server_allows_it(
@@ -176,7 +176,7 @@ def test_everything_that_is_wrong_with_a_row_is_said_at_once(
     # What a hostile caller sends does not come back whole.
     with pytest.raises(BadRequest, match="49990 more features are unknown") as caught:
         predictor.predict(city, {**ROW, **{f"{'x' * 500}{n}": n for n in range(50_000)}}, SECONDS)
-    assert len(json.dumps(caught.value.as_dict())) < 20_000
+    assert len(json.dumps(caught.value.to_dict())) < 20_000
 
 
 def test_an_unknown_city_is_told_from_its_neighbour(serving: Serving, predictor: Predictor) -> None:

@@ -1,0 +1,71 @@
+"""Instants: this one, and how one is written and read. UTC throughout; standard library only.
+
+Keys and AWS metadata hold *stamps* (``20140101T060000Z``), which sort by time; JSON documents hold *ISO texts*
+(``2014-01-01T06:00:00+00:00``). :func:`parse` reads both.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+_STAMP = "%Y%m%dT%H%M%SZ"
+_DAY = re.compile(r"\d{4}-?\d{2}-?\d{2}")
+EXAMPLES = "2014-01-01, 2014-01-01T06:00:00+00:00 or 20140101T000000Z"
+
+
+def utc_now() -> datetime:
+    """Return this moment."""
+    return datetime.now(UTC)
+
+
+def stamp(moment: datetime) -> str:
+    """Return an instant as it stands in keys, ``20140101T000000Z``.
+
+    :raises ValueError: the datetime has no time zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment.isoformat()} has no time zone; give one, for example +00:00")
+    return moment.astimezone(UTC).strftime(_STAMP)
+
+
+def iso(moment: datetime) -> str:
+    """Return an instant as it stands in JSON documents, to the second: ``2014-01-01T06:00:00+00:00``."""
+    return moment.isoformat(timespec="seconds")
+
+
+def now_iso() -> str:
+    """Return this moment as it stands in JSON documents."""
+    return iso(utc_now())
+
+
+def parse(text: str) -> datetime:
+    """Read an instant: a stamp (``20140101T000000Z``) or ISO 8601 (``2014-01-01``, ``2014-01-01T06:00+02:00``).
+
+    A text without a time zone is taken as UTC.
+
+    :raises ValueError: with the text and what is allowed.
+    """
+    try:
+        return datetime.strptime(text, _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"got {text!r}; allowed: an instant such as {EXAMPLES}") from None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def is_day(text: str) -> bool:
+    """Tell whether a text that :func:`parse` reads gives a day alone, ``2014-01-01`` or ``20140101``."""
+    return _DAY.fullmatch(text) is not None
+
+
+def beginning_of_stamp(text: str) -> str:
+    """Return what the stamps begin with that a person means: of a day alone, what all stamps of that day begin with.
+
+    :raises ValueError: with the text and what is allowed.
+    """
+    found = stamp(parse(text))
+    return found[:8] if is_day(text) else found
