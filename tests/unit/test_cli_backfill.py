@@ -12,7 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from city_fleet.airflow_rest import PASSWORD, URL, USER
-from city_fleet.cli import many_backfills
+from city_fleet.cli import backfill_runner
 from city_fleet.cli.app import app
 from city_fleet.naming import Keys
 from city_fleet.state.index_state import Index, RunSummary
@@ -35,8 +35,10 @@ def server() -> Iterator[AirflowServer]:
 def fleet(server: AirflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     """./fleet with a fleet of four cities, of which Airflow has three; nobody waits between two looks."""
     (tmp_path / "small.yaml").write_text(SMALL + "cities: {a: , b: , c: , d: }\n", encoding="utf-8")
-    inner = many_backfills.run
-    monkeypatch.setattr(many_backfills, "run", lambda *given, **named: inner(*given, **named, poll_seconds=0))
+    inner = backfill_runner.run
+    monkeypatch.setattr(
+        backfill_runner, "run", lambda *given, **named: inner(*given, **named, poll_seconds=0)
+    )
 
     def run(*arguments: str, **environ: str) -> Result:
         clean = {name: None for name in os.environ if name.startswith(("AWS_", "AIRFLOW", "CITY_FLEET"))}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import typer
 
 from city_fleet.cli import (
-    approvals,
-    backfills,
-    digests,
+    approve,
+    backfill,
+    digest,
     doctor,
-    files,
     history,
-    plans,
-    predictions,
+    lint,
+    plan,
+    predict,
     promote,
     rebuild,
     remove,
@@ -33,19 +33,19 @@ Exit codes: 0 done, 1 something could not be done, 2 wrong usage.
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 # In the order in which the help lists them.
 GROUPS = (
-    files,
-    plans,
-    predictions,
+    lint,
+    plan,
+    predict,
     status,
     history,
     rollback,
-    approvals,
+    approve,
     promote,
     rebuild,
     remove,
     retire,
-    backfills,
-    digests,
+    backfill,
+    digest,
     doctor,
 )
 for group in GROUPS:

@@ -17,7 +17,7 @@ from city_fleet.naming import Keys, city_dag_id
 
 if TYPE_CHECKING:
     from city_fleet.airflow_rest import AirflowRest
-    from city_fleet.cli.many_backfills import BackfillOrder, CityBackfill
+    from city_fleet.cli.backfill_runner import BackfillOrder, CityBackfill
 
 commands = typer.Typer()
 
@@ -83,7 +83,7 @@ def backfill(
       ./fleet backfill --from 2014-01-01 --to 2014-06-01 --all --reprocess failed --resume
     """
     from city_fleet.airflow_rest import AirflowRest  # noqa: PLC0415
-    from city_fleet.cli import many_backfills as backfilling  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli import backfill_runner as backfilling  # noqa: PLC0415 - imports httpx
 
     if bool(cities) == every:
         raise typer.BadParameter("name cities, or give --all.")
@@ -115,7 +115,7 @@ def backfill(
 def _run(
     airflow: AirflowRest, order: BackfillOrder, dag_ids: list[str], at_once: int, as_json: bool
 ) -> list[CityBackfill]:
-    from city_fleet.cli import many_backfills as backfilling  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli import backfill_runner as backfilling  # noqa: PLC0415 - imports httpx
 
     done: list[CityBackfill] = []
     try:
@@ -136,7 +136,7 @@ def _run(
 
 
 def _show_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: int, as_json: bool) -> None:
-    from city_fleet.cli.many_backfills import JOBS_PER_RUN  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli.backfill_runner import JOBS_PER_RUN  # noqa: PLC0415 - imports httpx
 
     if as_json:
         print_json([each.as_dict() for each in planned])
@@ -152,7 +152,7 @@ def _show_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: i
 
 
 def _print(each: CityBackfill, progress: str = "") -> None:
-    from city_fleet.cli.many_backfills import FAILED, JOBS_PER_RUN, NOTHING, PLANNED  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli.backfill_runner import FAILED, JOBS_PER_RUN, NOTHING, PLANNED  # noqa: PLC0415 - imports httpx
 
     parts = []
     if each.state == PLANNED:

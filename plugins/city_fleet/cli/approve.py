@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from city_fleet.cli.approve_targets import DecisionOrder, DecisionTarget, of_city, of_night
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors
-from city_fleet.cli.decisions import DecisionOrder, DecisionTarget, of_city, of_night
 from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover
 from city_fleet.cli.output import AsJson, errors, print_json
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
