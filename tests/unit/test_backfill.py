@@ -106,7 +106,7 @@ def test_a_backfill_that_somebody_has_paused_holds_up_nobody(
     airflow.create_backfill("f.austin", MONTHS[8], MONTHS[11], "none", 1)
     server.backfills[0]["is_paused"] = True
     results = run(airflow)
-    assert "backfill 1 of it is paused" in results["f.austin"].note
+    assert "its backfill 1 is paused" in results["f.austin"].note
     assert results["f.waco"].state == backfill_runner.DONE
 
 
@@ -161,8 +161,8 @@ def test_paused_and_missing_cities_are_named_and_the_others_go_on(
         "f.waco": backfill_runner.DONE,
     }
     assert "--unpause" in results["f.austin"].note
-    assert "no such DAG" in results["f.dallas"].note
-    assert "no such DAG" in results["f.abilene"].note
+    assert "does not have this DAG" in results["f.dallas"].note
+    assert "does not have this DAG" in results["f.abilene"].note
     assert "non-periodic schedule" in results["f.houston"].note
     assert run(airflow, replace(HALF_YEAR, unpause=True))["f.austin"].state == backfill_runner.DONE
     assert server.dags["f.austin"].paused is False

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from city_fleet.cli.output import AsJson, errors, print_json
-from city_fleet.cli.selection import FleetName, fleets_named
-from city_fleet.config import City, Fleet
-from city_fleet.errors import UnknownName, display_path
-from city_fleet.naming import parse_as_of
+from city_fleet.cli.moves import instant
+from city_fleet.cli.output import AsJson, errors, print_json, show
+from city_fleet.cli.selection import CityName, FleetName, city_named, fleets_named
+from city_fleet.config import City
 
 if TYPE_CHECKING:
     from city_fleet.views.preview import PlannedJob, Preview
 
-commands = typer.Typer()
 
-
-@commands.command()
 def plan(
-    city: Annotated[str, typer.Argument(metavar="CITY", help="Slug of the city.")],
+    city: CityName,
     *,
     fleet: FleetName = None,
     as_of: Annotated[
@@ -29,21 +26,24 @@ def plan(
         typer.Option(
             "--as-of",
             metavar="AS_OF",
-            help="The run sees only data known by this moment; by default the last tick of the city's schedule.",
+            help="Moment of the run, such as 2014-01-01; by default the last tick of the city's schedule.",
         ),
     ] = None,
     run_id: Annotated[
         str | None,
         typer.Option(
-            "--run-id", metavar="ID", help="Airflow's id of the run; by default that of the tick's run."
+            "--run-id", metavar="ID", help="Airflow's run ID; by default that of the scheduled run."
         ),
     ] = None,
     requests: Annotated[
-        bool, typer.Option("--requests", help="Show the requests to SageMaker as boto3 takes them.")
+        bool, typer.Option("--requests", help="Print the requests to SageMaker as JSON, as boto3 takes them.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a run of a city would do: its steps, jobs, names and URIs. Asks neither Airflow nor AWS.
+    """Show what a run of a city would do, without starting it.
+
+    The tasks in their order, the SageMaker jobs, and everything they read and write in S3. Neither Airflow nor AWS is
+    asked, so it works without credentials.
 
     \b
     Examples:
@@ -57,7 +57,7 @@ def plan(
     from city_fleet.views.preview import preview, scheduled_run_id  # noqa: PLC0415
 
     with errors(as_json):
-        owner, settings = _city(fleets_named(fleet), city)
+        owner, settings = city_named(fleets_named(fleet), city)
         city_plan = plan_city(owner, settings.slug)
         try:
             moment = _moment(settings, as_of)
@@ -66,66 +66,45 @@ def plan(
             raise typer.BadParameter(f"--as-of: {error}") from None
         bundle = CodeBundle.load(project_path(settings.scripts))
         found = preview(city_plan, run, image_uri=image_uri(settings.algorithm, owner.region), bundle=bundle)
-    if as_json:
-        print_json(found.to_dict())
-    elif requests:
+    if requests and not as_json:
         print_json({job.name: job.request for job in found.jobs.values()})
     else:
-        _print(found)
-
-
-def _city(fleets: list[Fleet], slug: str) -> tuple[Fleet, City]:
-    """Return the city and its fleet.
-
-    :raises CityFleetError: no fleet has it, or its settings are broken.
-    :raises typer.BadParameter: more than one fleet has it.
-    """
-    for fleet in fleets:
-        if slug in fleet.broken:
-            raise fleet.broken[slug]
-    owners = [fleet for fleet in fleets if slug in fleet.cities]
-    if not owners:
-        known = {each for fleet in fleets for each in fleet.cities}
-        raise UnknownName("city", slug, known, ", ".join(display_path(fleet.path) for fleet in fleets))
-    if len(owners) > 1:
-        names = ", ".join(fleet.fleet for fleet in owners)
-        raise typer.BadParameter(f"city {slug!r} is in several fleets: {names}. Say which one with --fleet.")
-    return owners[0], owners[0].cities[slug]
+        show(found.to_dict(), _lines(found), as_json)
 
 
 def _moment(city: City, as_of: str | None) -> datetime:
-    """Return the as_of that is asked for, else the schedule's last tick, else now."""
+    """Return the as_of that was given, else the schedule's last tick, else now."""
     from city_fleet.ticks import last_tick  # noqa: PLC0415 - imports croniter
 
     if as_of is not None:
-        return parse_as_of(as_of)
+        return instant("--as-of", as_of)
     now = datetime.now(UTC)
     tick = last_tick(city.schedule, now, first_day=city.start_date, last_day=city.end_date)
     return tick or now.replace(microsecond=0)
 
 
-def _print(found: Preview) -> None:
-    typer.echo(f"{found.dag_id}, as_of {found.as_of}")
-    typer.echo(f"  run           {found.run_id}, key {found.run_key}")
-    typer.echo(f"  made by       settings {found.settings_digest}, scripts {found.code_digest}")
-    typer.echo(f"  package group {found.package_group}")
-    typer.echo(f"  endpoint      {found.endpoint}")
+def _lines(found: Preview) -> Iterator[str]:
+    yield f"{found.dag_id}, as_of {found.as_of}"
+    yield f"  run           {found.run_id}, key {found.run_key}"
+    yield f"  made by       settings {found.settings_digest}, scripts {found.code_digest}"
+    yield f"  package group {found.package_group}"
+    yield f"  endpoint      {found.endpoint}"
     for number, (task, before) in enumerate(found.tasks.items(), start=1):
         after = f", after {', '.join(before)}" if before else ""
-        typer.echo(f"\n{number}. {task}{after}")
+        yield f"\n{number}. {task}{after}"
         if task in found.jobs:
-            _print_job(found.jobs[task])
-    typer.echo("\nBeside the jobs' outputs it may write:")
+            yield from _job_lines(found.jobs[task])
+    yield "\nBesides the outputs of its jobs it may write:"
     for uri, what in found.may_write.items():
-        typer.echo(f"  {uri}  {what}")
+        yield f"  {uri}  {what}"
 
 
-def _print_job(job: PlannedJob) -> None:
+def _job_lines(job: PlannedJob) -> Iterator[str]:
     spot = ", spot" if job.spot else ""
-    typer.echo(f"   {job.kind.lower()} job {job.name}")
-    typer.echo(f"   on {job.instance_type}{spot}, for at most {job.max_runtime_seconds} seconds")
+    yield f"   {job.kind.lower()} job {job.name}"
+    yield f"   on {job.instance_type}{spot}, for at most {job.max_runtime_seconds} seconds"
     for word, uris in (("reads", job.reads), ("writes", job.writes)):
         for name, uri in uris.items():
-            typer.echo(f"   {word:<6}  {name}: {uri}")
+            yield f"   {word:<6}  {name}: {uri}"
     if job.note:
-        typer.echo(f"   {job.note}")
+        yield f"   {job.note}"
