@@ -10,7 +10,7 @@ import typer
 from city_fleet.cli.aws import aws_errors
 from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, instant, mover, run_moves
 from city_fleet.cli.output import AsJson, errors
-from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named
+from city_fleet.cli.selection import FleetName, cities_named, fleets_named
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
@@ -21,7 +21,9 @@ commands = typer.Typer()
 
 @commands.command()
 def rollback(
-    cities: CityNames = None,
+    cities: Annotated[
+        list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
+    ] = None,
     *,
     to: Annotated[
         str | None,
