@@ -1,61 +1,100 @@
-"""The command line as a whole: every group of commands is one module with a Typer of its own, joined here."""
+"""The command line as a whole: the commands of every module, by what they are for."""
 
 from __future__ import annotations
 
-import typer
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
 
-from city_fleet.cli import (
-    approvals,
-    backfills,
-    digests,
-    doctor,
-    files,
-    history,
-    plans,
-    predictions,
-    promote,
-    rebuild,
-    remove,
-    retire,
-    rollback,
-    status,
-)
+import typer
+from typer.core import TyperGroup
+
+from city_fleet.cli.approve import approve, reject, waiting
+from city_fleet.cli.backfill import backfill
+from city_fleet.cli.cities import cities
+from city_fleet.cli.digest import digest
+from city_fleet.cli.doctor import doctor
+from city_fleet.cli.history import history
+from city_fleet.cli.ingest import ingest
+from city_fleet.cli.lint import lint, schema
+from city_fleet.cli.plan import plan
+from city_fleet.cli.predict import predict
+from city_fleet.cli.promote import promote
+from city_fleet.cli.rebuild import rebuild
+from city_fleet.cli.remove import remove
+from city_fleet.cli.retire import retire
+from city_fleet.cli.rollback import rollback, unpin
+from city_fleet.cli.status import status
+
+#: In the order in which somebody who is new to a fleet needs them; the help lists them so.
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Check": (doctor, lint, schema),
+    "Data": (ingest,),
+    "Train and backfill": (plan, backfill),
+    "Look": (status, digest, history, cities),
+    "What serves": (predict, rollback, unpin, promote, rebuild),
+    "Approve": (waiting, approve, reject),
+    "Clean up": (retire, remove),
+}
 
 HELP = """Look after fleets of models, one model per city.
 
-A fleet is described by a file in include/fleets (or in the folder that CITY_FLEET_FLEETS names);
-docs/fleet-file.md explains every field of it, docs/runbook.md what to do at night.
+A fleet is described by a YAML file in include/fleets, or in the folder that CITY_FLEET_FLEETS names. Commands work
+on all fleets unless --fleet names one. While a local stack is up (`make up`) they work against it, else against AWS.
+
+\b
+Words:
+  slug          a city's name in the fleet file, such as austin
+  run           one pass of a city's DAG: train, evaluate, and publish if good
+  as_of         the moment of a run: it sees only data known by then
+  gate          the rules that a new model must pass to go live
+  live pointer  the S3 object that names the model a city is served by
+  version       a trained model in the registry (SageMaker's model package)
+  pinned        no new model of the city goes live until ./fleet unpin
+
+\b
+Examples:
+  ./fleet doctor              is everything set up?
+  ./fleet status              which cities need attention?
+  ./fleet rollback austin     return to the model that served before
+  ./fleet rollback --help     options and examples of one command
 
 \b
 Exit codes: 0 done, 1 something could not be done, 2 wrong usage.
+docs/runbook.md says what to do when something is wrong.
 """
 
-app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-# In the order in which the help lists them.
-GROUPS = (
-    files,
-    plans,
-    predictions,
-    status,
-    history,
-    rollback,
-    approvals,
-    promote,
-    rebuild,
-    remove,
-    retire,
-    backfills,
-    digests,
-    doctor,
+
+def _purpose(command: tuple[str, Any]) -> str:
+    return str(command[1].rich_help_panel)
+
+
+class CommandsByPurpose(TyperGroup):
+    """Lists commands by their help panel, which Typer itself does only where Rich draws the help."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one section per help panel."""
+        width = max(map(len, self.commands))
+        room = formatter.width - width - 4
+        for panel, commands in groupby(self.commands.items(), _purpose):
+            with formatter.section(panel):
+                formatter.write_dl(
+                    [(f"{name:<{width}}", each.get_short_help_str(room)) for name, each in commands]
+                )
+
+
+app = typer.Typer(
+    cls=CommandsByPurpose, help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
-for group in GROUPS:
-    app.add_typer(group.commands)
+for purpose, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=purpose)(command)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of ``./fleet``.
+    """Run ``./fleet``.
 
-    :param arguments: the process's own by default.
+    :param arguments: those of this process by default.
     """
     app(args=arguments, prog_name="./fleet")
 

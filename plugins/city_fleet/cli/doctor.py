@@ -1,4 +1,4 @@
-"""Command ``doctor``: is everything there that the fleets need?"""
+"""Command ``doctor``: is everything set up that the fleets need?"""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from city_fleet.cli.output import AsJson, errors, print_json
+from city_fleet.cli.aws import client
+from city_fleet.cli.output import AsJson, count_cities, errors, show
 from city_fleet.cli.selection import FleetName, fleets_named, no_fleet_file
 from city_fleet.config import Fleet, load_fleets
 from city_fleet.config.places import fleets_folder, project_path
@@ -21,31 +23,33 @@ from city_fleet.errors import FleetFileError, display_path
 if TYPE_CHECKING:
     from city_fleet.doctor.findings import Finding
 
-commands = typer.Typer()
-
 _PROBE_SECONDS = 120
 _HEALTH_SECONDS = 5
 
 
-@commands.command()
 def doctor(
     *,
     fleet: FleetName = None,
     cities: Annotated[
         int | None,
-        typer.Option("--cities", metavar="N", min=1, help="Judge Airflow's settings for N cities instead."),
+        typer.Option(
+            "--cities",
+            metavar="N",
+            min=1,
+            help="Check Airflow's settings for a fleet that grows to N cities.",
+        ),
     ] = None,
-    aws: Annotated[bool, typer.Option("--aws/--no-aws", help="Look at AWS.")] = True,
-    airflow: Annotated[bool, typer.Option("--airflow/--no-airflow", help="Look at Airflow.")] = True,
+    aws: Annotated[bool, typer.Option("--aws/--no-aws", help="Check AWS.")] = True,
+    airflow: Annotated[bool, typer.Option("--airflow/--no-airflow", help="Check Airflow.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Look at packages, fleet files, AWS and Airflow, and say what is missing or too small, and what to do.
+    """Check packages, fleet files, AWS and Airflow, and say what to fix.
 
-    It changes nothing. Airflow is asked where its own commands would work: on its machine, or in the environment of a
-    local stack.
+    It changes nothing. Airflow is checked only where its own commands work: on its machine, or while a local stack is
+    up.
 
     \b
-    Exit codes: 0 nothing fails (there may be warnings), 1 something fails, 2 wrong usage.
+    Exit codes: 0 no failures (there may be warnings), 1 failures, 2 wrong usage.
 
     \b
     Examples:
@@ -67,10 +71,7 @@ def doctor(
             found += _aws(item)
         if airflow:
             found += _airflow(fleets, cities)
-    if as_json:
-        print_json([each.to_dict() for each in found])
-    else:
-        _print(found)
+    show([each.to_dict() for each in found], _lines(found), as_json)
     raise typer.Exit(1 if any(each.level == "fail" for each in found) else 0)
 
 
@@ -84,32 +85,28 @@ def _fleet_files(name: str | None) -> tuple[list[Fleet], list[Finding]]:
         found.append(area.fail(str(no_fleet_file()), "Write one: docs/fleet-file.md"))
     for item in loaded:
         if isinstance(item, FleetFileError):
-            found.append(area.fail(f"{item.file} can't be used", f"./fleet lint {item.file}"))
+            found.append(area.fail(f"{item.file} can't be read", f"./fleet lint {item.file}"))
             continue
         fleets.append(item)
         path, mistakes, warnings = display_path(item.path), len(item.errors), len(fleet_warnings(item))
         if mistakes:
-            found.append(
-                area.fail(f"{path}: {len(item.broken)} cities have mistakes", f"./fleet lint {path}")
-            )
+            what = f"{path}: mistakes in {count_cities(len(item.broken))}"
+            found.append(area.fail(what, f"./fleet lint {path}"))
         elif warnings:
             found.append(area.warn(f"{path}: {warnings} warnings", f"./fleet lint {path}"))
         else:
-            found.append(area.ok(f"{path}: {len(item.cities)} cities, no mistakes"))
+            found.append(area.ok(f"{path}: {count_cities(len(item.cities))}, no mistakes"))
     return fleets, found
 
 
 def _aws(fleet: Fleet) -> list[Finding]:
-    import boto3  # noqa: PLC0415 - slow to import
-    from botocore.config import Config  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415 - slow to import
 
     from city_fleet.doctor import aws_checks  # noqa: PLC0415
 
-    # Whoever asks wants an answer soon, also where nobody answers.
+    # An AWS that does not answer is reported after seconds.
     config = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
-    return aws_checks.check(
-        fleet, lambda service: boto3.client(service, region_name=fleet.region, config=config)
-    )
+    return aws_checks.check(fleet, lambda service: client(fleet, service, config))
 
 
 def _airflow(fleets: list[Fleet], cities: int | None) -> list[Finding]:
@@ -118,12 +115,12 @@ def _airflow(fleets: list[Fleet], cities: int | None) -> list[Finding]:
     area = airflow_checks.AREA
     here = "Run this where Airflow runs, or while a local stack is up: make up"
     if importlib.util.find_spec("airflow") is None:
-        return [area.warn("it is not installed beside this command line, so it was not looked at", here)]
+        return [area.warn("it is not installed in this Python environment, so it was not checked", here)]
     if not _is_configured():
-        return [area.warn("this shell knows of no Airflow (AIRFLOW_HOME), so it was not looked at", here)]
+        return [area.warn("AIRFLOW_HOME is not set in this shell, so it was not checked", here)]
     facts, problem = _probe()
     if facts is None:
-        return [area.fail(f"it can't be asked: {problem}", here)]
+        return [area.fail(f"it could not be asked: {problem}", here)]
     port = facts["settings"].get("api.port") or 8080
     url = str(facts["settings"].get("api.base_url") or f"http://localhost:{port}").rstrip("/")
     return [
@@ -133,7 +130,7 @@ def _airflow(fleets: list[Fleet], cities: int | None) -> list[Finding]:
 
 
 def _is_configured() -> bool:
-    """Tell whether there is an Airflow to ask; importing it where there is none would make a home for it."""
+    """Tell whether there is an Airflow to ask; importing Airflow without one would create its home folder."""
     names = any(name == "AIRFLOW_HOME" or name.startswith("AIRFLOW__") for name in os.environ)
     return names or (Path.home() / "airflow" / "airflow.cfg").is_file()
 
@@ -141,7 +138,7 @@ def _is_configured() -> bool:
 def _probe() -> tuple[dict[str, Any] | None, str]:
     """Ask Airflow in a process of its own.
 
-    :return: what it says, or nothing and why.
+    :return: its facts and an empty text, or None and what went wrong.
     """
     from city_fleet.doctor.airflow_probe import MARK  # noqa: PLC0415
 
@@ -164,7 +161,7 @@ def _probe() -> tuple[dict[str, Any] | None, str]:
 
 
 def _health(url: str) -> dict[str, Any] | None:
-    """Return what Airflow says of its components, which it tells everybody; None when it does not answer."""
+    """Return the health of Airflow's components, which needs no login; None if it does not answer."""
     import httpx  # noqa: PLC0415 - slow to import
 
     try:
@@ -175,14 +172,14 @@ def _health(url: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _print(found: list[Finding]) -> None:
+def _lines(found: list[Finding]) -> Iterator[str]:
     area = ""
     for each in found:
         if each.area != area:
             area = each.area
-            typer.echo(f"{area}")
-        typer.echo(f"  {each.level:<4}  {each.what}")
+            yield area
+        yield f"  {each.level:<4}  {each.what}"
         if each.advice:
-            typer.echo(f"        {each.advice}")
+            yield f"        {each.advice}"
     count = {level: sum(each.level == level for each in found) for level in ("ok", "warn", "fail")}
-    typer.echo(f"\n{count['ok']} ok, {count['warn']} warnings, {count['fail']} failures.")
+    yield f"\n{count['ok']} ok, {count['warn']} warnings, {count['fail']} failures."

@@ -1,37 +1,38 @@
-"""Command ``history``."""
+"""Command ``history``: which models have served a city."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from city_fleet.cli.aws import aws_errors
 from city_fleet.cli.moves import FleetClients
-from city_fleet.cli.output import AsJson, errors, print_json
-from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.cli.output import AsJson, errors, show, table
+from city_fleet.cli.selection import CityName, FleetName, cities_named, fleets_named
 
 if TYPE_CHECKING:
     from city_fleet.champions.champion_history import History, Served
 
-commands = typer.Typer()
-
 _COLUMNS = ("", "seq", "from", "until", "as_of", "version", "MAPE", "moved")
 
 
-@commands.command()
 def history(
-    city: Annotated[str, typer.Argument(metavar="CITY", help="Slug of the city.")],
+    city: CityName,
     limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=0, help="Only the newest N moves; 0 for all.")
+        int, typer.Option("--limit", metavar="N", min=0, help="Show only the newest N changes; 0 shows all.")
     ] = 20,
     fleet: FleetName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which model of a city served when, who moved it there, and why. The one marked with * serves now.
+    """List which models served a city when, and who changed it and why.
+
+    The oldest comes first; the model marked with * serves now. `seq` numbers the changes of the live pointer, and
+    `./fleet rollback CITY --to SEQ` returns to one of them.
 
     \b
-    Exit codes: 0 done, 1 there is no such city, or its live pointer is missing or broken; 2 wrong usage.
+    Exit codes: 0 done, 1 unknown city, or its live pointer is missing or broken, 2 wrong usage.
 
     \b
     Examples:
@@ -47,34 +48,26 @@ def history(
             fleets, [city], lambda item, name: clients[item.fleet].ever_served(name)
         )
         found = history_of(clients[owner.fleet].s3, clients[owner.fleet].keys, slug, limit or None)
-    if as_json:
-        states = [state.to_dict() for state in found.states]
-        print_json(
-            {
-                "fleet": owner.fleet,
-                "city": slug,
-                "problem": found.problem,
-                "older": found.older,
-                "states": states,
-            }
-        )
-    else:
-        _print(owner.fleet, found)
+    report = {
+        "fleet": owner.fleet,
+        "city": slug,
+        "problem": found.problem,
+        "older": found.older,
+        "states": [state.to_dict() for state in found.states],
+    }
+    show(report, _lines(owner.fleet, found), as_json)
+    if found.problem and not as_json:
+        typer.echo(f"{slug}: {found.problem}.", err=True)
     raise typer.Exit(1 if found.problem else 0)
 
 
-def _print(fleet: str, found: History) -> None:
+def _lines(fleet: str, found: History) -> Iterator[str]:
     if not found.states and not found.problem:
-        typer.echo(f"{found.city}: no model of it ever went live in fleet {fleet!r}.")
+        yield f"{found.city}: no model of this city has ever been live in fleet {fleet!r}."
     if found.older:
-        typer.echo(f"{found.older} older moves are not shown; --limit 0 shows all.")
-    rows = [_COLUMNS, *(_row(state) for state in found.states)] if found.states else []
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))] if rows else []
-    for row in rows:
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
-        typer.echo("  ".join(cells).rstrip())
-    if found.problem:
-        typer.echo(f"{found.city}: {found.problem}.", err=True)
+        yield f"{found.older} older changes are not shown; --limit 0 shows all."
+    if found.states:
+        yield from table(_COLUMNS, [_row(state) for state in found.states])
 
 
 def _row(served: Served) -> tuple[str, ...]:
@@ -106,5 +99,5 @@ def _moved(state: Any) -> str:
 
 
 def _minute(instant: str) -> str:
-    """Return an ISO 8601 instant as it is read quickly, in UTC."""
+    """Return an ISO 8601 instant of UTC in a shorter form: ``2014-01-01 18:00:00``."""
     return instant.removesuffix("+00:00").replace("T", " ")

@@ -1,4 +1,4 @@
-"""What the commands that move live pointers share: who and why, many cities at once, and how a move is printed."""
+"""What the commands that change live pointers share: who and why, work on many cities, and how results are printed."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ if TYPE_CHECKING:
 
 By = Annotated[
     str | None,
-    typer.Option("--by", metavar="NAME", help="Who does it, for the history; the login name by default."),
+    typer.Option(
+        "--by", metavar="NAME", help="Who does it, kept in the history; your login name by default."
+    ),
 ]
 Reason = Annotated[
     str,
-    typer.Option("--reason", metavar="TEXT", help="Why, for the history and for whoever is on call next."),
+    typer.Option("--reason", metavar="TEXT", help="Why, kept in the history for the next person on call."),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done, after the same checks, and change nothing.")
+    bool, typer.Option("--dry-run", help="Make the same checks, say what would be done, and change nothing.")
 ]
 
 
 @dataclass(frozen=True)
 class CityMove:
-    """A command's work on one city.
+    """The result of a command for one city.
 
-    :param move: what was done, or nothing when it could not be.
-    :param error: why it could not be done.
+    :param move: what was done; None if it failed.
+    :param error: why it failed.
     """
 
     fleet: str
@@ -66,14 +68,14 @@ class CityMove:
 class FleetClients:
     """Names and boto3 clients of one fleet.
 
-    :param fleet: its settings.
+    :param fleet: the fleet's settings.
     """
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.keys = Keys(fleet.bucket, fleet.fleet)
         self.endpoint = endpoint_name(fleet)
-        # Made here and not by the threads that use them: boto3 can't make two at the same time.
+        # Created here and not in the threads that use them: creating boto3 clients is not thread-safe.
         self.s3 = client(fleet, "s3")
         self.sagemaker = client(fleet, "sagemaker")
         self.runtime = client(fleet, "sagemaker-runtime")
@@ -89,7 +91,7 @@ class FleetClients:
         return CityContext(self, self.keys, self.endpoint, self.group(slug), slug)
 
     def ever_served(self, city: str) -> bool:
-        """Tell whether a model of a city ever went live."""
+        """Tell whether a model of a city has ever been live."""
         from city_fleet.state import live  # noqa: PLC0415 - imports botocore
 
         with aws_errors():
@@ -98,9 +100,9 @@ class FleetClients:
 
 
 def mover(by: str | None) -> str:
-    """Return who moves: the name that is given, or the login name.
+    """Return who makes the change: the given name, or the login name.
 
-    :raises typer.BadParameter: neither is known.
+    :raises typer.BadParameter: there is neither.
     """
     name = (by or "").strip()
     if by is None:
@@ -114,9 +116,9 @@ def mover(by: str | None) -> str:
 
 
 def instant(option: str, text: str) -> datetime:
-    """Read an instant that was given to an option; without a time zone it is UTC.
+    """Read the instant given to an option; without a time zone it is UTC.
 
-    :raises typer.BadParameter: it is none.
+    :raises typer.BadParameter: the text is not an instant.
     """
     try:
         return parse_as_of(text)
@@ -134,9 +136,10 @@ def run_moves(
     *,
     as_json: bool,
 ) -> None:
-    """Work on cities at the same time, print each as it comes, and exit with 1 if any could not be done.
+    """Work on cities in parallel, print each result, and exit with 1 if any city failed.
 
-    :param show: a move as a sentence without the city's name; None prints nothing about it.
+    :param work: does the work on one city.
+    :param show: returns a move as a sentence without the city's name, or None to print nothing.
     """
     several_fleets = len({clients.fleet.fleet for clients, _ in cities}) > 1
 

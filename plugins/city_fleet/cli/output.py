@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
@@ -32,14 +32,32 @@ def fail(error: CityFleetError, as_json: bool) -> NoReturn:
     raise typer.Exit(1)
 
 
+def show(value: Any, lines: Iterable[str], as_json: bool) -> None:
+    """Print a result as JSON or as text.
+
+    :param value: the result as data.
+    :param lines: the result as text; read only if it is printed.
+    """
+    if as_json:
+        print_json(value)
+        return
+    for line in lines:
+        typer.echo(line)
+
+
 def print_json(value: Any) -> None:
-    """Print a value as JSON; what JSON does not know becomes its text."""
+    """Print a value as JSON; a value that JSON has no form for is printed as its text."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table with its columns aligned; no head where it is empty."""
+    """Yield the lines of a table with its columns aligned; an empty head is left out."""
     everything = [*([head] if head else []), *rows]
     widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
     for row in everything:
         yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def count_cities(number: int) -> str:
+    """Return ``1 city``, ``2 cities``."""
+    return f"{number} {'city' if number == 1 else 'cities'}"

@@ -1,4 +1,4 @@
-"""Command ``promote``."""
+"""Command ``promote``: make a registered model live."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ commands = typer.Typer()
 
 @commands.command()
 def promote(
-    city: Annotated[str, typer.Argument(metavar="CITY", help="Slug of the city.")],
+    city: Annotated[
+        str, typer.Argument(metavar="CITY", help="Slug of the city, such as austin.", show_default=False)
+    ],
     *,
     reason: Annotated[
         str,
         typer.Option(
             "--reason",
             metavar="TEXT",
-            help="Why; kept in the history and in the registry.",
+            help="Why, kept in the history and in the registry.",
             show_default=False,
         ),
     ],
@@ -43,22 +45,21 @@ def promote(
     ] = None,
     pin: Annotated[
         bool,
-        typer.Option(
-            "--pin", help="Keep it live until `./fleet unpin`; else tonight's model may replace it."
-        ),
+        typer.Option("--pin", help="Keep it live until ./fleet unpin; else the next run may replace it."),
     ] = False,
     fleet: FleetName = None,
     by: By = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a registered model the one that serves, despite gate, order of as_of and pin, under your name.
+    """Make a registered model live, whatever the gate decided.
 
-    The endpoint must answer the artifact's own samples with it; then its version in the registry becomes approved
-    and the live pointer moves. No job is started.
+    It also replaces a model with newer data, and a pinned one. First the endpoint must give the right predictions for
+    the sample rows in the model's artifact; then its version in the registry becomes Approved and the live pointer
+    changes. Your name is kept with it. No job is started.
 
     \b
-    Exit codes: 0 done (or it was live already), 1 it could not be promoted, 2 wrong usage.
+    Exit codes: 0 live (or it was live already), 1 it could not be promoted, 2 wrong usage.
 
     \b
     Examples:
@@ -69,9 +70,9 @@ def promote(
     from city_fleet.champions import promotion  # noqa: PLC0415 - imports botocore
 
     if version is not None and as_of is not None:
-        raise typer.BadParameter("--version and --as-of exclude each other.")
+        raise typer.BadParameter("give --version or --as-of, not both.")
     if not reason.strip():
-        raise typer.BadParameter("--reason: say why; the history keeps it.")
+        raise typer.BadParameter("--reason: it is empty; say why, the history keeps it.")
     stamp = _beginning_of_stamp(as_of) if as_of is not None else None
     who = mover(by)
     with errors(as_json):

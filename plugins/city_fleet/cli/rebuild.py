@@ -1,4 +1,4 @@
-"""Command ``rebuild``."""
+"""Command ``rebuild``: restore live pointers."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ def rebuild(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Restore live pointers that are missing, broken or out of step with their history.
+    """Restore live pointers that are missing or broken.
 
-    What serves stays wherever it can. A pointer that is lost is restored from the newest state of the history whose
-    model may serve; without a history, from the newest published version of the registry. Sound pointers are left
-    alone, so it can be run at any time. A city that was removed comes back only when you name it.
+    Also those that contradict their history. The live model stays if possible. A missing pointer is restored from the
+    newest entry of the history whose model may serve; without a history, from the newest published version in the
+    registry. Pointers in order are not changed, so it is safe to run at any time. A city that was removed comes back
+    only if you name it.
 
     \b
-    Exit codes: 0 all are sound now (or no model ever went live), 1 a pointer could not be restored, 2 wrong usage.
+    Exit codes: 0 all are in order now (or nothing was ever live), 1 a pointer could not be restored, 2 wrong usage.
 
     \b
     Examples:
@@ -74,7 +75,7 @@ def rebuild(
 
 
 def _name_those_left_alone(clients: FleetClients) -> None:
-    """Say which cities have served, are not in the fleet file and have no live pointer: perhaps they were removed."""
+    """Name the cities that have served but have no live pointer and are not in the fleet file: perhaps removed."""
     from city_fleet.champions.rebuild import lost_cities  # noqa: PLC0415 - imports botocore
 
     with aws_errors():
@@ -82,7 +83,7 @@ def _name_those_left_alone(clients: FleetClients) -> None:
     left = [city for city in lost if city not in clients.fleet.cities and city not in clients.fleet.broken]
     if left:
         typer.echo(
-            f"{clients.fleet.fleet}: not in the fleet file and therefore left alone: {', '.join(left)}. "
+            f"{clients.fleet.fleet}: not in the fleet file, and therefore not restored: {', '.join(left)}. "
             "Name a city to restore its pointer.",
             err=True,
         )

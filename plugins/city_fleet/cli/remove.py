@@ -1,4 +1,4 @@
-"""Command ``remove``."""
+"""Command ``remove``: take cities out of service."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ commands = typer.Typer()
 
 @commands.command()
 def remove(
-    cities: Annotated[list[str], typer.Argument(metavar="CITY", help="Slugs of cities.")],
+    cities: Annotated[
+        list[str], typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
+    ],
     *,
     wait: Annotated[
         float,
-        typer.Option("--wait", metavar="SECONDS", min=0, help="Wait so long for runs that have not ended."),
+        typer.Option(
+            "--wait", metavar="SECONDS", min=0, help="How long to wait for runs that have not ended."
+        ),
     ] = 0.0,
     without_airflow: Annotated[
         bool,
         typer.Option(
             "--without-airflow",
-            help="Leave the DAG and its runs alone: Airflow is gone, or not to be reached.",
+            help="Do not pause the DAG or look at its runs, because Airflow can't be reached.",
         ),
     ] = False,
     fleet: FleetName = None,
@@ -43,17 +47,20 @@ def remove(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take cities out of service: pause the DAG, drop the live pointer, say what is left.
+    """Take cities out of service.
 
-    Callers get "no live model" from then on. Nothing is deleted: `./fleet rebuild CITY` brings a city back, and the
-    commands that delete what is left for good are printed. It works as well for a city that has left the fleet file.
+    The city's DAG is paused and its live pointer deleted: predictions fail with "no live model" from then on. Models
+    and data stay: `./fleet rebuild CITY` brings the city back, and the commands that delete everything for good are
+    printed. It also works for a city that is no longer in the fleet file.
 
-    A run that has not ended could publish a model, so there must be none; `--wait` waits for them. Airflow is asked
-    through its REST API: set CITY_FLEET_AIRFLOW_URL and CITY_FLEET_AIRFLOW_TOKEN (or ..._USER and ..._PASSWORD); for
-    a local stack `make up` does it. If it does not answer, nothing is done.
+    A run that has not ended could publish a model, so a city with such a run is refused; `--wait` waits for its end.
+
+    It needs Airflow's REST API: set CITY_FLEET_AIRFLOW_URL and CITY_FLEET_AIRFLOW_TOKEN (or CITY_FLEET_AIRFLOW_USER
+    and CITY_FLEET_AIRFLOW_PASSWORD). While a local stack is up they are set. If Airflow does not answer, nothing is
+    changed.
 
     \b
-    Exit codes: 0 done (or it served nothing), 1 a city could not be removed, 2 wrong usage.
+    Exit codes: 0 done (or no model was live), 1 a city could not be removed, 2 wrong usage.
 
     \b
     Examples:

@@ -1,15 +1,15 @@
-"""Command ``retire``."""
+"""Command ``retire``: delete what is no longer needed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from city_fleet.cli.aws import aws_errors, client
 from city_fleet.cli.moves import DryRun
-from city_fleet.cli.output import AsJson, errors, print_json
-from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.cli.output import AsJson, count_cities, errors, print_json
+from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named
 from city_fleet.config import Fleet
 
 if TYPE_CHECKING:
@@ -17,30 +17,25 @@ if TYPE_CHECKING:
     from city_fleet.retiring.retire_inventory import InventorySource
     from city_fleet.retiring.retire_report import CityReport
 
-commands = typer.Typer()
 
-
-@commands.command()
 def retire(
-    cities: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="CITY", help="Slugs of cities; all that have models or runs by default."),
-    ] = None,
+    cities: CityNames = None,
     fleet: FleetName = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete models, runs and versions that nothing has needed for the grace period.
+    """Delete models, runs and versions that are no longer needed.
 
-    The fleet file's `retire` section says what stays: the model that serves and those that a rollback could return
-    to, the newest ones, whatever waits for approval, and all that served within `grace_days`. What is not needed is
-    marked first and deleted by a later pass, when the mark is `grace_days` old. The DAG <fleet>._retire does the
-    same on its schedule. Raw data, run records and the history are never touched.
+    The `retire` section of the fleet file says what is kept: the live model and those a rollback could return to, the
+    newest ones, those awaiting approval, and all that served within `grace_days`. The rest is marked, and deleted by a
+    later pass when the mark is `grace_days` old. Raw data, run records and the history are never deleted. The DAG
+    <fleet>._retire does the same on its schedule.
 
-    Of cities that are named, every model and run is listed with what becomes of it and why.
+    Without CITY it works on every city that has models or runs. Of a named city every model and run is listed, with
+    what happens to it and why.
 
     \b
-    Exit codes: 0 done, 1 a city could not be dealt with (the others were), 2 wrong usage.
+    Exit codes: 0 done, 1 a city failed (the others are done), 2 wrong usage.
 
     \b
     Examples:
@@ -71,7 +66,8 @@ def retire(
                     _print(report, rule, dry_run=dry_run, in_detail=only is not None)
             problems += totals.problems
             if not as_json and (only is None or len(only) > 1):
-                typer.echo(f"{item.fleet}: {_summary(totals.cities, totals.sentence(dry_run=dry_run))}")
+                counts = f"{count_cities(totals.cities)}; {totals.sentence(dry_run=dry_run)}"
+                typer.echo(f"{item.fleet}: {counts}.")
     if as_json:
         print_json(found)
     raise typer.Exit(1 if problems else 0)
@@ -109,7 +105,3 @@ def _print(report: CityReport, rule: Rule, *, dry_run: bool, in_detail: bool) ->
     if in_detail:
         for unit, fate in report.fate(rule).items():
             typer.echo(f"  {unit}  {fate}")
-
-
-def _summary(cities: int, sentence: str) -> str:
-    return f"{cities} {'city' if cities == 1 else 'cities'}; {sentence}."

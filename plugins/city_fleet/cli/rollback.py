@@ -1,4 +1,4 @@
-"""Commands ``rollback`` and ``unpin``."""
+"""Commands ``rollback`` and ``unpin``: back to an earlier model, and on from there."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ commands = typer.Typer()
 
 @commands.command()
 def rollback(
-    cities: Annotated[list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities.")] = None,
+    cities: Annotated[
+        list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
+    ] = None,
     *,
     to: Annotated[
         str | None,
         typer.Option(
             "--to",
             metavar="WHERE",
-            help="A sequence of `./fleet history`, a target model, or an as_of date; also forward.",
+            help="A seq of ./fleet history, a target model, or an as_of date; a newer one is allowed too.",
         ),
     ] = None,
     since: Annotated[
@@ -37,7 +39,7 @@ def rollback(
         typer.Option(
             "--since",
             metavar="INSTANT",
-            help="Roll back every city (or those named) whose model was published since, to what served before.",
+            help="Roll back every city (or those named) whose model was published since, to the model before.",
         ),
     ] = None,
     fleet: FleetName = None,
@@ -46,13 +48,14 @@ def rollback(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Return cities to the model that served before, and pin them there until `./fleet unpin`.
+    """Return cities to the model that served before, and pin it.
 
-    A model is restored only if its artifact is there, its version in the registry is approved, and the endpoint
-    answers the artifact's own samples with it. A second rollback goes further back.
+    Pinned means that no new model goes live until `./fleet unpin`. A model is restored only if its artifact exists, its
+    version in the registry is Approved, and the endpoint gives the right predictions for the sample rows in the
+    artifact. A second rollback goes further back.
 
     \b
-    Exit codes: 0 done (or nothing had to be done), 1 a city could not be rolled back, 2 wrong usage.
+    Exit codes: 0 done (or there was nothing to do), 1 a city could not be rolled back, 2 wrong usage.
 
     \b
     Examples:
@@ -65,9 +68,9 @@ def rollback(
 
     named = cities or []
     if not named and since is None:
-        raise typer.BadParameter("name a city, or a night with --since.")
+        raise typer.BadParameter("name cities, or give --since.")
     if to is not None and since is not None:
-        raise typer.BadParameter("--to and --since exclude each other.")
+        raise typer.BadParameter("give --to or --since, not both.")
     moment = instant("--since", since) if since is not None else None
     destination = _destination(to, len(set(named)))
     who = mover(by)
@@ -88,10 +91,10 @@ def rollback(
         return moves.rollback(fleet_clients.city(city), Author(who, reason), order)
 
     if not targets and not as_json:
-        typer.echo(f"No model was published since {since}; nothing had to be done.")
+        typer.echo(f"No model was published since {since}; there is nothing to do.")
 
     def show(move: Move) -> str | None:
-        # Nobody asked for the cities that a night's rollback has no business with.
+        # With --since alone, cities that were not published since then are not mentioned.
         return _show_rollback(move) if named or move.outcome != "unchanged" else None
 
     run_moves(targets, work, show, as_json=as_json)
@@ -99,13 +102,17 @@ def rollback(
 
 @commands.command()
 def unpin(
-    cities: Annotated[list[str], typer.Argument(metavar="CITY", help="Slugs of cities.")],
+    cities: Annotated[
+        list[str], typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
+    ],
     fleet: FleetName = None,
     by: By = None,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Let new models of cities go live again. What serves stays until one does.
+    """Let new models of pinned cities go live again.
+
+    The live model serves until a new one goes live.
 
     \b
     Exit codes: 0 done (or it was not pinned), 1 a city could not be unpinned, 2 wrong usage.
@@ -140,12 +147,14 @@ def _destination(to: str | None, cities: int) -> Destination | None:
     except ValueError as error:
         raise typer.BadParameter(f"--to: {error}.") from None
     if destination.as_of is None and cities > 1:
-        raise typer.BadParameter("--to a sequence or a target model is for one city; an as_of is for many.")
+        raise typer.BadParameter(
+            "--to with a seq or a target model takes one city; with an as_of it takes many."
+        )
     return destination
 
 
 def _moved_since(clients: FleetClients, since: datetime) -> list[tuple[FleetClients, str]]:
-    """Return the cities whose pointer moved since; the rollback itself looks at when their models were published."""
+    """Return the cities whose live pointer changed since; the rollback checks when their models were published."""
     from city_fleet.champions import moves  # noqa: PLC0415 - imports botocore
 
     with aws_errors():

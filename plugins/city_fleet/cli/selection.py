@@ -1,15 +1,15 @@
-"""Which fleets and cities a command is about: the shared option ``--fleet``, and how names are found."""
+"""Which fleets and cities a command is about: the option ``--fleet``, the argument ``CITY``, and how they are found."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from city_fleet.config import Fleet, fleet_files, load_fleet, load_fleets
+from city_fleet.config import City, Fleet, fleet_files, load_fleet, load_fleets
 from city_fleet.config.places import fleets_folder
 from city_fleet.errors import ConfigError, FleetFileError, PlatformError, UnknownName, display_path
 from city_fleet.naming import is_slug
@@ -17,13 +17,19 @@ from city_fleet.naming import is_slug
 FleetName = Annotated[
     str | None,
     typer.Option(
-        "--fleet", metavar="NAME", help="The fleet's name, or the path of its file; all by default."
+        "--fleet", metavar="NAME", help="Name of a fleet, or path of its file; all fleets by default."
     ),
+]
+CityName = Annotated[
+    str, typer.Argument(metavar="CITY", help="Slug of the city, such as austin.", show_default=False)
+]
+CityNames = Annotated[
+    list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
 ]
 
 
 def no_fleet_file() -> ConfigError:
-    """Return the error that says that the folder holds no fleet file."""
+    """Return the error for a folder without a fleet file."""
     return ConfigError(file=str(fleets_folder()), got="no fleet file", allowed="files ending in .yaml")
 
 
@@ -52,22 +58,49 @@ def fleets_named(name: str | None) -> list[Fleet]:
     return found
 
 
+def only_fleet(fleets: list[Fleet], what: str) -> Fleet:
+    """Return the one fleet there is.
+
+    :param what: the beginning of the message if there are more, such as ``--all needs``.
+    :raises typer.BadParameter: there are several.
+    """
+    if len(fleets) > 1:
+        raise typer.BadParameter(f"{what} --fleet: there are {', '.join(item.fleet for item in fleets)}.")
+    return fleets[0]
+
+
+def city_named(fleets: list[Fleet], name: str) -> tuple[Fleet, City]:
+    """Return a city of the fleet files and its fleet.
+
+    :raises CityFleetError: no fleet has it, or its settings are broken.
+    :raises typer.BadParameter: more than one fleet has it.
+    """
+    ((fleet, slug),) = cities_named(fleets, [name])
+    if slug in fleet.broken:
+        raise fleet.broken[slug]
+    return fleet, fleet.cities[slug]
+
+
+def _only_files_count(*_: Any) -> bool:
+    return False
+
+
 def cities_named(
-    fleets: list[Fleet], names: Iterable[str], serves: Callable[[Fleet, str], bool]
+    fleets: list[Fleet], names: Iterable[str], serves: Callable[[Fleet, str], bool] = _only_files_count
 ) -> list[tuple[Fleet, str]]:
     """Return each named city with its fleet, in the order they were named and each once.
 
     A city that has left the fleet file, or whose settings are broken, is found too: its model may serve on.
 
-    :param serves: tells whether a model of a city ever went live; asked only for a city of no fleet file.
-    :raises UnknownName: no fleet has the city, with the nearest one that exists.
+    :param serves: tells whether a model of a city has ever been live; asked only for a city that is in no fleet file.
+    :raises UnknownName: no fleet has the city; the message proposes the nearest name.
     :raises typer.BadParameter: more than one fleet has it.
     """
     found = []
     for name in dict.fromkeys(names):
         own = [fleet for fleet in fleets if name in fleet.cities or name in fleet.broken]
         if not own and is_slug(name):
-            # Where AWS can't be asked, what can be said is that the files do not know it.
+            # If AWS can't be reached, the fleet files alone decide.
             with suppress(PlatformError):
                 own = [fleet for fleet in fleets if serves(fleet, name)]
         if not own:

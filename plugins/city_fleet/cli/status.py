@@ -1,4 +1,4 @@
-"""Command ``status``: how the cities of the fleets are."""
+"""Command ``status``: the state of every city."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import typer
 from city_fleet import clock
 from city_fleet.cli import status_text
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
-from city_fleet.cli.output import AsJson, errors, print_json
-from city_fleet.cli.selection import FleetName, fleets_named
+from city_fleet.cli.output import AsJson, errors, show
+from city_fleet.cli.selection import CityNames, FleetName, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import UnknownName, display_path
 from city_fleet.naming import Keys, package_group
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from city_fleet.views.fleet import CityStatus
     from city_fleet.views.fleet_facts import Picture
 
-commands = typer.Typer()
-
-#: New run records read by one call, so that it answers in seconds on the morning after a night of thousands too.
+#: New run records read by one call: it answers in seconds also after a night of thousands of runs.
 RECORDS_AT_ONCE = 2000
 STATES = ("BROKEN", "REMOVED_BUT_SERVING", "NOT_DEPLOYED", "STALE", "OUT_OF_DATE", "UP_TO_DATE")
 
@@ -35,7 +33,7 @@ STATES = ("BROKEN", "REMOVED_BUT_SERVING", "NOT_DEPLOYED", "STALE", "OUT_OF_DATE
 class _Shown:
     """What is shown of one fleet.
 
-    :param differences: None when nobody asked for them.
+    :param differences: None without ``--check``.
     """
 
     picture: Picture
@@ -58,39 +56,43 @@ class _Shown:
         return found
 
 
-@commands.command()
 def status(
-    cities: Annotated[
-        list[str] | None, typer.Argument(metavar="[CITY]...", help="Slugs of cities; all by default.")
-    ] = None,
+    cities: CityNames = None,
     *,
     fleet: FleetName = None,
     state: Annotated[
         list[str] | None,
-        typer.Option("--state", metavar="STATE", help="Only cities in this state; may be repeated."),
+        typer.Option("--state", metavar="STATE", help="Show only cities in this state; may be repeated."),
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Compare with S3 and the registry, and say what repairs a difference."),
+        typer.Option(
+            "--check",
+            help="Compare with S3 and the registry, and say what repairs each difference.",
+        ),
     ] = False,
     rebuild_index: Annotated[
-        bool, typer.Option("--rebuild-index", help="Make the index anew from all run records and pointers.")
+        bool,
+        typer.Option("--rebuild-index", help="Rebuild the index from all run records and live pointers."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say of each city whether its model is up to date, how its last run ended, and what waits for a person.
+    """Show the state of every city, and which need attention.
+
+    Each city is listed with its last run and what awaits approval; of a fleet with more than 200 cities only those that
+    need attention. Name cities or a state to see those.
 
     \b
     States, the most urgent first:
-      BROKEN               its settings have a mistake, or its live pointer can't be read
-      REMOVED_BUT_SERVING  it is not in the fleet file any more, and its model serves on
-      NOT_DEPLOYED         no model of it serves
-      STALE                its model has not seen the data of the schedule's last tick
-      OUT_OF_DATE          settings or scripts have changed since its model was made
-      UP_TO_DATE           its model serves as it should
+      BROKEN               the city's settings have a mistake, or its live pointer can't be read
+      REMOVED_BUT_SERVING  the city is no longer in the fleet file, but its model still serves
+      NOT_DEPLOYED         no model of the city serves
+      STALE                its model lacks the data of the schedule's last tick
+      OUT_OF_DATE          settings or scripts have changed since its model was trained
+      UP_TO_DATE           nothing to do
 
     \b
-    Exit codes: 0 done, 1 --check found a difference, or something could not be done; 2 wrong usage.
+    Exit codes: 0 done, 1 --check found a difference, or something could not be done, 2 wrong usage.
 
     \b
     Examples:
@@ -113,20 +115,21 @@ def status(
             ]
             if chosen or not cities:
                 shown.append(_Shown(picture, chosen, _differences(item, chosen) if check else None))
-    if as_json:
-        print_json([each.to_dict() for each in shown])
-    else:
-        for each in shown:
-            narrowed = bool(cities or wanted)
-            for line in status_text.lines(each.picture, each.cities, each.differences, narrowed=narrowed):
-                typer.echo(line)
+    lines = (
+        line
+        for each in shown
+        for line in status_text.lines(
+            each.picture, each.cities, each.differences, narrowed=bool(cities or wanted)
+        )
+    )
+    show([each.to_dict() for each in shown], lines, as_json)
     raise typer.Exit(1 if any(each.differences for each in shown) else 0)
 
 
 def _states(names: Sequence[str]) -> set[str]:
-    """Return states as they are written, in whatever case they were given.
+    """Return states in capitals, in whatever case they were given.
 
-    :raises typer.BadParameter: there is no such state.
+    :raises typer.BadParameter: a name is not a state.
     """
     found = {name.upper().replace("-", "_") for name in names}
     for name in found - set(STATES):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from city_fleet.cli.output import table
+from city_fleet.cli.output import count_cities, table
 
 if TYPE_CHECKING:
     from city_fleet.views.drill_down import Difference
@@ -30,15 +30,15 @@ def lines(
     """Yield what is printed about one fleet.
 
     :param cities: those that are shown.
-    :param differences: None when nobody asked for them.
-    :param narrowed: whether these are the cities somebody asked for, who then gets all of them.
+    :param differences: None without ``--check``.
+    :param narrowed: whether cities or states were named; then every city is listed.
     """
     snapshot, refreshed = picture.snapshot, picture.refreshed
     counts = ", ".join(f"{count} {state}" for state, count in snapshot.counts.items() if count)
     total = len(snapshot.cities)
     yield (
         f"{snapshot.fleet} ({snapshot.environment}) at {snapshot.at:%Y-%m-%d %H:%M} UTC, "
-        f"{total} {'city' if total == 1 else 'cities'}: {counts or 'none'}."
+        f"{count_cities(total)}: {counts or 'none'}."
     )
     if refreshed.behind:
         yield f"{refreshed.behind} newer run records are not in the index yet: run this again."
@@ -84,14 +84,14 @@ def age(span: timedelta) -> str:
 
 
 def _summary(cities: Sequence[CityStatus]) -> Iterator[str]:
-    """Yield the cities that need somebody, by state; a few of each."""
+    """Yield the cities that need attention by state, a few of each."""
     by_state: dict[str, list[CityStatus]] = {}
     for city in cities:
         by_state.setdefault(city.state.value, []).append(city)
     for state, found in by_state.items():
         if state == "UP_TO_DATE":
             continue
-        # The oldest data first: they are missed most.
+        # The oldest data first: those are the most urgent.
         found.sort(key=lambda city: (-(city.age or timedelta()).total_seconds(), city.city))
         yield ""
         yield f"{state}, {len(found)}:"
@@ -109,7 +109,7 @@ def _summary(cities: Sequence[CityStatus]) -> Iterator[str]:
 def _differences(differences: Sequence[Difference], cities: int) -> Iterator[str]:
     yield ""
     if not differences:
-        yield f"S3 and the registry agree with the live pointers of {cities} cities."
+        yield f"S3 and the registry agree with the live pointers of {count_cities(cities)}."
     for difference in differences:
         yield f"{difference.city}: {difference.what}"
         yield f"    {difference.repair}"

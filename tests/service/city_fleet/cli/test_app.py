@@ -173,13 +173,6 @@ def test_file_and_city_need_a_fleet_when_there_are_several(folder: Path) -> None
     assert "need --fleet: there are small, second" in " ".join(done.stderr.split())
 
 
-@pytest.mark.parametrize("command", [[], ["lint"], ["schema"], ["ingest"], ["cities"]])
-def test_help_has_an_example(command: list[str]) -> None:
-    done = fleet(*command, "--help")
-    assert done.returncode == 0
-    assert "./fleet" in done.stdout
-
-
 def test_ingest_against_the_local_sagemaker(aws: LocalSageMaker) -> None:
     environ = {
         "AWS_ENDPOINT_URL": aws.url,

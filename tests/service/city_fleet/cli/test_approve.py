@@ -43,7 +43,7 @@ def test_what_waits_is_listed_approved_and_live(desk: Desk) -> None:
     assert listed.returncode == 0, listed
     line, count = listed.stdout.splitlines()
     assert line.startswith(f"factors  {desk.slug}, version 1, data up to {MARCH}, until 20")
-    assert count == "1 model waits for a person."
+    assert count == "1 model is awaiting approval."
     (row,) = json.loads(run(desk, "waiting", "--json").stdout)
     assert (row["city"], row["version"], row["as_of"]) == (desk.slug, 1, MARCH)
 
@@ -57,7 +57,7 @@ def test_what_waits_is_listed_approved_and_live(desk: Desk) -> None:
     assert done.returncode == 0, done
     assert done.stdout.startswith(f"{desk.slug}, version 1: live: approved by ann: checked; MAPE 10.0%")
     assert desk.state(version.arn) is ModelState.LIVE
-    assert run(desk, "waiting").stdout == "0 models wait for a person.\n"
+    assert run(desk, "waiting").stdout == "0 models are awaiting approval.\n"
 
 
 def test_a_rejected_model_stays_away(desk: Desk) -> None:
@@ -74,17 +74,17 @@ def test_where_nothing_waits_the_way_on_is_said(desk: Desk) -> None:
     done = run(desk, "approve", desk.slug)
     assert (done.returncode, done.stderr) == (
         1,
-        f"city {desk.slug!r}: there is nothing to approve, no version of it waits for a person\n",
+        f"city {desk.slug!r}: there is nothing to approve: no version is awaiting approval\n",
     )
     desk.train(3.0, 3, status="Rejected")
     done = run(desk, "approve", desk.slug)
-    assert "its newest version is 1, Rejected: name it with --version 1" in done.stderr
+    assert "the newest version is 1, Rejected: name it with --version 1" in done.stderr
     assert run(desk, "approve", desk.slug, "--version", "1", "--by", "ann").returncode == 0
     assert desk.answer() == pytest.approx(3.0)
     done = run(desk, "approve", desk.slug, "--version", "7")
     assert (done.returncode, done.stderr) == (
         1,
-        f"city {desk.slug!r}: the registry has no version 7 of it; it has 1\n",
+        f"city {desk.slug!r}: the registry has no version 7 of this city; it has: 1\n",
     )
 
 
@@ -145,7 +145,7 @@ def test_a_whole_night_is_decided_at_once(desk: Desk, verb: str, outcome: str, s
 
 def test_a_night_of_which_nothing_waits_says_so(desk: Desk) -> None:
     done = run(desk, "approve", "--night", "2014-05-01T00:00")
-    assert (done.returncode, done.stdout) == (0, "Nothing of 2014-05-01T00:00 waits for a person.\n")
+    assert (done.returncode, done.stdout) == (0, "No model of 2014-05-01T00:00 is awaiting approval.\n")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from city_fleet.airflow_rest import PASSWORD, URL, USER
-from city_fleet.cli import many_backfills
+from city_fleet.cli import backfill_runner
 from city_fleet.cli.app import app
 from city_fleet.naming import Keys
 from city_fleet.state.index_state import Index, RunSummary
@@ -35,8 +35,10 @@ def server() -> Iterator[AirflowServer]:
 def fleet(server: AirflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     """./fleet with a fleet of four cities, of which Airflow has three; nobody waits between two looks."""
     (tmp_path / "small.yaml").write_text(SMALL + "cities: {a: , b: , c: , d: }\n", encoding="utf-8")
-    inner = many_backfills.run
-    monkeypatch.setattr(many_backfills, "run", lambda *given, **named: inner(*given, **named, poll_seconds=0))
+    inner = backfill_runner.run
+    monkeypatch.setattr(
+        backfill_runner, "run", lambda *given, **named: inner(*given, **named, poll_seconds=0)
+    )
 
     def run(*arguments: str, **environ: str) -> Result:
         clean = {name: None for name in os.environ if name.startswith(("AWS_", "AIRFLOW", "CITY_FLEET"))}
@@ -64,7 +66,7 @@ def test_a_dry_run_says_how_many_runs_and_jobs(fleet: Fleet, server: AirflowServ
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [
         "small.a: 6 runs, up to 18 jobs",
-        "small.b: nothing to do: every run is there already, or none belongs there",
+        "small.b: nothing to do: every run exists already, or the schedule has no run between these dates",
         "small.c: 6 runs, up to 18 jobs",
         "3 cities: 12 runs, up to 36 jobs; at most 2 cities at the same time.",
     ]
@@ -81,7 +83,9 @@ def test_the_hint_goes_by_the_last_runs(fleet: Fleet, aws: LocalSageMaker) -> No
     body = Index().with_runs([("a", run)]).to_bytes()
     s3.put_object(Bucket="small-data", Key=Keys("small-data", "small").index(), Body=body)
     text = fleet(*WINDOW, "a", "--dry-run", AWS_ENDPOINT_URL=aws.url).stdout
-    assert "1 city: 6 runs, up to 18 jobs, billed for about 3.0 instance hours going by the last runs" in text
+    assert (
+        "1 city: 6 runs, up to 18 jobs, about 3.0 billed instance hours, estimated from the last runs" in text
+    )
 
 
 def test_cities_are_backfilled_one_line_each(fleet: Fleet, server: AirflowServer) -> None:
@@ -91,9 +95,9 @@ def test_cities_are_backfilled_one_line_each(fleet: Fleet, server: AirflowServer
     assert done.exit_code == 1
     assert done.stdout == "small.a: done: 6 runs [1 of 4]\n"
     assert done.stderr.splitlines() == [
-        "small.b: done, but 1 runs between these dates have failed [2 of 4]",
-        "small.c: not done; is paused, so no run of it would start; unpause it, or give --unpause [3 of 4]",
-        "small.d: not done; Airflow has no such DAG; is its city in the fleet file? [4 of 4]",
+        "small.b: done, but 1 of the runs between these dates failed [2 of 4]",
+        "small.c: not done; its DAG is paused, so its runs would not start; unpause it, or add --unpause [3 of 4]",
+        "small.d: not done; Airflow does not have this DAG; is the city in the fleet file? [4 of 4]",
     ]
     assert {each["max_active_runs"] for each in server.backfills} == {3}
     again = fleet(*WINDOW, "b", "c", "--reprocess", "failed", "--unpause", "--json")

@@ -177,7 +177,7 @@ def test_a_whole_night_is_taken_back(desk: Desk) -> None:
     nothing = desk.run("rollback", "--since", "2099-01-01")
     assert (nothing.returncode, nothing.stdout) == (
         0,
-        "No model was published since 2099-01-01; nothing had to be done.\n",
+        "No model was published since 2099-01-01; there is nothing to do.\n",
     )
     assert json.loads(desk.run("rollback", "--since", "2099-01-01", "--json").stdout) == []
 
@@ -267,7 +267,7 @@ def test_a_city_that_left_the_fleet_file(desk: Desk) -> None:
     city.s3.delete_object(Bucket=KEYS.bucket, Key=KEYS.live(city.slug))
     done = desk.run("rebuild")
     assert city.pointer is None
-    assert "not in the fleet file and therefore left alone: " in done.stderr
+    assert "not in the fleet file, and therefore not restored: " in done.stderr
     assert city.slug in done.stderr
     assert desk.run("rebuild", city.slug).returncode == 0
     assert city.pointer is not None
@@ -278,7 +278,7 @@ def test_a_city_without_a_model(desk: Desk) -> None:
     done = desk.run("history", city.slug)
     assert (done.returncode, done.stdout) == (
         0,
-        f"{city.slug}: no model of it ever went live in fleet 'factors'.\n",
+        f"{city.slug}: no model of this city has ever been live in fleet 'factors'.\n",
     )
     done = desk.run("rollback", city.slug)
     assert done.returncode == 1
@@ -295,7 +295,7 @@ def test_the_history_is_as_long_as_it_is_wanted(desk: Desk) -> None:
     city.s3.put_object(Bucket=KEYS.bucket, Key=KEYS.history(city.slug, 4), Body=b"{}")
     done = desk.run("history", city.slug, "--limit", "2")
     lines = done.stdout.splitlines()
-    assert lines[0] == "3 older moves are not shown; --limit 0 shows all."
+    assert lines[0] == "3 older changes are not shown; --limit 0 shows all."
     assert lines[2].split()[:3] == ["4", "?", "2014-05-01"]
     assert "is no live pointer" in lines[2]
     report = json.loads(desk.run("history", city.slug, "--limit", "0", "--json").stdout)

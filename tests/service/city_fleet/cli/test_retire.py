@@ -129,11 +129,6 @@ def test_a_city_that_left_the_fleet_file_is_found_by_what_it_has(desk: Desk) -> 
     assert desk.fleet("retire", "abilene", "--dry-run").returncode == 0
 
 
-def test_help_has_an_example() -> None:
-    done = CliRunner().invoke(app, ["retire", "--help"], prog_name="./fleet")
-    assert "./fleet retire --dry-run" in done.stdout
-
-
 def test_aws_that_is_not_to_be_reached_is_said(desk: Desk) -> None:
     desk.aws = LocalSageMaker("http://127.0.0.1:9", desk.aws.data_dir, desk.aws.process, desk.aws.log)
     done = desk.fleet("retire", "austin")

@@ -189,7 +189,7 @@ def test_check_says_what_differs_and_what_repairs_it(fleet: Fleet) -> None:
     fleet.publish("austin")
     code, out, _ = fleet("status", "austin", "--check")
     assert code == 0
-    assert out.splitlines()[-1] == "S3 and the registry agree with the live pointers of 1 cities."
+    assert out.splitlines()[-1] == "S3 and the registry agree with the live pointers of 1 city."
 
     pointer = fleet.publish("waco")
     fleet.s3.delete_object(Bucket=fleet.name, Key=fleet.keys.model(pointer.target_model))

@@ -1,4 +1,4 @@
-"""Command ``backfill``."""
+"""Command ``backfill``: run cities for past dates."""
 
 from __future__ import annotations
 
@@ -9,32 +9,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.aws import aws_errors, client
-from city_fleet.cli.output import AsJson, errors, print_json
-from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.cli.output import AsJson, count_cities, errors, print_json
+from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.config import Fleet
 from city_fleet.errors import PlatformError
 from city_fleet.naming import Keys, city_dag_id
 
 if TYPE_CHECKING:
     from city_fleet.airflow_rest import AirflowRest
-    from city_fleet.cli.many_backfills import BackfillOrder, CityBackfill
-
-commands = typer.Typer()
+    from city_fleet.cli.backfill_runner import BackfillOrder, CityBackfill
 
 
-@commands.command()
 def backfill(
-    cities: Annotated[list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities.")] = None,
+    cities: CityNames = None,
     *,
     first: Annotated[
         str, typer.Option("--from", metavar="DATE", help="First logical date, such as 2014-01-01 (UTC).")
     ],
     last: Annotated[
-        str, typer.Option("--to", metavar="DATE", help="Last logical date; a mere day means all of it.")
+        str,
+        typer.Option("--to", metavar="DATE", help="Last logical date; without a time, all of that day."),
     ],
-    every: Annotated[bool, typer.Option("--all", help="Every city of the fleet.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All cities of the fleet.")] = False,
     at_once: Annotated[
-        int, typer.Option("--max-active", metavar="N", min=1, help="Cities backfilled at the same time.")
+        int, typer.Option("--max-active", metavar="N", min=1, help="Cities at the same time.")
     ] = 4,
     runs_per_city: Annotated[
         int,
@@ -45,36 +43,39 @@ def backfill(
         typer.Option(
             "--reprocess",
             metavar="none|failed|completed",
-            help="What becomes of runs that are there: none leaves them, failed runs failed ones again, "
-            "completed all.",
+            help="Which existing runs to run again: none, those that failed, or all that completed.",
         ),
     ] = "none",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Leave cities alone that have had this very backfill.")
+        bool, typer.Option("--resume", help="Skip cities for which this same backfill has been completed.")
     ] = False,
     unpause: Annotated[
         bool,
-        typer.Option("--unpause", help="Switch paused DAGs on, also for their schedule, and leave them on."),
+        typer.Option("--unpause", help="Unpause paused DAGs; they also run on their schedule from then on."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many runs and jobs it would start, and start nothing.")
+        bool, typer.Option("--dry-run", help="Show how many runs and jobs it would start, and start nothing.")
     ] = False,
     fleet: FleetName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run cities for past dates, a few cities at a time, each seen through to its end.
+    """Run cities for past dates, a few cities at the same time.
 
-    Each run trains on what was known on its date, and never replaces a newer model. Airflow does the work, through
-    its REST API: set CITY_FLEET_AIRFLOW_URL and CITY_FLEET_AIRFLOW_TOKEN (or ..._USER and ..._PASSWORD); for a local
-    stack `make up` does it. The command may be stopped at any time: what Airflow has begun goes on, and the same
-    command goes on from there. With `--reprocess failed` or `completed` add `--resume` to it, else cities that are
-    done begin anew.
+    It starts an Airflow backfill for each city and waits for its end. Each run trains on what was known on its date,
+    and never replaces a newer model.
+
+    It needs Airflow's REST API: set CITY_FLEET_AIRFLOW_URL and CITY_FLEET_AIRFLOW_TOKEN (or CITY_FLEET_AIRFLOW_USER
+    and CITY_FLEET_AIRFLOW_PASSWORD). While a local stack is up they are set.
+
+    You may stop the command at any time: Airflow finishes the backfills that it has begun, and the same command
+    continues from there. With `--reprocess failed` or `completed` add `--resume`, else cities that are done start
+    again.
 
     In Airflow 3.3 twenty or more running scheduled runs keep backfills from starting theirs; raise
     [scheduler] max_dagruns_per_loop_to_schedule, or backfill when the night's runs are over.
 
     \b
-    Exit codes: 0 done, 1 a city could not be backfilled or a run of it has failed, 2 wrong usage.
+    Exit codes: 0 done, 1 a city could not be backfilled or one of its runs failed, 2 wrong usage.
 
     \b
     Examples:
@@ -83,7 +84,7 @@ def backfill(
       ./fleet backfill --from 2014-01-01 --to 2014-06-01 --all --reprocess failed --resume
     """
     from city_fleet.airflow_rest import AirflowRest  # noqa: PLC0415
-    from city_fleet.cli import many_backfills as backfilling  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli import backfill_runner as backfilling  # noqa: PLC0415 - imports httpx
 
     if bool(cities) == every:
         raise typer.BadParameter("name cities, or give --all.")
@@ -97,25 +98,26 @@ def backfill(
     order = backfilling.BackfillOrder(begin, end, reprocess, runs_per_city, resume, unpause)
     with errors(as_json):
         fleets = fleets_named(fleet)
-        if every and len(fleets) > 1:
-            raise typer.BadParameter(f"--all needs --fleet: there are {', '.join(f.fleet for f in fleets)}.")
-        found = cities_named(fleets, cities or sorted(fleets[0].cities), lambda *_: False)
+        names = sorted(only_fleet(fleets, "--all needs").cities) if every else cities or ()
+        found = cities_named(fleets, names)
         dag_ids = {city_dag_id(item.fleet, city): item for item, city in found}
         with AirflowRest.of_environment(os.environ) as airflow:
             airflow.check()
             if dry_run:
-                planned = list(backfilling.plan(airflow, order, list(dag_ids)))
-                _show_plan(planned, {item.fleet: item for item in dag_ids.values()}, at_once, as_json)
-                done = planned
+                done = list(backfilling.plan(airflow, order, list(dag_ids)))
             else:
                 done = _run(airflow, order, list(dag_ids), at_once, as_json)
+    if dry_run and not as_json:
+        _print_plan(done, {item.fleet: item for item in dag_ids.values()}, at_once)
+    if as_json:
+        print_json([each.to_dict() for each in done])
     raise typer.Exit(1 if any(each.state == backfilling.FAILED for each in done) else 0)
 
 
 def _run(
     airflow: AirflowRest, order: BackfillOrder, dag_ids: list[str], at_once: int, as_json: bool
 ) -> list[CityBackfill]:
-    from city_fleet.cli import many_backfills as backfilling  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli import backfill_runner as backfilling  # noqa: PLC0415 - imports httpx
 
     done: list[CityBackfill] = []
     try:
@@ -125,42 +127,39 @@ def _run(
                 _print(each, f" [{len(done)} of {len(dag_ids)}]")
     except KeyboardInterrupt:
         typer.echo(
-            f"Stopped after {len(done)} of {len(dag_ids)} cities. What Airflow has begun goes on; the same command "
-            "with --resume goes on from there.",
+            f"Stopped after {len(done)} of {count_cities(len(dag_ids))}. Airflow finishes the backfills that it has "
+            "begun; the same command with --resume continues from there.",
             err=True,
         )
         raise typer.Exit(1) from None
-    if as_json:
-        print_json([each.to_dict() for each in done])
     return done
 
 
-def _show_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: int, as_json: bool) -> None:
-    from city_fleet.cli.many_backfills import JOBS_PER_RUN  # noqa: PLC0415 - imports httpx
+def _print_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: int) -> None:
+    from city_fleet.cli.backfill_runner import JOBS_PER_RUN  # noqa: PLC0415 - imports httpx
 
-    if as_json:
-        print_json([each.to_dict() for each in planned])
-        return
     for each in planned:
         _print(each)
     runs = sum(each.runs for each in planned)
     hint = _hint(next(iter(fleets.values())), runs) if len(fleets) == 1 else ""
     typer.echo(
-        f"{len(planned)} {'city' if len(planned) == 1 else 'cities'}: {runs} runs, up to {runs * JOBS_PER_RUN} jobs"
-        f"{hint}; at most {at_once} cities at the same time."
+        f"{count_cities(len(planned))}: {runs} runs, up to {runs * JOBS_PER_RUN} jobs{hint}; "
+        f"at most {at_once} cities at the same time."
     )
 
 
 def _print(each: CityBackfill, progress: str = "") -> None:
-    from city_fleet.cli.many_backfills import FAILED, JOBS_PER_RUN, NOTHING, PLANNED  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli.backfill_runner import FAILED, JOBS_PER_RUN, NOTHING, PLANNED  # noqa: PLC0415 - imports httpx
 
     parts = []
     if each.state == PLANNED:
         parts.append(f"{each.runs} runs, up to {each.runs * JOBS_PER_RUN} jobs")
     elif each.state == NOTHING:
-        parts.append("nothing to do: every run is there already, or none belongs there")
+        parts.append(
+            "nothing to do: every run exists already, or the schedule has no run between these dates"
+        )
     elif each.failed_runs:
-        parts.append(f"done, but {each.failed_runs} runs between these dates have failed")
+        parts.append(f"done, but {each.failed_runs} of the runs between these dates failed")
     elif each.state == FAILED:
         parts.append("not done")
     else:
@@ -170,7 +169,7 @@ def _print(each: CityBackfill, progress: str = "") -> None:
 
 
 def _hint(fleet: Fleet, runs: int) -> str:
-    """Say how long the jobs of so many runs would bill, going by the last run of each city, if the index tells."""
+    """Return the instance hours that so many runs would bill, estimated from the last runs in the index, or nothing."""
     from city_fleet.state import index  # noqa: PLC0415 - imports botocore
 
     known = None
@@ -186,4 +185,4 @@ def _hint(fleet: Fleet, runs: int) -> str:
     if not typical:
         return ""
     hours = runs * sum(typical) / len(typical) / 3600
-    return f", billed for about {hours:.1f} instance hours going by the last runs"
+    return f", about {hours:.1f} billed instance hours, estimated from the last runs"

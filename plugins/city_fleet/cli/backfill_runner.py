@@ -1,7 +1,7 @@
-"""Backfills of many cities: at most so many at the same time, each seen through to its end.
+"""Runs Airflow backfills of many cities, a few at the same time, until each has ended.
 
-Airflow backfills one DAG at a time and knows what it has done, so nothing is remembered here: a command that was
-stopped is given again, and goes on where Airflow is. What to do next with a city is decided by pure functions.
+Airflow backfills one DAG per request and keeps what it has done, so no state is kept here: a command that was stopped
+is typed again and continues from what Airflow has.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ NOTHING = "nothing to do"
 FAILED = "failed"
 PLANNED = "planned"
 
-# Airflow 3.3.2 may leave half a backfill behind when its database was locked (503) while it made the runs; it takes
-# such a one for completed when the runs that are there have ended, or after two minutes when there is none.
+# Airflow 3.3.2 may create only some runs of a backfill when its database is locked (503) meanwhile. It counts such a
+# backfill as completed when those runs have ended, or after two minutes if there are none. So it is created again.
 _CREATIONS = 5
-# Answers that will not change. A locked database, an api-server that restarts or a backfill that is under way after
-# all (409) are asked again at the next look.
+# HTTP statuses that a retry does not change. A locked database, an api-server that restarts and a backfill that is
+# running after all (409) are tried again at the next poll.
 _FINAL = frozenset({400, 401, 403, 404, 422})
 _QUESTIONS = 120
 _PARALLEL_QUESTIONS = 4
-_PAUSED = "is paused, so no run of it would start; unpause it, or give --unpause"
+_PAUSED = "its DAG is paused, so its runs would not start; unpause it, or add --unpause"
 
 
 class BackfillApi(Protocol):
-    """What is asked of Airflow (:class:`~city_fleet.airflow_rest.AirflowRest` answers it)."""
+    """The part of :class:`~city_fleet.airflow_rest.AirflowRest` that backfills need."""
 
     def dag(self, dag_id: str) -> Dag | None: ...
     def set_paused(self, dag_id: str, paused: bool) -> None: ...
@@ -55,14 +55,14 @@ class BackfillApi(Protocol):
 
 @dataclass(frozen=True)
 class BackfillOrder:
-    """What is asked for.
+    """Which runs to backfill, and how.
 
-    :param first: first logical date, with a time zone; ``last``: the last one.
-    :param reprocess: what happens to runs that are there: ``none`` leaves them, ``failed`` runs failed ones again,
-        ``completed`` all.
+    :param first: first logical date, with a time zone.
+    :param last: last logical date, with a time zone.
+    :param reprocess: which existing runs are run again: ``none``, ``failed`` ones, or all (``completed``).
     :param runs_per_city: runs of one city at the same time.
-    :param resume: leave cities alone that have had the very same backfill.
-    :param unpause: switch paused DAGs on.
+    :param resume: skip cities for which the same backfill has been completed.
+    :param unpause: unpause paused DAGs.
     """
 
     first: datetime
@@ -77,18 +77,18 @@ class BackfillOrder:
         return (self.first, self.last) == (backfill.first, backfill.last)
 
     def is_of(self, backfill: Backfill) -> bool:
-        """Tell whether a backfill is this very one."""
+        """Tell whether a backfill has these dates and this reprocessing."""
         return self.is_about(backfill) and self.reprocess == backfill.reprocess
 
 
 @dataclass(frozen=True)
 class CityBackfill:
-    """How it went with a city.
+    """The result for one city.
 
     :param state: ``planned`` (a dry run), ``done``, ``nothing to do`` or ``failed``.
     :param runs: how many runs were, or would be, started.
-    :param failed_runs: how many of the window have failed.
-    :param note: a sentence: what went wrong, or why there was nothing to do.
+    :param failed_runs: how many runs between the dates have failed.
+    :param note: what went wrong, or why there was nothing to do.
     """
 
     dag_id: str
@@ -110,7 +110,7 @@ class CityBackfill:
 
 
 def window(first: str, last: str) -> tuple[datetime, datetime]:
-    """Read the first and the last logical date; a last one that is a mere day means the whole of it.
+    """Read the first and the last logical date; a last date without a time includes the whole day.
 
     :raises ValueError: with what was got and what is allowed.
     """
@@ -123,7 +123,7 @@ def window(first: str, last: str) -> tuple[datetime, datetime]:
 
 
 def plan(airflow: BackfillApi, order: BackfillOrder, dag_ids: Sequence[str]) -> Iterator[CityBackfill]:
-    """Yield what a backfill of each DAG would start, in their order. Nothing is started.
+    """Yield what a backfill of each DAG would start, in the order of the DAGs, and start nothing.
 
     :raises AirflowError: Airflow does not answer at all.
     """
@@ -157,9 +157,9 @@ def run(
     poll_seconds: float = 5.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[CityBackfill]:
-    """Backfill DAGs and yield each when it has come to its end.
+    """Backfill DAGs and yield each result when its backfill has ended.
 
-    Whoever stops in between stops nothing: what Airflow has begun goes on.
+    A caller that stops iterating stops no backfill.
 
     :param at_once: how many DAGs are backfilled at the same time.
     """
@@ -177,7 +177,7 @@ def run(
 
 
 class _Task:
-    """One DAG on its way through a backfill."""
+    """The backfill of one DAG, step by step."""
 
     def __init__(self, airflow: BackfillApi, order: BackfillOrder, dag_id: str) -> None:
         self._airflow, self._order, self._dag_id = airflow, order, dag_id
@@ -187,7 +187,7 @@ class _Task:
         self._unanswered = 0
 
     def go_on(self) -> CityBackfill | None:
-        """Do what is next; None while there is something to wait for."""
+        """Do the next step; None means that it has not ended."""
         try:
             result = self._step()
         except AirflowError as error:
@@ -210,7 +210,7 @@ class _Task:
             self._waits_for = None
         known = self._airflow.backfills(self._dag_id)
         if self._newest_before is None:
-            # One of this very order that is under way counts as this command's own: it was stopped and given again.
+            # A running backfill of the same order counts as created here: the command was stopped and typed again.
             others = (each.id for each in known if each.completed is not None or not self._order.is_of(each))
             self._newest_before = max(others, default=0)
         under_way = [each for each in known if each.completed is None]
@@ -231,10 +231,10 @@ class _Task:
 
     def _create_or_end(self, known: Sequence[Backfill], newest_before: int) -> CityBackfill | None:
         order = self._order
-        # What was created is seen by looking, since the answer that says so may be lost.
+        # Created backfills are counted from Airflow's list, since the response to a creation may have been lost.
         created = sum(each.id > newest_before and order.is_about(each) for each in known)
         done_before = _done_before(order, [each for each in known if each.id <= newest_before])
-        # After a backfill has ended, only runs that it has left out are added: its creation may have broken off.
+        # After a backfill has ended, only runs that it left out are added: its creation may have been interrupted.
         reprocess = NONE if created or done_before else order.reprocess
         runs = self._airflow.runs_of_backfill(self._dag_id, order.first, order.last, reprocess)
         if runs == 0:
@@ -244,7 +244,7 @@ class _Task:
             note = f"backfill {done_before.id} has done this before" if done_before and not created else ""
             return self._end(FAILED if failed else DONE, failed, note)
         if created >= _CREATIONS:
-            return self._end(FAILED, note=f"{created} backfills of it have left out {runs} runs")
+            return self._end(FAILED, note=f"{runs} runs are still missing after {created} backfills")
         self._runs = self._runs or runs
         self._waits_for = self._airflow.create_backfill(
             self._dag_id, order.first, order.last, reprocess, order.runs_per_city
@@ -253,7 +253,7 @@ class _Task:
 
     def _paused(self, backfill: Backfill) -> CityBackfill:
         return self._end(
-            FAILED, note=f"backfill {backfill.id} of it is paused; unpause or cancel it in Airflow"
+            FAILED, note=f"its backfill {backfill.id} is paused; unpause or cancel it in Airflow"
         )
 
     def _end(self, state: str, failed_runs: int = 0, note: str = "") -> CityBackfill:
@@ -261,7 +261,7 @@ class _Task:
 
 
 def _done_before(order: BackfillOrder, known: Iterable[Backfill]) -> Backfill | None:
-    """Return the newest backfill that was this very one, if it counts."""
+    """Return the newest completed backfill of the same order, if the order says to skip those."""
     if not order.resume:
         return None
     same = [each for each in known if order.is_of(each) and each.completed is not None]
@@ -269,4 +269,4 @@ def _done_before(order: BackfillOrder, known: Iterable[Backfill]) -> Backfill | 
 
 
 def _without_dag(dag_id: str) -> CityBackfill:
-    return CityBackfill(dag_id, FAILED, note="Airflow has no such DAG; is its city in the fleet file?")
+    return CityBackfill(dag_id, FAILED, note="Airflow does not have this DAG; is the city in the fleet file?")

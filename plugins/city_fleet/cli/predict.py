@@ -1,50 +1,50 @@
-"""The command that asks the model of a city that is live: predict."""
+"""Command ``predict``: a prediction of a city's live model."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from city_fleet.cli.output import AsJson, errors, print_json
-from city_fleet.cli.selection import FleetName, fleets_named
+from city_fleet.cli.output import AsJson, errors, show
+from city_fleet.cli.selection import CityName, FleetName, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import AmbiguousCity, BadRequest, DataError, PlatformError, UnknownName
 from city_fleet.naming import Keys
 from city_fleet.plan import endpoint_name
 
-commands = typer.Typer()
 
-
-@commands.command()
 def predict(
     *,
-    city: Annotated[str, typer.Argument(metavar="CITY", help="The city's slug.")],
+    city: CityName,
     values: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FEATURE=VALUE]...", help="A feature; nothing or null where it is missing."),
+        typer.Argument(metavar="FEATURE=VALUE", help="Features; a missing value is empty or null."),
     ] = None,
     features_file: Annotated[
         str | None,
         typer.Option(
-            "--features", metavar="FILE", help="JSON with features by name; - reads standard input."
+            "--features", metavar="FILE", help="JSON file of features by name; - is standard input."
         ),
     ] = None,
     example: Annotated[
         bool,
-        typer.Option("--example", help="Start from the newest sample row that the model itself carries."),
+        typer.Option("--example", help="Start from the newest sample row in the model's artifact."),
     ] = False,
     fleet: FleetName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the model that is live for a prediction, exactly as the Lambda function does for applications.
+    """Ask a city's live model for a prediction.
 
-    A model wants all of its features. --example has a whole row for you, and features you name replace its
-    values: what if the inventory were twice as large? What --json prints can be given to --features.
+    It does what the Lambda function does for applications: read the live pointer, then invoke the endpoint.
+
+    A prediction needs a value, or null, for every feature of the model. --example takes a complete row from the model's
+    artifact; FEATURE=VALUE replaces values of it, to see what would change. --features also reads what --json printed.
 
     \b
     Examples:
@@ -59,14 +59,11 @@ def predict(
         given = dict(_value(text) for text in values or [])
         row = given if features_file is None else {**_read(features_file), **given}
         report = _ask(_fleet_of(city, fleets_named(fleet)), city, row, example)
-        if as_json:
-            print_json(report)
-        else:
-            _print(report, given)
+    show(report, _lines(report, given), as_json)
 
 
 def _ask(fleet: Fleet, city: str, row: dict[str, Any], example: bool) -> dict[str, Any]:
-    """:return: the prediction as data, with the row it is for and, for an unchanged example, what is expected."""
+    """Return the prediction as data, with its features and, for an unchanged example, what training predicted."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - slow to import, and other commands need none
 
     from city_fleet.prediction.deadline import Deadline  # noqa: PLC0415
@@ -77,7 +74,7 @@ def _ask(fleet: Fleet, city: str, row: dict[str, Any], example: bool) -> dict[st
     try:
         s3, runtime = clients(region=fleet.region)
     except BotoCoreError as error:
-        raise PlatformError(f"AWS cannot be asked: {error}") from error
+        raise PlatformError(f"AWS could not be reached: {error}") from error
     predictor = Predictor(s3, runtime, keys=keys, endpoint=endpoint_name(fleet))
     sample = None
     if example:
@@ -116,7 +113,7 @@ def _fleet_of(city: str, fleets: list[Fleet]) -> Fleet:
 
 
 def _value(text: str) -> tuple[str, float | str | None]:
-    """Read FEATURE=VALUE; what is no number is left as text, for the model's row says what is allowed."""
+    """Read FEATURE=VALUE; a value that is not a number stays text, and the prediction refuses it."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise typer.BadParameter(f"got {text!r}; allowed: FEATURE=VALUE, for example inventory_lag_1=4.2")
@@ -129,7 +126,10 @@ def _value(text: str) -> tuple[str, float | str | None]:
 
 
 def _read(file: str) -> dict[str, Any]:
-    """Read a row of features: an object of them, or what ``--json`` printed."""
+    """Read features from a JSON file, which may also be what ``--json`` printed.
+
+    :raises DataError: it can't be read, or is not a JSON object.
+    """
     allowed = 'a JSON object, {"inventory_lag_1": 4.2, "sales_lag_1": null}'
     where = "standard input" if file == "-" else file
     try:
@@ -146,7 +146,7 @@ def _read(file: str) -> dict[str, Any]:
     return document
 
 
-def _print(report: dict[str, Any], given: dict[str, Any]) -> None:
+def _lines(report: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
     version = report["package_version"]
     lines = [
         ("prediction", _number(report["prediction"])),
@@ -157,14 +157,14 @@ def _print(report: dict[str, Any], given: dict[str, Any]) -> None:
     if "expected" in report:
         lines.insert(1, ("training said", _number(report["expected"])))
     for name, value in lines:
-        typer.echo(f"{name:<13}  {value}")
-    typer.echo("features")
+        yield f"{name:<13}  {value}"
+    yield "features"
     width = max(map(len, report["features"]))
     for name, value in report["features"].items():
         mark = "  (yours)" if name in given else ""
-        typer.echo(f"  {name:<{width}}  {'missing' if value is None else _number(value)}{mark}")
+        yield f"  {name:<{width}}  {'missing' if value is None else _number(value)}{mark}"
 
 
 def _number(value: float) -> str:
-    """:return: a number as a person reads it: ten digits are more than any model knows."""
+    """Return a number with at most ten digits, more than any model is exact to."""
     return f"{value:.10g}"

@@ -1,4 +1,4 @@
-"""What an order to approve or reject is about: which versions, of cities or of a whole night."""
+"""Which versions ``approve`` and ``reject`` decide about: of named cities, or of a whole night."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DecisionOrder:
-    """What is to be done, by whom, and why.
+    """The decision, who makes it, and why.
 
     :param verb: ``approve`` or ``reject``.
-    :param dry_run: say what would be done and change nothing.
+    :param dry_run: only say what would be done.
     """
 
     verb: str
@@ -31,15 +31,15 @@ class DecisionOrder:
 
     @property
     def author(self) -> Author:
-        """Return who decides."""
+        """Return who decides and why, as the registry keeps it."""
         return Author(self.by, self.reason.strip())
 
 
 @dataclass(frozen=True)
 class DecisionTarget:
-    """One version that is decided about.
+    """One version to decide about.
 
-    :param arn: of the version.
+    :param arn: ARN of its model package.
     """
 
     fleet: str
@@ -48,7 +48,9 @@ class DecisionTarget:
 
 
 def of_city(clients: FleetClients, city: str, number: int | None, order: DecisionOrder) -> DecisionTarget:
-    """Return the version of a city that is meant: the one that waits, or that with a number.
+    """Return the version of a city to decide about: that with a number, or the one awaiting approval.
+
+    :param number: version number in the registry; None means the one awaiting approval.
 
     :raises RegistryError: there is none.
     :raises ConfigError: the city's settings are broken.
@@ -66,23 +68,25 @@ def of_city(clients: FleetClients, city: str, number: int | None, order: Decisio
             return DecisionTarget(clients.fleet.fleet, planned, version.arn)
     if number is not None:
         known = ", ".join(str(version.number) for version in found) or "none"
-        raise RegistryError(f"city {city!r}: the registry has no version {number} of it; it has {known}")
+        raise RegistryError(
+            f"city {city!r}: the registry has no version {number} of this city; it has: {known}"
+        )
     newest = (
-        f"; its newest version is {found[0].number}, {found[0].status}: name it with --version {found[0].number}"
+        f"; the newest version is {found[0].number}, {found[0].status}: name it with --version {found[0].number}"
         if found
         else ""
     )
     raise RegistryError(
-        f"city {city!r}: there is nothing to {order.verb}, no version of it waits for a person{newest}"
+        f"city {city!r}: there is nothing to {order.verb}: no version is awaiting approval{newest}"
     )
 
 
 def of_night(
     clients: FleetClients, night: str, order: DecisionOrder, notes: list[str]
 ) -> list[DecisionTarget]:
-    """Decide about a night that the breaker has stopped, and return what waits of it.
+    """Decide about a night that the breaker has stopped, and return its versions awaiting approval.
 
-    :param notes: gets a sentence per stopped night.
+    :param notes: a sentence is appended for each stopped night.
     """
     from city_fleet.approval import reconcile  # noqa: PLC0415 - imports botocore
     from city_fleet.champions import breaker  # noqa: PLC0415 - imports botocore

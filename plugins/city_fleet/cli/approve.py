@@ -1,4 +1,4 @@
-"""Commands about models that wait for a person: waiting, approve, reject."""
+"""Commands ``waiting``, ``approve`` and ``reject``: models awaiting approval."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from city_fleet import clock
+from city_fleet.cli.approve_targets import DecisionOrder, DecisionTarget, of_city, of_night
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors
-from city_fleet.cli.decisions import DecisionOrder, DecisionTarget, of_city, of_night
 from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover
 from city_fleet.cli.output import AsJson, errors, print_json
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
@@ -23,26 +23,31 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-Cities = Annotated[list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities.")]
+Cities = Annotated[
+    list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
+]
 Night = Annotated[
     str | None,
     typer.Option(
         "--night",
         metavar="AS_OF",
-        help="All that waits of one night: the as_of of its runs, or a day; also what is still to come of it.",
+        help="All models of one night that await approval: the as_of of its runs, or a day. If the breaker has "
+        "stopped the night, also those still to come.",
     ),
 ]
 VersionNumber = Annotated[
     int | None,
-    typer.Option("--version", metavar="N", min=1, help="This version of the city, whether it waits or not."),
+    typer.Option("--version", metavar="N", min=1, help="This version of the city, whatever its status."),
 ]
-# What is no success of an approval, and of a rejection.
+# Outcomes of an approval that has not led to a live model.
 _NOT_DONE = frozenset({"held", "superseded", "refused"})
 
 
 @commands.command()
 def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
-    """List the models that wait for a person, and until when.
+    """List the models awaiting approval.
+
+    Each is listed with its deadline, after which it is rejected as expired, and with the reason why it needs approval.
 
     \b
     Examples:
@@ -78,7 +83,7 @@ def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
             f"{row['fleet']}  {row['city']}, version {row['version']}, data up to {row['as_of']}, "
             f"until {row['until']}{why}"
         )
-    typer.echo(f"{len(rows)} {'model waits' if len(rows) == 1 else 'models wait'} for a person.")
+    typer.echo(f"{len(rows)} {'model is' if len(rows) == 1 else 'models are'} awaiting approval.")
 
 
 @commands.command()
@@ -93,13 +98,14 @@ def approve(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let models go live that wait for a person, or that the gate has held.
+    """Approve models, so that they go live.
 
-    The registry is told, and the model is published at once if nothing else stands against it: a pin, or a champion
-    that has moved and is better. A task that waits in Airflow goes on by itself.
+    By default the model of the city that is awaiting approval; --version also approves one that the gate has held. Its
+    version in the registry becomes Approved, and the model goes live at once, unless the city is pinned or a better
+    model has gone live meanwhile. A task waiting in Airflow continues by itself.
 
     \b
-    Exit codes: 0 live (or it was already), 1 a model did not go live, 2 wrong usage.
+    Exit codes: 0 live (or it was live already), 1 a model did not go live, 2 wrong usage.
 
     \b
     Examples:
@@ -123,13 +129,13 @@ def reject(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Keep models away that wait for a person; the champion stays.
+    """Reject models awaiting approval; the live model stays.
 
-    With --version any model can be rejected. Rejecting the one that serves takes it away only where the fleet file
-    says `reconcile.on_live_rejected: rollback`; `./fleet rollback` does so in any case.
+    With --version any version can be rejected. If it is the live model it still serves, unless the fleet file says
+    `reconcile.on_live_rejected: rollback`; `./fleet rollback` replaces it in any case.
 
     \b
-    Exit codes: 0 rejected (or it was already), 1 it could not be done, 2 wrong usage.
+    Exit codes: 0 rejected (or it was rejected already), 1 it could not be done, 2 wrong usage.
 
     \b
     Examples:
@@ -150,7 +156,7 @@ def _decide(
     as_json: bool,
 ) -> None:
     if bool(cities) == bool(night):
-        raise typer.BadParameter("name cities, or a night with --night; not both.")
+        raise typer.BadParameter("name cities, or a night with --night, but not both.")
     if version is not None and len(cities) != 1:
         raise typer.BadParameter("--version is about one city.")
     notes: list[str] = []
@@ -175,14 +181,14 @@ def _decide(
     if as_json:
         print_json({"nights": notes, "cities": done})
     elif not targets and not notes:
-        typer.echo(f"Nothing of {night} waits for a person.")
+        typer.echo(f"No model of {night} is awaiting approval.")
     failed = any(item["outcome"] == "failed" for item in done)
     held = order.verb == "approve" and any(item["outcome"] in _NOT_DONE for item in done)
     raise typer.Exit(1 if failed or held else 0)
 
 
 def _work(targets: Sequence[DecisionTarget], order: DecisionOrder, *, as_json: bool) -> list[dict[str, Any]]:
-    """Decide about versions at the same time, print each as it comes, and return them JSON-ready."""
+    """Approve or reject versions in parallel, print each result, and return them as JSON-ready data."""
 
     def one(target: DecisionTarget) -> dict[str, Any]:
         fleet = target.fleet

@@ -1,4 +1,4 @@
-"""Command ``digest``: the morning's message, now or about an earlier night."""
+"""Command ``digest``: the summary of a night."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import Annotated
 import typer
 
 from city_fleet.cli.aws import aws_errors, client
-from city_fleet.cli.output import AsJson, errors, print_json
+from city_fleet.cli.moves import instant
+from city_fleet.cli.output import AsJson, errors, show
 from city_fleet.cli.selection import FleetName, fleets_named
-from city_fleet.naming import parse_as_of
-
-commands = typer.Typer()
 
 
-@commands.command()
 def digest(
     fleet: FleetName = None,
     night: Annotated[
@@ -23,15 +20,15 @@ def digest(
         typer.Option(
             "--night",
             metavar="AS_OF",
-            help="A moment of the night, as the as_of of its runs; by default the newest night with a run.",
+            help="The night of this as_of, such as 2014-01-01; by default the newest with a run.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a night's runs came to: live, held and failed by cause, what waits for approval, who is served by an
-    old model. The DAG <fleet>._digest sends the same every morning.
+    """Summarize a night: what went live, was held or failed, and why.
 
-    A night is the time between two ticks of the digest's schedule in the fleet file.
+    It also lists the models awaiting approval and the cities served by an old model. The DAG <fleet>._digest sends the
+    same summary every morning. A night is the time between two ticks of `digest.schedule` in the fleet file.
 
     \b
     Examples:
@@ -42,7 +39,7 @@ def digest(
     from city_fleet.views import digest as digests  # noqa: PLC0415 - imports botocore
     from city_fleet.views import digest_text, fleet_facts  # noqa: PLC0415
 
-    moment = None if night is None else _instant(night)
+    moment = None if night is None else instant("--night", night)
     with errors(as_json), aws_errors():
         found = []
         for item in fleets_named(fleet):
@@ -61,15 +58,5 @@ def digest(
             else:
                 chosen = digests.night_of(moment, schedule)
             found.append(fleet_facts.night_digest(item, s3, picture, chosen))
-    if as_json:
-        print_json([each.to_dict() for each in found])
-    else:
-        typer.echo("\n".join(digest_text.text(each) for each in found), nl=False)
-
-
-def _instant(text: str) -> datetime:
-    """:raises typer.BadParameter: the text is no instant."""
-    try:
-        return parse_as_of(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"--night: {error}") from None
+    texts = (digest_text.text(each) for each in found)
+    show([each.to_dict() for each in found], ["\n".join(texts).rstrip("\n")], as_json)

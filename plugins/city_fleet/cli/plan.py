@@ -1,0 +1,110 @@
+"""Command ``plan``: what a run of a city would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from city_fleet.cli.moves import instant
+from city_fleet.cli.output import AsJson, errors, print_json, show
+from city_fleet.cli.selection import CityName, FleetName, city_named, fleets_named
+from city_fleet.config import City
+
+if TYPE_CHECKING:
+    from city_fleet.views.preview import PlannedJob, Preview
+
+
+def plan(
+    city: CityName,
+    *,
+    fleet: FleetName = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="AS_OF",
+            help="Moment of the run, such as 2014-01-01; by default the last tick of the city's schedule.",
+        ),
+    ] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            "--run-id", metavar="ID", help="Airflow's run ID; by default that of the scheduled run."
+        ),
+    ] = None,
+    requests: Annotated[
+        bool, typer.Option("--requests", help="Print the requests to SageMaker as JSON, as boto3 takes them.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a run of a city would do, without starting it.
+
+    The tasks in their order, the SageMaker jobs, and everything they read and write in S3. Neither Airflow nor AWS is
+    asked, so it works without credentials.
+
+    \b
+    Examples:
+      ./fleet plan austin
+      ./fleet plan austin --as-of 2014-01-01 --requests
+      ./fleet plan austin --json
+    """
+    from city_fleet.jobs.code_bundle import CodeBundle  # noqa: PLC0415 - these take a second to import
+    from city_fleet.jobs.images import image_uri  # noqa: PLC0415
+    from city_fleet.plan import plan_city  # noqa: PLC0415
+    from city_fleet.views.preview import preview, scheduled_run_id  # noqa: PLC0415
+
+    with errors(as_json):
+        owner, settings = city_named(fleets_named(fleet), city)
+        city_plan = plan_city(owner, settings.slug)
+        try:
+            moment = _moment(settings, as_of)
+            run = city_plan.run(run_id or scheduled_run_id(city_plan, moment), moment)
+        except ValueError as error:
+            raise typer.BadParameter(f"--as-of: {error}") from None
+        bundle = CodeBundle.load(city_plan.scripts)
+        found = preview(city_plan, run, image_uri=image_uri(settings.algorithm, owner.region), bundle=bundle)
+    if requests and not as_json:
+        print_json({job.name: job.request for job in found.jobs.values()})
+    else:
+        show(found.to_dict(), _lines(found), as_json)
+
+
+def _moment(city: City, as_of: str | None) -> datetime:
+    """Return the as_of that was given, else the schedule's last tick, else now."""
+    from city_fleet.ticks import last_tick  # noqa: PLC0415 - imports croniter
+
+    if as_of is not None:
+        return instant("--as-of", as_of)
+    now = datetime.now(UTC)
+    tick = last_tick(city.schedule, now, first_day=city.start_date, last_day=city.end_date)
+    return tick or now.replace(microsecond=0)
+
+
+def _lines(found: Preview) -> Iterator[str]:
+    yield f"{found.dag_id}, as_of {found.as_of}"
+    yield f"  run           {found.run_id}, key {found.run_key}"
+    yield f"  made by       settings {found.settings_digest}, scripts {found.code_digest}"
+    yield f"  package group {found.package_group}"
+    yield f"  endpoint      {found.endpoint}"
+    for number, (task, before) in enumerate(found.tasks.items(), start=1):
+        after = f", after {', '.join(before)}" if before else ""
+        yield f"\n{number}. {task}{after}"
+        if task in found.jobs:
+            yield from _job_lines(found.jobs[task])
+    yield "\nBesides the outputs of its jobs it may write:"
+    for uri, what in found.may_write.items():
+        yield f"  {uri}  {what}"
+
+
+def _job_lines(job: PlannedJob) -> Iterator[str]:
+    spot = ", spot" if job.spot else ""
+    yield f"   {job.kind.lower()} job {job.name}"
+    yield f"   on {job.instance_type}{spot}, for at most {job.max_runtime_seconds} seconds"
+    for word, uris in (("reads", job.reads), ("writes", job.writes)):
+        for name, uri in uris.items():
+            yield f"   {word:<6}  {name}: {uri}"
+    if job.note:
+        yield f"   {job.note}"
