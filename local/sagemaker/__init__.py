@@ -1,4 +1,4 @@
-"""A local stand-in for Amazon SageMaker: real boto3 on the wire, real jobs and a real endpoint underneath.
+"""A local stand-in for Amazon SageMaker: boto3 talks to it as to AWS, jobs really run, endpoints really answer.
 
 Start it with ``python -m local.sagemaker``; see docs/local.md.
 """

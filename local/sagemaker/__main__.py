@@ -80,12 +80,12 @@ def url_of(listening: socket.socket) -> str:
 
 def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
     """Serve until a signal; jobs and model servers are stopped while S3 still answers them."""
-    # Imported here: moto's import takes a second, and a taken port shall be told before that.
+    # Imported here: moto's import takes a second, and the message about a taken port should not wait for it.
     from local.sagemaker.app import create_app  # noqa: PLC0415
-    from local.sagemaker.protocol.http_protocol import Protocol  # noqa: PLC0415
+    from local.sagemaker.protocol.http_protocol import HttpConnection  # noqa: PLC0415
 
     if settings.ready_file is not None:
-        settings.ready_file.unlink(missing_ok=True)  # one that was killed has left it
+        settings.ready_file.unlink(missing_ok=True)  # left by a server that was killed
     server = SageMakerServer.create(settings, url_of(listening), folder)
     if settings.faults is not None:
         try:
@@ -96,7 +96,7 @@ def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
     http = HttpServer(
         uvicorn.Config(
             create_app(server),
-            http=Protocol,
+            http=HttpConnection,
             log_level="warning",
             proxy_headers=False,
             access_log=False,
@@ -121,7 +121,7 @@ def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
     def on_signal(signum: int, frame: FrameType | None) -> None:
         if stopping.ident is None:
             stopping.start()
-        else:  # asked twice: wait for nobody. Jobs and model servers die with this process.
+        else:  # the second signal: end at once. Jobs and model servers die with this process.
             os._exit(1)
 
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -139,7 +139,7 @@ def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
 
 
 def announce(server: SageMakerServer) -> None:
-    """Tell whoever started the server that it serves: one line, and the ready file."""
+    """Say that the server answers: a line on standard output, and the ready file."""
     ready_file = server.settings.ready_file
     if ready_file is not None:
         write_whole(ready_file, json.dumps({"url": server.url, "pid": os.getpid()}).encode() + b"\n")
@@ -149,21 +149,21 @@ def announce(server: SageMakerServer) -> None:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn, which tells when it serves and leaves the signals to :func:`serve`."""
+    """uvicorn's server, which calls back once it answers and leaves signals to :func:`serve`."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to serve, and tell."""
+        """Start to answer requests, then call back."""
         await super().startup(sockets)
         if self.started:
             self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none: uvicorn would stop to serve S3 before the jobs are stopped, and die of the signal."""
+        """Leave signals alone: uvicorn would stop serving S3 before the jobs are stopped, and die of the signal."""
         yield
 
 

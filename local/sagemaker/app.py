@@ -84,7 +84,7 @@ def load_operations() -> None:
 
 
 async def first_answer(handlers: list[Handler], server: SageMakerServer, request: BoundedRequest) -> Response:
-    """Ask the handlers in order."""
+    """The answer of the first handler that takes the request."""
     for handler in handlers:
         response = await handler(server, request)
         if response is not None:
@@ -93,7 +93,7 @@ async def first_answer(handlers: list[Handler], server: SageMakerServer, request
 
 
 async def refuse_web_pages(server: SageMakerServer, request: BoundedRequest) -> Response | None:
-    """Refuse what a web page sends: jobs run the caller's code, and nobody is asked for a password.
+    """Refuse what a web page sends: jobs run the caller's code, and no password protects the server.
 
     A browser adds Origin to what pages send across sites; a page whose name was made to resolve to this
     machine (DNS rebinding) sends that name as host.
@@ -115,7 +115,7 @@ def host_name(field: str) -> str:
 
 
 async def health(server: SageMakerServer, request: BoundedRequest) -> Response | None:
-    """Tell that the server is up, and what it does."""
+    """Answer that the server is up, how many jobs it runs and which faults are on."""
     if request.path != "/_local/health":
         return None
     return JSONResponse(
@@ -141,7 +141,7 @@ async def inject_faults(server: SageMakerServer, request: BoundedRequest) -> Res
 
 
 async def invoke(server: SageMakerServer, request: BoundedRequest) -> Response | None:
-    """Answer InvokeEndpoint. What else is signed for sagemaker must not reach moto, which answers by rote."""
+    """Answer InvokeEndpoint. Refuse what else is signed for sagemaker: moto would answer with made-up data."""
     if request.service != "sagemaker":
         return None
     if not _INVOCATIONS.fullmatch(request.path):

@@ -13,7 +13,7 @@ from botocore.config import Config
 
 
 class Aws:
-    """Clients to our own URL, so that job threads use S3 and CloudWatch Logs as anyone else does.
+    """boto3 clients of this server itself: its own threads use its S3 and CloudWatch Logs over HTTP, as callers do.
 
     :param url: where this server listens.
     :param region: the region of a client when none is asked for.
@@ -48,7 +48,7 @@ class Aws:
         """A boto3 client, shared between threads.
 
         :param service: as boto3 spells it, for example ``s3``.
-        :param region: default: that of the server.
+        :param region: region of the client; by default that of the server.
         """
         key = (service, region or self.region)
         # Clients may be shared between threads, but making one is not thread safe.

@@ -1,9 +1,9 @@
-"""The data folder: whose it is, which format it has, and what to do with a file that is damaged.
+"""The data folder: which server uses it, which format it has, and what happens to a file that is damaged.
 
 format.json        the format's version
 lock               held by the server that uses the folder
 store.sqlite3      SageMaker's resources: store.py
-services.sqlite3   S3, IAM and CloudWatch Logs: durable.py
+services.sqlite3   S3, IAM and CloudWatch Logs: services/durable_s3.py, services/durable_services.py
 objects/           the bodies of S3's objects
 jobs/, endpoints/  sandboxes; emptied at each start
 """
@@ -75,7 +75,10 @@ def open_store(path: Path) -> Store:
     except Damaged as error:
         aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
         log.warning(
-            "%s is damaged (%s); it is kept as %s, and the start goes on without it", path, error, aside
+            "%s is damaged (%s); it is kept as %s, and the server starts without what it held",
+            path,
+            error,
+            aside,
         )
         for end in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
@@ -84,7 +87,7 @@ def open_store(path: Path) -> Store:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever finds half of it."""
+    """Write a file in one step: a reader finds the old content or the new one, never half of it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_bytes(content)
     draft.replace(path)
@@ -100,7 +103,7 @@ def _check_format(folder: Path) -> None:
             left_over.unlink()
         version = None
     except (ValueError, KeyError, TypeError):
-        log.warning("%s can't be read; the folder is taken for one of version %s", path, FORMAT_VERSION)
+        log.warning("%s can't be read; the folder is assumed to have format version %s", path, FORMAT_VERSION)
         version = None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise DataDirError(

@@ -5,7 +5,7 @@ SageMakerError
   ResourceInUse              400  the name is taken
   ResourceNotFound           400  what tagging and a few others answer instead of a ValidationException
   ResourceLimitExceeded      400  no capacity
-  ConflictException          400  changed by someone else meanwhile, or still in use
+  ConflictException          400  changed by another request meanwhile, or still in use
   SerializationException     400  the body is not what the protocol says
   UnsupportedOperation       501  the stand-in's own: it does not do this (AWS has no such code)
   InternalFailure            500  a bug of the stand-in
@@ -58,7 +58,7 @@ class ResourceInUse(SageMakerError):
 
 
 class ResourceNotFound(SageMakerError):
-    """Something is not there, where SageMaker has a code of its own for it."""
+    """Something does not exist, in operations in which SageMaker has a code of its own for that."""
 
     code = "ResourceNotFound"
     status = 400
@@ -86,7 +86,7 @@ class SerializationException(SageMakerError):
 
 
 class UnsupportedOperation(SageMakerError):
-    """The stand-in does not do this. AWS has no such code, so nobody takes it for SageMaker's own answer."""
+    """The stand-in does not do this. AWS has no such code, so it can't be taken for an answer of SageMaker."""
 
     code = "UnsupportedOperation"
     status = 501
@@ -108,6 +108,6 @@ def not_found(what: str, arn: str) -> ValidationException:
 def shorten(reason: str) -> str:
     """Cut a reason to the length a FailureReason may have.
 
-    :param reason: the reason.
+    :param reason: the reason, of any length.
     """
     return reason if len(reason) <= FAILURE_REASON_LENGTH else reason[: FAILURE_REASON_LENGTH - 3] + "..."

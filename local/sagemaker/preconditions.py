@@ -1,6 +1,7 @@
-"""What must be there before a resource is created: its role in IAM, its data in S3. Refused in AWS's words.
+"""What must be there before a resource is created: its role in IAM, its data in S3.
 
-Both are looked up in moto's memory, in this process: no request, no permission, no bad day of S3 in between.
+What is missing is refused in AWS's words. Both are looked up in moto's memory, in this process, so that neither
+permissions nor faults that are on get in the way.
 AWS checks the role of a job, the input prefixes of a training job and the data of a model when they are
 created; everything else (inputs of processing jobs, buckets for output, code) only when the job runs.
 """
@@ -62,7 +63,7 @@ def check_training_inputs(server: Server, request: dict[str, Any]) -> None:
     """Check that there are objects under the prefix of every channel.
 
     :param request: a CreateTrainingJob request.
-    :raises ValidationException: for the first channel without.
+    :raises ValidationException: for the first channel without objects.
     """
     for channel in request.get("InputDataConfig", []) if server.settings.check_data else []:
         uri = channel["DataSource"].get("S3DataSource", {}).get("S3Uri")

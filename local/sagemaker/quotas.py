@@ -47,9 +47,9 @@ class Quotas:
     def take(self, holder: Holder, instances: Iterable[tuple[str, int]], *, check: bool = True) -> None:
         """Use instances, besides those the holder uses already.
 
-        :param holder: who.
+        :param holder: the job or endpoint.
         :param instances: quota names and numbers of instances.
-        :param check: False for what must go on whatever the limits are.
+        :param check: False to take them even beyond a limit.
         :raises ResourceLimitExceeded: when a limit does not allow it; nothing is taken then.
         """
         wanted: dict[str, int] = {}
@@ -71,7 +71,7 @@ class Quotas:
     def keep(self, holder: Holder, instances: Iterable[tuple[str, int]]) -> None:
         """Use these instances and no others.
 
-        :param holder: who.
+        :param holder: the job or endpoint.
         :param instances: quota names and numbers of instances.
         """
         with self._lock:
@@ -80,7 +80,7 @@ class Quotas:
     def release(self, holder: Holder) -> None:
         """Use no instances any more.
 
-        :param holder: who.
+        :param holder: the job or endpoint.
         """
         with self._lock:
             self._held.pop(holder, None)

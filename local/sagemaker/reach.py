@@ -58,7 +58,7 @@ class Endpoints(Protocol):
         """Stop an endpoint's containers and forget it; returns at once."""
 
 
-class Faults(Protocol):
+class FaultInjector(Protocol):
     """Decides which jobs, model servers and models meet a fault: ``faults/faults.py``."""
 
     def job_started(self, run: RunningJob, process: Supervised) -> None:
@@ -113,7 +113,7 @@ class Server(Protocol):
         """The endpoints in service."""
 
     @property
-    def faults(self) -> Faults:
+    def faults(self) -> FaultInjector:
         """The faults that are on."""
 
     @property

@@ -21,7 +21,7 @@ END = "<!-- operations: end -->"
 
 
 class MarksMissing(Exception):
-    """The document has no place for the table."""
+    """The document lacks the two lines between which the table stands."""
 
 
 def table() -> str:
@@ -66,7 +66,7 @@ def _cell(text: str) -> str:
 
 
 def inserted(document: str) -> str:
-    """A document with the table of now between the marks.
+    """A document with an up-to-date table between the marks.
 
     :raises MarksMissing: if the document does not have them.
     """
@@ -80,14 +80,16 @@ def inserted(document: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check the table.
 
-    :returns: the exit status: 1 if ``--check`` finds it stale.
+    :returns: the exit status: 1 if ``--check`` finds the table out of date.
     """
     parser = argparse.ArgumentParser(
         prog="python -m local.sagemaker.reference",
         description="Write the table of operations into the documentation.",
     )
     parser.add_argument("file", nargs="?", type=Path, default=DOCUMENT, help="default: %(default)s")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if it is stale")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with status 1 if the table is out of date"
+    )
     parsed = parser.parse_args(arguments)
     try:
         current = parsed.file.read_text(encoding="utf-8")
@@ -97,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if parsed.check:
         if current != wanted:
-            print(f"{parsed.file} does not tell what the code does: run `make docs-local`", file=sys.stderr)
+            print(f"{parsed.file} is out of date: run `make docs-local`", file=sys.stderr)
         return int(current != wanted)
     if current != wanted:
         parsed.file.write_text(wanted, encoding="utf-8")

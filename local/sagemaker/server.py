@@ -1,4 +1,4 @@
-"""The server: the parts that every operation can reach."""
+"""The server, put together from its parts."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class SageMakerServer:
         return f"arn:aws:sagemaker:{self.region}:{self.account_id}:{resource_type}/{name}"
 
     def hidden(self, kept: Path) -> tuple[Path, Path] | None:
-        """What a container shall not see, and its own part of it.
+        """The folder that a container must not see, and its own folder inside it; None when nothing is hidden.
 
-        :param kept: the container's sandbox.
+        :param kept: the container's own folder, its sandbox.
         """
         return (self.data_dir.resolve(), kept) if self.settings.isolate else None
 

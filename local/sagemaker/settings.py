@@ -93,7 +93,7 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="folder for jobs, caches and the store (default: a temporary one)",
+        help="folder that keeps S3, all resources and the files of jobs (default: a temporary one)",
     )
     parser.add_argument(
         "--image",
@@ -101,7 +101,7 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         default=[],
         type=_image,
         metavar="REPOSITORY:TAG=PYTHON",
-        help="interpreter that stands for a container image; repeatable",
+        help="Python interpreter that runs the jobs and model servers of a container image; repeatable",
     )
     parser.add_argument(
         "--image-label",
@@ -109,7 +109,8 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         default=[],
         type=_label,
         metavar="REPOSITORY:TAG=LABEL=VALUE",
-        help="Docker label of an image; multi-model containers need one that AWS's own images have; repeatable",
+        help="Docker label of an image; as on AWS, the image of a multi-model container needs the label "
+        "com.amazonaws.sagemaker.capabilities.multi-models=true, which AWS's own images have; repeatable",
     )
     parser.add_argument(
         "--max-running-jobs",
@@ -143,7 +144,8 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument(
         "--no-warm-runner",
         action="store_true",
-        help="start a new interpreter for each job; by default jobs run in forks of a warm one",
+        help="start a new interpreter for each job; by default jobs run in forks of one that has imported NumPy, "
+        "pandas and XGBoost already",
     )
     parser.add_argument(
         "--no-isolation",
@@ -188,7 +190,10 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         help="largest request body, in MiB; it is held in memory (default %(default)s)",
     )
     parser.add_argument(
-        "--ready-file", type=Path, metavar="FILE", help='where {"url", "pid"} is written when serving'
+        "--ready-file",
+        type=Path,
+        metavar="FILE",
+        help='file for {"url": ..., "pid": ...}, written once the server answers',
     )
     parser.add_argument(
         "--no-role-check",
@@ -209,13 +214,13 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument(
         "--allow-non-loopback",
         action="store_true",
-        help="listen on an address other machines can reach. There is no authentication: whoever reaches the"
-        " port runs code as you",
+        help="listen on an address other machines can reach. There is no authentication: anyone who reaches the"
+        " port can run code as you",
     )
     parsed = parser.parse_args(arguments)
     if not parsed.allow_non_loopback and not is_loopback(parsed.host):
         parser.error(
-            f"--host {parsed.host} is not a loopback address, and the server runs code for whoever reaches"
+            f"--host {parsed.host} is not a loopback address, and the server runs code for anyone who reaches"
             " it without asking who they are; use --host 127.0.0.1, or add --allow-non-loopback if the"
             " network is yours alone"
         )

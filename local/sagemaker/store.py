@@ -29,7 +29,7 @@ class NotFound(KeyError):
 
 
 class Damaged(Exception):
-    """The file is no database, or one with pages that can't be read."""
+    """The file is not a SQLite database, or has pages that can't be read."""
 
 
 class Store:
@@ -112,7 +112,7 @@ class Store:
         return None if row is None else load(row[0])
 
     def update(self, kind: str, name: str, change: Callable[[Document], Document | None]) -> Document:
-        """Change a document; nobody sees or changes it in between.
+        """Change a document in one step: no other call reads or changes it in between.
 
         :param change: gets the document, and returns the new one or changes it in place and returns None.
             If it raises, nothing is changed.

@@ -22,14 +22,19 @@ from local.stack import commands
 from local.stack import demo as demonstration
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="City Fleet on this machine.", rich_markup_mode=None
+    add_completion=False,
+    no_args_is_help=True,
+    help="Runs City Fleet on this machine: Airflow and the local SageMaker.",
+    rich_markup_mode=None,
 )
 console = Console(highlight=False, soft_wrap=True)
 
 UP_DIR = ROOT / ".local" / "up"
 DEMO_DIR = ROOT / ".local" / "demo"
 
-StateDir = Annotated[Path, typer.Option(help="Folder of the stack's state.")]
+StateDir = Annotated[
+    Path, typer.Option(help="Folder in which the stack keeps its databases, logs and ports.")
+]
 
 
 @app.command()
@@ -38,9 +43,9 @@ def up(
     sagemaker_port: Annotated[
         int, typer.Option(help="Port of the local SageMaker.")
     ] = environment.SAGEMAKER_PORT,
-    fleet: Annotated[str, typer.Option(help="Fleet whose data is uploaded: name or file.")] = "",
+    fleet: Annotated[str, typer.Option(help="Fleet to start with: its name or its file.")] = "",
     state_dir: StateDir = UP_DIR,
-    fresh: Annotated[bool, typer.Option(help="Forget what an earlier stack has left.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Delete the data of an earlier stack first.")] = False,
 ) -> None:
     """Start the stack and leave it running."""
     commands.up(console, state_dir.resolve(), ui_port, sagemaker_port, fleet, fresh=fresh)
@@ -54,18 +59,28 @@ def down(state_dir: StateDir = UP_DIR) -> None:
 
 @app.command()
 def status(state_dir: StateDir = UP_DIR) -> None:
-    """Say what runs, where, and with how much memory."""
+    """Say which processes run, where they can be reached, and how much memory they take."""
     raise typer.Exit(commands.status(console, state_dir.resolve()))
 
 
 @app.command()
 def demo(
-    cities: Annotated[str, typer.Option(help="Slugs parted by commas, or all.")] = "",
+    cities: Annotated[
+        str,
+        typer.Option(
+            help="Slugs of the cities to retrain, separated by commas, or all; by default five big ones."
+        ),
+    ] = "",
     fleet: Annotated[str, typer.Option(help="Name or path of a fleet file.")] = "",
-    as_of: Annotated[str, typer.Option(help="Moment up to which data may be seen.")] = "",
+    as_of: Annotated[
+        str,
+        typer.Option(
+            help="Train on what was known at this moment; by default at the end of each city's data."
+        ),
+    ] = "",
     state_dir: StateDir = DEMO_DIR,
 ) -> None:
-    """Retrain a few cities on a stack of its own, print what came of it, stop."""
+    """Retrain a few cities on a new stack, print the results, stop the stack."""
     raise typer.Exit(demonstration.run(console, state_dir.resolve(), cities, fleet, as_of))
 
 

@@ -257,7 +257,7 @@ def make_environment(name: "str", python: "str", version: "tuple[int, int, int]"
     if present is None or present[:2] != version[:2] or not same_python(str(inside), python):
         shutil.rmtree(str(folder), ignore_errors=True)
         run([uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)], "Making " + name, "")
-    # The list of 220 packages is of use to nobody; a terminal gets uv's progress bars with it.
+    # uv's list of 220 packages says nothing useful; a terminal gets its progress bars with it.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     if name == ".venv":
         # The lock names every package, so sync also removes what left it.

@@ -85,7 +85,7 @@ def find_fleet(fleet: str, folder: Path) -> Path:
 def choose(path: Path, cities: str, as_of: str, environ: Mapping[str, str]) -> Choice:
     """Read the fleet file and pick the cities.
 
-    :param cities: slugs or names, parted by commas; "all"; or empty for the default
+    :param cities: slugs or names, separated by commas; "all"; or empty for the default
     :param as_of: an instant, or empty
     :param environ: variables that the fleet file may use
     :raises UsageError: the fleet file, a city or as_of is wrong; the message says what is allowed

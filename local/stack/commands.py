@@ -29,7 +29,7 @@ def up(
 ) -> None:
     """Start a detached stack, unless it runs already. What an earlier one has left is taken up again.
 
-    :param fresh: forget what an earlier one has left
+    :param fresh: delete the data of an earlier stack first
     :param fleet: name or path of a fleet file: its folder is the one Airflow reads; empty for include/fleets
     :raises StackError: it could not be started; nothing is left running then
     """
@@ -68,7 +68,7 @@ def up(
 
 
 def _clear(state_dir: Path) -> None:
-    """Begin afresh, with Airflow and the local SageMaker alike: each remembers what the other holds.
+    """Delete the state of Airflow and of the local SageMaker together: each refers to what the other holds.
 
     The secrets stay, and with them the password of the UI.
     """
@@ -80,7 +80,7 @@ def _clear(state_dir: Path) -> None:
 
 
 def _prepare(console: Console, stack: Stack, files: list[Path]) -> None:
-    """Upload each fleet's data and create its endpoint; a fleet that can't have it stops nobody else."""
+    """Upload each fleet's data and create its endpoint; a fleet for which that fails does not stop the others."""
     for path in files:
         console.print(f"Uploading the raw data of {path.name} and creating its endpoint")
         try:

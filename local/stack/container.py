@@ -1,7 +1,7 @@
 """`python -m local.stack.container COMMAND …`: the entry point of every container in docker-compose.yaml.
 
 The settings are those of the stack without containers; what the container's own environment says wins. Secrets
-are drawn once into the shared state volume, so that none stands in a file of the repository.
+are made once, into the shared state volume, so that no file of the repository holds any.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EXECUTION_PORT = 8081
 
 
 def main() -> None:
-    """Become the command, in the stack's environment."""
+    """Replace this process by the command, in the stack's environment."""
     state_dir = Path(os.environ.get("CITY_FLEET_STATE_DIR", STATE_DIR))
     layout = Layout(state_dir=state_dir, execution_port=EXECUTION_PORT)
     command = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""Airflow's database of a stack: a SQLite file, laid down from an empty one that is kept per Airflow version."""
+"""Airflow's database of a stack: a SQLite file, copied from an empty one that is kept per Airflow version."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ BASE_TIMEOUT_SECONDS = 900.0
 def run(console: Console, state_dir: Path, cities: str, fleet: str, as_of: str) -> int:
     """Run the demo.
 
-    :param cities: slugs or names parted by commas, "all", or empty for the default five
+    :param cities: slugs or names separated by commas, "all", or empty for the default five
     :param fleet: name or path of a fleet file, or empty
     :param as_of: the moment up to which data may be seen, or empty for the end of each city's data
     :return: 0 where every city ended as its gate decided (and the default five are live), else 1
@@ -48,7 +48,7 @@ def run(console: Console, state_dir: Path, cities: str, fleet: str, as_of: str) 
         ui_port=free_port(),
         sagemaker_port=free_port(),
         fleets_dir=path.parent,
-        # Nobody edits a fleet file during a demo, and parsing takes a core from the jobs.
+        # Fleet files do not change during a demo, and parsing takes a core from the jobs.
         parse_interval_seconds=600,
     )
     choice = choose(path, cities, as_of, environment.fleet_variables(layout) | _fleet_settings())
@@ -139,7 +139,7 @@ def _at_work(tasks: list[dict[str, object]]) -> tuple[str, str]:
 def _verdict(
     console: Console, choice: Choice, outcomes: list[Outcome], layout: Layout, seconds: float
 ) -> int:
-    """Say whether the demo kept its promise.
+    """Print whether all cities ended as they should.
 
     :return: exit code
     """

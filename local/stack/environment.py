@@ -57,7 +57,7 @@ class Layout:
     :param state_dir: everything the stack writes; nothing is written elsewhere
     :param ui_port: Airflow's api-server and UI
     :param sagemaker_port: the local SageMaker
-    :param execution_port: Airflow's API for its own tasks; nobody else needs to know it, so any free one does
+    :param execution_port: Airflow's API for its own tasks; only the stack itself uses it, so it is any free port
     :param fleets_dir: folder with the fleet files
     :param parse_interval_seconds: how long an edited fleet file may go unnoticed
     :param triggerers: how many triggerers there are; a second one takes over what a lost one was waiting for
@@ -134,7 +134,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def stack_secrets(layout: Layout) -> dict[str, str]:
-    """Return the secrets of this state directory; they are drawn the first time.
+    """Return the secrets of this state directory; they are made the first time.
 
     :return: jwt_secret, fernet_key, secret_key and ui_password
     """
@@ -289,7 +289,7 @@ def require_free_port(port: int, variable: str) -> None:
     :raises StackError: it is taken, out of range, or not allowed; says by whom where the system tells
     """
     if not 1 <= port <= 65535:
-        raise StackError(f"{variable}={port} is no port; allowed: 1 to 65535.")
+        raise StackError(f"{variable}={port} is not a port; allowed: 1 to 65535.")
     with socket.socket() as probe:
         # As the servers do, so that the remains of closed connections don't count as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -305,7 +305,7 @@ def require_free_port(port: int, variable: str) -> None:
 
 
 def _listener(port: int) -> str:
-    """Say who listens on a port, where the system lets us see it; else nothing."""
+    """Name the process that listens on a port; empty where the system does not tell."""
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.status != psutil.CONN_LISTEN or not connection.laddr:

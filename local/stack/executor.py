@@ -1,10 +1,10 @@
-"""Airflow's LocalExecutor, which knows a resumed task again.
+"""Airflow's LocalExecutor, changed so that it recognises a task that goes on after a deferral.
 
 A deferrable task runs in two pieces with the same key: up to the deferral, and after its trigger has fired. On a
 laptop a job takes a second or two, so the second piece may be queued before the scheduler has read that the first
 one ended. It then finds an ended task in state "queued" that its executor does not know, takes it for killed and
 fails the try (Airflow 3.3.2: ``SchedulerJobRunner.process_executor_events`` asks ``has_task``, and LocalExecutor
-forgets a task as soon as it hands it to a worker). On AWS, where jobs take minutes, nobody meets this.
+forgets a task as soon as it hands it to a worker). On AWS, where jobs take minutes, this does not happen.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ HEARTBEATS = ("scheduler", "dag_processor", "triggerer")
 
 
 def unhealthy(layout: Layout, since: datetime) -> list[str]:
-    """Return the components that do not answer, or do not beat.
+    """Return the components that do not answer, or have no recent heartbeat.
 
     :param since: a heartbeat before this moment is another stack's: it would look healthy for half a minute
     """

@@ -1,4 +1,4 @@
-"""What came of a city's run, read where the library leaves it: run record, live pointer, shared endpoint."""
+"""The result of a city's run, read where the library leaves it: run record, live pointer, shared endpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DECIDED = (LIVE, "held", "superseded", "too_little_data")
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """The endpoint's prediction for a city's last held-out period.
 
     :param actual: the period's true value, in the target's unit
@@ -39,13 +39,13 @@ class Outcome:
 
     :param how: a word of DECIDED, or "failed"
     :param record: the run record, {} where there is none
-    :param evidence: lines that explain a failure
+    :param evidence: lines that explain a failure; empty without one
     """
 
     city: str
     how: str
     record: dict[str, Any] = field(default_factory=dict)
-    answer: Answer | None = None
+    prediction: Prediction | None = None
     evidence: list[str] = field(default_factory=list)
 
     @property
@@ -88,7 +88,7 @@ class Reader:
             outcome.evidence = [f"the run ended, but left no record below {self._records(city)}"]
         elif how == LIVE:
             try:
-                outcome.answer = self._ask(city, record)
+                outcome.prediction = self._ask(city, record)
             except (ClientError, BotoCoreError, ValueError, KeyError, LookupError) as error:
                 outcome.evidence = [f"endpoint {self.choice.endpoint}: {error}"]
         return outcome
@@ -113,7 +113,7 @@ class Reader:
         value: dict[str, Any] = json.loads(body)
         return value
 
-    def _ask(self, city: str, record: dict[str, Any]) -> Answer:
+    def _ask(self, city: str, record: dict[str, Any]) -> Prediction:
         """Ask the shared endpoint as an application would: pointer, then one row of the held-out data."""
         pointer = self._read_json(self.choice.keys.live(city))
         holdout = self._read_json(naming.split_uri(record["holdout_uri"])[1])
@@ -130,4 +130,4 @@ class Reader:
         )
         predicted = float(response["Body"].read())
         latency_ms = (time.perf_counter() - started) * 1000
-        return Answer(row["period"], predicted, float(row["actual"]), latency_ms)
+        return Prediction(row["period"], predicted, float(row["actual"]), latency_ms)

@@ -3,7 +3,7 @@
 Each process leads a session of its own, so that Ctrl-C in the terminal reaches only us and we end the others
 in order. Ending goes by process group and by descendants (Airflow's workers and the jobs' scripts are our
 grandchildren), first with SIGTERM, then with SIGKILL. A recorded process is known by its number and its start
-time together: a number alone may have been given to somebody else.
+time together: a number alone may belong to another process by now.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Recorded:
 def spawn(name: str, command: list[str], environment: Mapping[str, str], log: Path, folder: Path) -> Recorded:
     """Start one process of the stack, detached from the terminal, its output in `log`.
 
-    :param name: what people call it
-    :param folder: where it works
+    :param name: name of the process, as people see it
+    :param folder: its working directory
     :return: its record
     """
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def family(roots: Iterable[psutil.Process]) -> dict[int, psutil.Process]:
 
 
 def marked(state_dir: Path | str) -> list[psutil.Process]:
-    """Return every process that carries this stack's marker, whoever its parent is by now, less ourselves."""
+    """Return every process that carries this stack's marker, whatever its parent is by now, except this process."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -124,7 +124,7 @@ def marked(state_dir: Path | str) -> list[psutil.Process]:
 
 
 def end(records: Iterable[Recorded], state_dir: Path | str) -> list[str]:
-    """End what was recorded and all that came of it.
+    """End the recorded processes and all that descend from them.
 
     :param state_dir: the marker of strays: processes that left their group and lost their parent
     :return: names of those that had to be killed
@@ -223,7 +223,7 @@ def keep(state_dir: str) -> None:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP wait. Only the main thread may say so; elsewhere nothing changes."""
+    """Ignore Ctrl-C, SIGTERM and SIGHUP while the block runs. In other threads than the main one it does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

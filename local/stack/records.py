@@ -30,7 +30,7 @@ def write(layout: Layout, recorded: list[Recorded]) -> None:
 
 
 def read(state_dir: Path) -> tuple[Layout, list[Recorded]] | None:
-    """Return what is remembered of a detached stack; None where nothing is."""
+    """Return the layout and processes of a detached stack; None where there is no record."""
     try:
         document = json.loads(_file(state_dir).read_text())
         layout = Layout(
@@ -47,7 +47,7 @@ def read(state_dir: Path) -> tuple[Layout, list[Recorded]] | None:
 
 
 def forget(layout: Layout) -> None:
-    """The stack is no more."""
+    """Remove the record: the stack has ended."""
     _file(layout.state_dir).unlink(missing_ok=True)
 
 

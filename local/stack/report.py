@@ -1,4 +1,4 @@
-"""The demo's last words: a table of all cities, and a sentence for each that is not live."""
+"""The demo's report: a table of all cities, and a sentence for each that is not live."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def outcome_table(outcomes: list[Outcome]) -> Table:
     for title, justify in _COLUMNS:
         table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for outcome in outcomes:
-        answer, record = outcome.answer, outcome.record
+        prediction, record = outcome.prediction, outcome.record
         version = record.get("package_version")
         cells: list[RenderableType] = [
             outcome.city,
@@ -39,10 +39,10 @@ def outcome_table(outcomes: list[Outcome]) -> Table:
             _percent(outcome.mape("naive")),
             "" if version is None else str(version),
             str(record.get("target_model") or "") if outcome.how == LIVE else "",
-            answer.period if answer else "",
-            _amount(answer.predicted) if answer else "",
-            _amount(answer.actual) if answer else "",
-            f"{answer.latency_ms:.1f}" if answer else "",
+            prediction.period if prediction else "",
+            _amount(prediction.predicted) if prediction else "",
+            _amount(prediction.actual) if prediction else "",
+            f"{prediction.latency_ms:.1f}" if prediction else "",
         ]
         table.add_row(*cells)
     return table

@@ -24,7 +24,7 @@ _TRUST = {
 def seed(stack: Stack, files: list[Path]) -> None:
     """Create the role, then the buckets and the raw data of some fleets.
 
-    :param files: fleet files
+    :param files: the fleets' files
     :raises StackError: the data could not be uploaded, with what the command said
     """
     iam = stack.client("iam")
@@ -38,7 +38,7 @@ def run_fleet(stack: Stack, *arguments: str) -> str:
     """Run the fleet's command line as a person would, in the stack's environment.
 
     :return: what it printed
-    :raises StackError: it failed
+    :raises StackError: the command failed; with what it said
     """
     done = subprocess.run(
         [sys.executable, "-m", "city_fleet.cli.app", *arguments],

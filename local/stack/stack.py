@@ -37,7 +37,7 @@ COMPONENTS = ("api-server", "execution-api", "scheduler", "triggerer", "dag-proc
 
 
 def _silent(text: str) -> None:
-    """Say nothing."""
+    """Drop a line of progress."""
 
 
 class Stack:
@@ -98,12 +98,12 @@ class Stack:
         from botocore.config import Config  # noqa: PLC0415
 
         # No profile and no file of the person's: neither an account of theirs nor a profile that isn't there.
-        nobody = {
+        no_settings = {
             "profile": (None, None, None, None),
             "config_file": (None, None, os.devnull, None),
             "credentials_file": (None, None, os.devnull, None),
         }
-        session = boto3.session.Session(botocore_session=botocore.session.Session(session_vars=nobody))
+        session = boto3.session.Session(botocore_session=botocore.session.Session(session_vars=no_settings))
         return session.client(
             service,
             endpoint_url=self.layout.sagemaker_url,
@@ -217,7 +217,7 @@ class Stack:
     def stop(self) -> None:
         """End every process of this stack and wait until they are gone. May be called twice.
 
-        Ctrl-C has to wait meanwhile: half a stack would be left.
+        Ctrl-C is ignored meanwhile, since it would leave half a stack.
         """
         with processes.undisturbed():
             self._stop()

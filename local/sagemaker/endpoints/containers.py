@@ -32,7 +32,7 @@ QUOTED_LOG_LENGTH = 800  # of the 1,024 characters of a FailureReason
 
 
 class ContainerFailed(Exception):
-    """The model server does not come up; the message is the endpoint's FailureReason."""
+    """The model server did not start; the message is the endpoint's FailureReason."""
 
 
 class ModelContainer:
@@ -42,7 +42,7 @@ class ModelContainer:
     :param spec: what to run.
     :param region: region of the endpoint.
     :param give_up: set when the server is shutting down.
-    :raises ContainerFailed: when it does not come up; nothing is left then.
+    :raises ContainerFailed: when it does not start; its process and its folder are removed then.
     """
 
     def __init__(self, server: Server, spec: ContainerSpec, region: str, give_up: threading.Event) -> None:
@@ -75,7 +75,7 @@ class ModelContainer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the model server."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -86,14 +86,14 @@ class ModelContainer:
     def check_load(self, target: str) -> None:
         """Called before the model server is asked to load a model.
 
-        :param target: its TargetModel.
+        :param target: TargetModel of the request for it.
         :raises ContainerError: when a fault wants the load to fail.
         """
         if message := self._server.faults.model_load_failure(self.spec.endpoint, target):
             raise ContainerError(500, message)
 
     def stop(self, grace_seconds: float = DRAIN_SECONDS) -> None:
-        """Stop it: requests that run are answered, then everything is removed.
+        """Stop the model server: requests that it has are answered, then process and folder are removed.
 
         :param grace_seconds: how long they may take.
         """
@@ -181,7 +181,7 @@ class ModelContainer:
 
 
 def free_port() -> int:
-    """A port nobody listens on at the moment."""
+    """A port of this machine on which no process listens at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

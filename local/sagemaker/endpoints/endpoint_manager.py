@@ -1,4 +1,4 @@
-"""Starts, swaps and stops what endpoints serve with."""
+"""Starts, replaces and stops the model servers behind endpoints."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class EndpointManager:
-    """Starts and stops what endpoints serve with. Operations return at once; threads of its own do the work.
+    """Starts and stops the model servers of all endpoints. Its methods return at once; threads of its own do the work.
 
     :param server: the server it belongs to.
     """
@@ -50,16 +50,16 @@ class EndpointManager:
         self._loads = ThreadPoolExecutor(LOADING_AT_ONCE, thread_name_prefix="load")
 
     def live(self, name: str) -> LiveEndpoint | None:
-        """An endpoint that answers, None when there is none of that name.
+        """The endpoint in service of that name, or None.
 
-        :param name: its name.
+        :param name: name of the endpoint.
         """
         return self._live.get(name)
 
     def absence(self, name: str) -> SageMakerError:
-        """What InvokeEndpoint answers for an endpoint that is not live.
+        """The error that InvokeEndpoint answers for an endpoint that is not in service.
 
-        :param name: its name.
+        :param name: name of the endpoint.
         """
         document = self._server.store.get(KIND, name) or {}
         if "_deployed" in document and document["EndpointStatus"] in ("SystemUpdating", "Updating"):
@@ -70,7 +70,7 @@ class EndpointManager:
         """Choose what answers a request, and keep it in service until the caller has left the variant.
 
         :param name: name of the endpoint.
-        :param wanted: TargetVariant.
+        :param wanted: the request's TargetVariant, if it names one.
         :return: None when there is no such endpoint.
         :raises ValidationError: when it has no such variant.
         """
@@ -86,7 +86,7 @@ class EndpointManager:
     def deploy(self, name: str, config: str, specs: list[tuple[ContainerSpec, float]]) -> None:
         """Bring an endpoint into service with new containers; returns at once.
 
-        :param name: its name.
+        :param name: name of the endpoint.
         :param config: name of its new endpoint configuration.
         :param specs: container and weight of each variant.
         """
@@ -111,10 +111,10 @@ class EndpointManager:
                 self._deployments.submit(self._recover, name, document)
 
     def weigh(self, name: str, weights: Mapping[str, float]) -> None:
-        """Share an endpoint's traffic differently.
+        """Change how an endpoint's traffic is shared among its variants.
 
-        :param name: its name.
-        :param weights: by the variants' names.
+        :param name: name of the endpoint.
+        :param weights: new weight by name of the variant.
         """
         live = self.live(name)
         for variant in live.variants if live else ():
@@ -127,11 +127,11 @@ class EndpointManager:
         self._server.store.update(KIND, name, change)
 
     def revive(self, name: str, live: LiveEndpoint, variant: Variant) -> None:
-        """Start a variant's container anew after it died; returns at once. Models are loaded again on use.
+        """Start a variant's container again after it died; returns at once. Models are loaded again on use.
 
         :param name: name of the endpoint.
         :param live: the endpoint as it was when the container was found dead.
-        :param variant: the variant.
+        :param variant: the variant whose container has died.
         """
         with self._lock:
             if variant.container.alive or variant.reviving or self._closing.is_set():
@@ -142,7 +142,7 @@ class EndpointManager:
     def delete(self, name: str) -> None:
         """Stop an endpoint's containers and forget it; returns at once.
 
-        :param name: its name.
+        :param name: name of the endpoint.
         """
         with self._lock:
             live = self._live.pop(name, None)
@@ -256,7 +256,7 @@ class EndpointManager:
     def _settle(
         self, name: str, config: str | None, specs: list[tuple[ContainerSpec, float]], reason: str | None
     ) -> None:
-        """Write how a deployment ended.
+        """Write into the endpoint's document how a deployment ended.
 
         :param config: the configuration now in service; None when the deployment failed.
         :param reason: why it failed.

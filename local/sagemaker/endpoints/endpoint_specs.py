@@ -1,4 +1,4 @@
-"""From an endpoint configuration and its models to the containers to run; the rest is refused by name."""
+"""Which containers an endpoint runs, by its configuration and models; what is not supported is refused by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNSUPPORTED_VARIANT = ("ServerlessConfig", "CoreDumpConfig", "ManagedInstanceSca
 
 
 def container_specs(server: Server, endpoint: str, config_name: str) -> list[tuple[ContainerSpec, float]]:
-    """What an endpoint runs.
+    """The containers that an endpoint runs.
 
     :param server: holds configurations and models.
     :param endpoint: name of the endpoint.
@@ -75,7 +75,7 @@ def _variant(server: Server, endpoint: str, variant: dict[str, Any]) -> tuple[Co
 def instances(specs: Iterable[ContainerSpec]) -> list[tuple[str, int]]:
     """The quotas that containers use, and how much of each.
 
-    :param specs: the containers.
+    :param specs: the containers that an endpoint runs.
     """
     return [(quota_name(spec.instance_type, ENDPOINT), spec.instance_count) for spec in specs]
 
@@ -86,7 +86,7 @@ def describe_variants(
     """Production variants as DescribeEndpoint shows them.
 
     :param server: holds the configuration.
-    :param config_name: its name.
+    :param config_name: name of the endpoint configuration.
     :param specs: what the endpoint runs.
     """
     config = server.store.get("endpoint-config", config_name) or {"ProductionVariants": []}
@@ -109,7 +109,7 @@ def describe_variants(
 
 
 def pack_deployment(config: str, specs: list[tuple[ContainerSpec, float]]) -> dict[str, Any]:
-    """What an endpoint runs, for the store: a later server starts it anew, be its configuration deleted or not.
+    """What an endpoint runs, as the store holds it: a later server starts it again even without its configuration.
 
     :param config: name of the endpoint configuration.
     :param specs: container and weight of each variant.
@@ -118,7 +118,7 @@ def pack_deployment(config: str, specs: list[tuple[ContainerSpec, float]]) -> di
 
 
 def unpack_deployment(packed: dict[str, Any]) -> tuple[str, list[tuple[ContainerSpec, float]]]:
-    """What :func:`pack_deployment` has packed.
+    """The reverse of :func:`pack_deployment`.
 
     :raises KeyError, TypeError, ValueError: if it was written by a version that is too different.
     """

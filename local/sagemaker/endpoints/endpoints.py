@@ -24,7 +24,10 @@ from local.sagemaker.reach import Server
 from local.sagemaker.registry.tags import check_tags
 from local.sagemaker.store import AlreadyExists, Document, NotFound
 
-PREFIXES = ("Current", "Desired")  # of weight and instance count: here a wish is fulfilled at once
+PREFIXES = (
+    "Current",
+    "Desired",
+)  # of weight and instance count: a change takes effect at once here, so both are equal
 IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
 
@@ -71,7 +74,7 @@ def create_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
 
 @operation("DescribeEndpoint")
 def describe_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
-    """Everything about one endpoint."""
+    """Describe an endpoint."""
     document = server.store.get(KIND, request["EndpointName"])
     if document is None:
         raise not_found("endpoint", server.arn(KIND, request["EndpointName"]))

@@ -1,4 +1,4 @@
-"""Which models a multi-model container has loaded: on first use, bounded, least recently used out first.
+"""The models that a multi-model container has loaded: on first use, up to a limit, the least recently used go first.
 
 Memory is bounded by the container, which answers 507 when a model does not fit (AWS documentation, "Contract for
 custom containers for multi-model endpoints"), and by a number of models; the volume by model_files.py. Runs in
@@ -43,7 +43,7 @@ EXTRACT_BYTES = 1024**3
 class LoadedModel:
     """A model in the container.
 
-    :param stored: its files.
+    :param stored: its files on the volume.
     :param users: requests that are being answered with it.
     """
 
@@ -64,8 +64,8 @@ class LoadedModel:
 class ModelCache:
     """The loaded models of one container.
 
-    :param container: the container.
-    :param client: client for it.
+    :param container: the container that loads them.
+    :param client: client of the container's model server.
     :param s3: boto3 client for the artifacts.
     :param workers: threads that fetch and extract.
     :param settings: how many models stay loaded (more only while all are in use), how large the volume is, and
@@ -94,10 +94,10 @@ class ModelCache:
 
     @asynccontextmanager
     async def lease(self, target: str) -> AsyncIterator[LoadedModel]:
-        """A loaded model that is not unloaded meanwhile.
+        """A loaded model; it stays loaded while the ``async with`` block runs.
 
-        :param target: its TargetModel.
-        :raises ValidationError: when there is no such object, or the target is no safe key.
+        :param target: TargetModel of the request.
+        :raises ValidationError: when there is no such object, or the target could lead out of the endpoint's prefix.
         :raises ModelNotReady: when the load takes longer than a request may wait.
         :raises ContainerError: when it can't be loaded; the next request tries again.
         """
@@ -136,7 +136,7 @@ class ModelCache:
     def _load_ended(self, target: str, task: asyncio.Task[LoadedModel]) -> None:
         self._loading.pop(target, None)
         if not task.cancelled():
-            task.exception()  # somebody has waited for it, or nobody wants to know any more
+            task.exception()  # read, so that asyncio does not report it: a request has seen it, or none waits any more
 
     async def _load(self, target: str) -> LoadedModel:
         uri = self.uri(target)
@@ -186,7 +186,7 @@ class ModelCache:
     def uri(self, target: str) -> str:
         """URI of a model's artifact.
 
-        :param target: its TargetModel.
+        :param target: TargetModel of the request.
         :raises ValidationError: when it could lead out of the endpoint's prefix.
         """
         # Dot segments are resolved by HTTP clients on the way to S3.
@@ -240,7 +240,7 @@ class ModelCache:
             return
 
     async def _make_room(self, limit: int) -> int:
-        """Unload the least recently used models that nobody uses until as many are left as allowed.
+        """Unload models that are not in use, the least recently used first, until no more than the limit are left.
 
         :param limit: how many may stay.
         :return: how many were unloaded.

@@ -1,7 +1,7 @@
-"""A lean HTTP/1.1 client for our own model servers: connections are kept, and nothing is done that they do not need.
+"""A small HTTP/1.1 client for our own model servers: it keeps connections open, and can do only what they need.
 
-Made for one peer, model_server, which answers every request with a Content-Length. A general client costs
-several times what a prediction does.
+It relies on model_server answering every request with a Content-Length. A general-purpose client takes several
+times as long as the prediction itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LARGEST_HEAD_BYTES = 64 * 1024
 
 
 class NoAnswer(Exception):
-    """The model server is not there, or went away before it had answered."""
+    """The model server does not listen, or closed the connection before it had answered."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class ModelClient:
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float | None = None,
     ) -> Answer:
-        """Ask, and wait for the whole answer.
+        """Send a request, and wait for the whole answer.
 
-        :param timeout_seconds: for the whole; None = for ever.
+        :param timeout_seconds: until the whole answer is there; None = no limit.
         :raises NoAnswer: when the server does not answer.
         :raises TimeoutError: when it does not answer in time.
         """
@@ -112,7 +112,7 @@ class ModelClient:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: one question at a time."""
+    """One connection, which carries one request at a time."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -125,7 +125,7 @@ class _Connection(asyncio.Protocol):
         self.began = False  # to answer the question asked last
 
     def usable(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether it is of this event loop and open."""
+        """Whether the connection is open and belongs to the running event loop."""
         return self._loop is loop and not self._lost
 
     async def ask(self, data: bytes) -> Answer:

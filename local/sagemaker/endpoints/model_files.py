@@ -18,7 +18,7 @@ from pathlib import Path
 class StoredModel:
     """A model on the volume.
 
-    :param target: its TargetModel.
+    :param target: TargetModel of the requests for it.
     :param name: the opaque name the container knows it by.
     :param folder: the extracted artifact.
     :param size_bytes: of all its files.
@@ -35,7 +35,7 @@ class StoredModel:
 class ModelFiles:
     """The models on a volume, the least recently used first.
 
-    :param folder: the volume.
+    :param folder: stands for the volume.
     :param limit_bytes: how much it holds.
     """
 
@@ -45,9 +45,9 @@ class ModelFiles:
         self._stored: OrderedDict[str, StoredModel] = OrderedDict()
 
     def get(self, target: str) -> StoredModel | None:
-        """A model that is there, None when it is not; it counts as used.
+        """The model if it is on the volume, else None; asking counts as a use.
 
-        :param target: its TargetModel.
+        :param target: TargetModel of the requests for it.
         """
         stored = self._stored.get(target)
         if stored is not None:
@@ -55,24 +55,24 @@ class ModelFiles:
         return stored
 
     def place(self, target: str) -> StoredModel:
-        """A place for a model that is to be fetched; it is not there before :meth:`add`.
+        """A folder for a model that is about to be fetched; :meth:`add` makes it one of the models on the volume.
 
-        :param target: its TargetModel.
+        :param target: TargetModel of the requests for it.
         """
         name = uuid.uuid4().hex
         return StoredModel(target, name, self._folder / name / "model")
 
     def add(self, stored: StoredModel) -> None:
-        """Count a model that has been fetched.
+        """Note that a model is on the volume.
 
         :param stored: where it is.
         """
         self._stored[stored.target] = stored
 
     def forget(self, stored: StoredModel) -> Path:
-        """Count a model no more.
+        """Note that a model is on the volume no longer.
 
-        :param stored: the model.
+        :param stored: the model that goes.
         :return: the folder that is to be removed.
         """
         if self._stored.get(stored.target) is stored:
@@ -81,18 +81,18 @@ class ModelFiles:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is more than the volume holds."""
+        """Whether the models take more than the volume may hold."""
         return sum(stored.size_bytes for stored in self._stored.values()) > self.limit_bytes
 
     def unused(self) -> StoredModel | None:
-        """The least recently used model that nobody needs."""
+        """The least recently used model that is not needed at the moment."""
         return next((stored for stored in self._stored.values() if not stored.pins), None)
 
 
 def folder_bytes(folder: Path) -> int:
     """Size of all files below a folder.
 
-    :param folder: the folder.
+    :param folder: any folder, for example an extracted model.
     """
     return sum(
         os.lstat(os.path.join(path, name)).st_size for path, _, names in os.walk(folder) for name in names

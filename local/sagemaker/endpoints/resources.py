@@ -74,7 +74,7 @@ def list_models(server: Server, request: dict[str, Any]) -> dict[str, Any]:
 
 @operation("DeleteModel")
 def delete_model(server: Server, request: dict[str, Any]) -> dict[str, Any]:
-    """Delete a model; endpoints that serve it go on."""
+    """Delete a model; endpoints that serve it keep serving."""
     return _delete(server, MODEL, request["ModelName"])
 
 
@@ -117,7 +117,7 @@ def list_endpoint_configs(server: Server, request: dict[str, Any]) -> dict[str, 
 
 @operation("DeleteEndpointConfig")
 def delete_endpoint_config(server: Server, request: dict[str, Any]) -> dict[str, Any]:
-    """Delete an endpoint configuration; endpoints that were made from it go on."""
+    """Delete an endpoint configuration; endpoints that were made from it keep serving."""
     return _delete(server, ENDPOINT_CONFIG, request["EndpointConfigName"])
 
 

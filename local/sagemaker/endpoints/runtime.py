@@ -114,7 +114,7 @@ def check_members(endpoint: str, fields: Mapping[str, str]) -> None:
 
 
 def violations(endpoint: str, members: tuple[tuple[str, str], ...]) -> str | None:
-    """What the service model has against a request; None when that is nothing.
+    """The constraints of the service model that a request violates, in one message; None when there are none.
 
     :param endpoint: name of the endpoint.
     :param members: those that are headers, with their values.
@@ -149,10 +149,10 @@ def input_headers() -> dict[str, str]:
 def target_model(target: str | None, endpoint: str, variant: Variant) -> str | None:
     """The model a request is for; None for a container with one model.
 
-    :param target: TargetModel.
+    :param target: the request's TargetModel, if it names one.
     :param endpoint: name of the endpoint.
     :param variant: the variant that answers.
-    :raises ValidationError: when the request names one and must not, or the other way round.
+    :raises ValidationError: when the request names a model for a single-model container, or none for a multi-model one.
     """
     if variant.cache is not None and not target:
         raise ValidationError(

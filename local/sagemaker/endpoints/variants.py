@@ -16,7 +16,7 @@ from local.sagemaker.endpoints.runtime_errors import ValidationError
 class Variant:
     """A production variant in service.
 
-    :param name: its name.
+    :param name: name of the variant.
     :param weight: its share of the traffic, relative to the other variants.
     :param container: the model server.
     :param client: client of the model server.
@@ -55,13 +55,13 @@ class Variant:
             self._users += 1
 
     def leave(self) -> None:
-        """The request has been answered."""
+        """Note that a request has been answered."""
         with self._changed:
             self._users -= 1
             self._changed.notify_all()
 
     def drain(self, grace_seconds: float) -> None:
-        """Wait for the requests that run, then stop the container. For threads, not for the event loop.
+        """Wait for the requests that run, then stop the container. Blocks: not for the event loop's thread.
 
         :param grace_seconds: how long they may take.
         """
@@ -74,7 +74,7 @@ class LiveEndpoint:
     """An endpoint that answers.
 
     :param config: name of its endpoint configuration.
-    :param region: its region.
+    :param region: AWS region of the endpoint.
     :param variants: its production variants.
     """
 
@@ -86,7 +86,7 @@ class LiveEndpoint:
     def choose(self, wanted: str | None) -> Variant:
         """The variant that answers a request: the one asked for, else one by weight.
 
-        :param wanted: TargetVariant.
+        :param wanted: the request's TargetVariant, if it names one.
         :raises ValidationError: when there is no such variant.
         """
         if wanted is not None:

@@ -1,1 +1,1 @@
-"""Faults on demand: what goes wrong, where, how often."""
+"""Faults that can be turned on to test clients: what goes wrong, where and how often."""

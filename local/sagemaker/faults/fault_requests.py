@@ -1,8 +1,8 @@
-"""Faults on the wire: the handler that spoils requests, and the admin endpoint that turns faults on and off.
+"""Faults of requests: the handler that makes requests fail, and the HTTP API that turns faults on and off.
 
 GET    /_local/faults        what is on, and what it has done
-POST   /_local/faults        one fault, or {"seed": 7, "faults": [...]}: turned on besides those that are
-PUT    /_local/faults        the same, instead of those that are
+POST   /_local/faults        one fault, or {"seed": 7, "faults": [...]}: turned on in addition to those that are on
+PUT    /_local/faults        the same, but those that are on are turned off first
 DELETE /_local/faults        all off
 DELETE /_local/faults/<id>   one off
 """
@@ -92,7 +92,7 @@ async def admin(faults: Faults, request: BoundedRequest) -> Response | None:
 
 
 async def inject(faults: Faults, own_access_key: str, request: BoundedRequest) -> Response | None:
-    """Spoil a request, if it meets a fault.
+    """Answer a request that meets a fault, with an error, late or not at all.
 
     :param own_access_key: signs the server's own requests, which never meet a fault.
     """
@@ -139,7 +139,7 @@ def subject(request: BoundedRequest, call: Call, body: bytes) -> str:
 def spoil(spec: FaultSpec, call: Call) -> Response:
     """The answer of a request that meets a fault."""
     if spec.kind in ("timeout", "dropped_connection"):
-        return NoAnswer(closes=spec.kind == "dropped_connection")
+        return SilentResponse(closes=spec.kind == "dropped_connection")
     errors = ERRORS[CAUSES[spec.kind]]
     code, message, status = errors.get(call.service, errors[""])
     if call.service == "s3":
@@ -154,10 +154,10 @@ def spoil(spec: FaultSpec, call: Call) -> Response:
     return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{xml}', status, media_type="application/xml")
 
 
-class NoAnswer(Response):
-    """Nothing at all.
+class SilentResponse(Response):
+    """An answer that is never sent.
 
-    :param closes: whether the connection is closed; else the caller waits until it has had enough.
+    :param closes: whether the connection is closed; else it stays open until the caller gives up.
     """
 
     def __init__(self, closes: bool) -> None:

@@ -1,4 +1,4 @@
-"""A bad day, in JSON: which faults there are, what can be said of each, and what is wrong with a bad one.
+"""Faults as JSON describes them: the kinds, the members of each, and what is wrong with a bad description.
 
 Kinds that meet requests:
   throttling            ThrottlingException: Rate exceeded; S3: 503 SlowDown
@@ -8,7 +8,7 @@ Kinds that meet requests:
   internal_error        status 500
   timeout               no answer for as long as the caller waits
   dropped_connection    the connection is closed without an answer
-  latency               an answer that takes its time
+  latency               the answer is delayed
 Kinds that meet jobs and endpoints:
   spot_interruption     a spot training job loses its instance; AWS has a new one after capacity_after_seconds
   job_crash             SIGKILL for the job's process
@@ -17,8 +17,8 @@ Kinds that meet jobs and endpoints:
   model_load_failure    a multi-model endpoint can't load a model
 
 Which faults AWS has, and their codes, follow its documentation ("Common Errors", "Error retries and exponential
-backoff", S3's "Error responses" and "Conditional requests", "Managed Spot Training"); how they are asked for
-is the stand-in's own.
+backoff", S3's "Error responses" and "Conditional requests", "Managed Spot Training"); how they are described
+is the stand-in's own choice.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class FaultSpec:
             raise AttributeError(name) from None
 
     def to_json(self) -> dict[str, Any]:
-        """The fault as it can be asked for."""
+        """The fault as JSON describes it."""
         return {"kind": self.kind, **self.members}
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The faults that are on: who meets them, and what becomes of jobs and endpoints that do.
+"""The faults that are on: which requests, jobs and endpoints they apply to, and what happens to those.
 
 Every fault has a random sequence of its own, drawn from once for each request, job, model server or model that
 it could meet. So with the same seed the same sequence of events meets the same faults, whatever else is on.
@@ -28,8 +28,8 @@ from local.sagemaker.reach import RunningJob
 class Fault:
     """One fault that is on.
 
-    :param number: what it is called by; never used twice.
-    :param draws: its random sequence.
+    :param number: its id in /_local/faults; never used twice.
+    :param draws: the random numbers that decide whether it happens.
     """
 
     number: int
@@ -41,13 +41,13 @@ class Fault:
     tokens: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """What it is, and what it has done."""
+        """The fault, and how often it could happen and did."""
         return {"id": self.number, **self.spec.to_json(), "seen": self.seen, "injected": self.injected}
 
     def fires(self, subject: str) -> bool:
-        """Tell whether it meets this event, which is one that it could meet.
+        """Decide whether the fault happens at an event that it applies to.
 
-        :param subject: whose rate counts, for a limit of rates.
+        :param subject: for a rate limit, the operation whose requests are counted.
         """
         self.seen += 1
         drawn = self.draws.random()  # always, so that the sequence does not depend on the clock
@@ -64,14 +64,14 @@ class Fault:
         return hit
 
     def _too_fast(self, subject: str, moment: float) -> bool:
-        """A bucket of tokens per operation, as AWS's APIs have them."""
+        """Whether requests come faster than allowed: a token bucket per operation, as AWS's APIs have."""
         left, last = self.tokens.get(subject, (float(self.spec.burst), moment))
         left = min(float(self.spec.burst), left + (moment - last) * self.spec.rate_per_second)
         self.tokens[subject] = (left - 1 if left >= 1 else left, moment)
         return left < 1
 
     def delay_seconds(self) -> float:
-        """How long an answer takes longer, for a fault that is latency."""
+        """By how much a latency fault delays an answer."""
         spec, draws = self.spec, self.draws
         if spec.distribution == "uniform":
             return draws.uniform(spec.low_seconds, spec.high_seconds)
@@ -134,7 +134,7 @@ class Faults:
         return added
 
     def replace(self, document: Any) -> list[Fault]:
-        """Turn on these faults and no others; the seed begins anew.
+        """Turn on these faults and no others; the random numbers start again.
 
         :raises FaultError: if something is wrong with one of them; nothing has changed then.
         """
@@ -146,7 +146,7 @@ class Faults:
     def clear(self, number: int | None = None) -> bool:
         """Turn faults off.
 
-        :param number: which; None = all of them, and the seed begins anew.
+        :param number: which; None = all of them, and the random numbers start again.
         :returns: whether it was there.
         """
         with self._lock:
@@ -159,17 +159,17 @@ class Faults:
             return found
 
     def to_json(self) -> dict[str, Any]:
-        """What is on, and what it has done."""
+        """The faults that are on, and how often each could happen and did."""
         with self._lock:
             return {"seed": self._seed, "faults": [fault.to_json() for fault in self._faults]}
 
     def summary(self) -> list[str]:
-        """What is on, a line each."""
+        """The faults that are on, one line each."""
         with self._lock:
             return [f"{fault.number}: {fault.spec}" for fault in self._faults]
 
     def tell(self) -> None:
-        """Print what is on, for whoever started the server."""
+        """Print the faults that are on."""
         lines = self.summary()
         print(
             "\n  ".join([f"Faults that are on (seed {self._seed}):", *lines]) if lines else "No faults are on"
@@ -178,7 +178,7 @@ class Faults:
 
     @property
     def any_on(self) -> bool:
-        """Whether a request could meet one."""
+        """Whether there are faults that a request could meet."""
         return bool(self._faults)
 
     # What meets them
@@ -186,7 +186,7 @@ class Faults:
     def meet_request(
         self, service: str, operation: str, name: str, conditional: bool
     ) -> tuple[float, FaultSpec | None]:
-        """What becomes of a request.
+        """Decide what happens to a request.
 
         :param name: what it is about: a bucket and key, a job, an endpoint; empty if that can't be told.
         :param conditional: whether it is a write with a condition.
@@ -220,7 +220,7 @@ class Faults:
     def capacity_delay_seconds(self, name: str) -> float:
         """How long it takes until there is an instance for a training job that has lost its own.
 
-        :param name: the job's.
+        :param name: name of the job.
         """
         with self._lock:
             return self._capacity.pop(name, 0.0)

@@ -1,4 +1,4 @@
-"""The jobs that run: a thread each, bounded in number, the others wait their turn."""
+"""Runs jobs, each in a thread of its own, up to a maximum at a time; the other jobs wait their turn."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class JobManager:
         """Run a job whose document is in the store; returns at once.
 
         :param kind: ``training-job`` or ``processing-job``.
-        :param name: its name.
+        :param name: name of the job.
         """
         with self._lock:
             if self._closed:
@@ -52,25 +52,25 @@ class JobManager:
         """Stop a job; returns at once. A job that has ended is left alone.
 
         :param kind: ``training-job`` or ``processing-job``.
-        :param name: its name.
+        :param name: name of the job.
         """
         entry = self._runs.get((kind, name))
         if entry is None:
             return
         run, future = entry
         run.request_stop()
-        if future.cancel():  # it has not begun, and shall not wait for its turn to be stopped
+        if future.cancel():  # it has not begun: it need not wait for its turn to be stopped
             run.end(*run.end_of_stop())
 
     def recover(self) -> None:
-        """End the jobs that an earlier server did not, as AWS ends those that lose their instance."""
+        """Let the jobs fail that an earlier server has left unfinished, as jobs on AWS that lose their instance."""
         for kind, run in RUNS.items():
             for name, document in self._server.store.items(kind):
                 if document[run.status_member] in ("InProgress", "Stopping"):
                     run(self._server, name).finish("Failed", INTERNAL_ERROR)
 
     def shutdown(self) -> None:
-        """Stop all jobs and wait for them; none has longer than :data:`SHUTDOWN_GRACE_SECONDS`."""
+        """Stop all jobs and wait for them, for at most :data:`SHUTDOWN_GRACE_SECONDS`."""
         with self._lock:
             self._closed = True
             runs = dict(self._runs)

@@ -76,7 +76,7 @@ def create_processing_job(server: Server, request: dict[str, Any]) -> dict[str, 
 
 @operation("DescribeProcessingJob")
 def describe_processing_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
-    """Everything about one processing job."""
+    """Describe a processing job."""
     document = server.store.get(KIND, request["ProcessingJobName"])
     if document is None:
         raise _not_found(request["ProcessingJobName"])
@@ -85,7 +85,7 @@ def describe_processing_job(server: Server, request: dict[str, Any]) -> dict[str
 
 @operation("StopProcessingJob")
 def stop_processing_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
-    """Stop a processing job: SIGTERM, a time of grace, SIGKILL."""
+    """Stop a processing job: SIGTERM, a grace period, SIGKILL."""
     name = request["ProcessingJobName"]
 
     def change(document: Document) -> None:

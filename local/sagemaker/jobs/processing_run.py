@@ -33,7 +33,7 @@ class ProcessingRun(JobRun):
         return str(self.document["AppSpecification"]["ImageUri"])
 
     def work(self, sandbox: Sandbox, interpreter: Path) -> tuple[str, str | None]:
-        """Bring the inputs in, run the script, bring the outputs out."""
+        """Download the inputs, run the script, upload the outputs."""
         self.update(ProcessingStartTime=now())
         self._lay_out(sandbox)
         for each in self.document.get("ProcessingInputs", []):

@@ -59,7 +59,7 @@ class ContainerEnd:
 class JobRun(ABC):
     """One run of one job; its thread is the only one that ends the job.
 
-    :param server: the server.
+    :param server: the server that runs it.
     :param name: the job's name; its document is in the store.
     """
 
@@ -90,10 +90,10 @@ class JobRun(ABC):
         self._wake.set()
 
     def request_interruption(self) -> None:  # noqa: B027  # most jobs have nothing to do here
-        """Have the instance taken away, as spot instances are; returns at once. Others are not touched."""
+        """Take the job's spot instance away; returns at once. A job on demand goes on."""
 
     def lose(self) -> None:
-        """The server is going: what nobody has stopped ends as a job that loses its instance."""
+        """The server shuts down: unless a stop was asked for, the job ends as one that has lost its instance."""
         self._lost = not self._stop.is_set()
 
     def end_of_stop(self) -> tuple[str, str | None]:
@@ -101,7 +101,7 @@ class JobRun(ABC):
         return ("Failed", INTERNAL_ERROR) if self._lost else ("Stopped", None)
 
     def kill(self) -> None:
-        """Cut the time of grace of a stop short."""
+        """End the grace period of a stop: kill the container now."""
         if self._process is not None:
             self._process.kill()
 
@@ -124,17 +124,17 @@ class JobRun(ABC):
         except Exception as error:
             log.exception("%s %s", self.kind, self.name)
             ending = ("Failed", f"{INTERNAL_ERROR} ({type(error).__name__}: {error})")
-        # Before the end state: who sees it finds all lines in the log and no sandbox.
+        # Before the end state: a caller who sees that finds all lines in the log, and no sandbox.
         if self.logs:
             self.logs.close()
         sandbox.remove()
         self.end(*ending)
 
     def end(self, status: str, reason: str | None) -> None:
-        """Give the instances back, then write the end state: who sees it may start the next job.
+        """Release the instances, then write the end state: a caller who sees it can start the next job.
 
         :param status: Completed, Failed or Stopped.
-        :param reason: FailureReason.
+        :param reason: the job's FailureReason, if it has one.
         """
         self.server.quotas.release((self.kind, self.name))
         self.finish(status, reason)
@@ -155,7 +155,7 @@ class JobRun(ABC):
 
     @abstractmethod
     def work(self, sandbox: Sandbox, interpreter: Path) -> tuple[str, str | None]:
-        """Bring data in, run the container, bring results out.
+        """Download the inputs, run the container, upload the results.
 
         :param sandbox: stands for ``/opt/ml``.
         :param interpreter: stands for the image.
@@ -169,13 +169,13 @@ class JobRun(ABC):
         """Write the end state.
 
         :param status: Completed, Failed or Stopped.
-        :param reason: FailureReason.
+        :param reason: the job's FailureReason, if it has one.
         """
 
     def check_stop(self) -> None:
         """Give up when a stop was asked for.
 
-        :raises JobStopped: then.
+        :raises JobStopped: if one was.
         """
         if self._stop.is_set():
             raise JobStopped
@@ -183,7 +183,7 @@ class JobRun(ABC):
     def update(self, **members: Any) -> None:
         """Change members of the job's document.
 
-        :param members: by name.
+        :param members: the new values, by name of the member.
         """
 
         def change(document: Document) -> None:
@@ -194,7 +194,7 @@ class JobRun(ABC):
     def write_log(self, line: str) -> None:
         """Write a line into the job's log stream.
 
-        :param line: the line.
+        :param line: the line, without its line end.
         """
         self.open_log().write(line)
 
@@ -212,7 +212,7 @@ class JobRun(ABC):
         """Download an input.
 
         :param uri: S3 prefix or object.
-        :param folder: where to.
+        :param folder: the folder to download into.
         :raises JobFailed: when that is not possible.
         """
         try:
@@ -273,9 +273,9 @@ class JobRun(ABC):
 
 
 def read_message(path: Path, limit: int = FAILURE_REASON_LENGTH) -> str | None:
-    """What a script left for the caller in a file, None when there is none.
+    """The message that a script has left in a file for its caller; None when there is none.
 
-    :param path: the file.
+    :param path: the file, which may be missing.
     :param limit: longer texts are cut.
     """
     try:

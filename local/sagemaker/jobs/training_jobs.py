@@ -104,7 +104,7 @@ def create_training_job(server: Server, request: dict[str, Any]) -> dict[str, An
 
 @operation("DescribeTrainingJob")
 def describe_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
-    """Everything about one training job."""
+    """Describe a training job."""
     document = server.store.get(KIND, request["TrainingJobName"])
     if document is None:
         raise ValidationException("Requested resource not found.")
@@ -113,7 +113,7 @@ def describe_training_job(server: Server, request: dict[str, Any]) -> dict[str, 
 
 @operation("StopTrainingJob")
 def stop_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
-    """Stop a training job: SIGTERM, a time of grace, SIGKILL."""
+    """Stop a training job: SIGTERM, a grace period, SIGKILL."""
 
     def change(document: Document) -> None:
         status = document["TrainingJobStatus"]

@@ -3,8 +3,8 @@
 The layout of ``/opt/ml`` and of the output in S3 follows the AWS documentation ("How Amazon SageMaker AI
 Processes Training Output"). A managed spot job whose instance is taken away starts again on a new one, with
 nothing of the old one left, until MaxWaitTimeInSeconds is over. The stand-in's own choice: MaxRuntimeInSeconds
-counts the running time of all attempts together, and waiting for a free CPU of this machine is no waiting for
-spot capacity.
+counts the running time of all attempts together, and waiting for a free CPU of this machine does not
+count as waiting for spot capacity.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class TrainingRun(JobRun):
         return str(self.document["AlgorithmSpecification"]["TrainingImage"])
 
     def work(self, sandbox: Sandbox, interpreter: Path) -> tuple[str, str | None]:
-        """Bring the channels in, train, bring the model out; again, when the instance is taken away."""
+        """Download the channels, train, upload the model; start again when the instance is taken away."""
         while True:
             self._instance_since = time.monotonic()
             end = self._attempt(sandbox, interpreter)
@@ -156,7 +156,7 @@ class TrainingRun(JobRun):
             self._instance_since = None
 
     def _attempt(self, sandbox: Sandbox, interpreter: Path) -> ContainerEnd:
-        """Bring the channels in and train on one instance."""
+        """Download the channels and train on one instance."""
         started = {} if "TrainingStartTime" in self.document else {"TrainingStartTime": now()}
         self.document.update(started)
         self.progress("Downloading", **started)
@@ -216,7 +216,7 @@ class TrainingRun(JobRun):
             raise JobFailed(f"AlgorithmError: Framework Error: {reason}, exit code: 1") from error
 
     def _collect(self, sandbox: Sandbox, end: ContainerEnd) -> tuple[str, str | None]:
-        """Upload the results, whatever the end: AWS keeps what a stopped job had saved."""
+        """Upload the results however the container ended: AWS keeps what a stopped job has saved."""
         failed = end.why is End.EXITED and end.exit_code != 0
         self.progress("Uploading")
         output = self.document["OutputDataConfig"]["S3OutputPath"]

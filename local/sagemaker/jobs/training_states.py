@@ -32,9 +32,9 @@ PREPARING = "Preparing the instances for training"
 def transition(document: Document, status: str, moment: datetime) -> None:
     """Move a training job to its next secondary status.
 
-    :param document: the job.
+    :param document: document of the job.
     :param status: the secondary status.
-    :param moment: when.
+    :param moment: time of the transition.
     """
     transitions = document.setdefault("SecondaryStatusTransitions", [])
     if transitions:
@@ -47,10 +47,10 @@ def transition(document: Document, status: str, moment: datetime) -> None:
 def close(document: Document, status: str, secondary: str, moment: datetime) -> None:
     """Move a training job to its end state.
 
-    :param document: the job.
+    :param document: document of the job.
     :param status: Completed, Failed or Stopped.
     :param secondary: the last secondary status.
-    :param moment: when.
+    :param moment: time of the transition.
     """
     document["TrainingJobStatus"] = status
     transition(document, secondary, moment)
@@ -64,7 +64,7 @@ def charge(document: Document, seconds: float, spot_share: float) -> None:
     Both are whole seconds. On demand they are equal. Managed spot training bills less, so that (1 - billable /
     training) x 100 is the saving in per cent (DescribeTrainingJob).
 
-    :param document: the job.
+    :param document: document of the job.
     :param seconds: the time on instances, all attempts together.
     :param spot_share: what a spot instance costs, as a share of the price on demand.
     """

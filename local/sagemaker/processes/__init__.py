@@ -1,1 +1,1 @@
-"""Processes that stand for containers: started, fenced in, watched, with their files and logs."""
+"""Processes that stand for containers: started, isolated and supervised, with their files and logs."""

@@ -1,4 +1,4 @@
-"""Archives from S3 come from anybody: extraction that refuses everything but plain files and folders."""
+"""Extracts archives, which anyone can have put into S3: everything but plain files and folders is refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def extract(
 ) -> None:
     """Extract a tar.gz. The destination appears whole or not at all.
 
-    :param archive: the file.
+    :param archive: the tar.gz file.
     :param destination: folder that does not exist yet.
     :param max_members: how many files and folders it may hold.
     :param max_bytes: how large it may become, headers included.
@@ -94,7 +94,7 @@ def _check(member: tarfile.TarInfo) -> None:
 
 
 class _BoundedStream(io.RawIOBase):
-    """Hands on a stream up to a number of bytes, whatever a header claims.
+    """A stream that ends in an error after a number of bytes, whatever sizes the archive's headers claim.
 
     :param stream: the decompressed archive.
     :param max_bytes: how many bytes it may hold.

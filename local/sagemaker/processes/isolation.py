@@ -1,4 +1,4 @@
-"""Hides a folder from a process, but for one folder below it: a user and a mount namespace of its own (Linux).
+"""Hides a folder, except for one folder below it, from a process with namespaces of its own (Linux: user and mount).
 
 The supervisor's part, standard library only. A process in a user namespace of its own can't look into the
 memory or, by way of ``/proc``, at the files of processes in another one either, though the user is the same.
@@ -27,7 +27,7 @@ def enter(parent: socket.socket, hide: str, keep: str) -> bool:
     :param parent: to the process that calls :func:`let_in`.
     :param hide: absolute path of the folder.
     :param keep: absolute path of the folder below it that stays.
-    :return: whether that worked; if not, the process is of no use.
+    :return: whether that worked; if not, the process must not be used.
     """
     try:
         folder = os.getcwd()
@@ -99,7 +99,7 @@ def write_ids(pid: int) -> None:
 def call(function: str, *arguments: object) -> None:
     """Call the C library.
 
-    :param function: its name.
+    :param function: name of the C function.
     :param arguments: bytes, numbers or None.
     :raises OSError: when it fails.
     """

@@ -27,7 +27,7 @@ class LogStream:
 
     :param logs: boto3 client of CloudWatch Logs.
     :param group: log group; made when missing.
-    :param stream: log stream.
+    :param stream: log stream; made in the background.
     """
 
     def __init__(self, logs: Any, group: str, stream: str) -> None:
@@ -104,7 +104,7 @@ class LogStream:
         self._logs.put_log_events(logGroupName=self.group, logStreamName=self.stream, logEvents=batch)
 
     def _make(self) -> None:
-        """Make the stream, once; the group only where it is missing, which it is once."""
+        """Create the log stream, and its log group if that does not exist yet."""
         if self._exists:
             return
         names = {"logGroupName": self.group, "logStreamName": self.stream}

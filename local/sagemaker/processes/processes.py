@@ -19,7 +19,7 @@ LAST_OUTPUT_SECONDS = 5.0
 class Supervised(ABC):
     """A running command. Everything it started ends with it, and with this server at the latest.
 
-    :param leash: the supervisor's orders; when it is closed, the command is killed.
+    :param leash: pipe that carries orders to the supervisor; when it is closed, the command is killed.
     :param output: its stdout and stderr.
     :param on_line: called in a thread of its own with each line of the output, without the line end.
     :param on_end: called once, after the last line, when the command has ended.
@@ -72,12 +72,12 @@ class Supervised(ABC):
         self._reader.join(LAST_OUTPUT_SECONDS)
         with contextlib.suppress(OSError):
             self._leash.close()
-        return code if code >= 0 else 128 - code  # somebody killed the supervisor, and so the command
+        return code if code >= 0 else 128 - code  # the supervisor was killed, and with it the command
 
     def stop(self, grace_seconds: float) -> int:
-        """SIGTERM, a time of grace, SIGKILL.
+        """Stop the command: SIGTERM, a grace period, SIGKILL.
 
-        :param grace_seconds: between the two.
+        :param grace_seconds: time between the two signals.
         :return: the exit code.
         """
         self.terminate()
@@ -106,7 +106,7 @@ class SupervisedProcess(Supervised):
     :param command: program and arguments.
     :param environment: its whole environment.
     :param cwd: its working directory.
-    :param hidden: a folder it shall not see, and the one below it that it shall; None = it sees everything.
+    :param hidden: a folder that the command must not see, and the folder below it that it may see; None = it sees all.
     """
 
     def __init__(

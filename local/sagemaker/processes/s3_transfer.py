@@ -65,7 +65,7 @@ def list_keys(s3: Any, bucket: str, prefix: str) -> list[str]:
 
     :param s3: boto3 client.
     :param bucket: the bucket.
-    :param prefix: the prefix.
+    :param prefix: a key, or what keys begin with.
     """
     keys: list[str] = []
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -126,7 +126,7 @@ def upload(s3: Any, path: Path, bucket: str, key: str) -> None:
     """Upload one file.
 
     :param s3: boto3 client.
-    :param path: the file.
+    :param path: the file to upload.
     :param bucket: the bucket.
     :param key: the key.
     :raises TransferError: when S3 refuses.

@@ -20,7 +20,7 @@ class Sandbox:
     """The file system of one container.
 
     :param parent: where its folder is made.
-    :param name: for the reader of a directory listing.
+    :param name: part of the folder's name, so that people can tell the folders apart.
     """
 
     def __init__(self, parent: Path, name: str) -> None:
@@ -80,7 +80,7 @@ class Sandbox:
         return environment
 
     def reset(self) -> None:
-        """Empty it: the next container finds what a new instance has, nothing."""
+        """Empty the folder: the next container starts with nothing, as on a new instance."""
         for path in self.root.iterdir():
             remove_tree(path)
         self._make()
@@ -90,7 +90,7 @@ class Sandbox:
             folder.mkdir(parents=True)
 
     def remove(self) -> None:
-        """Remove everything."""
+        """Remove the folder and all that is in it."""
         remove_tree(self.root)
 
 

@@ -1,13 +1,12 @@
-"""Runs one command and sees to it that nothing of it outlives the server.
+"""Runs one command and makes sure that no process of it outlives the server.
 
 A program of its own: ``python -I -S supervisor.py [--hide=FOLDER --keep=FOLDER] -- COMMAND…``, standard input
 being a pipe from the server.
 The pipe is the leash: ``T`` sends SIGTERM to the command's process group, ``K`` SIGKILL, and its end, which
 comes however the server dies, kills everything. On Linux the command also gets SIGKILL when the supervisor
 dies (PR_SET_PDEATHSIG), and what the command left behind in other sessions falls to the supervisor
-(PR_SET_CHILD_SUBREAPER) and is killed. What the command shall not see is hidden first: isolation.py.
-Single-threaded on purpose, so that code may run between fork and
-exec.
+(PR_SET_CHILD_SUBREAPER) and is killed. What the command must not see is hidden first: isolation.py.
+Single-threaded on purpose, so that code may run between fork and exec.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ def supervise(work: Callable[[], None], hide: str | None, keep: str | None) -> i
     """Run something in a child until it ends or the server does; see :func:`main`.
 
     :param work: what the child does; it must not return.
-    :param hide: folder that the child shall not see.
-    :param keep: folder below it that the child shall see.
+    :param hide: folder that the child must not see.
+    :param keep: folder below it that the child may see.
     """
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -85,7 +84,7 @@ def send(child: int, number: int) -> None:
     """Send a signal to the child's process group.
 
     :param child: its process id.
-    :param number: the signal.
+    :param number: number of the signal.
     """
     try:
         os.killpg(child, number)
@@ -99,7 +98,7 @@ def send(child: int, number: int) -> None:
 def start(work: Callable[[], None], hide: str | None, keep: str | None, unwanted: tuple[int, ...]) -> int:
     """Fork the child; a second one without namespaces where the system does not allow the first its own.
 
-    :param unwanted: descriptors the child shall not have.
+    :param unwanted: descriptors that are closed in the child.
     :return: its process id.
     """
     if hide and keep and sys.platform == "linux":
@@ -115,7 +114,7 @@ def fork(
 ) -> tuple[int, bool]:
     """Fork a child that does the work in a session of its own.
 
-    :return: its process id, and whether all that shall be hidden is.
+    :return: its process id, and whether the folder is hidden from it as asked for.
     """
     supervisor = os.getpid()
     ours, theirs = socket.socketpair()
@@ -216,7 +215,7 @@ def control_process(option: int, value: int) -> None:
     """Call prctl(2) where there is one.
 
     :param option: what to set.
-    :param value: to what.
+    :param value: the option's new value.
     """
     if sys.platform != "linux":
         return

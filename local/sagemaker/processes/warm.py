@@ -67,7 +67,7 @@ def start(command: list[str], folder: Path, environment: dict[str, str]) -> Star
     """Run a script in a child of this process, with a pipe as its stderr.
 
     :param command: interpreter, script, arguments.
-    :param folder: working directory.
+    :param folder: working directory of the script.
     :param environment: the whole environment.
     """
     read, write = os.pipe()
@@ -108,7 +108,7 @@ def supervise(request: dict[str, Any], descriptors: list[int], supervisor: types
 
     :param request: ``command``, ``environment``, ``cwd``, ``hide``, ``keep``.
     :param descriptors: leash, output, status.
-    :raises Become: in the child that shall be the script.
+    :raises Become: in the child that is to run the script.
     """
     leash, output, status = descriptors
     code = COULD_NOT_START
@@ -175,12 +175,12 @@ def prepare(command: list[str], environment: dict[str, str], path: list[str]) ->
 
 
 def forget_folder(tempfile: Any) -> None:
-    """The folder for temporary files is that of TMPDIR, and another one now."""
+    """Forget the folder for temporary files: the script's TMPDIR names another one."""
     tempfile.tempdir = None
 
 
 def reseed(random: Any) -> None:
-    """NumPy's global generator was seeded when it was imported: each script gets a seed of its own."""
+    """Seed NumPy's global generator anew: it got its seed at the import, and scripts would share that."""
     random.seed()
 
 
@@ -231,7 +231,7 @@ def run(main: types.ModuleType, warm: frozenset[str]) -> None:
 
 
 def leave(code: int, warm: frozenset[str]) -> None:
-    """Do what an interpreter does in the end, but for taking to pieces what the script has not made: that takes
+    """End the process as an interpreter does, without tearing down the modules imported before the fork: that takes
     longer than most jobs' own work.
 
     :param code: exit code, -n to die of signal n.
@@ -258,7 +258,7 @@ def leave(code: int, warm: frozenset[str]) -> None:
 def warm_up(modules: list[str]) -> str:
     """Import what jobs import.
 
-    :param modules: names; what this image does not have is left out.
+    :param modules: their names; one that this image does not have is left out.
     :return: why this process must not fork; empty when it may.
     """
     for name in modules:
@@ -276,7 +276,7 @@ def warm_up(modules: list[str]) -> str:
 def load(path: str) -> types.ModuleType:
     """Load a module by its file.
 
-    :param path: the file.
+    :param path: the module's Python file.
     """
     spec = importlib.util.spec_from_file_location("supervisor", path)
     assert spec is not None  # noqa: S101

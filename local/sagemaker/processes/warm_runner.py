@@ -1,9 +1,9 @@
-"""Starts job scripts in forks of a warm interpreter per image (warm.py), or plainly where that must not be.
+"""Starts job scripts in forks of a warm interpreter per image (warm.py), or as new processes where a fork would differ.
 
 A script pays for neither the start of its interpreter nor the import of NumPy, pandas and XGBoost. Whatever the
 interpreter or a library reads of the environment when it starts has been read by then: a job that sets such a
-variable otherwise is started plainly, and so is what is no Python script, and the first job of an image, during
-which the interpreter warms up.
+variable otherwise is started as a new process. So is a command that does not run a Python script, and the first job
+of an image, during which the interpreter warms up.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 
 
 class WarmRunner:
-    """Starts commands, warmly where it can.
+    """Starts commands, in a fork of a warm interpreter where that is possible.
 
     :param paths: the interpreters that may be forked.
     """
@@ -149,7 +149,7 @@ class WarmRunner:
 class WarmInterpreter:
     """One warm interpreter. Making it waits until it is warm.
 
-    :param path: the interpreter.
+    :param path: file of the Python interpreter.
     :raises OSError, EOFError: when it does not come up.
     :raises ValueError: when it must not be forked; the message says why.
     """
@@ -204,7 +204,7 @@ class WarmInterpreter:
             return int(LENGTH.unpack(self._read(LENGTH.size))[0])
 
     def close(self) -> None:
-        """Let it end."""
+        """Let the interpreter end."""
         self._control.close()
         with contextlib.suppress(OSError):
             self._process.kill()
@@ -298,6 +298,6 @@ def suits(command: list[str], environment: Mapping[str, str]) -> bool:
 def read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that interpreters and libraries read when they start.
 
-    :param environment: all variables.
+    :param environment: all variables of the command.
     """
     return {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}

@@ -1,1 +1,1 @@
-"""The wire: requests checked against botocore's model, operations registered, answers and errors written."""
+"""The wire protocol: checks requests against botocore's model, knows the operations, writes results and errors."""

@@ -1,4 +1,4 @@
-"""A request as handlers get it: its body is bounded, and what it is signed for is read."""
+"""A request as handlers get it: its body has a limit, and its signature tells service, region and access key."""
 
 from __future__ import annotations
 

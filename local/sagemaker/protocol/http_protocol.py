@@ -1,4 +1,4 @@
-"""uvicorn's HTTP: an answer leaves in one piece, and an application may close the connection."""
+"""uvicorn's HTTP protocol with two changes: an answer is sent in one piece, and a handler can close the connection."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 
-class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """One connection."""
+class HttpConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """One connection of a caller."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Let requests of this connection know its transport."""
@@ -23,7 +23,7 @@ class GatheringTransport:
     uvicorn writes an answer's head and body one after the other; each would be a system call of its own and wake the
     caller.
 
-    :param transport: does all the rest.
+    :param transport: the transport that does the sending.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:

@@ -1,4 +1,4 @@
-"""One way to list: filters, order and pages of every List operation, by the members its input shape has."""
+"""What all List operations share: filters, order and pages, by the members that an operation's input shape has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of a sorted list, and the NextToken that turns them.
+"""Pages of a sorted list, and the NextToken that leads from one to the next.
 
 A token holds where its page ended, so that the next one goes on there, also when resources came or went
 meanwhile. It is signed for the very list it belongs to: one that was changed, or was answered to another

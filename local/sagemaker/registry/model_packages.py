@@ -137,7 +137,7 @@ def update_package(server: Server, request: dict[str, Any]) -> dict[str, Any]:
 
 @operation("DeleteModelPackage")
 def delete_package(server: Server, request: dict[str, Any]) -> dict[str, Any]:
-    """Delete a model package; its number is not given again."""
+    """Delete a model package; its version number is not used again."""
     package = find_package(server, request["ModelPackageName"])
     server.store.delete(PACKAGE, _name(package["ModelPackageArn"]))
     return {}
@@ -260,7 +260,7 @@ def _insert(server: Server, name: str, document: Document) -> str:
 
 
 def _answered(server: Server, operation: str, request: dict[str, Any]) -> str | None:
-    """The ARN that was answered to a request's ClientToken before.
+    """The ARN that an earlier request with the same ClientToken was answered.
 
     :raises ConflictException: if that was another request.
     """

@@ -88,7 +88,7 @@ def _s3_rules() -> tuple[_S3Rule, ...]:
         query = [part.partition("=")[::2] for part in fixed.split("&") if part]
         query = [
             (key, value) for key, value in query if key != "x-id"
-        ]  # botocore's own mark, told nobody else
+        ]  # a mark that botocore adds for itself and does not send
         headers: list[str] = []
         shape = operation.input_shape
         for member in shape.required_members if shape else ():

@@ -2,8 +2,8 @@
 
 moto keeps S3 in memory. Here each object's document (metadata, tags, versions) is a row of a database and its
 body a file that is written once, under a new name, before the row that names it: a row is there wholly or not
-at all, and a file without a row is swept at the next start. Bodies that are kept are read from their files, so
-they take no memory. Nobody waits for the disk: what was answered survives the end of the process, even by
+at all, and a file without a row is deleted at the next start. Bodies that are kept are read from their files, so
+they take no memory. Requests do not wait for the disk: what was answered survives the end of the process, even by
 kill -9, though not always that of the machine.
 
 Not kept: uploads in parts that are not completed (their parts are to be sent again), and the part numbers of
@@ -59,11 +59,11 @@ class StoredBody:
         return content
 
     def close(self) -> None:
-        """Nothing is open. The file goes when the database no longer names it."""
+        """Do nothing: no file is open between reads. It is deleted when the database no longer names it."""
 
 
 class DurableS3:
-    """Keeps moto's S3 in a folder. Calls about one bucket come one at a time: its requests do.
+    """Keeps moto's S3 in a folder. Calls about one bucket must come one at a time, as its requests do.
 
     :param folder: for the bodies; it is made if it is not there.
     :param store: for everything else.
@@ -87,7 +87,7 @@ class DurableS3:
         """Write what a request has changed; for a request that failed, nothing.
 
         :param call: the request; its buckets are held.
-        :param body: the request's.
+        :param body: body of the request.
         """
         if call.access is None or call.operation.startswith(READING):
             return
@@ -157,7 +157,7 @@ class DurableS3:
     # Reading
 
     def load(self) -> None:
-        """Put what was kept into moto, and sweep what belongs to nothing. Never stops the start."""
+        """Load what was kept into moto, and delete files that belong to no object. Errors are logged, never raised."""
         for name, document in self._store.items(BUCKET):
             bucket = self._new_bucket(name, document["region"])
             _restore(bucket, document["state"], f"bucket {name}")

@@ -60,8 +60,8 @@ class DurableServices:
     def save(self, call: Call, region: str, body: bytes) -> None:
         """Write what a request has changed. Requests to one bucket, to IAM and to Logs come one at a time.
 
-        :param region: the request's.
-        :param body: the request's.
+        :param region: region of the request.
+        :param body: body of the request.
         """
         if call.service == "s3":
             self._s3.save(call, body)
@@ -102,7 +102,7 @@ def _load_iam(store: Store) -> None:
 class DurableLogs:
     """Keeps CloudWatch Logs.
 
-    :param store: where.
+    :param store: where they are kept.
     """
 
     def __init__(self, store: Store) -> None:
@@ -112,7 +112,7 @@ class DurableLogs:
     def save(self, region: str, operation: str, parameters: dict[str, Any]) -> None:
         """Write what an operation has changed; for one that failed, nothing.
 
-        :param parameters: the request's.
+        :param parameters: parameters of the request.
         """
         name, stream_name = parameters.get("logGroupName"), parameters.get("logStreamName")
         if name is None:
@@ -148,7 +148,7 @@ class DurableLogs:
                 del self._saved[name]
 
     def load(self) -> None:
-        """Put what was kept into moto."""
+        """Load what was kept into moto."""
         streams: dict[str, Any] = {}
         backends = get_backend("logs")[DEFAULT_ACCOUNT_ID]
         for row, document in self._store.items(LOG_GROUP):

@@ -2,7 +2,7 @@
 
 S3 guarantees that of two writers with the same If-Match only one wins. moto checks the condition and writes
 without a lock in between, and ignores the conditions of CopyObject and of DeleteObject. It also closes the
-buffer of an object that is overwritten while somebody reads it (status 500), and two threads that ask for a new
+buffer of an object that is overwritten while another request reads it (status 500), and two threads that ask for a new
 object's ETag at once share one file position. So requests to one bucket are let through one at a time; that is
 even faster, since moto's work holds the interpreter's lock anyway.
 """

@@ -120,7 +120,7 @@ def _class_name(found: type) -> str:
 def _find_class(name: str) -> type:
     module, _, path = name.partition(":")
     if not module.startswith("moto."):
-        raise UnknownState(f"{name} is no class of moto")
+        raise UnknownState(f"{name} is not a class of moto")
     try:
         found: Any = importlib.import_module(module)
         for part in path.split("."):
@@ -128,5 +128,5 @@ def _find_class(name: str) -> type:
     except (ImportError, AttributeError) as error:
         raise UnknownState(f"{name}: {error}") from None
     if not isinstance(found, type):
-        raise UnknownState(f"{name} is no class")
+        raise UnknownState(f"{name} is not a class")
     return found

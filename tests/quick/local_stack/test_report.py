@@ -10,7 +10,7 @@ from rich.console import Console
 
 from local.stack import report
 from local.stack.evidence import errors_in
-from local.stack.outcomes import Answer, Outcome
+from local.stack.outcomes import Outcome, Prediction
 from local.stack.progress import WIDEST_TABLE, Progress
 
 LIVE = Outcome(
@@ -22,7 +22,7 @@ LIVE = Outcome(
         "target_model": "fort_worth/20150801T000000Z-5d1a117e39fd.tar.gz",
         "reasons": ["MAPE 2.0% on 12 held-out rows beats the naive forecast's 3.2%"],
     },
-    Answer("2015-07-01", 161_372.4, 161_700.0, 6.12),
+    Prediction("2015-07-01", 161_372.4, 161_700.0, 6.12),
 )
 HELD = Outcome(
     "waco", "held", {"metrics": None, "reasons": ["MAPE 9% loses against the naive forecast's 4%"]}

@@ -90,7 +90,7 @@ def decode_hyperparameters(raw: dict[str, Any]) -> dict[str, Any]:
 def user_hyperparameters(hyperparameters: dict[str, Any]) -> dict[str, Any]:
     """Leave out what is addressed to the toolkit itself.
 
-    :param hyperparameters: decoded hyperparameters.
+    :param hyperparameters: all hyperparameters, decoded.
     """
     return {
         name: value
@@ -246,7 +246,7 @@ def pass_on(stream: IO[bytes] | None, lines: collections.deque[str]) -> None:
 
 
 def error_message(lines: list[str]) -> str:
-    """The error as one would read it aloud: the last line, or the end of the traceback when that is longer.
+    """The error in short: the last line of stderr, or the end of the traceback when that is longer.
 
     :param lines: the last lines of stderr.
     """
@@ -261,7 +261,7 @@ def report_failure(base: Path, message: str) -> None:
     """Say why the training failed, on stderr and, unless the program has done so, in ``output/failure``.
 
     :param base: folder that stands for ``/opt/ml``.
-    :param message: why.
+    :param message: why the training failed.
     """
     print(f"Reporting training FAILURE\n{message}", file=sys.stderr, flush=True)
     failure = base / "output" / "failure"
