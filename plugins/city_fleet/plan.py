@@ -27,6 +27,33 @@ KEEP_CHAMPION = "keep_champion"
 RECORD = "record"
 JOB_STEPS = (PREPROCESS, TRAIN, EVALUATE)
 
+#: Sections of a city that make its model: after a change its model is out of date.
+MAKES_THE_MODEL = ("dataset", "algorithm")
+#: Settings that do not make the model, and why. A test wants every setting of a city here or in MAKES_THE_MODEL.
+MAKES_NO_MODEL = {
+    "dataset.source": "where `./fleet ingest` finds the rows; a model is made of the rows themselves",
+    "dataset.city_column": "how `./fleet ingest` tells the cities apart; a job gets one city's rows",
+    "slug": "the city's identity; another slug is another city",
+    "name": "how `./fleet ingest` finds the city's rows",
+    "scripts": "counted file by file in the digest of the code bundle",
+    "owner": "shown in Airflow",
+    "tags": "shown in Airflow",
+    "schedule": "when models are made",
+    "spread_minutes": "when models are made",
+    "start_date": "when models are made",
+    "end_date": "when models are made",
+    "processing": "where the jobs run",
+    "training": "where the job runs, and how long it may take",
+    "gate": "whether a model that is made goes live",
+    "approval": "whether a model that is made goes live",
+    "approval_expires_hours": "whether a model that is made goes live",
+    "retries": "how the tasks run",
+    "retry_delay_seconds": "how the tasks run",
+    "waiter_delay_seconds": "how the tasks run",
+    "capacity_wait_seconds": "how the tasks run",
+    "stale_after_hours": "when a city is called stale",
+}
+
 ENDPOINT_PURPOSE = "endpoint"
 RECONCILE_PURPOSE = "reconcile"
 REAPER_PURPOSE = "reaper"
@@ -137,19 +164,16 @@ class CityPlan:
 
     @property
     def settings_digest(self) -> str:
-        """Return 16 hex digits over the settings that make the model: dataset and algorithm as the jobs get them.
+        """Return 16 hex digits over the settings that make the model: another digest means a model out of date.
 
-        Instances, retries, schedule and gate are not among them: changing those makes no model out of date.
+        Every field of a section of ``MAKES_THE_MODEL`` counts, a new one too, unless ``MAKES_NO_MODEL`` names it.
         """
-        dataset, algorithm = self.city.dataset, self.city.algorithm
-        return naming.digest(
-            [
-                dataset.arguments(),
-                [dataset.target.column, dataset.target.transform_argument],
-                [algorithm.image, algorithm.version, algorithm.hyperparameters],
-            ],
-            16,
-        )
+        counted = {}
+        for name in MAKES_THE_MODEL:
+            section = getattr(self.city, name)
+            left_out = {field for field in type(section).model_fields if f"{name}.{field}" in MAKES_NO_MODEL}
+            counted[name] = section.model_dump(mode="json", exclude=left_out)
+        return naming.digest(counted, 16)
 
     def settings(self, step: str) -> JobSettings:
         """Return instance, volume and time limit of a job step."""

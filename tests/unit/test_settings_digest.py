@@ -1,0 +1,126 @@
+"""Which settings make a model out of date: all that make it, and a new setting until somebody says otherwise."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from city_fleet.config import Algorithm, City, Dataset, Duration, Feature, Target, Time
+from city_fleet.plan import MAKES_NO_MODEL, MAKES_THE_MODEL, CityPlan
+from tests.unit.fleets import austin
+
+# Another value for every setting of a city, none of them that of Austin.
+OTHER: dict[str, Any] = {
+    "slug": "elsewhere",
+    "name": "Elsewhere",
+    "scripts": "elsewhere",
+    "owner": "ann",
+    "tags": ("other",),
+    "schedule": "@hourly",
+    "spread_minutes": 7,
+    "start_date": date(1999, 1, 1),
+    "end_date": date(2099, 1, 1),
+    "approval": "manual",
+    "approval_expires_hours": 1,
+    "retries": 9,
+    "retry_delay_seconds": 9,
+    "waiter_delay_seconds": 9,
+    "capacity_wait_seconds": 9,
+    "stale_after_hours": 9,
+    "processing.volume_size_gb": 9,
+    "training.spot": True,
+    "gate.tolerance": 0.5,
+    "dataset.source": "elsewhere.csv",
+    "dataset.city_column": "Elsewhere",
+    "dataset.time": Time(columns=("when",)),
+    "dataset.frequency": "year",
+    "dataset.available_after": Duration(days=9),
+    "dataset.target": Target(column="other", lags=(1,)),
+    "dataset.features": (Feature(column="other", lags=(1,)),),
+    "dataset.calendar": ("week_of_year",),
+    "dataset.minimum_periods": 99,
+    "dataset.validation_periods": 9,
+    "dataset.holdout_periods": 9,
+    "dataset.time.columns": ("when",),
+    "dataset.time.format": "%Y",
+    "dataset.target.column": "other",
+    "dataset.target.min": 2.5,
+    "dataset.target.max": 99999999.5,
+    "dataset.target.transform": "log",
+    "dataset.target.window": 99,
+    "dataset.target.lags": (99,),
+    "dataset.features.column": "other",
+    "dataset.features.lags": (99,),
+    "dataset.features.min": -99.5,
+    "dataset.features.max": 99999999.5,
+    "algorithm.image": "other",
+    "algorithm.version": "9.9-9",
+    "algorithm.hyperparameters": {"eta": 0.99},
+}
+
+
+def settings_of(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    return [prefix + name for name in kind.model_fields]
+
+
+CITY = [name for name in settings_of(City) if name not in MAKES_THE_MODEL]
+MODEL = [*settings_of(Dataset, "dataset."), *settings_of(Algorithm, "algorithm.")]
+WITHIN = [
+    *settings_of(Time, "dataset.time."),
+    *settings_of(Target, "dataset.target."),
+    *settings_of(Feature, "dataset.features."),
+]
+
+
+def changed(section: Any, path: list[str], value: Any) -> Any:
+    """Return a section with one field changed, below it or in the first entry of a list."""
+    if isinstance(section, tuple):
+        return (changed(section[0], path, value), *section[1:])
+    name, *rest = path
+    return section.model_copy(update={name: changed(getattr(section, name), rest, value) if rest else value})
+
+
+def digest_with(path: str, value: Any) -> str:
+    plan = austin()
+    return CityPlan(plan.fleet, changed(plan.city, path.split("."), value)).settings_digest
+
+
+@pytest.mark.parametrize("path", [*MODEL, *WITHIN])
+def test_a_setting_counts_unless_it_is_said_why_not(path: str) -> None:
+    assert path in OTHER, f"{path} is a new setting: give it another value in OTHER"
+    counts = digest_with(path, OTHER[path]) != austin().settings_digest
+    assert counts == (path not in MAKES_NO_MODEL)
+
+
+@pytest.mark.parametrize("path", CITY)
+def test_every_other_setting_of_a_city_says_why_it_does_not_count(path: str) -> None:
+    assert path in MAKES_NO_MODEL, (
+        f"does {path} make the model? Put it into MAKES_THE_MODEL or MAKES_NO_MODEL"
+    )
+
+
+@pytest.mark.parametrize("path", [path for path in OTHER if path.split(".")[0] not in MAKES_THE_MODEL])
+def test_what_makes_no_model_does_not_count(path: str) -> None:
+    assert digest_with(path, OTHER[path]) == austin().settings_digest
+
+
+def test_what_is_said_to_make_no_model_exists() -> None:
+    assert set(MAKES_NO_MODEL) <= {*CITY, *MODEL}
+    assert set(MAKES_THE_MODEL) <= set(City.model_fields)
+
+
+def test_a_new_setting_counts_by_itself() -> None:
+    class NewAlgorithm(Algorithm):
+        depth_of_thought: int = 1
+
+    plan = austin()
+    digests = {
+        CityPlan(
+            plan.fleet, plan.city.model_copy(update={"algorithm": NewAlgorithm(depth_of_thought=depth)})
+        ).settings_digest
+        for depth in (1, 2)
+    }
+    assert len(digests) == 2
