@@ -6,67 +6,52 @@ import json
 import re
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from jsonschema import Draft7Validator
 from pydantic import BaseModel
 
-from city_fleet.config import (
-    Algorithm,
-    Breaker,
-    City,
-    DataChecks,
-    Dataset,
-    Defaults,
-    Digest,
-    Endpoint,
-    Feature,
-    Fleet,
-    Gate,
-    JobSettings,
-    Notifier,
-    Pools,
-    Reconcile,
-    Target,
-    Time,
-    TrainingSettings,
-    load_fleet,
-)
+from city_fleet.config import City, Fleet, load_fleet
 from city_fleet.config.json_schema import SCHEMA_PATH, fleet_schema, schema_text
 from city_fleet.config.settings import FleetSettings
 from city_fleet.errors import show_value
 from tests.support.fleets import ROOT, TEXAS
 
 PAGE = ROOT / "docs" / "fleet-file.md"
-SECTIONS: dict[str, list[type[BaseModel]]] = {
-    "## The fleet": [FleetSettings],
-    "### `dataset`": [Dataset],
-    "### `dataset.time`": [Time],
-    "### `dataset.target`": [Target],
-    "### `dataset.features`": [Feature],
-    "### `defaults`": [Defaults],
-    "### `defaults.algorithm`": [Algorithm],
-    "### `defaults.processing` and `defaults.training`": [JobSettings, TrainingSettings],
-    "### `defaults.gate`": [Gate],
-    "### `defaults.gate.data`": [DataChecks],
-    "### `endpoint`": [Endpoint],
-    "### `pools`": [Pools],
-    "### `breaker`": [Breaker],
-    "### `reconcile`": [Reconcile],
-    "### `digest`": [Digest, Notifier],
-}
 
 
-def as_json(text: str) -> Any:
-    """YAML as an editor sees it: dates are text."""
-    return json.loads(json.dumps(yaml.safe_load(text), default=date.isoformat))
+def sections(kind: type[BaseModel], path: str = "") -> dict[str, type[BaseModel]]:
+    """The sections of a fleet file by their dotted paths, as the models nest."""
+    found = {path: kind}
+    for name, info in kind.model_fields.items():
+        # A section, or a list of them: dataset, dataset.features.
+        for each in (info.annotation, *get_args(info.annotation)):
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                found |= sections(each, f"{path}.{name}" if path else name)
+    return found
 
 
 def page_sections() -> dict[str, str]:
     parts = re.split(r"^(#{2,3} .*)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def heading_of(path: str) -> str:
+    """The heading of docs/fleet-file.md that a section stands under; it may share it with another one."""
+    found = [heading for heading in page_sections() if path and f"`{path}`" in heading]
+    return found[0] if found else f"### `{path}`" if path else "## The fleet"
+
+
+SECTIONS: dict[str, list[type[BaseModel]]] = {}
+for _path, _kind in sections(FleetSettings).items():
+    SECTIONS.setdefault(heading_of(_path), []).append(_kind)
+
+
+def as_json(text: str) -> Any:
+    """YAML as an editor sees it: dates are text."""
+    return json.loads(json.dumps(yaml.safe_load(text), default=date.isoformat))
 
 
 def examples(language: str) -> list[str]:
@@ -121,11 +106,22 @@ def test_the_schema_lets_a_city_override_a_part(overrides: str) -> None:
     assert list(Draft7Validator(fleet_schema()).iter_errors(as_json(text))) == []
 
 
+@pytest.mark.parametrize("path", sections(FleetSettings))
+def test_every_field_explains_itself_in_the_editor(path: str) -> None:
+    silent = [
+        name for name, info in sections(FleetSettings)[path].model_fields.items() if not info.description
+    ]
+    assert silent == [], (
+        f"section {path!r}: a text below the field in config/ is what editors and errors show"
+    )
+
+
 # The page --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_every_field_has_a_row_and_every_row_a_field(heading: str) -> None:
+    assert heading in page_sections(), f"docs/fleet-file.md has no section {heading}"
     rows = re.findall(r"^\| `(\w+)` \|", page_sections()[heading], flags=re.MULTILINE)
     fields = {name for model in SECTIONS[heading] for name in model.model_fields}
     if heading == "## The fleet":
