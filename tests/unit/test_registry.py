@@ -13,8 +13,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet.approval import registry_search
-from city_fleet.state import package_text, registry
+from city_fleet.state import package_text, registry, registry_search
 from tests.local_sagemaker.conftest import LocalSageMaker
 
 

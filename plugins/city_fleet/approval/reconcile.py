@@ -16,12 +16,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from city_fleet import naming, plan
-from city_fleet.approval import approvals, registry_search
+from city_fleet.approval import approvals
 from city_fleet.champions.approval_states import Event
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.plan import CityPlan
-from city_fleet.state import registry
+from city_fleet.state import registry, registry_search
 from city_fleet.state.author import Author
 from city_fleet.state.clients import Clients
 from city_fleet.state.outcome import Decided
