@@ -7,7 +7,9 @@ Standard library and botocore only: the Lambda function carries this module.
 
 from __future__ import annotations
 
-from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+from socket import gaierror
+
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as NoConnection
 
 _MISSING = frozenset({"NoSuchKey", "NotFound", "404", "ResourceNotFound", "NoSuchEntity"})
@@ -91,6 +93,11 @@ def is_invalid(error: ClientError) -> bool:
     return code_of(error) in _VALIDATION
 
 
+def is_model_error(error: ClientError) -> bool:
+    """Tell whether it is the model's own answer that is an error, and not the endpoint's."""
+    return code_of(error) == "ModelError"
+
+
 def is_unchanged(error: ClientError) -> bool:
     """Tell whether S3 says that the object is still the one that is known (304)."""
     return code_of(error) in {"304", "NotModified"}
@@ -133,5 +140,26 @@ def is_transient(error: BaseException) -> bool:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return is_throttled(error) or code_of(error) in _UNWELL or status in _TRANSIENT_STATUSES
     return isinstance(
-        error, (HTTPClientError, NoConnection, IncompleteReadError, ConnectionError, TimeoutError)
+        error, (HTTPClientError, NoConnection, IncompleteReadError, ConnectionError, TimeoutError, gaierror)
     )
+
+
+def sentence(error: ClientError | BotoCoreError, service: str = "AWS") -> str:
+    """Return what went wrong in AWS's own words: it refused, or was not to be reached.
+
+    :param service: who was asked, for example ``S3``.
+    """
+    if isinstance(error, ClientError):
+        return f"{service} refused {error.operation_name}: {code_of(error)} {message_of(error)}"
+    return (
+        f"{service} could not be reached: {str(error).rstrip('.')}. Is the local stack up (`make up`), or are AWS "
+        "credentials set?"
+    )
+
+
+def facts(error: ClientError | BotoCoreError) -> dict[str, str]:
+    """Return operation and code of what AWS refused, for a program that reads the error; nothing where it was not
+    to be reached."""
+    if isinstance(error, ClientError):
+        return {"operation": error.operation_name, "code": code_of(error)}
+    return {}

@@ -15,13 +15,13 @@ from datetime import UTC, datetime, timedelta
 from botocore.exceptions import ClientError
 
 from city_fleet import naming
-from city_fleet.approval import approvals, registry_search
+from city_fleet.approval import approvals
 from city_fleet.champions.approval_states import Event
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.plan import plan_city
-from city_fleet.state import registry
+from city_fleet.state import registry, registry_search
 from city_fleet.state.author import Author
 from city_fleet.state.clients import Clients
 from city_fleet.state.objects import ObjectStore

@@ -7,11 +7,15 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from city_fleet import aws_errors
 from city_fleet.errors import PublishError
+
+if TYPE_CHECKING:
+    from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +23,10 @@ log = logging.getLogger(__name__)
 _RELATIVE_TOLERANCE = 1e-5
 _INVOKE_TRIES = 8
 _INVOKE_WAIT_SECONDS = 2.0
-_NOT_READY = frozenset({"ModelNotReadyException", "ServiceUnavailable", "ThrottlingException"})
 
 
 def check_answers(
-    runtime: Any,
+    runtime: SageMakerRuntimeClient,
     endpoint: str,
     target: str,
     *,
@@ -49,7 +52,9 @@ def check_answers(
     log.info("The endpoint answers all %d rows with %s as it should", len(names), target)
 
 
-def invoke(runtime: Any, endpoint: str, target: str, rows: Sequence[Sequence[float | None]]) -> list[float]:
+def invoke(
+    runtime: SageMakerRuntimeClient, endpoint: str, target: str, rows: Sequence[Sequence[float | None]]
+) -> list[float]:
     """Ask the shared endpoint for predictions of one target model.
 
     :param rows: rows × features in the model's feature order; None is a missing value.
@@ -57,30 +62,39 @@ def invoke(runtime: Any, endpoint: str, target: str, rows: Sequence[Sequence[flo
     :raises PublishError: with the endpoint's own message.
     """
     body = "\n".join(",".join("" if value is None else repr(value) for value in row) for row in rows)
-    for attempt in range(1, _INVOKE_TRIES + 1):
+    try:
+        answer = _answer(runtime, endpoint, target, body.encode())
+        predictions = [float(value) for value in json.loads(answer)["predictions"]]
+    except ClientError as error:
+        raise PublishError(
+            f"endpoint {endpoint!r} does not answer with {target}: {aws_errors.message_of(error)}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise PublishError(
+            f"endpoint {endpoint!r}: the answer of {target} is no prediction: {error}"
+        ) from error
+    if len(predictions) != len(rows):
+        raise PublishError(
+            f"endpoint {endpoint!r}: {target} answered {len(predictions)} predictions for {len(rows)} rows"
+        )
+    return predictions
+
+
+def _answer(runtime: SageMakerRuntimeClient, endpoint: str, target: str, body: bytes) -> bytes:
+    """Return the endpoint's answer, patient with a model that it has to load first and with load."""
+    attempt = 1
+    while True:
         try:
             answer = runtime.invoke_endpoint(
                 EndpointName=endpoint,
                 TargetModel=target,
                 ContentType="text/csv",
                 Accept="application/json",
-                Body=body.encode(),
+                Body=body,
             )
-            predictions = [float(value) for value in json.loads(answer["Body"].read())["predictions"]]
+            return answer["Body"].read()
         except ClientError as error:
-            if error.response["Error"]["Code"] in _NOT_READY and attempt < _INVOKE_TRIES:
-                time.sleep(_INVOKE_WAIT_SECONDS * attempt)
-                continue
-            raise PublishError(
-                f"endpoint {endpoint!r} does not answer with {target}: {error.response['Error']['Message']}"
-            ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise PublishError(
-                f"endpoint {endpoint!r}: the answer of {target} is no prediction: {error}"
-            ) from error
-        if len(predictions) != len(rows):
-            raise PublishError(
-                f"endpoint {endpoint!r}: {target} answered {len(predictions)} predictions for {len(rows)} rows"
-            )
-        return predictions
-    raise AssertionError("unreachable")
+            if attempt == _INVOKE_TRIES or not aws_errors.is_transient(error):
+                raise
+        time.sleep(_INVOKE_WAIT_SECONDS * attempt)
+        attempt += 1

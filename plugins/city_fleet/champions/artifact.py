@@ -15,11 +15,13 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING, Any
 
 from city_fleet.errors import ArtifactError
+from city_fleet.state.objects import read_uri
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 MODEL_FILE = "city_fleet/model.json"
 SAMPLES_FILE = "city_fleet/samples.json"
@@ -27,7 +29,6 @@ SAMPLES_FILE = "city_fleet/samples.json"
 _MAX_MEMBERS = 100
 _MAX_UNPACKED_BYTES = 1 << 30
 _MAX_SIDE_FILE_BYTES = 10 << 20
-_MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,16 @@ class Artifact:
     predictions: tuple[float, ...]
 
 
-def fetch(s3: Any, bucket: str, key: str, sha256: str) -> Artifact:
+def fetch(s3: S3Client, bucket: str, key: str, sha256: str) -> Artifact:
     """Read an artifact from S3.
 
     :param sha256: what its bytes must have.
     :raises ArtifactError: it is not there, has other bytes, or can't be read.
     """
     where = f"s3://{bucket}/{key}"
-    try:
-        body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _MISSING:
-            raise ArtifactError(f"{where}: there is no such artifact") from None
-        raise
+    body = read_uri(s3, where)
+    if body is None:
+        raise ArtifactError(f"{where}: there is no such artifact")
     found = hashlib.sha256(body).hexdigest()
     if found != sha256:
         raise ArtifactError(f"{where}: has SHA-256 {found}; it was registered with {sha256}")

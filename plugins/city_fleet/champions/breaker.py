@@ -1,8 +1,8 @@
 """The breaker: when too many of a night's challengers are unfit, the rest of that night waits for a person.
 
 A night is one as_of: the cities of one tick of the schedule share it. Every city leaves one object under its own name,
-so a run that is cleared or tried again counts once, and one strongly consistent List counts them all. An S3 client is
-passed in.
+so a run that is cleared or tried again counts once, and one strongly consistent List counts them all. A boto3 S3
+client is passed in.
 """
 
 from __future__ import annotations
@@ -10,21 +10,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING
 
 from city_fleet import clock
 from city_fleet.config import Breaker
-from city_fleet.errors import PlatformError
 from city_fleet.naming import Keys
+from city_fleet.state.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 TRIPPED = "tripped"
 APPROVED = "approved"
 REJECTED = "rejected"
-_MISSING = frozenset({"NoSuchKey", "404"})
-_TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
-_WRITES_TRIED = 5
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,16 @@ class StoppedNight:
     note: str = ""
     at: str = ""
 
+    @classmethod
+    def from_json(cls, body: bytes) -> StoppedNight:
+        """Read the object's bytes as they stand in S3."""
+        value = json.loads(body)
+        return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
+
+    def to_json(self) -> bytes:
+        """Return the object's bytes."""
+        return json.dumps({"format_version": 1, **asdict(self)}, indent=2).encode()
+
     @property
     def sentence(self) -> str:
         """Return what a person reads about it."""
@@ -72,31 +80,25 @@ def trips(count: Count, rule: Breaker) -> bool:
     return count.judged >= rule.minimum_sample and count.unfit > rule.max_failed_share * count.judged
 
 
-def mark(s3: Any, keys: Keys, as_of: str, city: str, against: Sequence[str]) -> None:
+def mark(s3: S3Client, keys: Keys, as_of: str, city: str, against: Sequence[str]) -> None:
     """Count a city's challenger. The newest mark of a city in a night is the one that counts.
 
     :param against: why the challenger is unfit; nothing for a fit one. A List tells the two apart by their sizes.
     """
     body = json.dumps({"against": list(against)}).encode() if against else b""
-    s3.put_object(
-        Bucket=keys.bucket, Key=keys.breaker_mark(as_of, city), Body=body, ContentType="application/json"
-    )
+    ObjectStore(s3, keys.bucket).put(keys.breaker_mark(as_of, city), body)
 
 
-def count(s3: Any, keys: Keys, as_of: str) -> Count:
+def count(s3: S3Client, keys: Keys, as_of: str) -> Count:
     """Count a night's challengers: one List for 1,000 cities."""
     judged = unfit = 0
-    pages = s3.get_paginator("list_objects_v2").paginate(
-        Bucket=keys.bucket, Prefix=keys.breaker_marks_prefix(as_of)
-    )
-    for page in pages:
-        for item in page.get("Contents", []):
-            judged += 1
-            unfit += item["Size"] > 0
+    for item in ObjectStore(s3, keys.bucket).items(keys.breaker_marks_prefix(as_of)):
+        judged += 1
+        unfit += item.size_bytes > 0
     return Count(judged, unfit)
 
 
-def stop_or_read(s3: Any, keys: Keys, as_of: str, rule: Breaker) -> StoppedNight | None:
+def stop_or_read(s3: S3Client, keys: Keys, as_of: str, rule: Breaker) -> StoppedNight | None:
     """Return the night if the breaker has stopped it, or stops it now; None while it has not.
 
     A stopped night stays stopped, whatever is judged after it, until a person decides.
@@ -108,71 +110,38 @@ def stop_or_read(s3: Any, keys: Keys, as_of: str, rule: Breaker) -> StoppedNight
     if not trips(found, rule):
         return None
     night = StoppedNight(as_of, TRIPPED, found.judged, found.unfit, at=clock.now_iso())
-    if _put(s3, keys, night, {"IfNoneMatch": "*"}):
+    if ObjectStore(s3, keys.bucket).create(keys.night(as_of), night.to_json()) is not None:
         return night
     # Another city has stopped it in the same moment.
     return read(s3, keys, as_of) or night
 
 
-def read(s3: Any, keys: Keys, as_of: str) -> StoppedNight | None:
+def read(s3: S3Client, keys: Keys, as_of: str) -> StoppedNight | None:
     """Return a night that the breaker has stopped."""
-    found = _read(s3, keys, as_of)
-    return found[0] if found else None
+    found = ObjectStore(s3, keys.bucket).get(keys.night(as_of))
+    return StoppedNight.from_json(found.body) if found else None
 
 
-def settle(s3: Any, keys: Keys, as_of: str, state: str, *, by: str, note: str) -> StoppedNight | None:
+def settle(s3: S3Client, keys: Keys, as_of: str, state: str, *, by: str, note: str) -> StoppedNight | None:
     """Keep what a person has decided about a stopped night; None if it is not stopped.
 
     :param state: ``approved``: the rest of the night goes on; or ``rejected``: it does not go live.
+    :raises PlatformError: others got in the way for a minute.
     """
-    for _ in range(_WRITES_TRIED):
-        found = _read(s3, keys, as_of)
-        if found is None:
+
+    def decided(body: bytes | None) -> bytes | None:
+        if body is None:
             return None
-        before, etag = found
-        night = StoppedNight(as_of, state, before.judged, before.unfit, by, note, clock.now_iso())
-        if _put(s3, keys, night, {"IfMatch": etag}):
-            return night
-    raise PlatformError(
-        f"{keys.uri(keys.night(as_of))}: others wrote it {_WRITES_TRIED} times meanwhile; try again"
-    )
+        before = StoppedNight.from_json(body)
+        return StoppedNight(as_of, state, before.judged, before.unfit, by, note, clock.now_iso()).to_json()
+
+    body = ObjectStore(s3, keys.bucket).update(keys.night(as_of), decided)
+    return StoppedNight.from_json(body) if body is not None else None
 
 
-def nights(s3: Any, keys: Keys, beginning: str) -> Iterator[str]:
+def nights(s3: S3Client, keys: Keys, beginning: str) -> Iterator[str]:
     """Yield the stamps of the stopped nights that begin like a text, for example with a day: ``20140101``."""
     prefix = keys.night(beginning).removesuffix(".json")
     folder = keys.night("").removesuffix(".json")
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=keys.bucket, Prefix=prefix, Delimiter="/")
-    for page in pages:
-        for item in page.get("Contents", []):
-            yield item["Key"].removeprefix(folder).removesuffix(".json")
-
-
-def _read(s3: Any, keys: Keys, as_of: str) -> tuple[StoppedNight, str] | None:
-    try:
-        answer = s3.get_object(Bucket=keys.bucket, Key=keys.night(as_of))
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _MISSING:
-            return None
-        raise
-    value = json.loads(answer["Body"].read())
-    known = {name: value[name] for name in StoppedNight.__dataclass_fields__ if name in value}
-    return StoppedNight(**known), answer["ETag"]
-
-
-def _put(s3: Any, keys: Keys, night: StoppedNight, condition: dict[str, str]) -> bool:
-    """Write a night under a condition; False if it does not hold."""
-    body = json.dumps({"format_version": 1, **asdict(night)}, indent=2).encode()
-    try:
-        s3.put_object(
-            Bucket=keys.bucket,
-            Key=keys.night(night.as_of),
-            Body=body,
-            ContentType="application/json",
-            **condition,
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _TAKEN | _MISSING:
-            return False
-        raise
-    return True
+    for item in ObjectStore(s3, keys.bucket).items(prefix, delimiter="/"):
+        yield item.key.removeprefix(folder).removesuffix(".json")

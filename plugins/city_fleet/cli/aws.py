@@ -40,16 +40,9 @@ def aws_errors() -> Iterator[None]:
     """
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
+    from city_fleet.aws_errors import facts, sentence  # noqa: PLC0415
+
     try:
         yield
-    except ClientError as error:
-        detail = error.response["Error"]
-        code, text = detail.get("Code", ""), detail.get("Message", "")
-        raise PlatformError(
-            f"AWS refused {error.operation_name}: {code} {text}", operation=error.operation_name, code=code
-        ) from None
-    except BotoCoreError as error:
-        raise PlatformError(
-            f"AWS could not be reached: {str(error).rstrip('.')}. Is the local stack up (`make up`), or are AWS "
-            "credentials set?"
-        ) from None
+    except (ClientError, BotoCoreError) as error:
+        raise PlatformError(sentence(error), **facts(error)) from None

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import naming
+from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
 from city_fleet.data.raw_data import Rows, find_source, split_by_city
 from city_fleet.errors import (
@@ -29,12 +29,15 @@ from city_fleet.errors import (
     nearest_match,
     show_value,
 )
+from city_fleet.state.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 UPLOADED = "uploaded"
 UNCHANGED = "unchanged"
 # S3 makes the ETag of an object put in one part its MD5; a larger object would need several parts.
 MAX_OBJECT_BYTES = 5 * 1024**3
-_NOT_FOUND = {"404", "NoSuchKey", "NotFound", "NoSuchBucket"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class IngestReport:
 
 def ingest(
     fleet: Fleet,
-    s3: Any,
+    s3: S3Client,
     *,
     source: str | Path | None = None,
     cities: Iterable[str] = (),
@@ -181,33 +184,25 @@ def _body(header: list[str], rows: Rows) -> bytes:
     return (text.getvalue() + rows.buffer.getvalue()).encode()
 
 
-def _upload(fleet: Fleet, s3: Any, slug: str, file_name: str, body: bytes, rows: int) -> CityUpload:  # noqa: PLR0917
+def _upload(fleet: Fleet, s3: S3Client, slug: str, file_name: str, body: bytes, rows: int) -> CityUpload:  # noqa: PLR0917
     key = naming.Keys(fleet.bucket, fleet.fleet).raw(slug) + file_name
     if len(body) > MAX_OBJECT_BYTES:
         raise DataError(file=key, got=f"{len(body)} bytes", allowed=f"at most {MAX_OBJECT_BYTES} per city")
     md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
     status = UNCHANGED
-    if _etag(s3, fleet.bucket, key) != md5:
-        s3.put_object(Bucket=fleet.bucket, Key=key, Body=body, ContentType="text/csv")
+    store = ObjectStore(s3, fleet.bucket)
+    if (store.etag_of(key) or "").strip('"') != md5:
+        store.put(key, body, "text/csv")
         status = UPLOADED
     return CityUpload(city=slug, name=fleet.cities[slug].name, rows=rows, key=key, status=status)
 
 
-def _etag(s3: Any, bucket: str, key: str) -> str | None:
-    try:
-        return str(s3.head_object(Bucket=bucket, Key=key)["ETag"]).strip('"')
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _NOT_FOUND:
-            return None
-        raise
-
-
-def _ensure_bucket(fleet: Fleet, s3: Any, create: bool) -> None:
+def _ensure_bucket(fleet: Fleet, s3: S3Client, create: bool) -> None:
     try:
         s3.head_bucket(Bucket=fleet.bucket)
         return
     except ClientError as error:
-        if error.response["Error"]["Code"] not in _NOT_FOUND:
+        if not aws_errors.is_missing(error) and not aws_errors.is_no_bucket(error):
             raise
     if not create:
         raise ConfigError(
@@ -218,7 +213,7 @@ def _ensure_bucket(fleet: Fleet, s3: Any, create: bool) -> None:
             hint="Create it, or add --create-bucket.",
         )
     # us-east-1 is the one region that S3 refuses to hear as a location.
-    extra = (
+    extra: dict[str, Any] = (
         {}
         if fleet.region == "us-east-1"
         else {"CreateBucketConfiguration": {"LocationConstraint": fleet.region}}
@@ -230,20 +225,9 @@ def _ensure_bucket(fleet: Fleet, s3: Any, create: bool) -> None:
 def _aws_errors(fleet: Fleet) -> Iterator[None]:
     try:
         yield
-    except ClientError as error:
-        detail = error.response["Error"]
-        code, text = detail.get("Code", ""), detail.get("Message", "")
+    except (ClientError, BotoCoreError) as error:
         raise PlatformError(
-            f"{display_path(fleet.path)}: S3 refused {error.operation_name} on bucket {fleet.bucket!r}: "
-            f"{code} {text}",
+            f"{display_path(fleet.path)}, bucket {fleet.bucket!r}: {aws_errors.sentence(error, 'S3')}",
             bucket=fleet.bucket,
-            operation=error.operation_name,
-            code=code,
-        ) from None
-    except BotoCoreError as error:
-        raise PlatformError(
-            f"{display_path(fleet.path)}: S3 could not be reached for bucket {fleet.bucket!r}: "
-            f"{str(error).rstrip('.')}. "
-            "Is the local stack up (`make up`), or are AWS credentials set?",
-            bucket=fleet.bucket,
+            **aws_errors.facts(error),
         ) from None

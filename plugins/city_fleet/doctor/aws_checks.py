@@ -12,14 +12,14 @@ from urllib.parse import unquote
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import naming
+from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.errors import list_names
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
+from city_fleet.state.objects import ObjectStore
 
 SAGEMAKER = "sagemaker.amazonaws.com"
-_FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException", "403", "Forbidden", "UnauthorizedOperation"})
 
 
 def check(fleet: Fleet, client: Callable[[str], Any]) -> list[Finding]:
@@ -39,7 +39,7 @@ def check(fleet: Fleet, client: Callable[[str], Any]) -> list[Finding]:
             found += step(area, fleet, client, identity["Account"])
         except ClientError as error:
             what = step.__name__.strip("_").replace("_", " ")
-            if error.response["Error"]["Code"] in _FORBIDDEN:
+            if aws_errors.is_denied(error):
                 advice = (
                     f"Allow {error.operation_name} to whoever runs the doctor, or look by another account"
                 )
@@ -63,7 +63,7 @@ def _role(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str) 
     try:
         role = client("iam").get_role(RoleName=name)["Role"]
     except ClientError as error:
-        if error.response["Error"]["Code"] != "NoSuchEntity":
+        if not aws_errors.is_missing(error):
             raise
         yield area.fail(f"there is no role {name}", "Create it, or name another one in the fleet file (role)")
         return
@@ -98,12 +98,11 @@ def _bucket(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str
     try:
         headers = client("s3").head_bucket(Bucket=fleet.bucket)["ResponseMetadata"]["HTTPHeaders"]
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code in {"404", "NoSuchBucket"}:
+        if aws_errors.is_missing(error) or aws_errors.is_no_bucket(error):
             advice = f"./fleet ingest --fleet {fleet.fleet} --create-bucket creates and fills it"
             yield area.fail(f"there is no bucket {fleet.bucket}", advice)
             return
-        if code in _FORBIDDEN:
+        if aws_errors.is_denied(error):
             advice = "Bucket names are shared by all accounts: take another one, or allow s3:ListBucket"
             yield area.fail(
                 f"bucket {fleet.bucket} is somebody else's, or closed to these credentials", advice
@@ -120,15 +119,12 @@ def _bucket(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str
 
 def _raw_data(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str) -> Iterator[Finding]:
     prefix = naming.Keys(fleet.bucket, fleet.fleet).raw_prefix()
-    pages = client("s3").get_paginator("list_objects_v2")
     try:
         there = {
-            each["Prefix"].removeprefix(f"{prefix}city=").rstrip("/")
-            for page in pages.paginate(Bucket=fleet.bucket, Prefix=prefix, Delimiter="/")
-            for each in page.get("CommonPrefixes", [])
+            folder.removeprefix("city=") for folder in ObjectStore(client("s3"), fleet.bucket).folders(prefix)
         }
     except ClientError as error:
-        if error.response["Error"]["Code"] == "NoSuchBucket":
+        if aws_errors.is_no_bucket(error):
             return  # said already
         raise
     without = sorted(set(fleet.cities) - there)
@@ -147,7 +143,7 @@ def _endpoint(area: Area, fleet: Fleet, client: Callable[[str], Any], account: s
     try:
         status = client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"]
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationException":
+        if not aws_errors.is_missing(error):
             raise
         yield area.fail(f"there is no endpoint {name}", run)
         return
@@ -161,6 +157,5 @@ def _endpoint(area: Area, fleet: Fleet, client: Callable[[str], Any], account: s
 
 def _said(error: ClientError | BotoCoreError) -> str:
     if isinstance(error, ClientError):
-        detail = error.response["Error"]
-        return f"{detail.get('Code')}: {detail.get('Message', '')}".rstrip(": ")
+        return f"{aws_errors.code_of(error)}: {aws_errors.message_of(error)}".rstrip(": ")
     return str(error).rstrip(".")

@@ -8,10 +8,14 @@ import io
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from city_fleet.errors import ConfigError
 from city_fleet.naming import Keys
+from city_fleet.state.objects import BYTES, ObjectStore
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 SOURCE_ARCHIVE = "sourcedir.tar.gz"
 
@@ -70,16 +74,15 @@ class CodeBundle:
         """Return the URI of the source archive, as ``sagemaker_submit_directory`` takes it."""
         return keys.uri(keys.code(self.digest) + SOURCE_ARCHIVE)
 
-    def ensure_uploaded(self, s3: Any, keys: Keys) -> bool:
+    def ensure_uploaded(self, s3: S3Client, keys: Keys) -> bool:
         """Upload the bundle unless it is there. The archive goes last: where it is, the bundle is whole.
 
         :param s3: a boto3 S3 client.
         :return: whether anything was uploaded.
         """
-        prefix = keys.code(self.digest)
-        listed = s3.list_objects_v2(Bucket=keys.bucket, Prefix=prefix + SOURCE_ARCHIVE, MaxKeys=1)
-        if listed.get("KeyCount"):
+        prefix, store = keys.code(self.digest), ObjectStore(s3, keys.bucket)
+        if any(True for _ in store.items(prefix + SOURCE_ARCHIVE, limit=1)):
             return False
         for name, content in (*self.files, (SOURCE_ARCHIVE, self.archive())):
-            s3.put_object(Bucket=keys.bucket, Key=prefix + name, Body=content)
+            store.put(prefix + name, content, BYTES)
         return True

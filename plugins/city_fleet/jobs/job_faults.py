@@ -17,6 +17,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from city_fleet import aws_errors
 from city_fleet.errors import AlgorithmError, JobError, PlatformError
 from city_fleet.jobs.sagemaker_jobs import COMPLETED, FAILED, TRAINING, JobKind
 
@@ -29,47 +30,11 @@ class Remedy(Enum):
     FAIL = "fail"
 
 
-# Too many requests. Codes as botocore's own retry handler lists them, and SageMaker's.
-_THROTTLED = frozenset(
-    {
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestThrottledException",
-        "RequestThrottled",
-        "RequestLimitExceeded",
-        "TooManyRequestsException",
-        "SlowDown",
-        "LimitExceededException",
-    }
-)
-# No quota or no machine left: it comes back when other jobs end.
-_NO_CAPACITY = frozenset({"ResourceLimitExceeded", "CapacityError", "InsufficientCapacityException"})
-# The request itself is wrong or forbidden, and will be next time.
-_REFUSED = frozenset(
-    {
-        "ValidationException",
-        "ValidationError",
-        "AccessDeniedException",
-        "AccessDenied",
-        "UnrecognizedClientException",
-        "InvalidParameterValue",
-        "NoSuchBucket",
-    }
-)
-
-
-def is_no_capacity(error: ClientError) -> bool:
-    """Tell whether AWS had no quota or machine left, which takes longer to pass than throttling."""
-    return error.response["Error"]["Code"] in _NO_CAPACITY
-
-
 def remedy(error: ClientError) -> Remedy:
     """Return what to do about an error of the AWS API."""
-    code = error.response["Error"]["Code"]
-    if code in _THROTTLED or code in _NO_CAPACITY:
+    if aws_errors.is_throttled(error) or aws_errors.is_no_capacity(error):
         return Remedy.WAIT
-    return Remedy.FAIL if code in _REFUSED else Remedy.RETRY
+    return Remedy.FAIL if aws_errors.is_refused(error) else Remedy.RETRY
 
 
 class Ending(Enum):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from city_fleet.jobs.sagemaker_jobs import JobKind
+
+if TYPE_CHECKING:
+    from types_boto3_logs import CloudWatchLogsClient
 
 LINES = 40
 
 
-def last_lines(logs: Any, kind: JobKind, job: str) -> Iterator[tuple[str, list[str]]]:
+def last_lines(logs: CloudWatchLogsClient, kind: JobKind, job: str) -> Iterator[tuple[str, list[str]]]:
     """Yield each log stream of a job with its last lines, oldest line first.
 
     :param logs: a boto3 CloudWatch Logs client.

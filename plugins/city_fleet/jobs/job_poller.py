@@ -18,21 +18,24 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from botocore.exceptions import ClientError
 
+from city_fleet import aws_errors
 from city_fleet.jobs import waiting_jobs
 from city_fleet.jobs.pacing import pace
-from city_fleet.jobs.poll_rules import RULES, JobSource, PollRules, passes
-from city_fleet.jobs.sagemaker_jobs import is_missing
+from city_fleet.jobs.poll_rules import RULES, JobSource, PollRules
 from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, Outcome, WaitingJob
+
+if TYPE_CHECKING:
+    from aiobotocore.client import AioBaseClient
 
 log = logging.getLogger(__name__)
 
 #: Makes a context manager that opens an aiobotocore client. The client must not repeat requests by itself.
-Connect = Callable[[], Awaitable[AbstractAsyncContextManager[Any]]]
+Connect = Callable[[], Awaitable[AbstractAsyncContextManager["AioBaseClient"]]]
 
 
 # A wait looks at the clock on the wall at least so often: the loop's own stands still while a machine sleeps.
@@ -139,7 +142,7 @@ class JobPoller:
     def _refused(self, error: Exception, failures: int) -> None:
         """Fail all waits when an error has come back often enough that waiting will not heal it."""
         allowed = self._rules.refusals if isinstance(error, ClientError) else self._rules.failures
-        if passes(error) or failures < allowed:
+        if aws_errors.is_transient(error) or failures < allowed:
             self._warn(error)
             return
         outcome = Outcome(ERROR, self._source.explain(error))
@@ -150,7 +153,7 @@ class JobPoller:
 
     # One pass
 
-    async def _pass(self, client: Any) -> None:
+    async def _pass(self, client: AioBaseClient) -> None:
         """Ask what has changed, and about what is in doubt."""
         self._last_pass, self._stretch = self._loop.time(), random.uniform(0.9, 1.1)  # noqa: S311
         jobs = set(self._waiting)
@@ -163,7 +166,7 @@ class JobPoller:
             job.seen_to = max(job.seen_to, moment or job.seen_to)
         await self._settle_doubts(client)
 
-    async def _settle_doubts(self, client: Any) -> None:
+    async def _settle_doubts(self, client: AioBaseClient) -> None:
         """Ask about jobs that have not been named for long: nearly all of them simply take long."""
         long_ago = self._loop.time() - self._rules.doubt_seconds
         silent = {job for job in self._waiting if job.named_at <= long_ago and not job.missed}
@@ -178,7 +181,7 @@ class JobPoller:
         self._drop_settled()
 
     async def _list(
-        self, client: Any, jobs: set[WaitingJob], request: dict[str, Any]
+        self, client: AioBaseClient, jobs: set[WaitingJob], request: dict[str, Any]
     ) -> tuple[datetime | None, set[str]]:
         """Read the pages of a list, as long as they may name one of the jobs that none has named yet.
 
@@ -197,7 +200,9 @@ class JobPoller:
                     break
         return moment, unnamed
 
-    async def _pages(self, client: Any, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    async def _pages(
+        self, client: AioBaseClient, request: dict[str, Any]
+    ) -> AsyncGenerator[dict[str, Any], None]:
         token: dict[str, str] = {}
         while True:
             answer = await self._call(client, "list", **request, **token)
@@ -206,19 +211,19 @@ class JobPoller:
                 return
             token = {"NextToken": answer["NextToken"]}
 
-    async def _describe(self, client: Any, job: WaitingJob) -> None:
+    async def _describe(self, client: AioBaseClient, job: WaitingJob) -> None:
         """Settle the doubt about one job. What is wrong with it is no other job's trouble."""
         try:
             answer = await self._call(client, "describe", **{self._kind.name_key: job.name})
         except ClientError as error:
             gone = f"{self._kind.name} job {job.name} does not exist any more"
-            job.settle(Outcome(ERROR, gone if is_missing(error) else self._source.explain(error)))
+            job.settle(Outcome(ERROR, gone if aws_errors.is_missing(error) else self._source.explain(error)))
             return
         job.named_at, job.missed = self._loop.time(), False
         if self._kind.is_over(answer):
             job.settle(Outcome(OVER))
 
-    async def _call(self, client: Any, verb: str, **request: Any) -> dict[str, Any]:
+    async def _call(self, client: AioBaseClient, verb: str, **request: Any) -> dict[str, Any]:
         """Call SageMaker at the source's pace; wait out load, errors of AWS and of the network.
 
         :raises _NobodyWaits: all waits ended meanwhile.
@@ -232,7 +237,7 @@ class JobPoller:
                     answer: dict[str, Any] = await getattr(client, self._kind.method(verb))(**request)
                     return answer
             except Exception as error:
-                if not passes(error):
+                if not aws_errors.is_transient(error):
                     raise
                 failures += 1
                 self._warn(error)

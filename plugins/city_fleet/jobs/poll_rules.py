@@ -5,21 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from botocore.exceptions import ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as NoConnection
+from botocore.exceptions import ClientError
 
-from city_fleet.jobs.job_faults import Remedy, remedy
+from city_fleet import aws_errors
 from city_fleet.jobs.sagemaker_jobs import JobKind
-
-_DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
-
-
-def passes(error: Exception) -> bool:
-    """Tell whether an error goes away by waiting: load, an error of AWS, of the network."""
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status in (408, 429) or remedy(error) is Remedy.WAIT
-    return isinstance(error, (HTTPClientError, NoConnection, OSError))
 
 
 @dataclass(frozen=True)
@@ -53,7 +42,7 @@ class JobSource:
         mine = error.operation_name in (list_name, describe_name)
         name = f"sagemaker:{error.operation_name}" if mine else error.operation_name
         text = f"{name} failed ({where}): {error}"
-        if mine and error.response["Error"]["Code"] in _DENIED:
+        if mine and aws_errors.is_denied(error):
             text += (
                 f". Allow {name} to the role or user of that connection: waiting for jobs needs "
                 f"sagemaker:{list_name} (on all resources, *) and sagemaker:{describe_name}"

@@ -12,17 +12,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import clock, naming
+from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
 from city_fleet.jobs import orphans
 from city_fleet.jobs.job_faults import Remedy, remedy
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
-from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, KINDS, JobKind, is_missing
+from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, KINDS, JobKind
+
+if TYPE_CHECKING:
+    from types_boto3_sagemaker import SageMakerClient
 
 #: What SageMaker's List operations stand, per account (not published; seen to throttle above it).
 REQUESTS_PER_SECOND = 2.0
@@ -156,7 +159,7 @@ class Found:
 
 
 def jobs_in_progress(
-    client: Any,
+    client: SageMakerClient,
     fleet: Fleet,
     now: datetime,
     in_time: Callable[[], bool] = lambda: True,
@@ -181,7 +184,7 @@ def jobs_in_progress(
         try:
             tags = _tags(client, str(summary[kind.arn_key]))
         except (ClientError, BotoCoreError) as error:
-            if isinstance(error, ClientError) and is_missing(error):
+            if isinstance(error, ClientError) and aws_errors.is_missing(error):
                 continue  # deleted in the meantime
             found.unread.append(name)
             if not _is_throttled(error):
@@ -205,9 +208,11 @@ def task_of_tags(tags: Mapping[str, str]) -> Task | None:
     return Task(dag_id, naming.run_id_of_tag(tags[TAG_DAG_RUN]), tags[TAG_STEP])
 
 
-def _listed(client: Any, kind: JobKind, fleet: Fleet, before: datetime) -> Iterator[Mapping[str, Any]]:
+def _listed(
+    client: SageMakerClient, kind: JobKind, fleet: Fleet, before: datetime
+) -> Iterator[Mapping[str, Any]]:
     prefix = naming.job_prefix(fleet.fleet)
-    pages = client.get_paginator(kind.method("list")).paginate(
+    pages = client.get_paginator(kind.method("list")).paginate(  # type: ignore[call-overload]
         StatusEquals=IN_PROGRESS,
         NameContains=prefix,
         CreationTimeBefore=before,
@@ -224,7 +229,7 @@ def _turn(kind: JobKind, summary: Mapping[str, Any], now: datetime) -> str:
     return naming.digest([kind.name, summary[kind.name_key], now.isoformat()])
 
 
-def _tags(client: Any, arn: str) -> dict[str, str]:
+def _tags(client: SageMakerClient, arn: str) -> dict[str, str]:
     pages = client.get_paginator("list_tags").paginate(ResourceArn=arn)
     return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
 
@@ -246,7 +251,7 @@ class Stopped:
 
 
 def stop(
-    client: Any, verdicts: Sequence[OrphanVerdict], in_time: Callable[[], bool] = lambda: True
+    client: SageMakerClient, verdicts: Sequence[OrphanVerdict], in_time: Callable[[], bool] = lambda: True
 ) -> Stopped:
     """Stop jobs, whatever becomes of the others.
 
@@ -308,7 +313,7 @@ class RequestPace:
             self._next = max(now, self._next) + 1 / self.per_second
 
 
-def keep_pace(client: Any, pace: RequestPace) -> Any:
+def keep_pace(client: SageMakerClient, pace: RequestPace) -> SageMakerClient:
     """Make every request of a client wait its turn, also those that botocore sends again.
 
     :return: the client.

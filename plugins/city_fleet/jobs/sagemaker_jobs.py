@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
+
+from city_fleet import aws_errors
+
+if TYPE_CHECKING:
+    from types_boto3_sagemaker import SageMakerClient
 
 IN_PROGRESS = "InProgress"
 STOPPING = "Stopping"
@@ -73,7 +78,7 @@ class JobKind:
         """Return the boto3 method: ``describe_training_job``; for ``list`` the plural."""
         return f"{verb}_{self.name.lower()}_job{'s' if verb == 'list' else ''}"
 
-    def create(self, client: Any, request: Mapping[str, Any]) -> None:
+    def create(self, client: SageMakerClient, request: Mapping[str, Any]) -> None:
         """Start a job.
 
         :raises NameTaken: there is one of that name.
@@ -81,20 +86,20 @@ class JobKind:
         try:
             getattr(client, self.method("create"))(**request)
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ResourceInUse":
+            if aws_errors.is_taken(error):
                 raise NameTaken(request[self.name_key]) from error
             raise
 
-    def describe(self, client: Any, job: str) -> dict[str, Any] | None:
+    def describe(self, client: SageMakerClient, job: str) -> dict[str, Any] | None:
         """Return the Describe answer, or None when no job has that name."""
         try:
             return dict(getattr(client, self.method("describe"))(**{self.name_key: job}))
         except ClientError as error:
-            if is_missing(error):
+            if aws_errors.is_missing(error):
                 return None
             raise
 
-    def stop(self, client: Any, job: str) -> bool:
+    def stop(self, client: SageMakerClient, job: str) -> bool:
         """Ask SageMaker to stop a job.
 
         :return: False when there was nothing to stop: it is over, stopping, or gone.
@@ -102,8 +107,7 @@ class JobKind:
         try:
             getattr(client, self.method("stop"))(**{self.name_key: job})
         except ClientError as error:
-            # Stopping a job that is not in progress is a ValidationException, as is a name that does not exist.
-            if error.response["Error"]["Code"] == "ValidationException" or is_missing(error):
+            if is_nothing_to_stop(error):
                 return False
             raise
         return True
@@ -127,14 +131,7 @@ TRAINING = JobKind("Training")
 KINDS = {kind.name: kind for kind in (PROCESSING, TRAINING)}
 
 
-def is_missing(error: ClientError) -> bool:
-    """Tell whether SageMaker says that a job does not exist; it has no code of its own for that.
-
-    Source: Describe of an unknown job answers ``ValidationException: Requested resource not found.`` or
-    ``Could not find …``; some operations document ``ResourceNotFound``.
-    """
-    code = error.response["Error"]["Code"]
-    message = error.response["Error"].get("Message", "").lower()
-    return code == "ResourceNotFound" or (
-        code == "ValidationException" and ("not found" in message or "could not find" in message)
-    )
+def is_nothing_to_stop(error: ClientError) -> bool:
+    """Tell whether Stop was refused because the job is over, stopping or gone: SageMaker says of each of them with the
+    same code that the request is not valid."""
+    return aws_errors.is_invalid(error) or aws_errors.is_missing(error)

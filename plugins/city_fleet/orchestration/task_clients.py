@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sagemaker import SageMakerClient
+    from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 
 class TaskClients:
@@ -20,17 +25,17 @@ class TaskClients:
         self.region = region
 
     @cached_property
-    def s3(self) -> Any:
+    def s3(self) -> S3Client:
         """Return the client of S3."""
         return self._client("s3")
 
     @cached_property
-    def sagemaker(self) -> Any:
+    def sagemaker(self) -> SageMakerClient:
         """Return the client of SageMaker."""
         return self._client("sagemaker")
 
     @cached_property
-    def runtime(self) -> Any:
+    def runtime(self) -> SageMakerRuntimeClient:
         """Return the client of SageMaker's runtime."""
         return self._client("sagemaker-runtime")
 

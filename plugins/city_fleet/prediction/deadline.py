@@ -7,15 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    EndpointConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-)
-from botocore.exceptions import ConnectionError as AwsConnectionError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
+from city_fleet import aws_errors
 from city_fleet.errors import NotReady
 
 Result = TypeVar("Result")
@@ -25,25 +19,6 @@ _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 2.0
 # A refused connection or an unknown host seldom mends itself within seconds, unlike one that breaks.
 _CONNECTION_TRIES = 3
-# What SageMaker's runtime and S3 answer when the same request may succeed a little later: a model that is still
-# being loaded, a server that is not there, too many requests.
-_TRANSIENT_CODES = frozenset(
-    {
-        "ModelNotReadyException",
-        "ServiceUnavailable",
-        "ServiceUnavailableException",
-        "InternalDependencyException",
-        "InternalFailure",
-        "InternalError",
-        "InternalServerError",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        "RequestLimitExceeded",
-        "RequestTimeout",
-        "SlowDown",
-    }
-)
 
 
 class Deadline:
@@ -94,7 +69,7 @@ class Deadline:
             try:
                 return request()
             except (ClientError, BotoCoreError) as error:
-                if not is_transient(error):
+                if not aws_errors.is_transient(error):
                     raise
                 self._last = error
                 if isinstance(error, EndpointConnectionError) and self._attempts >= _CONNECTION_TRIES:
@@ -124,15 +99,5 @@ class Deadline:
 def _words(error: Exception) -> str:
     """Return an error's own words, without what botocore says around them."""
     if isinstance(error, ClientError):
-        return f"{error.response['Error']['Code']}, {error.response['Error'].get('Message', '')}".rstrip(
-            ". ,"
-        )
+        return f"{aws_errors.code_of(error)}, {aws_errors.message_of(error)}".rstrip(". ,")
     return str(error).rstrip(".")
-
-
-def is_transient(error: Exception) -> bool:
-    """Tell whether the same request may succeed a little later."""
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return error.response["Error"]["Code"] in _TRANSIENT_CODES or status in {429, 500, 502, 503, 504}
-    return isinstance(error, HTTPClientError | AwsConnectionError | IncompleteReadError)

@@ -1,8 +1,8 @@
 """Live pointers as an application reads them: kept for a while, then asked for with If-None-Match.
 
 A pointer moves once a night, an application asks many times a second. So a pointer is believed for
-``ttl_seconds``; after that one conditional GET confirms it, mostly without a body. Standard library and a boto3 S3
-client only: the Lambda carries this module.
+``ttl_seconds``; after that one conditional GET confirms it, mostly without a body. A boto3 S3 client is passed
+in; the Lambda function carries this module.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import naming
+from city_fleet import aws_errors, naming
 from city_fleet.errors import NotReady, PublishError, ServingError, UnknownCity, nearest_match
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.state import live
+from city_fleet.state.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +37,6 @@ _CONFIRM_SECONDS = 2.0
 _PAUSE_SECONDS = 5.0
 _SUGGESTION_SECONDS = 2.0
 MAX_CITY_LENGTH = 100
-_DENIED = frozenset({"AccessDenied", "403", "Forbidden"})
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class LivePointers:
 
     def __init__(
         self,
-        s3: Any,
+        s3: S3Client,
         keys: naming.Keys,
         *,
         ttl_seconds: float,
@@ -61,6 +64,7 @@ class LivePointers:
         max_cities: int = MAX_CITIES,
     ) -> None:
         self._s3 = s3
+        self._objects = ObjectStore(s3, keys.bucket)
         self._keys = keys
         self._ttl_seconds = ttl_seconds
         self._clock = clock
@@ -115,7 +119,7 @@ class LivePointers:
         except PublishError as error:
             raise ServingError(str(error), city=city) from error
         except ClientError as error:
-            if error.response["Error"]["Code"] in _DENIED and not self._exists(city):
+            if aws_errors.is_denied(error) and not self._exists(city):
                 return None
             raise ServingError(f"{where}: S3 refuses: {error}", city=city) from error
         except BotoCoreError as error:
@@ -126,10 +130,9 @@ class LivePointers:
         it."""
         key = self._keys.live(city)
         try:
-            page = self._s3.list_objects_v2(Bucket=self._keys.bucket, Prefix=key, MaxKeys=1)
+            return any(item.key == key for item in self._objects.items(key, limit=1))
         except (ClientError, BotoCoreError):
             return True  # it can't be told; what S3 said first stands
-        return any(item["Key"] == key for item in page.get("Contents", []))
 
     def _unknown(self, city: str, deadline: Deadline) -> UnknownCity:
         nearest = self._nearest(city) if deadline.left() > _SUGGESTION_SECONDS else None
@@ -145,10 +148,9 @@ class LivePointers:
         try:
             wanted = naming.slug(city)
             prefix = self._keys.live(wanted[0]).removesuffix(".json")
-            page = self._s3.list_objects_v2(Bucket=self._keys.bucket, Prefix=prefix, MaxKeys=1000)
+            names = [item.key.rpartition("/")[2] for item in self._objects.items(prefix, limit=1000)]
         except (ValueError, ClientError, BotoCoreError):
             return None
-        names = [item["Key"].rpartition("/")[2] for item in page.get("Contents", [])]
         return nearest_match(wanted, [name.removesuffix(".json") for name in names])
 
 

@@ -14,18 +14,22 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import naming
+from city_fleet import aws_errors, naming
 from city_fleet.errors import BadRequest, CityFleetError, PredictError, ServingError, show_value
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.prediction.feature_row import csv_line, read_row
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.state import live
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 DEADLINE_SECONDS = 25.0
 TTL_SECONDS = 30.0
@@ -62,7 +66,9 @@ class Prediction:
         return {"status": 200, **asdict(self)}
 
 
-def clients(*, region: str | None = None, deadline_seconds: float = DEADLINE_SECONDS) -> tuple[Any, Any]:
+def clients(
+    *, region: str | None = None, deadline_seconds: float = DEADLINE_SECONDS
+) -> tuple[S3Client, SageMakerRuntimeClient]:
     """Return a boto3 S3 and a SageMaker runtime client whose only retries are those of :class:`Deadline`.
 
     :param deadline_seconds: nothing is waited for longer than this.
@@ -97,8 +103,8 @@ class Predictor:
 
     def __init__(
         self,
-        s3: Any,
-        runtime: Any,
+        s3: S3Client,
+        runtime: SageMakerRuntimeClient,
         *,
         keys: naming.Keys,
         endpoint: str,
@@ -224,11 +230,10 @@ class Predictor:
         try:
             content = deadline.call(whose, invoke)
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code == "ModelError":
+            if aws_errors.is_model_error(error):
                 raise _model_error(pointer.city, whose, error) from error
-            if code in {"ValidationError", "ValidationException"}:
-                raise _ModelGone(f"{whose}: {error.response['Error']['Message']}") from error
+            if aws_errors.is_invalid(error):
+                raise _ModelGone(f"{whose}: {aws_errors.message_of(error)}") from error
             raise ServingError(f"{whose}: {error}", city=pointer.city) from error
         except BotoCoreError as error:
             raise ServingError(f"{whose} cannot be asked: {error}", city=pointer.city) from error
@@ -242,7 +247,7 @@ class _ModelGone(CityFleetError):
 def _model_error(city: str, whose: str, error: ClientError) -> PredictError:
     """Tell a mistake of the caller, in inference.py's words, from a fault of the model."""
     response: dict[str, Any] = dict(error.response)
-    said = str(response.get("OriginalMessage") or response["Error"]["Message"]).strip()
+    said = str(response.get("OriginalMessage") or aws_errors.message_of(error)).strip()
     sentence = said.splitlines()[0] if said else "no reason"
     mine = _OUR_ROW.match(sentence)
     if 400 <= int(response.get("OriginalStatusCode") or 0) < 500 and mine:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from city_fleet import clock
 from city_fleet.airflow_rest import Dag
@@ -16,6 +16,11 @@ from city_fleet.errors import AirflowError, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live, registry
 from city_fleet.state.live import LivePointer, Versioned
+from city_fleet.state.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sagemaker import SageMakerClient
 
 REMOVED = "removed"
 PLANNED = "planned"
@@ -66,7 +71,7 @@ class Removal:
 
 
 def remove(
-    s3: Any,
+    s3: S3Client,
     airflow: AirflowRuns | None,
     *,
     keys: Keys,
@@ -145,7 +150,7 @@ def _unfinished(dag_id: str, runs: list[tuple[str, str]], paused: bool) -> str:
 
 
 def _end(
-    s3: Any, keys: Keys, city: str, found: Versioned | None, *, by: str, reason: str
+    s3: S3Client, keys: Keys, city: str, found: Versioned | None, *, by: str, reason: str
 ) -> LivePointer | None:
     """Return the state that ends a city; None when it has ended, or never begun."""
     sequences = live.kept_sequences(s3, keys, city)
@@ -208,7 +213,7 @@ class Remains:
         return found
 
 
-def remains(s3: Any, sagemaker: Any, *, keys: Keys, group: str, city: str) -> Remains:
+def remains(s3: S3Client, sagemaker: SageMakerClient, *, keys: Keys, group: str, city: str) -> Remains:
     """Return what there still is of a city."""
     prefixes = {
         "raw data": keys.raw(city),
@@ -219,8 +224,7 @@ def remains(s3: Any, sagemaker: Any, *, keys: Keys, group: str, city: str) -> Re
     }
     left = []
     for what, prefix in prefixes.items():
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=keys.bucket, Prefix=prefix)
-        sizes = [item["Size"] for page in pages for item in page.get("Contents", [])]
+        sizes = [item.size_bytes for item in ObjectStore(s3, keys.bucket).items(prefix)]
         left.append(Left(what, keys.uri(prefix), len(sizes), sum(sizes)))
     versions = tuple(version.arn for version in registry.versions(sagemaker, group))
     return Remains(tuple(left), group, versions)

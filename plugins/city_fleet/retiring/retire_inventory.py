@@ -12,9 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING
 
 from city_fleet import naming
 from city_fleet.errors import PublishError
@@ -22,11 +20,15 @@ from city_fleet.naming import Keys
 from city_fleet.retiring.retire import is_enough
 from city_fleet.retiring.retire_facts import Inventory, ModelObject, PackageFact, Rule, RunFolder, ServedState
 from city_fleet.state import live, registry
+from city_fleet.state.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sagemaker import SageMakerClient
 
 _RUN_KEY = re.compile(r"[0-9a-f]{10}")
 _RECORD = re.compile(r"\d{8}T\d{6}Z-(?P<run_key>[0-9a-f]{10})(-[0-9a-f]{8})?\.json")
 _KEPT = re.compile(r"(?P<sequence>\d{8,})\.json")
-_MISSING = frozenset({"NoSuchKey", "404"})
 # Far more moves than a rollback goes back; a city without a model to return to would have its whole history read.
 _MOST_STATES = 500
 
@@ -59,7 +61,9 @@ class CityObjects:
     runs: tuple[RunFolder, ...]
 
 
-def cities(s3: Any, keys: Keys, after: str = "", only: Sequence[str] | None = None) -> Iterator[CityObjects]:
+def cities(
+    s3: S3Client, keys: Keys, after: str = "", only: Sequence[str] | None = None
+) -> Iterator[CityObjects]:
     """Yield the cities that have models or runs, in alphabetical order, whether the fleet file knows them or not.
 
     A thousand objects take one request, however many cities they belong to; no more than one city's are in memory.
@@ -78,16 +82,16 @@ def _prefixes(keys: Keys) -> tuple[str, str]:
     return keys.models_prefix(), keys.runs_prefix()
 
 
-def _listed(s3: Any, keys: Keys, prefix: str, *, after: str = "", city: str = "") -> Iterator[StoredObject]:
+def _listed(
+    s3: S3Client, keys: Keys, prefix: str, *, after: str = "", city: str = ""
+) -> Iterator[StoredObject]:
     # "~" follows every character that stands in a key after the city's "/".
-    start = {"StartAfter": f"{prefix}{after}/~"} if after else {}
+    start = f"{prefix}{after}/~" if after else ""
     below = f"{prefix}{city}/" if city else prefix
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=keys.bucket, Prefix=below, **start)
-    for page in pages:
-        for item in page.get("Contents", []):
-            slug, _, rest = item["Key"].removeprefix(prefix).partition("/")
-            if rest and naming.is_slug(slug):
-                yield StoredObject(slug, prefix, rest, item["Size"], item["LastModified"])
+    for item in ObjectStore(s3, keys.bucket).items(below, after=start):
+        slug, _, rest = item.key.removeprefix(prefix).partition("/")
+        if rest and naming.is_slug(slug):
+            yield StoredObject(slug, prefix, rest, item.size_bytes, item.modified)
 
 
 def _by_city(keys: Keys, listings: Iterable[Iterator[StoredObject]]) -> Iterator[CityObjects]:
@@ -133,10 +137,15 @@ class InventorySource:
     :param environment: the fleet's.
     """
 
-    s3: Any
-    sagemaker: Any
+    s3: S3Client
+    sagemaker: SageMakerClient
     keys: Keys
     environment: str
+
+    @property
+    def objects(self) -> ObjectStore:
+        """Return the objects of the fleet's bucket."""
+        return ObjectStore(self.s3, self.keys.bucket)
 
     def inventory(self, found: CityObjects, rule: Rule, now: datetime) -> Inventory:
         """Return everything about a city that the rule asks for.
@@ -180,24 +189,19 @@ class InventorySource:
     def _live(self, city: str) -> tuple[live.LivePointer | None, datetime | None]:
         """Return the live pointer and when it was written."""
         key = self.keys.live(city)
-        try:
-            answer = self.s3.get_object(Bucket=self.keys.bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
-                return None, None
-            raise
-        return live.LivePointer.from_json(answer["Body"].read(), self.keys.uri(key)), answer["LastModified"]
+        found = self.objects.get(key)
+        if found is None:
+            return None, None
+        return live.LivePointer.from_json(found.body, self.keys.uri(key)), found.modified
 
     def _kept(self, city: str) -> list[tuple[int, datetime]]:
         """Return sequence and time of the city's kept pointers, newest first."""
         prefix = self.keys.history_prefix(city)
         found = []
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.keys.bucket, Prefix=prefix)
-        for page in pages:
-            for item in page.get("Contents", []):
-                match = _KEPT.fullmatch(item["Key"].removeprefix(prefix))
-                if match is not None:
-                    found.append((int(match["sequence"]), item["LastModified"]))
+        for item in self.objects.items(prefix):
+            match = _KEPT.fullmatch(item.key.removeprefix(prefix))
+            if match is not None:
+                found.append((int(match["sequence"]), item.modified))
         return sorted(found, reverse=True)
 
     def _state(self, pointer: live.LivePointer, until: datetime | None) -> ServedState:
@@ -224,10 +228,5 @@ class InventorySource:
     def ended_runs(self, city: str) -> frozenset[str]:
         """Return the keys of the city's runs that have a record."""
         prefix = self.keys.city_records(city)
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.keys.bucket, Prefix=prefix)
-        matches = (
-            _RECORD.fullmatch(item["Key"].removeprefix(prefix))
-            for page in pages
-            for item in page.get("Contents", [])
-        )
+        matches = (_RECORD.fullmatch(item.key.removeprefix(prefix)) for item in self.objects.items(prefix))
         return frozenset(match["run_key"] for match in matches if match is not None)

@@ -20,14 +20,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet.clock import utc_now
 from city_fleet.config import Fleet
-from city_fleet.errors import CityFleetError, PlatformError, PointerMoved
+from city_fleet.errors import CityFleetError, PointerMoved
 from city_fleet.jobs.reaper import RETRIES
 from city_fleet.retiring import retire
 from city_fleet.retiring.retire import Deletion, Plan
 from city_fleet.retiring.retire_facts import Inventory, Rule
 from city_fleet.retiring.retire_inventory import CityObjects, InventorySource, cities
 from city_fleet.retiring.retire_report import CityReport
-from city_fleet.state import live, retire_marks
+from city_fleet.state import live, registry, retire_marks
+from city_fleet.state.objects import rounds
 from city_fleet.state.retire_marks import Marks
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,6 @@ REGISTRY_REQUESTS_PER_SECOND = 4.0
 PARALLEL_CITIES = 8
 #: For both clients: a connection for each city, and patience with a registry that throttles.
 CLIENT_CONFIG = RETRIES.merge(Config(max_pool_connections=PARALLEL_CITIES))
-#: S3's limit for one DeleteObjects request.
-_KEYS_PER_REQUEST = 1000
-_TRIES = 10
-_MISSING = frozenset({"NoSuchKey", "404"})
 
 
 def rule_of(fleet: Fleet) -> Rule:
@@ -117,7 +114,7 @@ def _retire(
     source: InventorySource, found: CityObjects, rule: Rule, dry_run: bool, clock: Callable[[], datetime]
 ) -> CityReport:
     s3, keys, city = source.s3, source.keys, found.city
-    for _ in range(_TRIES):
+    for _ in rounds(keys.uri(keys.retired(city))):
         marks, etag = retire_marks.read(s3, keys, city)
         now = clock()
         inventory = source.inventory(found, rule, now)
@@ -129,8 +126,6 @@ def _retire(
         if plan.marks == marks or retire_marks.write(s3, keys, city, plan.marks, etag):
             break
         # Somebody claimed a model, or another pass is at work: look again at what is needed.
-    else:
-        raise PointerMoved(f"city {city!r}: its marks changed {_TRIES} times; the next pass tries again")
     if not plan.going:
         return report
     _refuse_what_serves(source, inventory, plan)
@@ -166,50 +161,19 @@ def _delete(source: InventorySource, deletion: Deletion) -> None:
     :raises PlatformError: S3 refused some of it.
     """
     for arn in deletion.package_arns:
-        try:
-            source.sagemaker.delete_model_package(ModelPackageName=arn)
-        except ClientError as error:
-            if not _is_gone(error):
-                raise
-    objects = [{"Key": key} for key in (*deletion.model_keys, *deletion.run_keys)]
-    for start in range(0, len(objects), _KEYS_PER_REQUEST):
-        batch = {"Objects": objects[start : start + _KEYS_PER_REQUEST], "Quiet": True}
-        answer = source.s3.delete_objects(Bucket=source.keys.bucket, Delete=batch)
-        refused = answer.get("Errors", [])
-        if refused:
-            first = refused[0]
-            raise PlatformError(
-                f"S3 refused to delete {len(refused)} objects, among them {source.keys.uri(first['Key'])}: "
-                f"{first.get('Code', '')} {first.get('Message', '')}"
-            )
-
-
-def _is_gone(error: ClientError) -> bool:
-    """Tell whether SageMaker says that a version does not exist; it has no code of its own for that."""
-    detail = error.response["Error"]
-    return detail["Code"] == "ResourceNotFound" or (
-        detail["Code"] == "ValidationException" and "does not exist" in detail.get("Message", "")
-    )
+        registry.delete(source.sagemaker, arn)
+    source.objects.delete_all([*deletion.model_keys, *deletion.run_keys])
 
 
 def _cursor(source: InventorySource) -> str:
     """Return the city after which this pass begins; empty for the first one."""
+    found = source.objects.get(source.keys.retire_cursor())
     try:
-        answer = source.s3.get_object(Bucket=source.keys.bucket, Key=source.keys.retire_cursor())
-        return str(json.loads(answer["Body"].read())["after"])
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _MISSING:
-            return ""
-        raise
+        return str(json.loads(found.body)["after"]) if found else ""
     except (ValueError, KeyError, TypeError):
         return ""  # it only says where to begin
 
 
 def _set_cursor(source: InventorySource, after: str) -> None:
     body = json.dumps({"format_version": 1, "after": after}, indent=2) + "\n"
-    source.s3.put_object(
-        Bucket=source.keys.bucket,
-        Key=source.keys.retire_cursor(),
-        Body=body.encode(),
-        ContentType="application/json",
-    )
+    source.objects.put(source.keys.retire_cursor(), body.encode())

@@ -1,12 +1,12 @@
 """A whole row of features for whoever wants to try a model: one of the samples its artifact carries.
 
-Standard library and a boto3 S3 client only.
+A boto3 S3 client is passed in.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -14,6 +14,9 @@ from city_fleet.champions import artifact
 from city_fleet.errors import ArtifactError, PlatformError, ServingError
 from city_fleet.naming import Keys
 from city_fleet.state.live import LivePointer
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Sample:
     prediction: float
 
 
-def newest_sample(s3: Any, keys: Keys, pointer: LivePointer) -> Sample:
+def newest_sample(s3: S3Client, keys: Keys, pointer: LivePointer) -> Sample:
     """Return the newest of the sample rows of a pointer's artifact.
 
     :raises ServingError: the artifact is not there, is not the pointer's, or holds no sample that fits the pointer.

@@ -11,23 +11,24 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from city_fleet import naming
-from city_fleet.errors import PlatformError, PublishError
+from city_fleet import aws_errors, naming
+from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.state.index_state import KEPT_RUNS, Champion, Index, RunSummary
 from city_fleet.state.live import LivePointer
+from city_fleet.state.objects import GZIP, ObjectStore, rounds
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +37,9 @@ WORKERS = 16
 #: requests that are signed more than 15 minutes off its own clock.
 LATE = timedelta(hours=1)
 _SOON = timedelta(minutes=1)
-_FOLDS_TRIED = 20
-_LONGEST_PAUSE_SECONDS = 2.0
 _MANY = 500
 _RECORD = re.compile(r"[a-z0-9_]+/\d{8}T\d{6}Z-[^/]+\.json")
 _EVENT = re.compile(rf"\d{{8}}T\d{{6}}Z/{_RECORD.pattern}")
-_MOVED = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
-_MISSING = frozenset({"NoSuchKey", "404"})
-_FORBIDDEN = frozenset({"AccessDenied", "403"})
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Refreshed:
 
 
 def refresh(
-    s3: Any,
+    s3: S3Client,
     keys: Keys,
     *,
     limit: int | None = None,
@@ -74,11 +70,10 @@ def refresh(
     :param limit: fold in at most so many records, oldest first; the next call goes on there.
     :param anew: build it from all records in any case.
     :param say: is told about work that takes long.
+    :raises PlatformError: others wrote the index for a minute, each time while it was folded.
     """
     records: dict[str, RunSummary | None] = {}
-    for tried in range(_FOLDS_TRIED):
-        # Those who were refused together must not come back together.
-        time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS) * tried / _FOLDS_TRIED)  # noqa: S311 - no secret
+    for _ in rounds(keys.uri(keys.index())):
         before, etag = load(s3, keys)
         if before is None or anew:
             say(f"Building the index of fleet {keys.fleet} from its run records")
@@ -97,43 +92,35 @@ def refresh(
         if after == before:
             return Refreshed(after)
         try:
-            _store(s3, keys, after, etag)
-            return Refreshed(after, runs, behind)
+            written = ObjectStore(s3, keys.bucket).replace(keys.index(), after.to_bytes(), etag, GZIP)
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in _FORBIDDEN:
+            if aws_errors.is_denied(error):
                 return Refreshed(after, runs, behind, f"the index could not be written: {error}")
-            if code not in _MOVED | _MISSING:
-                raise
-    raise PlatformError(
-        f"{keys.uri(keys.index())}: somebody else wrote the index {_FOLDS_TRIED} times while it was folded; try again"
-    )
+            raise
+        if written is not None:
+            return Refreshed(after, runs, behind)
+    raise AssertionError("unreachable: rounds end with an error")
 
 
-def load(s3: Any, keys: Keys) -> tuple[Index | None, str | None]:
+def load(s3: S3Client, keys: Keys) -> tuple[Index | None, str | None]:
     """Return the index as it stands in S3 and its ETag.
 
     :return: no index and no ETag where there is no object; no index but an ETag where the object is none, or one
         of another version of City Fleet.
     """
-    try:
-        answer = s3.get_object(Bucket=keys.bucket, Key=keys.index())
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _MISSING:
-            return None, None
-        raise
-    return Index.from_bytes(answer["Body"].read()), answer["ETag"]
+    found = ObjectStore(s3, keys.bucket).get(keys.index())
+    return (Index.from_bytes(found.body), found.etag) if found else (None, None)
 
 
-def build(s3: Any, keys: Keys) -> Index:
+def build(s3: S3Client, keys: Keys) -> Index:
     """Make the index anew from records and pointers; takes a List of all records, and reads a few per city."""
     wanted: dict[str, list[tuple[str, datetime]]] = {}
     started = None
-    for item, moment in _listed(s3, keys, keys.records_prefix()):
-        started = started or moment
-        name = item["Key"].removeprefix(keys.records_prefix())
+    for item in ObjectStore(s3, keys.bucket).items(keys.records_prefix()):
+        started = started or item.listed_at
+        name = item.key.removeprefix(keys.records_prefix())
         if _RECORD.fullmatch(name):
-            wanted.setdefault(name.split("/")[0], []).append((name, item["LastModified"]))
+            wanted.setdefault(name.split("/")[0], []).append((name, item.modified))
     names = [name for of_city in wanted.values() for name in _worth_reading(of_city)]
     records = _read_records(s3, keys, names)
     found = [(name.split("/")[0], run) for name, run in records.items() if run is not None]
@@ -143,7 +130,7 @@ def build(s3: Any, keys: Keys) -> Index:
 
 
 def runs_between(
-    s3: Any, keys: Keys, cities: Iterable[str], since: datetime, until: datetime
+    s3: S3Client, keys: Keys, cities: Iterable[str], since: datetime, until: datetime
 ) -> dict[str, RunSummary]:
     """Return each city's last run with an as_of after ``since`` and up to ``until``, from the records themselves.
 
@@ -154,11 +141,12 @@ def runs_between(
     def read(city: str) -> RunSummary | None:
         prefix = f"{keys.records_prefix()}{city}/"
         names = []
-        for item, _ in _listed(s3, keys, prefix, f"{prefix}{first}~"):  # behind all keys of that moment
-            stamp = item["Key"].removeprefix(prefix).split("-")[0]
+        # "~": behind all keys of that moment.
+        for item in ObjectStore(s3, keys.bucket).items(prefix, after=f"{prefix}{first}~"):
+            stamp = item.key.removeprefix(prefix).split("-")[0]
             if stamp > last:
                 break
-            names.append(item["Key"].removeprefix(keys.records_prefix()))
+            names.append(item.key.removeprefix(keys.records_prefix()))
         if not names:
             return None
         newest = max(_run_of(name) for name in names)
@@ -192,13 +180,14 @@ def _record(event: str) -> str:
     return event.split("/", 1)[1]
 
 
-def _new_events(s3: Any, keys: Keys, index: Index) -> tuple[list[str], datetime]:
+def _new_events(s3: S3Client, keys: Keys, index: Index) -> tuple[list[str], datetime]:
     """Return the events that are not folded in yet, oldest first, and the time on S3's clock."""
     after = "" if index.watermark is None else _minus(naming.parse_as_of(index.watermark), LATE)
     prefix = keys.events_prefix()
     names, moment = [], datetime.now(UTC)
-    for item, moment in _listed(s3, keys, prefix, prefix + after):  # noqa: B007 - the last page's counts
-        name = item["Key"].removeprefix(prefix)
+    for item in ObjectStore(s3, keys.bucket).items(prefix, after=prefix + after):
+        moment = item.listed_at  # the last page's counts
+        name = item.key.removeprefix(prefix)
         if name not in index.folded and _EVENT.fullmatch(name):
             names.append(name)
     return names, moment
@@ -231,15 +220,15 @@ def _minus(moment: datetime, span: timedelta) -> str:
     return naming.as_of_stamp(moment - span)
 
 
-def _read_records(s3: Any, keys: Keys, names: Iterable[str]) -> dict[str, RunSummary | None]:
+def _read_records(s3: S3Client, keys: Keys, names: Iterable[str]) -> dict[str, RunSummary | None]:
     """Return the records that are there by name; None for one that is no record."""
 
     def read(name: str) -> tuple[str, RunSummary | None] | None:
-        body = _get(s3, keys, keys.records_prefix() + name)
-        if body is None:
+        found = ObjectStore(s3, keys.bucket).get(keys.records_prefix() + name)
+        if found is None:
             return None
         try:
-            return name, RunSummary.of_record(name, json.loads(body[0]))
+            return name, RunSummary.of_record(name, json.loads(found.body))
         except ValueError as error:
             log.warning("%s is passed over: %s", keys.uri(keys.records_prefix() + name), error)
             return name, None
@@ -248,60 +237,29 @@ def _read_records(s3: Any, keys: Keys, names: Iterable[str]) -> dict[str, RunSum
         return dict(found for found in pool.map(read, sorted(names)) if found is not None)
 
 
-def _moved_champions(s3: Any, keys: Keys, index: Index) -> dict[str, Champion | None]:
+def _moved_champions(s3: S3Client, keys: Keys, index: Index) -> dict[str, Champion | None]:
     """Return the champions of the cities whose live pointer is another one than the index knows."""
     prefix = keys.live("").removesuffix(".json")
+    store = ObjectStore(s3, keys.bucket)
     listed: dict[str, str] = {}
-    for item, _ in _listed(s3, keys, prefix):
-        city = item["Key"].removeprefix(prefix).removesuffix(".json")
+    for item in store.items(prefix):
+        city = item.key.removeprefix(prefix).removesuffix(".json")
         if naming.is_slug(city):
-            listed[city] = item["ETag"]
+            listed[city] = item.etag
     known = {city: entry.champion.etag for city, entry in index.cities.items() if entry.champion}
     moved = [city for city, etag in listed.items() if known.get(city) != etag]
 
     def read(city: str) -> Champion | None:
-        found = _get(s3, keys, keys.live(city))
+        found = store.get(keys.live(city))
         if found is None:
             return None
-        body, etag = found
         try:
-            return Champion.of_pointer(LivePointer.from_json(body, keys.uri(keys.live(city))), etag)
+            return Champion.of_pointer(
+                LivePointer.from_json(found.body, keys.uri(keys.live(city))), found.etag
+            )
         except PublishError as error:
-            return Champion(etag=etag, problem=str(error))
+            return Champion(etag=found.etag, problem=str(error))
 
     with ThreadPoolExecutor(WORKERS) as pool:
         changed = dict(zip(moved, pool.map(read, moved), strict=True))
     return {**changed, **dict.fromkeys(known.keys() - listed.keys(), None)}
-
-
-def _listed(s3: Any, keys: Keys, prefix: str, after: str = "") -> Iterator[tuple[dict[str, Any], datetime]]:
-    """Yield the objects below a prefix in the order of their keys, each with S3's own time when it was listed."""
-    arguments = {"StartAfter": after} if after else {}
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=keys.bucket, Prefix=prefix, **arguments)
-    for page in pages:
-        date = page["ResponseMetadata"]["HTTPHeaders"].get("date")
-        moment = parsedate_to_datetime(date) if date else datetime.now(UTC)
-        for item in page.get("Contents", []):
-            yield item, moment
-
-
-def _get(s3: Any, keys: Keys, key: str) -> tuple[bytes, str] | None:
-    """Return an object's bytes and ETag, or None where there is none."""
-    try:
-        answer = s3.get_object(Bucket=keys.bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _MISSING:
-            return None
-        raise
-    return answer["Body"].read(), answer["ETag"]
-
-
-def _store(s3: Any, keys: Keys, index: Index, etag: str | None) -> None:
-    condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-    s3.put_object(
-        Bucket=keys.bucket,
-        Key=keys.index(),
-        Body=index.to_bytes(),
-        ContentType="application/gzip",
-        **condition,
-    )

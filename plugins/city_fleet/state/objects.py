@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 GZIP = "application/gzip"
+#: What S3 itself says of an object without a type.
+BYTES = "binary/octet-stream"
 
 #: So long a write goes on that others get in the way of.
 PATIENCE_SECONDS = 60.0
@@ -175,8 +177,9 @@ class ObjectStore:
     ) -> bytes | None:
         """Read an object, change it and write it back, whoever else changes it at the same time.
 
-        :param change: gets the bytes that are there, or None; may be called several times. It returns the bytes to
-            write, or None to leave everything as it is.
+        :param change: gets the bytes that are there, or None; may be called several times, also with what it has
+            made itself: the answer to a write may be lost. It returns the bytes to write, or None to leave
+            everything as it is.
         :return: the bytes that are there afterwards.
         :raises PlatformError: others got in the way for a minute.
         """
@@ -204,8 +207,11 @@ class ObjectStore:
                 if aws_errors.is_conflict(error):
                     continue
                 if aws_errors.is_lost_race(error):
-                    return False
-                if not aws_errors.is_missing(error):
+                    return not self.exists(key)
+                if not aws_errors.is_missing(error) and not self._is_gone_all_the_same(error, key):
+                    raise
+            except BotoCoreError as error:
+                if not self._is_gone_all_the_same(error, key):
                     raise
             return True
         raise AssertionError("unreachable: rounds end with an error")
@@ -226,12 +232,22 @@ class ObjectStore:
                     f"{first.get('Code', '')} {first.get('Message', '')}"
                 )
 
-    def items(self, prefix: str, *, after: str = "") -> Iterator[Item]:
+    def items(
+        self, prefix: str, *, after: str = "", delimiter: str = "", limit: int | None = None
+    ) -> Iterator[Item]:
         """Yield the objects below a prefix, in the order of their keys; a request per 1,000.
 
         :param after: begin behind this key.
+        :param delimiter: leave out the keys that hold this behind the prefix.
+        :param limit: the first ones only, at most 1,000: one request.
         """
-        for page in self._pages(Prefix=prefix, **({"StartAfter": after} if after else {})):
+        request: dict[str, Any] = {"Prefix": prefix}
+        if after:
+            request["StartAfter"] = after
+        if delimiter:
+            request["Delimiter"] = delimiter
+        pages = self._pages(**request) if limit is None else self._first_page(limit, request)
+        for page in pages:
             date = page["ResponseMetadata"]["HTTPHeaders"].get("date")
             moment = parsedate_to_datetime(date) if date else datetime.now(UTC)
             for found in page.get("Contents", []):
@@ -246,9 +262,16 @@ class ObjectStore:
     def _pages(self, **request: Any) -> Iterator[Any]:
         yield from self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, **request)
 
+    def _first_page(self, size: int, request: dict[str, Any]) -> Iterator[Any]:
+        yield self.client.list_objects_v2(Bucket=self.bucket, MaxKeys=size, **request)
+
+    def _is_gone_all_the_same(self, error: ClientError | BotoCoreError, key: str) -> bool:
+        """Tell whether an object is gone although the answer to the request that deletes it was lost."""
+        return aws_errors.is_transient(error) and not self.exists(key)
+
     def _put_if(self, key: str, body: bytes, content_type: str, condition: dict[str, Any]) -> str | None:
         for _ in rounds(self.uri(key)):
-            failure: BotoCoreError | None = None
+            failure: ClientError | BotoCoreError | None = None
             try:
                 answer = self.client.put_object(
                     Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, **condition
@@ -257,7 +280,9 @@ class ObjectStore:
             except ClientError as error:
                 if aws_errors.is_conflict(error):
                     continue
-                if not aws_errors.is_lost_race(error) and not aws_errors.is_missing(error):
+                if aws_errors.is_transient(error):
+                    failure = error  # it may have written all the same
+                elif not aws_errors.is_lost_race(error) and not aws_errors.is_missing(error):
                     raise
             except BotoCoreError as error:
                 failure = error

@@ -11,17 +11,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from city_fleet import clock, naming
+from city_fleet import aws_errors, clock, naming
 from city_fleet.errors import RegistryError
 from city_fleet.state.package_text import fitting, metadata_value, one_line
 
-APPROVED = "Approved"
-REJECTED = "Rejected"
-PENDING = "PendingManualApproval"
+if TYPE_CHECKING:
+    from types_boto3_sagemaker import SageMakerClient
+
+APPROVED: Final = "Approved"
+REJECTED: Final = "Rejected"
+PENDING: Final = "PendingManualApproval"
 
 # Metadata of a version. The approval status that City Fleet has set last; by which event; who; when.
 DECIDED_STATUS = "decided_status"
@@ -39,8 +42,6 @@ ARTIFACT_WORD = "artifact"
 _DESCRIPTION = re.compile(
     rf"as_of (?P<as_of>\S+), {ARTIFACT_WORD} (?P<sha256>[0-9a-f]{{64}})(?:, run (?P<run>\S+))?"
 )
-# SageMaker says with a ValidationException that a group or version does not exist.
-_MISSING = frozenset({"ValidationException", "ResourceNotFound"})
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class ModelPackage:
     :param evaluation_uri: the evaluation report; empty if City Fleet did not register it.
     :param changed_at: when it was changed last, or created.
     :param changed_by: who changed it last, as far as AWS says; a user's name or an ARN.
+    :param created: when it was registered.
     """
 
     arn: str
@@ -91,6 +93,7 @@ class ModelPackage:
     evaluation_uri: str = ""
     changed_at: datetime | None = None
     changed_by: str = ""
+    created: datetime | None = None
 
     @property
     def group(self) -> str:
@@ -147,38 +150,63 @@ def package_description(as_of: str, artifact_sha256: str, run: str) -> str:
     return f"as_of {as_of}, {ARTIFACT_WORD} {artifact_sha256}, run {run}"[:1024]
 
 
-def versions(sagemaker: Any, group: str) -> list[ModelPackageSummary]:
+def versions(sagemaker: SageMakerClient, group: str) -> list[ModelPackageSummary]:
     """Return the versions of a package group, newest first; none when there is no such group yet.
 
     :param sagemaker: a boto3 SageMaker client.
     """
-    found = []
+    pages = sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageGroupName=group, PaginationConfig={"PageSize": 100}
+    )
     try:
-        pages = sagemaker.get_paginator("list_model_packages").paginate(
-            ModelPackageGroupName=group, PaginationConfig={"PageSize": 100}
-        )
-        for page in pages:
-            for summary in page["ModelPackageSummaryList"]:
-                match = _DESCRIPTION.search(summary.get("ModelPackageDescription", ""))
-                found.append(
-                    ModelPackageSummary(
-                        arn=summary["ModelPackageArn"],
-                        number=version_of(summary["ModelPackageArn"]),
-                        status=summary.get("ModelApprovalStatus", ""),
-                        as_of=match["as_of"] if match else None,
-                        artifact_sha256=match["sha256"] if match else None,
-                        run=match["run"] if match else None,
-                        created=summary["CreationTime"],
-                    )
-                )
+        found = [_summary(each) for page in pages for each in page["ModelPackageSummaryList"]]
     except ClientError as error:
-        if error.response["Error"]["Code"] not in _MISSING:
-            raise
-        return []
+        if aws_errors.is_missing(error):
+            return []
+        raise
     return sorted(found, key=lambda version: -version.number)
 
 
-def describe(sagemaker: Any, package_arn: str) -> ModelPackage | None:
+def newest_approved(sagemaker: SageMakerClient, group: str) -> ModelPackageSummary | None:
+    """Return the approved version of a group that was created last, by one request."""
+    answer = sagemaker.list_model_packages(
+        ModelPackageGroupName=group,
+        ModelApprovalStatus=APPROVED,
+        SortBy="CreationTime",
+        SortOrder="Descending",
+        MaxResults=1,
+    )
+    return next((_summary(each) for each in answer["ModelPackageSummaryList"]), None)
+
+
+def waiting(sagemaker: SageMakerClient, name_part: str) -> frozenset[str]:
+    """Return the ARNs of the versions that wait for approval, of many groups by one request for 100 of them.
+
+    :param name_part: what the names of their groups hold.
+    """
+    pages = sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageType="Versioned",
+        ModelApprovalStatus=PENDING,
+        NameContains=name_part,
+        PaginationConfig={"PageSize": 100},
+    )
+    return frozenset(each["ModelPackageArn"] for page in pages for each in page["ModelPackageSummaryList"])
+
+
+def _summary(listed: Mapping[str, Any]) -> ModelPackageSummary:
+    match = _DESCRIPTION.search(listed.get("ModelPackageDescription", ""))
+    return ModelPackageSummary(
+        arn=listed["ModelPackageArn"],
+        number=version_of(listed["ModelPackageArn"]),
+        status=listed.get("ModelApprovalStatus", ""),
+        as_of=match["as_of"] if match else None,
+        artifact_sha256=match["sha256"] if match else None,
+        run=match["run"] if match else None,
+        created=listed["CreationTime"],
+    )
+
+
+def describe(sagemaker: SageMakerClient, package_arn: str) -> ModelPackage | None:
     """Return a version, or None when it does not exist any more.
 
     :param sagemaker: a boto3 SageMaker client.
@@ -186,7 +214,7 @@ def describe(sagemaker: Any, package_arn: str) -> ModelPackage | None:
     try:
         answer = sagemaker.describe_model_package(ModelPackageName=package_arn)
     except ClientError as error:
-        if error.response["Error"]["Code"] in _MISSING:
+        if aws_errors.is_missing(error):
             return None
         raise
     return version_from(answer)
@@ -206,6 +234,7 @@ def version_from(answer: Mapping[str, Any]) -> ModelPackage:
         evaluation_uri=quality.get("S3Uri", ""),
         changed_at=answer.get("LastModifiedTime") or answer["CreationTime"],
         changed_by=who.get("UserProfileName") or who.get("IamIdentity", {}).get("Arn", ""),
+        created=answer["CreationTime"],
     )
 
 
@@ -250,7 +279,7 @@ def decided(
 
 
 def set_status(
-    sagemaker: Any,
+    sagemaker: SageMakerClient,
     package_arn: str,
     status: str,
     reason: str,
@@ -266,7 +295,7 @@ def set_status(
     """
     sagemaker.update_model_package(
         ModelPackageArn=package_arn,
-        ModelApprovalStatus=status,
+        ModelApprovalStatus=status,  # type: ignore[arg-type]  # one of the constants above
         ApprovalDescription=one_line(reason),
         CustomerMetadataProperties={
             **decided(status, event, by, settled=settled),
@@ -276,19 +305,36 @@ def set_status(
     )
 
 
-def note(sagemaker: Any, package_arn: str, metadata: Mapping[str, str], reason: str | None = None) -> None:
+def note(
+    sagemaker: SageMakerClient, package_arn: str, metadata: Mapping[str, str], reason: str | None = None
+) -> None:
     """Keep something about a version without touching its approval status.
 
     :param metadata: is merged with what is there.
     :param reason: why its status is what it is, for people.
     """
-    values, request = fitting(metadata), {}
+    values = fitting(metadata)
+    request: dict[str, Any] = {}
     if reason is not None:
         request["ApprovalDescription"] = one_line(reason)
         values[REASON_DIGEST] = naming.digest(request["ApprovalDescription"])
     sagemaker.update_model_package(ModelPackageArn=package_arn, CustomerMetadataProperties=values, **request)
 
 
-def settle(sagemaker: Any, version: ModelPackage) -> None:
+def settle(sagemaker: SageMakerClient, version: ModelPackage) -> None:
     """Keep that all that follows from a version's status has been carried out."""
     note(sagemaker, version.arn, {SETTLED_STATUS: version.status})
+
+
+def delete(sagemaker: SageMakerClient, package_arn: str) -> bool:
+    """Delete a version for good.
+
+    :return: False when it did not exist any more.
+    """
+    try:
+        sagemaker.delete_model_package(ModelPackageName=package_arn)
+    except ClientError as error:
+        if aws_errors.is_missing(error):
+            return False
+        raise
+    return True

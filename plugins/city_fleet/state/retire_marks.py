@@ -1,4 +1,4 @@
-"""What is about to be retired: marks in ``state/retired/<city>.json``. Standard library and a boto3 S3 client only.
+"""What is about to be retired: marks in ``state/retired/<city>.json``. A boto3 S3 client is passed in.
 
 Retiring takes two passes. The first one marks what nothing needs, with the time. A later one, when the mark is old
 enough and still nothing needs it, moves the mark to ``going`` and then deletes. The object is changed by conditional
@@ -10,25 +10,18 @@ never leads to a model that a pass is deleting.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING
 
 from city_fleet import clock
 from city_fleet.errors import ArtifactError, PublishError
 from city_fleet.naming import Keys
+from city_fleet.state.objects import ObjectStore
 
-log = logging.getLogger(__name__)
-
-_MISSING = frozenset({"NoSuchKey", "404"})
-_CHANGED_MEANWHILE = frozenset(
-    {"PreconditionFailed", "412", "NoSuchKey", "404", "ConditionalRequestConflict", "409"}
-)
-_TRIES = 20
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 
 @dataclass(frozen=True)
@@ -106,61 +99,48 @@ def run_unit(city: str, run_key: str) -> str:
     return f"runs/{city}/{run_key}/"
 
 
-def read(s3: Any, keys: Keys, city: str) -> tuple[Marks, str | None]:
+def read(s3: S3Client, keys: Keys, city: str) -> tuple[Marks, str | None]:
     """Return the marks of a city and the ETag that guards them; no marks and None when there is no object.
 
     :raises PublishError: what is there holds no marks.
     """
-    key = keys.retired(city)
-    try:
-        answer = s3.get_object(Bucket=keys.bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _MISSING:
-            return Marks(), None
-        raise
-    return Marks.from_json(answer["Body"].read(), keys.uri(key)), str(answer["ETag"])
+    found = ObjectStore(s3, keys.bucket).get(keys.retired(city))
+    return (_parsed(found.body, keys, city), found.etag) if found else (Marks(), None)
 
 
-def write(s3: Any, keys: Keys, city: str, marks: Marks, etag: str | None) -> bool:
+def write(s3: S3Client, keys: Keys, city: str, marks: Marks, etag: str | None) -> bool:
     """Replace the marks that were read.
 
     :param etag: as :func:`read` returned it.
     :return: False when somebody else has changed them since; nothing is written then.
+    :raises PlatformError: others got in the way for a minute.
     """
-    condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
-    try:
-        s3.put_object(
-            Bucket=keys.bucket,
-            Key=keys.retired(city),
-            Body=marks.to_json(city),
-            ContentType="application/json",
-            **condition,
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _CHANGED_MEANWHILE:
-            return False
-        raise
-    return True
+    store = ObjectStore(s3, keys.bucket)
+    return store.replace(keys.retired(city), marks.to_json(city), etag) is not None
 
 
-def update(s3: Any, keys: Keys, city: str, change: Callable[[Marks], Marks]) -> Marks:
+def update(s3: S3Client, keys: Keys, city: str, change: Callable[[Marks], Marks]) -> Marks:
     """Change the marks of a city, whoever else changes them at the same time.
 
     :param change: may be called several times; returns its argument to leave everything as it is.
     :return: the marks afterwards.
-    :raises PublishError: others changed them again and again.
+    :raises PublishError: what is there holds no marks.
+    :raises PlatformError: others got in the way for a minute.
     """
-    for _ in range(_TRIES):
-        marks, etag = read(s3, keys, city)
-        changed = change(marks)
-        if changed == marks or write(s3, keys, city, changed, etag):
-            return changed
-    raise PublishError(
-        f"{keys.uri(keys.retired(city))}: changed {_TRIES} times while it was to be written; try again"
-    )
+
+    def changed(body: bytes | None) -> bytes | None:
+        before = _parsed(body, keys, city)
+        after = change(before)
+        return None if after == before else after.to_json(city)
+
+    return _parsed(ObjectStore(s3, keys.bucket).update(keys.retired(city), changed), keys, city)
 
 
-def claim(s3: Any, keys: Keys, city: str, target_model: str) -> None:
+def _parsed(body: bytes | None, keys: Keys, city: str) -> Marks:
+    return Marks() if body is None else Marks.from_json(body, keys.uri(keys.retired(city)))
+
+
+def claim(s3: S3Client, keys: Keys, city: str, target_model: str) -> None:
     """Make sure that no pass of retiring deletes a model that is about to serve.
 
     To be called before anything else is done to let the model serve: before its artifact is copied or checked, and

@@ -10,19 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING, Any
 
 from city_fleet import naming
 from city_fleet.naming import Keys
+from city_fleet.state.objects import BYTES, ObjectStore
 
-_TAKEN = frozenset({"PreconditionFailed", "412"})
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
 #: Of one and the same end, only this differs from try to try.
 _MOMENT = "finished_at"
 
 
-def write(s3: Any, keys: Keys, record: Mapping[str, Any], *, as_of: datetime, key_of_run: str) -> str:
+def write(s3: S3Client, keys: Keys, record: Mapping[str, Any], *, as_of: datetime, key_of_run: str) -> str:
     """Write a run's record, once. A run that was cleared and ended in another way gets another one beside the first.
 
     A retry of the task, or of a put whose answer was lost, finds the record there and leaves it.
@@ -33,24 +34,20 @@ def write(s3: Any, keys: Keys, record: Mapping[str, Any], *, as_of: datetime, ke
     :param s3: a boto3 S3 client.
     :param record: ``city`` and whatever else there is to say.
     :return: the record's key.
+    :raises PlatformError: other writes of the same record got in the way for a minute.
     """
     body = json.dumps(record, indent=2).encode()
     first = keys.record(str(record["city"]), as_of, key_of_run)
     # The name follows from the end, so a retry meets its own record here too.
     again = f"{first.removesuffix('.json')}-{naming.digest(_end(json.loads(body)), 8)}.json"
+    store = ObjectStore(s3, keys.bucket)
     for key in (first, again):
-        s3.put_object(Bucket=keys.bucket, Key=keys.event(datetime.now(UTC), key), Body=b"")
-        try:
-            s3.put_object(
-                Bucket=keys.bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in _TAKEN:
-                raise
-            kept = json.loads(s3.get_object(Bucket=keys.bucket, Key=key)["Body"].read())
-            if _end(kept) != _end(json.loads(body)):
-                continue
-        return key
+        store.put(keys.event(datetime.now(UTC), key), b"", BYTES)
+        if store.create(key, body) is not None:
+            return key
+        kept = store.get(key)
+        if kept is not None and _end(json.loads(kept.body)) == _end(json.loads(body)):
+            return key
     return again
 
 

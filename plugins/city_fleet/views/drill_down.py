@@ -6,15 +6,17 @@ Each difference names the command that repairs it. Clients are passed in; nothin
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING
 
 from city_fleet import naming
 from city_fleet.naming import Keys
+from city_fleet.state import registry
+from city_fleet.state.objects import ObjectStore
 from city_fleet.views.fleet import CityState, CityStatus
 
-_MISSING = frozenset({"404", "NoSuchKey", "ValidationException", "ResourceNotFound"})
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sagemaker import SageMakerClient
 
 
 @dataclass(frozen=True)
@@ -33,23 +35,25 @@ class Difference:
         return asdict(self)
 
 
-def check(status: CityStatus, s3: Any, sagemaker: Any, keys: Keys, *, group: str) -> list[Difference]:
+def check(
+    status: CityStatus, s3: S3Client, sagemaker: SageMakerClient, keys: Keys, *, group: str
+) -> list[Difference]:
     """Compare a city's live pointer with S3 and the registry.
 
     :param s3: a boto3 S3 client, and ``sagemaker`` one of SageMaker.
     :param group: the city's model package group.
     :return: the differences, the gravest first; nothing when all is as it should be.
     """
-    city, champion = status.city, status.champion
+    city, champion, store = status.city, status.champion, ObjectStore(s3, keys.bucket)
     found = _of_state(status, keys)
     if champion is None:
-        if _any(s3, keys, keys.history(city, 0).rsplit("/", 1)[0] + "/"):
+        if _any(store, keys.history_prefix(city)):
             what = "its history says that models served, but there is no live pointer"
             found.insert(0, Difference(city, what, f"./fleet rebuild {city}"))
     elif not champion.problem:
-        found += _of_artifact(s3, keys, city, champion.target_model)
+        found += _of_artifact(store, keys, city, champion.target_model)
         found += _of_registry(sagemaker, group, city, champion.package_arn, pinned=champion.pinned)
-    if status.state is not CityState.REMOVED_BUT_SERVING and not _any(s3, keys, keys.raw(city)):
+    if status.state is not CityState.REMOVED_BUT_SERVING and not _any(store, keys.raw(city)):
         what = f"there are no raw data below {keys.uri(keys.raw(city))}, so its next run fails"
         found.append(Difference(city, what, f"./fleet ingest --city {city}"))
     return found
@@ -84,56 +88,36 @@ def _of_state(status: CityStatus, keys: Keys) -> list[Difference]:
     return found
 
 
-def _of_artifact(s3: Any, keys: Keys, city: str, target_model: str) -> list[Difference]:
+def _of_artifact(store: ObjectStore, keys: Keys, city: str, target_model: str) -> list[Difference]:
     key = keys.model(target_model)
-    try:
-        s3.head_object(Bucket=keys.bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in _MISSING:
-            raise
-        what = f"{keys.uri(key)} is gone: the endpoint fails as soon as it has to load the model anew"
-        return [Difference(city, what, f"./fleet rollback {city}")]
-    return []
+    if store.exists(key):
+        return []
+    what = f"{keys.uri(key)} is gone: the endpoint fails as soon as it has to load the model anew"
+    return [Difference(city, what, f"./fleet rollback {city}")]
 
 
 def _of_registry(
-    sagemaker: Any, group: str, city: str, package_arn: str, *, pinned: bool
+    sagemaker: SageMakerClient, group: str, city: str, package_arn: str, *, pinned: bool
 ) -> list[Difference]:
     """Return how the registry differs about the model that serves, and which newer version it has approved.
 
     A person who has pinned a model knows of newer ones: most were rolled back from, and stay approved.
     """
-    try:
-        package = sagemaker.describe_model_package(ModelPackageName=package_arn)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in _MISSING:
-            raise
+    package = registry.describe(sagemaker, package_arn)
+    if package is None:
         what = f"{package_arn}, which serves, is not in the registry"
         return [Difference(city, what, f"./fleet rollback {city}")]
-    status = package.get("ModelApprovalStatus")
-    if status != "Approved":
-        version = package["ModelPackageVersion"]
-        said = f" ({package['ApprovalDescription']})" if package.get("ApprovalDescription") else ""
-        what = f"version {version} serves, but the registry says {status}{said}"
-        return [
-            Difference(city, what, f"./fleet rollback {city}, or ./fleet approve {city} --version {version}")
-        ]
-    if pinned:
+    if package.status != registry.APPROVED:
+        said = f" ({package.status_reason})" if package.status_reason else ""
+        what = f"version {package.number} serves, but the registry says {package.status}{said}"
+        repair = f"./fleet rollback {city}, or ./fleet approve {city} --version {package.number}"
+        return [Difference(city, what, repair)]
+    newest = None if pinned else registry.newest_approved(sagemaker, group)
+    if newest is None or package.created is None or newest.created <= package.created:
         return []
-    newest = sagemaker.list_model_packages(
-        ModelPackageGroupName=group,
-        ModelApprovalStatus="Approved",
-        SortBy="CreationTime",
-        SortOrder="Descending",
-        MaxResults=1,
-    )["ModelPackageSummaryList"]
-    for summary in newest:
-        if summary["CreationTime"] > package["CreationTime"]:
-            version, serves = summary["ModelPackageVersion"], package["ModelPackageVersion"]
-            what = f"version {version} is approved and newer than version {serves}, which serves"
-            return [Difference(city, what, f"./fleet promote {city} --version {version}")]
-    return []
+    what = f"version {newest.number} is approved and newer than version {package.number}, which serves"
+    return [Difference(city, what, f"./fleet promote {city} --version {newest.number}")]
 
 
-def _any(s3: Any, keys: Keys, prefix: str) -> bool:
-    return bool(s3.list_objects_v2(Bucket=keys.bucket, Prefix=prefix, MaxKeys=1).get("KeyCount"))
+def _any(store: ObjectStore, prefix: str) -> bool:
+    return any(True for _ in store.items(prefix, limit=1))

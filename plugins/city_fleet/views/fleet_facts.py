@@ -8,24 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from city_fleet import naming
-from city_fleet.approval import registry_search
+from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
 from city_fleet.errors import ConfigError
 from city_fleet.jobs.code_bundle import CodeBundle
-from city_fleet.state import index
+from city_fleet.state import index, registry_search
 from city_fleet.state.index import Refreshed
 from city_fleet.views import digest
 from city_fleet.views import fleet as fleet_state
 from city_fleet.views.digest import DigestWindow, NightDigest
 from city_fleet.views.fleet import FleetSnapshot, Waiting
 
-_FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException"})
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sagemaker import SageMakerClient
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Picture:
 
 def picture(
     fleet: Fleet,
-    s3: Any,
-    sagemaker: Any,
+    s3: S3Client,
+    sagemaker: SageMakerClient,
     at: datetime,
     *,
     limit: int | None = None,
@@ -63,7 +64,7 @@ def picture(
     try:
         waiting = waiting_versions(sagemaker, fleet, at)
     except ClientError as error:
-        if error.response["Error"]["Code"] not in _FORBIDDEN:
+        if not aws_errors.is_denied(error):
             raise
         problems.append(f"what waits for approval can't be looked at: {error}")
     snapshot = fleet_state.take(fleet, refreshed.index, at, code_digests=code_digests(fleet), waiting=waiting)
@@ -83,7 +84,7 @@ def code_digests(fleet: Fleet) -> dict[str, str]:
     return found
 
 
-def waiting_versions(sagemaker: Any, fleet: Fleet, at: datetime) -> dict[str, list[Waiting]]:
+def waiting_versions(sagemaker: SageMakerClient, fleet: Fleet, at: datetime) -> dict[str, list[Waiting]]:
     """Return the versions of a fleet that wait for a person by model package group, by one Search.
 
     A version that waits for its own run to publish it is none of them.
@@ -99,7 +100,7 @@ def waiting_versions(sagemaker: Any, fleet: Fleet, at: datetime) -> dict[str, li
     return found
 
 
-def night_digest(fleet: Fleet, s3: Any, found: Picture, night: DigestWindow) -> NightDigest:
+def night_digest(fleet: Fleet, s3: S3Client, found: Picture, night: DigestWindow) -> NightDigest:
     """Compose the digest of a night. Runs that the index does not hold any more are read from their records.
 
     :param found: the fleet's picture of now.

@@ -23,9 +23,9 @@ from tests.service.local_sagemaker.conftest import REPOSITORY
 from tests.support.serving import KEYS, ROW, Serving, city_name
 
 CARRIED = {
-    *("__init__", "errors", "naming"),
-    *(f"champions/{name}" for name in ("__init__", "live")),
-    *(f"serving/{name}" for name in ("__init__", "deadline", "feature_row", "live_cache", "predict")),
+    *("__init__", "aws_errors", "errors", "naming"),
+    *(f"state/{name}" for name in ("__init__", "live", "objects")),
+    *(f"prediction/{name}" for name in ("__init__", "deadline", "feature_row", "live_cache", "predict")),
 }
 #: What Lambda's Python runtime brings besides the standard library: boto3 and what it needs.
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")

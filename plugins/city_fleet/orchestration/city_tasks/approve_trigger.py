@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow.providers.standard.triggers.hitl import HITLTrigger
@@ -17,6 +17,9 @@ from city_fleet import naming
 from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.state import registry
 from city_fleet.state.registry import APPROVED, PENDING
+
+if TYPE_CHECKING:
+    from types_boto3_sagemaker import SageMakerClient
 
 DECIDED = "decided"
 EXPIRED = "expired"
@@ -111,7 +114,7 @@ class ApprovalTrigger(HITLTrigger):
         except Exception as error:
             self.log.info("The form stays as it is: %s", error)
 
-    def _client(self) -> Any:
+    def _client(self) -> SageMakerClient:
         return TaskClients(self.aws_conn_id, self.region_name).sagemaker
 
 
@@ -125,10 +128,10 @@ class SharedLook:
         self._one_at_a_time = asyncio.Lock()
         self._seen_at = -float("inf")
         self._waiting: frozenset[str] = frozenset()
-        self._client: Any = None
+        self._client: SageMakerClient | None = None
 
     async def status(
-        self, connect: Callable[[], Any], package_arn: str, name_part: str, fresh_seconds: float
+        self, connect: Callable[[], SageMakerClient], package_arn: str, name_part: str, fresh_seconds: float
     ) -> str:
         """Return a version's approval status.
 
@@ -142,7 +145,7 @@ class SharedLook:
                 if self._client is None:
                     self._client = await asyncio.to_thread(connect)
                 if clock() - self._seen_at > fresh_seconds:
-                    self._waiting = await asyncio.to_thread(_list_waiting, self._client, name_part)
+                    self._waiting = await asyncio.to_thread(registry.waiting, self._client, name_part)
                     self._seen_at = clock()
                 if package_arn in self._waiting:
                     return PENDING
@@ -151,16 +154,6 @@ class SharedLook:
                 self._client = None  # the connection may have been changed since
                 raise
         return found.status if found else "deleted"
-
-
-def _list_waiting(sagemaker: Any, name_part: str) -> frozenset[str]:
-    pages = sagemaker.get_paginator("list_model_packages").paginate(
-        ModelPackageType="Versioned",
-        ModelApprovalStatus=PENDING,
-        NameContains=name_part,
-        PaginationConfig={"PageSize": 100},
-    )
-    return frozenset(item["ModelPackageArn"] for page in pages for item in page["ModelPackageSummaryList"])
 
 
 _LOOKS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str | None, str | None, str], SharedLook]] = (

@@ -27,9 +27,11 @@ from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
 from city_fleet.orchestration.run_context import run_of
 from city_fleet.plan import CityPlan, Run
+from city_fleet.state.objects import ObjectStore, read_uri
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from types_boto3_s3 import S3Client
 
 # A worker must not sit through botocore's long back-off: the triggerer waits cheaper.
 _BOTOCORE_CONFIG = {"retries": {"mode": "standard", "max_attempts": 3}}
@@ -73,7 +75,7 @@ class CityJob(JobPhases):
         """Tell whether a completed job's output is still in S3."""
 
     @property
-    def s3(self) -> Any:
+    def s3(self) -> S3Client:
         """Return a boto3 S3 client of the task's connection."""
         return S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name).conn
 
@@ -256,21 +258,17 @@ class CityJob(JobPhases):
     def is_in_s3(self, uri: str) -> bool:
         """Tell whether an object exists."""
         bucket, key = naming.split_uri(uri)
-        try:
-            self.s3.head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NoSuchBucket"}:
-                return False
-            raise
-        return True
+        return ObjectStore(self.s3, bucket).exists(key)
 
     def read_json(self, uri: str) -> Any:
         """Read a small JSON output.
 
         :raises PlatformError: it is missing or no JSON; a gate must never take that for a result.
         """
-        bucket, key = naming.split_uri(uri)
         try:
-            return json.loads(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+            body = read_uri(self.s3, uri)
+            if body is None:
+                raise PlatformError(f"{uri}: the job's output cannot be read: it is not there")
+            return json.loads(body)
         except (ClientError, ValueError) as error:
             raise PlatformError(f"{uri}: the job's output cannot be read: {error}") from error

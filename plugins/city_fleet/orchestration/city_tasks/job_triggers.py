@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -23,7 +23,10 @@ from city_fleet.jobs import orphans
 from city_fleet.jobs.job_poller import wait_for_job
 from city_fleet.jobs.pacing import pace
 from city_fleet.jobs.poll_rules import RULES, JobSource
-from city_fleet.jobs.sagemaker_jobs import KINDS, is_missing
+from city_fleet.jobs.sagemaker_jobs import KINDS, is_nothing_to_stop
+
+if TYPE_CHECKING:
+    from aiobotocore.client import AioBaseClient
 
 # Tries to learn a task's state, and to stop its job; the pauses between them add up to half a minute.
 _TRIES = 5
@@ -155,8 +158,7 @@ class JobTrigger(BaseTrigger):
             try:
                 await getattr(client, kind.method("stop"))(**{kind.name_key: self.job_name})
             except ClientError as error:
-                # As in JobKind.stop: a job that is not in progress is a ValidationException.
-                if error.response["Error"]["Code"] == "ValidationException" or is_missing(error):
+                if is_nothing_to_stop(error):
                     return False
                 raise
         return True
@@ -167,11 +169,11 @@ class JobTrigger(BaseTrigger):
             self.aws_conn_id or "of the environment", self.region_name, KINDS[self.kind], options
         )
 
-    async def _connect(self) -> AbstractAsyncContextManager[Any]:
+    async def _connect(self) -> AbstractAsyncContextManager[AioBaseClient]:
         # In a thread: looking up the connection and reading botocore's service model take their time.
         return await asyncio.to_thread(self._client)
 
-    def _client(self) -> AbstractAsyncContextManager[Any]:
+    def _client(self) -> AbstractAsyncContextManager[AioBaseClient]:
         hook = SageMakerHook(
             aws_conn_id=self.aws_conn_id,
             region_name=self.region_name,
@@ -182,7 +184,7 @@ class JobTrigger(BaseTrigger):
         hook.get_session(region_name=hook.region_name, deferrable=True).warm_up_loader_caches("sagemaker")
         # The poller repeats at its own pace; a client that repeats by itself would outrun it.
         config = hook.config.merge(Config(retries={"total_max_attempts": 1}))
-        client: AbstractAsyncContextManager[Any] = hook.get_client_type(
+        client: AbstractAsyncContextManager[AioBaseClient] = hook.get_client_type(
             region_name=hook.region_name, config=config, deferrable=True
         )
         return client

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
-from city_fleet import clock
+from city_fleet import aws_errors, clock
 from city_fleet.errors import AlgorithmError, PlatformError
 from city_fleet.jobs import job_faults
 from city_fleet.jobs.job_faults import Remedy
@@ -180,7 +180,7 @@ class JobPhases:
                 f"City {self.plan.city.slug!r}, step {self.step}: AWS has refused for {longest} seconds "
                 f"(capacity_wait_seconds): {error}"
             ) from error
-        pause = _NO_CAPACITY_SECONDS if job_faults.is_no_capacity(error) else _THROTTLED_SECONDS
+        pause = _NO_CAPACITY_SECONDS if aws_errors.is_no_capacity(error) else _THROTTLED_SECONDS
         # Jitter keeps tasks that were refused together from coming back together; it is no secret.
         pause = min(pause * 2**refusals, _LONGEST_PAUSE_SECONDS) * random.uniform(0.5, 1.5)  # noqa: S311
         self.log.warning("AWS refuses for now, trying again in about %d seconds: %s", pause, error)

@@ -6,6 +6,7 @@ the DAG twice changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -17,7 +18,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import ClientError
 
-from city_fleet import naming
+from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
 from city_fleet.jobs.code_bundle import CodeBundle
@@ -35,12 +36,12 @@ ENDPOINT = "endpoint"
 _TIME_LIMIT_SECONDS = 3600
 
 
-def _described(describe: Any, name: str) -> dict[str, Any] | None:
-    """Return a resource's description, or None; SageMaker has no code of its own for "not found"."""
+def _described(describe: Callable[[str], Any], name: str) -> dict[str, Any] | None:
+    """Return a resource's description, or None where there is none."""
     try:
         return dict(describe(name))
     except ClientError as error:
-        if error.response["Error"]["Code"] == "ValidationException":
+        if aws_errors.is_missing(error):
             return None
         raise
 

@@ -19,6 +19,7 @@ from city_fleet.jobs.reaper import Job, OrphanVerdict, Task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from types_boto3_sagemaker import SageMakerClient
 
 REAP = "reap"
 # Together well below the task's execution_timeout of 15 minutes: what is left over is for the next look.
@@ -44,7 +45,7 @@ class ReapOperator(BaseOperator):
         self.fleet = fleet
         self.aws_conn_id = aws_conn_id
 
-    def client(self) -> Any:
+    def client(self) -> SageMakerClient:
         """Return a SageMaker client that keeps the pace and backs off when it is throttled."""
         hook = AwsBaseHook(
             aws_conn_id=self.aws_conn_id, client_type="sagemaker", region_name=self.fleet.region
@@ -100,7 +101,7 @@ class ReapOperator(BaseOperator):
             )
 
     def _stop(
-        self, client: Any, verdicts: Sequence[OrphanVerdict], now: datetime, context: Context
+        self, client: SageMakerClient, verdicts: Sequence[OrphanVerdict], now: datetime, context: Context
     ) -> tuple[list[dict[str, Any]], list[str]]:
         """Stop the orphans among the judged jobs, or say what would be stopped.
 

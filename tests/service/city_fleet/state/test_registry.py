@@ -10,11 +10,11 @@ from typing import Any
 import botocore.session
 import pytest
 import regex
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet.approval import registry_search
-from city_fleet.state import package_text, registry
+from city_fleet.state import package_text, registry, registry_search
 from tests.service.local_sagemaker.conftest import LocalSageMaker
 
 
@@ -100,6 +100,32 @@ def test_only_a_version_with_a_deadline_waits_for_a_person(sagemaker: Any, group
     assert (version.status, version.status_reason) == (registry.PENDING, "the night is stopped")
     registry.set_status(sagemaker, arn, registry.REJECTED, "expired", event="expire")
     assert not read(sagemaker, arn).waits_for_person
+
+
+def test_versions_are_listed_and_deleted_once(sagemaker: Any, group: str) -> None:
+    first, second, third = (
+        create(sagemaker, group, status) for status in ("Approved", "Approved", registry.PENDING)
+    )
+    assert [version.arn for version in registry.versions(sagemaker, group)] == [third, second, first]
+    newest = registry.newest_approved(sagemaker, group)
+    assert newest is not None
+    assert (newest.arn, newest.number) == (second, 2)
+    assert newest.created == read(sagemaker, second).created
+    assert registry.waiting(sagemaker, group.removesuffix("laptop-austin")) == {third}
+    assert registry.delete(sagemaker, second) is True
+    assert registry.delete(sagemaker, second) is False
+    assert registry.describe(sagemaker, second) is None
+    newest = registry.newest_approved(sagemaker, group)
+    assert newest is not None
+    assert newest.arn == first
+
+
+def test_a_group_that_is_not_there_has_no_versions_and_a_wrong_name_is_an_error(sagemaker: Any) -> None:
+    assert registry.versions(sagemaker, f"towns-{uuid.uuid4().hex}") == []
+    with pytest.raises(ClientError, match="Validation"):
+        registry.versions(sagemaker, "not a name!")
+    with pytest.raises(ClientError, match="Validation"):
+        registry.describe(sagemaker, "not a name!")
 
 
 def test_search_finds_what_waits_and_what_has_changed(sagemaker: Any, group: str) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from city_fleet.state.registry import PENDING, ModelPackage, version_from
 
+if TYPE_CHECKING:
+    from types_boto3_sagemaker import SageMakerClient
+    from types_boto3_sagemaker.type_defs import FilterTypeDef, SearchExpressionPaginatorTypeDef
 
-def search(sagemaker: Any, name_part: str, since: datetime | None = None) -> Iterator[ModelPackage]:
+
+def search(
+    sagemaker: SageMakerClient, name_part: str, since: datetime | None = None
+) -> Iterator[ModelPackage]:
     """Yield the versions that wait for approval, and those that were changed since an instant; any order.
 
     One request for 100 versions, whatever their groups. A version that was created and never changed since is not
@@ -19,14 +25,14 @@ def search(sagemaker: Any, name_part: str, since: datetime | None = None) -> Ite
     :param name_part: what the names of their groups hold.
     :param since: None for all that were ever changed.
     """
-    changed = {
+    changed: FilterTypeDef = {
         "Name": "LastModifiedTime",
         "Operator": "GreaterThanOrEqualTo",
         # API Reference, Filter: instants are UTC, in this form.
         "Value": (since or datetime(2000, 1, 1, tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
     }
-    waiting = {"Name": "ModelApprovalStatus", "Operator": "Equals", "Value": PENDING}
-    expression = {
+    waiting: FilterTypeDef = {"Name": "ModelApprovalStatus", "Operator": "Equals", "Value": PENDING}
+    expression: SearchExpressionPaginatorTypeDef = {
         "Filters": [{"Name": "ModelPackageGroupName", "Operator": "Contains", "Value": name_part}],
         "SubExpressions": [{"Filters": [waiting, changed], "Operator": "Or"}],
         "Operator": "And",
