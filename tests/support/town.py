@@ -13,7 +13,7 @@ from city_fleet.retiring.retire_facts import Rule
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import CityReport
 from city_fleet.state import live, registry
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.local_sagemaker import LocalSageMaker
 
 BUCKET = "city-fleet"
 DAY = timedelta(days=1)

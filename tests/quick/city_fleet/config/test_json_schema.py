@@ -37,7 +37,8 @@ from city_fleet.config import (
 from city_fleet.config.json_schema import SCHEMA_PATH, fleet_schema, schema_text
 from city_fleet.config.settings import FleetSettings
 from city_fleet.errors import show_value
-from tests.support.fleets import ROOT, TEXAS
+from tests.support.fleets import TEXAS
+from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "fleet-file.md"
 SECTIONS: dict[str, list[type[BaseModel]]] = {

@@ -10,9 +10,9 @@ from city_fleet.champions import moves, promotion, publish
 from city_fleet.errors import ArtifactError, PublishError, RegistryError, UnknownName
 from city_fleet.naming import split_uri
 from city_fleet.state import live, registry
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.actors import Actor, run_alone
 from tests.support.factors import CODE_DIGEST, ENDPOINT, IMAGE, KEYS, SETTINGS_DIGEST, City, create_endpoint
+from tests.support.local_sagemaker import LocalSageMaker
 
 WHY = "holds against the newest listings"
 
