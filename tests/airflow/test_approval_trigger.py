@@ -19,7 +19,7 @@ from city_fleet import naming
 from city_fleet.orchestration.city_tasks import approve_trigger
 from city_fleet.orchestration.city_tasks.approve_trigger import ApprovalTrigger
 from city_fleet.state import registry
-from tests.service.local_sagemaker.conftest import LocalSageMaker, running_server
+from tests.support.local_sagemaker import LocalSageMaker, running_server
 
 DEADLINE_SECONDS = 60
 
@@ -59,7 +59,7 @@ def form(aws: LocalSageMaker, monkeypatch: pytest.MonkeyPatch) -> Form:
     return form
 
 
-class Town:
+class WaitingVersions:
     """A city with versions that wait, and a count of what SageMaker is asked."""
 
     def __init__(self, aws: LocalSageMaker) -> None:
@@ -96,8 +96,8 @@ class Town:
 
 
 @pytest.fixture
-def town(aws: LocalSageMaker) -> Town:
-    return Town(aws)
+def town(aws: LocalSageMaker) -> WaitingVersions:
+    return WaitingVersions(aws)
 
 
 async def first(events: AsyncIterator[TriggerEvent]) -> Any:
@@ -118,7 +118,7 @@ async def ends(*triggers: ApprovalTrigger, then: Any = lambda: None) -> list[Any
 
 @pytest.mark.parametrize(("status", "option"), [("Approved", "Approve"), ("Rejected", "Reject")])
 def test_a_decision_in_the_registry_ends_the_wait_and_answers_the_form(
-    town: Town, form: Form, status: str, option: str
+    town: WaitingVersions, form: Form, status: str, option: str
 ) -> None:
     arn, other = town.version(), town.version()
     (event,) = asyncio.run(ends(town.trigger(arn), then=lambda: town.decide(arn, status)))
@@ -127,12 +127,12 @@ def test_a_decision_in_the_registry_ends_the_wait_and_answers_the_form(
     assert registry.describe(town.sagemaker, other).status == registry.PENDING  # type: ignore[union-attr]
 
 
-def test_the_deadline_ends_the_wait(town: Town, form: Form) -> None:
+def test_the_deadline_ends_the_wait(town: WaitingVersions, form: Form) -> None:
     assert asyncio.run(ends(town.trigger(town.version(), seconds=3))) == [{"expired": True}]
     assert form.written == [(["Reject"], {"note": "expired"})]
 
 
-def test_a_version_that_is_deleted_ends_the_wait(town: Town) -> None:
+def test_a_version_that_is_deleted_ends_the_wait(town: WaitingVersions) -> None:
     arn = town.version()
 
     def delete() -> None:
@@ -141,7 +141,7 @@ def test_a_version_that_is_deleted_ends_the_wait(town: Town) -> None:
     assert asyncio.run(ends(town.trigger(arn), then=delete)) == [{"decided": True}]
 
 
-def test_an_answer_that_came_before_the_task_waited_is_found(town: Town, form: Form) -> None:
+def test_an_answer_that_came_before_the_task_waited_is_found(town: WaitingVersions, form: Form) -> None:
     form.answer = {
         "chosen_options": ["Approve"],
         "params_input": {"note": "fine"},
@@ -154,7 +154,7 @@ def test_an_answer_that_came_before_the_task_waited_is_found(town: Town, form: F
 
 
 def test_waiting_asks_airflow_once_and_the_registry_once_for_all(
-    town: Town, form: Form, caplog: pytest.LogCaptureFixture
+    town: WaitingVersions, form: Form, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Fifty tasks that wait cost what one costs: a list now and then."""
     import logging
@@ -176,7 +176,7 @@ def test_waiting_asks_airflow_once_and_the_registry_once_for_all(
 
 
 def test_a_registry_that_can_not_be_asked_is_asked_again(
-    town: Town, aws: LocalSageMaker, monkeypatch: pytest.MonkeyPatch
+    town: WaitingVersions, aws: LocalSageMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arn = town.version()
     trigger = town.trigger(arn)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 PAGE = ROOT / "docs" / "jobs.md"
 ROW = re.compile(r"\| `(?P<operation>[a-z0-9-]+:\w+)` \| (?P<calls>\d+) \| (?P<steps>[^|]+) \|")
 MOST_OF_SAGEMAKER = 16

@@ -18,8 +18,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from city_fleet.orchestration.city_dags import fleet_dags
 from city_fleet.orchestration.fleet_tasks.digest_operators import NotifyOperator
-from tests.airflow.conftest import ROOT
-from tests.service.local_sagemaker.conftest import LocalSageMaker, running_server
+from tests.support.local_sagemaker import LocalSageMaker, running_server
+from tests.support.paths import ROOT
 
 NOTIFIERS = """
 digest:

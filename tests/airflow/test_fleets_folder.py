@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from city_fleet.cli.app import app
 from city_fleet.config.places import FLEETS_VARIABLE, PROJECT_ROOT
-from tests.quick.city_fleet.config.test_fleet_file import SMALL
+from tests.support.fleets import SMALL
 
 OWN = {"texas_housing"}
 OTHER = {"small"}

@@ -28,7 +28,7 @@ from airflow.timetables.base import TimeRestriction
 
 from city_fleet.config import load_fleet
 from city_fleet.orchestration.city_dags import city_dags, fleet_dags
-from tests.airflow.conftest import ROOT
+from tests.support.paths import ROOT
 
 FLEETS = ROOT / "include" / "fleets"
 OF_FLEET = tuple(

@@ -15,8 +15,8 @@ from city_fleet.config import load_fleet
 from city_fleet.orchestration.city_dags import fleet_dags
 from city_fleet.state import retire_marks
 from city_fleet.state.retire_marks import Mark, Marks, model_unit
-from tests.quick.city_fleet.config.test_fleet_file import SMALL
-from tests.service.local_sagemaker.conftest import LocalSageMaker, running_server
+from tests.support.fleets import SMALL
+from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.town import BUCKET, Town
 
 

@@ -23,9 +23,11 @@ from city_fleet import naming
 from city_fleet.orchestration.city_dags import fleet_dags
 from local import ROOT
 from local.stack import environment
-from tests.service.local_sagemaker.conftest import LocalSageMaker, image_python, running_server, wait_until
+from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.model_servers import ModelServer
+from tests.support.paths import IMAGE_PYTHON
 from tests.support.script_jobs import DATA, Jobs
+from tests.support.waiting import wait_until
 
 FLEET_FILE = ROOT / "include" / "fleets" / "texas_housing.yaml"
 ENDPOINT = "texas-housing-laptop"
@@ -68,7 +70,7 @@ def run_endpoint_dag(folder: Path) -> dict[str, Any]:
 def own_python(folder: Path) -> Path:
     """The image's interpreter under a path of its own, so that a process shows which image it was started for."""
     home = folder / "own-image"
-    home.symlink_to(image_python().parents[1])
+    home.symlink_to(IMAGE_PYTHON.parents[1])
     return home / "bin" / "python"
 
 
@@ -133,7 +135,7 @@ def containers(server: LocalSageMaker) -> list[Container]:
 
 
 @dataclass
-class Fleet:
+class EndpointFleet:
     """The Texas fleet file in a folder of its own, to be edited, and the endpoint it describes."""
 
     server: LocalSageMaker
@@ -177,16 +179,16 @@ def aws_variables(server: LocalSageMaker) -> dict[str, str]:
 
 
 @pytest.fixture
-def fleet(aws: LocalSageMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+def fleet(aws: LocalSageMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EndpointFleet:
     """The fleet, and the environment of a task."""
     for variable, value in aws_variables(aws).items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
     monkeypatch.setenv("CITY_FLEET_WAITER_DELAY_SECONDS", "1")
-    return Fleet(aws, tmp_path)
+    return EndpointFleet(aws, tmp_path)
 
 
-def test_both_images_answer_with_the_evaluations_own_predictions(fleet: Fleet, austin: Jobs) -> None:
+def test_both_images_answer_with_the_evaluations_own_predictions(fleet: EndpointFleet, austin: Jobs) -> None:
     """The way to our image and back, by the fleet file and the DAG alone; prices stay equal to the last digit."""
     archive = (austin.root / "model" / "packed" / "model.tar.gz").read_bytes()
     target = naming.target_model("austin", AS_OF, hashlib.sha256(archive).hexdigest())
@@ -200,9 +202,9 @@ def test_both_images_answer_with_the_evaluations_own_predictions(fleet: Fleet, a
 
     own = Path(fleet.server.data_dir.parent / "own-image" / "bin" / "python")
     for chosen, image, interpreter in (
-        (None, MANAGED, image_python()),
+        (None, MANAGED, IMAGE_PYTHON),
         ("own", OWN, own),
-        ("managed", MANAGED, image_python()),
+        ("managed", MANAGED, IMAGE_PYTHON),
     ):
         container = fleet.deploy(chosen)
         assert fleet.container()["Image"] == image
@@ -214,7 +216,7 @@ def test_both_images_answer_with_the_evaluations_own_predictions(fleet: Fleet, a
 
 
 def test_the_containers_own_environment_is_all_that_it_needs_to_serve(
-    fleet: Fleet, austin: Jobs, tmp_path: Path
+    fleet: EndpointFleet, austin: Jobs, tmp_path: Path
 ) -> None:
     """As on AWS, where nobody lays the serving code beside our image's program: it fetches it from S3 itself."""
     fleet.deploy("own")

@@ -14,7 +14,7 @@ from city_fleet.config.value_types import SCHEDULE_PRESETS
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.orchestration.timetables import FleetTimetable
 from city_fleet.ticks import last_tick, next_tick
-from tests.airflow.conftest import ROOT
+from tests.support.paths import ROOT
 
 JANUARY = pendulum.datetime(2014, 1, 1)
 WITHOUT_END = TimeRestriction(JANUARY, None, catchup=True)

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +27,7 @@ from city_fleet.jobs.orphans import ENDED, WAITING
 from city_fleet.orchestration.city_tasks import job_triggers
 from city_fleet.orchestration.city_tasks.job_triggers import JobTrigger, TurnTrigger
 from tests.support.idle_jobs import IdleJobs, idle_jobs
+from tests.support.waiting import until
 
 DAG_ID, RUN_ID, TASK_ID = "texas_housing.austin", "scheduled__2014-01-01", "train"
 PAST, FUTURE = "2014-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"
@@ -177,11 +178,6 @@ def play(scenario: Coroutine[Any, Any, Any]) -> Any:
             return await scenario
 
     return asyncio.run(whole())
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 def job_trigger(job: str, **members: Any) -> JobTrigger:

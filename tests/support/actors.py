@@ -10,10 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.aws_calls import client
+from tests.support.local_sagemaker import LocalSageMaker
 
 _DEADLINE_SECONDS = 60
 
@@ -26,14 +24,7 @@ class Actor:
     """One caller with an S3 client of its own. Start it, then ``step`` it until it is ``over``."""
 
     def __init__(self, server: LocalSageMaker) -> None:
-        self.s3 = boto3.client(
-            "s3",
-            region_name="us-east-1",
-            endpoint_url=server.url,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-            config=Config(retries={"total_max_attempts": 1}, proxies={}),
-        )
+        self.s3 = client(server, "s3")
         self.s3.meta.events.register("before-call.s3", self._stop)
         self.calls = 0
         self.over = True

@@ -15,8 +15,8 @@ from city_fleet.plan import CityPlan, plan_city
 from city_fleet.state import registry, run_records
 from city_fleet.state.author import Author
 from city_fleet.state.registry import ModelPackage
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.factors import KEYS, City
+from tests.support.local_sagemaker import LocalSageMaker
 
 FLEET = """
 fleet: factors

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
-import tarfile
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +21,9 @@ from city_fleet.state import live, objects, registry
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live import ServedModel
-from tests.service.local_sagemaker.conftest import LocalSageMaker, wait_until
+from tests.support.archives import archive
+from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.waiting import wait_until
 
 KEYS = Keys("city-fleet", "factors")
 ENDPOINT = "factors"
@@ -50,16 +50,6 @@ def predict_fn(rows, factor):
 def output_fn(predictions, accept):
     return json.dumps({"predictions": predictions}), "application/json"
 """
-
-
-def archive(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def create_endpoint(aws: LocalSageMaker) -> str:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 
 from city_fleet.config import Fleet, load_fleet
 from city_fleet.plan import CityPlan, Run, plan_city
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TEXAS = ROOT / "include" / "fleets" / "texas_housing.yaml"
+#: A fleet file of which nothing but cities is missing.
+SMALL = """\
+fleet: small
+bucket: small-data
+role: arn:aws:iam::123456789012:role/small
+start_date: 2020-01-01
+dataset:
+  city_column: city
+  time: {columns: [date]}
+  frequency: day
+  available_after: P1D
+  target: {column: y, lags: [1]}
+"""
 AS_OF = datetime(2014, 1, 1, tzinfo=UTC)
 
 

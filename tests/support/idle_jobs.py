@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.service.local_sagemaker.conftest import LocalSageMaker, running_server
+from tests.support.local_sagemaker import LocalSageMaker, running_server
 
 REQUEST: dict[str, Any] = {
     "RoleArn": "arn:aws:iam::123456789012:role/city-fleet",

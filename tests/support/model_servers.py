@@ -14,32 +14,13 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPTS = REPOSITORY / "include" / "scripts"
-_IMAGE = REPOSITORY / ".venv-image" / "bin" / "python"
-#: Interpreter that stands for the managed image, or this one where that environment is not made.
-IMAGE_PYTHON = str(_IMAGE if _IMAGE.exists() else sys.executable)
+from tests.support.paths import IMAGE_PYTHON, ROOT
+from tests.support.waiting import wait_until
+
 START_SECONDS = 30
-
-
-def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Poll until a condition is true.
-
-    :return: its answer.
-    """
-    end = time.monotonic() + seconds
-    while True:
-        answer = condition()
-        if answer:
-            return answer
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
 
 
 class ModelServer:
@@ -57,7 +38,7 @@ class ModelServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        default = f"{interpreter} {REPOSITORY / 'include' / 'model_server' / '__main__.py'}"
+        default = f"{interpreter} {ROOT / 'include' / 'model_server' / '__main__.py'}"
         command = shlex.split(os.environ.get("CONTRACT_COMMAND", default))
         self.log = base / "server.log"
         with self.log.open("wb") as log:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPTS = REPOSITORY / "include" / "scripts"
-DATA = REPOSITORY / "include" / "data" / "txhousing.csv"
-IMAGE_PYTHON = os.environ.get("CITY_FLEET_IMAGE_PYTHON", str(REPOSITORY / ".venv-image" / "bin" / "python"))
+from tests.support.paths import IMAGE_PYTHON, ROOT, SCRIPTS
+
+DATA = ROOT / "include" / "data" / "txhousing.csv"
 AS_OF = "20150801T000000Z"
 RAW_URI = "s3://bucket/texas_housing/raw/"
 JOB_TIMEOUT_SECONDS = 120

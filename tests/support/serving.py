@@ -19,9 +19,10 @@ from typing import Any
 from city_fleet import naming
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.state import live
-from tests.service.local_sagemaker.conftest import LocalSageMaker, image_python, wait_until
+from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.paths import IMAGE_PYTHON, SCRIPTS
+from tests.support.waiting import wait_until
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "include" / "scripts"
 KEYS = naming.Keys("city-fleet", "houses")
 FEATURES = ("median_mean_12", "sales_lag_1", "trend")
 ROW: dict[str, float | None] = {"median_mean_12": 200_000.0, "sales_lag_1": 1500, "trend": 180.5}
@@ -146,7 +147,7 @@ def serve(server: LocalSageMaker, folder: Path, load_seconds: float = 0) -> Serv
     :param load_seconds: how much longer it takes to load a model.
     """
     subprocess.run(
-        [str(image_python()), "-c", TRAIN, str(SCRIPTS), str(folder), ",".join(FEATURES), str(MODELS)],
+        [str(IMAGE_PYTHON), "-c", TRAIN, str(SCRIPTS), str(folder), ",".join(FEATURES), str(MODELS)],
         check=True,
         timeout=120,
     )

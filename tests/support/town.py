@@ -14,8 +14,8 @@ from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import CityReport
 from city_fleet.state import live, registry
 from city_fleet.state.context import CityContext
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.factors import Aws
+from tests.support.local_sagemaker import LocalSageMaker
 
 BUCKET = "city-fleet"
 DAY = timedelta(days=1)

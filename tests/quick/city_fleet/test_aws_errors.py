@@ -19,7 +19,7 @@ from botocore.exceptions import (
 )
 
 from city_fleet import aws_errors
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.local_sagemaker import LocalSageMaker
 
 LIBRARY = Path(__file__).resolve().parents[2] / "plugins" / "city_fleet"
 MODULES = sorted(path.relative_to(LIBRARY).as_posix() for path in LIBRARY.rglob("*.py"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from city_fleet.config import load_fleet
-from tests.support.fleets import ROOT
+from tests.support.paths import ROOT
 
 
 def test_the_readmes_fleet_file_loads(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -74,17 +72,3 @@ def test_a_broken_city_is_set_aside_with_its_mistake(tmp_path: Path) -> None:
     assert "gate.tolerance" in chosen.broken["waco"]
     with pytest.raises(UsageError, match="No city can run"):
         _choose("waco", path=path)
-
-
-def test_the_command_ends_with_2_and_starts_nothing(tmp_path: Path) -> None:
-    state = tmp_path / "demo"
-    done = subprocess.run(
-        [sys.executable, "-m", "local.stack", "demo", "--cities", "huston", "--state-dir", str(state)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: CITIES: ")
-    assert not state.exists()

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from tests.support.script_jobs import SCRIPTS
+from tests.support.paths import SCRIPTS
 
 sys.path.insert(0, str(SCRIPTS))

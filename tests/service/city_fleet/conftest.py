@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.service.local_sagemaker.conftest import LocalSageMaker, running_server
+from tests.support.local_sagemaker import LocalSageMaker, running_server
 
 
 @pytest.fixture(scope="session")

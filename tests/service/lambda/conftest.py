@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.service.local_sagemaker.conftest import REPOSITORY, running_server
+from tests.support.local_sagemaker import running_server
+from tests.support.paths import ROOT
 from tests.support.serving import KEYS, Serving, serve
 
-FUNCTION = REPOSITORY / "include" / "lambda" / "predict"
+FUNCTION = ROOT / "include" / "lambda" / "predict"
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 import importlib
 import json
@@ -19,14 +20,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.service.local_sagemaker.conftest import REPOSITORY
+from tests.support.paths import ROOT
 from tests.support.serving import KEYS, ROW, Serving, city_name
 
-CARRIED = {
-    *("__init__", "aws_errors", "errors", "naming"),
-    *(f"state/{name}" for name in ("__init__", "live", "objects")),
-    *(f"prediction/{name}" for name in ("__init__", "deadline", "feature_row", "live_cache", "predict")),
-}
 #: What Lambda's Python runtime brings besides the standard library: boto3 and what it needs.
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 RUNTIME = """
@@ -51,7 +47,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pack(folder: Path, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "include/lambda/bundle.py", "predict", "--output-dir", str(folder)],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         env={**os.environ, **environment},
         check=True,
         capture_output=True,
@@ -60,18 +56,38 @@ def pack(folder: Path, **environment: str) -> str:
     return done.stdout
 
 
+def imported(source: Path) -> set[Path]:
+    """The library's files that a file's import statements name, and their packages'."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    found: set[Path] = set()
+    for name in names:
+        parts = name.split(".")
+        for count in range(1, len(parts) + 1):
+            path = ROOT / "plugins" / Path(*parts[:count])
+            found |= {each for each in (path / "__init__.py", path.with_suffix(".py")) if each.is_file()}
+    return found
+
+
 def test_the_zip_holds_the_handler_and_the_modules_it_imports_and_nothing_else(package: Path) -> None:
+    handler = ROOT / "include" / "lambda" / "predict" / "handler.py"
+    reached, ahead = {handler}, {handler}
+    while ahead := set().union(*map(imported, ahead)) - reached:
+        reached |= ahead
+    expected = {
+        "handler.py" if each == handler else f"{each.relative_to(ROOT / 'plugins')}": each for each in reached
+    }
+    assert "city_fleet/prediction/predict.py" in expected
     with zipfile.ZipFile(package) as archive:
         assert archive.testzip() is None
-        assert set(archive.namelist()) == {"handler.py", *(f"city_fleet/{name}.py" for name in CARRIED)}
+        assert set(archive.namelist()) == set(expected)
         for member in archive.infolist():
             assert member.external_attr >> 16 == 0o100644
-            source = REPOSITORY / (
-                "include/lambda/predict/handler.py"
-                if member.filename == "handler.py"
-                else f"plugins/{member.filename}"
-            )
-            assert archive.read(member) == source.read_bytes()
+            assert archive.read(member) == expected[member.filename].read_bytes()
     assert package.stat().st_size < 200_000
 
 

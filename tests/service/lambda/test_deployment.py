@@ -17,7 +17,7 @@ import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
-from tests.service.local_sagemaker.conftest import REPOSITORY
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_readme_deploys_the_function(account_url: str, folder: Path) -> None
     }
     done = subprocess.run(
         ["sh", "-eu", "-c", block],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         env=environment,
         check=False,
         capture_output=True,
@@ -65,9 +65,7 @@ def test_the_readme_deploys_the_function(account_url: str, folder: Path) -> None
         )
 
     found = client("lambda").get_function(FunctionName="texas-housing-predict")["Configuration"]
-    sha256 = base64.b64encode(
-        hashlib.sha256((REPOSITORY / "dist" / "predict.zip").read_bytes()).digest()
-    ).decode()
+    sha256 = base64.b64encode(hashlib.sha256((ROOT / "dist" / "predict.zip").read_bytes()).digest()).decode()
     assert found["CodeSha256"] == sha256
     assert f"CodeSha256 {sha256}" in done.stdout
     assert found["Handler"] == "handler.handler"

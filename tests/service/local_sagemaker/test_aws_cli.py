@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.local_sagemaker.conftest import wait_until
+from tests.support.waiting import wait_until
 
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 ROLE = "arn:aws:iam::123456789012:role/city-fleet"

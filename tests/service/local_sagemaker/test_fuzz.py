@@ -7,13 +7,11 @@ makes it longer (`make fuzz`); without it the same requests are sent each time.
 from __future__ import annotations
 
 import http.client
-import io
 import itertools
 import json
 import os
 import socket
 import string
-import tarfile
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,8 +23,10 @@ from hypothesis import strategies as st
 
 from local.sagemaker.app import load_operations
 from local.sagemaker.protocol.operations import OPERATIONS
-from tests.service.local_sagemaker.conftest import running_server, wait_until
+from tests.support.archives import archive
 from tests.support.hostile import ANYTHING, IMAGE, ROLE, SERVICE, requests
+from tests.support.local_sagemaker import running_server
+from tests.support.waiting import wait_until
 
 load_operations()
 
@@ -94,16 +94,6 @@ class Target:
         assert status == 200, body
 
 
-def archive(name: str, text: str) -> bytes:
-    """A tar.gz of one file."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        member = tarfile.TarInfo(name)
-        member.size = len(text.encode())
-        tar.addfile(member, io.BytesIO(text.encode()))
-    return buffer.getvalue()
-
-
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """A server with one of everything; jobs that come to run end soon."""
@@ -113,9 +103,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         s3.create_bucket(Bucket="fuzzed")
         for key, content in {
             "data/a.csv": b"1",
-            "model.tar.gz": archive("model.txt", "1"),
-            "models/a.tar.gz": archive("model.txt", "1"),
-            "code.tar.gz": archive("inference.py", INFERENCE),
+            "model.tar.gz": archive({"model.txt": "1"}),
+            "models/a.tar.gz": archive({"model.txt": "1"}),
+            "code.tar.gz": archive({"inference.py": INFERENCE}),
         }.items():
             s3.put_object(Bucket="fuzzed", Key=key, Body=content)
         for name, environment in (

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
 import pytest
+
+from tests.support.archives import archive
 
 pytest.importorskip("sagemaker.core")
 
@@ -34,17 +34,6 @@ def predict_fn(number, model):
 def output_fn(prediction, accept):
     return str(prediction)
 """
-
-
-def archive(files: dict[str, str]) -> bytes:
-    """A tar.gz of some files."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text.encode())
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return buffer.getvalue()
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+from tests.support.paths import ROOT
 
 
 def start(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a server that is expected to end by itself."""
     command = [sys.executable, "-m", "local.sagemaker", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_it_tells_where_it_listens_and_ends_cleanly(start_server: Callable[..., Any]) -> None:
@@ -77,7 +77,7 @@ def test_a_data_folder_belongs_to_one_server(local_sagemaker: Any) -> None:
     [
         (["--host", "0.0.0.0"], "--host 0.0.0.0 is not a loopback address"),
         (["--port", "70000"], "got '70000'; allowed: a number from 0 to 65535"),
-        (["--image", "xgboost"], "allowed: REPOSITORY:TAG=PYTHON"),
+        (["--image", "xgboost"], "allowed: ROOT:TAG=PYTHON"),
         (["--image", "xgboost:1=/nowhere/python"], "/nowhere/python is not an interpreter"),
         (["--max-running-jobs", "0"], "allowed: a whole number from 1"),
         (["--stop-grace-seconds", "soon"], "allowed: seconds from 0 to 86400"),

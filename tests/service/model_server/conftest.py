@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.model_servers import IMAGE_PYTHON, REPOSITORY, SCRIPTS, ModelServer
+from tests.support.model_servers import ModelServer
+from tests.support.paths import IMAGE_PYTHON, ROOT, SCRIPTS
 
 INFERENCE = """
 import pathlib, time
@@ -81,7 +82,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "artifacts"
-    script = REPOSITORY / "tests" / "support" / "make_artifacts.py"
+    script = ROOT / "tests" / "support" / "make_artifacts.py"
     with folder.with_name("artifacts.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.model_servers import ModelServer, wait_until
+from tests.support.model_servers import ModelServer
+from tests.support.waiting import wait_until
 
 
 def test_load_list_invoke_unload(server: ModelServer) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from model_server.chunked_body import ChunkedBody
 from model_server.http_head import BadRequest, parse_fields, parse_request_line
-from tests.support.model_servers import ModelServer, wait_until
+from tests.support.model_servers import ModelServer
+from tests.support.waiting import wait_until
 
 INVOKE = b"POST /models/one/invoke HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\n"
 

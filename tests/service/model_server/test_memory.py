@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.model_servers import SCRIPTS, ModelServer, wait_until
+from tests.support.model_servers import ModelServer
+from tests.support.paths import SCRIPTS
+from tests.support.waiting import wait_until
 
 OURS = {"SAGEMAKER_SUBMIT_DIRECTORY": str(SCRIPTS), "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv"}
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.model_servers import IMAGE_PYTHON, REPOSITORY, SCRIPTS, ModelServer
+from tests.support.model_servers import ModelServer
+from tests.support.paths import IMAGE_PYTHON, ROOT, SCRIPTS
 
-PACKAGE = REPOSITORY / "include" / "model_server"
+PACKAGE = ROOT / "include" / "model_server"
 #: Each is imported where it is used, and what works without it is written there.
 OPTIONAL = {"boto3", "numpy", "uvloop", "xgboost"}
 

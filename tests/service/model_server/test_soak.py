@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.model_servers import SCRIPTS, ModelServer
+from tests.support.model_servers import ModelServer
+from tests.support.paths import SCRIPTS
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "15"))
 THREADS = 4

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.script_jobs import DATA, IMAGE_PYTHON, REPOSITORY, SCRIPTS, Jobs
+from tests.support.paths import IMAGE_PYTHON, ROOT, SCRIPTS
+from tests.support.script_jobs import DATA, Jobs
 
 # The pure modules are tested in this process as well; the scripts' folder is flat, as it is in the image.
 sys.path.insert(0, str(SCRIPTS))
@@ -53,7 +54,7 @@ def austin(tmp_path_factory: pytest.TempPathFactory, texas: dict[str, list[list[
 def ask() -> Iterator[Callable[..., dict[str, Any]]]:
     """Ask inference.py, in a process of its own, through its four functions as the toolkit calls them."""
     server = subprocess.Popen(
-        [IMAGE_PYTHON, str(REPOSITORY / "tests" / "support" / "toolkit.py"), str(SCRIPTS)],
+        [IMAGE_PYTHON, str(ROOT / "tests" / "support" / "toolkit.py"), str(SCRIPTS)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},

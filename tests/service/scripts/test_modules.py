@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 
-from tests.support.script_jobs import IMAGE_PYTHON, SCRIPTS
+from tests.support.paths import IMAGE_PYTHON, SCRIPTS
 
 ALLOWED = {"numpy", "sklearn", "xgboost", "pyarrow", "sagemaker_inference"}
 

@@ -6,7 +6,8 @@ import json
 import statistics
 import subprocess
 
-from tests.support.script_jobs import IMAGE_PYTHON, SCRIPTS, TEXAS_HYPERPARAMETERS, Jobs
+from tests.support.paths import IMAGE_PYTHON, SCRIPTS
+from tests.support.script_jobs import TEXAS_HYPERPARAMETERS, Jobs
 
 # One process for all cities: a job each would spend its time importing.
 SWEEP = """

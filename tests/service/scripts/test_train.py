@@ -12,7 +12,8 @@ import pytest
 
 from hyperparameters import parse_hyperparameters
 from job_failure import JobFailure
-from tests.support.script_jobs import IMAGE_PYTHON, TEXAS_HYPERPARAMETERS, Jobs, digests
+from tests.support.paths import IMAGE_PYTHON
+from tests.support.script_jobs import TEXAS_HYPERPARAMETERS, Jobs, digests
 
 
 def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(austin: Jobs) -> None:

@@ -18,7 +18,7 @@ from city_fleet.champions.approval_states import (
     status_of,
     transition,
 )
-from tests.support.fleets import ROOT
+from tests.support.paths import ROOT
 
 # "Update the Approval Status of a Model", SageMaker Developer Guide.
 REGISTRY_ALLOWS = {

@@ -9,7 +9,7 @@ import pytest
 
 from city_fleet.config import Fleet, load_fleet
 from city_fleet.errors import FleetFileError
-from tests.quick.city_fleet.config.test_fleet_file import SMALL
+from tests.support.fleets import SMALL
 
 
 def load(folder: Path, rows: str) -> Fleet:

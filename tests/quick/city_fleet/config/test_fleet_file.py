@@ -19,20 +19,8 @@ from city_fleet.config import City, Duration, Fleet, load_fleet, load_fleets
 from city_fleet.config.cities import merge
 from city_fleet.config.yaml_reader import interpolate
 from city_fleet.errors import ConfigError, FleetFileError
-from tests.support.fleets import ROOT, TEXAS, texas
-
-SMALL = """\
-fleet: small
-bucket: small-data
-role: arn:aws:iam::123456789012:role/small
-start_date: 2020-01-01
-dataset:
-  city_column: city
-  time: {columns: [date]}
-  frequency: day
-  available_after: P1D
-  target: {column: y, lags: [1]}
-"""
+from tests.support.fleets import SMALL, TEXAS, texas
+from tests.support.paths import ROOT
 
 
 def load(folder: Path, text: str, environ: dict[str, str] | None = None, name: str = "f.yaml") -> Fleet:

@@ -17,7 +17,8 @@ from city_fleet.config import City, Fleet, load_fleet
 from city_fleet.config.json_schema import SCHEMA_PATH, fleet_schema, schema_text
 from city_fleet.config.settings import FleetSettings
 from city_fleet.errors import show_value
-from tests.support.fleets import ROOT, TEXAS
+from tests.support.fleets import TEXAS
+from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "fleet-file.md"
 

@@ -20,7 +20,8 @@ from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.serving import endpoint_requests
 from city_fleet.state import live, registry
 from local.sagemaker.protocol.validation import validate
-from tests.support.fleets import ROOT, austin, january_run, texas
+from tests.support.fleets import austin, january_run, texas
+from tests.support.paths import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"

@@ -11,38 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from city_fleet.state.index_state import KEPT_RUNS, Champion, Index, IndexEntry, RunSummary, kept
-from tests.service.city_fleet.state.test_live import pointer
+from tests.support.states import pointer, record, summary
 
 STAMPS = [f"2014010{day}T000000Z" for day in range(1, 6)]
-
-
-def record(**fields: Any) -> dict[str, Any]:
-    return {
-        "city": "austin",
-        "as_of": "20140101T000000Z",
-        "run_id": "r1",
-        "outcome": "held",
-        "reasons": ["MAPE 9% does not beat 5%"],
-        "jobs": [
-            {"instance_type": "ml.m5.large", "billable_seconds": 61},
-            {"instance_type": "ml.t3.medium", "billable_seconds": 5},
-            {"instance_type": "ml.m5.large", "billable_seconds": 9},
-        ],
-        "finished_at": "2014-01-01T03:00:00+00:00",
-        **fields,
-    }
-
-
-def summary(as_of: str, run: int, minute: int, version: int = 0) -> RunSummary:
-    """A run; as in reality, a run has one as_of."""
-    again = f"-{version:08x}" if version else ""
-    return RunSummary(
-        as_of=as_of,
-        run_key=f"{run:010x}",
-        finished_at=f"2014-02-01T00:{minute:02}:00+00:00",
-        record=f"austin/{as_of}-{run:010x}{again}.json",
-        outcome="live",
-    )
 
 
 summaries = st.builds(

@@ -24,9 +24,8 @@ from city_fleet.views.digest import (
     runs_of,
 )
 from city_fleet.views.fleet import Waiting, take
-from tests.quick.city_fleet.state.test_index_state import summary
-from tests.quick.city_fleet.views.test_fleet import CODE, champion
 from tests.support.fleets import texas
+from tests.support.states import CODE, champion, summary
 
 MORNING = datetime(2014, 1, 1, 7, tzinfo=UTC)
 NIGHT = DigestWindow(datetime(2013, 12, 31, 7, tzinfo=UTC), MORNING)

@@ -11,25 +11,13 @@ import pytest
 
 from city_fleet.config import Algorithm, City, Fleet
 from city_fleet.errors import ConfigError
-from city_fleet.plan import plan_city
 from city_fleet.state.index_state import Champion, Index, IndexEntry, RunSummary
 from city_fleet.views import fleet as fleet_state
 from city_fleet.views.fleet import CityState, Waiting, due_tick, take
 from tests.support.fleets import texas
+from tests.support.states import CODE, champion
 
 NOW = datetime(2014, 2, 1, 15, tzinfo=UTC)
-CODE = {"include/scripts": "c0de"}
-
-
-def champion(city: str = "austin", as_of: str = "20140201T000000Z", **fields: Any) -> Champion:
-    made_by = plan_city(texas(), city).settings_digest if city in texas().cities else "?"
-    return Champion(
-        etag='"e"',
-        target_model=f"{city}/{as_of}-000000000000.tar.gz",
-        as_of=as_of,
-        sequence=3,
-        **{"settings_digest": made_by, "code_digest": "c0de", **fields},
-    )
 
 
 def run(outcome: str, as_of: str = "20140201T000000Z", **fields: Any) -> RunSummary:

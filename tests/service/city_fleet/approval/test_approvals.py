@@ -16,9 +16,9 @@ from city_fleet.champions.release import newest_record
 from city_fleet.errors import RegistryError
 from city_fleet.state import registry
 from city_fleet.state.author import Author
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.desk import ANN, PENDING, Desk
 from tests.support.factors import KEYS, create_endpoint
+from tests.support.local_sagemaker import LocalSageMaker
 
 
 @pytest.fixture(scope="module", autouse=True)

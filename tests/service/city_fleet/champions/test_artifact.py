@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from city_fleet.champions import artifact
 from city_fleet.errors import ArtifactError
-from tests.service.local_sagemaker.conftest import LocalSageMaker, image_python
-from tests.support.factors import archive
-from tests.support.serving import FEATURES, SCRIPTS, TRAIN
+from tests.support.archives import archive
+from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.paths import IMAGE_PYTHON, SCRIPTS
+from tests.support.serving import FEATURES, TRAIN
 
 CARD = json.dumps({"city": "austin", "as_of": "20140101T000000Z", "features": ["x", "y"]}).encode()
 SAMPLES = json.dumps({"rows": [[1, None], [2.5, 3]], "predictions": [10, 20.5]}).encode()
@@ -32,7 +33,7 @@ def samples(**members: object) -> dict[str, bytes]:
 def test_what_training_leaves_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
-    command = [str(image_python()), "-c", TRAIN, str(SCRIPTS), str(folder), ",".join(FEATURES), "1"]
+    command = [str(IMAGE_PYTHON), "-c", TRAIN, str(SCRIPTS), str(folder), ",".join(FEATURES), "1"]
     subprocess.run(command, check=True, timeout=120)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:

@@ -14,7 +14,7 @@ from city_fleet.champions import breaker
 from city_fleet.champions.breaker import Count, StoppedNight, trips
 from city_fleet.config import Breaker
 from city_fleet.naming import Keys
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.local_sagemaker import LocalSageMaker
 
 RULE = Breaker(max_failed_share=0.3, minimum_sample=10)
 NIGHT = "20140101T000000Z"

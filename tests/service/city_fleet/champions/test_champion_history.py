@@ -10,8 +10,8 @@ from city_fleet.champions import moves
 from city_fleet.champions.champion_history import history
 from city_fleet.state import live
 from city_fleet.state.author import Author
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.factors import KEYS, City
+from tests.support.local_sagemaker import LocalSageMaker
 
 
 @pytest.fixture

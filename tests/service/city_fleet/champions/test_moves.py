@@ -22,9 +22,9 @@ from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live
 from city_fleet.state.author import Author
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.actors import Actor
 from tests.support.factors import ENDPOINT, KEYS, City, create_endpoint
+from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.serving import KEYS as HOUSES
 from tests.support.serving import Serving, serve
 

@@ -11,9 +11,9 @@ from city_fleet.errors import ArtifactError, PublishError, RegistryError, Unknow
 from city_fleet.naming import split_uri
 from city_fleet.state import live, registry
 from city_fleet.state.author import Author
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.actors import Actor, run_alone
 from tests.support.factors import CODE_DIGEST, IMAGE, SETTINGS_DIGEST, City, create_endpoint
+from tests.support.local_sagemaker import LocalSageMaker
 
 WHY = "holds against the newest listings"
 

@@ -15,8 +15,8 @@ from city_fleet.champions.gate import Decision
 from city_fleet.errors import PublishError
 from city_fleet.naming import split_uri
 from city_fleet.state import live
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.factors import CODE_DIGEST, ENDPOINT, KEYS, SETTINGS_DIGEST, City, Trained, create_endpoint
+from tests.support.local_sagemaker import LocalSageMaker
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live
 from city_fleet.state.author import Author
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.actors import Actor, run_alone
 from tests.support.factors import CODE_DIGEST, KEYS, SETTINGS_DIGEST, City
+from tests.support.local_sagemaker import LocalSageMaker
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 from city_fleet.approval import approvals
 from city_fleet.champions import breaker
 from city_fleet.champions.approval_states import ModelState
-from tests.service.city_fleet.cli.test_app import Done, fleet
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.command_line import Done, fleet
 from tests.support.desk import PENDING, Desk
 from tests.support.factors import KEYS, create_endpoint
+from tests.support.local_sagemaker import LocalSageMaker
 
 MARCH = "20140301T000000Z"
 

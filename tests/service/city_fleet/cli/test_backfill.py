@@ -16,9 +16,9 @@ from city_fleet.cli import backfill_runner
 from city_fleet.cli.app import app
 from city_fleet.naming import Keys
 from city_fleet.state.index_state import Index, RunSummary
-from tests.quick.city_fleet.config.test_fleet_file import SMALL
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.airflow_server import MONTHS, AirflowServer, FakeDag, running_airflow
+from tests.support.fleets import SMALL
+from tests.support.local_sagemaker import LocalSageMaker
 
 WINDOW = ("--from", "2014-01-01", "--to", "2014-06-01")
 Fleet = Callable[..., Result]

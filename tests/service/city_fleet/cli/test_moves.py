@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from city_fleet.state import live
-from tests.quick.city_fleet.config.test_fleet_file import SMALL
-from tests.service.city_fleet.cli.test_app import Done, fleet
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.command_line import Done, fleet
 from tests.support.factors import ENDPOINT, ENVIRONMENT, KEYS, City, create_endpoint
+from tests.support.fleets import SMALL
+from tests.support.local_sagemaker import LocalSageMaker
 
 
-class Desk:
+class OnCall:
     """A person on call, with a fleet file and a shell."""
 
     def __init__(self, aws: LocalSageMaker, folder: Path) -> None:
@@ -45,27 +45,18 @@ class Desk:
 
     def run(self, *arguments: str, **environ: str) -> Done:
         """Run ./fleet."""
-        return fleet(
-            *arguments,
-            **{
-                "AWS_ENDPOINT_URL": self.aws.url,
-                "AWS_ACCESS_KEY_ID": "local",
-                "AWS_SECRET_ACCESS_KEY": "local",
-                "CITY_FLEET_FLEETS": str(self.folder),
-                **environ,
-            },
-        )
+        return fleet(*arguments, **{**self.aws.variables, "CITY_FLEET_FLEETS": str(self.folder), **environ})
 
 
 @pytest.fixture
-def desk(aws: LocalSageMaker, tmp_path: Path) -> Desk:
+def desk(aws: LocalSageMaker, tmp_path: Path) -> OnCall:
     create_endpoint(aws)
-    desk = Desk(aws, tmp_path)
+    desk = OnCall(aws, tmp_path)
     desk.write()
     return desk
 
 
-def test_a_bad_model_is_taken_back_looked_at_and_let_go(desk: Desk) -> None:
+def test_a_bad_model_is_taken_back_looked_at_and_let_go(desk: OnCall) -> None:
     city = desk.city()
     first, second = city.go_live(1.1, month=1), city.go_live(1.2, month=2)
     done = desk.run("rollback", city.slug, "--by", "ann", "--reason", "prices ten times too high")
@@ -93,7 +84,7 @@ def test_a_bad_model_is_taken_back_looked_at_and_let_go(desk: Desk) -> None:
     assert (done.returncode, done.stdout) == (0, f"{city.slug}: unchanged: it is not pinned.\n")
 
 
-def test_forward_again_by_the_name_of_the_login(desk: Desk) -> None:
+def test_forward_again_by_the_name_of_the_login(desk: OnCall) -> None:
     city = desk.city()
     for month in (1, 2):
         city.go_live(1 + month / 10, month)
@@ -108,7 +99,7 @@ def test_forward_again_by_the_name_of_the_login(desk: Desk) -> None:
     assert [state.moved_by for state in city.chain()][2:4] == [getpass.getuser(), "zoe"]
 
 
-def test_what_was_passed_over_is_said(desk: Desk) -> None:
+def test_what_was_passed_over_is_said(desk: OnCall) -> None:
     city = desk.city()
     city.go_live(1.1, month=1)
     second = city.go_live(1.2, month=2)
@@ -122,7 +113,7 @@ def test_what_was_passed_over_is_said(desk: Desk) -> None:
     assert len(city.chain()) == 3
 
 
-def test_many_cities_at_once_as_json(desk: Desk) -> None:
+def test_many_cities_at_once_as_json(desk: OnCall) -> None:
     good, alone = desk.city(), desk.city()
     for month in (1, 2):
         good.go_live(1 + month / 10, month)
@@ -148,7 +139,7 @@ def test_many_cities_at_once_as_json(desk: Desk) -> None:
     assert alone.pointer == only
 
 
-def test_a_whole_night_is_taken_back(desk: Desk) -> None:
+def test_a_whole_night_is_taken_back(desk: OnCall) -> None:
     """Of three cities two have published since; one of them for the first time."""
     night, quiet, new = desk.city(), desk.city(), desk.city()
     evening = datetime.now(UTC).isoformat(timespec="seconds")
@@ -182,7 +173,7 @@ def test_a_whole_night_is_taken_back(desk: Desk) -> None:
     assert json.loads(desk.run("rollback", "--since", "2099-01-01", "--json").stdout) == []
 
 
-def test_a_held_model_is_promoted_by_name(desk: Desk) -> None:
+def test_a_held_model_is_promoted_by_name(desk: OnCall) -> None:
     city = desk.city()
     champion = city.go_live(1.01, month=1)
     held, _ = city.train(1.2, month=2, status="Rejected")
@@ -209,7 +200,7 @@ def test_a_held_model_is_promoted_by_name(desk: Desk) -> None:
     assert city.pointer.target_model == champion.target_model
 
 
-def test_promoting_what_is_not_there(desk: Desk) -> None:
+def test_promoting_what_is_not_there(desk: OnCall) -> None:
     city = desk.city()
     city.go_live(1.01, month=1)
     done = desk.run("promote", city.slug, "--version", "7", "--reason", "x")
@@ -220,7 +211,7 @@ def test_promoting_what_is_not_there(desk: Desk) -> None:
     assert (done.returncode, report["error"]["error"]) == (1, "UnknownName")
 
 
-def test_lost_pointers_are_rebuilt(desk: Desk) -> None:
+def test_lost_pointers_are_rebuilt(desk: OnCall) -> None:
     lost, sound, never = desk.city(), desk.city(), desk.city()
     first = lost.go_live(1.1, month=1)
     sound.go_live(1.1, month=1)
@@ -255,7 +246,7 @@ def test_lost_pointers_are_rebuilt(desk: Desk) -> None:
     ]
 
 
-def test_a_city_that_left_the_fleet_file(desk: Desk) -> None:
+def test_a_city_that_left_the_fleet_file(desk: OnCall) -> None:
     """Its model serves on, so it can be rolled back; its lost pointer is restored only when it is named."""
     city = desk.city()
     for month in (1, 2):
@@ -273,7 +264,7 @@ def test_a_city_that_left_the_fleet_file(desk: Desk) -> None:
     assert city.pointer is not None
 
 
-def test_a_city_without_a_model(desk: Desk) -> None:
+def test_a_city_without_a_model(desk: OnCall) -> None:
     city = desk.city()
     done = desk.run("history", city.slug)
     assert (done.returncode, done.stdout) == (
@@ -288,7 +279,7 @@ def test_a_city_without_a_model(desk: Desk) -> None:
     )
 
 
-def test_the_history_is_as_long_as_it_is_wanted(desk: Desk) -> None:
+def test_the_history_is_as_long_as_it_is_wanted(desk: OnCall) -> None:
     city = desk.city()
     for month in range(1, 6):
         city.go_live(1 + month / 10, month)
@@ -307,7 +298,7 @@ def test_the_history_is_as_long_as_it_is_wanted(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "command", [["history"], ["rollback"], ["unpin"], ["rebuild"], ["promote", "--reason", "x"]]
 )
-def test_an_unknown_city_proposes_the_nearest(desk: Desk, command: list[str]) -> None:
+def test_an_unknown_city_proposes_the_nearest(desk: OnCall, command: list[str]) -> None:
     desk.write("austin", "waco")
     for environ in ({}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}):
         done = desk.run(*command, "autsin", **environ)
@@ -337,14 +328,14 @@ def test_an_unknown_city_proposes_the_nearest(desk: Desk, command: list[str]) ->
         ["history", "a", "--limit", "-1"],
     ],
 )
-def test_wrong_usage_exits_with_2(desk: Desk, arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(desk: OnCall, arguments: list[str]) -> None:
     desk.write("a", "b")
     done = desk.run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Usage: ./fleet ")
 
 
-def test_several_fleets_need_a_name_where_it_matters(desk: Desk) -> None:
+def test_several_fleets_need_a_name_where_it_matters(desk: OnCall) -> None:
     city = desk.city()
     for month in (1, 2):
         city.go_live(1 + month / 10, month)
@@ -358,7 +349,7 @@ def test_several_fleets_need_a_name_where_it_matters(desk: Desk) -> None:
     assert desk.run("rollback", city.slug, "--fleet", "factors").returncode == 0
 
 
-def test_an_endpoint_that_is_missing_changes_nothing(desk: Desk) -> None:
+def test_an_endpoint_that_is_missing_changes_nothing(desk: OnCall) -> None:
     city = desk.city()
     city.go_live(1.1, month=1)
     second = city.go_live(1.2, month=2)
@@ -371,7 +362,7 @@ def test_an_endpoint_that_is_missing_changes_nothing(desk: Desk) -> None:
     assert city.pointer == second
 
 
-def test_aws_that_cannot_be_reached_is_said_without_a_traceback(desk: Desk) -> None:
+def test_aws_that_cannot_be_reached_is_said_without_a_traceback(desk: OnCall) -> None:
     desk.write("austin")
     dead = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
     for arguments in (
@@ -391,7 +382,7 @@ def test_aws_that_cannot_be_reached_is_said_without_a_traceback(desk: Desk) -> N
     assert (done.returncode, "AWS refused" in done.stderr) == (1, True)
 
 
-def test_a_pointer_that_cannot_be_read_is_said(desk: Desk) -> None:
+def test_a_pointer_that_cannot_be_read_is_said(desk: OnCall) -> None:
     city = desk.city()
     city.go_live(1.1, month=1)
     city.s3.put_object(Bucket=KEYS.bucket, Key=KEYS.live(city.slug), Body=b"{}")
@@ -412,7 +403,7 @@ def test_help_has_examples_and_exit_codes(command: str) -> None:
     assert "Exit codes: 0 " in done.stdout
 
 
-def test_the_commands_start_without_pandas_or_airflow(aws: LocalSageMaker, desk: Desk) -> None:
+def test_the_commands_start_without_pandas_or_airflow(aws: LocalSageMaker, desk: OnCall) -> None:
     city = desk.city()
     city.go_live(1.1, month=1)
     code = (
@@ -429,7 +420,7 @@ def test_the_commands_start_without_pandas_or_airflow(aws: LocalSageMaker, desk:
     assert not {"airflow", "pandas", "numpy"} & set(done.stdout.splitlines()[-1].split())
 
 
-def test_a_pointer_of_an_earlier_version_is_shown(desk: Desk) -> None:
+def test_a_pointer_of_an_earlier_version_is_shown(desk: OnCall) -> None:
     city = desk.city()
     first = city.go_live(1.1, month=1)
     old = json.loads(replace(first, move=live.PUBLISH).to_json())

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.quick.city_fleet.config.test_fleet_file import SMALL
-from tests.service.city_fleet.cli.test_app import Done, fleet
-from tests.service.local_sagemaker.conftest import running_server
+from tests.support.command_line import Done, fleet
+from tests.support.fleets import SMALL
+from tests.support.local_sagemaker import running_server
 from tests.support.serving import KEYS, ROW, Serving, city_name, serve
 
 
@@ -23,12 +23,12 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         yield serving
 
 
-class Run:
+class PredictCommand:
     """Runs ./fleet predict with fleet files of the test's own; the first one's endpoint is in service."""
 
     def __init__(self, serving: Serving, folder: Path) -> None:
         self.folder = folder
-        self.aws = {name: v for name, v in serving.server.environment.items() if name.startswith("AWS_")}
+        self.aws = serving.server.variables
         self.add(KEYS.fleet, f"endpoint: {{name: {serving.endpoint}}}\ncities: {{waco: {{}}, austin: {{}}}}")
 
     def add(self, name: str, rest: str) -> None:
@@ -43,15 +43,15 @@ class Run:
 
 
 @pytest.fixture
-def run(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return Run(serving, tmp_path_factory.mktemp("fleets"))
+def run(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> PredictCommand:
+    return PredictCommand(serving, tmp_path_factory.mktemp("fleets"))
 
 
 def named(row: dict[str, float | None]) -> list[str]:
     return [f"{name}={'null' if value is None else value!r}" for name, value in row.items()]
 
 
-def test_an_example_is_predicted_as_training_expected(run: Run) -> None:
+def test_an_example_is_predicted_as_training_expected(run: PredictCommand) -> None:
     done = run("waco", "--example")
     assert done.returncode == 0, done.stderr
     lines = dict(line.strip().split("  ", 1) for line in done.stdout.splitlines() if "  " in line.strip())
@@ -66,7 +66,7 @@ def test_an_example_is_predicted_as_training_expected(run: Run) -> None:
     assert report["status"] == 200
 
 
-def test_what_if_one_feature_were_different(run: Run) -> None:
+def test_what_if_one_feature_were_different(run: PredictCommand) -> None:
     unchanged = json.loads(run("waco", "--example", "--json").stdout)
     doubled = 2 * unchanged["features"]["median_mean_12"]
     changed = json.loads(run("waco", "--example", f"median_mean_12={doubled!r}", "--json").stdout)
@@ -78,7 +78,7 @@ def test_what_if_one_feature_were_different(run: Run) -> None:
 
 
 def test_a_row_may_come_from_a_file_from_standard_input_or_in_words(
-    run: Run, serving: Serving, tmp_path: Path
+    run: PredictCommand, serving: Serving, tmp_path: Path
 ) -> None:
     row, expected = serving.expected(1)
     file = tmp_path / "row.json"
@@ -106,7 +106,7 @@ def test_a_row_may_come_from_a_file_from_standard_input_or_in_words(
         (["waco", "--features", "/nowhere.json"], "/nowhere.json: got No such file"),
     ],
 )
-def test_mistakes_are_explained(run: Run, arguments: list[str], words: str) -> None:
+def test_mistakes_are_explained(run: PredictCommand, arguments: list[str], words: str) -> None:
     done = run(*arguments)
     assert done.returncode == 1
     assert words in done.stderr
@@ -116,7 +116,7 @@ def test_mistakes_are_explained(run: Run, arguments: list[str], words: str) -> N
     assert words in json.loads(as_json.stdout)["message"]
 
 
-def test_what_is_no_row_is_refused(run: Run, tmp_path: Path) -> None:
+def test_what_is_no_row_is_refused(run: PredictCommand, tmp_path: Path) -> None:
     file = tmp_path / "row.json"
     for text, words in (
         ("{", "text that is not JSON"),
@@ -130,7 +130,7 @@ def test_what_is_no_row_is_refused(run: Run, tmp_path: Path) -> None:
         assert run(*(["waco", *arguments] if arguments else [])).returncode == 2
 
 
-def test_an_artifact_without_samples_says_what_to_do(run: Run, serving: Serving) -> None:
+def test_an_artifact_without_samples_says_what_to_do(run: PredictCommand, serving: Serving) -> None:
     city = city_name()
     serving.publish(city, b"no archive")
     done = run(city, "--example")
@@ -139,7 +139,7 @@ def test_an_artifact_without_samples_says_what_to_do(run: Run, serving: Serving)
     assert "Give the features yourself" in done.stderr
 
 
-def test_of_several_fleets_the_city_says_which(run: Run) -> None:
+def test_of_several_fleets_the_city_says_which(run: PredictCommand) -> None:
     run.add("offices", "cities: {austin: {}, dallas: {}}")
     assert run("waco", "--example").returncode == 0
     done = run("austin", "--example")
@@ -151,7 +151,7 @@ def test_of_several_fleets_the_city_says_which(run: Run) -> None:
     assert "fleet 'offices' has no live model" in run("waco", "--example", "--fleet", "offices").stderr
 
 
-def test_aws_that_is_away_is_said_at_once(run: Run) -> None:
+def test_aws_that_is_away_is_said_at_once(run: PredictCommand) -> None:
     done = run("waco", "--example", AWS_ENDPOINT_URL="http://127.0.0.1:9")
     assert done.returncode == 1
     assert "did not answer" in done.stderr

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from city_fleet.cli.app import app
 from city_fleet.state import retire_marks
 from city_fleet.state.retire_marks import Mark, Marks
-from tests.quick.city_fleet.config.test_fleet_file import SMALL
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.command_line import Done, fleet
+from tests.support.fleets import SMALL
+from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.town import BUCKET, Town
 
 
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-class Desk:
+class RetiringFleet:
     """A fleet file with three cities, of which two have models, and a shell."""
 
     def __init__(self, aws: LocalSageMaker, folder: Path) -> None:
@@ -42,25 +32,15 @@ class Desk:
                 town.publish(night)
 
     def fleet(self, *arguments: str) -> Done:
-        clean = {name: None for name in os.environ if name.startswith(("AWS_", "CITY_FLEET"))}
-        environ = {
-            **clean,
-            "CITY_FLEET_FLEETS": str(self.folder),
-            "AWS_ENDPOINT_URL": self.aws.url,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-        }
-        result = CliRunner().invoke(app, arguments, env=environ, prog_name="./fleet")
-        assert isinstance(result.exception, SystemExit | None), result.exception
-        return Done(result.exit_code, result.stdout, result.stderr)
+        return fleet(*arguments, CITY_FLEET_FLEETS=str(self.folder), **self.aws.variables)
 
 
 @pytest.fixture
-def desk(aws: LocalSageMaker, tmp_path: Path) -> Desk:
-    return Desk(aws, tmp_path)
+def desk(aws: LocalSageMaker, tmp_path: Path) -> RetiringFleet:
+    return RetiringFleet(aws, tmp_path)
 
 
-def test_a_dry_run_says_what_would_be_marked_and_changes_nothing(desk: Desk) -> None:
+def test_a_dry_run_says_what_would_be_marked_and_changes_nothing(desk: RetiringFleet) -> None:
     done = desk.fleet("retire", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
     # Everything served a moment ago.
@@ -70,7 +50,7 @@ def test_a_dry_run_says_what_would_be_marked_and_changes_nothing(desk: Desk) -> 
     assert not desk.austin.has(desk.austin.keys.retired("austin"))
 
 
-def test_a_named_city_is_shown_in_detail(desk: Desk) -> None:
+def test_a_named_city_is_shown_in_detail(desk: RetiringFleet) -> None:
     desk.austin.train(6, "PendingManualApproval")
     text = desk.fleet("retire", "austin", "--dry-run").stdout
     assert f"  models/{desk.austin.target(3)}  stays: serves now\n" in text
@@ -86,7 +66,7 @@ def long_ago(town: Town, nights: list[int]) -> None:
     retire_marks.update(town.s3, town.keys, town.slug, lambda _: Marks(marks, frozenset(marks)))
 
 
-def test_what_goes_is_counted_and_gone(desk: Desk) -> None:
+def test_what_goes_is_counted_and_gone(desk: RetiringFleet) -> None:
     long_ago(desk.waco, [0, 1])
     would = desk.fleet("retire", "--dry-run").stdout
     assert "waco: would delete 2 models, 0 runs and 2 versions: 2 objects, 200 B; " in would
@@ -99,7 +79,7 @@ def test_what_goes_is_counted_and_gone(desk: Desk) -> None:
     assert desk.waco.left()[1] == {2, 3}
 
 
-def test_json_says_of_every_unit_what_becomes_of_it(desk: Desk) -> None:
+def test_json_says_of_every_unit_what_becomes_of_it(desk: RetiringFleet) -> None:
     long_ago(desk.waco, [0])
     (report,) = json.loads(desk.fleet("retire", "waco", "--dry-run", "--json").stdout)
     assert (report["fleet"], report["city"], report["problem"]) == (desk.name, "waco", None)
@@ -108,7 +88,7 @@ def test_json_says_of_every_unit_what_becomes_of_it(desk: Desk) -> None:
     assert report["units"][f"models/{desk.waco.target(3)}"] == "stays: serves now"
 
 
-def test_a_city_that_fails_is_named_and_the_others_are_done(desk: Desk) -> None:
+def test_a_city_that_fails_is_named_and_the_others_are_done(desk: RetiringFleet) -> None:
     long_ago(desk.waco, [0])
     desk.austin.put(desk.austin.keys.retired("austin"), b"{}")
     done = desk.fleet("retire")
@@ -119,7 +99,7 @@ def test_a_city_that_fails_is_named_and_the_others_are_done(desk: Desk) -> None:
     assert "holds no marks" in austin["problem"]
 
 
-def test_a_city_that_left_the_fleet_file_is_found_by_what_it_has(desk: Desk) -> None:
+def test_a_city_that_left_the_fleet_file_is_found_by_what_it_has(desk: RetiringFleet) -> None:
     gone = Town(desk.aws, desk.name, "zavala")
     gone.publish(0)
     assert "stays: serves now" in desk.fleet("retire", "zavala", "--dry-run").stdout
@@ -129,7 +109,7 @@ def test_a_city_that_left_the_fleet_file_is_found_by_what_it_has(desk: Desk) -> 
     assert desk.fleet("retire", "abilene", "--dry-run").returncode == 0
 
 
-def test_aws_that_is_not_to_be_reached_is_said(desk: Desk) -> None:
+def test_aws_that_is_not_to_be_reached_is_said(desk: RetiringFleet) -> None:
     desk.aws = LocalSageMaker("http://127.0.0.1:9", desk.aws.data_dir, desk.aws.process, desk.aws.log)
     done = desk.fleet("retire", "austin")
     assert done.returncode == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -18,16 +17,15 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from typer.testing import CliRunner
 
 from city_fleet.champions import moves
-from city_fleet.cli.app import app
 from city_fleet.naming import Keys, package_group, target_model
 from city_fleet.state import index, live, run_records
 from city_fleet.state.author import Author
 from city_fleet.state.index_state import Champion, Index, IndexEntry
-from tests.quick.city_fleet.state.test_index_state import record
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.command_line import fleet as run_fleet
+from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.states import record
 
 AS_OF = datetime(2014, 1, 1, tzinfo=UTC)
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
@@ -48,7 +46,7 @@ cities:
 """
 
 
-class Fleet:
+class StatusFleet:
     """A fleet of its own in a bucket of its own, and the command line about it."""
 
     def __init__(self, aws: LocalSageMaker, folder: Path, cities: str) -> None:
@@ -111,16 +109,8 @@ class Fleet:
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Run ./fleet; return exit code, output and errors."""
-        environ = {name: None for name in os.environ if name.startswith(("AWS_", "CITY_FLEET"))}
-        ours = {name: value for name, value in self.aws.environment.items() if name.startswith("AWS_")}
-        result = CliRunner().invoke(
-            app,
-            arguments,
-            env={**environ, **ours, "CITY_FLEET_FLEETS": str(self.folder)},
-            prog_name="./fleet",
-        )
-        assert isinstance(result.exception, SystemExit | None), result.exception
-        return result.exit_code, result.stdout, result.stderr
+        done = run_fleet(*arguments, CITY_FLEET_FLEETS=str(self.folder), **self.aws.variables)
+        return done.returncode, done.stdout, done.stderr
 
     def json(self, *arguments: str) -> Any:
         out = self(*arguments, "--json")[1]
@@ -128,11 +118,11 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(aws: LocalSageMaker, tmp_path: Path) -> Fleet:
-    return Fleet(aws, tmp_path, "  austin: {name: Austin}\n  waco:\n  tyler: {gate: {tolerance: x}}\n")
+def fleet(aws: LocalSageMaker, tmp_path: Path) -> StatusFleet:
+    return StatusFleet(aws, tmp_path, "  austin: {name: Austin}\n  waco:\n  tyler: {gate: {tolerance: x}}\n")
 
 
-def test_a_table_of_all_cities(fleet: Fleet) -> None:
+def test_a_table_of_all_cities(fleet: StatusFleet) -> None:
     fleet.publish("austin")
     fleet.end_run("austin", "live", reasons=["MAPE 4% beats 5%"])
     fleet.end_run("waco", "held", reasons=["MAPE 9% does not beat the naive forecast's 5%"])
@@ -153,7 +143,7 @@ def test_a_table_of_all_cities(fleet: Fleet) -> None:
     assert fleet("status")[2] == "", "the index is there by now"
 
 
-def test_cities_and_states_are_chosen(fleet: Fleet) -> None:
+def test_cities_and_states_are_chosen(fleet: StatusFleet) -> None:
     fleet.publish("austin", datetime(2013, 11, 1, tzinfo=UTC))
     (found,) = fleet.json("status", "austin", "waco")
     assert [(city["city"], city["state"]) for city in found["cities"]] == [
@@ -172,7 +162,7 @@ def test_cities_and_states_are_chosen(fleet: Fleet) -> None:
     assert "NOT_DEPLOYED" in err
 
 
-def test_a_version_that_waits_is_shown(fleet: Fleet) -> None:
+def test_a_version_that_waits_is_shown(fleet: StatusFleet) -> None:
     fleet.publish("austin")
     fleet.register("austin", "PendingManualApproval", approval_expires_at="20140104T000000Z")
     fleet.register("waco", "PendingManualApproval", approval_expires_at="20140104T000000Z")
@@ -185,7 +175,7 @@ def test_a_version_that_waits_is_shown(fleet: Fleet) -> None:
     }
 
 
-def test_check_says_what_differs_and_what_repairs_it(fleet: Fleet) -> None:
+def test_check_says_what_differs_and_what_repairs_it(fleet: StatusFleet) -> None:
     fleet.publish("austin")
     code, out, _ = fleet("status", "austin", "--check")
     assert code == 0
@@ -220,7 +210,7 @@ def test_check_says_what_differs_and_what_repairs_it(fleet: Fleet) -> None:
     assert len(found["differences"]) == 2
 
 
-def test_check_finds_a_pointer_and_a_version_that_are_gone(fleet: Fleet) -> None:
+def test_check_finds_a_pointer_and_a_version_that_are_gone(fleet: StatusFleet) -> None:
     fleet.publish("austin")
     pointer = fleet.publish("austin", datetime(2014, 1, 2, tzinfo=UTC))
     fleet.sagemaker.delete_model_package(ModelPackageName=pointer.package_arn)
@@ -235,7 +225,7 @@ def test_check_finds_a_pointer_and_a_version_that_are_gone(fleet: Fleet) -> None
     ]
 
 
-def test_check_does_not_propose_what_somebody_rolled_back_from(fleet: Fleet) -> None:
+def test_check_does_not_propose_what_somebody_rolled_back_from(fleet: StatusFleet) -> None:
     first = fleet.publish("austin")
     second = fleet.publish("austin", datetime(2014, 1, 2, tzinfo=UTC))
     back = moves.state_after(second, first, kind=live.ROLLBACK, author=Author("ann"), pinned=True)
@@ -263,7 +253,7 @@ def counted_calls() -> Iterator[Counter[str]]:
     session.events.unregister("before-call", count)
 
 
-def test_many_cities_take_a_handful_of_calls(fleet: Fleet) -> None:
+def test_many_cities_take_a_handful_of_calls(fleet: StatusFleet) -> None:
     """What the command asks of AWS grows with a fleet by one List for each thousand pointers, and by nothing else."""
     cities = [f"c{number:05}" for number in range(1100)]
     fleet.write("".join(f"  {city}:\n" for city in cities))
@@ -289,7 +279,7 @@ def test_many_cities_take_a_handful_of_calls(fleet: Fleet) -> None:
     assert [city["city"] for city in found["cities"]] == cities[-7:]
 
 
-def test_an_index_can_be_made_anew(fleet: Fleet) -> None:
+def test_an_index_can_be_made_anew(fleet: StatusFleet) -> None:
     fleet.publish("austin")
     fleet("status")
     stored, _ = index.load(fleet.s3, fleet.keys)
@@ -317,7 +307,7 @@ def refused(operation: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("operation", ["PutObject", "Search"])
-def test_whoever_may_not_do_everything_sees_the_rest(fleet: Fleet, operation: str) -> None:
+def test_whoever_may_not_do_everything_sees_the_rest(fleet: StatusFleet, operation: str) -> None:
     fleet.publish("austin")
     with refused(operation):
         code, out, _ = fleet("status")
@@ -328,7 +318,7 @@ def test_whoever_may_not_do_everything_sees_the_rest(fleet: Fleet, operation: st
 
 
 def test_without_a_bucket_it_says_so(aws: LocalSageMaker, tmp_path: Path) -> None:
-    fleet = Fleet(aws, tmp_path, "  austin:\n")
+    fleet = StatusFleet(aws, tmp_path, "  austin:\n")
     fleet.s3.delete_bucket(Bucket=fleet.name)
     code, out, err = fleet("status")
     assert (code, out) == (1, "")
@@ -336,7 +326,7 @@ def test_without_a_bucket_it_says_so(aws: LocalSageMaker, tmp_path: Path) -> Non
     assert "Traceback" not in err
 
 
-def test_a_digest_of_the_last_night_and_of_one_the_index_has_forgotten(fleet: Fleet) -> None:
+def test_a_digest_of_the_last_night_and_of_one_the_index_has_forgotten(fleet: StatusFleet) -> None:
     fleet.publish("austin")
     for month in range(1, 8):
         stamp = f"2013{month:02}01T000000Z"

@@ -17,8 +17,8 @@ from moto import mock_aws
 from city_fleet.config import Fleet, load_fleet
 from city_fleet.data.ingest import ingest
 from city_fleet.errors import ConfigError, DataError, PlatformError, UnknownName
-from tests.quick.city_fleet.config.test_fleet_file import SMALL
-from tests.support.fleets import ROOT, texas
+from tests.support.fleets import SMALL, texas
+from tests.support.paths import ROOT
 
 DATA = ROOT / "include" / "data" / "txhousing.csv"
 CITIES = "cities:\n  fort_worth: {name: Fort Worth}\n  waco: {}\n  tyler: {name: Tyler}\n"

@@ -17,10 +17,11 @@ from botocore.config import Config
 from city_fleet.data.ingest import ingest
 from city_fleet.doctor import airflow_checks, airflow_probe, aws_checks, package_checks
 from city_fleet.doctor.findings import Finding, Level
-from tests.service.city_fleet.cli.test_app import fleet
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.command_line import fleet
 from tests.support.factors import create_endpoint
-from tests.support.fleets import ROOT, texas
+from tests.support.fleets import texas
+from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.paths import ROOT
 
 HERE = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent"}
 

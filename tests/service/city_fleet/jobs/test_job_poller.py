@@ -23,6 +23,7 @@ from city_fleet.jobs.poll_rules import JobSource, PollRules
 from city_fleet.jobs.sagemaker_jobs import PROCESSING
 from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, Outcome
 from tests.support.idle_jobs import IdleJobs, idle_jobs
+from tests.support.waiting import until
 
 QUICK = PollRules(
     calls_per_second=10, gather_seconds=0.1, first_backoff_seconds=0.1, last_backoff_seconds=0.3
@@ -109,11 +110,6 @@ def play(scenario: Coroutine[Any, Any, Any]) -> Any:
         return result
 
     return asyncio.run(whole())
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 def names(prefix: str, count: int) -> list[str]:

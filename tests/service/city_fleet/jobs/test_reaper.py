@@ -22,8 +22,9 @@ from city_fleet.jobs import orphans, reaper
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
 from city_fleet.jobs.reaper import Job, Task
 from city_fleet.jobs.sagemaker_jobs import KINDS, PROCESSING, TRAINING
-from tests.service.local_sagemaker.conftest import LocalSageMaker, wait_until
 from tests.support.fleets import texas
+from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.waiting import wait_until
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 TASK = Task("reaped.austin", "manual__2030-01-01", "train")
@@ -183,7 +184,7 @@ def client_of(aws: LocalSageMaker, attempts: int = 1) -> Any:
     )
 
 
-class Jobs:
+class LongJobs:
     """Real jobs that go on until they are stopped."""
 
     def __init__(self, aws: LocalSageMaker) -> None:
@@ -236,8 +237,8 @@ class Jobs:
 
 
 @pytest.fixture
-def jobs(aws: LocalSageMaker) -> Iterator[Jobs]:
-    jobs = Jobs(aws)
+def jobs(aws: LocalSageMaker) -> Iterator[LongJobs]:
+    jobs = LongJobs(aws)
     yield jobs
     jobs.fail()
     for name in jobs.started:
@@ -267,7 +268,7 @@ def requests_of(client: Any) -> list[str]:
     return sent
 
 
-def test_a_look_finds_our_jobs_and_no_others(jobs: Jobs, fleet: Fleet) -> None:
+def test_a_look_finds_our_jobs_and_no_others(jobs: LongJobs, fleet: Fleet) -> None:
     prefix = naming.aws_name(fleet.fleet)
     ours = jobs.start(f"{prefix}-austin-evaluate-0-1", tags_of(fleet.fleet, run_id="a~b", task_id="evaluate"))
     training = jobs.train(f"{prefix}-austin-train-0-1", tags_of(fleet.fleet))
@@ -293,7 +294,7 @@ def test_a_look_finds_our_jobs_and_no_others(jobs: Jobs, fleet: Fleet) -> None:
     TRAINING.stop(jobs.client, training)
 
 
-def test_young_jobs_cost_no_request_and_have_time_to_be_waited_for(jobs: Jobs, fleet: Fleet) -> None:
+def test_young_jobs_cost_no_request_and_have_time_to_be_waited_for(jobs: LongJobs, fleet: Fleet) -> None:
     jobs.start(f"{naming.aws_name(fleet.fleet)}-austin-train-0-1", tags_of(fleet.fleet))
     sent = requests_of(jobs.client)
     assert reaper.jobs_in_progress(jobs.client, fleet, later(14)).jobs == []
@@ -301,7 +302,7 @@ def test_young_jobs_cost_no_request_and_have_time_to_be_waited_for(jobs: Jobs, f
     assert len(reaper.jobs_in_progress(jobs.client, fleet, later(16)).jobs) == 1
 
 
-def test_orphans_stop_and_a_job_that_has_ended_is_no_error(jobs: Jobs, fleet: Fleet) -> None:
+def test_orphans_stop_and_a_job_that_has_ended_is_no_error(jobs: LongJobs, fleet: Fleet) -> None:
     prefix = naming.aws_name(fleet.fleet)
     names = [
         jobs.start(f"{prefix}-austin-train-{n}-1", tags_of(fleet.fleet, run_id=str(n))) for n in range(3)
@@ -327,7 +328,7 @@ def test_orphans_stop_and_a_job_that_has_ended_is_no_error(jobs: Jobs, fleet: Fl
     }
 
 
-def test_throttling_delays_a_look_and_keeps_the_pace(jobs: Jobs, fleet: Fleet) -> None:
+def test_throttling_delays_a_look_and_keeps_the_pace(jobs: LongJobs, fleet: Fleet) -> None:
     jobs.start(f"{naming.aws_name(fleet.fleet)}-austin-train-0-1", tags_of(fleet.fleet))
     jobs.fail(
         {"kind": "throttling", "operation": "ListTags", "count": 1},
@@ -349,7 +350,7 @@ def test_throttling_delays_a_look_and_keeps_the_pace(jobs: Jobs, fleet: Fleet) -
     assert next(seconds) == len(sent)  # each attempt waited its turn
 
 
-def test_what_cannot_be_read_or_stopped_is_left_and_the_others_go_on(jobs: Jobs, fleet: Fleet) -> None:
+def test_what_cannot_be_read_or_stopped_is_left_and_the_others_go_on(jobs: LongJobs, fleet: Fleet) -> None:
     prefix = naming.aws_name(fleet.fleet)
     names = {
         jobs.start(f"{prefix}-austin-train-{n}-1", tags_of(fleet.fleet, run_id=str(n))) for n in range(3)
@@ -374,13 +375,13 @@ def test_what_cannot_be_read_or_stopped_is_left_and_the_others_go_on(jobs: Jobs,
     assert done.problems[0].startswith(f"{done.left[1].job.name} cannot be stopped: ")
 
 
-def test_a_list_that_does_not_come_is_an_error(jobs: Jobs, fleet: Fleet) -> None:
+def test_a_list_that_does_not_come_is_an_error(jobs: LongJobs, fleet: Fleet) -> None:
     jobs.fail({"kind": "throttling", "operation": "ListTrainingJobs"})
     with pytest.raises(ClientError, match="Rate exceeded"):
         reaper.jobs_in_progress(jobs.client, fleet, later())
 
 
-def test_when_time_runs_out_the_rest_is_left_and_the_order_changes(jobs: Jobs, fleet: Fleet) -> None:
+def test_when_time_runs_out_the_rest_is_left_and_the_order_changes(jobs: LongJobs, fleet: Fleet) -> None:
     prefix = naming.aws_name(fleet.fleet)
     names = {
         jobs.start(f"{prefix}-austin-train-{n}-1", tags_of(fleet.fleet, run_id=str(n))) for n in range(2)

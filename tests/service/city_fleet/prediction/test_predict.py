@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from city_fleet.errors import BadRequest, NotReady, PredictError, ServingError, UnknownCity
 from city_fleet.prediction.predict import Prediction, Predictor
 from city_fleet.state import live
-from tests.service.local_sagemaker.conftest import LocalSageMaker, running_server, wait_until
+from tests.support.aws_calls import Calls, client
+from tests.support.local_sagemaker import running_server
 from tests.support.serving import FEATURES, KEYS, ROW, Serving, city_name, serve
+from tests.support.waiting import wait_until
 
 SECONDS = 20.0
 
@@ -34,34 +33,7 @@ class Clock:
         return self.now
 
 
-class Calls:
-    """What a client asks for, in the order it does."""
-
-    def __init__(self, *clients: Any) -> None:
-        self.seen: list[tuple[str, dict[str, Any]]] = []
-        for client in clients:
-            client.meta.events.register("provide-client-params", self._see)
-
-    def _see(self, params: dict[str, Any], model: Any, **_: Any) -> None:
-        self.seen.append((model.name, params))
-
-    @property
-    def counts(self) -> Counter[str]:
-        return Counter(name for name, _ in self.seen)
-
-
 Maker: TypeAlias = Callable[..., tuple[Predictor, Calls]]
-
-
-def client(server: LocalSageMaker, service: str) -> Any:
-    return boto3.client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=server.url,
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-        config=Config(retries={"total_max_attempts": 1}, proxies={}, read_timeout=SECONDS),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +46,10 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 @pytest.fixture
 def make(serving: Serving) -> Maker:
     def make(**more: Any) -> tuple[Predictor, Calls]:
-        s3, runtime = client(serving.server, "s3"), client(serving.server, "sagemaker-runtime")
+        s3, runtime = (
+            client(serving.server, "s3", read_timeout=SECONDS),
+            client(serving.server, "sagemaker-runtime", read_timeout=SECONDS),
+        )
         more = {"keys": KEYS, "endpoint": serving.endpoint, **more}
         return Predictor(s3, runtime, **more), Calls(s3, runtime)
 

@@ -25,10 +25,10 @@ from city_fleet.retiring import remove
 from city_fleet.retiring.remove import Patience, Removal
 from city_fleet.state import live
 from city_fleet.state.author import Author
-from tests.quick.city_fleet.config.test_fleet_file import SMALL
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.airflow_server import MONTHS, AirflowServer, FakeDag, running_airflow
 from tests.support.factors import KEYS, City
+from tests.support.fleets import SMALL
+from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.town import BUCKET, Town
 
 NO_WAIT = Patience()

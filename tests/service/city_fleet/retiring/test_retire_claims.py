@@ -15,8 +15,8 @@ from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.state import live, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.retire_marks import Mark, Marks, model_unit
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.factors import ENVIRONMENT, KEYS, City, create_endpoint
+from tests.support.local_sagemaker import LocalSageMaker
 
 RULE = Rule(keep_newest=1, keep_predecessors=1, grace=timedelta(days=14))
 

@@ -21,7 +21,7 @@ from city_fleet.retiring import remove, retire_sweep
 from city_fleet.retiring.retire_inventory import cities
 from city_fleet.retiring.retire_report import CityReport
 from city_fleet.state import live, objects, registry, retire_marks
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.town import BUCKET, RULE, Town
 
 DAY = timedelta(days=1)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import httpx
 import pytest
-from botocore.config import Config
 
 from city_fleet.naming import Keys
 from city_fleet.state import index, live, run_records
 from city_fleet.state.index_state import Index
-from tests.quick.city_fleet.state.test_index_state import record
-from tests.service.city_fleet.state.test_live import pointer
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.aws_calls import Calls, client
+from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.states import pointer, record
 
 NIGHT = datetime(2014, 1, 1, tzinfo=UTC)
 
@@ -31,34 +28,7 @@ def keys() -> Keys:
 
 @pytest.fixture
 def s3(aws: LocalSageMaker) -> Any:
-    return client(aws)
-
-
-def client(aws: LocalSageMaker) -> Any:
-    """A client of its own, whose calls may be counted."""
-    return boto3.client(
-        "s3",
-        region_name="us-east-1",
-        endpoint_url=aws.url,
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-        config=Config(retries={"total_max_attempts": 1}, proxies={}, max_pool_connections=index.WORKERS),
-    )
-
-
-class Calls:
-    """Counts the calls of a client."""
-
-    def __init__(self, s3: Any) -> None:
-        self.counts: Counter[str] = Counter()
-        s3.meta.events.register("before-call.s3", self._count)
-
-    def _count(self, model: Any, **_: Any) -> None:
-        self.counts[model.name] += 1
-
-    def taken(self) -> dict[str, int]:
-        found, self.counts = dict(self.counts), Counter()
-        return found
+    return client(aws, "s3", max_pool_connections=index.WORKERS)
 
 
 def run(s3: Any, keys: Keys, city: str, night: datetime = NIGHT, name: str = "r", **fields: Any) -> str:
@@ -203,7 +173,7 @@ def test_those_who_fold_at_the_same_time_lose_nothing(aws: LocalSageMaker, s3: A
     problems: list[BaseException] = []
 
     def work(number: int) -> None:
-        own = client(aws)
+        own = client(aws, "s3", max_pool_connections=index.WORKERS)
         try:
             for turn in range(4):
                 run(own, keys, f"c{number}", NIGHT + timedelta(days=turn), str(turn))
@@ -230,7 +200,7 @@ def test_those_who_fold_at_the_same_time_lose_nothing(aws: LocalSageMaker, s3: A
 @pytest.fixture
 def reader(aws: LocalSageMaker) -> Any:
     """A client that may read the bucket and write nothing."""
-    own = client(aws)
+    own = client(aws, "s3", max_pool_connections=index.WORKERS)
 
     def refuse(params: Any, **_: Any) -> None:
         raise own.exceptions.ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutObject")

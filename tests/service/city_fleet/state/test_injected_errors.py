@@ -21,7 +21,6 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
-from tests.quick.city_fleet.state.test_index_state import record
 
 from city_fleet.champions import breaker
 from city_fleet.config import Breaker
@@ -30,7 +29,8 @@ from city_fleet.naming import Keys
 from city_fleet.state import index, objects, retire_marks, run_records
 from city_fleet.state.objects import UNCHANGED, ObjectStore
 from city_fleet.state.retire_marks import Mark, Marks
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.quick.city_fleet.state.test_index_state import record
+from tests.support.local_sagemaker import LocalSageMaker
 
 NIGHT = "20140101T000000Z"
 AS_OF = datetime(2014, 1, 1, tzinfo=UTC)

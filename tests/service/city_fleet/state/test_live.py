@@ -21,28 +21,13 @@ from hypothesis import strategies as st
 from city_fleet.errors import BrokenPointer, PointerMoved, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.actors import Actor, run_alone
+from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.paths import ROOT
 from tests.support.serving import Serving
+from tests.support.states import pointer
 
 KEYS = Keys("city-fleet", "texas_housing")
-ROOT = Path(__file__).resolve().parents[4]
-
-
-def pointer(city: str, sequence: int, name: str = "a") -> live.LivePointer:
-    return live.LivePointer(
-        sequence=sequence,
-        city=city,
-        target_model=f"{city}/{name}{sequence}.tar.gz",
-        package_arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/group/1",
-        as_of="20140101T000000Z",
-        metrics={"mape": 0.04, "r2": None},
-        features=("trend", "median_mean_12"),
-        artifact_sha256="0" * 64,
-        published_at="2014-01-01T00:00:00+00:00",
-        published_by="texas_housing.austin/run",
-        reasons=("there is no champion yet",),
-    )
 
 
 @pytest.fixture

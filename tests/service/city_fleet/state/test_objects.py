@@ -17,7 +17,7 @@ from city_fleet import aws_errors
 from city_fleet.errors import PlatformError
 from city_fleet.state import objects
 from city_fleet.state.objects import UNCHANGED, ObjectStore, Stored, read_uri
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.local_sagemaker import LocalSageMaker
 
 BUCKET = "city-fleet"
 WRITERS = 8

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from city_fleet.state import package_text, registry, registry_search
-from tests.service.local_sagemaker.conftest import LocalSageMaker
+from tests.support.local_sagemaker import LocalSageMaker
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from city_fleet.config import Algorithm
 from city_fleet.naming import Keys
 from city_fleet.plan import CityPlan
 from city_fleet.state import run_records
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.fleets import AS_OF, austin
+from tests.support.local_sagemaker import LocalSageMaker
 
 
 @pytest.fixture

@@ -17,9 +17,11 @@ from city_fleet.jobs.sagemaker_jobs import KINDS
 from city_fleet.naming import split_uri
 from city_fleet.plan import CityPlan
 from city_fleet.views.preview import preview, scheduled_run_id
-from tests.service.city_fleet.cli.test_app import Done, fleet
-from tests.service.local_sagemaker.conftest import LocalSageMaker, wait_until
-from tests.support.fleets import AS_OF, ROOT, austin, january_run, texas
+from tests.support.command_line import Done, fleet
+from tests.support.fleets import AS_OF, austin, january_run, texas
+from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_until
 
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import io
 import json
 import os
 import signal
@@ -18,6 +17,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
+from tests.support.archives import archive
 
 IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 ROLE = "arn:aws:iam::123456789012:role/city-fleet"
@@ -72,7 +73,7 @@ def model_fn(model_dir):
 """
 
 
-class Fleet:
+class Endpoints:
     """Creates endpoints of one test and talks to them."""
 
     def __init__(self, server: Any, bucket: str, unique: Callable[[str], str], wait_until: Any) -> None:
@@ -158,22 +159,9 @@ class Fleet:
         ]
 
 
-def archive(files: dict[str, bytes], members: list[tarfile.TarInfo] | None = None) -> bytes:
-    """A tar.gz of some files, and of further members without content."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-        for member in members or []:
-            tar.addfile(member)
-    return buffer.getvalue()
-
-
 @pytest.fixture
 def fleet(local_sagemaker: Any, bucket: str, unique: Callable[[str], str], wait_until: Any) -> Any:
-    fleet = Fleet(local_sagemaker, bucket, unique, wait_until)
+    fleet = Endpoints(local_sagemaker, bucket, unique, wait_until)
     yield fleet
     for each in fleet.sagemaker.list_endpoints(NameContains=unique(""), MaxResults=100)["Endpoints"]:
         name = each["EndpointName"]
@@ -181,7 +169,7 @@ def fleet(local_sagemaker: Any, bucket: str, unique: Callable[[str], str], wait_
         fleet.sagemaker.delete_endpoint(EndpointName=name)
 
 
-def test_models_are_loaded_on_first_use_and_stay_what_they_were(fleet: Fleet) -> None:
+def test_models_are_loaded_on_first_use_and_stay_what_they_were(fleet: Endpoints) -> None:
     name = fleet.create()
     description = fleet.settled(name)
     assert description["EndpointStatus"] == "InService", description.get("FailureReason")
@@ -213,7 +201,7 @@ def test_models_are_loaded_on_first_use_and_stay_what_they_were(fleet: Fleet) ->
     fleet.wait_until(lambda: "loaded austin one" in fleet.log_lines(name), 10, "the container's log")
 
 
-def test_errors_of_the_caller_are_validation_errors(fleet: Fleet) -> None:
+def test_errors_of_the_caller_are_validation_errors(fleet: Endpoints) -> None:
     name = fleet.create()
     invalid = fleet.runtime.exceptions.ValidationError
     missing = r"Failed to download model data\(bucket: .*, key: models/nobody.tar.gz\)"
@@ -233,7 +221,7 @@ def test_errors_of_the_caller_are_validation_errors(fleet: Fleet) -> None:
     assert too_large.value.response["ResponseMetadata"]["HTTPStatusCode"] == 413
 
 
-def test_errors_of_the_model_are_model_errors(fleet: Fleet) -> None:
+def test_errors_of_the_model_are_model_errors(fleet: Endpoints) -> None:
     name = fleet.create()
     fleet.put("a.tar.gz", {"model.txt": b"a"})
     with pytest.raises(fleet.runtime.exceptions.ModelError) as bad:
@@ -250,7 +238,7 @@ def test_errors_of_the_model_are_model_errors(fleet: Fleet) -> None:
     assert fleet.ask(name, "a.tar.gz")["calls"] == 3
 
 
-def test_a_load_that_failed_can_be_tried_again(fleet: Fleet) -> None:
+def test_a_load_that_failed_can_be_tried_again(fleet: Endpoints) -> None:
     name = fleet.create()
     fleet.put("a.tar.gz", {"model.txt": b"broken"})
     with pytest.raises(fleet.runtime.exceptions.ModelError, match="this model is broken"):
@@ -279,7 +267,9 @@ def special(name: str, kind: bytes, linkname: str = "") -> tarfile.TarInfo:
     ],
     ids=["no archive", "cut off", "up", "absolute", "symbolic link", "hard link", "device", "many members"],
 )
-def test_hostile_and_corrupt_archives_leave_nothing_behind(fleet: Fleet, body: bytes, message: str) -> None:
+def test_hostile_and_corrupt_archives_leave_nothing_behind(
+    fleet: Endpoints, body: bytes, message: str
+) -> None:
     name = fleet.create()
     fleet.put("a.tar.gz", body=body)
     with pytest.raises(fleet.runtime.exceptions.ModelError, match=message):
@@ -290,7 +280,7 @@ def test_hostile_and_corrupt_archives_leave_nothing_behind(fleet: Fleet, body: b
     assert not Path("/tmp/evil.txt").exists()
 
 
-def test_many_callers_one_load(fleet: Fleet) -> None:
+def test_many_callers_one_load(fleet: Endpoints) -> None:
     name = fleet.create()
     fleet.put("slow.tar.gz", {"model.txt": b"slow"})
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -300,7 +290,7 @@ def test_many_callers_one_load(fleet: Fleet) -> None:
     assert fleet.log_lines(name).count("loaded slow") == 1
 
 
-def test_the_container_that_does_not_start_says_why(fleet: Fleet) -> None:
+def test_the_container_that_does_not_start_says_why(fleet: Endpoints) -> None:
     name = fleet.create(script="import nothing_of_that_name\n")
     description = fleet.settled(name)
     assert description["EndpointStatus"] == "Failed"
@@ -311,7 +301,7 @@ def test_the_container_that_does_not_start_says_why(fleet: Fleet) -> None:
         fleet.invoke(name, "a.tar.gz")
 
 
-def test_an_update_swaps_without_a_failed_request(fleet: Fleet) -> None:
+def test_an_update_swaps_without_a_failed_request(fleet: Endpoints) -> None:
     name = fleet.create("blue")
     fleet.put("a.tar.gz", {"model.txt": b"a"})
     green = fleet.config("green", INFERENCE.replace('"calls": model["calls"]', '"calls": "green"'))
@@ -338,7 +328,7 @@ def test_an_update_swaps_without_a_failed_request(fleet: Fleet) -> None:
     assert fleet.ask(name, "a.tar.gz")["calls"] == "green"
 
 
-def test_a_model_server_that_dies_is_started_again(fleet: Fleet) -> None:
+def test_a_model_server_that_dies_is_started_again(fleet: Endpoints) -> None:
     name = fleet.create()
     fleet.put("a.tar.gz", {"model.txt": b"a"})
     assert fleet.ask(name, "a.tar.gz")["calls"] == 1
@@ -359,7 +349,7 @@ def test_a_model_server_that_dies_is_started_again(fleet: Fleet) -> None:
     assert fleet.settled(name)["EndpointStatus"] == "InService"
 
 
-def test_create_twice_delete_and_what_does_not_exist(fleet: Fleet) -> None:
+def test_create_twice_delete_and_what_does_not_exist(fleet: Endpoints) -> None:
     name = fleet.create()
     with pytest.raises(ClientError, match="Cannot create already existing endpoint"):
         fleet.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
@@ -378,7 +368,7 @@ def test_create_twice_delete_and_what_does_not_exist(fleet: Fleet) -> None:
     assert not list((fleet.server.data_dir / "endpoints").glob(f"{name[:40]}*"))
 
 
-def test_a_container_with_one_model_of_its_own(fleet: Fleet) -> None:
+def test_a_container_with_one_model_of_its_own(fleet: Endpoints) -> None:
     fleet.put("one.tar.gz", {"model.txt": b"one:"})
     url = f"s3://{fleet.bucket}/models/one.tar.gz"
     name = fleet.create(script=ONE_MODEL, Mode="SingleModel", ModelDataUrl=url)
@@ -393,13 +383,13 @@ def test_a_container_with_one_model_of_its_own(fleet: Fleet) -> None:
     assert "Failed to download model data" in fleet.settled(bad)["FailureReason"]
 
 
-def test_an_image_without_script_mode_is_refused(fleet: Fleet) -> None:
+def test_an_image_without_script_mode_is_refused(fleet: Endpoints) -> None:
     config = fleet.config("algorithm", Environment={})
     with pytest.raises(ClientError, match="serves in script mode only; set SAGEMAKER_PROGRAM"):
         fleet.sagemaker.create_endpoint(EndpointName=config, EndpointConfigName=config)
 
 
-def test_a_real_booster_with_the_image_s_default_functions(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_real_booster_with_the_image_s_default_functions(fleet: Endpoints, tmp_path: Path) -> None:
     image = Path(__file__).resolve().parents[4] / ".venv-image" / "bin" / "python"
     if not image.exists():
         pytest.skip("the image's environment is not made")
@@ -425,7 +415,7 @@ def test_only_so_many_models_stay_loaded(
 ) -> None:
     server = start_server("--max-loaded-models", "2")
     server.client("s3").create_bucket(Bucket="bounded")
-    fleet = Fleet(server, "bounded", unique, wait_until)
+    fleet = Endpoints(server, "bounded", unique, wait_until)
     name = fleet.create()
     for target in ("a", "b", "c"):
         fleet.put(f"{target}.tar.gz", {"model.txt": target.encode()})
@@ -444,7 +434,7 @@ def test_the_volume_holds_so_much(
 ) -> None:
     server = start_server("--model-disk-mb", "1")
     server.client("s3").create_bucket(Bucket="volume")
-    fleet = Fleet(server, "volume", unique, wait_until)
+    fleet = Endpoints(server, "volume", unique, wait_until)
     name = fleet.create()
     for target in ("a", "b", "c"):
         fleet.put(f"{target}.tar.gz", {"model.txt": target.encode(), "ballast": os.urandom(400_000)})
@@ -466,7 +456,7 @@ def test_the_memory_holds_so_much(
 ) -> None:
     server = start_server("--model-memory-mb", "220")
     server.client("s3").create_bucket(Bucket="memory")
-    fleet = Fleet(server, "memory", unique, wait_until)
+    fleet = Endpoints(server, "memory", unique, wait_until)
     heavy = INFERENCE.replace(
         'return {"text"', 'return {"ballast": bytearray(os.urandom(60_000_000)), "text"'
     )
@@ -479,7 +469,7 @@ def test_the_memory_holds_so_much(
     fleet.wait_until(lambda: fleet.log_lines(name).count("loaded a") >= 2, 10, "the container's log")
 
 
-def test_no_request_fails_while_an_endpoint_is_updated(fleet: Fleet) -> None:
+def test_no_request_fails_while_an_endpoint_is_updated(fleet: Endpoints) -> None:
     name = fleet.create("blue")
     fleet.put("a.tar.gz", {"model.txt": b"a"})
     green = fleet.config("green", INFERENCE.replace('"calls": model["calls"]', '"calls": "green"'))
@@ -507,7 +497,7 @@ def test_no_request_fails_while_an_endpoint_is_updated(fleet: Fleet) -> None:
         assert any(answer != "green" for answer in each)
 
 
-def test_variants_share_the_traffic_by_weight(fleet: Fleet) -> None:
+def test_variants_share_the_traffic_by_weight(fleet: Endpoints) -> None:
     fleet.put("a.tar.gz", {"model.txt": b"a"})
     config = fleet.config("two")
     fleet.sagemaker.create_endpoint_config(
@@ -555,7 +545,7 @@ def test_variants_share_the_traffic_by_weight(fleet: Fleet) -> None:
         )
 
 
-def test_what_a_caller_says_reaches_the_container(fleet: Fleet) -> None:
+def test_what_a_caller_says_reaches_the_container(fleet: Endpoints) -> None:
     script = INFERENCE.replace(
         "def output_fn(prediction, accept):", "def output_fn(prediction, accept, context):"
     )
@@ -584,7 +574,7 @@ def test_the_labels_of_an_image_decide_whether_it_may_be_multi_model(
     label = "com.amazonaws.sagemaker.capabilities.multi-models=true"
     server = start_server("--image-label", f"mine:2={label}", "--quota", "ml.m5.large for endpoint usage=1")
     server.client("s3").create_bucket(Bucket="labels")
-    fleet = Fleet(server, "labels", unique, wait_until)
+    fleet = Endpoints(server, "labels", unique, wait_until)
     image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine"
     with pytest.raises(ClientError) as refused:
         fleet.config("one", Image=f"{image}:1")
@@ -617,7 +607,7 @@ def test_nothing_outlives_a_server_that_is_killed(
 ) -> None:
     server = start_server()
     server.client("s3").create_bucket(Bucket="killed")
-    fleet = Fleet(server, "killed", unique, wait_until)
+    fleet = Endpoints(server, "killed", unique, wait_until)
     marker = unique("marker")
     # A grandchild in a session of its own must not survive either.
     program = [sys.executable, "-c", "import time; time.sleep(600)", marker]

@@ -6,10 +6,8 @@ S3 and CloudWatch Logs are those of the shared server; jobs, endpoints and model
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import sys
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from local.sagemaker.endpoints.runtime_errors import ModelError, ModelNotReady
 from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.server import SageMakerServer
 from local.sagemaker.settings import Settings
+from tests.support.archives import archive
 
 IMAGE = "sagemaker-xgboost:3.2-0"
 NAME = "limits"
@@ -40,16 +39,6 @@ def output_fn(prediction, accept):
 """
 
 
-def archive(name: str, text: str) -> bytes:
-    """A tar.gz of one file."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        member = tarfile.TarInfo(name)
-        member.size = len(text.encode())
-        tar.addfile(member, io.BytesIO(text.encode()))
-    return buffer.getvalue()
-
-
 @pytest.fixture
 def serve(
     local_sagemaker: Any, bucket: str, tmp_path: Path, wait_until: Callable[..., Any]
@@ -58,8 +47,8 @@ def serve(
 
     def start(cache: str = "Enabled", **limits: float) -> SageMakerServer:
         s3 = local_sagemaker.client("s3")
-        s3.put_object(Bucket=bucket, Key="code.tar.gz", Body=archive("inference.py", INFERENCE))
-        s3.put_object(Bucket=bucket, Key="models/a.tar.gz", Body=archive("model.txt", "a"))
+        s3.put_object(Bucket=bucket, Key="code.tar.gz", Body=archive({"inference.py": INFERENCE}))
+        s3.put_object(Bucket=bucket, Key="models/a.tar.gz", Body=archive({"model.txt": "a"}))
         # Roles and S3 are another process's here, so they can't be looked up in this one.
         settings = Settings(
             images={IMAGE: Path(sys.executable)},

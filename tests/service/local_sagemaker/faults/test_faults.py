@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import re
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from local.sagemaker.faults.fault_specs import EVERYWHERE, MEMBERS, FaultError, read_plan
+from tests.support.archives import archive
 
 IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 ROLE = "arn:aws:iam::123456789012:role/city-fleet"
@@ -98,17 +97,6 @@ def impatient(server: Any, service: str, attempts: int = 1) -> Any:
         aws_secret_access_key="local",
         config=config,
     )
-
-
-def archive(files: dict[str, bytes]) -> bytes:
-    """A tar.gz."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            packed.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def train(faulty: Faulty, name: str, spot_seconds: int | None = None, script: str = WAIT) -> str:

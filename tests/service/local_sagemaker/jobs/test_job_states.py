@@ -22,6 +22,7 @@ from local.sagemaker.errors import ResourceLimitExceeded, SageMakerError
 from local.sagemaker.jobs import processing_jobs, training_jobs
 from local.sagemaker.server import SageMakerServer
 from local.sagemaker.settings import Settings, parse_command_line
+from tests.support.archives import archive
 
 IMAGE = "sagemaker-xgboost:3.2-0"
 IMAGE_URI = f"683313688378.dkr.ecr.us-east-1.amazonaws.com/{IMAGE}"
@@ -38,16 +39,6 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 while first or os.environ.get("FOR_EVER"):
     time.sleep(0.05)
 """
-
-
-def archive(name: str, text: str) -> bytes:
-    """A tar.gz of one file."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        member = tarfile.TarInfo(name)
-        member.size = len(text.encode())
-        tar.addfile(member, io.BytesIO(text.encode()))
-    return buffer.getvalue()
 
 
 class Trainer:
@@ -80,7 +71,7 @@ class Trainer:
     def request(self, name: str, script: str = PATIENT, **changes: Any) -> dict[str, Any]:
         """A request for a spot job."""
         key = f"{self.unique(name)}.tar.gz"
-        self.s3.put_object(Bucket=self.bucket, Key=key, Body=archive("train.py", script))
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=archive({"train.py": script}))
         return {
             "TrainingJobName": self.unique(name),
             "AlgorithmSpecification": {"TrainingImage": IMAGE_URI, "TrainingInputMode": "File"},

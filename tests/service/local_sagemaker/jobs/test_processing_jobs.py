@@ -45,7 +45,7 @@ while True:
 """
 
 
-class Jobs:
+class ProcessingJobs:
     """Starts processing jobs of one test and looks at them."""
 
     def __init__(self, server: Any, bucket: str, unique: Callable[[str], str], wait_until: Any) -> None:
@@ -148,11 +148,11 @@ class Jobs:
 
 
 @pytest.fixture
-def jobs(job_server: Any, job_bucket: str, unique: Callable[[str], str], wait_until: Any) -> Jobs:
-    return Jobs(job_server, job_bucket, unique, wait_until)
+def jobs(job_server: Any, job_bucket: str, unique: Callable[[str], str], wait_until: Any) -> ProcessingJobs:
+    return ProcessingJobs(job_server, job_bucket, unique, wait_until)
 
 
-def test_a_job_that_succeeds(jobs: Jobs) -> None:
+def test_a_job_that_succeeds(jobs: ProcessingJobs) -> None:
     name = jobs.start(COUNT, Environment={"COLOUR": "blue"})
     job = jobs.wait(name)
 
@@ -178,7 +178,7 @@ def test_a_job_that_succeeds(jobs: Jobs) -> None:
     assert [each["ExitMessage"] for each in listed] == ["counted the rows of austin"]
 
 
-def test_a_job_that_fails_says_why(jobs: Jobs) -> None:
+def test_a_job_that_fails_says_why(jobs: ProcessingJobs) -> None:
     name = jobs.start(FAIL)
     job = jobs.wait(name)
     assert job["ProcessingJobStatus"] == "Failed"
@@ -189,12 +189,12 @@ def test_a_job_that_fails_says_why(jobs: Jobs) -> None:
     assert found["KeyCount"] == 0
 
 
-def test_a_job_killed_by_a_signal_has_its_exit_code(jobs: Jobs) -> None:
+def test_a_job_killed_by_a_signal_has_its_exit_code(jobs: ProcessingJobs) -> None:
     job = jobs.wait(jobs.start("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"))
     assert job["FailureReason"] == "AlgorithmError: , exit code: 137"
 
 
-def test_stop_and_max_runtime_end_as_stopped(jobs: Jobs) -> None:
+def test_stop_and_max_runtime_end_as_stopped(jobs: ProcessingJobs) -> None:
     stopped = jobs.start(WAIT, "stopped")
     late = jobs.start(WAIT, "late", StoppingCondition={"MaxRuntimeInSeconds": 1})
     jobs.wait_for_line(stopped, "waiting")
@@ -206,7 +206,7 @@ def test_stop_and_max_runtime_end_as_stopped(jobs: Jobs) -> None:
         jobs.sagemaker.stop_processing_job(ProcessingJobName=stopped)
 
 
-def test_a_taken_name_and_a_name_nobody_has(jobs: Jobs) -> None:
+def test_a_taken_name_and_a_name_nobody_has(jobs: ProcessingJobs) -> None:
     jobs.wait(jobs.start(COUNT))
     with pytest.raises(jobs.sagemaker.exceptions.ResourceInUse, match="must be unique within an AWS account"):
         jobs.start(COUNT)
@@ -215,7 +215,7 @@ def test_a_taken_name_and_a_name_nobody_has(jobs: Jobs) -> None:
             call(ProcessingJobName="nobody")
 
 
-def test_input_that_is_not_there(jobs: Jobs) -> None:
+def test_input_that_is_not_there(jobs: ProcessingJobs) -> None:
     source = jobs.source("raw", "nothing/", "/opt/ml/processing/input/raw")
     job = jobs.wait(jobs.start(COUNT, ProcessingInputs=[source]))
     assert job["ProcessingJobStatus"] == "Failed"
@@ -224,7 +224,7 @@ def test_input_that_is_not_there(jobs: Jobs) -> None:
     )
 
 
-def test_a_bucket_for_the_output_that_does_not_exist(jobs: Jobs) -> None:
+def test_a_bucket_for_the_output_that_does_not_exist(jobs: ProcessingJobs) -> None:
     request = jobs.request(COUNT)
     request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] = "s3://nobody-has-this-bucket/x"
     jobs.sagemaker.create_processing_job(**request)
@@ -244,7 +244,7 @@ def test_a_bucket_for_the_output_that_does_not_exist(jobs: Jobs) -> None:
     ],
 )
 def test_inputs_the_stand_in_cannot_bring_are_refused_by_name(
-    jobs: Jobs, more: dict[str, str], message: str
+    jobs: ProcessingJobs, more: dict[str, str], message: str
 ) -> None:
     source = jobs.source("raw", "raw/", "/opt/ml/processing/input/raw")
     source["S3Input"] |= more
@@ -259,7 +259,7 @@ def test_jobs_wait_their_turn_and_can_be_stopped_while_they_wait(
 ) -> None:
     server = start_server("--max-running-jobs", "1", "--stop-grace-seconds", "5")
     server.client("s3").create_bucket(Bucket="turns")
-    jobs = Jobs(server, "turns", unique, wait_until)
+    jobs = ProcessingJobs(server, "turns", unique, wait_until)
     first, second, third = jobs.start(WAIT, "first"), jobs.start(WAIT, "second"), jobs.start(COUNT, "third")
     jobs.wait_for_line(first, "waiting")
     assert "ProcessingStartTime" not in jobs.describe(second)
@@ -282,7 +282,7 @@ def test_no_job_outlives_a_server_that_is_killed(
 ) -> None:
     server = start_server()
     server.client("s3").create_bucket(Bucket="killed")
-    jobs = Jobs(server, "killed", unique, wait_until)
+    jobs = ProcessingJobs(server, "killed", unique, wait_until)
     marker = unique("marker")
     program = [sys.executable, "-c", "import time; time.sleep(600)", marker]
     child = f"import subprocess\nsubprocess.Popen({program!r}, start_new_session=True)\n"
@@ -311,7 +311,7 @@ def processes(text: str) -> list[int]:
     return found
 
 
-def test_an_ended_job_can_be_deleted_and_its_name_used_again(jobs: Jobs) -> None:
+def test_an_ended_job_can_be_deleted_and_its_name_used_again(jobs: ProcessingJobs) -> None:
     name = jobs.start(WAIT)
     jobs.wait_for_line(name, "waiting")
     with pytest.raises(jobs.sagemaker.exceptions.ResourceInUse, match="is in status InProgress"):

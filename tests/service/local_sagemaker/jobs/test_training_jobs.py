@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.archives import archive
+
 IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 DEADLINE_SECONDS = 60
@@ -54,7 +56,7 @@ while True:
 """
 
 
-class Jobs:
+class TrainingJobs:
     """Starts training jobs of one test and looks at them."""
 
     def __init__(self, server: Any, bucket: str, unique: Callable[[str], str], wait_until: Any) -> None:
@@ -146,23 +148,12 @@ class Jobs:
             return {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}  # type: ignore[union-attr]
 
 
-def archive(files: dict[str, str]) -> bytes:
-    """A tar.gz of some files."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text.encode())
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return buffer.getvalue()
-
-
 @pytest.fixture
-def jobs(job_server: Any, job_bucket: str, unique: Callable[[str], str], wait_until: Any) -> Jobs:
-    return Jobs(job_server, job_bucket, unique, wait_until)
+def jobs(job_server: Any, job_bucket: str, unique: Callable[[str], str], wait_until: Any) -> TrainingJobs:
+    return TrainingJobs(job_server, job_bucket, unique, wait_until)
 
 
-def test_a_job_that_succeeds(jobs: Jobs, job_server: Any) -> None:
+def test_a_job_that_succeeds(jobs: TrainingJobs, job_server: Any) -> None:
     name = jobs.start(COPY, Environment={"DATA": "/opt/ml/input/data/train", "COLOUR": "blue"})
     job = jobs.wait(name)
 
@@ -208,7 +199,7 @@ def test_a_job_that_succeeds(jobs: Jobs, job_server: Any) -> None:
     assert not list((job_server.data_dir / "jobs").glob(f"{name[:40]}*")), "the sandbox is removed"
 
 
-def test_a_job_that_crashes_fails_with_its_own_error(jobs: Jobs) -> None:
+def test_a_job_that_crashes_fails_with_its_own_error(jobs: TrainingJobs) -> None:
     name = jobs.start(CRASH)
     job = jobs.wait(name)
 
@@ -223,7 +214,7 @@ def test_a_job_that_crashes_fails_with_its_own_error(jobs: Jobs) -> None:
     assert any(line.startswith('  File "/opt/ml/code/train.py", line') for line in lines)
 
 
-def test_a_script_that_says_why_it_fails_is_quoted(jobs: Jobs) -> None:
+def test_a_script_that_says_why_it_fails_is_quoted(jobs: TrainingJobs) -> None:
     script = (
         "import os, pathlib, sys\n"
         "pathlib.Path(os.environ['SM_OUTPUT_DIR'], 'failure').write_text('austin has no rows')\n"
@@ -233,7 +224,7 @@ def test_a_script_that_says_why_it_fails_is_quoted(jobs: Jobs) -> None:
     assert job["FailureReason"] == "AlgorithmError: austin has no rows, exit code: 1"
 
 
-def test_log_lines_can_be_read_while_the_job_runs_and_stop_saves_the_model(jobs: Jobs) -> None:
+def test_log_lines_can_be_read_while_the_job_runs_and_stop_saves_the_model(jobs: TrainingJobs) -> None:
     name = jobs.start(WAIT.format(polite=True))
     jobs.wait_for_line(name, "waiting")
     assert jobs.describe(name)["SecondaryStatus"] == "Training"
@@ -254,14 +245,14 @@ def test_log_lines_can_be_read_while_the_job_runs_and_stop_saves_the_model(jobs:
     }
 
 
-def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(jobs: Jobs) -> None:
+def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(jobs: TrainingJobs) -> None:
     name = jobs.start(WAIT.format(polite=False))
     jobs.wait_for_line(name, "waiting")
     jobs.sagemaker.stop_training_job(TrainingJobName=name)
     assert jobs.wait(name)["TrainingJobStatus"] == "Stopped"
 
 
-def test_a_job_that_exceeds_its_runtime_is_stopped(jobs: Jobs) -> None:
+def test_a_job_that_exceeds_its_runtime_is_stopped(jobs: TrainingJobs) -> None:
     name = jobs.start(WAIT.format(polite=True), StoppingCondition={"MaxRuntimeInSeconds": 1})
     job = jobs.wait(name)
     assert job["TrainingJobStatus"] == "Stopped"
@@ -273,7 +264,7 @@ def test_a_job_that_exceeds_its_runtime_is_stopped(jobs: Jobs) -> None:
     ]
 
 
-def test_jobs_run_side_by_side_and_names_are_unique(jobs: Jobs) -> None:
+def test_jobs_run_side_by_side_and_names_are_unique(jobs: TrainingJobs) -> None:
     first, second = (jobs.start(WAIT.format(polite=True), name) for name in ("one", "two"))
     for name in (first, second):
         jobs.wait_for_line(name, "waiting")
@@ -286,7 +277,7 @@ def test_jobs_run_side_by_side_and_names_are_unique(jobs: Jobs) -> None:
         assert jobs.wait(name)["TrainingJobStatus"] == "Stopped"
 
 
-def test_an_image_nobody_registered_fails_the_job(jobs: Jobs) -> None:
+def test_an_image_nobody_registered_fails_the_job(jobs: TrainingJobs) -> None:
     specification = {"TrainingImage": IMAGE_URI.replace("3.2-0", "1.7-1"), "TrainingInputMode": "File"}
     job = jobs.wait(jobs.start(COPY, AlgorithmSpecification=specification))
     assert job["TrainingJobStatus"] == "Failed"
@@ -295,7 +286,7 @@ def test_an_image_nobody_registered_fails_the_job(jobs: Jobs) -> None:
     assert "--image sagemaker-xgboost:1.7-1=/path/to/python" in job["FailureReason"]
 
 
-def test_data_that_is_gone_fails_the_job_while_downloading(jobs: Jobs) -> None:
+def test_data_that_is_gone_fails_the_job_while_downloading(jobs: TrainingJobs) -> None:
     request = jobs.request(COPY)
     source = request["InputDataConfig"][0]["DataSource"]["S3DataSource"]
     source["S3Uri"] = f"s3://{jobs.bucket}/nothing/here/"
@@ -313,7 +304,7 @@ def test_data_that_is_gone_fails_the_job_while_downloading(jobs: Jobs) -> None:
     ]
 
 
-def test_code_that_is_not_there_fails_the_job_and_says_so_in_the_log(jobs: Jobs) -> None:
+def test_code_that_is_not_there_fails_the_job_and_says_so_in_the_log(jobs: TrainingJobs) -> None:
     request = jobs.request(COPY)
     missing = f"s3://{jobs.bucket}/no/code.tar.gz"
     request["HyperParameters"]["sagemaker_submit_directory"] = json.dumps(missing)
@@ -343,7 +334,7 @@ def test_code_that_is_not_there_fails_the_job_and_says_so_in_the_log(jobs: Jobs)
     ],
 )
 def test_what_the_stand_in_cannot_do_is_refused_by_name(
-    jobs: Jobs, change: dict[str, Any], message: str
+    jobs: TrainingJobs, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ClientError) as refused:
         jobs.start(COPY, **change)
@@ -351,7 +342,7 @@ def test_what_the_stand_in_cannot_do_is_refused_by_name(
     assert message in refused.value.response["Error"]["Message"]
 
 
-def test_a_job_that_does_not_exist(jobs: Jobs) -> None:
+def test_a_job_that_does_not_exist(jobs: TrainingJobs) -> None:
     for call in (jobs.sagemaker.describe_training_job, jobs.sagemaker.stop_training_job):
         with pytest.raises(ClientError, match="Requested resource not found"):
             call(TrainingJobName="nobody")

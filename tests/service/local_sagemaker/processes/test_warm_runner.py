@@ -14,9 +14,8 @@ import pytest
 
 from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.processes.warm_runner import WarmRunner, suits
+from tests.support.paths import IMAGE_PYTHON
 
-REPOSITORY = Path(__file__).resolve().parents[4]
-IMAGE_PYTHON = REPOSITORY / ".venv-image" / "bin" / "python"
 LOOK = '''"""A script that looks at everything it can see."""
 import gc, inspect, json, os, resource, signal, sys, tempfile, threading
 number: int = 1

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
+
+from tests.support.archives import archive
 
 IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 ROLE = "arn:aws:iam::123456789012:role/city-fleet"
@@ -29,17 +30,6 @@ INFERENCE = (
     "def output_fn(prediction, accept):\n    return prediction, accept\n"
 )
 WAIT = "import time; print('waiting', flush=True); time.sleep(600)"
-
-
-def archive(files: dict[str, bytes]) -> bytes:
-    """A tar.gz."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            packed.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def kill(server: Any) -> None:

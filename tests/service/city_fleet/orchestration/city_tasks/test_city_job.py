@@ -25,8 +25,9 @@ from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING, JobKind
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.job_operators import PreprocessOperator, TrainOperator
 from city_fleet.plan import CityPlan
-from tests.service.local_sagemaker.conftest import LocalSageMaker, wait_until
 from tests.support.fleets import austin
+from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.waiting import wait_until
 
 DEADLINE_SECONDS = 60
 WAITS = "import time\ntime.sleep(600)\n"
@@ -46,7 +47,7 @@ sys.exit(1)
 
 
 @dataclass
-class Task:
+class JobTaskInstance:
     """What a phase asks of Airflow about its task instance.
 
     :param state: what Airflow says when it is asked.
@@ -76,7 +77,7 @@ class Run:
     logical_date: datetime = datetime(2014, 1, 1, tzinfo=UTC)
 
 
-class City:
+class TriedTask:
     """One city's task in one run, as it is tried again and again."""
 
     def __init__(self, aws: LocalSageMaker, folder: Path, operator: type[CityJob], **settings: Any) -> None:
@@ -86,7 +87,7 @@ class City:
         self.plan = CityPlan(plan.fleet, city)
         self.run_id = f"manual__{uuid.uuid4().hex}"
         self.store: dict[str, Any] = {}
-        self.task = Task(self.plan.dag_id, self.run_id, operator.step)
+        self.task = JobTaskInstance(self.plan.dag_id, self.run_id, operator.step)
         (folder / "train.py").write_text(WAITS)
         aws.client("s3").put_object(
             Bucket="city-fleet", Key="texas_housing/raw/city=austin/a.csv", Body=b"a\n1\n"
@@ -174,7 +175,7 @@ def trigger_of(waiting: Any) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def city(aws: LocalSageMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[City]:
+def city(aws: LocalSageMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TriedTask]:
     connection = {
         "conn_type": "aws",
         "login": "local",
@@ -182,14 +183,14 @@ def city(aws: LocalSageMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "extra": {"endpoint_url": aws.url, "region_name": "us-east-1"},
     }
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-    city = City(aws, tmp_path, PreprocessOperator)
+    city = TriedTask(aws, tmp_path, PreprocessOperator)
     city.script(WAITS)
     yield city
     faults(aws)
     end_all(city)
 
 
-def end_all(city: City) -> None:
+def end_all(city: TriedTask) -> None:
     client = city.aws.client("sagemaker")
     for job in city.jobs():
         city.operator.kind.stop(client, job)
@@ -202,7 +203,7 @@ def faults(aws: LocalSageMaker, *plan: dict[str, Any]) -> None:
     urllib.request.urlopen(request).read()
 
 
-def test_a_first_try_starts_one_job_and_waits_until_it_can_not_go_on(city: City) -> None:
+def test_a_first_try_starts_one_job_and_waits_until_it_can_not_go_on(city: TriedTask) -> None:
     before = datetime.now(UTC)
     waiting = city.try_()
     kind, arguments = trigger_of(waiting)
@@ -215,7 +216,7 @@ def test_a_first_try_starts_one_job_and_waits_until_it_can_not_go_on(city: City)
 
 
 def test_a_retry_adopts_the_job_in_progress_and_its_deadline_counts_from_the_jobs_creation(
-    city: City,
+    city: TriedTask,
 ) -> None:
     first = job_of(city.try_())
     arguments = trigger_of(city.try_())[1]
@@ -226,14 +227,14 @@ def test_a_retry_adopts_the_job_in_progress_and_its_deadline_counts_from_the_job
     assert datetime.fromisoformat(arguments["deadline"]) == description["CreationTime"] + limit
 
 
-def test_a_task_that_forgot_everything_adopts_by_the_name_alone(city: City) -> None:
+def test_a_task_that_forgot_everything_adopts_by_the_name_alone(city: TriedTask) -> None:
     first = city.try_()
     city.store.clear()
     assert job_of(city.try_()) == job_of(first)
     assert len(city.jobs()) == 1
 
 
-def test_a_retry_takes_the_result_of_a_completed_job_without_waiting(city: City) -> None:
+def test_a_retry_takes_the_result_of_a_completed_job_without_waiting(city: TriedTask) -> None:
     city.script(DONE)
     waiting = city.try_()
     city.wait_for(job_of(waiting), "Completed")
@@ -244,7 +245,7 @@ def test_a_retry_takes_the_result_of_a_completed_job_without_waiting(city: City)
     assert len(city.jobs()) == 1
 
 
-def test_a_completed_job_whose_output_is_gone_does_not_count(city: City) -> None:
+def test_a_completed_job_whose_output_is_gone_does_not_count(city: TriedTask) -> None:
     city.script(DONE)
     first = job_of(city.try_())
     city.wait_for(first, "Completed")
@@ -257,7 +258,7 @@ def test_a_completed_job_whose_output_is_gone_does_not_count(city: City) -> None
     assert second.removesuffix("-2") == first.removesuffix("-1")
 
 
-def test_a_clear_stops_the_job_waits_for_its_end_and_starts_another(city: City) -> None:
+def test_a_clear_stops_the_job_waits_for_its_end_and_starts_another(city: TriedTask) -> None:
     first = job_of(city.try_())
     city.clear()
     waiting = city.try_()
@@ -272,7 +273,7 @@ def test_a_clear_stops_the_job_waits_for_its_end_and_starts_another(city: City) 
     assert job_of(city.try_()) == job_of(again), "a retry after the clear adopts the new job"
 
 
-def test_a_clear_of_a_completed_job_starts_another(city: City) -> None:
+def test_a_clear_of_a_completed_job_starts_another(city: TriedTask) -> None:
     city.script(DONE)
     first = job_of(city.try_())
     city.wait_for(first, "Completed")
@@ -282,7 +283,7 @@ def test_a_clear_of_a_completed_job_starts_another(city: City) -> None:
     assert city.jobs() == [first, second]
 
 
-def test_a_stopping_job_is_waited_for_and_never_adopted(city: City) -> None:
+def test_a_stopping_job_is_waited_for_and_never_adopted(city: TriedTask) -> None:
     first = job_of(city.try_())
     PROCESSING.stop(city.aws.client("sagemaker"), first)
     waiting = city.try_()
@@ -292,7 +293,7 @@ def test_a_stopping_job_is_waited_for_and_never_adopted(city: City) -> None:
     assert job_of(waiting) != first
 
 
-def test_a_failed_job_fails_the_task_with_the_scripts_words(city: City) -> None:
+def test_a_failed_job_fails_the_task_with_the_scripts_words(city: TriedTask) -> None:
     city.script(FAILS)
     waiting = city.try_()
     city.wait_for(job_of(waiting), "Failed")
@@ -301,7 +302,7 @@ def test_a_failed_job_fails_the_task_with_the_scripts_words(city: City) -> None:
     assert city.task.pushed["failed_job"]["status"] == "Failed"
 
 
-def test_a_stopped_job_gets_another_attempt(city: City) -> None:
+def test_a_stopped_job_gets_another_attempt(city: TriedTask) -> None:
     waiting = city.try_()
     first = job_of(waiting)
     PROCESSING.stop(city.aws.client("sagemaker"), first)
@@ -311,7 +312,7 @@ def test_a_stopped_job_gets_another_attempt(city: City) -> None:
     assert job_of(city.try_()) != first
 
 
-def test_changed_scripts_stop_the_old_job_and_never_take_its_result(city: City) -> None:
+def test_changed_scripts_stop_the_old_job_and_never_take_its_result(city: TriedTask) -> None:
     first = job_of(city.try_())
     city.script(DONE)
     waiting = city.try_()
@@ -322,7 +323,7 @@ def test_changed_scripts_stop_the_old_job_and_never_take_its_result(city: City) 
     assert second.endswith("-1")
 
 
-def test_throttling_waits_for_a_turn_and_uses_no_retry(city: City) -> None:
+def test_throttling_waits_for_a_turn_and_uses_no_retry(city: TriedTask) -> None:
     faults(city.aws, {"kind": "throttling", "operation": "CreateProcessingJob"})
     waiting = city.try_()
     kind, arguments = trigger_of(waiting)
@@ -337,7 +338,7 @@ def test_throttling_waits_for_a_turn_and_uses_no_retry(city: City) -> None:
     assert len(city.jobs()) == 1
 
 
-def test_waiting_for_a_turn_ends_with_a_sentence(city: City) -> None:
+def test_waiting_for_a_turn_ends_with_a_sentence(city: TriedTask) -> None:
     faults(city.aws, {"kind": "throttling", "operation": "CreateProcessingJob"})
     waiting: Any = city.try_()
     longest = city.plan.city.capacity_wait_seconds
@@ -346,7 +347,7 @@ def test_waiting_for_a_turn_ends_with_a_sentence(city: City) -> None:
         city.go_on(waiting, {"turn": True})
 
 
-def test_throttling_while_a_result_is_collected_keeps_the_event(city: City) -> None:
+def test_throttling_while_a_result_is_collected_keeps_the_event(city: TriedTask) -> None:
     city.script(DONE)
     waiting = city.try_()
     city.wait_for(job_of(waiting), "Completed")
@@ -359,7 +360,7 @@ def test_throttling_while_a_result_is_collected_keeps_the_event(city: City) -> N
     assert result["job"] == job_of(waiting)
 
 
-def test_a_job_created_although_the_answer_was_lost_is_adopted(city: City) -> None:
+def test_a_job_created_although_the_answer_was_lost_is_adopted(city: TriedTask) -> None:
     faults(
         city.aws,
         {"kind": "dropped_connection", "operation": "CreateProcessingJob", "when": "after", "count": 1},
@@ -368,7 +369,7 @@ def test_a_job_created_although_the_answer_was_lost_is_adopted(city: City) -> No
     assert city.jobs() == [job_of(waiting)]
 
 
-def test_a_request_that_aws_refuses_fails_at_once(city: City) -> None:
+def test_a_request_that_aws_refuses_fails_at_once(city: TriedTask) -> None:
     city.plan = CityPlan(
         city.plan.fleet.model_copy(update={"role": "arn:aws:iam::123456789012:role/nobody"}), city.plan.city
     )
@@ -376,20 +377,20 @@ def test_a_request_that_aws_refuses_fails_at_once(city: City) -> None:
         city.try_()
 
 
-def test_a_job_that_outlives_its_deadline_is_stopped_and_named(city: City) -> None:
+def test_a_job_that_outlives_its_deadline_is_stopped_and_named(city: TriedTask) -> None:
     waiting = city.try_()
     with pytest.raises(JobError, match="longer than it may run and wait"):
         city.after(waiting, "deadline")  # type: ignore[arg-type]
     city.wait_for(job_of(waiting), "Stopping", "Stopped")
 
 
-def test_a_trigger_that_fired_too_early_waits_again(city: City) -> None:
+def test_a_trigger_that_fired_too_early_waits_again(city: TriedTask) -> None:
     waiting = city.try_()
     assert trigger_of(city.after(waiting))[1]["job_name"] == job_of(waiting)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("outcome", ["over", "deadline", "error"])
-def test_an_event_about_another_job_is_not_taken_for_ones_own(city: City, outcome: str) -> None:
+def test_an_event_about_another_job_is_not_taken_for_ones_own(city: TriedTask, outcome: str) -> None:
     city.script(DONE)
     other = city.try_()
     city.wait_for(job_of(other), "Completed")
@@ -403,7 +404,7 @@ def test_an_event_about_another_job_is_not_taken_for_ones_own(city: City, outcom
     assert city.status(job_of(waiting)) == "InProgress"
 
 
-def test_a_trigger_that_failed_leaves_the_job_to_the_retry(city: City) -> None:
+def test_a_trigger_that_failed_leaves_the_job_to_the_retry(city: TriedTask) -> None:
     waiting = city.try_()
     event = {"job_name": job_of(waiting), "outcome": "error", "message": "ListProcessingJobs is forbidden"}
     with pytest.raises(PlatformError, match="ListProcessingJobs is forbidden"):
@@ -424,7 +425,7 @@ def test_a_trigger_that_failed_leaves_the_job_to_the_retry(city: City) -> None:
     ],
 )
 def test_a_kill_stops_the_job_only_when_a_person_has_ended_the_task(
-    city: City, state: str | None, stopped: bool
+    city: TriedTask, state: str | None, stopped: bool
 ) -> None:
     operator, context = city.begin()
     waiting = deferred_or_result(operator.execute, context)
@@ -441,7 +442,7 @@ def kill_threads() -> list[Any]:
     return [thread for thread in threading.enumerate() if thread.name == "on-kill"]
 
 
-def test_a_kill_before_the_job_exists_keeps_it_from_being_paid_for(city: City) -> None:
+def test_a_kill_before_the_job_exists_keeps_it_from_being_paid_for(city: TriedTask) -> None:
     operator, context = city.begin()
     city.task.state = "failed"
     build = operator.build_request
@@ -459,11 +460,11 @@ def test_a_kill_before_the_job_exists_keeps_it_from_being_paid_for(city: City) -
 
 
 @pytest.fixture
-def spot_city(city: City, tmp_path: Path) -> City:
+def spot_city(city: TriedTask, tmp_path: Path) -> TriedTask:
     training = city.plan.city.training.model_copy(
         update={"spot": True, "max_runtime_seconds": 2, "max_wait_seconds": 2, "on_demand_fallback": True}
     )
-    spot = City(city.aws, tmp_path, TrainOperator, training=training)
+    spot = TriedTask(city.aws, tmp_path, TrainOperator, training=training)
     s3 = city.aws.client("s3")
     channels = {}
     for channel in ("train", "validation"):
@@ -474,7 +475,7 @@ def spot_city(city: City, tmp_path: Path) -> City:
     return spot
 
 
-def test_too_little_spare_capacity_falls_back_to_on_demand_in_the_same_try(spot_city: City) -> None:
+def test_too_little_spare_capacity_falls_back_to_on_demand_in_the_same_try(spot_city: TriedTask) -> None:
     client = spot_city.aws.client("sagemaker")
     faults(spot_city.aws, {"kind": "spot_interruption", "capacity_after_seconds": None})
     waiting = spot_city.try_()

@@ -26,9 +26,9 @@ from city_fleet.champions.release import newest_record
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.state import registry
 from city_fleet.state.author import Author
-from tests.service.local_sagemaker.conftest import LocalSageMaker
 from tests.support.desk import Desk
 from tests.support.factors import ACTUAL, KEYS, create_endpoint
+from tests.support.local_sagemaker import LocalSageMaker
 
 STATUS = {
     "status": "ready",
@@ -77,7 +77,7 @@ class DagRun:
 
 
 @dataclass
-class Task:
+class OperatorTaskInstance:
     """What a task asks of Airflow about itself and the tasks before it."""
 
     task: Any
@@ -167,7 +167,7 @@ class CityRun:
     def context(self, task_id: str) -> dict[str, Any]:
         task = self.dag.get_task(task_id)
         states = dict.fromkeys(self.results, "success")
-        ti = Task(task, self.results, states=states)
+        ti = OperatorTaskInstance(task, self.results, states=states)
         return {
             "ti": ti,
             "task_instance": ti,

@@ -8,14 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[5]
-CONTAINER = REPOSITORY / "local" / "sagemaker" / "processes" / "container"
+from tests.support.paths import IMAGE_PYTHON, ROOT
 
-
-def image_python() -> str:
-    """Interpreter that stands for the managed image, or this one where that environment is not made."""
-    found = REPOSITORY / ".venv-image" / "bin" / "python"
-    return str(found if found.exists() else sys.executable)
+CONTAINER = ROOT / "local" / "sagemaker" / "processes" / "container"
 
 
 def test_the_container_needs_nothing_but_the_standard_library() -> None:
@@ -38,7 +33,7 @@ def test_script_mode_without_its_program(tmp_path: Path) -> None:
     (tmp_path / "input/config/hyperparameters.json").write_text(json.dumps(parameters))
     (tmp_path / "code" / "other.py").touch()
     done = subprocess.run(
-        [image_python(), CONTAINER / "__main__.py", "train"],
+        [IMAGE_PYTHON, CONTAINER / "__main__.py", "train"],
         env={"SAGEMAKER_BASE_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -68,7 +63,7 @@ def test_hyperparameters_are_spelled_as_the_toolkit_spells_them(tmp_path: Path) 
     (tmp_path / "input/config/hyperparameters.json").write_text(json.dumps(parameters))
     (tmp_path / "code" / "show.py").write_text("import sys, json; print('SHOWN', json.dumps(sys.argv[1:]))")
     done = subprocess.run(
-        [image_python(), CONTAINER / "__main__.py", "train"],
+        [IMAGE_PYTHON, CONTAINER / "__main__.py", "train"],
         env={"SAGEMAKER_BASE_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
