@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG
-from tests.dags.conftest import ROOT
 from typer.testing import CliRunner
 
 from city_fleet.cli.app import app
 from city_fleet.config.places import FLEETS_VARIABLE, PROJECT_ROOT
+from tests.airflow.conftest import ROOT
 from tests.support.fleets import SMALL
 
 OWN = {"texas_housing"}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from city_fleet.errors import BrokenPointer, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live
 from city_fleet.state.live import Broken, LivePointer, Versioned
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 _READERS = 16
 
@@ -51,7 +54,7 @@ class History:
     problem: str | None = None
 
 
-def history(s3: Any, keys: Keys, city: str, limit: int | None = None) -> History:
+def history(s3: S3Client, keys: Keys, city: str, limit: int | None = None) -> History:
     """Return what served a city when, moved by whom and why.
 
     :param s3: a boto3 S3 client.
@@ -92,7 +95,7 @@ def _problem(found: Versioned | Broken | None, sequences: list[int]) -> str | No
     return None
 
 
-def _read(s3: Any, keys: Keys, city: str, sequence: int) -> tuple[int, LivePointer | None, str | None]:
+def _read(s3: S3Client, keys: Keys, city: str, sequence: int) -> tuple[int, LivePointer | None, str | None]:
     try:
         return sequence, live.read_kept(s3, keys, city, sequence), None
     except (BrokenPointer, PublishError) as error:

@@ -19,9 +19,8 @@ from botocore.exceptions import (
 )
 
 from city_fleet import aws_errors
-from tests.support.local_sagemaker import LocalSageMaker
 
-LIBRARY = Path(__file__).resolve().parents[2] / "plugins" / "city_fleet"
+LIBRARY = Path(__file__).resolve().parents[3] / "plugins" / "city_fleet"
 MODULES = sorted(path.relative_to(LIBRARY).as_posix() for path in LIBRARY.rglob("*.py"))
 
 
@@ -52,38 +51,6 @@ def client_error(code: str, message: str = "", status: int = 400) -> ClientError
 )
 def test_only_what_is_said_to_be_missing_is_missing(error: ClientError, missing: bool) -> None:
     assert aws_errors.is_missing(error) is missing
-
-
-DESCRIBES = {
-    "describe_model": {"ModelName": "no-such-thing"},
-    "describe_endpoint": {"EndpointName": "no-such-thing"},
-    "describe_endpoint_config": {"EndpointConfigName": "no-such-thing"},
-    "describe_training_job": {"TrainingJobName": "no-such-thing"},
-    "describe_processing_job": {"ProcessingJobName": "no-such-thing"},
-    "describe_model_package": {
-        "ModelPackageName": "arn:aws:sagemaker:us-east-1:123456789012:model-package/no-such-thing/1"
-    },
-    "delete_model_package": {
-        "ModelPackageName": "arn:aws:sagemaker:us-east-1:123456789012:model-package/no-such-thing/1"
-    },
-    "list_model_packages": {"ModelPackageGroupName": "no-such-thing"},
-}
-
-
-@pytest.mark.parametrize("operation", DESCRIBES)
-def test_sagemaker_says_of_each_kind_of_thing_that_it_is_missing(aws: LocalSageMaker, operation: str) -> None:
-    with pytest.raises(ClientError) as caught:
-        getattr(aws.client("sagemaker"), operation)(**DESCRIBES[operation])
-    assert aws_errors.is_missing(caught.value)
-
-
-@pytest.mark.parametrize("operation", ["describe_endpoint", "list_model_packages"])
-def test_a_request_that_is_wrong_is_no_thing_that_is_missing(aws: LocalSageMaker, operation: str) -> None:
-    (parameter,) = DESCRIBES[operation]
-    with pytest.raises(ClientError) as caught:
-        getattr(aws.client("sagemaker"), operation)(**{parameter: "not a name!"})
-    assert aws_errors.is_invalid(caught.value)
-    assert not aws_errors.is_missing(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -168,14 +135,6 @@ OTHER_S3_CALLS = {
 }
 #: Words that are spelled like an error's code, and what they are.
 OTHER_WORDS = {("jobs/job_faults.py", "CapacityError"): "how a job's FailureReason begins"}
-#: Modules that are being rewritten for a city's context, which brings these rules with it.
-REWRITTEN = {
-    *(f"approval/{name}.py" for name in ("approvals", "reconcile")),
-    *(f"champions/{name}.py" for name in ("moves", "publish", "promotion", "rebuild", "registered_model")),
-    *(f"champions/{name}.py" for name in ("approval_states", "champion_history", "served")),
-    "orchestration/city_tasks/publish_operators.py",
-    "state/live.py",
-}
 CLIENTS = {"s3", "sagemaker", "runtime", "client", "logs", "iam", "sts"}
 
 
@@ -212,7 +171,7 @@ def compared_codes(module: str) -> list[str]:
 
 
 def test_no_other_module_compares_error_codes() -> None:
-    others = [module for module in MODULES if module not in {*REWRITTEN, "aws_errors.py"}]
+    others = [module for module in MODULES if module not in {"aws_errors.py"}]
     assert [place for module in others for place in compared_codes(module)] == []
 
 
@@ -228,7 +187,7 @@ def s3_calls(module: str) -> Iterator[str]:
 
 
 def test_no_other_module_asks_s3_about_state() -> None:
-    others = [module for module in MODULES if module not in {*REWRITTEN, "state/objects.py"}]
+    others = [module for module in MODULES if module not in {"state/objects.py"}]
     found = {(module, call) for module in others for call in s3_calls(module)}
     assert found == {*OTHER_S3_CALLS}, "those that are not about state are listed with a reason"
 
@@ -237,7 +196,6 @@ def test_every_client_has_a_type() -> None:
     untyped = [
         f"{module}:{node.lineno}: {node.arg}"
         for module in MODULES
-        if module not in REWRITTEN
         for node in nodes(module)
         if isinstance(node, ast.arg)
         and node.arg in CLIENTS
