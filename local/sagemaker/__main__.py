@@ -16,10 +16,11 @@ from types import FrameType
 
 import uvicorn
 
+from local.sagemaker.command_line import parse_command_line
 from local.sagemaker.data_dir import DataDirError, data_dir, write_whole
 from local.sagemaker.faults.fault_specs import FaultError
 from local.sagemaker.server import SageMakerServer
-from local.sagemaker.settings import Settings, parse_command_line
+from local.sagemaker.settings import Settings
 
 
 class StartError(Exception):

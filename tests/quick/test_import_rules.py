@@ -79,7 +79,7 @@ OFFENCES = {
     "Packages and modules import in no circle": [
         ("city_fleet.errors", "city_fleet.airflow_rest"),
         ("city_fleet.config.section", "city_fleet.config.fleet_file"),
-        ("local.sagemaker.quotas", "local.sagemaker.settings"),
+        ("local.sagemaker.quotas", "local.sagemaker.command_line"),
         ("local.sagemaker.jobs.runner", "local.sagemaker.jobs.training_run"),
         ("local.sagemaker.endpoints.variants", "local.sagemaker.endpoints.endpoint_manager"),
         ("local.stack.errors", "local.stack.demo"),
