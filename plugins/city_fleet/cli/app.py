@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from city_fleet.cli.approve import approve, reject, waiting
 from city_fleet.cli.backfill import backfill
@@ -17,6 +17,7 @@ from city_fleet.cli.doctor import doctor
 from city_fleet.cli.history import history
 from city_fleet.cli.ingest import ingest
 from city_fleet.cli.lint import lint, schema
+from city_fleet.cli.output import errors
 from city_fleet.cli.plan import plan
 from city_fleet.cli.predict import predict
 from city_fleet.cli.promote import promote
@@ -69,6 +70,15 @@ def _purpose(command: tuple[str, Any]) -> str:
     return str(command[1].rich_help_panel)
 
 
+class FleetCommand(TyperCommand):
+    """Prints an error of this library as text or JSON, and exits with 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with errors(bool(ctx.params.get("as_json"))):
+            return super().invoke(ctx)
+
+
 class CommandsByPurpose(TyperGroup):
     """Lists commands by their help panel, which Typer itself does only where Rich draws the help."""
 
@@ -88,7 +98,7 @@ app = typer.Typer(
 )
 for purpose, commands in COMMANDS.items():
     for command in commands:
-        app.command(rich_help_panel=purpose)(command)
+        app.command(cls=FleetCommand, rich_help_panel=purpose)(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.aws import aws_errors, client
-from city_fleet.cli.output import AsJson, count_cities, errors, print_json
+from city_fleet.cli.output import AsJson, count_cities, print_json
 from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.config import Fleet
 from city_fleet.errors import PlatformError
@@ -96,17 +96,16 @@ def backfill(
     except ValueError as error:
         raise typer.BadParameter(f"--from and --to: {error}.") from None
     order = backfilling.BackfillOrder(begin, end, reprocess, runs_per_city, resume, unpause)
-    with errors(as_json):
-        fleets = fleets_named(fleet)
-        names = sorted(only_fleet(fleets, "--all needs").cities) if every else cities or ()
-        found = cities_named(fleets, names)
-        dag_ids = {city_dag_id(item.fleet, city): item for item, city in found}
-        with AirflowRest.of_environment(os.environ) as airflow:
-            airflow.check()
-            if dry_run:
-                done = list(backfilling.plan(airflow, order, list(dag_ids)))
-            else:
-                done = _run(airflow, order, list(dag_ids), at_once, as_json)
+    fleets = fleets_named(fleet)
+    names = sorted(only_fleet(fleets, "--all needs").cities) if every else cities or ()
+    found = cities_named(fleets, names)
+    dag_ids = {city_dag_id(item.fleet, city): item for item, city in found}
+    with AirflowRest.of_environment(os.environ) as airflow:
+        airflow.check()
+        if dry_run:
+            done = list(backfilling.plan(airflow, order, list(dag_ids)))
+        else:
+            done = _run(airflow, order, list(dag_ids), at_once, as_json)
     if dry_run and not as_json:
         _print_plan(done, {item.fleet: item for item in dag_ids.values()}, at_once)
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from city_fleet.cli.output import AsJson, errors, show
+from city_fleet.cli.output import AsJson, show
 from city_fleet.cli.selection import FleetName, fleets_named
 
 
@@ -17,20 +17,19 @@ def cities(fleet: FleetName = None, as_json: AsJson = False) -> None:
       ./fleet cities
       ./fleet cities --fleet texas_housing --json
     """
-    with errors(as_json):
-        rows: list[dict[str, Any]] = []
-        for item in fleets_named(fleet):
-            for slug in sorted({*item.cities, *item.broken}):
-                found, error = item.cities.get(slug), item.broken.get(slug)
-                rows.append(
-                    {
-                        "fleet": item.fleet,
-                        "city": slug,
-                        "name": found.name if found else None,
-                        "broken": error is not None,
-                        "error": str(error) if error else None,
-                    }
-                )
+    rows: list[dict[str, Any]] = []
+    for item in fleets_named(fleet):
+        for slug in sorted({*item.cities, *item.broken}):
+            found, error = item.cities.get(slug), item.broken.get(slug)
+            rows.append(
+                {
+                    "fleet": item.fleet,
+                    "city": slug,
+                    "name": found.name if found else None,
+                    "broken": error is not None,
+                    "error": str(error) if error else None,
+                }
+            )
     show(rows, _lines(rows), as_json)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from city_fleet.cli.aws import aws_errors, client
 from city_fleet.cli.moves import instant
-from city_fleet.cli.output import AsJson, errors, show
+from city_fleet.cli.output import AsJson, show
 from city_fleet.cli.selection import FleetName, fleets_named
 
 
@@ -40,7 +40,7 @@ def digest(
     from city_fleet.views import digest_text, fleet_facts  # noqa: PLC0415
 
     moment = None if night is None else instant("--night", night)
-    with errors(as_json), aws_errors():
+    with aws_errors():
         found = []
         for item in fleets_named(fleet):
             s3, sagemaker = client(item, "s3"), client(item, "sagemaker")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from city_fleet.cli.aws import client
-from city_fleet.cli.output import AsJson, count_cities, errors, show
+from city_fleet.cli.output import AsJson, count_cities, show
 from city_fleet.cli.selection import FleetName, fleets_named, no_fleet_file
 from city_fleet.config import Fleet, load_fleets
 from city_fleet.config.places import fleets_folder, project_path
@@ -59,18 +59,17 @@ def doctor(
     """
     from city_fleet.doctor import package_checks  # noqa: PLC0415 - reads every installed package
 
-    with errors(as_json):
-        found: list[Finding] = []
-        requirements = project_path("requirements.txt")
-        if requirements.is_file():
-            lines = requirements.read_text(encoding="utf-8").splitlines()
-            found += package_checks.check(lines, package_checks.installed_versions())
-        fleets, of_files = _fleet_files(fleet)
-        found += of_files
-        for item in fleets if aws else ():
-            found += _aws(item)
-        if airflow:
-            found += _airflow(fleets, cities)
+    found: list[Finding] = []
+    requirements = project_path("requirements.txt")
+    if requirements.is_file():
+        lines = requirements.read_text(encoding="utf-8").splitlines()
+        found += package_checks.check(lines, package_checks.installed_versions())
+    fleets, of_files = _fleet_files(fleet)
+    found += of_files
+    for item in fleets if aws else ():
+        found += _aws(item)
+    if airflow:
+        found += _airflow(fleets, cities)
     show([each.to_dict() for each in found], _lines(found), as_json)
     raise typer.Exit(1 if any(each.level == "fail" for each in found) else 0)
 

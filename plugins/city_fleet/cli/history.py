@@ -9,7 +9,7 @@ import typer
 
 from city_fleet.cli.aws import aws_errors
 from city_fleet.cli.moves import FleetClients
-from city_fleet.cli.output import AsJson, errors, show, table
+from city_fleet.cli.output import AsJson, show, table
 from city_fleet.cli.selection import CityName, FleetName, cities_named, fleets_named
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def history(
     """
     from city_fleet.champions.champion_history import history as history_of  # noqa: PLC0415 - imports botocore
 
-    with errors(as_json), aws_errors():
+    with aws_errors():
         fleets = fleets_named(fleet)
         clients = {item.fleet: FleetClients(item) for item in fleets}
         ((owner, slug),) = cities_named(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.aws import client
-from city_fleet.cli.output import AsJson, errors, print_json
+from city_fleet.cli.output import AsJson, print_json
 from city_fleet.cli.selection import FleetName, fleets_named, only_fleet
 
 if TYPE_CHECKING:
@@ -44,19 +44,18 @@ def ingest(
     from city_fleet.data.ingest import ingest as ingest_fleet  # noqa: PLC0415 - imports botocore
 
     reports = []
-    with errors(as_json):
-        fleets = fleets_named(fleet)
-        if file is not None or city:
-            only_fleet(fleets, "--file and --city need")
-        for item in fleets:
-            report = ingest_fleet(
-                item, client(item, "s3"), source=file, cities=city or (), create_bucket=create_bucket
-            )
-            reports.append(report)
-            if not as_json:
-                _print(report)
-        if as_json:
-            print_json([report.to_dict() for report in reports])
+    fleets = fleets_named(fleet)
+    if file is not None or city:
+        only_fleet(fleets, "--file and --city need")
+    for item in fleets:
+        report = ingest_fleet(
+            item, client(item, "s3"), source=file, cities=city or (), create_bucket=create_bucket
+        )
+        reports.append(report)
+        if not as_json:
+            _print(report)
+    if as_json:
+        print_json([report.to_dict() for report in reports])
 
 
 def _print(report: IngestReport) -> None:

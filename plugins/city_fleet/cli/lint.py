@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from city_fleet.cli.output import AsJson, count_cities, fail, show
+from city_fleet.cli.output import AsJson, count_cities, show
 from city_fleet.cli.selection import fleets_folder, no_fleet_file
 from city_fleet.config import Fleet, load_fleet, load_fleets
 from city_fleet.errors import FleetFileError, display_path
@@ -35,7 +35,7 @@ def lint(
     """
     loaded = [_loaded(path) for path in files] if files else load_fleets(fleets_folder())
     if not loaded:
-        fail(no_fleet_file(), as_json)
+        raise no_fleet_file()
     reports = [_report(item) for item in loaded]
     show(
         [{**report, "errors": [error.to_dict() for error in report["errors"]]} for report in reports],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -16,20 +16,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 @contextmanager
 def errors(as_json: bool) -> Iterator[None]:
-    """Print an error of this library as text or JSON and exit with 1."""
+    """Print an error, as JSON on standard output or as text on standard error, and exit with 1."""
     try:
         yield
     except CityFleetError as error:
-        fail(error, as_json)
-
-
-def fail(error: CityFleetError, as_json: bool) -> NoReturn:
-    """Print an error, JSON on standard output and text on standard error, and exit with 1."""
-    if as_json:
-        print_json(error.to_dict())
-    else:
-        typer.echo(str(error), err=True)
-    raise typer.Exit(1)
+        if as_json:
+            print_json(error.to_dict())
+        else:
+            typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
 
 
 def show(value: Any, lines: Iterable[str], as_json: bool) -> None:

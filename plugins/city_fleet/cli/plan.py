@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.moves import instant
-from city_fleet.cli.output import AsJson, errors, print_json, show
+from city_fleet.cli.output import AsJson, print_json, show
 from city_fleet.cli.selection import CityName, FleetName, city_named, fleets_named
 from city_fleet.config import City
 
@@ -56,16 +56,15 @@ def plan(
     from city_fleet.plan import plan_city  # noqa: PLC0415
     from city_fleet.views.preview import preview, scheduled_run_id  # noqa: PLC0415
 
-    with errors(as_json):
-        owner, settings = city_named(fleets_named(fleet), city)
-        city_plan = plan_city(owner, settings.slug)
-        try:
-            moment = _moment(settings, as_of)
-            run = city_plan.run(run_id or scheduled_run_id(city_plan, moment), moment)
-        except ValueError as error:
-            raise typer.BadParameter(f"--as-of: {error}") from None
-        bundle = CodeBundle.load(city_plan.scripts)
-        found = preview(city_plan, run, image_uri=image_uri(settings.algorithm, owner.region), bundle=bundle)
+    owner, settings = city_named(fleets_named(fleet), city)
+    city_plan = plan_city(owner, settings.slug)
+    try:
+        moment = _moment(settings, as_of)
+        run = city_plan.run(run_id or scheduled_run_id(city_plan, moment), moment)
+    except ValueError as error:
+        raise typer.BadParameter(f"--as-of: {error}") from None
+    bundle = CodeBundle.load(city_plan.scripts)
+    found = preview(city_plan, run, image_uri=image_uri(settings.algorithm, owner.region), bundle=bundle)
     if requests and not as_json:
         print_json({job.name: job.request for job in found.jobs.values()})
     else:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from city_fleet.cli.output import AsJson, errors, show
+from city_fleet.cli.output import AsJson, show
 from city_fleet.cli.selection import CityName, FleetName, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import AmbiguousCity, BadRequest, DataError, PlatformError, UnknownName
@@ -53,12 +53,11 @@ def predict(
       ./fleet predict austin --example --json > row.json
       ./fleet predict austin --features row.json inventory_lag_1=null
     """
-    with errors(as_json):
-        if example and features_file is not None:
-            raise typer.BadParameter("--example and --features both give a whole row; take one of them.")
-        given = dict(_value(text) for text in values or [])
-        row = given if features_file is None else {**_read(features_file), **given}
-        report = _ask(_fleet_of(city, fleets_named(fleet)), city, row, example)
+    if example and features_file is not None:
+        raise typer.BadParameter("--example and --features both give a whole row; take one of them.")
+    given = dict(_value(text) for text in values or [])
+    row = given if features_file is None else {**_read(features_file), **given}
+    report = _ask(_fleet_of(city, fleets_named(fleet)), city, row, example)
     show(report, _lines(report, given), as_json)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from city_fleet.cli.aws import aws_errors, client
 from city_fleet.cli.moves import DryRun
-from city_fleet.cli.output import AsJson, count_cities, errors, print_json
+from city_fleet.cli.output import AsJson, count_cities, print_json
 from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named
 from city_fleet.config import Fleet
 
@@ -47,7 +47,7 @@ def retire(
     from city_fleet.retiring.retire_report import Totals  # noqa: PLC0415
 
     named, problems, found = sorted(set(cities or [])), 0, []
-    with errors(as_json), aws_errors():
+    with aws_errors():
         fleets = fleets_named(fleet)
         sources = {item.fleet: _source(item) for item in fleets}
         targets: list[tuple[Fleet, list[str] | None]] = [(item, None) for item in fleets]

@@ -13,7 +13,7 @@ import typer
 from city_fleet import clock
 from city_fleet.cli import status_text
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
-from city_fleet.cli.output import AsJson, errors, show
+from city_fleet.cli.output import AsJson, show
 from city_fleet.cli.selection import CityNames, FleetName, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import UnknownName, display_path
@@ -102,7 +102,7 @@ def status(
       ./fleet status --fleet texas_housing --json
     """
     wanted = _states(state or [])
-    with errors(as_json), aws_errors():
+    with aws_errors():
         fleets = fleets_named(fleet)
         pictures = [(item, _picture(item, anew=rebuild_index)) for item in fleets]
         _refuse_unknown(pictures, cities or [])

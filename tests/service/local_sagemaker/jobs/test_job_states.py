@@ -22,7 +22,8 @@ from local.sagemaker.command_line import parse_command_line
 from local.sagemaker.errors import ResourceLimitExceeded, SageMakerError
 from local.sagemaker.jobs import processing_jobs, training_jobs
 from local.sagemaker.server import SageMakerServer
-from local.sagemaker.settings import Settings, parse_command_line
+from local.sagemaker.settings import Settings
+from tests.support.archives import archive
 
 IMAGE = "sagemaker-xgboost:3.2-0"
 IMAGE_URI = f"683313688378.dkr.ecr.us-east-1.amazonaws.com/{IMAGE}"
