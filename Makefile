@@ -45,6 +45,9 @@ env: ## Print the environment of `make up` for your shell: eval "$$(make env)"
 
 ##@ Work on it
 
+quick: environments ## Run the tests that need nothing but their own process: half a minute [ARGS="-k gate"]
+	@$(BIN)/python -m pytest -q -n 2 tests/quick $(ARGS)
+
 test: environments ## Run all tests [ARGS="-k gate"]
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
@@ -67,7 +70,7 @@ check-docs: environments ## Check the fleet files, their schema, and what the do
 	@./fleet lint
 	@./fleet schema --check
 	@$(BIN)/python -m local.sagemaker.reference --check
-	@$(BIN)/python -m pytest -q tests/quick/docs/test_documentation.py
+	@$(BIN)/python -m pytest -q tests/quick/docs
 
 golden: environments ## Write tests/golden anew; look at the difference before you commit it
 	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py
@@ -83,6 +86,9 @@ fuzz: environments ## Send hostile requests to the local SageMaker for some minu
 
 chaos: environments ## Kill and freeze Airflow's processes N times while cities train: JSON [N=50 SEED=0]
 	@PYTHONPATH=.:plugins $(BIN)/python -m tests.e2e.chaos --n "$(N)" --seed "$(SEED)" $(ARGS)
+
+mutations: environments ## Make N small changes in a copy, and count those that `make quick` notices: JSON [N=60 SEED=1]
+	@$(BIN)/python bench/mutations.py --n "$(N)" --seed "$(SEED)" $(ARGS)
 
 format: environments ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix .

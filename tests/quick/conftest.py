@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import croniter  # noqa: F401 - asks the program `file` about its interpreter when it is imported first
+import croniter  # noqa: F401 - asks a program about the interpreter when it is imported, which is no test's doing
 import pytest
 
 from tests.support.quick_rule import within_this_process

@@ -40,7 +40,7 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
         return
     watch = _watches[-1]
     refusal = NotQuick(
-        f"{watch.test} {FORBIDDEN[event]} ({event}: {str(arguments)[:200]}). Tests in tests/quick need nothing but "
+        f"{watch.test} {FORBIDDEN[event]} ({event}: {str(arguments[:2])[:200]}). Tests in tests/quick need nothing but "
         "their own process; move it to tests/service."
     )
     watch.first = watch.first or refusal

@@ -1,17 +1,17 @@
-"""The documentation names things that exist: files, headings and commands of make."""
+"""The documentation names things that exist: files, headings, commands of make and of ./fleet."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
-import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from city_fleet.cli.app import app
+from city_fleet.config import load_fleet
 from tests.support.paths import ROOT
 
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -19,18 +19,19 @@ _MAKE = re.compile(r"`make ([a-z][a-z-]*)|^(?:\$ )?make ([a-z][a-z-]*)", re.MULT
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
+_TEST_PATH = re.compile(r"\btests/[\w./]*\w")
 _FLEET = re.compile(r"^(?:\$ )?\./fleet ([^|>\n]*)", re.MULTILINE)
 
 
-def _documents() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    return [ROOT / name for name in listed if (ROOT / name).is_file()]
+def _documents() -> dict[str, str]:
+    """The text of every document of the repository, by path."""
+    found = {}
+    for folder, below, files in os.walk(ROOT):
+        below[:] = [name for name in below if not name.startswith((".", "_")) and name != "dist"]
+        for path in (Path(folder, name) for name in files if name.endswith(".md")):
+            found[str(path.relative_to(ROOT))] = path.read_text(encoding="utf-8")
+    assert len(found) > 20
+    return found
 
 
 def _anchors(document: Path) -> set[str]:
@@ -40,31 +41,63 @@ def _anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", _documents(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_relative_links_lead_somewhere(document: Path) -> None:
+def test_relative_links_lead_somewhere() -> None:
     broken = []
-    for target in _LINK.findall(_FENCE.sub("", document.read_text(encoding="utf-8"))):
-        if re.match(r"[a-z]+:", target):
-            continue
-        name, _, anchor = target.partition("#")
-        path = (document.parent / name).resolve() if name else document
-        if not path.exists() or (anchor and path.suffix == ".md" and anchor not in _anchors(path)):
-            broken.append(target)
-    assert not broken, f"{document.relative_to(ROOT)} links to what is not there: {broken}"
+    for document, text in _documents().items():
+        for target in _LINK.findall(_FENCE.sub("", text)):
+            if re.match(r"[a-z]+:", target):
+                continue
+            name, _, anchor = target.partition("#")
+            path = ((ROOT / document).parent / name).resolve() if name else ROOT / document
+            if not path.exists() or (anchor and path.suffix == ".md" and anchor not in _anchors(path)):
+                broken.append(f"{document} links to {target}")
+    assert not broken, broken
 
 
-@pytest.mark.parametrize("document", _documents(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_commands_of_make_exist(document: Path) -> None:
+def test_commands_of_make_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {first or second for first, second in _MAKE.findall(document.read_text(encoding="utf-8"))}
-    assert named <= targets, f"the Makefile has no {sorted(named - targets)}"
+    named = {
+        (document, first or second)
+        for document, text in _documents().items()
+        for first, second in _MAKE.findall(text)
+    }
+    unknown = sorted(f"{document}: make {target}" for document, target in named if target not in targets)
+    assert named
+    assert not unknown, f"the Makefile has no such target: {unknown}"
 
 
-@pytest.mark.parametrize("document", _documents(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_commands_of_fleet_exist_with_their_options(document: Path) -> None:
+def test_commands_of_fleet_exist_with_their_options() -> None:
     group = get_command(app)
     assert isinstance(group, TyperGroup)
-    for text in _FLEET.findall(document.read_text(encoding="utf-8")):
-        name, *arguments = shlex.split(text, comments=True)
-        assert name in group.commands, f"there is no ./fleet {name}"
-        group.commands[name].make_context(name, arguments)  # raises on an option that does not exist
+    wrong, seen = [], 0
+    for document, text in _documents().items():
+        for line in _FLEET.findall(text):
+            seen += 1
+            name, *arguments = shlex.split(line, comments=True)
+            try:
+                group.commands[name].make_context(name, arguments)
+            except Exception as error:
+                wrong.append(f"{document}: ./fleet {line}: {error!r}")
+    assert seen > 30
+    assert not wrong, wrong
+
+
+def test_paths_of_tests_exist() -> None:
+    named = {"Makefile": (ROOT / "Makefile").read_text(), **_documents()}
+    lost = [
+        f"{document}: {path}"
+        for document, text in named.items()
+        for path in _TEST_PATH.findall(text)
+        if document != "CHANGELOG.md" and not (ROOT / path).exists()
+    ]
+    assert not lost, lost
+
+
+def test_the_readmes_fleet_file_loads(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (text,) = [block for block in blocks if "\nfleet:" in block]
+    path = tmp_path / "bike_rides.yaml"
+    path.write_text(text)
+    fleet = load_fleet(path, environ={})
+    assert not fleet.broken
+    assert set(fleet.cities) == {"central_park", "harbour"}

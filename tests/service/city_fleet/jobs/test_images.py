@@ -1,9 +1,25 @@
-"""Image URIs are found without the SageMaker SDK."""
+"""Image URIs are those of the SageMaker SDK, and found without it."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+
+from city_fleet.jobs import images
+
+
+def test_every_version_and_region_is_the_sdks_own() -> None:
+    from sagemaker.core import image_uris
+
+    versions = images._table("xgboost")["training"]["versions"]
+    newest = max(versions, key=lambda version: [int(part) for part in re.findall(r"\d+", version)])
+    # All pairs would take the SDK half a minute.
+    pairs = {(newest, region) for region in versions[newest]["registries"]}
+    pairs |= {(version, next(iter(entry["registries"]))) for version, entry in versions.items()}
+    for version, region in pairs:
+        ours = images._retrieve("xgboost", version, region)
+        assert ours == image_uris.retrieve("xgboost", region, version=version)
 
 
 def test_the_sdk_is_not_imported() -> None:
