@@ -1,88 +1,176 @@
-"""The JSON Schema of the fleet file, for editors that complete and check it while one types."""
+"""The JSON Schema of the fleet file, for editors that complete and check it while one types.
+
+It is the settings' own schema, made short: each section and each kind of value is defined once, under ``$defs``, and
+referred to. Every value may also be an environment variable, and a city may leave out what the fleet has to give.
+"""
 
 from __future__ import annotations
 
-import copy
+import functools
 import json
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_origin
 
+from pydantic import TypeAdapter
+
+from city_fleet.config import dataset, gate_section, name_types, value_types
 from city_fleet.config.cities import OVERRIDES
 from city_fleet.config.places import project_path
 from city_fleet.config.settings import City, FleetSettings
 
 SCHEMA_PATH = project_path("include/fleets/fleet.schema.json")
-_INTERPOLATED = {"type": "string", "pattern": r"\$\{[A-Za-z_]", "description": "${NAME} or ${NAME:-default}"}
+Schema = dict[str, Any]
+_VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_]", "description": "${NAME} or ${NAME:-default}"}
+_DEFS = "#/$defs/"
+#: What annotates a field; all else says what may stand there.
+_ANNOTATIONS = ("description", "title", "default")
 
 
-def fleet_schema() -> dict[str, Any]:
-    """:return: the schema: the settings, and cities whose every field is optional."""
-    schema = copy.deepcopy(FleetSettings.model_json_schema())
-    city = copy.deepcopy(City.model_json_schema())
-    definitions: dict[str, Any] = {}
-    for name, definition in {**city["$defs"], **schema["$defs"]}.items():
-        definitions[name] = definition
-        definitions[f"{name}Override"] = _optional(definition)
-    overrides = _optional({**city, "properties": {name: city["properties"][name] for name in OVERRIDES}})
-    overrides["description"] = "Settings of this city that differ from the fleet's"
-    definitions["CityOverrides"] = {key: value for key, value in overrides.items() if key != "$defs"}
-    schema["$defs"] = dict(sorted(definitions.items()))
-    schema["properties"]["cities"] = {
-        "description": "The cities by slug, or a CSV list of them",
-        "anyOf": [
-            {
-                "type": "object",
-                "properties": {"from": {"type": "string", "pattern": r"\.csv$"}},
-                "required": ["from"],
-                "additionalProperties": False,
-            },
-            {
-                "type": "object",
-                "propertyNames": {"pattern": "^[a-z0-9]+(_[a-z0-9]+)*$"},
-                "additionalProperties": {"anyOf": [{"$ref": "#/$defs/CityOverrides"}, {"type": "null"}]},
-                "minProperties": 1,
-            },
-        ],
+def fleet_schema() -> Schema:
+    """Return the schema: the settings, and cities whose every field is optional."""
+    settings = FleetSettings.model_json_schema()
+    sections = {name: _section(section) for name, section in settings.pop("$defs").items()}
+    root = _section(settings)
+    definitions = {**sections, **_of_cities(root, sections), "Variable": _VARIABLE}
+    root["properties"]["cities"] = _CITIES
+    root["required"] = sorted([*root["required"], "cities"])
+    kinds = {name: _or_variable(kind) for name, kind in _kinds().items()}
+    used = set(_references([root, definitions, kinds]))
+    definitions |= {name: kind for name, kind in kinds.items() if name in used}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$defs": dict(sorted(definitions.items())),
+        **root,
+        "title": "City Fleet fleet file",
     }
-    schema["required"] = sorted([*schema["required"], "cities"])
-    schema["title"] = "City Fleet fleet file"
-    result: dict[str, Any] = _interpolated(schema)
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **result}
 
 
 def schema_text() -> str:
-    """:return: the schema as it stands in ``include/fleets/fleet.schema.json``."""
+    """Return the schema as it stands in ``include/fleets/fleet.schema.json``."""
     return json.dumps(fleet_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _optional(node: Any) -> Any:
-    """:return: a schema with nothing required and no defaults, also in what it refers to."""
-    if isinstance(node, list):
-        return [_optional(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    result = {key: _optional(value) for key, value in node.items() if key not in ("required", "default")}
-    if isinstance(result.get("$ref"), str):
-        result["$ref"] += "Override"
-    if "items" in node:
-        # A list replaces the inherited one as a whole, so its entries are complete.
-        result["items"] = node["items"]
-    return result
+_CITIES = {
+    "description": "The cities by slug, or a CSV list of them",
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {"from": {"type": "string", "pattern": r"\.csv$"}},
+            "required": ["from"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "propertyNames": {"pattern": "^[a-z0-9]+(_[a-z0-9]+)*$"},
+            "additionalProperties": {"anyOf": [{"$ref": f"{_DEFS}CityOverrides"}, {"type": "null"}]},
+            "minProperties": 1,
+        },
+    ],
+}
 
 
-def _interpolated(node: Any) -> Any:
-    """:return: a schema that also takes an environment variable wherever a value stands."""
-    if isinstance(node, list):
-        return [_interpolated(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    result = {
-        key: value if key in ("propertyNames", "enum", "examples", "default") else _interpolated(value)
-        for key, value in node.items()
+def _of_cities(root: Schema, sections: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Return the definitions of what a city may write: the fleet's sections, but with nothing required.
+
+    :param root: the fleet's own settings.
+    :param sections: all sections by name.
+    """
+    found: dict[str, Schema] = {}
+
+    def section_of(node: Schema) -> str:
+        # A list of sections is none: it replaces the fleet's list as a whole, so its entries are complete.
+        name = str(node.get("$ref", "")).removeprefix(_DEFS)
+        return name if name in sections else ""
+
+    def requires(name: str) -> bool:
+        inner = map(section_of, sections[name]["properties"].values())
+        return "required" in sections[name] or any(requires(each) for each in inner if each)
+
+    def optional(section: Schema, places: Mapping[str, str]) -> Schema:
+        properties = {}
+        for field, node in section["properties"].items():
+            inner = section_of(node)
+            if inner and requires(inner):
+                properties[field] = {"$ref": f"{_DEFS}{inner}Override"}
+                own = {each: f"{_DEFS}{inner}/properties/{each}" for each in sections[inner]["properties"]}
+                found[f"{inner}Override"] = optional(sections[inner], own)
+            else:
+                properties[field] = {"$ref": places[field]} if field in places else node
+        kept = {key: value for key, value in section.items() if key not in ("required", "$defs")}
+        return {**kept, "properties": properties}
+
+    city = _section(City.model_json_schema())
+    city["properties"] = {name: city["properties"][name] for name in OVERRIDES}
+    city["description"] = "Settings of this city that differ from the fleet's"
+    places = {name: f"#/properties/{name}" for name in root["properties"]}
+    places |= {name: f"{_DEFS}Defaults/properties/{name}" for name in sections["Defaults"]["properties"]}
+    found["CityOverrides"] = optional(city, places)
+    return found
+
+
+def _section(section: Schema) -> Schema:
+    properties = {name: _field(node) for name, node in section["properties"].items()}
+    return {**section, "properties": properties}
+
+
+def _field(node: Schema) -> Schema:
+    """Return a field's schema, what is defined elsewhere as a reference."""
+    # A title would only repeat the key, and the default of a section those of its fields.
+    annotations = {
+        key: node[key]
+        for key in _ANNOTATIONS
+        if key in node and key != "title" and not (key == "default" and "$ref" in node)
     }
-    kind = result.get("type")
-    if kind in ("integer", "number", "boolean") or (kind == "string" and {"pattern", "enum"} & set(result)):
-        if result.get("pattern") in (_INTERPOLATED["pattern"], r"\.csv$"):
-            return result
-        outer = {key: result.pop(key) for key in ("description", "title", "default") if key in result}
-        return {**outer, "anyOf": [result, dict(_INTERPOLATED)]}
+    value = {key: part for key, part in node.items() if key not in _ANNOTATIONS}
+    return {**annotations, **_value(value)}
+
+
+def _value(node: Schema) -> Schema:
+    """Return the schema of a value: a reference to its kind where it is of one, and with ``${NAME}`` allowed."""
+    for name, kind in _kinds().items():
+        if node == kind:
+            return {"$ref": _DEFS + name}
+    return _or_variable(node)
+
+
+def _or_variable(node: Schema) -> Schema:
+    """Return the schema of a value that may also be an environment variable."""
+    variable = {"$ref": f"{_DEFS}Variable"}
+    if "anyOf" in node:
+        options = [_value(option) for option in node["anyOf"]]
+        # A variable is allowed once, however many of the options are plain values.
+        plain = [each for option in options for each in option.get("anyOf", [option]) if each != variable]
+        with_variable = any(variable in option.get("anyOf", ()) for option in options)
+        return {**node, "anyOf": [*plain, variable] if with_variable else plain}
+    result = dict(node)
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            result[key] = _value(node[key])
+    kind = node.get("type")
+    if kind in ("integer", "number", "boolean") or (kind == "string" and {"pattern", "enum"} & set(node)):
+        return {"anyOf": [result, variable]}
     return result
+
+
+@functools.cache
+def _kinds() -> dict[str, Schema]:
+    """Return the schemas of the named kinds of values in config/; of equal ones the first name counts."""
+    found: dict[str, Schema] = {}
+    for module in (name_types, value_types, gate_section, dataset):
+        for name, kind in vars(module).items():
+            if get_origin(kind) in (Annotated, Literal) and not name.startswith("_"):
+                schema = TypeAdapter(kind).json_schema()
+                if schema not in found.values():
+                    found[name] = schema
+    return found
+
+
+def _references(node: Any) -> Iterator[str]:
+    """Yield the names of the definitions that a schema refers to."""
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"].removeprefix(_DEFS).split("/")[0]
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from _references(item)

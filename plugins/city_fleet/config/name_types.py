@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Annotated, Any
 
@@ -95,12 +95,14 @@ def _slug(max_length: int) -> Text:
     return Text(r"[a-z0-9]+(_[a-z0-9]+)*", words, max_length, nearest)
 
 
+_INSTANCE = Text(
+    r"ml\.[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|[0-9]{1,3}xlarge|metal)",
+    "a SageMaker instance type such as ml.m5.large",
+)
+
+
 def _instance(*field: str) -> Text:
-    return Text(
-        r"ml\.[a-z][a-z0-9-]*\.(nano|micro|small|medium|large|xlarge|[0-9]{1,3}xlarge|metal)",
-        "a SageMaker instance type such as ml.m5.large",
-        nearest=lambda text: nearest_match(text, known_instance_types(*field)),
-    )
+    return replace(_INSTANCE, nearest=lambda text: nearest_match(text, known_instance_types(*field)))
 
 
 # No control characters, and not spaces alone.
@@ -178,6 +180,8 @@ ClassPath = Annotated[
         "the import path of a class, such as airflow.providers.amazon.aws.notifications.sns.SnsNotifier",
     ),
 ]
+#: What the three below have in common; the JSON Schema calls them by this name.
+InstanceType = Annotated[str, _INSTANCE]
 ProcessingInstance = Annotated[str, _instance(*PROCESSING_INSTANCE)]
 TrainingInstance = Annotated[str, _instance(*TRAINING_INSTANCE)]
 EndpointInstance = Annotated[str, _instance(*ENDPOINT_INSTANCE)]

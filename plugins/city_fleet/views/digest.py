@@ -12,9 +12,9 @@ from typing import Any
 from city_fleet import clock, naming, ticks
 from city_fleet.config import Fleet
 from city_fleet.state.index_state import KEPT_RUNS, Index, RunSummary
+from city_fleet.state.outcome import Outcome
 from city_fleet.views.fleet import CityState, CityStatus, FleetSnapshot
 
-LIVE = "live"
 #: Nights of a fleet whose digest has no schedule: from noon to noon.
 NOON = "0 12 * * *"
 # What differs from city to city where the cause is the same: moments, digests, numbers.
@@ -157,7 +157,7 @@ def compose(
             Group(cause, tuple(sorted(cities)))
             for cause, cities in sorted(causes.items(), key=lambda item: (-len(item[1]), item[0]))
         )
-        for outcome, causes in sorted(grouped.items(), key=lambda item: (item[0] != LIVE, item[0]))
+        for outcome, causes in sorted(grouped.items(), key=lambda item: (item[0] != Outcome.LIVE, item[0]))
     }
     old = [city for city in snapshot.cities if city.state is CityState.STALE]
     return NightDigest(
@@ -188,7 +188,7 @@ def _expected(fleet: Fleet, night: DigestWindow) -> Iterable[str]:
 
 def cause_of(city: str, run: RunSummary) -> str:
     """Return why a run ended as it did, in words that are the same for all cities with the same cause."""
-    if run.outcome == LIVE:
+    if run.outcome == Outcome.LIVE:
         return ""
     text = run.reasons[0] if run.reasons else "no reason given"
     for name in {city, city.replace("_", "-"), city.replace("_", " ").title()}:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from city_fleet.views.digest import LIVE, NightDigest, names
+from city_fleet.state.outcome import Outcome
+from city_fleet.views.digest import NightDigest, names
 from city_fleet.views.fleet import CityStatus
 
 _GROUPS = 8
@@ -32,7 +33,7 @@ def _lines(digest: NightDigest) -> Iterator[str]:
     yield f"Runs with as_of after {night.since:%Y-%m-%d %H:%M} and up to {night.until:%Y-%m-%d %H:%M} UTC."
     for outcome, groups in digest.outcomes.items():
         count = sum(len(group.cities) for group in groups)
-        if outcome == LIVE:
+        if outcome == Outcome.LIVE:
             yield from (
                 "",
                 f"LIVE, {count}: {names([city for group in groups for city in group.cities], _CITIES)}",

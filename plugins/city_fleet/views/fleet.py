@@ -17,6 +17,7 @@ from city_fleet.config import City, Fleet
 from city_fleet.errors import display_path
 from city_fleet.plan import CityPlan
 from city_fleet.state.index_state import Champion, Index, IndexEntry, RunSummary
+from city_fleet.state.outcome import Outcome
 
 
 class CityState(StrEnum):
@@ -80,7 +81,7 @@ class CityStatus:
         if self.changed:
             found.append(f"{' and '.join(self.changed)} changed")
         found += [f"version {each.version} waits for approval" for each in self.waiting]
-        if run is not None and run.outcome != "live":
+        if run is not None and run.outcome != Outcome.LIVE:
             found.append(f"{run.outcome}: {run.reasons[0]}" if run.reasons else run.outcome)
         return tuple(found)
 
