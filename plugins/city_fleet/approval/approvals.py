@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from city_fleet import naming
-from city_fleet.champions import approval_states, moves, publish
+from city_fleet.champions import approval_states, moves
 from city_fleet.champions.approval_states import Effect, Event, ModelState, Transition
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.champions.release import Release, publish_package, tell_record
@@ -18,13 +18,8 @@ from city_fleet.errors import PublishError, RegistryError
 from city_fleet.state import live, registry
 from city_fleet.state.author import Author
 from city_fleet.state.clients import Clients
-from city_fleet.state.outcome import Decided
+from city_fleet.state.outcome import Decided, Outcome
 from city_fleet.state.registry import ModelPackage
-
-# How a decision ends, beside live and the names of states: held, rejected, expired, superseded.
-REFUSED = "refused"
-UNCHANGED = "unchanged"
-ALERT = "alert"
 
 # No run takes that long from registering a model to publishing it.
 _GIVES_UP_AFTER = timedelta(days=1)
@@ -121,26 +116,26 @@ def carry_out(city: PlannedCity, package: ModelPackage, step: Transition, author
     """
     number = package.number
     if step.refusal:
-        return Decided(city.slug, number, REFUSED, (step.refusal,))
+        return Decided(city.slug, number, Outcome.REFUSED, (step.refusal,))
     if step.effect is Effect.PUBLISH:
         return publish_package(city, package, step.state, Release(author))
     if step.effect is Effect.ALERT:
         sentence = f"version {number}, which serves {city.slug}, was {package.status_reason}. "
         sentence += _roll_back(city, package, author)
         registry.settle(city.aws.sagemaker, package)
-        return Decided(city.slug, number, ALERT, (sentence,))
+        return Decided(city.slug, number, Outcome.ALERT, (sentence,))
     if package.settled_status != package.status:
         registry.settle(city.aws.sagemaker, package)
     if step.effect is Effect.KEEP:
         reasons = (package.status_reason,)
         tell_record(city, package, outcome_of(step.state), reasons=reasons, by=author.by)
-        return Decided(city.slug, number, step.state.value, reasons)
-    return Decided(city.slug, number, UNCHANGED, (f"it is {step.state.value}",))
+        return Decided(city.slug, number, Outcome(step.state.value), reasons)
+    return Decided(city.slug, number, Outcome.UNCHANGED, (f"it is {step.state.value}",))
 
 
-def outcome_of(state: ModelState) -> str:
+def outcome_of(state: ModelState) -> Outcome:
     """Return how a run ends whose model does not go live."""
-    return publish.SUPERSEDED if state is ModelState.SUPERSEDED else publish.HELD
+    return Outcome.SUPERSEDED if state is ModelState.SUPERSEDED else Outcome.HELD
 
 
 def _roll_back(city: PlannedCity, package: ModelPackage, author: Author) -> str:

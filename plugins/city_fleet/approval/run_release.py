@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from city_fleet.approval import approvals
-from city_fleet.champions import approval_states, breaker, publish
+from city_fleet.champions import approval_states, breaker
 from city_fleet.champions.approval_states import Effect, Event, ModelState
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.champions.release import Release, publish_package
 from city_fleet.plan import Run
 from city_fleet.state import registry
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Decided
+from city_fleet.state.outcome import Decided, Outcome
 from city_fleet.state.registry import ModelPackage
 
 
@@ -43,4 +43,4 @@ def release(city: PlannedCity, package: ModelPackage, run: Run, author: Author) 
 
 
 def _pending(city: PlannedCity, package: ModelPackage, reason: str) -> Decided:
-    return Decided(city.slug, package.number, publish.PENDING, (reason,))
+    return Decided(city.slug, package.number, Outcome.PENDING, (reason,))

@@ -24,14 +24,12 @@ from city_fleet.state import live, objects, registry, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live import LivePointer, Versioned
+from city_fleet.state.outcome import Outcome
 from city_fleet.state.registry import APPROVED
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-MOVED = "moved"
-PLANNED = "planned"
-UNCHANGED = "unchanged"
 
 # The clocks of whoever moves a pointer and of S3 differ a little.
 _CLOCK_SLACK = timedelta(minutes=15)
@@ -48,7 +46,7 @@ class Move:
     """
 
     city: str
-    outcome: str
+    outcome: Outcome
     before: LivePointer | None
     after: LivePointer | None
     notes: tuple[str, ...] = ()
@@ -92,7 +90,7 @@ def rollback(city: CityContext, author: Author, order: Rollback = Rollback()) ->
         current = serving(city)
         done = _nothing_to_do(current.pointer, planned, order.since)
         if done is not None:
-            return Move(city.slug, UNCHANGED, current.pointer, current.pointer, (done,))
+            return Move(city.slug, Outcome.UNCHANGED, current.pointer, current.pointer, (done,))
         if leaving is not None and order.to is None and order.since is None:
             _check_still_leaving(leaving, current.pointer)
         leaving = current.pointer
@@ -102,16 +100,16 @@ def rollback(city: CityContext, author: Author, order: Rollback = Rollback()) ->
         else:
             state, loaded, notes = _state_before(city, leaving, order.since, claim=not order.dry_run)
         if state.target_model == leaving.target_model and leaving.pinned:
-            return Move(city.slug, UNCHANGED, leaving, leaving, ("it serves and is pinned already",))
+            return Move(city.slug, Outcome.UNCHANGED, leaving, leaving, ("it serves and is pinned already",))
         planned = state_after(leaving, state, kind=live.ROLLBACK, author=author, pinned=True)
         if order.dry_run:
-            return Move(city.slug, PLANNED, leaving, planned, notes)
+            return Move(city.slug, Outcome.PLANNED, leaving, planned, notes)
         check_serves(city, state.target_model, loaded)
         try:
             moved = live.move(city.aws.s3, city.keys, planned, current)
         except PointerMoved:
             continue
-        return Move(city.slug, MOVED, leaving, moved.pointer, notes)
+        return Move(city.slug, Outcome.MOVED, leaving, moved.pointer, notes)
     raise AssertionError("unreachable: rounds end with an error")
 
 
@@ -126,7 +124,7 @@ def unpin(city: CityContext, author: Author) -> Move:
         current = serving(city)
         now = current.pointer
         if not now.pinned:
-            return Move(city.slug, UNCHANGED, now, now, ("it is not pinned",))
+            return Move(city.slug, Outcome.UNCHANGED, now, now, ("it is not pinned",))
         if first is not None and now != first:
             raise _moved_meanwhile(now)
         first = now
@@ -135,7 +133,7 @@ def unpin(city: CityContext, author: Author) -> Move:
             moved = live.move(city.aws.s3, city.keys, planned, current)
         except PointerMoved:
             continue
-        return Move(city.slug, MOVED, now, moved.pointer)
+        return Move(city.slug, Outcome.MOVED, now, moved.pointer)
     raise AssertionError("unreachable: rounds end with an error")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from city_fleet import naming
 from city_fleet.champions import artifact, gate, publish
 from city_fleet.champions.artifact import Artifact
-from city_fleet.champions.moves import MOVED, PLANNED, UNCHANGED, Move
+from city_fleet.champions.moves import Move
 from city_fleet.champions.release import model_of
 from city_fleet.config import Gate
 from city_fleet.errors import ArtifactError, RegistryError, UnknownName
@@ -22,6 +22,7 @@ from city_fleet.state import live, objects, registry
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live import LivePointer, ServedModel
+from city_fleet.state.outcome import Outcome
 from city_fleet.state.registry import ModelPackage, ModelPackageSummary
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def promote(
         notes.append(f"{before.target_model} was pinned by {before.moved_by}")
     if dry_run:
         notes.insert(0, f"{target} would go live; version {number} is {status} in the registry")
-        return Move(city.slug, PLANNED, before, None, tuple(notes))
+        return Move(city.slug, Outcome.PLANNED, before, None, tuple(notes))
     candidate = publish.Candidate(
         model=loaded.model,
         artifact_uri=loaded.artifact_uri,
@@ -92,12 +93,12 @@ def promote(
     if isinstance(ready, publish.Publication):
         if status != registry.APPROVED:
             _approve(city, loaded, author)
-        return Move(city.slug, UNCHANGED, before, ready.pointer, (_live_already(ready.pointer, pin),))
+        return Move(city.slug, Outcome.UNCHANGED, before, ready.pointer, (_live_already(ready.pointer, pin),))
     _approve(city, loaded, author)
     after = publish.commit(city, ready).pointer
     if status != registry.APPROVED:
         notes.insert(0, f"version {number} was {status} in the registry and is {registry.APPROVED} now")
-    return Move(city.slug, MOVED, before, after, tuple(notes))
+    return Move(city.slug, Outcome.MOVED, before, after, tuple(notes))
 
 
 def choose(listed: Sequence[ModelPackageSummary], group: str, choice: Choice) -> ModelPackageSummary:

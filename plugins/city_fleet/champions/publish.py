@@ -23,14 +23,9 @@ from city_fleet.state import live, objects, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live import LivePointer, ServedModel, Versioned
+from city_fleet.state.outcome import Outcome
 
 log = logging.getLogger(__name__)
-
-LIVE = "live"
-HELD = "held"
-SUPERSEDED = "superseded"
-#: Of a run, not of a publication: a person has to decide.
-PENDING = "pending"
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ class Publication:
     :param pointer: the live pointer afterwards.
     """
 
-    outcome: str
+    outcome: Outcome
     decision: gate.Decision
     pointer: LivePointer
     reasons: tuple[str, ...]
@@ -137,7 +132,7 @@ def commit(city: CityContext, ready: Ready) -> Publication:
             moved = live.move(s3, city.keys, pointer, champion)
         except PointerMoved:
             continue
-        return Publication(LIVE, decision, moved.pointer, decision.reasons)
+        return Publication(Outcome.LIVE, decision, moved.pointer, decision.reasons)
     raise AssertionError("unreachable: rounds end with an error")
 
 
@@ -192,7 +187,7 @@ def _judge(
         return candidate
     if champion.pointer.target_model == candidate.model.target_model:
         reasons = (*decision.reasons, "this artifact is live already")
-        return Publication(LIVE, decision, champion.pointer, reasons)
+        return Publication(Outcome.LIVE, decision, champion.pointer, reasons)
     refusal = None if force else _refusal(candidate, champion.pointer)
     if refusal:
         outcome, reason = refusal
@@ -202,20 +197,20 @@ def _judge(
     log.info("The champion is no longer the one evaluated against; evaluating %s again", city.slug)
     decision = replace(_evaluate_again(city, candidate, champion), warnings=decision.warnings)
     if not decision.promote:
-        return Publication(HELD, decision, champion.pointer, decision.reasons)
+        return Publication(Outcome.HELD, decision, champion.pointer, decision.reasons)
     return replace(candidate, decision=decision)
 
 
-def _refusal(candidate: Candidate, champion: LivePointer) -> tuple[str, str] | None:
+def _refusal(candidate: Candidate, champion: LivePointer) -> tuple[Outcome, str] | None:
     """Return outcome and reason when a champion may not be replaced by this candidate."""
     if champion.pinned:
         why = f": {champion.reason}" if champion.reason else ""
-        return HELD, (
+        return Outcome.HELD, (
             f"{champion.target_model} is pinned by {champion.moved_by} since {champion.moved_at}{why}; "
             f"`./fleet unpin {champion.city}` lets new models go live"
         )
     newer = gate.newer_champion({"as_of": candidate.model.as_of}, {"as_of": champion.as_of})
-    return (SUPERSEDED, newer) if newer else None
+    return (Outcome.SUPERSEDED, newer) if newer else None
 
 
 def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned) -> gate.Decision:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from city_fleet import clock, naming
 from city_fleet.champions import promotion
-from city_fleet.champions.moves import MOVED, PLANNED, UNCHANGED, Move, load_usable
+from city_fleet.champions.moves import Move, load_usable
 from city_fleet.errors import CityFleetError, PointerMoved, PublishError
 from city_fleet.state import live, objects, registry, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live import Broken, LivePointer, Versioned
+from city_fleet.state.outcome import Outcome
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -39,15 +40,17 @@ def rebuild(city: CityContext, author: Author, *, undo_removal: bool = False, dr
         known = _Evidence(city, found, live.kept_sequences(s3, keys, slug), claim=not dry_run)
         wrong = known.what_is_wrong()
         if wrong is None:
-            return Move(slug, UNCHANGED, before, before, ("the live pointer is sound",))
+            return Move(slug, Outcome.UNCHANGED, before, before, ("the live pointer is sound",))
         end = known.removal()
         if end is not None and not undo_removal:
             note = f"it was removed by {end.moved_by} at {end.moved_at}; name the city to bring it back"
-            return Move(slug, UNCHANGED, None, None, (note,))
+            return Move(slug, Outcome.UNCHANGED, None, None, (note,))
         state = known.state_to_restore(author.by)
         if state is None:
             if found is None and not known.sequences:
-                return Move(slug, UNCHANGED, None, None, ("no model of it ever went live", *known.notes))
+                return Move(
+                    slug, Outcome.UNCHANGED, None, None, ("no model of it ever went live", *known.notes)
+                )
             raise PublishError(
                 f"city {slug!r}: {wrong}; nothing can be restored: {'; '.join(known.notes) or 'no model is known'}",
                 city=slug,
@@ -63,12 +66,12 @@ def rebuild(city: CityContext, author: Author, *, undo_removal: bool = False, dr
         )
         notes = (wrong, *known.notes)
         if dry_run:
-            return Move(slug, PLANNED, before, planned, notes)
+            return Move(slug, Outcome.PLANNED, before, planned, notes)
         try:
             moved = live.move(s3, keys, planned, found, keep=known.in_its_place())
         except PointerMoved:
             continue
-        return Move(slug, MOVED, before, moved.pointer, notes)
+        return Move(slug, Outcome.MOVED, before, moved.pointer, notes)
     raise AssertionError("unreachable: rounds end with an error")
 
 

@@ -15,7 +15,7 @@ from city_fleet.errors import PublishError
 from city_fleet.state import objects, registry, run_records
 from city_fleet.state.author import Author
 from city_fleet.state.live import ServedModel
-from city_fleet.state.outcome import Decided
+from city_fleet.state.outcome import Decided, Outcome
 from city_fleet.state.package_text import metadata_value
 from city_fleet.state.registry import ModelPackage
 
@@ -62,14 +62,14 @@ def publish_package(city: PlannedCity, package: ModelPackage, state: ModelState,
             )
         publication = publish.commit(city, ready)
     reasons = publication.reasons
-    if publication.outcome == publish.LIVE:
+    if publication.outcome == Outcome.LIVE:
         if approves is None:
             registry.settle(sagemaker, package)
         person = package.status_reason if approves is None else author.sentence("approved")
         if person and (approves or package.event) != Event.RELEASE:
             reasons = (person, *reasons)
     else:
-        refused = Event.SUPERSEDE if publication.outcome == publish.SUPERSEDED else Event.REFUSE
+        refused = Event.SUPERSEDE if publication.outcome == Outcome.SUPERSEDED else Event.REFUSE
         status = approval_states.status_of(approval_states.transition(state, refused).state) or ""
         if status == registry.REJECTED:  # one that has served stays approved
             registry.set_status(sagemaker, package.arn, status, reasons[0], event=refused, by=author.by)
@@ -107,13 +107,13 @@ def target_model(city: str, package: ModelPackage) -> str:
 
 
 def tell_record(
-    city: PlannedCity, package: ModelPackage, outcome: str, *, reasons: tuple[str, ...], by: str
+    city: PlannedCity, package: ModelPackage, outcome: Outcome, *, reasons: tuple[str, ...], by: str
 ) -> None:
     """Write how a run ended after all, beside the record of a run that ended waiting for a person."""
     before = newest_record(city, package)
     if before is None or (before["outcome"], before["reasons"]) == (outcome, list(reasons)):
         return
-    live = outcome == publish.LIVE
+    live = outcome == Outcome.LIVE
     record = {
         **before,
         "outcome": outcome,

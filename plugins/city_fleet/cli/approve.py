@@ -16,7 +16,7 @@ from city_fleet.cli.output import AsJson, errors, print_json
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import parse_as_of
-from city_fleet.state.outcome import Decided
+from city_fleet.state.outcome import Decided, Outcome
 
 if TYPE_CHECKING:
     from city_fleet.state.registry import ModelPackage
@@ -228,4 +228,4 @@ def _one(target: DecisionTarget, order: DecisionOrder) -> Decided:
     state = approvals.state_of(target.city, version)
     step = approval_states.transition(state, event)
     what = step.refusal or f"it is {state.value} and would be {step.state.value}: {step.effect.value}"
-    return Decided(target.city.slug, version.number, "refused" if step.refusal else "planned", (what,))
+    return Decided(target.city.slug, version.number, Outcome.REFUSED if step.refusal else Outcome.PLANNED, (what,))

@@ -17,6 +17,7 @@ from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import Keys, package_group, parse_as_of
 from city_fleet.plan import endpoint_name
+from city_fleet.state.outcome import Outcome
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
@@ -172,7 +173,7 @@ def _print(result: CityMove, show: Callable[[Move], str | None], several_fleets:
     if result.move is None or text is None:
         return
     typer.echo(f"{name}: {text}")
-    if result.move.outcome != "unchanged":
+    if result.move.outcome != Outcome.UNCHANGED:
         for note in result.move.notes:
             typer.echo(f"{name}:   {note}.")
 

@@ -11,6 +11,7 @@ from city_fleet.cli.moves import By, DryRun, FleetClients, mover, run_moves
 from city_fleet.cli.output import AsJson, errors
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
 from city_fleet.state.author import Author
+from city_fleet.state.outcome import Outcome
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
@@ -99,9 +100,9 @@ def _beginning_of_stamp(as_of: str) -> str:
 
 
 def _show(move: Move) -> str | None:
-    if move.outcome == "planned":
+    if move.outcome == Outcome.PLANNED:
         return "would be promoted:"
-    if move.outcome == "unchanged" or move.after is None:
+    if move.outcome == Outcome.UNCHANGED or move.after is None:
         return f"unchanged: {'; '.join(move.notes)}."
     pinned = ", pinned" if move.after.pinned else ""
     before = f"instead of {move.before.target_model}" if move.before else "as the first model"

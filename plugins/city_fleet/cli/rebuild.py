@@ -11,6 +11,7 @@ from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover, run_mo
 from city_fleet.cli.output import AsJson, errors
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
 from city_fleet.state.author import Author
+from city_fleet.state.outcome import Outcome
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
@@ -67,7 +68,7 @@ def rebuild(
         )
 
     def show(move: Move) -> str | None:
-        if move.outcome == "unchanged":
+        if move.outcome == Outcome.UNCHANGED:
             return f"unchanged: {'; '.join(move.notes)}." if cities else None
         return _show(move)
 
@@ -90,6 +91,6 @@ def _name_those_left_alone(clients: FleetClients) -> None:
 
 
 def _show(move: Move) -> str:
-    verb = "would be restored" if move.outcome == "planned" else "is restored"
+    verb = "would be restored" if move.outcome == Outcome.PLANNED else "is restored"
     where = f" as sequence {move.after.sequence}, {move.after.target_model}" if move.after else ""
     return f"the live pointer {verb}{where}."

@@ -157,13 +157,13 @@ def _left_to_dict(left: Remains) -> dict[str, Any]:
 
 
 def _print(done: Removal, left: Remains, *, in_file: bool) -> None:
-    from city_fleet.retiring.remove import PLANNED, UNCHANGED  # noqa: PLC0415 - imports botocore
     from city_fleet.retiring.retire_report import count, size  # noqa: PLC0415
+    from city_fleet.state.outcome import Outcome  # noqa: PLC0415
 
     served = done.before.target_model if done.before else "nothing"
     what = {
-        PLANNED: f"would be removed; {served} serves",
-        UNCHANGED: f"unchanged: {done.note}",
+        Outcome.PLANNED: f"would be removed; {served} serves",
+        Outcome.UNCHANGED: f"unchanged: {done.note}",
     }.get(done.outcome, f"removed; {served} serves no more")
     typer.echo(f"{done.city}: {what}; {done.dag}.")
     if in_file:

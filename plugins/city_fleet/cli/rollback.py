@@ -12,6 +12,7 @@ from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, instant, move
 from city_fleet.cli.output import AsJson, errors
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named
 from city_fleet.state.author import Author
+from city_fleet.state.outcome import Outcome
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
@@ -95,7 +96,7 @@ def rollback(
 
     def show(move: Move) -> str | None:
         # With --since alone, cities that were not published since then are not mentioned.
-        return _show_rollback(move) if named or move.outcome != "unchanged" else None
+        return _show_rollback(move) if named or move.outcome != Outcome.UNCHANGED else None
 
     run_moves(targets, work, show, as_json=as_json)
 
@@ -162,9 +163,9 @@ def _moved_since(clients: FleetClients, since: datetime) -> list[tuple[FleetClie
 
 
 def _show_rollback(move: Move) -> str | None:
-    if move.outcome == "unchanged" or move.before is None or move.after is None:
+    if move.outcome == Outcome.UNCHANGED or move.before is None or move.after is None:
         return f"unchanged: {'; '.join(move.notes)}."
-    before, after, would = move.before, move.after, move.outcome == "planned"
+    before, after, would = move.before, move.after, move.outcome == Outcome.PLANNED
     if before.target_model == after.target_model:
         verb = "would be" if would else "is"
         return f"{after.target_model}, which serves, {verb} pinned as sequence {after.sequence}."
@@ -179,6 +180,6 @@ def _show_rollback(move: Move) -> str | None:
 
 
 def _show_unpin(move: Move) -> str | None:
-    if move.outcome == "unchanged" or move.after is None:
+    if move.outcome == Outcome.UNCHANGED or move.after is None:
         return f"unchanged: {'; '.join(move.notes)}."
     return f"unpinned as sequence {move.after.sequence}; {move.after.target_model} serves until a new model goes live."

@@ -17,14 +17,12 @@ from city_fleet.naming import Keys
 from city_fleet.state import live, registry
 from city_fleet.state.live import LivePointer, Versioned
 from city_fleet.state.objects import ObjectStore
+from city_fleet.state.outcome import Outcome
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_sagemaker import SageMakerClient
 
-REMOVED = "removed"
-PLANNED = "planned"
-UNCHANGED = "unchanged"
 
 _SHOWN_RUNS = 5
 
@@ -60,7 +58,7 @@ class Removal:
     """
 
     city: str
-    outcome: str
+    outcome: Outcome
     before: LivePointer | None
     dag: str
     note: str = ""
@@ -97,19 +95,19 @@ def remove(
         quieted, said = _quiet(airflow, dag_id, patience or Patience(), dry_run)
     if dry_run:
         note = "" if found is not None else "it serves nothing"
-        return Removal(city, PLANNED, found.pointer if found else None, said, note)
+        return Removal(city, Outcome.PLANNED, found.pointer if found else None, said, note)
     try:
         # Runs that have ended meanwhile may have published: what is dropped is what serves now.
         found = live.read(s3, keys, city)
         end = _end(s3, keys, city, found, by=by, reason=reason)
         if end is None:
-            return Removal(city, UNCHANGED, None, said, "it serves nothing")
+            return Removal(city, Outcome.UNCHANGED, None, said, "it serves nothing")
         live.drop(s3, keys, end, found)
     except Exception:
         if quieted and airflow is not None:
             airflow.set_paused(dag_id, False)
         raise
-    return Removal(city, REMOVED, found.pointer if found else None, said)
+    return Removal(city, Outcome.REMOVED, found.pointer if found else None, said)
 
 
 def _quiet(airflow: AirflowRuns, dag_id: str, patience: Patience, dry_run: bool) -> tuple[bool, str]:

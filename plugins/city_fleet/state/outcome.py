@@ -57,7 +57,7 @@ class Decided:
 
     city: str
     version: int
-    outcome: str
+    outcome: Outcome
     reasons: tuple[str, ...]
     live: str | None = None
 

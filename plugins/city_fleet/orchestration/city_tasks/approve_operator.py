@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import TaskAwaitingInput
 from city_fleet import naming
 from city_fleet.approval import approvals
 from city_fleet.approval.approval_question import body, subject
-from city_fleet.champions import approval_states, breaker, publish
+from city_fleet.champions import approval_states, breaker
 from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.orchestration.city_tasks.approve_trigger import DECIDED, EXPIRED, OPTIONS, ApprovalTrigger
@@ -21,6 +21,7 @@ from city_fleet.orchestration.run_context import run_of, upstream
 from city_fleet.plan import DECIDE, EVALUATE, KEEP_CHAMPION, PUBLISH, REGISTER, CityPlan
 from city_fleet.state import registry, run_records
 from city_fleet.state.author import Author
+from city_fleet.state.outcome import Outcome
 from city_fleet.state.registry import ModelPackage
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class ApproveOperator(HITLBranchOperator):
         run = run_of(self.plan, context)
         deadline = naming.parse_as_of(version.metadata[registry.EXPIRES_AT])
         reasons = [f"waits for a person until {deadline:%Y-%m-%d %H:%M} UTC"]
-        record = record_of(self.plan, run, results_of(context), publish.PENDING, reasons)
+        record = record_of(self.plan, run, results_of(context), Outcome.PENDING, reasons)
         run_records.write(city.aws.s3, city.keys, record, as_of=run.as_of, key_of_run=run.key)
 
     def _trigger(self, context: Context, version: ModelPackage) -> ApprovalTrigger:
@@ -153,7 +154,7 @@ class ApproveOperator(HITLBranchOperator):
         self.log.info("Version %d is %s: %s", version.number, state.value, version.status_reason)
         result = {
             "state": state.value,
-            "outcome": approvals.outcome_of(state),
+            "outcome": approvals.outcome_of(state).value,
             "reasons": [version.status_reason],
         }
         # Branching skips the other way by an exception, and what a task returns is lost then.

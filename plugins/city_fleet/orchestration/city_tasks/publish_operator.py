@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from city_fleet.approval import approvals, run_release
-from city_fleet.champions import publish
 from city_fleet.champions.approval_states import ModelState
 from city_fleet.champions.release import target_model
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.run_context import author_of, run_of, upstream
 from city_fleet.plan import APPROVE, DECIDE, REGISTER
+from city_fleet.state.outcome import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +26,7 @@ class PublishOperator(CityOperator):
         for reason in ended.reasons:
             self.log.info("%s: %s", ended.outcome, reason)
         return {
-            "outcome": ended.outcome,
+            "outcome": ended.outcome.value,
             "reasons": list(ended.reasons),
             "target_model": target_model(city.slug, package),
             "live": ended.live,
@@ -44,10 +44,10 @@ class KeepChampionOperator(CityOperator):
             outcome, reasons = asked["outcome"], asked["reasons"]
         elif decision["promote"]:  # the gate lets it go, but somebody or something else does not
             superseded = registered["state"] == ModelState.SUPERSEDED.value
-            outcome = publish.SUPERSEDED if superseded else publish.HELD
+            outcome = (Outcome.SUPERSEDED if superseded else Outcome.HELD).value
             reasons = [registered["reason"]]
         else:
-            outcome = publish.SUPERSEDED if decision["superseded"] else publish.HELD
+            outcome = (Outcome.SUPERSEDED if decision["superseded"] else Outcome.HELD).value
             reasons = decision["reasons"]
         for reason in reasons:
             self.log.info("%s: %s", outcome, reason)

@@ -24,12 +24,11 @@ from city_fleet.plan import (
     Run,
 )
 from city_fleet.state import failure_notes, run_records
+from city_fleet.state.outcome import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-FAILED = "failed"
-TOO_LITTLE_DATA = "too_little_data"
 _STEPS = (*JOB_STEPS, DECIDE, REGISTER, APPROVE, PUBLISH, KEEP_CHAMPION)
 
 
@@ -59,16 +58,16 @@ class RecordOperator(BaseOperator):
         ended = results[PUBLISH] or results[KEEP_CHAMPION]
         if failed_task is not None:
             said = f": {failure['message']}" if failure and failure["message"] else ""
-            outcome, reasons = FAILED, [f"task {failed_task} failed{said}"]
+            outcome, reasons = Outcome.FAILED.value, [f"task {failed_task} failed{said}"]
             if failed_task == PREPROCESS and failed_job and failed_job["status"] == "Failed":
                 # Data that are refused are as bad a sign for the night as a model that is.
                 breaker.mark(s3, self.plan.keys, run.stamp, self.plan.city.slug, reasons)
-        elif results[PREPROCESS].get("data_status") == TOO_LITTLE_DATA:
-            outcome, reasons = TOO_LITTLE_DATA, [results[PREPROCESS]["reason"]]
+        elif results[PREPROCESS].get("data_status") == Outcome.TOO_LITTLE_DATA:
+            outcome, reasons = Outcome.TOO_LITTLE_DATA.value, [results[PREPROCESS]["reason"]]
         elif ended:
             outcome, reasons = ended["outcome"], ended["reasons"]
         else:
-            outcome, reasons = FAILED, ["the run was stopped before it published or held a model"]
+            outcome, reasons = Outcome.FAILED.value, ["the run was stopped before it published or held a model"]
         record = {
             **record_of(self.plan, run, results, outcome, reasons),
             "failed_task": failed_task,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from city_fleet.approval import approvals, reconcile
+from city_fleet.approval import reconcile
 from city_fleet.config import Fleet
 from city_fleet.orchestration.fleet_tasks import digest_operators
 from city_fleet.orchestration.task_clients import TaskClients
-from city_fleet.state.outcome import Decided
+from city_fleet.state.outcome import Decided, Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,7 +51,7 @@ class ReconcileOperator(BaseOperator):
         self.log.info("%d decided, %d wait for a person", len(done.decided), done.waiting)
         if done.left:
             self.log.warning("%d are left to the next look", done.left)
-        alerts = [" ".join(item.reasons) for item in done.decided if item.outcome == approvals.ALERT]
+        alerts = [" ".join(item.reasons) for item in done.decided if item.outcome == Outcome.ALERT]
         if alerts:
             subject = f"{self.fleet.fleet}: {len(alerts)} serving models were rejected"
             message = {"subject": subject, "text": "\n".join(alerts)}
@@ -62,7 +62,7 @@ class ReconcileOperator(BaseOperator):
         return [item.to_dict() for item in done.decided]
 
     def _say(self, decided: Decided) -> None:
-        loud = decided.outcome == approvals.ALERT
+        loud = decided.outcome == Outcome.ALERT
         log = self.log.error if loud else self.log.info
         log(
             "%s, version %d: %s: %s",

@@ -16,6 +16,7 @@ from city_fleet.champions.release import newest_record
 from city_fleet.errors import RegistryError
 from city_fleet.state import registry
 from city_fleet.state.author import Author
+from city_fleet.state.outcome import Outcome
 from tests.support.desk import ANN, PENDING, Desk
 from tests.support.factors import KEYS, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
@@ -51,7 +52,7 @@ def test_what_a_person_approves_goes_live_under_that_name(desk: Desk) -> None:
     assert (record["outcome"], record["decided_by"]) == ("live", "ann")
     assert record["target_model"] == pointer.target_model
     assert desk.look().decided == []
-    assert desk.decide(settled, Event.APPROVE).outcome == approvals.UNCHANGED
+    assert desk.decide(settled, Event.APPROVE).outcome == Outcome.UNCHANGED
 
 
 def test_what_a_person_rejects_stays_away_until_a_person_approves_it(desk: Desk) -> None:
@@ -92,7 +93,7 @@ def test_a_newer_model_that_waits_supersedes_the_others(desk: Desk) -> None:
     assert desk.state(february.arn) is ModelState.SUPERSEDED
     assert desk.state(april.arn) is ModelState.WAITING
     refused = desk.decide(desk.version(march.arn), Event.APPROVE)
-    assert refused.outcome == approvals.REFUSED
+    assert refused.outcome == Outcome.REFUSED
     assert "a newer model of the city has taken its place" in refused.reasons[0]
     assert desk.state(march.arn) is ModelState.SUPERSEDED
 
@@ -166,7 +167,7 @@ def test_an_approval_elsewhere_of_a_superseded_model_is_taken_back(desk: Desk) -
     approvals.make_room(desk, desk.plan.package_group, newer.arn, "factors/run")
     desk.elsewhere(version, "Approved")
     (decided,) = desk.look().decided
-    assert decided.outcome == approvals.REFUSED
+    assert decided.outcome == Outcome.REFUSED
     assert desk.state(version.arn) is ModelState.SUPERSEDED
     assert desk.pointer is None
     assert desk.look().decided == []
@@ -222,7 +223,7 @@ def test_rejecting_the_model_that_serves_alerts_once_and_changes_nothing(desk: D
     served = desk.go_live(1.2, 1)
     desk.elsewhere(desk.version(served.package_arn), "Rejected", ApprovalDescription="wrong prices")
     (decided,) = desk.look().decided
-    assert decided.outcome == approvals.ALERT
+    assert decided.outcome == Outcome.ALERT
     assert decided.reasons[0] == (
         f"version 1, which serves {desk.slug}, was rejected by somebody in the registry: wrong prices. It still "
         f"serves; `./fleet rollback {desk.slug}` returns to the model before it"
@@ -238,7 +239,7 @@ def test_rejecting_the_model_that_serves_rolls_back_where_the_fleet_file_says_so
     first = desk.go_live(1.3, 1)
     second = desk.go_live(1.2, 2)
     decided = desk.decide(desk.version(second.package_arn), Event.REJECT)
-    assert decided.outcome == approvals.ALERT
+    assert decided.outcome == Outcome.ALERT
     assert f"The city was rolled back to {first.target_model}" in decided.reasons[0]
     pointer = desk.pointer
     assert pointer is not None

@@ -22,6 +22,7 @@ from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live
 from city_fleet.state.author import Author
+from city_fleet.state.outcome import Outcome
 from tests.support.actors import Actor
 from tests.support.factors import ENDPOINT, KEYS, City, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
@@ -53,7 +54,7 @@ def test_it_returns_to_what_served_before_and_pins_it(city: City) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     move = roll_back(city, reason="prices ten times too high")
     pointer = city.pointer
-    assert (move.outcome, move.before, move.after, move.notes) == (moves.MOVED, second, pointer, ())
+    assert (move.outcome, move.before, move.after, move.notes) == (Outcome.MOVED, second, pointer, ())
     assert pointer is not None
     assert city.answer() == pytest.approx(1.1)
     assert pointer == replace(
@@ -128,7 +129,7 @@ def test_tonights_run_respects_the_pin_and_goes_on_after_unpin(city: City) -> No
     city.retrain(1.1, month=2)
     roll_back(city, reason="raw data was wrong")
     held = city.retrain(1.05, month=3)
-    assert held.outcome == publish.HELD
+    assert held.outcome == Outcome.HELD
     assert "is pinned by ann since" in held.reasons[0]
     assert f": raw data was wrong; `./fleet unpin {city.slug}` lets new models go live" in held.reasons[0]
     move = unpin(city, by="bob", reason="data repaired")
@@ -141,7 +142,7 @@ def test_tonights_run_respects_the_pin_and_goes_on_after_unpin(city: City) -> No
     )
     assert (pointer.pinned, pointer.restores, city.answer()) == (False, 1, pytest.approx(1.2))
     assert unpin(city).outcome == "unchanged"
-    assert city.retrain(1.05, month=4).outcome == publish.LIVE
+    assert city.retrain(1.05, month=4).outcome == Outcome.LIVE
     assert [state.move for state in city.chain()] == ["publish", "publish", "rollback", "unpin", "publish"]
 
 
@@ -155,7 +156,7 @@ def test_a_challenger_meets_the_champion_that_a_rollback_left(city: City) -> Non
     roll_back(city)
     unpin(city)
     result = city.publish(candidate, holdout, decision)
-    assert result.outcome == publish.HELD
+    assert result.outcome == Outcome.HELD
     assert "worse than the champion's 1.0%" in " ".join(result.reasons)
 
 

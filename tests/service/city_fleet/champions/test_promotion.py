@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from city_fleet.champions import moves, promotion, publish
+from city_fleet.champions import moves, promotion
 from city_fleet.errors import ArtifactError, PublishError, RegistryError, UnknownName
 from city_fleet.naming import split_uri
 from city_fleet.state import live, registry
 from city_fleet.state.author import Author
+from city_fleet.state.outcome import Outcome
 from tests.support.actors import Actor, run_alone
 from tests.support.factors import CODE_DIGEST, IMAGE, SETTINGS_DIGEST, City, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
@@ -44,7 +45,7 @@ def test_a_held_model_goes_live_by_name_and_is_approved(city: City) -> None:
     jobs = city.sagemaker.list_training_jobs()["TrainingJobSummaries"]
     move = promote(city)
     pointer = city.pointer
-    assert (move.outcome, move.before, move.after) == (moves.MOVED, champion, pointer)
+    assert (move.outcome, move.before, move.after) == (Outcome.MOVED, champion, pointer)
     assert move.notes == ("version 2 was Rejected in the registry and is Approved now",)
     assert pointer is not None
     assert city.answer() == pytest.approx(1.2)
@@ -83,7 +84,7 @@ def test_it_may_be_pinned(city: City) -> None:
     city.go_live(1.01, month=1)
     city.train(1.2, month=2, status="Rejected")
     assert promote(city, pin=True).after.pinned
-    assert city.retrain(1.001, month=3).outcome == publish.HELD
+    assert city.retrain(1.001, month=3).outcome == Outcome.HELD
     live_already = promote(city, version=2, pin=True)
     assert live_already.notes == ("it is live already",)
 

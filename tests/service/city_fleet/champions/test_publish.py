@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from city_fleet.champions import answers, publish
+from city_fleet.champions import answers
 from city_fleet.champions.gate import Decision
 from city_fleet.errors import PublishError
 from city_fleet.naming import split_uri
 from city_fleet.state import live
+from city_fleet.state.outcome import Outcome
 from tests.support.factors import CODE_DIGEST, ENDPOINT, KEYS, SETTINGS_DIGEST, City, Trained, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
 
@@ -31,7 +32,7 @@ def city(aws: LocalSageMaker, endpoint: str) -> City:
 
 def test_a_published_model_answers_through_the_pointer(city: City) -> None:
     result = city.retrain(1.1, month=1)
-    assert result.outcome == publish.LIVE
+    assert result.outcome == Outcome.LIVE
     assert city.pointer == result.pointer
     assert result.pointer.sequence == 1
     assert result.pointer.predecessor is None
@@ -55,14 +56,14 @@ def test_publishing_twice_is_harmless(city: City) -> None:
     decision = city.judge(holdout)
     first = city.publish(candidate, holdout, decision)
     second = city.publish(candidate, holdout, decision)
-    assert (second.outcome, second.pointer) == (publish.LIVE, first.pointer)
+    assert (second.outcome, second.pointer) == (Outcome.LIVE, first.pointer)
     assert city.chain() == [first.pointer]
 
 
 def test_an_older_run_never_replaces_a_newer_champion(city: City) -> None:
     newer = city.retrain(1.1, month=6)
     older = city.retrain(1.01, month=1)
-    assert older.outcome == publish.SUPERSEDED
+    assert older.outcome == Outcome.SUPERSEDED
     assert "has seen data up to 20140601T000000Z" in older.reasons[0]
     assert city.pointer == newer.pointer
 
@@ -70,7 +71,7 @@ def test_an_older_run_never_replaces_a_newer_champion(city: City) -> None:
 def test_an_equal_as_of_replaces(city: City) -> None:
     city.retrain(1.1, month=1)
     again = city.retrain(1.05, month=1)
-    assert again.outcome == publish.LIVE
+    assert again.outcome == Outcome.LIVE
     assert again.pointer.sequence == 2
 
 
@@ -79,7 +80,7 @@ def test_a_champion_that_moved_is_evaluated_again_and_a_worse_challenger_is_held
     stale = city.judge(holdout)
     good = city.retrain(1.01, month=1)
     result = city.publish(candidate, holdout, stale)
-    assert result.outcome == publish.HELD
+    assert result.outcome == Outcome.HELD
     assert "MAPE 10.0% is worse than the champion's 1.0%" in " ".join(result.reasons)
     assert result.decision.champion_target_model == good.pointer.target_model
     assert city.pointer == good.pointer
@@ -90,7 +91,7 @@ def test_a_champion_that_moved_is_evaluated_again_and_a_better_challenger_goes_l
     stale = city.judge(holdout)
     city.retrain(1.1, month=1)
     result = city.publish(candidate, holdout, stale)
-    assert result.outcome == publish.LIVE
+    assert result.outcome == Outcome.LIVE
     assert result.pointer.sequence == 2
     assert "holds against the champion's 10.0%" in " ".join(result.reasons)
 
@@ -102,10 +103,10 @@ def test_a_pinned_champion_stays_unless_forced(city: City) -> None:
     live.move(city.s3, KEYS, replace(current.pointer, sequence=2, pinned=True), current)
     candidate, holdout = city.train(1.01, month=2)
     held = city.publish(candidate, holdout, city.judge(holdout))
-    assert held.outcome == publish.HELD
+    assert held.outcome == Outcome.HELD
     assert "is pinned" in held.reasons[0]
     forced = city.publish(candidate, holdout, city.judge(holdout), force=True)
-    assert forced.outcome == publish.LIVE
+    assert forced.outcome == Outcome.LIVE
 
 
 @pytest.mark.parametrize(
@@ -164,8 +165,8 @@ def test_runs_that_publish_at_the_same_time_leave_the_newest_live(city: City) ->
         thread.start()
     for thread in threads:
         thread.join(timeout=120)
-    assert outcomes[6] == publish.LIVE
-    assert set(outcomes.values()) <= {publish.LIVE, publish.SUPERSEDED}
+    assert outcomes[6] == Outcome.LIVE
+    assert set(outcomes.values()) <= {Outcome.LIVE, Outcome.SUPERSEDED}
     pointer = city.pointer
     assert pointer is not None
     assert pointer.as_of == "20140601T000000Z"

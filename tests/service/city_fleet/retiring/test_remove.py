@@ -25,6 +25,7 @@ from city_fleet.retiring import remove
 from city_fleet.retiring.remove import Patience, Removal
 from city_fleet.state import live
 from city_fleet.state.author import Author
+from city_fleet.state.outcome import Outcome
 from tests.support.airflow_server import MONTHS, AirflowServer, FakeDag, running_airflow
 from tests.support.factors import KEYS, City
 from tests.support.fleets import SMALL
@@ -76,7 +77,7 @@ def test_the_dag_is_paused_and_the_pointer_is_in_the_history(
     served = live.read(town.s3, town.keys, town.slug)
     assert served is not None
     done = take_out(town, airflow, reason="the office is closed")
-    assert (done.outcome, done.before, done.dag) == (remove.REMOVED, served.pointer, "its DAG is paused")
+    assert (done.outcome, done.before, done.dag) == (Outcome.REMOVED, served.pointer, "its DAG is paused")
     assert live.read(town.s3, town.keys, town.slug) is None
     assert server.dags[dag_id(town)].paused is True
     found = champion_history.history(town.s3, town.keys, town.slug)
@@ -98,13 +99,13 @@ def test_removing_twice_changes_nothing(town: Town, airflow: AirflowRest) -> Non
     before = states(town)
     again = take_out(town, airflow)
     assert (again.outcome, again.note, again.dag) == (
-        remove.UNCHANGED,
+        Outcome.UNCHANGED,
         "it serves nothing",
         "its DAG is paused already",
     )
     assert states(town) == before
     never = take_out(town, None, city="never", dag_id="x.never")
-    assert never.outcome == remove.UNCHANGED
+    assert never.outcome == Outcome.UNCHANGED
 
 
 def test_a_run_that_has_not_ended_refuses_and_nothing_changes(
@@ -168,12 +169,12 @@ def test_a_city_that_left_the_fleet_file_has_no_dag(
 ) -> None:
     del server.dags[dag_id(town)]
     done = take_out(town, airflow)
-    assert (done.outcome, done.dag) == (remove.REMOVED, "Airflow has no DAG of it")
+    assert (done.outcome, done.dag) == (Outcome.REMOVED, "Airflow has no DAG of it")
 
 
 def test_a_dry_run_changes_nothing(town: Town, server: AirflowServer, airflow: AirflowRest) -> None:
     done = take_out(town, airflow, dry_run=True)
-    assert (done.outcome, done.dag) == (remove.PLANNED, "its DAG would be paused")
+    assert (done.outcome, done.dag) == (Outcome.PLANNED, "its DAG would be paused")
     assert done.before is not None
     assert server.dags[dag_id(town)].paused is False
     assert live.read(town.s3, town.keys, town.slug) is not None
@@ -190,7 +191,7 @@ def test_a_pointer_that_moves_meanwhile_leaves_everything_as_it_was(
     assert current is not None
     assert current.pointer.target_model == town.target(0)
     assert [state[1] for state in states(town)] == ["publish"] * 3
-    assert take_out(town, airflow).outcome == remove.REMOVED
+    assert take_out(town, airflow).outcome == Outcome.REMOVED
 
 
 def test_a_model_that_is_published_right_after_the_end_is_said(
@@ -215,7 +216,7 @@ def test_a_removal_that_died_halfway_is_ended_by_the_next_one(
         take_out(town, airflow, watching(aws, "PUT", die, "/history/waco/00000003"))
     assert live.read(town.s3, town.keys, town.slug) is None
     done = take_out(town, airflow)
-    assert (done.outcome, done.before) == (remove.REMOVED, None)
+    assert (done.outcome, done.before) == (Outcome.REMOVED, None)
     assert states(town)[-1][:2] == (3, "remove")
 
 

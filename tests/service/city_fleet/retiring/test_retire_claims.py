@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from city_fleet.champions import moves, promotion, publish, rebuild
+from city_fleet.champions import moves, promotion, rebuild
 from city_fleet.champions.served import Destination
 from city_fleet.errors import ArtifactError, PublishError
 from city_fleet.retiring import retire_sweep
@@ -14,6 +14,7 @@ from city_fleet.retiring.retire_facts import Rule
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.state import live, retire_marks
 from city_fleet.state.author import Author
+from city_fleet.state.outcome import Outcome
 from city_fleet.state.retire_marks import Mark, Marks, model_unit
 from tests.support.factors import ENVIRONMENT, KEYS, City, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
@@ -116,7 +117,7 @@ def test_a_rollback_passes_over_what_is_gone_and_the_history_still_tells_of_it(c
         roll_back(city)
     with pytest.raises(PublishError, match=r"sequence 1\) can't serve again: .*there is no such artifact"):
         roll_back(city, to="1")
-    assert roll_back(city, to="4").outcome == moves.MOVED
+    assert roll_back(city, to="4").outcome == Outcome.MOVED
 
 
 def test_a_run_in_which_the_same_artifact_comes_again_publishes_it_again(city: City) -> None:
@@ -131,7 +132,7 @@ def test_a_run_in_which_the_same_artifact_comes_again_publishes_it_again(city: C
     head = city.s3.list_objects_v2(Bucket=KEYS.bucket, Prefix=KEYS.model(candidate.target_model))
     assert head["KeyCount"] == 0
     done = city.publish(candidate, holdout, city.judge(holdout), force=True)
-    assert done.outcome == publish.LIVE
+    assert done.outcome == Outcome.LIVE
     assert city.answer() == pytest.approx(1.1)
 
 
@@ -139,5 +140,5 @@ def test_marks_of_another_city_are_nobodys_business(city: City) -> None:
     candidate, holdout = city.train(1.1, month=1)
     other = f"{city.slug}_x"
     mark(city, candidate.target_model.replace(city.slug, other), going=True)
-    assert city.publish(candidate, holdout, city.judge(holdout)).outcome == publish.LIVE
+    assert city.publish(candidate, holdout, city.judge(holdout)).outcome == Outcome.LIVE
     assert live.read(city.s3, KEYS, other) is None
