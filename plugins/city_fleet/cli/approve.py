@@ -12,8 +12,8 @@ from city_fleet import clock
 from city_fleet.cli.approve_targets import DecisionOrder, DecisionTarget, of_city, of_night
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors
 from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover
-from city_fleet.cli.output import AsJson, errors, print_json
-from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.cli.output import AsJson, print_json
+from city_fleet.cli.selection import FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import parse_as_of
 from city_fleet.state.outcome import Decided, Outcome
@@ -21,7 +21,6 @@ from city_fleet.state.outcome import Decided, Outcome
 if TYPE_CHECKING:
     from city_fleet.state.registry import ModelPackage
 
-commands = typer.Typer()
 
 Cities = Annotated[
     list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
@@ -43,7 +42,6 @@ VersionNumber = Annotated[
 _NOT_DONE = frozenset({"held", "superseded", "refused"})
 
 
-@commands.command()
 def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
     """List the models awaiting approval.
 
@@ -58,21 +56,20 @@ def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
     from city_fleet.state import registry  # noqa: PLC0415 - imports botocore
 
     rows = []
-    with errors(as_json):
-        for item in fleets_named(fleet):
-            with aws_errors():
-                for city, version in reconcile.waiting(FleetClients(item), item):
-                    deadline = parse_as_of(version.metadata[registry.EXPIRES_AT])
-                    rows.append(
-                        {
-                            "fleet": item.fleet,
-                            "city": city.slug,
-                            "version": version.number,
-                            "as_of": version.as_of,
-                            "until": clock.iso(deadline),
-                            "reason": version.status_reason or None,
-                        }
-                    )
+    for item in fleets_named(fleet):
+        with aws_errors():
+            for city, version in reconcile.waiting(FleetClients(item), item):
+                deadline = parse_as_of(version.metadata[registry.EXPIRES_AT])
+                rows.append(
+                    {
+                        "fleet": item.fleet,
+                        "city": city.slug,
+                        "version": version.number,
+                        "as_of": version.as_of,
+                        "until": clock.iso(deadline),
+                        "reason": version.status_reason or None,
+                    }
+                )
     rows.sort(key=lambda row: (row["until"], row["city"]))
     if as_json:
         print_json(rows)
@@ -86,7 +83,6 @@ def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
     typer.echo(f"{len(rows)} {'model is' if len(rows) == 1 else 'models are'} awaiting approval.")
 
 
-@commands.command()
 def approve(
     cities: Cities = None,
     *,
@@ -117,7 +113,6 @@ def approve(
     _decide(order, cities=cities or [], night=night, version=version, fleet=fleet, as_json=as_json)
 
 
-@commands.command()
 def reject(
     cities: Cities = None,
     *,
@@ -160,20 +155,17 @@ def _decide(
     if version is not None and len(cities) != 1:
         raise typer.BadParameter("--version is about one city.")
     notes: list[str] = []
-    with errors(as_json):
-        fleets = fleets_named(fleet)
-        clients = {item.fleet: FleetClients(item) for item in fleets}
-        with aws_errors():
-            if night is not None:
-                if len(fleets) > 1:
-                    names = ", ".join(item.fleet for item in fleets)
-                    raise typer.BadParameter(f"--night needs --fleet: there are {names}.")
-                targets = of_night(clients[fleets[0].fleet], night, order, notes)
-            else:
-                targets = [
-                    of_city(clients[item.fleet], city, version, order)
-                    for item, city in cities_named(fleets, cities, lambda item, city: False)
-                ]
+    fleets = fleets_named(fleet)
+    clients = {item.fleet: FleetClients(item) for item in fleets}
+    with aws_errors():
+        if night is not None:
+            owner = only_fleet(fleets, "--night needs")
+            targets = of_night(clients[owner.fleet], night, order, notes)
+        else:
+            targets = [
+                of_city(clients[item.fleet], city, version, order)
+                for item, city in cities_named(fleets, cities)
+            ]
     if not as_json:
         for note in notes:
             typer.echo(note)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import FleetClients
+from city_fleet.cli.moves import cities_and_clients
 from city_fleet.cli.output import AsJson, show, table
-from city_fleet.cli.selection import CityName, FleetName, cities_named, fleets_named
+from city_fleet.cli.selection import CityName, FleetName
 
 if TYPE_CHECKING:
     from city_fleet.champions.champion_history import History, Served
@@ -42,20 +42,16 @@ def history(
     from city_fleet.champions.champion_history import history as history_of  # noqa: PLC0415 - imports botocore
 
     with aws_errors():
-        fleets = fleets_named(fleet)
-        clients = {item.fleet: FleetClients(item) for item in fleets}
-        ((owner, slug),) = cities_named(
-            fleets, [city], lambda item, name: clients[item.fleet].ever_served(name)
-        )
-        found = history_of(clients[owner.fleet].s3, clients[owner.fleet].keys, slug, limit or None)
+        ((clients, slug),) = cities_and_clients(fleet, [city])
+        found = history_of(clients.s3, clients.keys, slug, limit or None)
     report = {
-        "fleet": owner.fleet,
+        "fleet": clients.fleet.fleet,
         "city": slug,
         "problem": found.problem,
         "older": found.older,
         "states": [state.to_dict() for state in found.states],
     }
-    show(report, _lines(owner.fleet, found), as_json)
+    show(report, _lines(clients.fleet.fleet, found), as_json)
     if found.problem and not as_json:
         typer.echo(f"{slug}: {found.problem}.", err=True)
     raise typer.Exit(1 if found.problem else 0)

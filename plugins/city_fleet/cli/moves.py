@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ import typer
 
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
 from city_fleet.cli.output import print_json
+from city_fleet.cli.selection import cities_named, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import Keys, package_group, parse_as_of
@@ -98,6 +99,19 @@ class FleetClients:
         with aws_errors():
             found = live.read_or_broken(self.s3, self.keys, city)
             return found is not None or bool(live.kept_sequences(self.s3, self.keys, city))
+
+
+def cities_and_clients(fleet: str | None, names: Iterable[str]) -> list[tuple[FleetClients, str]]:
+    """Return named cities with the clients of their fleets, also those that have served and left their fleet file.
+
+    :param fleet: the option ``--fleet``.
+    :raises CityFleetError: a fleet file can't be used, or a city is in no fleet.
+    :raises typer.BadParameter: a city is in several fleets.
+    """
+    fleets = fleets_named(fleet)
+    clients = {item.fleet: FleetClients(item) for item in fleets}
+    found = cities_named(fleets, names, lambda item, city: clients[item.fleet].ever_served(city))
+    return [(clients[item.fleet], city) for item, city in found]
 
 
 def mover(by: str | None) -> str:

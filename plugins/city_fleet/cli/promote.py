@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet import clock
-from city_fleet.cli.moves import By, DryRun, FleetClients, mover, run_moves
-from city_fleet.cli.output import AsJson, errors
-from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.cli.moves import By, DryRun, FleetClients, cities_and_clients, mover, run_moves
+from city_fleet.cli.output import AsJson
+from city_fleet.cli.selection import FleetName
 from city_fleet.state.author import Author
 from city_fleet.state.outcome import Outcome
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
 
-commands = typer.Typer()
 
-
-@commands.command()
 def promote(
     city: Annotated[
         str, typer.Argument(metavar="CITY", help="Slug of the city, such as austin.", show_default=False)
@@ -76,12 +73,7 @@ def promote(
         raise typer.BadParameter("--reason: it is empty; say why, the history keeps it.")
     stamp = _beginning_of_stamp(as_of) if as_of is not None else None
     who = mover(by)
-    with errors(as_json):
-        fleets = fleets_named(fleet)
-        clients = {item.fleet: FleetClients(item) for item in fleets}
-        ((owner, slug),) = cities_named(
-            fleets, [city], lambda item, name: clients[item.fleet].ever_served(name)
-        )
+    targets = cities_and_clients(fleet, [city])
 
     def work(fleet_clients: FleetClients, name: str) -> Move:
         choice = promotion.Choice(version, stamp)
@@ -89,7 +81,7 @@ def promote(
             fleet_clients.city(name), Author(who, reason), choice, pin=pin, dry_run=dry_run
         )
 
-    run_moves([(clients[owner.fleet], slug)], work, _show, as_json=as_json)
+    run_moves(targets, work, _show, as_json=as_json)
 
 
 def _beginning_of_stamp(as_of: str) -> str:

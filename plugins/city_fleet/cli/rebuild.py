@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover, run_moves
-from city_fleet.cli.output import AsJson, errors
-from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, cities_and_clients, mover, run_moves
+from city_fleet.cli.output import AsJson
+from city_fleet.cli.selection import FleetName, fleets_named
 from city_fleet.state.author import Author
 from city_fleet.state.outcome import Outcome
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
 
-commands = typer.Typer()
 
-
-@commands.command()
 def rebuild(
     cities: Annotated[
         list[str] | None,
@@ -51,15 +48,11 @@ def rebuild(
     from city_fleet.champions import rebuild as rebuilding  # noqa: PLC0415 - imports botocore
 
     who = mover(by)
-    with errors(as_json):
-        fleets = fleets_named(fleet)
-        clients = {item.fleet: FleetClients(item) for item in fleets}
-        if cities:
-            found = cities_named(fleets, cities, lambda item, city: clients[item.fleet].ever_served(city))
-        else:
-            found = [(item, city) for item in fleets for city in sorted({*item.cities, *item.broken})]
-            for item in fleets:
-                _name_those_left_alone(clients[item.fleet])
+    targets = cities_and_clients(fleet, cities) if cities else []
+    for item in fleets_named(fleet) if not cities else ():
+        clients = FleetClients(item)
+        targets += [(clients, city) for city in sorted({*item.cities, *item.broken})]
+        _name_those_left_alone(clients)
 
     def work(fleet_clients: FleetClients, city: str) -> Move:
         author = Author(who, reason)
@@ -72,7 +65,7 @@ def rebuild(
             return f"unchanged: {'; '.join(move.notes)}." if cities else None
         return _show(move)
 
-    run_moves([(clients[item.fleet], city) for item, city in found], work, show, as_json=as_json)
+    run_moves(targets, work, show, as_json=as_json)
 
 
 def _name_those_left_alone(clients: FleetClients) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover
-from city_fleet.cli.output import AsJson, errors, print_json
-from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, cities_and_clients, mover
+from city_fleet.cli.output import AsJson, print_json
+from city_fleet.cli.selection import FleetName
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import city_dag_id
 
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from city_fleet.airflow_rest import AirflowRest
     from city_fleet.retiring.remove import Remains, Removal
 
-commands = typer.Typer()
 
-
-@commands.command()
 def remove(
     cities: Annotated[
         list[str], typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
@@ -71,13 +68,11 @@ def remove(
     who = mover(by)
     results: list[dict[str, Any]] = []
     failed = False
-    with errors(as_json), ExitStack() as stack:
-        fleets = fleets_named(fleet)
-        clients = {item.fleet: FleetClients(item) for item in fleets}
-        found = cities_named(fleets, cities, lambda item, city: clients[item.fleet].ever_served(city))
+    with ExitStack() as stack:
+        found = cities_and_clients(fleet, cities)
         airflow = None if without_airflow else stack.enter_context(_airflow())
-        for item, city in found:
-            fleet_clients = clients[item.fleet]
+        for fleet_clients, city in found:
+            item = fleet_clients.fleet
             try:
                 with aws_errors():
                     done = _removed(

@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, instant, mover, run_moves
-from city_fleet.cli.output import AsJson, errors
-from city_fleet.cli.selection import FleetName, cities_named, fleets_named
+from city_fleet.cli.moves import (
+    By,
+    DryRun,
+    FleetClients,
+    Reason,
+    cities_and_clients,
+    instant,
+    mover,
+    run_moves,
+)
+from city_fleet.cli.output import AsJson
+from city_fleet.cli.selection import FleetName, fleets_named, only_fleet
 from city_fleet.state.author import Author
 from city_fleet.state.outcome import Outcome
 
@@ -18,10 +27,7 @@ if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
     from city_fleet.champions.served import Destination
 
-commands = typer.Typer()
 
-
-@commands.command()
 def rollback(
     cities: Annotated[
         list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
@@ -75,17 +81,11 @@ def rollback(
     moment = instant("--since", since) if since is not None else None
     destination = _destination(to, len(set(named)))
     who = mover(by)
-    with errors(as_json):
-        fleets = fleets_named(fleet)
-        if not named and len(fleets) > 1:
-            names = ", ".join(item.fleet for item in fleets)
-            raise typer.BadParameter(f"--since without cities needs --fleet: there are {names}.")
-        clients = {item.fleet: FleetClients(item) for item in fleets}
-        if moment is None or named:
-            found = cities_named(fleets, named, lambda item, city: clients[item.fleet].ever_served(city))
-            targets = [(clients[item.fleet], city) for item, city in found]
-        else:
-            targets = _moved_since(clients[fleets[0].fleet], moment)
+    if moment is None or named:
+        targets = cities_and_clients(fleet, named)
+    else:
+        owner = only_fleet(fleets_named(fleet), "--since without cities needs")
+        targets = _moved_since(FleetClients(owner), moment)
 
     def work(fleet_clients: FleetClients, city: str) -> Move:
         order = moves.Rollback(destination, moment, dry_run)
@@ -101,7 +101,6 @@ def rollback(
     run_moves(targets, work, show, as_json=as_json)
 
 
-@commands.command()
 def unpin(
     cities: Annotated[
         list[str], typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
@@ -126,11 +125,7 @@ def unpin(
     from city_fleet.champions import moves  # noqa: PLC0415 - imports botocore
 
     who = mover(by)
-    with errors(as_json):
-        fleets = fleets_named(fleet)
-        clients = {item.fleet: FleetClients(item) for item in fleets}
-        found = cities_named(fleets, cities, lambda item, city: clients[item.fleet].ever_served(city))
-        targets = [(clients[item.fleet], city) for item, city in found]
+    targets = cities_and_clients(fleet, cities)
 
     def work(fleet_clients: FleetClients, city: str) -> Move:
         return moves.unpin(fleet_clients.city(city), Author(who, reason))
