@@ -157,7 +157,7 @@ def target_model(city: str, as_of: datetime, artifact_sha256: str) -> str:
 def parse_target_model(text: str) -> tuple[str, datetime, str]:
     """Split a target model into city, as_of and the first 12 digits of the artifact's SHA-256.
 
-    :raises ValueError: the text is no target model.
+    :raises ValueError: the text is not a target model.
     """
     match = _TARGET_MODEL.fullmatch(text)
     if match is None:
@@ -286,7 +286,7 @@ class Keys:
 def split_uri(uri: str) -> tuple[str, str]:
     """Split ``s3://<bucket>/<key>`` into bucket and key.
 
-    :raises ValueError: the text is no S3 URI.
+    :raises ValueError: the text is not an S3 URI.
     """
     match = re.fullmatch(r"s3://([^/]+)/(.*)", uri)
     if match is None:

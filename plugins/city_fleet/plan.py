@@ -182,7 +182,7 @@ class CityPlan:
     def run(self, run_id: str, as_of: datetime, *, force: bool = False) -> Run:
         """Return what a DAG run adds to the plan.
 
-        :raises ValueError: as_of lies in the future, so nobody can know the data up to then.
+        :raises ValueError: as_of lies in the future, whose data are not known yet.
         """
         if as_of > datetime.now(UTC):
             raise ValueError(

@@ -1,6 +1,6 @@
-"""The moments at which a schedule of a fleet file fires. Pure, without Airflow.
+"""When the schedule of a fleet file fires. Pure, without Airflow.
 
-A test holds them against the timetable that Airflow starts runs by.
+A test compares these ticks with those of the timetable by which Airflow starts runs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 
 # Airflow's own meaning of the presets (airflow.utils.dates.cron_presets, 3.3.2).
-_PRESETS = {
+PRESETS = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
     "@weekly": "0 0 * * 0",
@@ -26,7 +26,7 @@ def last_tick(
 
     :param schedule: cron expression of five fields or a preset, in UTC; None for never.
     :param first_day: first day with a tick, and ``last_day``: the last one; None for no limit.
-    :return: None when there is none.
+    :return: None when the schedule has no such tick.
     """
     if schedule is None:
         return None
@@ -43,7 +43,7 @@ def next_tick(schedule: str, after: datetime) -> datetime:
     """Return the first tick of a schedule after a moment."""
     from croniter import croniter  # type: ignore[import-untyped]  # noqa: PLC0415 - slow
 
-    tick: datetime = croniter(_PRESETS.get(schedule, schedule), after).get_next(datetime)
+    tick: datetime = croniter(PRESETS.get(schedule, schedule), after).get_next(datetime)
     return tick
 
 
@@ -52,5 +52,5 @@ def _tick_before(schedule: str, moment: datetime) -> datetime:
     """Return the newest tick before a moment. Thousands of cities ask for the same one."""
     from croniter import croniter  # noqa: PLC0415 - slow
 
-    tick: datetime = croniter(_PRESETS.get(schedule, schedule), moment).get_prev(datetime)
+    tick: datetime = croniter(PRESETS.get(schedule, schedule), moment).get_prev(datetime)
     return tick

@@ -1,4 +1,4 @@
-"""Cities: the defaults merged with each city's own settings, from the fleet file or from a CSV list.
+"""The settings of each city: the defaults merged with the city's own, from the fleet file or from a CSV list.
 
 A section that a city does not override is the fleet's own, already validated object, and equal overrides are
 validated once: 5,000 cities load in about a second.
@@ -44,11 +44,14 @@ class CityEntry:
 
     @property
     def id(self) -> str:
-        """The city's slug; for a key that is none, the slug it would have, so that it can name a DAG."""
+        """The city's slug. For a key that is not a slug, the one made of it, so that it can name a DAG."""
         return _slug_or_none(self.key) or f"line_{self.line}"
 
     def error(self, path: FieldPath, problem: Problem) -> ConfigError:
-        """:return: a problem of this city with its place."""
+        """Return a problem of this city as an error with file and line.
+
+        :param path: the field at fault, relative to the city.
+        """
         line = self.document.line(("cities", self.key, *path)) if self.document and path else self.line
         return ConfigError(
             file=self.file,
@@ -76,7 +79,7 @@ class CityEntry:
 
 @dataclass
 class Resolver:
-    """Makes cities of entries, and remembers what it validated.
+    """Validates the cities of a fleet, equal settings only once.
 
     :param raw: the fleet file's data, as read.
     :param settings: the same, validated; None when the fleet file itself is wrong.
@@ -99,7 +102,7 @@ class Resolver:
                 self._base[name] = getattr(source, name, None)
 
     def resolve(self, entry: CityEntry) -> tuple[City | None, list[ConfigError]]:
-        """:return: the city, or what is wrong with it."""
+        """Return the city's settings, or None and every mistake in them."""
         problems = self._identify(entry)
         for path, flaw in flaws(entry.overrides):
             problems.append((path, flaw.problem))
@@ -146,7 +149,7 @@ class Resolver:
         return value
 
     def _identify(self, entry: CityEntry) -> list[tuple[FieldPath, Problem]]:
-        """:return: what is wrong with the city's slug and name, alone and among the other cities."""
+        """Return what is wrong with the city's slug and name, by themselves or because another city has them."""
         if entry.problem is not None:
             return [((), entry.problem)]
         slug = _slug_of(entry)
@@ -186,9 +189,9 @@ class _Refused(Exception):
 
 
 def merge(base: Any, override: Any) -> Any:
-    """Merge settings: mappings key by key, everything else (lists too) is replaced.
+    """Return a city's settings merged into the fleet's: mappings key by key; anything else, a list too, is replaced.
 
-    :return: a new value; neither input is changed.
+    Neither input is changed.
     """
     if isinstance(base, dict) and isinstance(override, dict):
         merged = dict(base)
@@ -199,7 +202,7 @@ def merge(base: Any, override: Any) -> Any:
 
 
 def entries_of_mapping(cities: Mapping[str, Any], document: Document) -> list[CityEntry]:
-    """:return: the cities that stand in the fleet file itself."""
+    """Return the cities that stand in the fleet file itself."""
     entries = []
     for key, value in cities.items():
         line = document.line(("cities", key))
@@ -215,7 +218,7 @@ def entries_of_mapping(cities: Mapping[str, Any], document: Document) -> list[Ci
 
 
 def _slug_of(entry: CityEntry) -> str | None:
-    """:return: the city's slug; in a list a raw name may stand for it, in the fleet file it may not."""
+    """Return the city's slug, or None. In a CSV list it may be made of the raw name, in the fleet file it may not."""
     if naming.is_slug(entry.key):
         return entry.key
     return None if entry.document is not None else _slug_or_none(entry.key)

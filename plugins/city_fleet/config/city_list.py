@@ -1,4 +1,4 @@
-"""A list of cities in a CSV, for fleets of thousands: ``city``, ``name`` and settings by dotted paths."""
+"""Reads the cities of a fleet from a CSV: the columns ``city``, ``name`` and settings by dotted paths."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _entry_of_row(
 
 
 def _cell(text: str, line: int) -> Any:
-    """:return: a cell's value: a list or mapping in brackets, null, or text (the field's type reads it)."""
+    """Return a cell's value: a list or mapping in brackets, null, or text (the field's type reads it)."""
     if text == "null":
         return None
     if text[0] in "[{":

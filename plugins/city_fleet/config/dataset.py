@@ -149,12 +149,12 @@ class Dataset(Section):
         return or_refuse(self, problems + _argument_problems(self))
 
     def arguments(self) -> list[str]:
-        """:return: the command-line arguments of preprocess.py for this section, in a fixed order."""
+        """Return the command-line arguments of preprocess.py for this section, in a fixed order."""
         return [part for _, parts in _arguments(self) for part in parts]
 
 
 def _argument_problems(dataset: Dataset) -> list[Problem]:
-    """:return: what SageMaker would refuse: arguments that are too long or too many."""
+    """Return the problems of arguments that SageMaker would refuse: too long, or too many."""
     problems = []
     count = ARGUMENTS_OF_A_RUN
     for path, parts in _arguments(dataset):

@@ -97,7 +97,7 @@ def load_fleets(folder: str | Path, environ: Mapping[str, str] | None = None) ->
 
 
 def fleet_files(folder: str | Path) -> list[Path]:
-    """:return: the fleet files of a folder, sorted by name; nothing when there is no such folder."""
+    """Return the fleet files of a folder, sorted by name; an empty list when the folder does not exist."""
     folder = Path(folder)
     if not folder.is_dir():
         return []

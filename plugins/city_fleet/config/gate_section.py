@@ -73,4 +73,4 @@ class Reconcile(Section):
     schedule: Schedule = "*/15 * * * *"
     """When to look, as a cron expression or preset, UTC; null for never."""
     on_live_rejected: Literal["alert", "rollback"] = "alert"
-    """What to do when somebody rejects the model that serves."""
+    """What to do when a person rejects the model that serves."""

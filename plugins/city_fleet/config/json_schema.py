@@ -78,7 +78,7 @@ def _of_cities(root: Schema, sections: Mapping[str, Schema]) -> dict[str, Schema
     found: dict[str, Schema] = {}
 
     def section_of(node: Schema) -> str:
-        # A list of sections is none: it replaces the fleet's list as a whole, so its entries are complete.
+        # A list of sections does not count: it replaces the fleet's list as a whole, so its entries are complete.
         name = str(node.get("$ref", "")).removeprefix(_DEFS)
         return name if name in sections else ""
 

@@ -1,4 +1,4 @@
-"""What ``fleet lint`` warns about: settings that are legal, and yet hardly what somebody wants."""
+"""What ``fleet lint`` warns about: settings that are allowed but probably not meant."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ Found = tuple[FieldPath, str]
 
 
 def fleet_warnings(fleet: Fleet) -> list[str]:
-    """Return what is suspicious in a fleet file that loads.
+    """Return the warnings about a fleet file that loads.
 
     :param fleet: the loaded fleet.
-    :return: one readable sentence each, with file, line, city and field. What all cities share is said once.
+    :return: one sentence per warning, with file, line, city and field. What all cities share is said once.
     """
     document = read_yaml(fleet.path, display_path(fleet.path), {})
     warnings = [_line(document, None, path, text) for path, text in _of_fleet(fleet)]
@@ -81,7 +81,7 @@ def fleet_warnings(fleet: Fleet) -> list[str]:
 
 
 def _shared(fleet: Fleet, city: City, path: FieldPath) -> FieldPath:
-    """:return: the path in the fleet's own settings when the city has the value from there, else nothing."""
+    """Return the path of the fleet's own setting that a city's value comes from; empty when it is the city's own."""
     if path[0] == "name":
         return ()
     inherited = hasattr(fleet.defaults, str(path[0]))

@@ -1,4 +1,4 @@
-"""From what pydantic found to what a person reads: got, allowed, nearest match, field."""
+"""Translates pydantic's errors into problems for people: what was got, what is allowed, the nearest match."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FieldPath = tuple[str | int, ...]
 
 
 def located_problems(error: ValidationError, schema: Mapping[str, Any]) -> list[tuple[FieldPath, Problem]]:
-    """Translate a validation error.
+    """Return the problems that a validation error stands for.
 
     :param error: what pydantic raised.
     :param schema: JSON Schema of what was validated, which says what is allowed.
-    :return: (path relative to what was validated, problem), in pydantic's order.
+    :return: each problem with its path, relative to what was validated, in pydantic's order.
     """
     found: list[tuple[FieldPath, Problem]] = []
     for detail in error.errors(include_url=False):
@@ -38,7 +38,7 @@ def located_problems(error: ValidationError, schema: Mapping[str, Any]) -> list[
 
 
 def schema_of(model: type[BaseModel]) -> Mapping[str, Any]:
-    """:return: the model's JSON Schema (cached)."""
+    """Return a model's JSON Schema; made once per model."""
     return _schema(model)
 
 
@@ -49,7 +49,7 @@ def _schema(model: type[BaseModel]) -> Mapping[str, Any]:
 
 @functools.cache
 def adapter(model: type[BaseModel], field: str) -> TypeAdapter[Any]:
-    """:return: a validator for one field of a model by itself."""
+    """Return a validator for one field of a model by itself."""
     info = model.model_fields[field]
     annotation: Any = info.annotation
     for constraint in info.metadata:
@@ -58,7 +58,7 @@ def adapter(model: type[BaseModel], field: str) -> TypeAdapter[Any]:
 
 
 def field_text(path: Sequence[str | int]) -> str:
-    """:return: ``("dataset", "features", 2, "lags")`` as ``dataset.features[2].lags``."""
+    """Return ``("dataset", "features", 2, "lags")`` as ``dataset.features[2].lags``."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -66,7 +66,7 @@ def field_text(path: Sequence[str | int]) -> str:
 
 
 def keys_of(schema: Mapping[str, Any], path: Sequence[str | int]) -> tuple[str, ...] | None:
-    """:return: the keys allowed in the mapping at ``path``; None when any is, or when it is no mapping."""
+    """Return the keys allowed in the mapping at ``path``; None when any key is allowed or it is not a mapping."""
     node = _descend(schema, path)
     properties = node.get("properties") if node else None
     return tuple(properties) if properties else None
@@ -98,7 +98,7 @@ def _resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str,
 
 
 def _descend(schema: Mapping[str, Any], path: Sequence[str | int]) -> Mapping[str, Any] | None:
-    """:return: the schema of the field at ``path``, references resolved; None when there is no such field."""
+    """Return the schema of the field at ``path``, references resolved; None when there is no such field."""
     node = _resolve(schema, schema)
     for part in path:
         below: Mapping[str, Any] | None = None
@@ -116,7 +116,7 @@ def _descend(schema: Mapping[str, Any], path: Sequence[str | int]) -> Mapping[st
 
 
 def _key_schema(schema: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
-    """:return: the schema of the keys of the mapping that holds the field at ``path``."""
+    """Return the schema of the keys of the mapping that holds the field at ``path``."""
     return (_descend(schema, path[:-1]) or {}).get("propertyNames", {})
 
 
@@ -126,7 +126,7 @@ def _choices(node: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
 
 
 def _describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """:return: a schema in words."""
+    """Return in words what a schema allows."""
     node = _resolve(node, schema)
     choices = _choices(node, schema)
     kind = str(node.get("type"))

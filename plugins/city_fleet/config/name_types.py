@@ -1,4 +1,4 @@
-"""Names in a fleet file: slugs, columns, tags, paths and what AWS calls its things, with AWS's own limits."""
+"""The kinds of names in a fleet file: slugs, columns, tags, paths and AWS names, with AWS's own limits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ class Text:
     nearest: Callable[[str], str | None] | None = None
 
     def check(self, value: object) -> str:
-        """:return: the value; raises the pydantic error that says what is wrong with it."""
+        """Return the value if it is allowed.
+
+        :raises PydanticCustomError: what is wrong with it, see :func:`~city_fleet.config.value_types.refuse`.
+        """
         if isinstance(value, str):
             if len(value) > self.max_length:
                 raise refuse(Problem(f"{len(value)} characters", self.allowed))

@@ -1,4 +1,4 @@
-"""What every section of the fleet file is built on: the base model, and checks that several sections share."""
+"""The base class of every section of the fleet file, and the checks that several sections share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ S = TypeVar("S", bound=Section)
 
 
 def repeated(field: str, values: tuple[object, ...]) -> list[Problem]:
-    """:return: one problem for each value that stands in the list before."""
+    """Return one problem for each value of a list that stands earlier in it too.
+
+    :param field: the list's field, relative to the section.
+    """
     return [
         Problem(f"{show_value(value)} a second time", "each value once", path=(field, index))
         for index, value in enumerate(values)
@@ -29,7 +32,7 @@ def repeated(field: str, values: tuple[object, ...]) -> list[Problem]:
 
 
 def out_of_order(lowest: float | None, highest: float | None) -> list[Problem]:
-    """:return: the problem of a max that is not above its min."""
+    """Return the problem of a ``max`` that is not above its ``min``; no problem where one of them is missing."""
     if lowest is None or highest is None or lowest < highest:
         return []
     return [Problem(show_value(highest), f"a number above min ({lowest:g})", path=("max",))]

@@ -267,7 +267,7 @@ class Fleet(FleetSettings):
 
 
 def city_problems(city: City) -> list[Problem]:
-    """:return: what is wrong between sections of one city, with paths relative to the city."""
+    """Return the problems between sections of one city, with paths relative to the city."""
     problems = []
     if city.end_date is not None and city.end_date < city.start_date:
         allowed = f"a date from start_date ({city.start_date}) on, or null"

@@ -1,4 +1,4 @@
-"""Kinds of values in a fleet file: durations, dates, schedules, numbers, hyperparameters.
+"""The kinds of values in a fleet file: durations, dates, schedules, numbers, hyperparameters.
 
 Each kind explains itself when it refuses a value, see :class:`Problem`. Numbers and flags may be given as
 text, because values from ``${VARIABLES}`` and from a CSV list of cities are text.
@@ -18,8 +18,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from city_fleet.errors import nearest_match, show_value
+from city_fleet.ticks import PRESETS
 
-SCHEDULE_PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+SCHEDULE_PRESETS = tuple(PRESETS)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Problem:
 
 
 def refuse(*problems: Problem) -> PydanticCustomError:
-    """:return: the pydantic error that carries the problems to where file and line are known."""
+    """Return the pydantic error that carries the problems to where file and line are known."""
     return PydanticCustomError("city_fleet", "{text}", {"text": problems[0].got, "problems": list(problems)})
 
 
@@ -66,7 +67,7 @@ class Duration:
     def parse(cls, text: str) -> Duration:
         """Read a duration.
 
-        :raises ValueError: the text is none.
+        :raises ValueError: the text is not a duration.
         """
         match = re.fullmatch(cls.PATTERN, text)
         if match is None:
@@ -132,7 +133,10 @@ class Range:
         )
 
     def check(self, value: object) -> int | float:
-        """:return: the number; raises the pydantic error that says what is wrong with it."""
+        """Return the value as a number if it is allowed.
+
+        :raises PydanticCustomError: what is wrong with it, see :func:`refuse`.
+        """
         number: object = value
         if isinstance(value, str):
             try:
@@ -175,7 +179,7 @@ def _day(value: object) -> object:
 
 
 def without_nulls(value: object) -> object:
-    """:return: a mapping without its nulls: a city takes a key of the defaults away by setting it to null."""
+    """Return a mapping without its nulls: a city removes a key of the defaults by setting it to null."""
     if not isinstance(value, dict):
         return value
     return {name: item for name, item in value.items() if item is not None}

@@ -1,4 +1,4 @@
-"""YAML with a memory for lines: plain data, where each value stands, and what is wrong with the text itself.
+"""Reads YAML as plain data, with the line of each value and what is wrong with the text itself.
 
 Values follow YAML 1.2's core schema (``no`` and ``12:30`` are text, ``1e-3`` is a number) plus ISO dates.
 ``${NAME}`` and ``${NAME:-default}`` in a value are replaced by environment variables.
@@ -40,7 +40,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 @dataclass(frozen=True)
 class Flaw:
-    """Stands in the data for a value that could not be read."""
+    """A value that could not be read; it takes the value's place in the data."""
 
     problem: Problem
     line: int
@@ -64,7 +64,7 @@ class Document:
         self.data: dict[str, Any] = self._value(root, 0)[0]
 
     def line(self, path: Sequence[str | int]) -> int:
-        """:return: the 1-based line of the key at ``path``, or of the nearest part that exists."""
+        """Return the 1-based line of the key at ``path``, or of the nearest part that exists."""
 
         node: yaml.Node = self._root
         line = node.start_mark.line + 1
@@ -82,7 +82,7 @@ class Document:
         return line
 
     def _value(self, node: yaml.Node, depth: int) -> tuple[Any, int]:
-        """:return: the node as data, and how many values it stands for with anchors followed."""
+        """Return a node as data, and the number of values it stands for with anchors followed."""
         known = self._built.get(id(node))
         if known is not None:
             return known
@@ -154,7 +154,7 @@ def read_yaml(path: Path, name: str, environ: Mapping[str, str]) -> Document:
     :param path: the file.
     :param name: the file as messages name it.
     :param environ: environment variables for ``${NAME}``.
-    :raises ConfigError: the file is missing, too large, no YAML or no mapping.
+    :raises ConfigError: the file is missing or too large, or does not hold a YAML mapping.
     """
     text = read_text(path, name, MAX_FILE_BYTES)
     try:
@@ -215,7 +215,7 @@ def read_text(path: Path, name: str, max_bytes: int) -> str:
 def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, Problem | None]:
     """Replace ``${NAME}`` and ``${NAME:-default}``.
 
-    :return: the text, and what is wrong when a variable without default is not set or a ``${`` is malformed.
+    :return: the text; and the problem, if a variable without default is not set or a ``${`` is malformed.
     """
     problem: Problem | None = None
 
@@ -255,7 +255,7 @@ def flaws(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Flaw]]:
 def flow_value(text: str) -> Any:
     """Read a list or mapping in brackets, as it may stand in a cell of a CSV list.
 
-    :raises ValueError: the text is none.
+    :raises ValueError: the text is not a list or mapping in brackets.
     """
     try:
         node = _compose(f"value: {text}")
@@ -295,7 +295,7 @@ def _entries(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node, yaml.Node]
 
 
 def _plain(text: str) -> Any:
-    """:return: what a plain scalar means."""
+    """Return the value of a scalar without quotes: null, true or false, a number, a date or text."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INT.fullmatch(text):
