@@ -220,4 +220,6 @@ def _one(target: DecisionTarget, order: DecisionOrder) -> Decided:
     state = approvals.state_of(target.city, version)
     step = approval_states.transition(state, event)
     what = step.refusal or f"it is {state.value} and would be {step.state.value}: {step.effect.value}"
-    return Decided(target.city.slug, version.number, Outcome.REFUSED if step.refusal else Outcome.PLANNED, (what,))
+    return Decided(
+        target.city.slug, version.number, Outcome.REFUSED if step.refusal else Outcome.PLANNED, (what,)
+    )

@@ -68,9 +68,8 @@ def test_a_fleet_file_error_lists_mistakes_by_line() -> None:
         FleetFileError([])
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
+def test_errors_survive_pickling_and_become_json(subtests: pytest.Subtests) -> None:
+    for error in [
         CONFIG,
         FleetFileError([CONFIG]),
         DataError(file="a.csv", got="nothing"),
@@ -81,15 +80,13 @@ def test_a_fleet_file_error_lists_mistakes_by_line() -> None:
         PublishError("no endpoint", city="waco", notes=["sequence 3 is gone"]),
         PointerMoved("moved", city="waco"),
         RegistryError("no group"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_errors_survive_pickling_and_become_json(error: CityFleetError) -> None:
-    copy = pickle.loads(pickle.dumps(error))
-    assert type(copy) is type(error)
-    assert str(copy) == str(error)
-    assert copy.to_dict() == error.to_dict()
-    assert json.loads(json.dumps(error.to_dict()))["error"] == type(error).__name__
+    ]:
+        with subtests.test(error=error):
+            copy = pickle.loads(pickle.dumps(error))
+            assert type(copy) is type(error)
+            assert str(copy) == str(error)
+            assert copy.to_dict() == error.to_dict()
+            assert json.loads(json.dumps(error.to_dict()))["error"] == type(error).__name__
 
 
 def test_the_tree_is_the_one_in_the_module_docstring() -> None:

@@ -42,25 +42,27 @@ def test_every_operation_declares_what_it_does() -> None:
         assert all(sentence.endswith(".") for sentence in fidelity.differs), name
 
 
-@pytest.mark.parametrize("name", sorted(FIDELITY))
-def test_members_that_are_declared_exist(name: str) -> None:
-    for declared in (*FIDELITY[name].refused, *FIDELITY[name].no_effect):
-        path, _, value = declared.partition("=")
-        shape = wire.operation_model(name).input_shape
-        for part in path.split("."):
-            while shape.type_name == "list":
-                shape = shape.member
-            assert part in shape.members, declared
-            shape = shape.members[part]
-        assert not value or value in getattr(shape, "enum", ()), declared
+def test_members_that_are_declared_exist(subtests: pytest.Subtests) -> None:
+    for name in sorted(FIDELITY):
+        with subtests.test(name=name):
+            for declared in (*FIDELITY[name].refused, *FIDELITY[name].no_effect):
+                path, _, value = declared.partition("=")
+                shape = wire.operation_model(name).input_shape
+                for part in path.split("."):
+                    while shape.type_name == "list":
+                        shape = shape.member
+                    assert part in shape.members, declared
+                    shape = shape.members[part]
+                assert not value or value in getattr(shape, "enum", ()), declared
 
 
-@pytest.mark.parametrize("name", sorted(name for name in FIDELITY if name.startswith("Create")))
-def test_what_is_taken_can_be_described(name: str) -> None:
-    described = wire.operation_model(name.replace("Create", "Describe")).output_shape.members
-    # Tags have operations of their own; the others are about the call, not about the resource.
-    apart = {"Tags", "ClientToken", "DeploymentConfig", *FIDELITY[name].refused}
-    assert set(wire.operation_model(name).input_shape.members) - apart <= set(described)
+def test_what_is_taken_can_be_described(subtests: pytest.Subtests) -> None:
+    for name in [name for name in sorted(FIDELITY) if name.startswith("Create")]:
+        with subtests.test(name=name):
+            described = wire.operation_model(name.replace("Create", "Describe")).output_shape.members
+            # Tags have operations of their own; the others are about the call, not about the resource.
+            apart = {"Tags", "ClientToken", "DeploymentConfig", *FIDELITY[name].refused}
+            assert set(wire.operation_model(name).input_shape.members) - apart <= set(described)
 
 
 def test_no_module_that_declares_an_operation_is_left_out() -> None:

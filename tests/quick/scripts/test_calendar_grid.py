@@ -40,19 +40,18 @@ def test_durations_add_as_the_calendar_does(text: str, start: date, end: datetim
     assert Duration.parse(text).after(start) == end
 
 
-@pytest.mark.parametrize("text", ["", "P", "1M", "P1H", "PT1H", "P-1M", "P1M2Y", "P1.5M"])
-def test_other_durations_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="not a duration"):
-        Duration.parse(text)
+def test_other_durations_are_refused(subtests: pytest.Subtests) -> None:
+    for text in ["", "P", "1M", "P1H", "PT1H", "P-1M", "P1M2Y", "P1.5M"]:
+        with subtests.test(text=text), pytest.raises(ValueError, match="not a duration"):
+            Duration.parse(text)
 
 
 def test_as_of_is_utc() -> None:
     assert parse_as_of("20140101T000000Z") == datetime(2014, 1, 1, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("columns", "time_format", "frequency", "cells", "day"),
-    [
+def test_time_cells_are_read(subtests: pytest.Subtests) -> None:
+    for columns, time_format, frequency, cells, day in [
         (("date",), None, "day", ["2014-07-03"], date(2014, 7, 3)),
         (("date",), None, "day", ["2014-07-03T10:00:00"], date(2014, 7, 3)),
         (("date",), None, "month", ["2014-07"], date(2014, 7, 1)),
@@ -62,12 +61,9 @@ def test_as_of_is_utc() -> None:
         (("jahr", "monat", "tag"), None, "day", ["2014", "7", "3"], date(2014, 7, 3)),
         (("year", "quarter"), None, "quarter", ["2014", "3"], date(2014, 7, 1)),
         (("year", "week"), None, "week", ["2014", "27"], date(2014, 6, 30)),
-    ],
-)
-def test_time_cells_are_read(
-    columns: tuple[str, ...], time_format: str | None, frequency: str, cells: list[str], day: date
-) -> None:
-    assert TimeColumns(columns, time_format, frequency).read(cells) == day
+    ]:
+        with subtests.test(columns=columns):
+            assert TimeColumns(columns, time_format, frequency).read(cells) == day
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,8 @@ def test_stages_and_base64_are_as_api_gateway_has_them(post: Caller, path: str) 
     assert post(bom, isBase64Encoded=True)[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("body", "changes", "error", "words"),
-    [
+def test_what_is_no_request_is_refused_with_what_is_allowed(post: Caller, subtests: pytest.Subtests) -> None:
+    for body, changes, error, words in [
         (AUSTIN, {"path": "/"}, (404, "UnknownPath"), "Path: got '/'; allowed: /predict."),
         (AUSTIN, {"path": "/predictions"}, (404, "UnknownPath"), "got '/predictions'"),
         (AUSTIN, {"method": "GET"}, (405, "MethodNotAllowed"), "Method: got 'GET'; allowed: POST."),
@@ -99,21 +98,17 @@ def test_stages_and_base64_are_as_api_gateway_has_them(post: Caller, path: str) 
         ({"cities": [AUSTIN, 5]}, {}, (400, "BadRequest"), "cities, item 2: got 5"),
         ({"cities": [AUSTIN, {}]}, {}, (400, "BadRequest"), "cities, item 2 has no 'city'"),
         ('{"city": "a", "city": "b"}', {}, (400, "BadRequest"), "has 'city' twice in one object"),
-    ],
-)
-def test_what_is_no_request_is_refused_with_what_is_allowed(
-    post: Caller, body: Any, changes: dict[str, Any], error: tuple[int, str], words: str
-) -> None:
-    got, answer = post(body, **changes)
-    assert (got, answer["error"]) == error, answer
-    assert words in answer["message"]
-    assert len(answer["message"]) < 700
-    assert ("allow" in post.headers) == (got == 405)
+    ]:
+        with subtests.test(body=body):
+            got, answer = post(body, **changes)
+            assert (got, answer["error"]) == error, answer
+            assert words in answer["message"]
+            assert len(answer["message"]) < 700
+            assert ("allow" in post.headers) == (got == 405)
 
 
-@pytest.mark.parametrize(
-    ("text", "status", "words"),
-    [
+def test_mistakes_in_a_request_are_named(post: Caller, subtests: pytest.Subtests) -> None:
+    for text, status, words in [
         (
             '{"city": "austin", "features": {"trend": NaN}}',
             400,
@@ -127,14 +122,13 @@ def test_what_is_no_request_is_refused_with_what_is_allowed(
         ('{"city": "Austin", "features": {}}', 404, "Did you mean 'austin'?"),
         ('{"city": NaN, "features": {}}', 400, "city: got nan; allowed: the slug of a city"),
         ('{"city": {"a": []}, "features": {}}', 400, "city: got a mapping (a)"),
-    ],
-)
-def test_mistakes_in_a_request_are_named(post: Caller, text: str, status: int, words: str) -> None:
-    got, answer = post(text)
-    assert got == status, answer
-    assert words in answer["message"]
-    if "features" in answer:
-        assert answer["features"] == list(FEATURES)
+    ]:
+        with subtests.test(text=text):
+            got, answer = post(text)
+            assert got == status, answer
+            assert words in answer["message"]
+            if "features" in answer:
+                assert answer["features"] == list(FEATURES)
 
 
 def test_an_old_payload_format_says_what_to_set(function: ModuleType, context: Any) -> None:

@@ -113,17 +113,16 @@ BAD_REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize(("body", "content_type", "sentence"), BAD_REQUESTS)
-def test_a_bad_request_gets_a_sentence_and_400(
-    ask: Ask, model: Path, body: str, content_type: str, sentence: str
-) -> None:
-    answer = ask(model, body, content_type)
-    assert answer["error"] == "BadRequest"
-    assert answer["status_code"] == 400
-    assert answer["is_value_error"]
-    assert answer["message"] == answer["text"]
-    assert answer["text"].startswith(sentence)
-    assert "\n" not in answer["text"]
+def test_a_bad_request_gets_a_sentence_and_400(ask: Ask, model: Path, subtests: pytest.Subtests) -> None:
+    for body, content_type, sentence in BAD_REQUESTS:
+        with subtests.test(body=body):
+            answer = ask(model, body, content_type)
+            assert answer["error"] == "BadRequest"
+            assert answer["status_code"] == 400
+            assert answer["is_value_error"]
+            assert answer["message"] == answer["text"]
+            assert answer["text"].startswith(sentence)
+            assert "\n" not in answer["text"]
 
 
 def test_the_nearest_feature_is_named(ask: Ask, model: Path) -> None:

@@ -67,7 +67,10 @@ class RecordOperator(BaseOperator):
         elif ended:
             outcome, reasons = ended["outcome"], ended["reasons"]
         else:
-            outcome, reasons = Outcome.FAILED.value, ["the run was stopped before it published or held a model"]
+            outcome, reasons = (
+                Outcome.FAILED.value,
+                ["the run was stopped before it published or held a model"],
+            )
         record = {
             **record_of(self.plan, run, results, outcome, reasons),
             "failed_task": failed_task,

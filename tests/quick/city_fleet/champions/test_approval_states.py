@@ -34,55 +34,62 @@ def test_every_pair_of_state_and_event_is_written_down() -> None:
     assert set(TRANSITIONS) == set(PAIRS)
 
 
-@pytest.mark.parametrize(("state", "event"), PAIRS)
-def test_the_registry_allows_every_step(state: ModelState, event: Event) -> None:
-    step = transition(state, event)
-    before, after = status_of(state), status_of(step.state)
-    if step.effect is Effect.REGISTER:
-        assert event in (Event.PROMOTE, Event.HOLD)
-        assert after is not None
-    elif before is None:
-        assert after is None
-    else:
-        assert before == after or (before, after) in REGISTRY_ALLOWS
+def test_the_registry_allows_every_step(subtests: pytest.Subtests) -> None:
+    for state, event in PAIRS:
+        with subtests.test(event=event, state=state):
+            step = transition(state, event)
+            before, after = status_of(state), status_of(step.state)
+            if step.effect is Effect.REGISTER:
+                assert event in (Event.PROMOTE, Event.HOLD)
+                assert after is not None
+            elif before is None:
+                assert after is None
+            else:
+                assert before == after or (before, after) in REGISTRY_ALLOWS
 
 
-@pytest.mark.parametrize(("state", "event"), PAIRS)
-def test_what_is_published_is_approved_and_what_is_kept_is_not(state: ModelState, event: Event) -> None:
-    step = transition(state, event)
-    if step.effect is Effect.PUBLISH:
-        assert step.state in (ModelState.APPROVED, ModelState.REPLACED)
-        assert event in (Event.APPROVE, Event.RELEASE)
-    if step.effect is Effect.KEEP and state is not ModelState.REPLACED:
-        assert status_of(step.state) == "Rejected"
-    if step.effect is Effect.ALERT:
-        assert (state, event) == (ModelState.LIVE, Event.REJECT)
+def test_what_is_published_is_approved_and_what_is_kept_is_not(subtests: pytest.Subtests) -> None:
+    for state, event in PAIRS:
+        with subtests.test(event=event, state=state):
+            step = transition(state, event)
+            if step.effect is Effect.PUBLISH:
+                assert step.state in (ModelState.APPROVED, ModelState.REPLACED)
+                assert event in (Event.APPROVE, Event.RELEASE)
+            if step.effect is Effect.KEEP and state is not ModelState.REPLACED:
+                assert status_of(step.state) == "Rejected"
+            if step.effect is Effect.ALERT:
+                assert (state, event) == (ModelState.LIVE, Event.REJECT)
 
 
-@pytest.mark.parametrize(("state", "event"), PAIRS)
-def test_an_event_that_comes_twice_changes_nothing_more(state: ModelState, event: Event) -> None:
-    once = transition(state, event)
-    twice = transition(once.state, event)
-    assert twice.state is once.state
-    if once.state is not ModelState.NEW:
-        assert twice.effect is not Effect.REGISTER
+def test_an_event_that_comes_twice_changes_nothing_more(subtests: pytest.Subtests) -> None:
+    for state, event in PAIRS:
+        with subtests.test(event=event, state=state):
+            once = transition(state, event)
+            twice = transition(once.state, event)
+            assert twice.state is once.state
+            if once.state is not ModelState.NEW:
+                assert twice.effect is not Effect.REGISTER
 
 
-@pytest.mark.parametrize("state", ModelState)
-def test_where_a_version_stands_can_be_read_from_the_registry(state: ModelState) -> None:
+def test_where_a_version_stands_can_be_read_from_the_registry(subtests: pytest.Subtests) -> None:
     """For every way into a state, status and event alone lead back to it."""
-    for (before, event), step in TRANSITIONS.items():
-        status = status_of(step.state)
-        if step.state is not state or step.state is before or status is None:
-            continue
-        assert state_of(status, event, live=state is ModelState.LIVE) is state
+    for state in ModelState:
+        with subtests.test(state=state):
+            for (before, event), step in TRANSITIONS.items():
+                status = status_of(step.state)
+                if step.state is not state or step.state is before or status is None:
+                    continue
+                assert state_of(status, event, live=state is ModelState.LIVE) is state
 
 
-@pytest.mark.parametrize("event", [event for event in Event if event is not Event.REJECT])
-def test_only_a_person_takes_from_a_model_that_served_the_right_to_serve_again(event: Event) -> None:
-    for state in (ModelState.LIVE, ModelState.REPLACED):
-        assert status_of(transition(state, event).state) == "Approved"
-    assert state_of("Approved", event, live=False, served=True) is ModelState.REPLACED
+def test_only_a_person_takes_from_a_model_that_served_the_right_to_serve_again(
+    subtests: pytest.Subtests,
+) -> None:
+    for event in set(Event) - {Event.REJECT}:
+        with subtests.test(event=event):
+            for state in (ModelState.LIVE, ModelState.REPLACED):
+                assert status_of(transition(state, event).state) == "Approved"
+            assert state_of("Approved", event, live=False, served=True) is ModelState.REPLACED
 
 
 def test_a_status_that_was_set_elsewhere_is_a_persons_word() -> None:

@@ -85,10 +85,11 @@ def test_a_column_that_has_nothing_to_measure_by_is_passed_over() -> None:
     assert check(status(deviations=1e9), report(), DataChecks(max_deviations=None)) == Findings()
 
 
-@pytest.mark.parametrize("broken", [None, "0.1", float("nan"), True, -0.1, 1.1, 10**400, [0.1]])
-def test_a_share_that_is_none_refuses(broken: Any) -> None:
-    findings = check(status(missing=broken), report(), RULE)
-    assert findings.against == ("the data report does not say how much of column 'sales' is missing",)
+def test_a_share_that_is_none_refuses(subtests: pytest.Subtests) -> None:
+    for broken in [None, "0.1", float("nan"), True, -0.1, 1.1, 10**400, [0.1]]:
+        with subtests.test(broken=broken):
+            findings = check(status(missing=broken), report(), RULE)
+            assert findings.against == ("the data report does not say how much of column 'sales' is missing",)
 
 
 @pytest.mark.parametrize("broken", [None, "3", float("inf"), {}])

@@ -120,34 +120,36 @@ def test_every_field_explains_itself_in_the_editor(path: str) -> None:
 # The page --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("heading", SECTIONS)
-def test_every_field_has_a_row_and_every_row_a_field(heading: str) -> None:
-    assert heading in page_sections(), f"docs/fleet-file.md has no section {heading}"
-    rows = re.findall(r"^\| `(\w+)` \|", page_sections()[heading], flags=re.MULTILINE)
-    fields = {name for model in SECTIONS[heading] for name in model.model_fields}
-    if heading == "## The fleet":
-        fields.add("cities")
-    assert sorted(rows) == sorted(fields)
+def test_every_field_has_a_row_and_every_row_a_field(subtests: pytest.Subtests) -> None:
+    for heading, models in SECTIONS.items():
+        with subtests.test(heading=heading):
+            assert heading in page_sections(), f"docs/fleet-file.md has no section {heading}"
+            rows = re.findall(r"^\| `(\w+)` \|", page_sections()[heading], flags=re.MULTILINE)
+            fields = {name for model in models for name in model.model_fields}
+            if heading == "## The fleet":
+                fields.add("cities")
+            assert sorted(rows) == sorted(fields)
 
 
-@pytest.mark.parametrize("heading", SECTIONS)
-def test_the_page_gives_each_fields_default(heading: str) -> None:
-    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", page_sections()[heading], flags=re.MULTILINE)
-    for name, shown in rows:
-        for model in SECTIONS[heading]:
-            info = model.model_fields.get(name)
-            if info is None:
-                continue
-            default = info.default
-            if info.is_required():
-                assert "required" in shown, name
-            elif isinstance(default, BaseModel):
-                assert "all defaults" in shown, name
-            elif default in ((), {}):
-                assert "none" in shown, name
-            else:
-                text = show_value(default).strip("'")
-                assert f"`{text}`" in shown or f'`"{text}"`' in shown, (name, text, shown)
+def test_the_page_gives_each_fields_default(subtests: pytest.Subtests) -> None:
+    for heading, models in SECTIONS.items():
+        with subtests.test(heading=heading):
+            rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", page_sections()[heading], flags=re.MULTILINE)
+            for name, shown in rows:
+                for model in models:
+                    info = model.model_fields.get(name)
+                    if info is None:
+                        continue
+                    default = info.default
+                    if info.is_required():
+                        assert "required" in shown, name
+                    elif isinstance(default, BaseModel):
+                        assert "all defaults" in shown, name
+                    elif default in ((), {}):
+                        assert "none" in shown, name
+                    else:
+                        text = show_value(default).strip("'")
+                        assert f"`{text}`" in shown or f'`"{text}"`' in shown, (name, text, shown)
 
 
 def test_the_page_knows_every_setting_of_a_city() -> None:

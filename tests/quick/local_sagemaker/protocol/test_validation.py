@@ -32,9 +32,8 @@ def message(operation: str, request: dict[str, Any]) -> str:
     return caught.value.message
 
 
-@pytest.mark.parametrize(
-    ("operation", "request_", "violation"),
-    [
+def test_one_violation_is_told_in_sagemakers_words(subtests: pytest.Subtests) -> None:
+    for operation, request_, violation in [
         (
             "CreateModel",
             model(ModelName="my_model"),
@@ -99,13 +98,10 @@ def message(operation: str, request: dict[str, Any]) -> str:
             {"EndpointConfigName": "austin", "ProductionVariants": []},
             "Value '[]' at 'productionVariants' failed: Member must have length greater than or equal to 1",
         ),
-    ],
-)
-def test_one_violation_is_told_in_sagemakers_words(
-    operation: str, request_: dict[str, Any], violation: str
-) -> None:
-    violation = violation.replace(" failed: ", " failed to satisfy constraint: ")
-    assert message(operation, request_) == f"1 validation error detected: {violation}"
+    ]:
+        with subtests.test(operation=operation):
+            expected = violation.replace(" failed: ", " failed to satisfy constraint: ")
+            assert message(operation, request_) == f"1 validation error detected: {expected}"
 
 
 def test_all_violations_are_told_at_once() -> None:

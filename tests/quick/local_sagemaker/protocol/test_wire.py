@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -21,8 +22,6 @@ from local.sagemaker.protocol.validation import compile_pattern, validate
 load_operations()
 
 BOTOCORE = botocore.session.Session().get_service_model("sagemaker")
-EVERY_MEMBER = pytest.mark.parametrize("every_member", [False, True], ids=["minimal", "every member"])
-EVERY_OPERATION = pytest.mark.parametrize("operation", sorted(OPERATIONS))
 
 
 MOMENT = datetime(2014, 1, 1, 12, 30, tzinfo=UTC)
@@ -111,35 +110,40 @@ def text_of(shape: Shape) -> str:
     raise AssertionError(f"no candidate fits {shape.name}: {shape.metadata}")
 
 
-@EVERY_OPERATION
-@EVERY_MEMBER
-def test_requests_of_botocore_are_read(operation: str, every_member: bool) -> None:
-    model = BOTOCORE.operation_model(operation)
-    request = value_of(model.input_shape, every_member=every_member)
-    written = create_serializer("json").serialize_to_request(request, model)
-    assert written["headers"]["X-Amz-Target"] == wire.TARGET_PREFIX + operation
-    assert written["headers"]["Content-Type"] == wire.CONTENT_TYPE
+def test_requests_of_botocore_are_read(subtests: pytest.Subtests) -> None:
+    for operation, every_member in itertools.product(sorted(OPERATIONS), (False, True)):
+        with subtests.test(every_member=every_member, operation=operation):
+            model = BOTOCORE.operation_model(operation)
+            request = value_of(model.input_shape, every_member=every_member)
+            written = create_serializer("json").serialize_to_request(request, model)
+            assert written["headers"]["X-Amz-Target"] == wire.TARGET_PREFIX + operation
+            assert written["headers"]["Content-Type"] == wire.CONTENT_TYPE
 
-    read = wire.parse_request(operation, written["body"])
+            read = wire.parse_request(operation, written["body"])
 
-    assert read == request
-    validate(model.input_shape, read)
+            assert read == request
+            validate(model.input_shape, read)
 
 
-@EVERY_OPERATION
-@EVERY_MEMBER
-def test_results_are_read_by_botocore(operation: str, every_member: bool) -> None:
-    shape = BOTOCORE.operation_model(operation).output_shape
-    result = {} if shape is None else value_of(shape, every_member=every_member)
-    response = wire.result_response(operation, {**result, "_private": "stays here"})
+def test_results_are_read_by_botocore(subtests: pytest.Subtests) -> None:
+    for operation, every_member in itertools.product(sorted(OPERATIONS), (False, True)):
+        with subtests.test(every_member=every_member, operation=operation):
+            shape = BOTOCORE.operation_model(operation).output_shape
+            result = {} if shape is None else value_of(shape, every_member=every_member)
+            response = wire.result_response(operation, {**result, "_private": "stays here"})
 
-    read = create_parser("json").parse(
-        {"body": response.body, "headers": dict(response.headers), "status_code": response.status_code}, shape
-    )
+            read = create_parser("json").parse(
+                {
+                    "body": response.body,
+                    "headers": dict(response.headers),
+                    "status_code": response.status_code,
+                },
+                shape,
+            )
 
-    metadata = read.pop("ResponseMetadata")
-    assert metadata["RequestId"] == response.headers["x-amzn-requestid"]
-    assert read == result
+            metadata = read.pop("ResponseMetadata")
+            assert metadata["RequestId"] == response.headers["x-amzn-requestid"]
+            assert read == result
 
 
 @pytest.mark.parametrize(
@@ -163,9 +167,8 @@ def test_errors_are_read_by_botocore(error: errors.SageMakerError) -> None:
     assert read["ResponseMetadata"]["HTTPStatusCode"] == error.status
 
 
-@pytest.mark.parametrize(
-    ("body", "code", "words"),
-    [
+def test_a_body_that_is_not_the_protocols_is_refused(subtests: pytest.Subtests) -> None:
+    for body, code, words in [
         (b"{", "SerializationException", "not JSON"),
         (b"[]", "SerializationException", "must be a JSON object"),
         (b"\xff", "SerializationException", "not JSON"),
@@ -186,13 +189,12 @@ def test_errors_are_read_by_botocore(error: errors.SageMakerError) -> None:
         (b'{"CreationTimeAfter": 1e300}', "SerializationException", "not a point in time"),
         (b'{"CreationTimeAfter": "soon"}', "SerializationException", "not a point in time"),
         (b'{"NameHolds": "a"}', "ValidationException", "Unknown member 'NameHolds' in the request"),
-    ],
-)
-def test_a_body_that_is_not_the_protocols_is_refused(body: bytes, code: str, words: str) -> None:
-    with pytest.raises(errors.SageMakerError) as caught:
-        wire.parse_request("ListModels", body)
-    assert caught.value.code == code
-    assert words in caught.value.message
+    ]:
+        with subtests.test(body=body):
+            with pytest.raises(errors.SageMakerError) as caught:
+                wire.parse_request("ListModels", body)
+            assert caught.value.code == code
+            assert words in caught.value.message
 
 
 def test_null_is_a_member_that_is_not_there() -> None:

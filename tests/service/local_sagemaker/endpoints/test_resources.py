@@ -75,9 +75,10 @@ def test_the_mode_of_a_single_model_is_shown(sagemaker: Any, unique: Callable[[s
     assert described["PrimaryContainer"] == {**container, "Mode": "SingleModel"}
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
+def test_a_model_whose_parts_do_not_fit_is_refused(
+    sagemaker: Any, unique: Callable[[str], str], subtests: pytest.Subtests
+) -> None:
+    for change, words in [
         ({"Containers": [{**CONTAINER, "ModelDataUrl": "s3://city-fleet/models"}]}, "end with '/'"),
         (
             {"Containers": [{**CONTAINER, "ModelDataUrl": "s3://nobody-has-this-bucket/models/"}]},
@@ -106,16 +107,18 @@ def test_the_mode_of_a_single_model_is_shown(sagemaker: Any, unique: Callable[[s
         ({"Containers": []}, "Exactly one of PrimaryContainer and Containers"),
         ({"ExecutionRoleArn": None}, "ExecutionRoleArn is required"),
         ({"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}, "Duplicate tag keys"),
-    ],
-)
-def test_a_model_whose_parts_do_not_fit_is_refused(
-    sagemaker: Any, unique: Callable[[str], str], change: dict[str, Any], words: str
-) -> None:
-    request = {"ModelName": unique("model"), "ExecutionRoleArn": ROLE, "Containers": [CONTAINER], **change}
-    request = {member: value for member, value in request.items() if value is not None}
-    code, message = refusal(sagemaker.create_model, **request)
-    assert code == "ValidationException"
-    assert words in message
+    ]:
+        with subtests.test(change=change):
+            request = {
+                "ModelName": unique("model"),
+                "ExecutionRoleArn": ROLE,
+                "Containers": [CONTAINER],
+                **change,
+            }
+            request = {member: value for member, value in request.items() if value is not None}
+            code, message = refusal(sagemaker.create_model, **request)
+            assert code == "ValidationException"
+            assert words in message
 
 
 def test_a_model_is_made_of_an_approved_package(sagemaker: Any, unique: Callable[[str], str]) -> None:

@@ -171,9 +171,8 @@ def test_faults_are_listed_added_replaced_and_removed(faulty: Faulty) -> None:
     assert faulty.call("PATCH", {}).status_code == 405
 
 
-@pytest.mark.parametrize(
-    ("document", "words"),
-    [
+def test_a_wrong_fault_is_explained_and_changes_nothing(faulty: Faulty, subtests: pytest.Subtests) -> None:
+    for document, words in [
         ("throttling", "expected a JSON object, got 'throttling'"),
         ({"kind": "throtling"}, "Did you mean throttling?"),
         ({"kind": "throttling", "operations": "*"}, "unknown member 'operations'; allowed: operation, name"),
@@ -188,17 +187,16 @@ def test_faults_are_listed_added_replaced_and_removed(faulty: Faulty) -> None:
         ({"seed": "x", "faults": []}, "seed: got 'x'; allowed: a whole number"),
         ({"faults": [{"kind": "timeout"}, {}]}, "fault 2, kind: got None"),
         ({"fault": []}, "unknown member 'fault'"),
-    ],
-)
-def test_a_wrong_fault_is_explained_and_changes_nothing(faulty: Faulty, document: Any, words: str) -> None:
-    faulty.set({"kind": "throttling", "operation": "nothing"})
-    for method in ("POST", "PUT"):
-        answer = faulty.call(method, document)
-        assert answer.status_code == 400
-        assert words in answer.json()["error"]
-    assert [fault["kind"] for fault in faulty.call("GET").json()["faults"]] == ["throttling"]
-    broken = httpx.post(faulty.url, content=b"{", trust_env=False)
-    assert (broken.status_code, "the body is not JSON" in broken.json()["error"]) == (400, True)
+    ]:
+        with subtests.test(document=document):
+            faulty.set({"kind": "throttling", "operation": "nothing"})
+            for method in ("POST", "PUT"):
+                answer = faulty.call(method, document)
+                assert answer.status_code == 400
+                assert words in answer.json()["error"]
+            assert [fault["kind"] for fault in faulty.call("GET").json()["faults"]] == ["throttling"]
+            broken = httpx.post(faulty.url, content=b"{", trust_env=False)
+            assert (broken.status_code, "the body is not JSON" in broken.json()["error"]) == (400, True)
 
 
 @given(
@@ -316,9 +314,8 @@ def test_only_operations_and_names_that_match_are_met(faulty: Faulty) -> None:
     assert faulty.outcome(s3.put_object, Bucket="city-fleet", Key="raw/a", Body=b"1") == "ok"
 
 
-@pytest.mark.parametrize(
-    ("operation", "call", "request_"),
-    [
+def test_operations_of_s3_are_known_by_name(faulty: Faulty, subtests: pytest.Subtests) -> None:
+    for operation, call, request_ in [
         ("s3:GetObject", "get_object", {"Key": "a"}),
         ("s3:HeadObject", "head_object", {"Key": "a"}),
         ("s3:PutObject", "put_object", {"Key": "a", "Body": b"1"}),
@@ -333,14 +330,11 @@ def test_only_operations_and_names_that_match_are_met(faulty: Faulty) -> None:
         ("s3:ListObjectVersions", "list_object_versions", {}),
         ("s3:GetBucketTagging", "get_bucket_tagging", {}),
         ("s3:HeadBucket", "head_bucket", {}),
-    ],
-)
-def test_operations_of_s3_are_known_by_name(
-    faulty: Faulty, operation: str, call: str, request_: dict[str, Any]
-) -> None:
-    faulty.set({"kind": "slow_down", "operation": operation})
-    faulty.outcome(getattr(faulty.s3, call), Bucket="city-fleet", **request_)
-    assert faulty.injected() == [1]
+    ]:
+        with subtests.test(operation=operation):
+            faulty.set({"kind": "slow_down", "operation": operation})
+            faulty.outcome(getattr(faulty.s3, call), Bucket="city-fleet", **request_)
+            assert faulty.injected() == [1]
 
 
 def test_a_rate_limit_lets_a_burst_through_and_then_its_rate(faulty: Faulty, wait_until: Any) -> None:

@@ -72,9 +72,8 @@ def cities(sagemaker: Any, *expressions: dict[str, Any], **more: Any) -> list[st
     return [each["TrainingJob"]["TrainingJobName"].removeprefix("searched-") for each in found["Results"]]
 
 
-@pytest.mark.parametrize(
-    ("filter_", "expected"),
-    [
+def test_a_filter_finds_the_jobs_that_fit(sagemaker: Any, subtests: pytest.Subtests) -> None:
+    for filter_, expected in [
         (expression("TrainingJobName", None, "searched-waco"), "waco"),
         (expression("TrainingJobName", "NotEquals", "searched-waco"), "austin dallas"),
         (expression("TrainingJobName", "Contains", "al"), "dallas"),
@@ -109,10 +108,9 @@ def cities(sagemaker: Any, *expressions: dict[str, Any], **more: Any) -> list[st
             },
             "austin waco",
         ),
-    ],
-)
-def test_a_filter_finds_the_jobs_that_fit(sagemaker: Any, filter_: dict[str, Any], expected: str) -> None:
-    assert cities(sagemaker, filter_) == expected.split()
+    ]:
+        with subtests.test(filter_=filter_):
+            assert cities(sagemaker, filter_) == expected.split()
 
 
 def test_one_element_of_a_list_must_fit_all_nested_filters(sagemaker: Any) -> None:
@@ -167,9 +165,8 @@ def test_versions_and_groups_are_found(sagemaker: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("request_", "words"),
-    [
+def test_a_search_that_makes_no_sense_is_refused(sagemaker: Any, subtests: pytest.Subtests) -> None:
+    for request_, words in [
         ({"SearchExpression": {}}, "must have at least one subexpression, filter, or nested filter"),
         ({"SearchExpression": expression("Colour", None, "red")}, "Unknown property name: Colour"),
         ({"SearchExpression": expression("ResourceConfig.Colour", None, "x")}, "Unknown property name"),
@@ -203,12 +200,9 @@ def test_versions_and_groups_are_found(sagemaker: Any) -> None:
         ({"Resource": "Pipeline"}, "does not search for Pipeline"),
         ({"VisibilityConditions": [{"Key": "city", "Value": "waco"}]}, "must have the form Tags.<key>"),
         ({"NextToken": "tampered"}, "NextToken is not one"),
-    ],
-)
-def test_a_search_that_makes_no_sense_is_refused(
-    sagemaker: Any, request_: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(ClientError) as caught:
-        sagemaker.search(**{"Resource": "TrainingJob", **request_})
-    assert caught.value.response["Error"]["Code"] == "ValidationException"
-    assert words in caught.value.response["Error"]["Message"]
+    ]:
+        with subtests.test(request_=request_):
+            with pytest.raises(ClientError) as caught:
+                sagemaker.search(**{"Resource": "TrainingJob", **request_})
+            assert caught.value.response["Error"]["Code"] == "ValidationException"
+            assert words in caught.value.response["Error"]["Message"]
