@@ -23,10 +23,8 @@ from local.sagemaker.protocol.errors import ResourceLimitExceeded, SageMakerErro
 from local.sagemaker.server import Server
 from local.sagemaker.settings import Settings, parse_command_line
 from tests.support.archives import archive
+from tests.support.aws_names import IMAGE, IMAGE_URI, ROLE
 
-IMAGE = "sagemaker-xgboost:3.2-0"
-IMAGE_URI = f"683313688378.dkr.ecr.us-east-1.amazonaws.com/{IMAGE}"
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 DEADLINE_SECONDS = 60
 PATIENT = """
 import os, pathlib, signal, sys, time
