@@ -13,12 +13,12 @@ from city_fleet.retiring.retire_facts import Rule
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import CityReport
 from city_fleet.state import live, registry
-from tests.support.aws_names import IMAGE_URI
 from tests.support.local_sagemaker import LocalSageMaker
 
 BUCKET = "city-fleet"
 DAY = timedelta(days=1)
 RULE = Rule(keep_newest=2, keep_predecessors=1, grace=14 * DAY)
+IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 
 
 class Town:
@@ -66,7 +66,7 @@ class Town:
                 ),
                 ModelApprovalStatus=status,
                 InferenceSpecification={
-                    "Containers": [{"Image": IMAGE_URI, "ModelDataUrl": f"s3://{BUCKET}/none"}],
+                    "Containers": [{"Image": IMAGE, "ModelDataUrl": f"s3://{BUCKET}/none"}],
                     "SupportedContentTypes": ["text/csv"],
                     "SupportedResponseMIMETypes": ["text/csv"],
                 },

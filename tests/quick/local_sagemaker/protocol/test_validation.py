@@ -11,9 +11,9 @@ import regex
 
 from local.sagemaker.protocol import validation, wire
 from local.sagemaker.protocol.errors import ValidationException
-from tests.support.aws_names import ROLE
 
 LONG_NAME = "a" * 64
+ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 
 
 def model(**members: Any) -> dict[str, Any]:
