@@ -14,11 +14,10 @@ import pytest
 
 from city_fleet import naming
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
+from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.paths import ROOT
 
-IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 RUN = "manual__2014-01-01T00:00:00+00:00"
 OTHER_RUN = "manual~2014"
 #: Job → the run and task that its tags name.

@@ -23,6 +23,7 @@ from city_fleet import naming
 from city_fleet.orchestration.city_dags import fleet_dags
 from local import ROOT
 from local.stack import environment
+from tests.support.aws_names import IMAGE_URI
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.model_servers import ModelServer
 from tests.support.paths import IMAGE_PYTHON
@@ -32,7 +33,7 @@ from tests.support.waiting import wait_until
 FLEET_FILE = ROOT / "include" / "fleets" / "texas_housing.yaml"
 ENDPOINT = "texas-housing-laptop"
 KEYS = naming.Keys("city-fleet", "texas_housing")
-MANAGED = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
+MANAGED = IMAGE_URI
 OWN = "123456789012.dkr.ecr.us-east-1.amazonaws.com/city-fleet-model-server:1"
 AS_OF = datetime(2014, 1, 1, tzinfo=UTC)
 

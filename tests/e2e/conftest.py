@@ -27,6 +27,7 @@ from local import ROOT
 from local.stack.environment import Layout, free_port
 from local.stack.seed import seed
 from local.stack.stack import Stack
+from tests.support.stack_state import state_dir  # noqa: F401 - a fixture
 
 BUCKET = "city-fleet"
 RUN_DEADLINE_SECONDS = 600.0

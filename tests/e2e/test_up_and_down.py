@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -18,6 +17,7 @@ from local import ROOT
 from local.stack import processes, records
 from local.stack.environment import HOST, SECRETS_FILE, free_port
 from local.stack.stack import COMPONENTS, Stack
+from tests.support.waiting import wait_until
 
 
 def _stack(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -76,9 +76,7 @@ def test_one_command_at_a_time_works_on_a_state_directory(tmp_path: Path) -> Non
 
 
 @pytest.mark.e2e
-def test_up_twice_up_after_a_kill_and_down(
-    state_dir: Path, until: Callable[[Callable[[], bool]], None]
-) -> None:
+def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
     ports = ("--ui-port", str(free_port()), "--sagemaker-port", str(free_port()))
     first = _stack("up", "--state-dir", state_dir, *ports, AWS_PROFILE="production")
     assert first.returncode == 0, first.stdout + first.stderr
@@ -120,7 +118,7 @@ def test_up_twice_up_after_a_kill_and_down(
 
     server = next(record for record in stack.records if record.name == "sagemaker")
     os.kill(server.pid, signal.SIGKILL)
-    until(lambda: server.find() is None)
+    wait_until(lambda: server.find() is None, 20, "the server is gone")
     assert _stack("down", "--state-dir", state_dir).returncode == 0
 
     again = _stack("up", "--state-dir", state_dir, *ports)
@@ -131,10 +129,12 @@ def test_up_twice_up_after_a_kill_and_down(
     assert (found["ETag"], found["Body"].read()) == (put["ETag"], b'{"sequence": 1}')
     described = sagemaker.describe_model_package(ModelPackageName=package)
     assert described["ModelPackageVersion"] == 1
-    until(
+    wait_until(
         lambda: (
             sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")["EndpointStatus"] == "InService"
-        )
+        ),
+        20,
+        "the endpoint is in service again",
     )
     after = sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")
     assert after["CreationTime"] == endpoint["CreationTime"]
@@ -147,7 +147,7 @@ def test_up_twice_up_after_a_kill_and_down(
     assert _stack("status", "--state-dir", state_dir).returncode == 0
     scheduler = next(record for record in stack.records if record.name == "scheduler")
     os.kill(scheduler.pid, signal.SIGKILL)
-    until(lambda: scheduler.find() is None)
+    wait_until(lambda: scheduler.find() is None, 20, "the scheduler is gone")
     status = _stack("status", "--state-dir", state_dir)
     assert status.returncode == 1
     assert [line.split()[:2] for line in status.stdout.splitlines() if "scheduler" in line.split()[:1]] == [

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from local.sagemaker.protocol.validation import compile_pattern
+from tests.support.aws_names import IMAGE_URI, ROLE
 
 SERVICE = botocore.session.Session().get_service_model("sagemaker")
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:"
 NAMES = ("austin", "none", "austin/1", "a" * 63)
 #: What is put where a text belongs: names of things that exist, near misses, and the usual suspects.
@@ -39,7 +38,7 @@ TEXTS = (
     ),
     f"{ARN}model-package-group/austin",
     "arn:aws:sagemaker:eu-west-1:210987654321:model/austin",
-    IMAGE,
+    IMAGE_URI,
     "/opt/ml/processing/input",
     "/opt/ml/processing/../../etc",
     "ml.m5.large",
@@ -86,7 +85,7 @@ _LIST = {
     "NameContains": "a",
 }
 _CONTAINER = {
-    "Image": IMAGE,
+    "Image": IMAGE_URI,
     "Mode": "MultiModel",
     "ModelDataUrl": "s3://fuzzed/models/",
     "MultiModelConfig": {"ModelCacheSetting": "Enabled"},
@@ -106,7 +105,7 @@ _SOURCE = {
 _TRAINING = {
     "TrainingJobName": "fresh",
     "AlgorithmSpecification": {
-        "TrainingImage": IMAGE,
+        "TrainingImage": IMAGE_URI,
         "TrainingInputMode": "File",
         "ContainerEntrypoint": ["python3", "-c", "pass"],
     },
@@ -151,7 +150,7 @@ _PROCESSING = {
     "ProcessingResources": {"ClusterConfig": _CLUSTER},
     "StoppingCondition": _STOP,
     "AppSpecification": {
-        "ImageUri": IMAGE,
+        "ImageUri": IMAGE_URI,
         "ContainerEntrypoint": ["python3", "-c", "pass"],
         "ContainerArguments": ["/opt/ml/processing/input"],
     },
@@ -166,7 +165,7 @@ _FILTERS = [
     {"Name": "ResourceConfig.VolumeSizeInGB", "Operator": "LessThanOrEqualTo", "Value": "5"},
 ]
 _SPECIFICATION = {
-    "Containers": [{"Image": IMAGE, "ModelDataUrl": "s3://fuzzed/model.tar.gz"}],
+    "Containers": [{"Image": IMAGE_URI, "ModelDataUrl": "s3://fuzzed/model.tar.gz"}],
     "SupportedContentTypes": ["text/csv"],
     "SupportedResponseMIMETypes": ["text/csv"],
 }
@@ -235,7 +234,7 @@ VALID: dict[str, dict[str, Any]] = {
         "ModelApprovalStatus": "Approved",
         "CustomerMetadataProperties": {"mape": "0.05"},
         "CustomerMetadataPropertiesToRemove": ["mape"],
-        "AdditionalInferenceSpecificationsToAdd": [{"Name": "neo", "Containers": [{"Image": IMAGE}]}],
+        "AdditionalInferenceSpecificationsToAdd": [{"Name": "neo", "Containers": [{"Image": IMAGE_URI}]}],
     },
 }
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 
 REQUEST: dict[str, Any] = {
-    "RoleArn": "arn:aws:iam::123456789012:role/city-fleet",
+    "RoleArn": ROLE,
     "AppSpecification": {
-        "ImageUri": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0",
+        "ImageUri": IMAGE_URI,
         "ContainerEntrypoint": ["python3", "-c", "pass"],
     },
     "ProcessingResources": {

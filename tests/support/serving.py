@@ -19,6 +19,7 @@ from typing import Any
 from city_fleet import naming
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.state import live
+from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.paths import IMAGE_PYTHON, SCRIPTS
 from tests.support.waiting import wait_until
@@ -160,10 +161,10 @@ def serve(server: LocalSageMaker, folder: Path, load_seconds: float = 0) -> Serv
     serving = Serving(server, [_archive(folder / str(number)) for number in range(MODELS)])
     sagemaker.create_model(
         ModelName=serving.endpoint,
-        ExecutionRoleArn="arn:aws:iam::123456789012:role/city-fleet",
+        ExecutionRoleArn=ROLE,
         Containers=[
             {
-                "Image": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0",
+                "Image": IMAGE_URI,
                 "Mode": "MultiModel",
                 "ModelDataUrl": KEYS.uri(KEYS.models_prefix()),
                 "Environment": {

@@ -114,3 +114,71 @@ def test_a_run_id_fits_into_a_tag_and_reads_back(run_id: str) -> None:
     tag = naming.tag_of_run_id(run_id)
     assert re.fullmatch(r"[A-Za-z0-9 _.:/=+@-]{1,256}", tag)
     assert naming.run_id_of_tag(tag) == run_id
+
+
+def test_the_keys_of_a_fleet_are_those_of_the_architecture_page() -> None:
+    """What an earlier version has written is found by these keys alone."""
+    keys, moment = naming.Keys("bucket", "f"), datetime(2014, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    stamp = "20140102T030405Z"
+    assert {
+        "uri": keys.uri("f/x"),
+        "raw": keys.raw("c"),
+        "code": keys.code("d"),
+        "step": keys.step("c", "k", "train"),
+        "decision": keys.decision("c", "k", "d"),
+        "model": keys.model("c/x.tar.gz"),
+        "live": keys.live("c"),
+        "history": keys.history("c", 7),
+        "retired": keys.retired("c"),
+        "retire_cursor": keys.retire_cursor(),
+        "record": keys.record("c", moment, "k"),
+        "event": keys.event(moment, keys.record("c", moment, "k")),
+        "index": keys.index(),
+        "breaker_mark": keys.breaker_mark(stamp, "c"),
+        "night": keys.night(stamp),
+        "reconciled": keys.reconciled(),
+    } == {
+        "uri": "s3://bucket/f/x",
+        "raw": "f/raw/city=c/",
+        "code": "f/code/d/",
+        "step": "f/runs/c/k/train/",
+        "decision": "f/runs/c/k/decide/decision-d.json",
+        "model": "f/models/c/x.tar.gz",
+        "live": "f/live/c.json",
+        "history": "f/history/c/00000007.json",
+        "retired": "f/state/retired/c.json",
+        "retire_cursor": "f/state/retire.json",
+        "record": f"f/state/runs/c/{stamp}-k.json",
+        "event": f"f/state/events/{stamp}/c/{stamp}-k.json",
+        "index": "f/state/index/fleet.json.gz",
+        "breaker_mark": f"f/state/breaker/{stamp}/c.json",
+        "night": f"f/state/breaker/{stamp}.json",
+        "reconciled": "f/state/reconciled.json",
+    }
+
+
+def test_what_is_listed_holds_what_is_put() -> None:
+    keys, moment = naming.Keys("bucket", "f"), datetime(2014, 1, 2, tzinfo=UTC)
+    record = keys.record("c", moment, "k")
+    for prefix, key in (
+        (keys.raw_prefix(), keys.raw("c")),
+        (keys.models_prefix(), keys.model("c/x")),
+        (keys.live_prefix(), keys.live("c")),
+        (keys.history_prefix("c"), keys.history("c", 1)),
+        (keys.runs_prefix(), keys.step("c", "k", "train")),
+        (keys.records_prefix(), record),
+        (keys.city_records("c"), record),
+        (keys.events_prefix(), keys.event(moment, record)),
+        (keys.breaker_marks_prefix("20140102T000000Z"), keys.breaker_mark("20140102T000000Z", "c")),
+    ):
+        assert prefix.endswith("/"), prefix
+        assert key.startswith(prefix), key
+        assert key != prefix, key
+
+
+def test_a_uri_of_s3_is_split_at_its_first_slash() -> None:
+    assert naming.split_uri("s3://bucket/a/b.json") == ("bucket", "a/b.json")
+    assert naming.split_uri("s3://bucket/") == ("bucket", "")
+    for wrong in ("bucket/a", "s3://bucket", "s3:///a", "https://bucket/a", "x s3://bucket/a"):
+        with pytest.raises(ValueError, match="is no S3 URI"):
+            naming.split_uri(wrong)

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.waiting import wait_until
 
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 INFERENCE = """
 def model_fn(model_dir):
     return open(model_dir + "/model.txt").read()
@@ -76,7 +75,7 @@ def test_jobs(
         training_job_name=name,
         role_arn=ROLE,
         algorithm_specification={
-            "TrainingImage": IMAGE,
+            "TrainingImage": IMAGE_URI,
             "TrainingInputMode": "File",
             "ContainerEntrypoint": ["python3", "-c", "print('trained')"],
         },
@@ -128,7 +127,7 @@ def test_endpoints(
         "SAGEMAKER_SUBMIT_DIRECTORY": f"s3://{bucket}/code.tar.gz",
     }
     container = {
-        "Image": IMAGE,
+        "Image": IMAGE_URI,
         "Mode": "MultiModel",
         "ModelDataUrl": f"s3://{bucket}/models/",
         "Environment": environment,

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from local.sagemaker.app import load_operations
 from local.sagemaker.protocol.operations import OPERATIONS
 from tests.support.archives import archive
-from tests.support.hostile import ANYTHING, IMAGE, ROLE, SERVICE, requests
+from tests.support.aws_names import IMAGE_URI, ROLE
+from tests.support.hostile import ANYTHING, SERVICE, requests
 from tests.support.local_sagemaker import running_server
 from tests.support.waiting import wait_until
 
@@ -118,7 +119,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
                 },
             ),
         ):
-            container = {"Image": IMAGE, "Mode": "MultiModel", "ModelDataUrl": "s3://fuzzed/models/"}
+            container = {"Image": IMAGE_URI, "Mode": "MultiModel", "ModelDataUrl": "s3://fuzzed/models/"}
             sagemaker.create_model(
                 ModelName=name, ExecutionRoleArn=ROLE, Containers=[{**container, "Environment": environment}]
             )

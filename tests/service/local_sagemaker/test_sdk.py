@@ -10,14 +10,13 @@ import boto3
 import pytest
 
 from tests.support.archives import archive
+from tests.support.aws_names import IMAGE_URI, ROLE
 
 pytest.importorskip("sagemaker.core")
 
 from sagemaker.core import resources, shapes
 from sagemaker.core.utils.utils import SageMakerClient
 
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 TRAIN = """
 import os, pathlib
 rows = pathlib.Path(os.environ["SM_CHANNEL_TRAIN"], "train.csv").read_text().split()
@@ -69,7 +68,7 @@ def train(data: str, name: str) -> Any:
         training_job_name=name,
         role_arn=ROLE,
         algorithm_specification=shapes.AlgorithmSpecification(
-            training_image=IMAGE, training_input_mode="File"
+            training_image=IMAGE_URI, training_input_mode="File"
         ),
         hyper_parameters={
             "sagemaker_program": '"train.py"',
@@ -99,7 +98,7 @@ def test_from_training_to_predictions(data: str, session: Any, unique: Callable[
 
     group = resources.ModelPackageGroup.create(model_package_group_name=name)
     # The SDK's two shapes of this name hide each other (2.27): this is the one that ModelPackage wants.
-    container = shapes.ContainersItem(image=IMAGE, model_data_url=artifact)
+    container = shapes.ContainersItem(image=IMAGE_URI, model_data_url=artifact)
     # Of the answer it reads a member that CreateModelPackage has nowhere (2.27): the package is made all the same.
     with pytest.raises(KeyError, match="ModelPackageName"):
         resources.ModelPackage.create(
@@ -120,7 +119,7 @@ def test_from_training_to_predictions(data: str, session: Any, unique: Callable[
         model_name=name,
         execution_role_arn=ROLE,
         primary_container=shapes.ContainerDefinition(
-            image=IMAGE,
+            image=IMAGE_URI,
             model_data_url=artifact,
             environment={
                 "SAGEMAKER_PROGRAM": "inference.py",
@@ -179,7 +178,7 @@ def test_a_processing_job(data: str, unique: Callable[[str], str]) -> None:
             )
         ),
         app_specification=shapes.AppSpecification(
-            image_uri=IMAGE,
+            image_uri=IMAGE_URI,
             container_entrypoint=["python3", "/opt/ml/processing/input/code/count.py"],
             container_arguments=["/opt/ml/processing/input/data/train.csv"],
         ),
@@ -195,7 +194,7 @@ def test_a_processing_job(data: str, unique: Callable[[str], str]) -> None:
 
 def test_a_package_with_a_name_of_its_own(session: Any, unique: Callable[[str], str]) -> None:
     name = unique("sdk")
-    specification = {"Containers": [{"Image": IMAGE}]}
+    specification = {"Containers": [{"Image": IMAGE_URI}]}
     session.client("sagemaker").create_model_package(
         ModelPackageName=name, InferenceSpecification=specification
     )

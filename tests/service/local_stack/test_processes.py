@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +16,7 @@ import pytest
 from local import ROOT
 from local.stack import processes
 from local.stack.environment import MARKER
-
-Until = Callable[[Callable[[], bool]], None]
+from tests.support.waiting import wait_until
 
 
 def _spawn(state_dir: Path, code: str) -> processes.Recorded:
@@ -27,9 +25,7 @@ def _spawn(state_dir: Path, code: str) -> processes.Recorded:
     return processes.spawn("sleeper", command, environment, state_dir / "sleeper.log", state_dir)
 
 
-def test_end_takes_a_grandchild_that_left_its_group_and_lost_its_parent(
-    state_dir: Path, until: Until
-) -> None:
+def test_end_takes_a_grandchild_that_left_its_group_and_lost_its_parent(state_dir: Path) -> None:
     record = _spawn(
         state_dir,
         """
@@ -43,14 +39,14 @@ def test_end_takes_a_grandchild_that_left_its_group_and_lost_its_parent(
         time.sleep(600)
         """,
     )
-    until(lambda: len(processes.marked(state_dir)) == 2)
+    wait_until(lambda: len(processes.marked(state_dir)) == 2, 20, "both processes are there")
     assert processes.end([record], state_dir) == []
     assert processes.marked(state_dir) == []
     assert record.find() is None
 
 
 def test_end_kills_what_ignores_sigterm_and_names_it(
-    state_dir: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "TERM_GRACE_SECONDS", 0.5)
     record = _spawn(
@@ -62,7 +58,7 @@ def test_end_kills_what_ignores_sigterm_and_names_it(
         time.sleep(600)
         """,
     )
-    until(lambda: "deaf" in processes.tail(record.log))
+    wait_until(lambda: "deaf" in processes.tail(record.log), 20, "the process says that it is deaf")
     assert processes.end([record], state_dir) == ["sleeper"]
     assert record.find() is None
 
@@ -81,7 +77,7 @@ def test_a_number_that_belongs_to_somebody_else_by_now_is_left_alone(state_dir: 
         other.wait()
 
 
-def test_the_keeper_ends_the_stack_of_a_parent_that_was_killed(state_dir: Path, until: Until) -> None:
+def test_the_keeper_ends_the_stack_of_a_parent_that_was_killed(state_dir: Path) -> None:
     parent = subprocess.Popen(
         [
             sys.executable,
@@ -102,24 +98,24 @@ def test_the_keeper_ends_the_stack_of_a_parent_that_was_killed(state_dir: Path, 
         ],
         cwd=ROOT,
     )
-    until(lambda: len(processes.marked(state_dir)) == 1)
+    wait_until(lambda: len(processes.marked(state_dir)) == 1, 20, "the parent is gone")
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    until(lambda: processes.marked(state_dir) == [])
+    wait_until(lambda: processes.marked(state_dir) == [], 20, "the keeper has ended the rest")
 
 
-def test_exit_code_and_tail_tell_how_a_process_ended(state_dir: Path, until: Until) -> None:
+def test_exit_code_and_tail_tell_how_a_process_ended(state_dir: Path) -> None:
     record = _spawn(state_dir, "print('first'); print('last words'); raise SystemExit(3)")
-    until(lambda: processes.exit_code(record) == 3)
+    wait_until(lambda: processes.exit_code(record) == 3, 20, "the process has ended")
     assert processes.tail(record.log, lines=1) == "last words"
     assert processes.tail(state_dir / "none.log") == "(the log is empty)"
 
 
-def test_memory_counts_the_stack_alone(state_dir: Path, until: Until) -> None:
+def test_memory_counts_the_stack_alone(state_dir: Path) -> None:
     assert processes.memory_mib(state_dir) == 0
     record = _spawn(
         state_dir, "data = bytearray(50_000_000); print('there', flush=True); import time; time.sleep(600)"
     )
-    until(lambda: "there" in processes.tail(record.log))
+    wait_until(lambda: "there" in processes.tail(record.log), 20, "the process is there")
     assert 45 < processes.memory_mib(state_dir) < 120
     processes.end([record], state_dir)

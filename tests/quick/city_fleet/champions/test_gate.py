@@ -130,6 +130,23 @@ def test_r2_is_better_when_higher() -> None:
     assert not decide(report() | {"champion": champion(0.0) | {"r2": 0.6}}, rule).promote
 
 
+def test_metrics_are_shown_as_people_write_them() -> None:
+    """A share in percent, R² with its digits, an error in the target's own unit."""
+    limits = {"mape": 0.01, "r2": 0.9, "rmse": 1000.0}
+    challenger = {"mape": 0.0456, "rmse": 23456.7, "mae": 1.0, "r2": 0.51234}
+    decision = decide(report() | {"challenger": challenger}, RULE.model_copy(update={"limits": limits}))
+    assert decision.reasons[:3] == (
+        "MAPE 4.6% breaks the limit of 1.0%",
+        "R2 0.512 breaks the limit of 0.900",
+        "RMSE 23,457 breaks the limit of 1,000",
+    )
+
+
+def test_as_many_rows_as_needed_are_enough() -> None:
+    assert decide(report(rows=6), RULE).promote
+    assert not decide(report(rows=5), RULE).promote
+
+
 def test_force_promotes_and_says_so_first() -> None:
     decision = decide(report(challenger=0.06), RULE, force=True)
     assert decision.promote
@@ -242,3 +259,6 @@ def test_metrics_by_hand() -> None:
     assert metrics["rmse"] == pytest.approx(math.sqrt(250))
     assert metrics["r2"] == pytest.approx(1 - 500 / 5000)
     assert error_metrics([1.0], [1.0])["r2"] is None
+    assert error_metrics([0.5, 0.5], [0.1, 0.9])["r2"] is None, "a target that never changes"
+    small = error_metrics([0.1, 0.2], [0.11, 0.18])
+    assert small["r2"] == pytest.approx(1 - 0.0005 / 0.005), "small targets too"

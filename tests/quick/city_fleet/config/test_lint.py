@@ -61,6 +61,23 @@ def test_a_warning_names_its_place_once(tmp_path: Path, old: str, new: str, subj
     assert text in warning
 
 
+def test_a_slug_that_says_less_or_more_than_the_name_is_no_mistake(tmp_path: Path) -> None:
+    original = TEXAS.read_text(encoding="utf-8")
+    for slug in ("waco", "wac", "waco_north", "waxo"):
+        path = tmp_path / f"{slug}.yaml"
+        path.write_text(original.replace("waco: {name: Waco}", f"{slug}: {{name: Waco}}"), encoding="utf-8")
+        assert fleet_warnings(load_fleet(path, {})) == [], slug
+
+
+def test_a_schedule_that_fits_the_data_is_no_mistake(tmp_path: Path) -> None:
+    for schedule, warned in (("@monthly", 0), ("@quarterly", 0), ("@weekly", 1), ("@daily", 1)):
+        path = tmp_path / "texas.yaml"
+        path.write_text(
+            TEXAS.read_text(encoding="utf-8").replace('"@monthly"', f'"{schedule}"'), encoding="utf-8"
+        )
+        assert len(fleet_warnings(load_fleet(path, {}))) == warned, schedule
+
+
 def test_the_hyperparameters_are_those_of_the_training_script(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(SCRIPTS)
     import hyperparameters

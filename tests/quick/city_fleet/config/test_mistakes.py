@@ -365,3 +365,18 @@ def test_whatever_is_typed_there_is_a_fleet_or_an_explained_error(
         assert error.file == str(path)
         assert error.got
         assert error.line is None or 1 <= error.line <= text.count("\n") + 2
+
+
+def test_only_what_looks_like_text_without_quotes_is_told_to_be_quoted(tmp_path: Path) -> None:
+    for value, quoted in (
+        ("20200101", True),
+        ("1.5", True),
+        ("2020-01-01", True),
+        ("true", False),
+        ("[a]", False),
+    ):
+        path = tmp_path / "shops.yaml"
+        path.write_text(GOOD.replace("bucket: shop-data", f"bucket: {value}"), encoding="utf-8")
+        with pytest.raises(FleetFileError) as caught:
+            load_fleet(path, {})
+        assert ("Put it in quotes" in str(caught.value)) is quoted, value

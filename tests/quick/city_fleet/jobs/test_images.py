@@ -9,6 +9,7 @@ from city_fleet.config import Algorithm
 from city_fleet.config.settings import Endpoint
 from city_fleet.errors import ConfigError
 from city_fleet.jobs import images
+from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.fleets import texas
 
 
@@ -22,7 +23,7 @@ def test_an_unknown_version_and_region_name_what_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("chosen", "region", "expected"),
     [
-        ("managed", "us-east-1", "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"),
+        ("managed", "us-east-1", IMAGE_URI),
         ("own", "eu-west-1", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/city-fleet-model-server:1"),
         ("own", "cn-north-1", "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/city-fleet-model-server:1"),
         (
@@ -33,7 +34,7 @@ def test_an_unknown_version_and_region_name_what_is_allowed() -> None:
     ],
 )
 def test_what_serves_is_the_managed_image_our_own_or_any(chosen: str, region: str, expected: str) -> None:
-    role = "arn:aws:iam::123456789012:role/city-fleet"
+    role = ROLE
     endpoint = Endpoint.model_validate({"image": chosen})
     fleet = texas().model_copy(update={"endpoint": endpoint, "region": region, "role": role})
     assert images.serving_image_uri(fleet) == expected

@@ -20,11 +20,11 @@ from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.serving import endpoint_requests
 from city_fleet.state import live, registry
 from local.sagemaker.protocol.validation import validate
+from tests.support.aws_names import IMAGE_URI
 from tests.support.fleets import austin, january_run, texas
 from tests.support.paths import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 CODE = "s3://city-fleet/texas_housing/code/0123456789abcdef/"
 DATA = {
     name: f"s3://city-fleet/texas_housing/runs/austin/run/preprocess/job/{name}/"
@@ -54,7 +54,7 @@ def job(step: str, request: dict[str, Any]) -> dict[str, Any]:
 
 def preprocess() -> dict[str, Any]:
     return job(
-        "preprocess", requests.preprocess_request(austin(), january_run(), image_uri=IMAGE, code_uri=CODE)
+        "preprocess", requests.preprocess_request(austin(), january_run(), image_uri=IMAGE_URI, code_uri=CODE)
     )
 
 
@@ -62,7 +62,11 @@ def train() -> dict[str, Any]:
     return job(
         "train",
         requests.train_request(
-            austin(), january_run(), image_uri=IMAGE, code_archive_uri=CODE + "sourcedir.tar.gz", data=DATA
+            austin(),
+            january_run(),
+            image_uri=IMAGE_URI,
+            code_archive_uri=CODE + "sourcedir.tar.gz",
+            data=DATA,
         ),
     )
 
@@ -73,7 +77,7 @@ def evaluate(champion: live.Versioned | None = CHAMPION) -> dict[str, Any]:
         requests.evaluate_request(
             austin(),
             january_run(),
-            image_uri=IMAGE,
+            image_uri=IMAGE_URI,
             code_uri=CODE,
             data=DATA,
             artifact_uri=ARTIFACT,
@@ -89,7 +93,7 @@ def package() -> dict[str, Any]:
         **package_request.register_extras(
             austin(),
             january_run(),
-            image_uri=IMAGE,
+            image_uri=IMAGE_URI,
             artifact_uri=ARTIFACT,
             artifact_sha256="a" * 64,
             evaluation_uri="s3://city-fleet/texas_housing/runs/austin/run/evaluate/job/evaluation.json",
@@ -111,7 +115,7 @@ def package() -> dict[str, Any]:
 
 def model() -> dict[str, Any]:
     return endpoint_requests.model_request(
-        texas(), image_uri=IMAGE, code_archive_uri=CODE + "sourcedir.tar.gz"
+        texas(), image_uri=IMAGE_URI, code_archive_uri=CODE + "sourcedir.tar.gz"
     )
 
 
@@ -160,14 +164,14 @@ def test_the_same_inputs_give_the_same_name_and_another_request_another() -> Non
     assert train() == train()
     with_champion, without = evaluate(), evaluate(champion=None)
     assert with_champion["ProcessingJobName"] != without["ProcessingJobName"]
-    request = requests.preprocess_request(austin(), january_run(), image_uri=IMAGE, code_uri=CODE)
+    request = requests.preprocess_request(austin(), january_run(), image_uri=IMAGE_URI, code_uri=CODE)
     names = {requests.named(request, austin(), january_run(), "preprocess", attempt)[0] for attempt in (1, 2)}
     assert len(names) == 2
 
 
 def test_another_run_of_the_same_day_gets_other_jobs() -> None:
     other = austin().run("manual__1", january_run().as_of)
-    request = requests.preprocess_request(austin(), january_run(), image_uri=IMAGE, code_uri=CODE)
+    request = requests.preprocess_request(austin(), january_run(), image_uri=IMAGE_URI, code_uri=CODE)
     assert (
         requests.named(request, austin(), other, "preprocess", 1)[0]
         != requests.named(request, austin(), january_run(), "preprocess", 1)[0]

@@ -18,6 +18,7 @@ from local.sagemaker.app import load_operations
 from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.operations import OPERATIONS
 from local.sagemaker.protocol.validation import compile_pattern, validate
+from tests.support.aws_names import ROLE
 
 load_operations()
 
@@ -32,7 +33,7 @@ CANDIDATES = (
     "12",
     "s3://bucket/prefix/",
     "s3://b",
-    "arn:aws:iam::123456789012:role/city-fleet",
+    ROLE,
     "arn:aws:sagemaker:us-east-1:123456789012:cluster/austincity12",
     "arn:aws:sagemaker:us-east-1:123456789012:hub-content/hub/Model/austin/1.0.0",
     "arn:aws:sagemaker:us-east-1:123456789012:hub-content/hub/DataSet/austin",

@@ -23,12 +23,12 @@ from city_fleet.naming import Keys, package_group, target_model
 from city_fleet.state import index, live, run_records
 from city_fleet.state.author import Author
 from city_fleet.state.index_state import Champion, Index, IndexEntry
+from tests.support.aws_names import IMAGE_URI
 from tests.support.command_line import fleet as run_fleet
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.states import record
 
 AS_OF = datetime(2014, 1, 1, tzinfo=UTC)
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 FLEET = """
 fleet: {name}
 bucket: {name}
@@ -69,7 +69,7 @@ class StatusFleet:
                 ModelApprovalStatus=version_status,
                 **({"CustomerMetadataProperties": metadata} if metadata else {}),
                 InferenceSpecification={
-                    "Containers": [{"Image": IMAGE, "ModelDataUrl": f"s3://{self.name}/model.tar.gz"}],
+                    "Containers": [{"Image": IMAGE_URI, "ModelDataUrl": f"s3://{self.name}/model.tar.gz"}],
                     "SupportedContentTypes": ["text/csv"],
                     "SupportedResponseMIMETypes": ["text/csv"],
                 },

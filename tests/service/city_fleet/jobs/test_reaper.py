@@ -22,14 +22,13 @@ from city_fleet.jobs import orphans, reaper
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
 from city_fleet.jobs.reaper import Job, Task
 from city_fleet.jobs.sagemaker_jobs import KINDS, PROCESSING, TRAINING
+from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.fleets import texas
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.waiting import wait_until
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 TASK = Task("reaped.austin", "manual__2030-01-01", "train")
-IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 
 
 def job(name: str = "reaped-austin-train-0-1", task: Task = TASK, minutes_old: int = 30) -> Job:

@@ -17,13 +17,12 @@ from city_fleet.jobs.sagemaker_jobs import KINDS
 from city_fleet.naming import split_uri
 from city_fleet.plan import CityPlan
 from city_fleet.views.preview import preview, scheduled_run_id
+from tests.support.aws_names import IMAGE_URI
 from tests.support.command_line import Done, fleet
 from tests.support.fleets import AS_OF, austin, january_run, texas
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
-
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
 
 
 def test_its_jobs_run_as_they_are_and_fit_together(aws: LocalSageMaker) -> None:
@@ -33,7 +32,7 @@ def test_its_jobs_run_as_they_are_and_fit_together(aws: LocalSageMaker) -> None:
     ingest(plan.fleet, s3, cities=["austin"], create_bucket=True)
     bundle = CodeBundle.load(plan.scripts)
     bundle.ensure_uploaded(s3, plan.keys)
-    found = preview(plan, january_run(), image_uri=IMAGE, bundle=bundle)
+    found = preview(plan, january_run(), image_uri=IMAGE_URI, bundle=bundle)
     for job in found.jobs.values():
         kind = KINDS[job.kind]
         kind.create(sagemaker, job.request)
@@ -51,7 +50,7 @@ def test_its_jobs_run_as_they_are_and_fit_together(aws: LocalSageMaker) -> None:
 
 
 def test_a_champion_gives_the_evaluation_another_name_as_the_note_says() -> None:
-    found = preview(austin(), january_run(), image_uri=IMAGE, bundle=CodeBundle.load(austin().scripts))
+    found = preview(austin(), january_run(), image_uri=IMAGE_URI, bundle=CodeBundle.load(austin().scripts))
     assert "another name" in str(found.jobs["evaluate"].note)
     assert [job.note for step, job in found.jobs.items() if step != "evaluate"] == [None, None]
 

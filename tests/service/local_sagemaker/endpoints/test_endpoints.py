@@ -19,9 +19,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.archives import archive
+from tests.support.aws_names import IMAGE_URI, ROLE
+from tests.support.process_table import processes
 
-IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 DEADLINE_SECONDS = 60
 
 INFERENCE = """
@@ -620,16 +620,3 @@ def test_nothing_outlives_a_server_that_is_killed(
     server.process.wait()
     wait_until(lambda: not processes(marker), 20, "the container's own child is gone")
     wait_until(lambda: not processes(f"{server.data_dir}/endpoints"), 20, "the containers are gone")
-
-
-def processes(text: str) -> list[int]:
-    """Processes of this machine with a text in their command line or environment."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            content = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
-        except OSError:
-            continue
-        if text.encode() in content and int(folder.name) != os.getpid():
-            found.append(int(folder.name))
-    return found

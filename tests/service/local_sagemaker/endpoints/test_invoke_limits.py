@@ -20,6 +20,7 @@ from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.server import SageMakerServer
 from local.sagemaker.settings import Settings
 from tests.support.archives import archive
+from tests.support.aws_names import ROLE
 
 IMAGE = "sagemaker-xgboost:3.2-0"
 NAME = "limits"
@@ -68,7 +69,7 @@ def serve(
                 "SAGEMAKER_SUBMIT_DIRECTORY": f"s3://{bucket}/code.tar.gz",
             },
         }
-        role = "arn:aws:iam::123456789012:role/city-fleet"
+        role = ROLE
         variant = {
             "VariantName": "AllTraffic",
             "ModelName": NAME,

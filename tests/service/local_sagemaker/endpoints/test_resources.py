@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
+from tests.support.aws_names import IMAGE_URI, ROLE
+
 CONTAINER = {
-    "Image": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0",
+    "Image": IMAGE_URI,
     "Mode": "MultiModel",
     "ModelDataUrl": "s3://city-fleet/texas_housing/models/",
     "MultiModelConfig": {"ModelCacheSetting": "Enabled"},

@@ -26,9 +26,8 @@ from hypothesis import strategies as some
 
 from local.sagemaker.faults.fault_specs import EVERYWHERE, MEMBERS, FaultError, read_plan
 from tests.support.archives import archive
+from tests.support.aws_names import IMAGE_URI, ROLE
 
-IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 ENDED = ("Completed", "Failed", "Stopped")
 WAIT = "import time\nprint('waiting', flush=True)\ntime.sleep(600)\n"
 INFERENCE = (

@@ -24,10 +24,8 @@ from local.sagemaker.jobs import processing_jobs, training_jobs
 from local.sagemaker.server import SageMakerServer
 from local.sagemaker.settings import Settings
 from tests.support.archives import archive
+from tests.support.aws_names import IMAGE, IMAGE_URI, ROLE
 
-IMAGE = "sagemaker-xgboost:3.2-0"
-IMAGE_URI = f"683313688378.dkr.ecr.us-east-1.amazonaws.com/{IMAGE}"
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 DEADLINE_SECONDS = 60
 PATIENT = """
 import os, pathlib, signal, sys, time

@@ -7,14 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
+from tests.support.aws_names import IMAGE_URI, ROLE
+from tests.support.process_table import processes
+
 DEADLINE_SECONDS = 60
 TERMINAL = ("Completed", "Failed", "Stopped")
 
@@ -296,19 +296,6 @@ def test_no_job_outlives_a_server_that_is_killed(
     wait_until(
         lambda: not processes(marker) and not processes(folder), 20, "the job and its children are gone"
     )
-
-
-def processes(text: str) -> list[int]:
-    """Processes of this machine with a text in their command line or environment."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            content = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
-        except OSError:
-            continue
-        if text.encode() in content and int(folder.name) != os.getpid():
-            found.append(int(folder.name))
-    return found
 
 
 def test_an_ended_job_can_be_deleted_and_its_name_used_again(jobs: ProcessingJobs) -> None:

@@ -12,9 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.archives import archive
+from tests.support.aws_names import IMAGE_URI, ROLE
 
-IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 DEADLINE_SECONDS = 60
 TERMINAL = ("Completed", "Failed", "Stopped")
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
+from tests.support.aws_names import ROLE
+
 CITIES = {
     # name: eta, depth, instance type
     "austin": ("0.05", "4", "ml.m5.large"),

@@ -15,9 +15,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from tests.support.archives import archive
+from tests.support.aws_names import IMAGE_URI, ROLE
 
-IMAGE_URI = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
-ROLE = "arn:aws:iam::123456789012:role/city-fleet"
 TRUST = '{"Statement": [{"Principal": {"Service": "sagemaker.amazonaws.com"}}]}'
 POLICY = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}
