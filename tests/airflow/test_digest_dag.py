@@ -99,7 +99,7 @@ def run(environ: dict[str, str], *command: str) -> subprocess.CompletedProcess[s
 
 
 def run_dags(environ: dict[str, str]) -> tuple[dict[str, Any], str]:
-    done = run(environ, str(ROOT / "tests" / "dags" / "digest_run.py"))
+    done = run(environ, str(ROOT / "tests" / "airflow" / "digest_run.py"))
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-5000:]
     return json.loads(output.split("REPORT ")[1].splitlines()[0]), output

@@ -81,7 +81,7 @@ def test_airflow_runs_it_and_only_the_orphans_stop(aws: LocalSageMaker, tmp_path
         name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "CITY_FLEET"))
     }
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "dags" / "reaper_run.py"), json.dumps(states)],
+        [sys.executable, str(ROOT / "tests" / "airflow" / "reaper_run.py"), json.dumps(states)],
         env={
             **inherited,
             **{name: value for name, value in aws.environment.items() if name.startswith("AWS_")},

@@ -77,7 +77,7 @@ def test_a_data_folder_belongs_to_one_server(local_sagemaker: Any) -> None:
     [
         (["--host", "0.0.0.0"], "--host 0.0.0.0 is not a loopback address"),
         (["--port", "70000"], "got '70000'; allowed: a number from 0 to 65535"),
-        (["--image", "xgboost"], "allowed: ROOT:TAG=PYTHON"),
+        (["--image", "xgboost"], "allowed: REPOSITORY:TAG=PYTHON"),
         (["--image", "xgboost:1=/nowhere/python"], "/nowhere/python is not an interpreter"),
         (["--max-running-jobs", "0"], "allowed: a whole number from 1"),
         (["--stop-grace-seconds", "soon"], "allowed: seconds from 0 to 86400"),
