@@ -182,3 +182,8 @@ def test_a_uri_of_s3_is_split_at_its_first_slash() -> None:
     for wrong in ("bucket/a", "s3://bucket", "s3:///a", "https://bucket/a", "x s3://bucket/a"):
         with pytest.raises(ValueError, match="is no S3 URI"):
             naming.split_uri(wrong)
+
+
+def test_a_citys_place_in_a_window_may_be_its_end() -> None:
+    assert {naming.spread_seconds("f", f"c{number}", 1) for number in range(40)} == {0, 1}
+    assert {naming.spread_seconds("f", f"c{number}", 0) for number in range(40)} == {0}

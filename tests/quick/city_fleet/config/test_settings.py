@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from city_fleet.config import Algorithm
+from city_fleet.config import Algorithm, Gate
 
 
 def test_hyperparameters_fit_into_a_training_job() -> None:
@@ -21,3 +21,10 @@ def test_hyperparameters_fit_into_a_training_job() -> None:
     ):
         with pytest.raises(ValidationError, match=words):
             Algorithm(hyperparameters=wrong)
+
+
+def test_a_limit_is_above_0_but_for_r2() -> None:
+    assert Gate(limits={"mape": 0.001, "r2": -1.0}).limits == {"mape": 0.001, "r2": -1.0}
+    for limit in (0.0, -1.0):
+        with pytest.raises(ValidationError):
+            Gate(limits={"mape": limit})
