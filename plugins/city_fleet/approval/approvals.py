@@ -18,7 +18,7 @@ from city_fleet.errors import PublishError, RegistryError
 from city_fleet.state import live, registry
 from city_fleet.state.author import Author
 from city_fleet.state.clients import Clients
-from city_fleet.state.outcome import Decided, Outcome
+from city_fleet.state.outcomes import Decided, Outcome
 from city_fleet.state.registry import ModelPackage
 
 # No run takes that long from registering a model to publishing it.

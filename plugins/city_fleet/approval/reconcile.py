@@ -25,7 +25,7 @@ from city_fleet.state import registry, registry_search
 from city_fleet.state.author import Author
 from city_fleet.state.clients import Clients
 from city_fleet.state.objects import ObjectStore
-from city_fleet.state.outcome import Decided
+from city_fleet.state.outcomes import Decided
 from city_fleet.state.registry import ModelPackage
 
 #: Search finds a change a while after it was made, and clocks differ.

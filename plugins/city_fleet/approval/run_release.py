@@ -10,7 +10,7 @@ from city_fleet.champions.release import Release, publish_package
 from city_fleet.plan import Run
 from city_fleet.state import registry
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Decided, Outcome
+from city_fleet.state.outcomes import Decided, Outcome
 from city_fleet.state.registry import ModelPackage
 
 

@@ -24,7 +24,7 @@ from city_fleet.state import live, objects, registry, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live import LivePointer, Versioned
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from city_fleet.state.registry import APPROVED
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from city_fleet.state import live, objects, registry
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live import LivePointer, ServedModel
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from city_fleet.state.registry import ModelPackage, ModelPackageSummary
 
 if TYPE_CHECKING:

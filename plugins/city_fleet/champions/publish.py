@@ -23,7 +23,7 @@ from city_fleet.state import live, objects, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live import LivePointer, ServedModel, Versioned
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from city_fleet.state import live, objects, registry, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live import Broken, LivePointer, Versioned
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

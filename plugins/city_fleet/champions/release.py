@@ -15,7 +15,7 @@ from city_fleet.errors import PublishError
 from city_fleet.state import objects, registry, run_records
 from city_fleet.state.author import Author
 from city_fleet.state.live import ServedModel
-from city_fleet.state.outcome import Decided, Outcome
+from city_fleet.state.outcomes import Decided, Outcome
 from city_fleet.state.package_text import metadata_value
 from city_fleet.state.registry import ModelPackage
 

@@ -16,7 +16,7 @@ from city_fleet.cli.output import AsJson, print_json
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import parse_as_of
-from city_fleet.state.outcome import Decided, Outcome
+from city_fleet.state.outcomes import Decided, Outcome
 
 if TYPE_CHECKING:
     from city_fleet.state.registry import ModelPackage

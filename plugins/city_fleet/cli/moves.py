@@ -18,7 +18,7 @@ from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import Keys, package_group, parse_as_of
 from city_fleet.plan import endpoint_name
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move

@@ -11,7 +11,7 @@ from city_fleet.cli.moves import By, DryRun, FleetClients, cities_and_clients, m
 from city_fleet.cli.output import AsJson
 from city_fleet.cli.selection import FleetName
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move

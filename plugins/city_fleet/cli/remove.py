@@ -153,7 +153,7 @@ def _left_to_dict(left: Remains) -> dict[str, Any]:
 
 def _print(done: Removal, left: Remains, *, in_file: bool) -> None:
     from city_fleet.retiring.retire_report import count, size  # noqa: PLC0415
-    from city_fleet.state.outcome import Outcome  # noqa: PLC0415
+    from city_fleet.state.outcomes import Outcome  # noqa: PLC0415
 
     served = done.before.target_model if done.before else "nothing"
     what = {

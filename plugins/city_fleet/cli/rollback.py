@@ -21,7 +21,7 @@ from city_fleet.cli.moves import (
 from city_fleet.cli.output import AsJson
 from city_fleet.cli.selection import FleetName, fleets_named, only_fleet
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move

@@ -29,7 +29,7 @@ class RunSummary:
     :param as_of: stamp of the moment up to which the run has seen data.
     :param run_key: ten hex digits that stand for the run.
     :param finished_at: ISO 8601 instant in UTC, the same length in every record.
-    :param outcome: how it ended, a value of :class:`~city_fleet.state.outcome.Outcome`.
+    :param outcome: how it ended, a value of :class:`~city_fleet.state.outcomes.Outcome`.
     :param record: the record's key below ``state/runs/``.
     :param reasons: sentences, the deciding one first; at most three, shortened.
     :param failed_task: the task that failed, if one did, and ``error``, the class of its error.

@@ -21,7 +21,7 @@ from city_fleet.orchestration.run_context import run_of, upstream
 from city_fleet.plan import DECIDE, EVALUATE, KEEP_CHAMPION, PUBLISH, REGISTER, CityPlan
 from city_fleet.state import registry, run_records
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from city_fleet.state.registry import ModelPackage
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from city_fleet.champions.release import target_model
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.run_context import author_of, run_of, upstream
 from city_fleet.plan import APPROVE, DECIDE, REGISTER
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -24,7 +24,7 @@ from city_fleet.plan import (
     Run,
 )
 from city_fleet.state import failure_notes, run_records
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -13,7 +13,7 @@ from city_fleet.approval import reconcile
 from city_fleet.config import Fleet
 from city_fleet.orchestration.fleet_tasks import digest_operators
 from city_fleet.orchestration.task_clients import TaskClients
-from city_fleet.state.outcome import Decided, Outcome
+from city_fleet.state.outcomes import Decided, Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -16,7 +16,7 @@ from city_fleet.champions.release import newest_record
 from city_fleet.errors import RegistryError
 from city_fleet.state import registry
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from tests.support.desk import ANN, PENDING, Desk
 from tests.support.factors import KEYS, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker

@@ -22,7 +22,7 @@ from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from tests.support.actors import Actor
 from tests.support.factors import ENDPOINT, KEYS, City, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
