@@ -82,6 +82,14 @@ def test_commands_of_fleet_exist_with_their_options() -> None:
     assert not wrong, wrong
 
 
+def test_every_command_stands_in_a_document() -> None:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    text = "\n".join(_documents().values())
+    silent = [name for name in group.commands if not re.search(rf"\./fleet {name}\b", text)]
+    assert not silent, f"no document says what these commands of ./fleet are for: {silent}"
+
+
 def test_paths_of_tests_exist() -> None:
     named = {"Makefile": (ROOT / "Makefile").read_text(), **_documents()}
     lost = [

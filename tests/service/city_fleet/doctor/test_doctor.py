@@ -176,6 +176,34 @@ def test_an_airflow_that_is_well() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [
+        ("2.11.0", Level.FAIL),
+        ("3.0.6", Level.FAIL),
+        ("3.2.10", Level.FAIL),
+        ("3.3.0", Level.OK),
+        ("3.3.2+composer", Level.OK),
+        ("3.4.0", Level.WARN),
+        ("3.10.0rc1", Level.WARN),
+        ("4.0.0", Level.WARN),
+    ],
+)
+def test_the_version_of_airflow_is_judged_by_its_minor(version: str, level: Level) -> None:
+    first = airflow_checks.check(facts(version=version), [texas()])[0]
+    assert (first.level, version in first.what) == (level, True)
+    assert bool(first.advice) == (level is not Level.OK)
+    if level is Level.FAIL:
+        assert "a retry finds the job that is paid for" in first.what
+
+
+def test_what_the_doctor_calls_tested_is_what_is_pinned() -> None:
+    (pinned,) = re.findall(
+        r"^apache-airflow==(\d+)\.(\d+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE
+    )
+    assert tuple(map(int, pinned)) == airflow_checks.TESTED
+
+
 def _paused(value: dict[str, Any]) -> None:
     value["dags"].update({"texas_housing.waco": True, "texas_housing._reaper": True})
 
