@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-FOLDERS = ("plugins", "include", "local", "dags", "tests", "docs", "bin", "bench")
+FOLDERS = ("plugins", "include", "local", "dags", "tests", "docs", "bin", "bench", "requirements")
 FILES = (
     "pyproject.toml",
     "README.md",
@@ -22,6 +22,7 @@ FILES = (
     "CHANGELOG.md",
     "Makefile",
     "requirements.txt",
+    "LICENSE",
     "fleet",
 )
 
