@@ -7,6 +7,7 @@ of magnitude.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from city_fleet.errors import list_names
 from city_fleet.plan import DIGEST_PURPOSE, REAPER_PURPOSE, RECONCILE_PURPOSE, steps
 
 AREA = Area("Airflow")
+#: The oldest minor version that has what City Fleet relies on, and the newest that its tests have run with; both are
+#: explained in docs/adr/0014-which-airflow.md.
+OLDEST, TESTED = (3, 3), (3, 3)
 # Per DAG of a city: building its tasks; turning it into what the database keeps; writing that on every pass.
 BUILD_SECONDS, SERIALISE_SECONDS, SYNC_SECONDS = 0.005, 0.008, 0.011
 # A busy machine takes twice as long as an idle one.
@@ -42,7 +46,7 @@ def check(facts: Mapping[str, Any], fleets: Sequence[Fleet], cities: int | None 
     :param cities: judge the settings for so many cities instead of the fleets' own.
     """
     number = cities or sum(len(fleet.cities) for fleet in fleets)
-    found = [AREA.ok(f"Airflow {facts['version']} on Python {facts['python']}, {facts['dialect']}")]
+    found = [_version(facts)]
     if facts["problem"]:
         advice = "Create or update its database (airflow db migrate), or set AIRFLOW_HOME to the right one"
         found.append(AREA.fail(f"its database can't be read: {facts['problem']}", advice))
@@ -57,6 +61,27 @@ def check(facts: Mapping[str, Any], fleets: Sequence[Fleet], cities: int | None 
     found += _settings(facts["settings"], number)
     found += _speed(facts["dialect"], number, fleets)
     return found
+
+
+def _version(facts: Mapping[str, Any]) -> Finding:
+    """Judge Airflow's version by its first two numbers."""
+    what = f"Airflow {facts['version']} on Python {facts['python']}, {facts['dialect']}"
+    numbers = re.match(r"(\d+)\.(\d+)", facts["version"])
+    minor = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+    if minor < OLDEST:
+        reason = (
+            "it has no store for a task's state, by which a retry finds the job that is paid for, and no on_kill of "
+            "triggers; the DAGs can't be read"
+        )
+        pinned = "Install requirements/production.lock, which pins a version that was tested"
+        return AREA.fail(f"{what}: {reason}", pinned)
+    if minor > TESTED:
+        advice = (
+            "Run the tests with it before you rely on it (docs/adr/0014-which-airflow.md), or install "
+            "requirements/production.lock"
+        )
+        return AREA.warn(f"{what}: newer than the {TESTED[0]}.{TESTED[1]} that was tested", advice)
+    return AREA.ok(what)
 
 
 def look_at_health(answer: Mapping[str, Any] | None, url: str) -> list[Finding]:

@@ -140,7 +140,7 @@ def test_make_says_it_too(tmp_path: Path) -> None:
 
 
 def test_what_is_used_of_sagemaker_core_works_with_the_overridden_version() -> None:
-    """requirements-overrides.txt breaks one of its bounds on Python 3.12 and later."""
+    """requirements/overrides.txt breaks one of its bounds on Python 3.12 and later."""
     from sagemaker.core import image_uris
 
     uri = image_uris.retrieve("xgboost", "us-east-1", version="3.2-0")

@@ -1,4 +1,4 @@
-"""Airflow operators of a city's three jobs: thin subclasses of the Amazon provider's."""
+"""Airflow operators of a city's three jobs: the Amazon provider's, with our own way to start, wait, stop and end."""
 
 from __future__ import annotations
 

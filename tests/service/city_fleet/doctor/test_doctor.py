@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,10 +44,13 @@ def test_pinned_packages_are_compared_with_what_is_installed() -> None:
         "gone==1.0",
         'elsewhere==1.0 ; sys_platform == "amiga"',
         "not a requirement",
+        "pytest==9.2.0",  # not part of what production installs
     ]
     found = package_checks.check(lines, {"good-one": "1.2.3", "other": "2.1"})
     assert said(found, Level.OK) == ["1 packages are installed as requirements.txt pins them"]
     assert said(found, Level.FAIL) == ["not installed: gone==1.0"]
+    (repair,) = {path for each in found for path in re.findall(r"requirements\S*lock", each.advice or "")}
+    assert (ROOT / repair).is_file()
     assert said(found, Level.WARN) == ["another version than was tested: other 2.1 instead of ==2.0"]
 
 
@@ -170,6 +174,34 @@ def test_an_airflow_that_is_well() -> None:
     assert "starting the tasks of 46 cities takes one scheduler about 2 minutes on a small machine" in said(
         found, Level.OK
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [
+        ("2.11.0", Level.FAIL),
+        ("3.0.6", Level.FAIL),
+        ("3.2.10", Level.FAIL),
+        ("3.3.0", Level.OK),
+        ("3.3.2+composer", Level.OK),
+        ("3.4.0", Level.WARN),
+        ("3.10.0rc1", Level.WARN),
+        ("4.0.0", Level.WARN),
+    ],
+)
+def test_the_version_of_airflow_is_judged_by_its_minor(version: str, level: Level) -> None:
+    first = airflow_checks.check(facts(version=version), [texas()])[0]
+    assert (first.level, version in first.what) == (level, True)
+    assert bool(first.advice) == (level is not Level.OK)
+    if level is Level.FAIL:
+        assert "a retry finds the job that is paid for" in first.what
+
+
+def test_what_the_doctor_calls_tested_is_what_is_pinned() -> None:
+    (pinned,) = re.findall(
+        r"^apache-airflow==(\d+)\.(\d+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE
+    )
+    assert tuple(map(int, pinned)) == airflow_checks.TESTED
 
 
 def _paused(value: dict[str, Any]) -> None:

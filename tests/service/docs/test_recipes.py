@@ -1,0 +1,145 @@
+"""Two recipes of docs/recipes.md, followed on a copy: the test that a step names fails until the step is done."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+FOLDERS = ("plugins", "include", "local", "dags", "tests", "docs", "bin", "bench", "requirements")
+FILES = (
+    "pyproject.toml",
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "Makefile",
+    "requirements.txt",
+    "LICENSE",
+    "fleet",
+)
+
+Edit = Callable[[Path], None]
+
+
+def steps(title: str) -> list[tuple[str, str]]:
+    """The files of a recipe, in order, with the test that fails until each is done."""
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    recipe = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `([\w./-]+)` \|.*\| (?:`(\w+)` )?\|$", recipe, re.MULTILINE)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    root = tmp_path / "copy"
+    ignored = shutil.ignore_patterns("__pycache__", ".*", "*.csv")
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, root / name, ignore=ignored)
+    for name in FILES:
+        shutil.copy(ROOT / name, root / name)
+    shutil.copytree(ROOT / "include" / "data", root / "include" / "data", dirs_exist_ok=True)
+    shutil.copy(ROOT / "plugins" / ".airflowignore", root / "plugins" / ".airflowignore")
+    return root
+
+
+def failing(root: Path, tests: tuple[str, ...]) -> set[str]:
+    """The names of the tests of some files that fail in the copy."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    arguments = ["-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no", *tests]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=root,
+        env={**environment, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return set(re.findall(r"^(?:FAILED|SUBFAILED\S*|ERROR) \S+::(\w+)", done.stdout, re.MULTILINE))
+
+
+def insert(path: Path, before: str, text: str) -> None:
+    old = path.read_text(encoding="utf-8")
+    assert old.count(before) == 1, f"{path} has {before!r} {old.count(before)} times"
+    path.write_text(old.replace(before, text + before), encoding="utf-8")
+
+
+def follow(root: Path, recipe: str, edits: dict[str, Edit], tests: tuple[str, ...]) -> None:
+    """Do a recipe step by step: after each, the next step's test fails, and that of no step that is done."""
+    todo = steps(recipe)
+    assert [path for path, _ in todo] == list(edits), "the recipe lists other files, or another order"
+    assert all(test for _, test in todo[1:]), "each step but the first has a test that fails until it is done"
+    for number, (path, _) in enumerate(todo):
+        edits[path](root / path)
+        fails = failing(root, tests)
+        done, left = {test for _, test in todo[: number + 1]}, [test for _, test in todo[number + 1 :]]
+        assert not fails & done, f"{path} is done, and {fails & done} fails all the same"
+        assert set(left[:1]) <= fails, f"{path} is done, and {left[0]} of the next step does not fail"
+        assert left or not fails, f"the recipe is followed to its end, and {fails} fails"
+
+
+def test_a_setting_is_added_as_the_recipe_says(copy: Path) -> None:
+    def write_schema(path: Path) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(copy / "plugins"), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-m", "city_fleet.cli.app", "schema"]
+        path.write_bytes(
+            subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=True).stdout
+        )
+
+    field = (
+        "    cool_down_minutes: Annotated[int, Range(True, 0, 60)] = 5\n"
+        '    """Pause after a model has gone live."""\n'
+    )
+    row = "| `cool_down_minutes` | minutes from 0 to 60 | `5` | Pause after a model has gone live. |\n"
+    follow(
+        copy,
+        "Add a setting",
+        {
+            "plugins/city_fleet/config/settings.py": lambda path: insert(
+                path, "    stale_after_hours:", field
+            ),
+            "plugins/city_fleet/plan.py": lambda path: insert(
+                path, '    "stale_after_hours":', '    "cool_down_minutes": "how the tasks run",\n'
+            ),
+            "docs/fleet-file.md": lambda path: insert(path, "| `stale_after_hours` |", row),
+            "include/fleets/fleet.schema.json": write_schema,
+        },
+        (
+            "tests/quick/city_fleet/config/test_json_schema.py",
+            "tests/quick/city_fleet/test_settings_digest.py",
+        ),
+    )
+
+
+def test_a_command_is_added_as_the_recipe_says(copy: Path) -> None:
+    code = (
+        '"""Command ``greet``: says hello."""\n\nfrom __future__ import annotations\n\n\n'
+        'def greet() -> None:\n    """Say hello.\n\n    \\b\n    Examples:\n      ./fleet greet\n    """\n'
+    )
+
+    def join_commands(path: Path) -> None:
+        insert(path, "from city_fleet.cli.history", "from city_fleet.cli.greet import greet\n")
+        insert(path, "status, digest, history, cities)", "greet, ")
+
+    follow(
+        copy,
+        "Add a command",
+        {
+            "plugins/city_fleet/cli/greet.py": lambda path: path.write_text(code),
+            "docs/architecture.md": lambda path: insert(path, "`lint`, `cities`, `ingest`", "`greet`, "),
+            "plugins/city_fleet/cli/app.py": join_commands,
+            "docs/runbook.md": lambda path: path.write_text(
+                f"{path.read_text()}\n```bash\n./fleet greet\n```\n"
+            ),
+        },
+        ("tests/quick/docs", "tests/quick/city_fleet/cli"),
+    )
+    help_of_all = ("tests/service/city_fleet/cli/test_help.py",)
+    assert failing(copy, help_of_all) == set()
