@@ -136,5 +136,5 @@ help: ## List the commands
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
-.PHONY: demo up down status env test check lint types imports check-golden check-docs golden lambda docs-local fuzz chaos format \
+.PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden lambda docs-local fuzz chaos mutations format \
 	bench-local bench-api bench-serving bench-status soak environments lock clean help
