@@ -19,7 +19,8 @@ from typing import Any
 
 from city_fleet.errors import CityFleetError, PredictError, show_value
 from city_fleet.naming import Keys
-from city_fleet.prediction.predict import DEADLINE_SECONDS, TTL_SECONDS, Prediction, Predictor, clients
+from city_fleet.prediction.live_cache import TTL_SECONDS, LivePointers
+from city_fleet.prediction.predict import DEADLINE_SECONDS, Prediction, Predictor, clients
 
 log = logging.getLogger("predict")
 
@@ -88,13 +89,8 @@ class Settings:
 # Once per container: Lambda gives this phase more time than a call, and reports what is wrong as an init error.
 SETTINGS = Settings.from_environment(os.environ)
 S3, RUNTIME = clients(deadline_seconds=SETTINGS.deadline_seconds)
-PREDICTOR = Predictor(
-    S3,
-    RUNTIME,
-    keys=Keys(SETTINGS.bucket, SETTINGS.fleet),
-    endpoint=SETTINGS.endpoint,
-    ttl_seconds=SETTINGS.ttl_seconds,
-)
+POINTERS = LivePointers(S3, Keys(SETTINGS.bucket, SETTINGS.fleet), ttl_seconds=SETTINGS.ttl_seconds)
+PREDICTOR = Predictor(POINTERS, RUNTIME, SETTINGS.endpoint)
 
 
 class Refused(Exception):

@@ -36,15 +36,13 @@ def entries_of_list(path: Path, name: str) -> list[CityEntry]:
                 entries.append(_entry_of_row(row, header, paths, name, line))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise ConfigError(file=name, line=line, got=f"a line that is no CSV ({error})") from None
+        raise ConfigError(file=name, line=line, got=f"a line that is not CSV ({error})") from None
     return entries
 
 
 def _header_paths(header: list[str], name: str) -> list[tuple[str, ...]]:
     def wrong(column: str, problem: Problem) -> ConfigError:
-        return ConfigError(
-            file=name, line=1, field=column, got=problem.got, allowed=problem.allowed, nearest=problem.nearest
-        )
+        return problem.error(file=name, line=1, field=column)
 
     if "city" not in header and "name" not in header:
         allowed = "a header with the column city, and if needed name and settings such as gate.tolerance"

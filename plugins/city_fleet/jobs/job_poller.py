@@ -26,7 +26,7 @@ from botocore.exceptions import ClientError
 from city_fleet import aws_errors
 from city_fleet.jobs import waiting_jobs
 from city_fleet.jobs.pacing import pace
-from city_fleet.jobs.poll_rules import RULES, JobSource, PollRules
+from city_fleet.jobs.poll_rules import JobSource
 from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, Outcome, WaitingJob
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ async def wait_for_job(
     since: datetime,
     deadline: datetime,
     poll_seconds: float,
-    rules: PollRules = RULES,
 ) -> Outcome:
     """Wait until a job is over, together with all others that wait for jobs of that source.
 
@@ -59,14 +58,13 @@ async def wait_for_job(
     :param since: the job was seen unfinished then, or later.
     :param deadline: when to give up, whatever happened meanwhile.
     :param poll_seconds: a poller asks as often as the most impatient of its waits wants it to.
-    :param rules: those of the first wait count.
     :return: over, deadline, or an error that waiting will not heal. Throttling, errors of AWS and of the network are
         none: they are waited out.
     """
     if not waiting_jobs.is_job_name(job):
         return Outcome(ERROR, f"No job can have the name {job!r}")
     pollers = _POLLERS.setdefault(asyncio.get_running_loop(), {})
-    poller = pollers.get(source) or pollers.setdefault(source, JobPoller(source, connect, rules))
+    poller = pollers.get(source) or pollers.setdefault(source, JobPoller(source, connect))
     waiting = poller.join(job, since, poll_seconds)
     try:
         while (left := (deadline - datetime.now(UTC)).total_seconds()) > 0:
@@ -85,11 +83,11 @@ class JobPoller:
     :param connect: how to open a client.
     """
 
-    def __init__(self, source: JobSource, connect: Connect, rules: PollRules) -> None:
+    def __init__(self, source: JobSource, connect: Connect) -> None:
         self._source = source
         self._kind = source.kind
         self._connect = connect
-        self._rules = rules
+        self._rules = source.rules
         self._loop = asyncio.get_running_loop()
         self._waiting: set[WaitingJob] = set()
         self._changed = asyncio.Event()

@@ -12,7 +12,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 DEADLINE_SECONDS = 25.0
-TTL_SECONDS = 30.0
 THREADS = 16
 _S3_READ_SECONDS = 5
 _CONNECT_SECONDS = 3
@@ -92,27 +91,16 @@ def clients(
 class Predictor:
     """Answers requests for predictions of one fleet; keeps what it knows of live pointers between them.
 
-    :param s3: a boto3 S3 client, best of :func:`clients`.
+    :param pointers: the fleet's live pointers.
     :param runtime: a boto3 SageMaker runtime client, best of :func:`clients`.
     :param endpoint: name of the fleet's shared endpoint.
-    :param ttl_seconds: how long a live pointer is believed without asking S3; a model that goes live answers at the
-        latest after so long.
-    :param clock: seconds that never go back.
     :param threads: how many cities of one request are asked at the same time.
     """
 
     def __init__(
-        self,
-        s3: S3Client,
-        runtime: SageMakerRuntimeClient,
-        *,
-        keys: naming.Keys,
-        endpoint: str,
-        ttl_seconds: float = TTL_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-        threads: int = THREADS,
+        self, pointers: LivePointers, runtime: SageMakerRuntimeClient, endpoint: str, threads: int = THREADS
     ) -> None:
-        self.pointers = LivePointers(s3, keys, ttl_seconds=ttl_seconds, clock=clock)
+        self.pointers = pointers
         self._runtime = runtime
         self._endpoint = endpoint
         self._threads = threads

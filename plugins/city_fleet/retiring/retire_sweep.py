@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from city_fleet.clock import utc_now
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError, PointerMoved
-from city_fleet.jobs.reaper import RETRIES
+from city_fleet.jobs.pacing import RETRIES
 from city_fleet.retiring import retire
 from city_fleet.retiring.retire import Deletion, Plan
 from city_fleet.retiring.retire_facts import Inventory, Rule

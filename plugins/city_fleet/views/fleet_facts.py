@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from city_fleet import aws_errors, naming
+from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
 from city_fleet.errors import ConfigError
@@ -45,18 +45,17 @@ def picture(
     fleet: Fleet,
     s3: S3Client,
     sagemaker: SageMakerClient,
-    at: datetime,
     *,
     limit: int | None = None,
     anew: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Picture:
-    """Bring the fleet's index up to date and join it with the fleet file.
+    """Bring the fleet's index up to date and join it with the fleet file, as of now.
 
-    :param at: now.
     :param limit: fold in at most so many new run records; ``anew``: build the index from all of them.
     :param say: is told about work that takes long.
     """
+    at = clock.utc_now()
     keys = naming.Keys(fleet.bucket, fleet.fleet)
     refreshed = index.refresh(s3, keys, limit=limit, anew=anew, say=say)
     problems = [refreshed.problem] if refreshed.problem else []

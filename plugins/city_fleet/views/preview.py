@@ -82,36 +82,16 @@ def preview(plan: CityPlan, run: Run, *, image_uri: str, bundle: CodeBundle) -> 
     """
     keys, city = plan.keys, plan.city.slug
     prefix = bundle.prefix_uri(keys)
-    preprocess = _job(
-        plan,
-        run,
-        PREPROCESS,
-        job_requests.preprocess_request(plan, run, image_uri=image_uri, code_uri=prefix),
+    template = job_requests.preprocess_request(plan, run, image_uri=image_uri, code_uri=prefix)
+    preprocess = _job(plan, run, PREPROCESS, template)
+    template = job_requests.train_request(
+        plan, run, image_uri=image_uri, code_archive_uri=bundle.archive_uri(keys), data=preprocess.writes
     )
-    train = _job(
-        plan,
-        run,
-        TRAIN,
-        job_requests.train_request(
-            plan, run, image_uri=image_uri, code_archive_uri=bundle.archive_uri(keys), data=preprocess.writes
-        ),
-    )
-    evaluate = _job(
-        plan,
-        run,
-        EVALUATE,
-        job_requests.evaluate_request(
-            plan,
-            run,
-            image_uri=image_uri,
-            code_uri=prefix,
-            data=preprocess.writes,
-            artifact_uri=train.writes["model"],
-            champion=None,
-        ),
-        note=_CHAMPION_NOTE,
-    )
-    record = keys.uri(keys.record(city, run.as_of, run.key))
+    train = _job(plan, run, TRAIN, template)
+    inputs = {"code": prefix, "test": preprocess.writes["test"], "model": train.writes["model"]}
+    template = job_requests.evaluate_request(plan, run, image_uri=image_uri, inputs=inputs, champion=None)
+    evaluate = _job(plan, run, EVALUATE, template, note=_CHAMPION_NOTE)
+    model = keys.model(f"{city}/{run.stamp}-<sha256 of the artifact>.tar.gz")
     return Preview(
         fleet=plan.fleet.fleet,
         city=city,
@@ -123,11 +103,9 @@ def preview(plan: CityPlan, run: Run, *, image_uri: str, bundle: CodeBundle) -> 
         jobs=dict(zip(JOB_STEPS, (preprocess, train, evaluate), strict=True)),
         may_write={
             prefix: "the job scripts, unless they are there",
-            keys.uri(
-                keys.model(f"{city}/{run.stamp}-<sha256 of the artifact>.tar.gz")
-            ): "the model, if it goes live",
+            keys.uri(model): "the model, if it goes live",
             keys.uri(keys.live(city)): "the live pointer, if the model goes live",
-            record: "the run's record",
+            keys.uri(keys.record(city, run.as_of, run.key)): "the run's record",
         },
         package_group=plan.package_group,
         endpoint=plan.endpoint,
