@@ -92,7 +92,6 @@ class Models:
     async def get(self, name: str) -> Model:
         """A model that is asked for by a request and may have to be loaded again.
 
-        :param name: its name.
         :raises RequestError: 404 when it was never loaded, 503 when too many wait.
         """
         model = self.ready.get(name)
@@ -118,7 +117,6 @@ class Models:
     async def unload(self, name: str) -> None:
         """Forget a model; requests that run keep it until they have been answered.
 
-        :param name: its name.
         :raises RequestError: 404 when it is not loaded.
         """
         task = self._loading.get(name)
@@ -156,7 +154,7 @@ class Models:
     def _ended(self, name: str, task: asyncio.Task[Model]) -> None:
         self._loading.pop(name, None)
         if not task.cancelled():
-            task.exception()  # somebody has waited for it, or nobody wants to know any more
+            task.exception()  # a waiting request has raised it, or all of them have gone
 
     async def _load(self, name: str, url: str) -> Model:
         began = time.perf_counter()

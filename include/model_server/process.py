@@ -91,13 +91,8 @@ async def serve(settings: Settings, loader: Loader, module: UserModule) -> int:
         loop.add_signal_handler(number, told.set)
     server = await loop.create_server(connections.make, settings.host, settings.port, backlog=BACKLOG)
     port = server.sockets[0].getsockname()[1]
-    log(
-        "listening",
-        host=settings.host,
-        port=port,
-        multi_model=settings.multi_model,
-        loop=type(loop).__module__,
-    )
+    kind, multi = type(loop).__module__, settings.multi_model
+    log("listening", host=settings.host, port=port, multi_model=multi, loop=kind)
     clock = loop.create_task(connections.tick())
     await told.wait()
     log("draining", connections=len(connections.open))

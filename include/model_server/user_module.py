@@ -182,7 +182,7 @@ def text(body: bytes, content_type: str) -> str:
 
     :param body: body of the request.
     :param content_type: its type.
-    :raises RequestError: 400 when it is no UTF-8.
+    :raises RequestError: 400 when it is not UTF-8.
     """
     try:
         return body.decode("utf-8")

@@ -124,9 +124,7 @@ NAMES = (*OWN_TEXTS, *OWN_NUMBERS, *XGBOOST_NUMBERS, *XGBOOST_CHOICES, *XGBOOST_
 class Hyperparameters:
     """What train.py was asked for.
 
-    :param city: the slug.
     :param as_of: as it is written in keys.
-    :param target: the target's column.
     :param transform: what the model learns instead of it.
     :param num_boost_round: most rounds of boosting.
     :param early_stopping_rounds: rounds without a better validation score before it stops; 0 = never.
@@ -148,7 +146,6 @@ def parse_hyperparameters(arguments: Sequence[str]) -> Hyperparameters:
     """Read hyperparameters as the training toolkit passes them.
 
     :param arguments: ``--name value`` pairs.
-    :return: the hyperparameters.
     :raises JobFailure: naming the hyperparameter, what was got, what is allowed and the nearest match.
     """
     given: dict[str, str] = {}

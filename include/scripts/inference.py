@@ -54,7 +54,6 @@ def model_fn(model_dir: str | Path) -> Model:
     """Load an artifact.
 
     :param model_dir: holds what model.tar.gz held.
-    :return: the model.
     :raises ArtifactError: naming the file that is missing, too new or broken.
     """
     return load_artifact(Path(model_dir))
@@ -80,7 +79,6 @@ def input_fn(body: bytes | bytearray | str, content_type: str | None) -> Rows:
         application/json: ``{"instances": [[...]]}`` or ``{"instances": [{"feature": value}]}``, null where
         missing.
     :param content_type: may carry a charset; missing means text/csv.
-    :return: the rows.
     :raises BadRequest: when they cannot be read.
     """
     kind = _media_type(content_type) or CSV

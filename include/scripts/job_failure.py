@@ -52,7 +52,6 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
 def listed(words: Sequence[str], limit: int = 20) -> str:
     """Join words for a sentence, cutting a long list.
 
-    :param words: the words.
     :param limit: how many to show.
     :return: ``"a, b, c"``, or ``"none"`` for an empty list.
     """

@@ -117,7 +117,6 @@ class Run:
 
     @property
     def stamp(self) -> str:
-        """Return as_of as it stands in keys."""
         return naming.as_of_stamp(self.as_of)
 
 
@@ -134,22 +133,18 @@ class CityPlan:
 
     @property
     def dag_id(self) -> str:
-        """Return ``<fleet>.<city>``."""
         return naming.city_dag_id(self.fleet.fleet, self.city.slug)
 
     @property
     def keys(self) -> naming.Keys:
-        """Return the fleet's S3 layout."""
         return naming.Keys(self.fleet.bucket, self.fleet.fleet)
 
     @property
     def package_group(self) -> str:
-        """Return the name of the city's model package group."""
         return naming.package_group(self.fleet.fleet, self.fleet.environment, self.city.slug)
 
     @property
     def endpoint(self) -> str:
-        """Return the name of the fleet's shared endpoint."""
         return endpoint_name(self.fleet)
 
     @property

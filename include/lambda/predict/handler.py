@@ -94,7 +94,7 @@ PREDICTOR = Predictor(POINTERS, RUNTIME, SETTINGS.endpoint)
 
 
 class Refused(Exception):
-    """A request that is no request for predictions.
+    """A request that does not ask for predictions.
 
     :param status: HTTP status.
     :param kind: what it is called in the answer's ``error``.
@@ -196,7 +196,7 @@ def _shown(city: Any, answer: Prediction | PredictError) -> dict[str, Any]:
 def _http_request(event: Mapping[str, Any]) -> Any:
     """Read the request out of an event of API Gateway.
 
-    :raises Refused: another path, method or format, or a body that is no JSON.
+    :raises Refused: another path, method or format, or a body that is not JSON.
     """
     http = event["requestContext"].get("http")
     if event.get("version") != "2.0" or not isinstance(http, dict):

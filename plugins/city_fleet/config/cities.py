@@ -78,7 +78,7 @@ class Resolver:
 
     raw: Mapping[str, Any]
     settings: FleetSettings | None
-    _seen: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _seen: dict[tuple[str, str], object] = field(default_factory=dict)
     _slugs: dict[str, CityEntry] = field(default_factory=dict)
     _names: dict[str, CityEntry] = field(default_factory=dict)
     _aws_names: dict[str, CityEntry] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class Resolver:
             problems = [(path, problem) for path, problem in problems if entry.wrote(path)]
         return None, [entry.error(path, problem) for path, problem in problems]
 
-    def _validated(self, name: str, override: Any) -> Any:
+    def _validated(self, name: str, override: object) -> object:
         key = (name, repr(override))
         if key not in self._seen:
             base = self.raw.get("defaults") if name in Defaults.model_fields else self.raw
@@ -171,7 +171,7 @@ class _Refused(Exception):
         self.problems = problems
 
 
-def merge(base: Any, override: Any) -> Any:
+def merge(base: object, override: object) -> object:
     """Return a city's settings merged into the fleet's: mappings key by key; anything else, a list too, is replaced.
 
     Neither input is changed.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 from city_fleet.config.cities import OVERRIDES, CityEntry
 from city_fleet.config.mistakes import keys_of, schema_of
@@ -85,7 +84,7 @@ def _entry_of_row(
     return entry
 
 
-def _cell(text: str, line: int) -> Any:
+def _cell(text: str, line: int) -> object:
     """Return a cell's value: a list or mapping in brackets, null, or text (the field's type reads it)."""
     if text == "null":
         return None

@@ -136,7 +136,7 @@ def _error(document: Document, path: FieldPath, problem: Problem, line: int | No
     return problem.error(file=document.name, line=line or document.line(path), field=field_text(path))
 
 
-def _entries(document: Document, path: Path, raw: Any, errors: list[ConfigError]) -> list[CityEntry]:
+def _entries(document: Document, path: Path, raw: object, errors: list[ConfigError]) -> list[CityEntry]:
     """Read the cities of a fleet file or of the list it names; mistakes are added to ``errors``."""
     allowed = "a mapping of cities such as austin: {name: Austin}, or {from: cities.csv}"
     before = len(errors)

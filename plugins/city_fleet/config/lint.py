@@ -39,7 +39,6 @@ Found = tuple[FieldPath, str]
 def fleet_warnings(fleet: Fleet) -> list[str]:
     """Return the warnings about a fleet file that loads.
 
-    :param fleet: the loaded fleet.
     :return: one sentence per warning, with file, line, city and field. What all cities share is said once.
     """
     document = read_yaml(fleet.path, display_path(fleet.path), {})

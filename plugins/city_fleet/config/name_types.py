@@ -24,7 +24,7 @@ ENDPOINT_INSTANCE = ("CreateEndpointConfig", "ProductionVariants", "[]", "Instan
 
 @dataclass(frozen=True)
 class Text:
-    """Text that matches a pattern as a whole and explains itself when it does not.
+    """Text that a pattern matches as a whole; a refusal says what is allowed.
 
     :param pattern: Python's and JSON Schema's common regular expressions.
     :param allowed: the pattern in words.

@@ -31,7 +31,6 @@ class Finding:
     advice: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Return it as plain JSON types."""
         return asdict(self)
 
 
@@ -42,7 +41,6 @@ class Area:
     name: str
 
     def ok(self, what: str) -> Finding:
-        """Return that all is well."""
         return Finding(self.name, Level.OK, what)
 
     def warn(self, what: str, advice: str) -> Finding:

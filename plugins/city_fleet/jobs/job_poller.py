@@ -97,7 +97,6 @@ class JobPoller:
         self._last_warning = -float("inf")
 
     def join(self, name: str, since: datetime, poll_seconds: float) -> WaitingJob:
-        """Begin a wait."""
         waiting = WaitingJob(name, since, poll_seconds, self._loop.time(), self._loop.create_future())
         self._waiting.add(waiting)
         self._changed.set()
@@ -126,7 +125,7 @@ class JobPoller:
                             await self._sleep(self._until_next_pass)
                             await self._pass(client)
                             failures = 0
-                except _NobodyWaits:
+                except _NoWaits:
                     continue
                 except Exception as error:
                     failures += 1
@@ -210,7 +209,7 @@ class JobPoller:
             token = {"NextToken": answer["NextToken"]}
 
     async def _describe(self, client: AioBaseClient, job: WaitingJob) -> None:
-        """Settle the doubt about one job. What is wrong with it is no other job's trouble."""
+        """Settle the doubt about one job. An error of it settles this job alone."""
         try:
             answer = await self._call(client, "describe", **{self._kind.name_key: job.name})
         except ClientError as error:
@@ -224,14 +223,14 @@ class JobPoller:
     async def _call(self, client: AioBaseClient, verb: str, **request: Any) -> dict[str, Any]:
         """Call SageMaker at the source's pace; wait out load, errors of AWS and of the network.
 
-        :raises _NobodyWaits: all waits ended meanwhile.
+        :raises _NoWaits: all waits ended meanwhile.
         """
         failures = 0
         while True:
             try:
                 async with pace(self._source.lane(verb)).turn(self._rules.calls_per_second):
                     if not self._waiting:
-                        raise _NobodyWaits
+                        raise _NoWaits
                     answer: dict[str, Any] = await getattr(client, self._kind.method(verb))(**request)
                     return answer
             except Exception as error:
@@ -254,7 +253,7 @@ class JobPoller:
         await self._sleep(lambda: end - self._loop.time())
 
     async def _sleep(self, left: Callable[[], float]) -> None:
-        """Sleep while there is time left and somebody waits.
+        """Sleep while there is time left and a task waits.
 
         :param left: seconds; asked again whenever a wait has begun or ended.
         """
@@ -274,7 +273,7 @@ class JobPoller:
             log.warning("%d tasks go on waiting: %s", len(self._waiting), self._source.explain(error))
 
 
-class _NobodyWaits(Exception):
+class _NoWaits(Exception):
     """The last wait has ended in the middle of a pass."""
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from botocore.config import Config
@@ -31,7 +31,7 @@ _PACES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Turns]] = WeakKey
 class Turns:
     """Turns in the order in which they were asked for: a bucket that holds one token.
 
-    Saving turns up while nobody calls would allow a burst, which is what throttles.
+    Saving turns up while no call is made would allow a burst, which is what throttles.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class RequestPace:
     _next: float = field(default=float("-inf"), init=False)
     _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
 
-    def wait(self, **_: Any) -> None:
+    def wait(self, **_: object) -> None:
         """Wait for the next turn. Takes the arguments of a botocore event and leaves them alone."""
         with self._turn:
             now = self.clock()
@@ -93,9 +93,6 @@ class RequestPace:
 
 
 def keep_pace(client: SageMakerClient, pace: RequestPace) -> SageMakerClient:
-    """Make every request of a client wait its turn, also those that botocore sends again.
-
-    :return: the client.
-    """
+    """Make every request of a client wait its turn, also those that botocore sends again."""
     client.meta.events.register("before-send.sagemaker", pace.wait)
     return client

@@ -55,7 +55,6 @@ class Job:
     task: Task
 
     def age_minutes(self, now: datetime) -> int:
-        """Return the job's age in whole minutes."""
         return int((now - self.created).total_seconds() // 60)
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,7 +63,6 @@ class Job:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Job:
-        """Return the job that :meth:`to_dict` has written."""
         return cls(**{**value, "created": clock.parse(value["created"]), "task": Task(*value["task"])})
 
 

@@ -70,19 +70,13 @@ def is_job_name(text: str) -> bool:
 
 
 def list_changes(jobs: Collection[WaitingJob], overlap_seconds: float) -> dict[str, Any]:
-    """Return the List request for everything that has happened since the last answers.
-
-    :param jobs: at least one.
-    """
+    """Return the List request for everything that has happened to jobs (at least one) since the last answers."""
     since = min(job.seen_to for job in jobs) - timedelta(seconds=overlap_seconds)
     return {"LastModifiedTimeAfter": since, **_listing(jobs)}
 
 
 def list_unfinished(jobs: Collection[WaitingJob]) -> dict[str, Any]:
-    """Return the List request for all jobs in progress, however long they have not changed.
-
-    :param jobs: at least one.
-    """
+    """Return the List request for all jobs in progress (at least one), however long they have not changed."""
     return {"StatusEquals": IN_PROGRESS, **_listing(jobs)}
 
 

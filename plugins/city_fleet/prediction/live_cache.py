@@ -82,7 +82,7 @@ class LivePointers:
         :raises NotReady: S3 did not answer before the deadline, and the pointer was not confirmed for long.
         :raises ServingError: the pointer cannot be read.
         """
-        # Anything else is no key of a pointer, and S3 need not be asked.
+        # Anything else cannot be the key of a pointer, so S3 is not asked.
         if not naming.is_slug(city) or len(city) > MAX_CITY_LENGTH:
             raise self._unknown(city, deadline)
         with self._lock:
@@ -128,8 +128,8 @@ class LivePointers:
             raise ServingError(f"{where}: S3 cannot be asked: {error}", city=city) from error
 
     def _exists(self, city: str) -> bool:
-        """Tell whether a pointer that may not be read is there: S3 denies what is not there to whoever may not list
-        it."""
+        """Tell whether a pointer that may not be read is there: S3 answers "denied" about a missing object when
+        listing is not allowed."""
         key = self._keys.live(city)
         try:
             return any(item.key == key for item in self._objects.items(key, limit=1))

@@ -61,7 +61,6 @@ class Prediction:
     latency_ms: float
 
     def to_dict(self) -> dict[str, Any]:
-        """:return: JSON-ready data, with ``status`` 200."""
         return {"status": 200, **asdict(self)}
 
 
@@ -105,10 +104,9 @@ class Predictor:
         self._endpoint = endpoint
         self._threads = threads
 
-    def predict(self, city: Any, features: Any, seconds: float = DEADLINE_SECONDS) -> Prediction:
+    def predict(self, city: object, features: object, seconds: float = DEADLINE_SECONDS) -> Prediction:
         """Predict one row of one city.
 
-        :param city: the slug.
         :param features: feature name → number, or None where the value is missing; exactly the model's features.
         :param seconds: the deadline of the whole request.
         :raises PredictError: of the kind that says whose fault it is.
@@ -119,7 +117,7 @@ class Predictor:
         return answer
 
     def predict_many(
-        self, requests: Sequence[tuple[Any, Any]], seconds: float = DEADLINE_SECONDS
+        self, requests: Sequence[tuple[object, object]], seconds: float = DEADLINE_SECONDS
     ) -> list[Prediction | PredictError]:
         """Predict rows of several cities (a city may come more than once), at the same time.
 
@@ -167,7 +165,7 @@ class Predictor:
             limit.missed() if answer is None else answer for answer, limit in zip(answers, own, strict=True)
         ]
 
-    def _predict(self, city: Any, features: Any, deadline: Deadline, started: float) -> Prediction:
+    def _predict(self, city: object, features: object, deadline: Deadline, started: float) -> Prediction:
         if not isinstance(city, str) or not city:
             raise BadRequest(
                 f"city: got {show_value(city)}; allowed: the slug of a city as text, for example 'austin'.",
@@ -196,7 +194,7 @@ class Predictor:
             latency_ms=round((time.perf_counter() - started) * 1000, 1),
         )
 
-    def _ask(self, pointer: live.LivePointer, features: Any, deadline: Deadline) -> float:
+    def _ask(self, pointer: live.LivePointer, features: object, deadline: Deadline) -> float:
         """Ask the endpoint for the prediction of a pointer's model.
 
         :raises _ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
@@ -254,10 +252,10 @@ def _number(content: bytes, whose: str, city: str) -> float:
         number = float(value)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ServingError(
-            f"{whose}: the answer is no prediction: {content[:80]!r} ({type(error).__name__})", city=city
+            f"{whose}: the answer is not a prediction: {content[:80]!r} ({type(error).__name__})", city=city
         ) from error
     if not math.isfinite(number):
-        raise ServingError(f"{whose}: predicts {number}, which is no finite number", city=city)
+        raise ServingError(f"{whose}: predicts {number}, which is not a finite number", city=city)
     return number
 
 

@@ -68,7 +68,6 @@ class CityDag:
             self.sleep(self.poll_seconds)
 
     def unpause(self) -> None:
-        """Let the scheduler start runs again."""
         self.airflow.set_paused(self.dag_id, False)
 
 
@@ -88,7 +87,6 @@ class Removal:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
         return {**asdict(self), "note": self.note or None}
 
 

@@ -75,7 +75,7 @@ class ServedState:
     """A state of the live pointer.
 
     :param run_key: the run that published its model; None when a person did.
-    :param until: when it was replaced; None while it serves, or when nobody knows that it ended.
+    :param until: when it was replaced; None while it serves, or when no later state is known.
     """
 
     pointer: LivePointer

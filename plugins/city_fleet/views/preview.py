@@ -65,7 +65,6 @@ class Preview:
     code_digest: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON types."""
         return asdict(self)
 
 
@@ -120,7 +119,6 @@ def _job(
     name, request = job_requests.named(template, plan, run, step, attempt=1)
     settings = plan.settings(step)
     if step == TRAIN:
-        kind = TRAINING.name
         reads = {
             channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"]
             for channel in request["InputDataConfig"]
@@ -128,12 +126,11 @@ def _job(
         # Where SageMaker puts a training job's model: <S3OutputPath>/<job name>/output/model.tar.gz.
         writes = {"model": f"{request['OutputDataConfig']['S3OutputPath']}/{name}/output/model.tar.gz"}
     else:
-        kind = PROCESSING.name
         reads = {each["InputName"]: each["S3Input"]["S3Uri"] for each in request["ProcessingInputs"]}
         outputs = request["ProcessingOutputConfig"]["Outputs"]
         writes = {each["OutputName"]: each["S3Output"]["S3Uri"] for each in outputs}
     return PlannedJob(
-        kind=kind,
+        kind=(TRAINING if step == TRAIN else PROCESSING).name,
         name=name,
         instance_type=settings.instance_type,
         max_runtime_seconds=settings.max_runtime_seconds,

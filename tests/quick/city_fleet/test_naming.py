@@ -86,7 +86,7 @@ def test_target_models_read_back() -> None:
     target = naming.target_model("austin", moment, "0123456789abcdef" * 4)
     assert target == "austin/20140101T000000Z-0123456789ab.tar.gz"
     assert naming.parse_target_model(target) == ("austin", moment, "0123456789ab")
-    with pytest.raises(ValueError, match="no target model"):
+    with pytest.raises(ValueError, match="not a target model"):
         naming.parse_target_model("austin/../waco.tar.gz")
 
 
