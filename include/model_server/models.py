@@ -43,9 +43,7 @@ class Model:
 class Models:
     """The models of a server, the least recently used first.
 
-    :param loader: makes them.
     :param workers: one thread; loads happen one after another there, none in the event loop.
-    :param metrics: counts.
     :param limit_bytes: what all of them may take together; 0 = no limit.
     :param evicts: whether others make room for a new one. If so, a model that had to go is loaded again when it is
         asked for; if not, what does not fit is refused with 507, which asks the host to unload another one.
@@ -133,7 +131,6 @@ class Models:
         """Some of the models in memory.
 
         :param start: how many to leave out.
-        :param limit: how many at most.
         :return: the models in the order they were loaded, and where the next page starts, None at the end.
         """
         models = sorted(self.ready.values(), key=lambda model: model.number)

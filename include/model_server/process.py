@@ -56,9 +56,6 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 async def serve(settings: Settings, loader: Loader, module: UserModule) -> int:
     """Serve until SIGTERM or SIGINT, then answer what has been asked.
 
-    :param settings: what to serve with.
-    :param loader: makes models.
-    :param module: the user's functions.
     :return: the exit code.
     """
     metrics = Metrics()

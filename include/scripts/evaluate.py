@@ -52,7 +52,6 @@ def scores(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]
     """Measure predictions.
 
     :param actual: rows; none of them 0 for MAPE to make sense.
-    :param predicted: rows.
     :return: mape as a fraction, rmse and mae in the target's unit, r2 or None where it is undefined.
     """
     # Here and not above: it takes longer to import than all the rest of the job, and a job that fails early
@@ -76,7 +75,6 @@ def scores(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]
 def predict(model: Model, test: ExampleSet) -> np.ndarray:
     """Predict the held-out rows the way the endpoint will.
 
-    :param model: a loaded model.
     :param test: rows x features; may hold more features than the model needs.
     :return: predictions, one per row.
     :raises ArtifactError: when the test set lacks features, or a prediction is not a number.
@@ -97,7 +95,6 @@ def predict(model: Model, test: ExampleSet) -> np.ndarray:
 def load(archive: Path, city: str) -> Model:
     """Unpack and load an artifact.
 
-    :param archive: a model.tar.gz.
     :param city: the slug it must be of.
     :raises ArtifactError: when it is broken, hostile or of another city.
     """

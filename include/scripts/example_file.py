@@ -18,7 +18,6 @@ LEADING_COLUMNS = ("period", "target", "label", "naive")
 class ExampleSet:
     """A set of examples of one city.
 
-    :param features: names of the features.
     :param periods: ISO dates, one per row.
     :param target: rows; in the target's own unit.
     :param label: rows; the target under the transform.

@@ -1,4 +1,4 @@
-"""Turns a city's periods into examples: features that were known before the period, and what came of it.
+"""Turns a city's periods into examples: features that were known before the period, and the target.
 
 An example of period t is made of values of periods before t only, so it could have been made when t began.
 Missing values stay missing; nothing is filled in.
@@ -27,7 +27,6 @@ Values = Mapping[int, Mapping[str, "float | None"]]
 class FeatureColumn:
     """A column of the raw data that the model sees at some lags.
 
-    :param column: the column.
     :param lags: how many periods before; each at least 1.
     """
 
@@ -41,7 +40,6 @@ class TableLayout:
 
     :param transform: what the model learns instead of it.
     :param target_lags: lags of the target, in periods; each at least 1.
-    :param columns: the other columns.
     :param calendar: names out of :data:`CALENDAR`.
     """
 

@@ -97,8 +97,6 @@ def input_fn(body: bytes | bytearray | str, content_type: str | None) -> Rows:
 def predict_fn(data: Rows, model: Model) -> np.ndarray:
     """Predict.
 
-    :param data: rows from :func:`input_fn`.
-    :param model: from :func:`model_fn`.
     :return: predictions, one per row, in the target's own unit.
     :raises BadRequest: when the rows do not fit the model's features.
     """
@@ -121,7 +119,6 @@ def predict_fn(data: Rows, model: Model) -> np.ndarray:
 def output_fn(prediction: np.ndarray, accept: str | None) -> str:
     """Write an answer.
 
-    :param prediction: from :func:`predict_fn`.
     :param accept: text/csv: one comma-joined line; application/json: ``{"predictions": [...]}``; missing or
         ``*/*`` means text/csv.
     :return: the answer; numbers are written so that they read back exactly.

@@ -76,7 +76,6 @@ class ModelCard:
 class Model:
     """A loaded artifact.
 
-    :param booster: the XGBoost booster.
     :param card: what it needs to be understood.
     """
 
@@ -140,7 +139,6 @@ def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
 class PackedArtifact:
     """An artifact without its booster, for a server that evaluates packed trees by itself.
 
-    :param trees: the packed trees.
     :param exponential: whether what they predict is a logarithm.
     :param factor: number of the feature that the prediction is a ratio to, None when it is none.
     :param samples: rows with their predictions; None where a value is missing.
@@ -287,8 +285,6 @@ def _read_card(folder: Path) -> tuple[ModelCard, dict[str, Any]]:
 def unpack_artifact(archive: Path, folder: Path) -> None:
     """Unpack a model.tar.gz that may be hostile.
 
-    :param archive: the file.
-    :param folder: an empty folder.
     :raises ArtifactError: when it is not a tar.gz, holds anything but files and folders below its root, or is
         too large.
     """

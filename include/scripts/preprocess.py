@@ -30,7 +30,6 @@ def find_cities(raw_dir: Path, raw_uri: str, wanted: Sequence[str]) -> dict[str,
 
     :param raw_dir: holds ``city=<slug>/`` folders.
     :param raw_uri: where they came from, for the message.
-    :param wanted: slugs.
     :return: slug → folder, in order.
     :raises JobFailure: when one has no folder.
     """
@@ -49,7 +48,6 @@ def prepare_city(
 ) -> dict[str, Any]:
     """Write one city's sets, rows, manifest and status.
 
-    :param folder: its raw files.
     :param arguments: the arguments as they came, for the manifest.
     :raises JobFailure: for bad data.
     """
@@ -123,8 +121,6 @@ def describe(
 ) -> dict[str, Any]:
     """Say what there is and whether it is enough.
 
-    :param raw: the rows known by as_of.
-    :param examples: the usable periods.
     :return: the content of status.json.
     """
     indices = [row.index for row in raw.rows]

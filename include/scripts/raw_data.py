@@ -69,7 +69,6 @@ class Limits:
 class Row:
     """One period of one city, as the file has it.
 
-    :param file: the file's URI.
     :param number: row in the file; 1 is the header.
     :param cells: used columns → text as in the file.
     :param values: number columns → value; None where missing.

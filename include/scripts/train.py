@@ -32,7 +32,6 @@ def fit(
 ) -> tuple[Any, dict[str, Any]]:
     """Find the number of rounds on the validation set, then fit on all rows.
 
-    :param hyperparameters: what was asked for.
     :param threads: how many threads XGBoost may use.
     :return: the booster, and what is worth knowing about its training.
     """

@@ -1,4 +1,4 @@
-"""Airflow 3 as programs outside of it ask it: its REST API, version 2. Needs httpx and nothing of Airflow itself.
+"""A client of Airflow 3's REST API, version 2. Needs httpx, and none of Airflow's own packages.
 
 Where Airflow is and who asks comes from environment variables: ``CITY_FLEET_AIRFLOW_URL`` (else Airflow's own
 ``AIRFLOW__API__BASE_URL``), and ``CITY_FLEET_AIRFLOW_TOKEN``, or ``CITY_FLEET_AIRFLOW_USER`` and

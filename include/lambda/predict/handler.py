@@ -96,7 +96,6 @@ PREDICTOR = Predictor(POINTERS, RUNTIME, SETTINGS.endpoint)
 class Refused(Exception):
     """A request that does not ask for predictions.
 
-    :param status: HTTP status.
     :param kind: what it is called in the answer's ``error``.
     """
 
@@ -136,7 +135,6 @@ def respond(request: Any, seconds: float) -> dict[str, Any]:
     """Answer a request for one city or several.
 
     :param request: ``{"city", "features"}`` or ``{"cities": [{"city", "features"}, …]}``.
-    :param seconds: the deadline.
     :return: JSON-ready. Of several cities: ``results`` in the order of the request, each with its own status, and
         status 200; if all failed, the highest status of them.
     :raises Refused: the request is neither.

@@ -1,4 +1,4 @@
-"""The JSON Schema of the fleet file, for editors that complete and check it while one types.
+"""The JSON Schema of the fleet file, for editors that complete and check it during typing.
 
 It is the settings' own schema, made short: each section and each kind of value is defined once, under ``$defs``, and
 referred to. Every value may also be an environment variable, and a city may leave out what the fleet has to give.

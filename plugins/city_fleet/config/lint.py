@@ -164,9 +164,8 @@ def _name(city: City) -> Iterator[Found]:
         expected = slug(city.name)
     except ValueError:
         return
-    if not nearest_match(city.slug, [expected]) and not (
-        city.slug.startswith(expected) or expected.startswith(city.slug)
-    ):
+    begins_like = city.slug.startswith(expected) or expected.startswith(city.slug)
+    if not begins_like and not nearest_match(city.slug, [expected]):
         yield ("name",), f"{city.name!r} is quite unlike the slug; is it the right city?"
 
 

@@ -138,11 +138,9 @@ class Range:
     def allowed(self) -> str:
         """The limits in words."""
         text = "a whole number" if self.whole else "a number"
-        if self.low is None:
-            return text
-        return (
-            f"{text}, at least {self.low}" if self.high is None else f"{text} from {self.low} to {self.high}"
-        )
+        if self.low is not None and self.high is not None:
+            return f"{text} from {self.low} to {self.high}"
+        return text if self.low is None else f"{text}, at least {self.low}"
 
     def check(self, value: object) -> int | float:
         """Return the value as a number if it is allowed.

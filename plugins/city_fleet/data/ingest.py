@@ -1,4 +1,4 @@
-"""Raw data into the bucket: one CSV with a city column becomes one object per city.
+"""Upload of raw data: one CSV with a city column becomes one object per city in the bucket.
 
 The values stay as they are written in the file, column for column; an object is put only when its content
 differs from what is there, so that doing it twice does nothing and S3's ETags tell what changed.

@@ -1,4 +1,4 @@
-"""The doctor's look at AWS: credentials, role, bucket, raw data and endpoint of a fleet. It changes nothing.
+"""The doctor's checks of AWS: credentials, role, bucket, raw data and endpoint of a fleet. They change nothing.
 
 Clients are passed in.
 """
@@ -25,7 +25,7 @@ MakeClient = Callable[[str], Any]
 
 
 def check(fleet: Fleet, client: MakeClient) -> list[Finding]:
-    """Look at what a fleet needs of AWS."""
+    """Check what a fleet needs in AWS."""
     area = Area(f"AWS, {fleet.fleet}")
     try:
         identity = client("sts").get_caller_identity()
@@ -100,9 +100,8 @@ def _bucket(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Itera
             return
         if aws_errors.is_denied(error):
             advice = "Bucket names are shared by all accounts: take another one, or allow s3:ListBucket"
-            yield area.fail(
-                f"bucket {fleet.bucket} belongs to another account, or is closed to these credentials", advice
-            )
+            what = f"bucket {fleet.bucket} belongs to another account, or is closed to these credentials"
+            yield area.fail(what, advice)
             return
         raise
     region = headers.get("x-amz-bucket-region", fleet.region)
@@ -125,9 +124,8 @@ def _raw_data(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Ite
     without = sorted(set(fleet.cities) - there)
     if without:
         advice = f"./fleet ingest --fleet {fleet.fleet}, or put files below {prefix}city=<slug>/"
-        yield area.warn(
-            f"{len(without)} of {len(fleet.cities)} cities have no raw data: {list_names(without)}", advice
-        )
+        what = f"{len(without)} of {len(fleet.cities)} cities have no raw data: {list_names(without)}"
+        yield area.warn(what, advice)
     else:
         yield area.ok(f"all {len(fleet.cities)} cities have raw data")
 

@@ -101,9 +101,8 @@ class JobPoller:
         self._waiting.add(waiting)
         self._changed.set()
         if self._task is None:
-            self._last_pass = (
-                self._loop.time() - self._period() + min(self._rules.gather_seconds, poll_seconds)
-            )
+            first_pass = self._loop.time() + min(self._rules.gather_seconds, poll_seconds)
+            self._last_pass = first_pass - self._period()
             # In a context of its own: what the poller logs is not about the task that happened to come first.
             self._task = self._loop.create_task(
                 self._run(), name=f"poll {self._source.lane('list')}", context=contextvars.Context()
@@ -156,9 +155,8 @@ class JobPoller:
         jobs = set(self._waiting)
         if not jobs:
             return
-        moment, _ = await self._list(
-            client, jobs, waiting_jobs.list_changes(jobs, self._rules.overlap_seconds)
-        )
+        request = waiting_jobs.list_changes(jobs, self._rules.overlap_seconds)
+        moment, _ = await self._list(client, jobs, request)
         for job in jobs:
             job.seen_to = max(job.seen_to, moment or job.seen_to)
         await self._settle_doubts(client)

@@ -1,4 +1,4 @@
-"""SageMaker's two kinds of jobs: how each is spelled, and the calls they share. A boto3 client is passed in.
+"""SageMaker's two kinds of jobs: the names of their members, and the calls they share. A boto3 client is passed in.
 
 Standard library and botocore only: operators, triggers and the reaper use the same words.
 """

@@ -1,4 +1,4 @@
-"""Jobs that tasks wait for: what to ask SageMaker about all of them together, and what its answers settle. No I/O.
+"""Jobs that tasks wait for: one List request about all of them, and which waits its answer ends. No I/O.
 
 A List answer names every job that was modified in a window of time. The window reaches back from the last answer by
 an overlap, because lists may lag behind and clocks differ. All times in it are SageMaker's own.

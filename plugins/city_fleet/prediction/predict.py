@@ -161,9 +161,8 @@ class Predictor:
             worker.join(deadline.left())
         if broken:
             raise broken[0]
-        return [
-            limit.missed() if answer is None else answer for answer, limit in zip(answers, own, strict=True)
-        ]
+        pairs = zip(answers, own, strict=True)
+        return [limit.missed() if answer is None else answer for answer, limit in pairs]
 
     def _predict(self, city: object, features: object, deadline: Deadline, started: float) -> Prediction:
         if not isinstance(city, str) or not city:
@@ -241,9 +240,8 @@ def _model_error(city: str, whose: str, error: ClientError) -> PredictError:
         feature = _FEATURE.search(sentence)
         mistake = {"feature": feature[1] if feature else None, "problem": "refused_by_model", "got": sentence}
         return BadRequest(f"city {city!r}: {sentence}", mistakes=[mistake])
-    return ServingError(
-        f"{whose}: the model failed: {sentence}", city=city, log_stream_arn=response.get("LogStreamArn")
-    )
+    stream = response.get("LogStreamArn")
+    return ServingError(f"{whose}: the model failed: {sentence}", city=city, log_stream_arn=stream)
 
 
 def _number(content: bytes, whose: str, city: str) -> float:
@@ -251,9 +249,8 @@ def _number(content: bytes, whose: str, city: str) -> float:
         (value,) = json.loads(content)["predictions"]
         number = float(value)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise ServingError(
-            f"{whose}: the answer is not a prediction: {content[:80]!r} ({type(error).__name__})", city=city
-        ) from error
+        got = f"{content[:80]!r} ({type(error).__name__})"
+        raise ServingError(f"{whose}: the answer is not a prediction: {got}", city=city) from error
     if not math.isfinite(number):
         raise ServingError(f"{whose}: predicts {number}, which is not a finite number", city=city)
     return number

@@ -23,7 +23,7 @@ UNFINISHED = timedelta(days=90)
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pass does with a city.
+    """What a pass of retiring does with a city.
 
     :param kept: what stays because something needs it, with the reason.
     :param marks: the marks to store; their ``going`` is what may be deleted once they are stored.
@@ -61,7 +61,7 @@ class Deletion:
 
 @dataclass
 class _Model:
-    """All sides of one model."""
+    """One model: its object, its versions and its runs."""
 
     target: str
     object: ModelObject | None = None
@@ -106,9 +106,8 @@ def plan(found: Inventory, rule: Rule, marks: Marks, now: datetime) -> Plan:
         if changes:  # else nothing is left of it that could be deleted
             judge(model_unit(target), needed.get(target), max(changes), model.status)
     for key, folder in folders.items():
-        reason = next(
-            (needed[t] for t, m in sorted(models.items()) if key in m.run_keys and t in needed), None
-        )
+        of_run = [target for target, model in models.items() if key in model.run_keys]
+        reason = next((needed[target] for target in of_run if target in needed), None)
         if reason is None and key not in runs_of_versions | found.ended_runs:
             reason = "its run has not ended" if now - folder.changed < UNFINISHED else None
         judge(run_unit(found.city, key), reason, folder.changed)

@@ -1,4 +1,4 @@
-"""What retiring looks at: the rule of the fleet file, and what there is of a city. Plain data."""
+"""The facts that retiring decides by: the rule of the fleet file, and what exists of a city. Plain data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is of each city, for retiring: listed once per prefix, city by city. boto3 clients are passed in.
+"""Lists what exists of each city, for retiring: once per prefix, city by city. boto3 clients are passed in.
 
 Only what City Fleet has written is looked at: keys and versions of another form belong to other programs, and stay.
 """

@@ -1,4 +1,4 @@
-"""What a pass of retiring did, city by city and in sum, as data and as sentences. Pure."""
+"""The results of a pass of retiring, for each city and in total, as data and as sentences. Pure."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def retire_city(
     dry_run: bool = False,
     clock: Callable[[], datetime] = utc_now,
 ) -> CityReport:
-    """Retire what a city needs no longer. Never raises for what concerns this city alone."""
+    """Delete what a city needs no longer. An error of this city is reported, not raised."""
     try:
         return _retire(source, found, rule, dry_run, clock)
     except CityFleetError as error:

@@ -169,10 +169,8 @@ def compose(
 def _expected(fleet: Fleet, night: DigestWindow) -> Iterable[str]:
     """Yield the cities whose schedule has a tick in the night that starts a run before its end."""
     for slug, city in fleet.cities.items():
-        spread = timedelta(minutes=city.spread_minutes)
-        tick = ticks.last_tick(
-            city.schedule, night.until - spread, first_day=city.start_date, last_day=city.end_date
-        )
+        until = night.until - timedelta(minutes=city.spread_minutes)
+        tick = ticks.last_tick(city.schedule, until, first_day=city.start_date, last_day=city.end_date)
         if tick is not None and tick > night.since:
             yield slug
 

@@ -46,13 +46,7 @@ def _lines(digest: NightDigest) -> Iterator[str]:
         count = len(digest.without_result)
         yield from ("", f"WITHOUT A RESULT, {count} (running, waiting, paused or never started):")
         yield f"  {names(digest.without_result, _CITIES)}"
-    yield from _section(
-        "WAITING FOR APPROVAL",
-        digest.waiting,
-        lambda city: ", ".join(
-            f"version {each.version} since {each.since:%Y-%m-%d %H:%M}" for each in city.waiting
-        ),
-    )
+    yield from _section("WAITING FOR APPROVAL", digest.waiting, _waits)
     yield from _section("SERVED BY AN OLD MODEL", digest.old, _is_old)
     yield from _section("BROKEN", digest.broken, lambda city: _shortened(str(city.problem)))
     yield from _section("NOT IN THE FLEET FILE ANY MORE, BUT SERVED", digest.removed, _is_old)
@@ -68,6 +62,10 @@ def _section(title: str, cities: Sequence[CityStatus], say: Callable[[CityStatus
         yield from (f"  {city.city}: {say(city)}" for city in cities[:_LINES])
         if len(cities) > _LINES:
             yield f"  and {len(cities) - _LINES} more"
+
+
+def _waits(city: CityStatus) -> str:
+    return ", ".join(f"version {each.version} since {each.since:%Y-%m-%d %H:%M}" for each in city.waiting)
 
 
 def _is_old(city: CityStatus) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Difference:
-    """What is not as it should be, and what to do.
+    """Something that is not as it should be, and how to repair it.
 
     :param repair: a command, or a sentence where there is none.
     """
@@ -52,9 +52,7 @@ def check(
     elif not champion.problem:
         artifact = keys.model(champion.target_model)
         if not store.exists(artifact):
-            what = (
-                f"{keys.uri(artifact)} is gone: the endpoint fails as soon as it has to load the model anew"
-            )
+            what = f"{keys.uri(artifact)} is gone: the endpoint fails the next time it has to load the model"
             found.append(Difference(city, what, f"./fleet rollback {city}"))
         found += _of_registry(sagemaker, group, city, champion.package_arn, pinned=champion.pinned)
     if status.state is not CityState.REMOVED_BUT_SERVING and not _any(store, keys.raw(city)):
@@ -64,7 +62,7 @@ def check(
 
 
 def _of_state(status: CityStatus, keys: Keys) -> list[Difference]:
-    """Return what the snapshot says already."""
+    """Return the differences that the snapshot itself shows."""
     city = status.city
     trigger = f"airflow dags trigger {naming.city_dag_id(keys.fleet, city)}"
     found = []

@@ -1,4 +1,4 @@
-"""How a fleet is: its fleet file joined with its index. Pure; command line, digest and page read nothing else.
+"""The status of a fleet: its fleet file joined with its index. Pure; command line and digest read nothing else.
 
 Every city has one state, the first of :class:`CityState` that applies, and beside it what is known of its champion, its
 last run and what waits for a person.
@@ -73,7 +73,7 @@ class CityStatus:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Return what there is to say beside the state, in short sentences."""
+        """Return remarks beside the state, as short sentences."""
         found = [self.problem] if self.problem else []
         champion, run = self.champion, self.last_run
         if champion and champion.pinned:
