@@ -194,7 +194,7 @@ def _run_dag(dag: Any, counts: Counts, moment: datetime) -> dict[str, Any]:
     for operator in dag.topological_sort():
         promoted = (results.get(plan.DECIDE) or {}).get("promote")
         if operator.task_id in (plan.GATE, plan.KEEP_CHAMPION if promoted else plan.PUBLISH):
-            continue  # the gate chooses one of the two, and asks nobody
+            continue  # the gate chooses one of the two, and asks no person
         context = _context(dag.dag_id, moment, operator.task_id, results)
         results[operator.task_id] = counts.run(operator, context)
     return results

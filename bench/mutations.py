@@ -269,7 +269,7 @@ def measure(tree: Path, count: int, seed: int, targets: list[str]) -> dict[str, 
 
 
 def _tests_of(change: Change, tree: Path, covered: dict[str, set[str]]) -> list[str]:
-    """The tests that come through a change; all, for what is executed on import or belongs to nobody's test."""
+    """The tests that come through a change; all, for what is executed on import or belongs to no test."""
     places = {f"{tree / change.path}:{line}" for line in change.covers}
     through = [test for test, lines in covered.items() if lines & places]
     if through or _inside_a_function(tree / change.path, change.line):

@@ -285,7 +285,7 @@ def http_request(path: str, body: bytes, content_type: str) -> bytes:
 
 
 def free_port() -> int:
-    """A port nobody listens on at the moment; multi-model-server refuses those from 49,152 on."""
+    """A free port; multi-model-server refuses those from 49,152 on."""
     while True:
         port = random.randrange(20_000, 30_000)  # noqa: S311
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -16,7 +16,6 @@ _CLOSE = b"\r\nConnection: close"
 class RequestError(Exception):
     """A request or a load that failed, with the status it is answered with.
 
-    :param status: HTTP status.
     :param message: body of the answer; its first line says what is wrong.
     """
 
@@ -29,9 +28,6 @@ class RequestError(Exception):
 def answer(status: int, body: bytes, content_type: str, extra: str = "") -> bytes:
     """An answer that leaves the connection open.
 
-    :param status: HTTP status.
-    :param body: its content.
-    :param content_type: of the body.
     :param extra: more header lines, each with its end.
     """
     kind = (
@@ -47,8 +43,6 @@ def answer(status: int, body: bytes, content_type: str, extra: str = "") -> byte
 def json_answer(value: Any, status: int = 200, extra: str = "") -> bytes:
     """An answer in JSON.
 
-    :param value: what it holds.
-    :param status: HTTP status.
     :param extra: more header lines, each with its end.
     """
     return answer(status, json.dumps(value).encode(), JSON, extra)
@@ -57,8 +51,6 @@ def json_answer(value: Any, status: int = 200, extra: str = "") -> bytes:
 def error_answer(status: int, message: str, as_text: bool = False) -> bytes:
     """The answer to a request that failed.
 
-    :param status: HTTP status.
-    :param message: what is wrong.
     :param as_text: the bare text, as SageMaker's inference toolkit answers a failed invocation.
     """
     extra = f"Retry-After: {RETRY_AFTER_SECONDS}\r\n" if status == 503 else ""
@@ -69,9 +61,6 @@ def error_answer(status: int, message: str, as_text: bool = False) -> bytes:
 
 
 def closing(content: bytes) -> bytes:
-    """The same answer, saying that the connection is closed after it.
-
-    :param content: an answer.
-    """
+    """The same answer, saying that the connection is closed after it."""
     head, end, body = content.partition(b"\r\n\r\n")
     return head + _CLOSE + end + body

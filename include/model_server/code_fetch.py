@@ -42,8 +42,6 @@ def fetch_code(settings: Settings) -> None:
 def unpack(archive: IO[bytes], folder: Path) -> None:
     """Unpack code: files and folders below the archive's root, nothing else.
 
-    :param archive: a tar.gz.
-    :param folder: where to.
     :raises BadCode: for anything else.
     """
     total = 0

@@ -1,4 +1,4 @@
-"""One HTTP connection: requests are read whole, answered one after another, and nothing of it waits for ever."""
+"""One HTTP connection: requests are read whole and answered one after another, each step within a time limit."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ class Connections:
     """All open connections, and the clock they are timed by.
 
     :param handle: answers a request; an awaitable it returns never raises.
-    :param most: how many may be open.
-    :param body_bytes: largest body.
     :param request_seconds: how long a request may take to arrive, and an answer to leave.
     :param idle_seconds: how long a connection may be idle.
     """

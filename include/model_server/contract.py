@@ -1,4 +1,4 @@
-"""What a request is answered with: SageMaker's container contract.
+"""SageMaker's container contract: how each request is answered.
 
 Many models (``SAGEMAKER_MULTI_MODEL=true``): ``POST /models``, ``GET /models``, ``GET /models/{name}``, ``DELETE
 /models/{name}``, ``POST /models/{name}/invoke``. One: ``POST /invocations``, the model lies in ``/opt/ml/model``. Both:
@@ -36,13 +36,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Contract:
-    """Answers requests. In the event loop's thread; the user's functions run in threads.
-
-    :param settings: of the server.
-    :param models: the models.
-    :param module: the user's functions.
-    :param metrics: counts.
-    """
+    """Answers requests. In the event loop's thread; the user's functions run in threads."""
 
     def __init__(self, settings: Settings, models: Models, module: UserModule, metrics: Metrics) -> None:
         self._settings = settings
@@ -59,8 +53,6 @@ class Contract:
 
         :param method: GET, POST, …
         :param target: path and query, as they came.
-        :param fields: its header.
-        :param body: its whole body.
         :return: the answer's bytes, or an awaitable of them that never raises.
         """
         if method == "POST":
@@ -198,10 +190,7 @@ class Contract:
 
 
 def describe(model: Model) -> dict[str, str]:
-    """A model as the contract lists it.
-
-    :param model: the model.
-    """
+    """A model as the contract lists it."""
     return {"modelName": model.name, "modelUrl": model.url}
 
 
@@ -224,8 +213,6 @@ def read_load_request(body: bytes) -> tuple[str, str]:
 def read_number(query: dict[str, list[str]], name: str, default: int, *, minimum: int) -> int:
     """A whole number of the query string.
 
-    :param query: parsed query.
-    :param name: which one.
     :param default: when it is absent.
     :param minimum: the least allowed.
     :raises RequestError: 400 when it is anything else.

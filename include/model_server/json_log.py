@@ -20,5 +20,5 @@ def log(event: str, level: str = "info", **members: Any) -> None:
     try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
-    except (OSError, ValueError):  # nobody reads the log any more
+    except (OSError, ValueError):  # the log has no reader any more
         return

@@ -41,7 +41,6 @@ class Loaded:
 class Loader:
     """Loads artifacts. From threads other than the event loop's; one at a time where memory is measured.
 
-    :param module: the user's functions.
     :param evaluate: the compiled evaluator, None where there is none.
     """
 
@@ -53,7 +52,6 @@ class Loader:
         """Load an artifact.
 
         :param name: name of the model, for the log.
-        :param folder: the extracted artifact.
         :raises RequestError: 400 for what is not there or damaged, 507 when memory does not suffice, else what the
             user's function raised.
         """

@@ -39,8 +39,5 @@ def give_back() -> None:
 
 
 def folder_bytes(folder: str) -> int:
-    """Size of all files below a folder.
-
-    :param folder: the folder.
-    """
+    """Size of all files below a folder."""
     return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""What the server counts, in Prometheus's text format. No label names a model: the number of series is fixed."""
+"""The server's metrics in Prometheus's text format. No label names a model: the number of series is fixed."""
 
 from __future__ import annotations
 
@@ -22,18 +22,12 @@ class Histogram:
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one.
-
-        :param seconds: what it took.
-        """
+        """Count one."""
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum += seconds
 
     def lines(self, name: str) -> Iterator[str]:
-        """The histogram's series.
-
-        :param name: of the metric.
-        """
+        """The histogram's series."""
         total = 0
         for bound, count in zip((*map(repr, self._bounds), "+Inf"), self._counts, strict=True):
             total += count

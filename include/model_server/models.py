@@ -43,9 +43,7 @@ class Model:
 class Models:
     """The models of a server, the least recently used first.
 
-    :param loader: makes them.
     :param workers: one thread; loads happen one after another there, none in the event loop.
-    :param metrics: counts.
     :param limit_bytes: what all of them may take together; 0 = no limit.
     :param evicts: whether others make room for a new one. If so, a model that had to go is loaded again when it is
         asked for; if not, what does not fit is refused with 507, which asks the host to unload another one.
@@ -92,7 +90,6 @@ class Models:
     async def get(self, name: str) -> Model:
         """A model that is asked for by a request and may have to be loaded again.
 
-        :param name: its name.
         :raises RequestError: 404 when it was never loaded, 503 when too many wait.
         """
         model = self.ready.get(name)
@@ -118,7 +115,6 @@ class Models:
     async def unload(self, name: str) -> None:
         """Forget a model; requests that run keep it until they have been answered.
 
-        :param name: its name.
         :raises RequestError: 404 when it is not loaded.
         """
         task = self._loading.get(name)
@@ -135,7 +131,6 @@ class Models:
         """Some of the models in memory.
 
         :param start: how many to leave out.
-        :param limit: how many at most.
         :return: the models in the order they were loaded, and where the next page starts, None at the end.
         """
         models = sorted(self.ready.values(), key=lambda model: model.number)
@@ -156,7 +151,7 @@ class Models:
     def _ended(self, name: str, task: asyncio.Task[Model]) -> None:
         self._loading.pop(name, None)
         if not task.cancelled():
-            task.exception()  # somebody has waited for it, or nobody wants to know any more
+            task.exception()  # a waiting request has raised it, or all of them have gone
 
     async def _load(self, name: str, url: str) -> Model:
         began = time.perf_counter()

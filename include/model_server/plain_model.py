@@ -85,7 +85,6 @@ class PlainModel:
     def answer_line(self, body: bytes) -> str | None:
         """Answer one line of text/csv. Only in the event loop's thread.
 
-        :param body: the request.
         :return: the prediction; None for anything but one row of as many finite or missing numbers as there are
             features. The user's functions then say what is wrong with it, or answer it all the same.
         """

@@ -56,9 +56,6 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 async def serve(settings: Settings, loader: Loader, module: UserModule) -> int:
     """Serve until SIGTERM or SIGINT, then answer what has been asked.
 
-    :param settings: what to serve with.
-    :param loader: makes models.
-    :param module: the user's functions.
     :return: the exit code.
     """
     metrics = Metrics()
@@ -91,13 +88,8 @@ async def serve(settings: Settings, loader: Loader, module: UserModule) -> int:
         loop.add_signal_handler(number, told.set)
     server = await loop.create_server(connections.make, settings.host, settings.port, backlog=BACKLOG)
     port = server.sockets[0].getsockname()[1]
-    log(
-        "listening",
-        host=settings.host,
-        port=port,
-        multi_model=settings.multi_model,
-        loop=type(loop).__module__,
-    )
+    kind, multi = type(loop).__module__, settings.multi_model
+    log("listening", host=settings.host, port=port, multi_model=multi, loop=kind)
     clock = loop.create_task(connections.tick())
     await told.wait()
     log("draining", connections=len(connections.open))

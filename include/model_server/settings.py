@@ -1,4 +1,4 @@
-"""What the server's environment asks of it."""
+"""The server's settings, read from environment variables."""
 
 from __future__ import annotations
 
@@ -66,7 +66,6 @@ class Settings:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the settings.
 
-    :param environment: of the process.
     :raises BadSetting: that names the variable.
     """
     default = Settings()

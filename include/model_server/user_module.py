@@ -95,8 +95,6 @@ class UserModule:
         """Answer one request.
 
         :param model: what ``model_fn`` returned.
-        :param model_dir: its folder.
-        :param body: body of the request.
         :param headers: headers of the request, by name in lower case.
         :return: body and content type of the answer.
         :raises RequestError: whatever the user's functions raised.
@@ -125,7 +123,6 @@ def import_program(code_dir: Path, program: str) -> ModuleType:
     """Import the user's module from its folder.
 
     :param code_dir: folder that holds it.
-    :param program: file name.
     :raises FileNotFoundError: when it is not there.
     """
     if not (code_dir / program).is_file():
@@ -140,7 +137,6 @@ def import_program(code_dir: Path, program: str) -> ModuleType:
 def call(function: Callable[..., Any], context: Context, *arguments: Any) -> Any:
     """Call a user function with or without the context, as its signature asks.
 
-    :param function: the function.
     :param context: the context it may take as one argument more.
     """
     expected = parameter_count(function)
@@ -153,10 +149,7 @@ def call(function: Callable[..., Any], context: Context, *arguments: Any) -> Any
 
 @functools.lru_cache(maxsize=64)
 def parameter_count(function: Callable[..., Any]) -> int:
-    """How many parameters a user function has.
-
-    :param function: the function.
-    """
+    """How many parameters a user function has."""
     return len(inspect.signature(function).parameters)
 
 
@@ -180,9 +173,7 @@ def failure(error: Exception) -> RequestError:
 def text(body: bytes, content_type: str) -> str:
     """A body as the text it must be.
 
-    :param body: body of the request.
-    :param content_type: its type.
-    :raises RequestError: 400 when it is no UTF-8.
+    :raises RequestError: 400 when it is not UTF-8.
     """
     try:
         return body.decode("utf-8")
@@ -205,7 +196,6 @@ def to_bytes(result: Any) -> bytes:
 def default_input_fn(data: Any, content_type: str) -> Any:
     """Decode rows of numbers; an XGBoost ``DMatrix`` where the image has XGBoost.
 
-    :param data: body of the request.
     :param content_type: text/csv or application/json.
     """
     import numpy  # noqa: PLC0415  # the image has it, but few handlers need it

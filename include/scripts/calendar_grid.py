@@ -47,8 +47,6 @@ def period_start(index: int, frequency: str) -> date:
     """Find the first day of a period.
 
     :param index: from :func:`period_index`.
-    :param frequency: the same frequency.
-    :return: the day.
     """
     if frequency == "day":
         return date.fromordinal(index)
@@ -73,7 +71,6 @@ class Duration:
         """Read the subset PnYnMnWnD of ISO 8601.
 
         :param text: for example ``P1M`` or ``P2W``.
-        :return: the duration.
         :raises ValueError: for anything else.
         """
         found = re.fullmatch(r"P(?=\d)(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?", text)
@@ -85,7 +82,6 @@ class Duration:
     def after(self, start: date) -> datetime:
         """Add the duration to midnight of a day.
 
-        :param start: the day.
         :return: the instant, in UTC; a day past the end of a month becomes its last day.
         """
         month_index = start.year * 12 + start.month - 1 + self.months

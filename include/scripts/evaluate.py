@@ -30,8 +30,6 @@ FORMAT_VERSION = 1
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line.
 
-    :param arguments: without the program's name.
-    :return: the arguments.
     :raises JobFailure: when one is missing or unknown.
     """
     parser = ArgumentParser(__doc__ or "")
@@ -54,7 +52,6 @@ def scores(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]
     """Measure predictions.
 
     :param actual: rows; none of them 0 for MAPE to make sense.
-    :param predicted: rows.
     :return: mape as a fraction, rmse and mae in the target's unit, r2 or None where it is undefined.
     """
     # Here and not above: it takes longer to import than all the rest of the job, and a job that fails early
@@ -78,10 +75,9 @@ def scores(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]
 def predict(model: Model, test: ExampleSet) -> np.ndarray:
     """Predict the held-out rows the way the endpoint will.
 
-    :param model: a loaded model.
     :param test: rows x features; may hold more features than the model needs.
     :return: predictions, one per row.
-    :raises ArtifactError: when the test set lacks features, or a prediction is no number.
+    :raises ArtifactError: when the test set lacks features, or a prediction is not a number.
     """
     lacking = [name for name in model.card.features if name not in test.features]
     if lacking:
@@ -92,16 +88,14 @@ def predict(model: Model, test: ExampleSet) -> np.ndarray:
     columns = [test.features.index(name) for name in model.card.features]
     predicted = inference.predict_fn(test.values[:, columns].tolist(), model)
     if not np.isfinite(predicted).all():
-        raise ArtifactError(f"the model of {model.card.as_of} predicts something that is no number.")
+        raise ArtifactError(f"the model of {model.card.as_of} predicts something that is not a number.")
     return predicted
 
 
 def load(archive: Path, city: str) -> Model:
     """Unpack and load an artifact.
 
-    :param archive: a model.tar.gz.
     :param city: the slug it must be of.
-    :return: the model.
     :raises ArtifactError: when it is broken, hostile or of another city.
     """
     with tempfile.TemporaryDirectory(prefix="city-fleet-model-") as folder:
@@ -115,8 +109,6 @@ def load(archive: Path, city: str) -> Model:
 def judge_champion(arguments: argparse.Namespace, test: ExampleSet) -> dict[str, Any] | None:
     """Measure the live model on the same rows.
 
-    :param arguments: from :func:`parse_arguments`.
-    :param test: the held-out rows.
     :return: its entry in evaluation.json; with ``error`` when it cannot be measured; None when there is none.
     """
     if arguments.champion_dir is None:
@@ -153,8 +145,6 @@ def drift(model: Model, test: ExampleSet) -> dict[str, float | None]:
     drift is 9 × (1/12 + 1/170) = 0.8 (Yurdakul & Naranjo 2020, "Statistical properties of the population stability
     index"), three times the 0.25 that is commonly called a serious shift.
 
-    :param model: the new model.
-    :param test: the held-out rows.
     :return: feature → distance; None where it cannot be measured (no value is known, or nearly all were equal).
     """
     found: dict[str, float | None] = {}
@@ -168,7 +158,6 @@ def drift(model: Model, test: ExampleSet) -> dict[str, float | None]:
 def evaluate(arguments: argparse.Namespace) -> None:
     """Write evaluation.json and holdout.json.
 
-    :param arguments: from :func:`parse_arguments`.
     :raises JobFailure: when the test set or the new model cannot be used.
     """
     test = read_examples(arguments.test_dir, "test")

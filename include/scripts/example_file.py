@@ -18,8 +18,6 @@ LEADING_COLUMNS = ("period", "target", "label", "naive")
 class ExampleSet:
     """A set of examples of one city.
 
-    :param city: the slug.
-    :param features: names of the features.
     :param periods: ISO dates, one per row.
     :param target: rows; in the target's own unit.
     :param label: rows; the target under the transform.
@@ -41,7 +39,6 @@ def read_examples(folder: Path, part: str) -> ExampleSet:
 
     :param folder: holds ``city=<slug>/<part>.csv``.
     :param part: train, validation or test.
-    :return: the set.
     :raises JobFailure: when there is none, more than one, or it is not as preprocess.py writes it.
     """
     cities = sorted(path for path in folder.glob("city=*") if path.is_dir())

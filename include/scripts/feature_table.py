@@ -1,4 +1,4 @@
-"""Turns a city's periods into examples: features that were known before the period, and what came of it.
+"""Turns a city's periods into examples: features that were known before the period, and the target.
 
 An example of period t is made of values of periods before t only, so it could have been made when t began.
 Missing values stay missing; nothing is filled in.
@@ -17,7 +17,7 @@ from target_transform import TargetTransform
 CALENDAR = ("month_of_year", "quarter_of_year", "week_of_year", "day_of_week", "trend")
 # Features of the period's own date: what they will be is known for ever.
 CALENDAR_FEATURES = frozenset({"trend", *(f"{name}_{part}" for name in CALENDAR for part in ("sin", "cos"))})
-# The naive forecast is the last known target; one older than this many periods is no forecast at all.
+# The naive forecast is the last known target; one older than this many periods is not used as a forecast.
 NAIVE_WINDOW_PERIODS = 12
 
 Values = Mapping[int, Mapping[str, "float | None"]]
@@ -27,7 +27,6 @@ Values = Mapping[int, Mapping[str, "float | None"]]
 class FeatureColumn:
     """A column of the raw data that the model sees at some lags.
 
-    :param column: the column.
     :param lags: how many periods before; each at least 1.
     """
 
@@ -39,12 +38,9 @@ class FeatureColumn:
 class TableLayout:
     """Which examples are made of the data.
 
-    :param target: the target's column.
     :param transform: what the model learns instead of it.
     :param target_lags: lags of the target, in periods; each at least 1.
-    :param columns: the other columns.
     :param calendar: names out of :data:`CALENDAR`.
-    :param frequency: the data's frequency.
     """
 
     target: str
@@ -73,7 +69,6 @@ class TableLayout:
 class Example:
     """One row of the table.
 
-    :param index: the period's index.
     :param target: the target, in its own unit.
     :param label: the target under the transform.
     :param naive: the last target known before the period.

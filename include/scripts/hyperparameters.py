@@ -19,8 +19,6 @@ from target_transform import TargetTransform
 class Number:
     """A numeric hyperparameter.
 
-    :param low: smallest value.
-    :param high: largest value.
     :param whole: whether it must be a whole number.
     :param above: whether the smallest value itself is too little.
     """
@@ -40,7 +38,6 @@ class Number:
     def read(self, text: str) -> float | int | None:
         """Read a value.
 
-        :param text: as it was given.
         :return: the value, or None when it is not allowed.
         """
         try:
@@ -124,13 +121,10 @@ NAMES = (*OWN_TEXTS, *OWN_NUMBERS, *XGBOOST_NUMBERS, *XGBOOST_CHOICES, *XGBOOST_
 class Hyperparameters:
     """What train.py was asked for.
 
-    :param city: the slug.
     :param as_of: as it is written in keys.
-    :param target: the target's column.
     :param transform: what the model learns instead of it.
     :param num_boost_round: most rounds of boosting.
     :param early_stopping_rounds: rounds without a better validation score before it stops; 0 = never.
-    :param seed: XGBoost's random seed.
     :param xgboost: parameters for XGBoost.
     """
 
@@ -148,7 +142,6 @@ def parse_hyperparameters(arguments: Sequence[str]) -> Hyperparameters:
     """Read hyperparameters as the training toolkit passes them.
 
     :param arguments: ``--name value`` pairs.
-    :return: the hyperparameters.
     :raises JobFailure: naming the hyperparameter, what was got, what is allowed and the nearest match.
     """
     given: dict[str, str] = {}

@@ -54,7 +54,6 @@ def model_fn(model_dir: str | Path) -> Model:
     """Load an artifact.
 
     :param model_dir: holds what model.tar.gz held.
-    :return: the model.
     :raises ArtifactError: naming the file that is missing, too new or broken.
     """
     return load_artifact(Path(model_dir))
@@ -80,7 +79,6 @@ def input_fn(body: bytes | bytearray | str, content_type: str | None) -> Rows:
         application/json: ``{"instances": [[...]]}`` or ``{"instances": [{"feature": value}]}``, null where
         missing.
     :param content_type: may carry a charset; missing means text/csv.
-    :return: the rows.
     :raises BadRequest: when they cannot be read.
     """
     kind = _media_type(content_type) or CSV
@@ -99,8 +97,6 @@ def input_fn(body: bytes | bytearray | str, content_type: str | None) -> Rows:
 def predict_fn(data: Rows, model: Model) -> np.ndarray:
     """Predict.
 
-    :param data: rows from :func:`input_fn`.
-    :param model: from :func:`model_fn`.
     :return: predictions, one per row, in the target's own unit.
     :raises BadRequest: when the rows do not fit the model's features.
     """
@@ -123,7 +119,6 @@ def predict_fn(data: Rows, model: Model) -> np.ndarray:
 def output_fn(prediction: np.ndarray, accept: str | None) -> str:
     """Write an answer.
 
-    :param prediction: from :func:`predict_fn`.
     :param accept: text/csv: one comma-joined line; application/json: ``{"predictions": [...]}``; missing or
         ``*/*`` means text/csv.
     :return: the answer; numbers are written so that they read back exactly.

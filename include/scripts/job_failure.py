@@ -40,7 +40,6 @@ class ArgumentParser(argparse.ArgumentParser):
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """Name the allowed word that is closest to a wrong one.
 
-    :param word: what was got.
     :param allowed: what would have been right.
     :return: ``" Did you mean 'x'?"``, or an empty string when nothing is close.
     """
@@ -52,8 +51,6 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
 def listed(words: Sequence[str], limit: int = 20) -> str:
     """Join words for a sentence, cutting a long list.
 
-    :param words: the words.
-    :param limit: how many to show.
     :return: ``"a, b, c"``, or ``"none"`` for an empty list.
     """
     if not words:
@@ -65,7 +62,6 @@ def listed(words: Sequence[str], limit: int = 20) -> str:
 def option_value(arguments: Sequence[str], option: str) -> str | None:
     """Find an option's value without parsing the rest, which may be what is wrong.
 
-    :param arguments: command-line arguments.
     :param option: the option, with its dashes.
     :return: the value, or None when it is not there.
     """

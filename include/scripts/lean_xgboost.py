@@ -1,4 +1,4 @@
-"""Imports xgboost without scikit-learn, which it would load for wrappers that nobody here uses.
+"""Imports xgboost without scikit-learn, which it would load for wrappers that are not used here.
 
 ``import xgboost`` looks for scikit-learn, which brings pandas and scipy.stats along: 3.4 seconds instead of
 0.9, for a job that works for a tenth of a second. xgboost does without it where it is not installed, so it is

@@ -52,9 +52,7 @@ class ArtifactError(ValueError):
 class ModelCard:
     """What the booster itself does not know.
 
-    :param city: the slug.
     :param as_of: as it is written in keys.
-    :param target: the target's column.
     :param transform: what the booster predicts instead of the target.
     :param features: names, in the booster's order.
     :param rows: how many rows trained and validated.
@@ -78,7 +76,6 @@ class ModelCard:
 class Model:
     """A loaded artifact.
 
-    :param booster: the XGBoost booster.
     :param card: what it needs to be understood.
     """
 
@@ -90,7 +87,6 @@ class Model:
 
         :param values: rows x features, in the model's order; NaN where missing. A row whose reference is not
             above 0 has no prediction (NaN).
-        :return: rows.
         """
         raw = np.asarray(self.booster.inplace_predict(values), dtype=np.float64)
         transform = self.card.transform
@@ -106,9 +102,8 @@ def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
     """Write what SageMaker will pack as model.tar.gz.
 
     :param folder: SM_MODEL_DIR.
-    :param model: the trained model.
-    :param samples: rows x features; kept with their predictions, so that whoever loads it can check the
-        answers.
+    :param samples: rows x features; kept with their predictions, so that a server that loads it can
+        check its answers.
     """
     card = model.card
     trees = pack_trees(model.booster)
@@ -144,7 +139,6 @@ def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
 class PackedArtifact:
     """An artifact without its booster, for a server that evaluates packed trees by itself.
 
-    :param trees: the packed trees.
     :param exponential: whether what they predict is a logarithm.
     :param factor: number of the feature that the prediction is a ratio to, None when it is none.
     :param samples: rows with their predictions; None where a value is missing.
@@ -278,7 +272,7 @@ def _read_card(folder: Path) -> tuple[ModelCard, dict[str, Any]]:
             centres={name: Centre.from_json(item) for name, item in value.get("centres", {}).items()},
         )
         if not isinstance(value["booster_sha256"], str):
-            raise TypeError("booster_sha256 is no text")
+            raise TypeError("booster_sha256 is not text")
         return card, value
     except ArtifactError:
         raise
@@ -291,9 +285,7 @@ def _read_card(folder: Path) -> tuple[ModelCard, dict[str, Any]]:
 def unpack_artifact(archive: Path, folder: Path) -> None:
     """Unpack a model.tar.gz that may be hostile.
 
-    :param archive: the file.
-    :param folder: an empty folder.
-    :raises ArtifactError: when it is no tar.gz, holds anything but files and folders below its root, or is
+    :raises ArtifactError: when it is not a tar.gz, holds anything but files and folders below its root, or is
         too large.
     """
     count = total = 0
@@ -345,7 +337,6 @@ def one_archive(folder: Path) -> Path:
     """Find the only archive in a folder.
 
     :param folder: where SageMaker put it.
-    :return: its path.
     :raises ArtifactError: when there is none, or more than one.
     """
     found = sorted(path for path in folder.glob("*.tar.gz") if path.is_file())

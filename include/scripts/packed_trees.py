@@ -47,7 +47,6 @@ LINKS = {
 def pack_trees(booster: Any) -> bytes | None:
     """Pack a booster.
 
-    :param booster: an XGBoost booster.
     :return: the file's bytes; None for a booster that cannot be packed: another kind than gbtree, another objective,
         categories, several targets, or a tree too large for 16-bit distances.
     """

@@ -30,7 +30,6 @@ def find_cities(raw_dir: Path, raw_uri: str, wanted: Sequence[str]) -> dict[str,
 
     :param raw_dir: holds ``city=<slug>/`` folders.
     :param raw_uri: where they came from, for the message.
-    :param wanted: slugs.
     :return: slug → folder, in order.
     :raises JobFailure: when one has no folder.
     """
@@ -49,11 +48,7 @@ def prepare_city(
 ) -> dict[str, Any]:
     """Write one city's sets, rows, manifest and status.
 
-    :param city: the slug.
-    :param folder: its raw files.
-    :param settings: the checked arguments.
     :param arguments: the arguments as they came, for the manifest.
-    :return: the status.
     :raises JobFailure: for bad data.
     """
     uri = f"{arguments.raw_uri.rstrip('/')}/city={city}/"
@@ -70,46 +65,38 @@ def prepare_city(
     parts = split(examples, max(values, default=0), settings)
     status = describe(city, raw, examples, parts, settings)
     report = arguments.output_dir / "report" / f"city={city}"
-    _write_json(
-        report / "manifest.json",
-        {
-            "format_version": FORMAT_VERSION,
-            "city": city,
-            "as_of": arguments.as_of,
-            "inputs": raw.inputs,
-            "arguments": {
-                name: str(value) if isinstance(value, Path) else value
-                for name, value in vars(arguments).items()
-            },
-        },
-    )
-    columns = list(dict.fromkeys([*settings.time.columns, *settings.limits]))
-    _write_csv(
-        report / "rows.csv",
-        ["file", "row", "period", *columns],
-        (
-            [row.file, row.number, _day(row.index, settings), *(row.cells[name] for name in columns)]
-            for row in raw.rows
-        ),
-    )
+    _write_report(report, city, raw, settings, arguments)
     if status["status"] == "ready":
+        header = ["period", "target", "label", "naive", *settings.layout.features]
         for part in PARTS:
-            _write_csv(
-                arguments.output_dir / part / f"city={city}" / f"{part}.csv",
-                ["period", "target", "label", "naive", *settings.layout.features],
-                (
-                    [
-                        _day(example.index, settings),
-                        example.target,
-                        example.label,
-                        example.naive,
-                        *example.features,
-                    ]
-                    for example in parts[part]
-                ),
+            lines = (
+                [_day(each.index, settings), each.target, each.label, each.naive, *each.features]
+                for each in parts[part]
             )
+            _write_csv(arguments.output_dir / part / f"city={city}" / f"{part}.csv", header, lines)
     _write_json(report / "status.json", status)
     return status
+
+
+def _write_report(
+    report: Path, city: str, raw: RawCity, settings: Settings, arguments: argparse.Namespace
+) -> None:
+    """Write what the sets were made of: the manifest, and the rows that were known."""
+    given = vars(arguments).items()
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "city": city,
+        "as_of": arguments.as_of,
+        "inputs": raw.inputs,
+        "arguments": {name: str(value) if isinstance(value, Path) else value for name, value in given},
+    }
+    _write_json(report / "manifest.json", manifest)
+    columns = list(dict.fromkeys([*settings.time.columns, *settings.limits]))
+    lines = (
+        [row.file, row.number, _day(row.index, settings), *(row.cells[name] for name in columns)]
+        for row in raw.rows
+    )
+    _write_csv(report / "rows.csv", ["file", "row", "period", *columns], lines)
 
 
 def split(examples: Sequence[Example], last: int, settings: Settings) -> dict[str, list[Example]]:
@@ -134,11 +121,6 @@ def describe(
 ) -> dict[str, Any]:
     """Say what there is and whether it is enough.
 
-    :param city: the slug.
-    :param raw: the rows known by as_of.
-    :param examples: the usable periods.
-    :param parts: the split.
-    :param settings: the checked arguments.
     :return: the content of status.json.
     """
     indices = [row.index for row in raw.rows]
@@ -244,7 +226,6 @@ def _write_csv(path: Path, header: Sequence[str], rows: Any) -> None:
 def preprocess(arguments: argparse.Namespace) -> None:
     """Prepare every wanted city; finish the good ones before failing for the bad ones.
 
-    :param arguments: from :func:`parse_arguments`.
     :raises JobFailure: with the sentences of all cities that failed.
     """
     settings = read_settings(arguments)

@@ -45,7 +45,6 @@ class Settings:
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line.
 
-    :param arguments: without the program's name.
     :return: the arguments, still as text where they need checking.
     :raises JobFailure: when one is missing, unknown or no number.
     """
@@ -78,23 +77,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def read_settings(arguments: argparse.Namespace) -> Settings:
     """Check the arguments against each other.
 
-    :param arguments: from :func:`parse_arguments`.
-    :return: the settings.
     :raises JobFailure: naming the argument, what was got and what is allowed.
     """
-    try:
-        as_of = parse_as_of(arguments.as_of)
-    except ValueError:
-        raise JobFailure(
-            f"--as-of: got '{arguments.as_of}'; allowed: a UTC time written as 20140101T000000Z."
-        ) from None
-    try:
-        available_after = Duration.parse(arguments.available_after)
-    except ValueError:
-        raise JobFailure(
-            f"--available-after: got '{arguments.available_after}'; "
-            "allowed: a duration such as P1M, P2W or P10D."
-        ) from None
+    as_of, available_after = _read_times(arguments)
     try:
         transform = TargetTransform.parse(arguments.target_transform, arguments.target)
     except ValueError as error:
@@ -111,11 +96,42 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
             raise JobFailure(
                 f"{option}: got {getattr(arguments, name)}; allowed: a whole number of at least 1."
             )
-    limits = {
-        arguments.target: Limits(
-            arguments.target_min, arguments.target_max, above_zero=transform.needs_positive_target
-        )
-    }
+    layout, limits = _read_layout(arguments, transform)
+    return Settings(
+        as_of=as_of,
+        available_after=available_after,
+        layout=layout,
+        time=TimeColumns(tuple(arguments.time_column), arguments.time_format, arguments.frequency),
+        limits=limits,
+        minimum_periods=arguments.minimum_periods,
+        validation_periods=arguments.validation_periods,
+        holdout_periods=arguments.holdout_periods,
+    )
+
+
+def _read_times(arguments: argparse.Namespace) -> tuple[datetime, Duration]:
+    """Read --as-of and --available-after."""
+    try:
+        as_of = parse_as_of(arguments.as_of)
+    except ValueError:
+        raise JobFailure(
+            f"--as-of: got '{arguments.as_of}'; allowed: a UTC time written as 20140101T000000Z."
+        ) from None
+    try:
+        return as_of, Duration.parse(arguments.available_after)
+    except ValueError:
+        raise JobFailure(
+            f"--available-after: got '{arguments.available_after}'; "
+            "allowed: a duration such as P1M, P2W or P10D."
+        ) from None
+
+
+def _read_layout(
+    arguments: argparse.Namespace, transform: TargetTransform
+) -> tuple[TableLayout, dict[str, Limits]]:
+    """Read which examples to make, and what the values of each column may be."""
+    above_zero = transform.needs_positive_target
+    limits = {arguments.target: Limits(arguments.target_min, arguments.target_max, above_zero)}
     columns = []
     for text in arguments.feature:
         column, allowed = _read_feature(text)
@@ -139,16 +155,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     repeated = {name for name in layout.features if layout.features.count(name) > 1}
     if repeated:
         raise JobFailure(f"feature {listed(sorted(repeated))} is there more than once; allowed: once.")
-    return Settings(
-        as_of=as_of,
-        available_after=available_after,
-        layout=layout,
-        time=TimeColumns(tuple(arguments.time_column), arguments.time_format, arguments.frequency),
-        limits=limits,
-        minimum_periods=arguments.minimum_periods,
-        validation_periods=arguments.validation_periods,
-        holdout_periods=arguments.holdout_periods,
-    )
+    return layout, limits
 
 
 def _read_feature(text: str) -> tuple[FeatureColumn, Limits]:

@@ -69,9 +69,7 @@ class Limits:
 class Row:
     """One period of one city, as the file has it.
 
-    :param file: the file's URI.
     :param number: row in the file; 1 is the header.
-    :param index: the period's index.
     :param cells: used columns → text as in the file.
     :param values: number columns → value; None where missing.
     """
@@ -243,7 +241,7 @@ def _values(
         if text.lower() in MISSING:
             continue
         try:
-            # Python reads 1_000 as a number; nobody's data means that.
+            # Python reads 1_000 as a number; raw data never mean that.
             value = math.nan if "_" in text else float(text)
         except ValueError:
             value = math.nan

@@ -32,8 +32,6 @@ class TargetTransform:
         """Read a transform as the scripts' arguments spell it.
 
         :param text: ``none``, ``log`` or ``log_ratio_to_mean:<window>``.
-        :param target: the target's column.
-        :return: the transform.
         :raises ValueError: for anything else.
         """
         kind, colon, window = text.partition(":")
@@ -50,7 +48,6 @@ class TargetTransform:
         """Read a transform from an artifact's side file.
 
         :param value: the ``target_transform`` of model.json.
-        :return: the transform.
         :raises ValueError: for a kind this code does not know.
         """
         kind = value.get("kind")
@@ -59,10 +56,7 @@ class TargetTransform:
         return cls(kind, value.get("window"), value.get("reference"))
 
     def to_json(self) -> dict[str, Any]:
-        """Write the transform for an artifact's side file.
-
-        :return: a JSON object.
-        """
+        """Write the transform for an artifact's side file."""
         return {"kind": self.kind, "window": self.window, "reference": self.reference}
 
     @property
@@ -75,7 +69,6 @@ class TargetTransform:
 
         :param value: the target, in its own unit.
         :param reference: the row's reference; None unless the transform has one.
-        :return: the label.
         """
         if self.kind == "none":
             return value

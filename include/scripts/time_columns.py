@@ -15,7 +15,6 @@ class TimeColumns:
         year, week, told by the second column's name).
     :param format: strptime format of a single column; None for ISO 8601 (``2014``, ``2014-07``,
         ``2014-07-01``, …).
-    :param frequency: the data's frequency.
     """
 
     columns: tuple[str, ...]
@@ -26,8 +25,7 @@ class TimeColumns:
         """Turn a row's time cells into a day of its period.
 
         :param cells: one text per column.
-        :return: a day of the period.
-        :raises ValueError: with what is allowed, when the cells are no date.
+        :raises ValueError: with what is allowed, when the cells are not a date.
         """
         if len(self.columns) > 1:
             return self._read_parts(cells)

@@ -32,9 +32,6 @@ def fit(
 ) -> tuple[Any, dict[str, Any]]:
     """Find the number of rounds on the validation set, then fit on all rows.
 
-    :param hyperparameters: what was asked for.
-    :param train: the training set.
-    :param validation: the validation set.
     :param threads: how many threads XGBoost may use.
     :return: the booster, and what is worth knowing about its training.
     """
@@ -76,7 +73,6 @@ def _matrix(examples: ExampleSet, threads: int) -> Any:
 def centres(train: ExampleSet, validation: ExampleSet) -> dict[str, Centre]:
     """Say where most values of each feature lay, so that drift away from there can be measured.
 
-    :param train: the training set.
     :param validation: the validation set, on which the model is trained too.
     :return: feature → centre; features of the calendar, and those without a value, are left out.
     """
@@ -97,23 +93,7 @@ def train_city(arguments: list[str]) -> None:
     """
     started = time.monotonic()
     hyperparameters = parse_hyperparameters(arguments)
-    train = read_examples(_folder("SM_CHANNEL_TRAIN"), "train")
-    validation = read_examples(_folder("SM_CHANNEL_VALIDATION"), "validation")
-    for examples in (train, validation):
-        if examples.city != hyperparameters.city:
-            raise JobFailure(
-                f"hyperparameter 'city': got '{hyperparameters.city}'; the channels hold '{examples.city}'."
-            )
-    if train.features != validation.features:
-        raise JobFailure(
-            f"the features of train ({train.features}) and validation ({validation.features}) differ."
-        )
-    reference = hyperparameters.transform.reference
-    if reference and reference not in train.features:
-        raise JobFailure(
-            f"hyperparameter 'target_transform' needs feature '{reference}', which the training set lacks; "
-            "preprocess.py must have run with the same --target and --target-transform."
-        )
+    train, validation = _read_channels(hyperparameters)
     try:
         booster, report = fit(hyperparameters, train, validation, int(os.environ.get("SM_NUM_CPUS") or 1))
     except xgboost.core.XGBoostError as error:
@@ -151,6 +131,28 @@ def train_city(arguments: list[str]) -> None:
         f"validation {metric['metric']} {metric['value']:.5f}, {report['seconds']} s",
         flush=True,
     )
+
+
+def _read_channels(hyperparameters: Hyperparameters) -> tuple[ExampleSet, ExampleSet]:
+    """Read the training and the validation set, and check that the hyperparameters are about them."""
+    train = read_examples(_folder("SM_CHANNEL_TRAIN"), "train")
+    validation = read_examples(_folder("SM_CHANNEL_VALIDATION"), "validation")
+    for examples in (train, validation):
+        if examples.city != hyperparameters.city:
+            raise JobFailure(
+                f"hyperparameter 'city': got '{hyperparameters.city}'; the channels hold '{examples.city}'."
+            )
+    if train.features != validation.features:
+        raise JobFailure(
+            f"the features of train ({train.features}) and validation ({validation.features}) differ."
+        )
+    reference = hyperparameters.transform.reference
+    if reference and reference not in train.features:
+        raise JobFailure(
+            f"hyperparameter 'target_transform' needs feature '{reference}', which the training set lacks; "
+            "preprocess.py must have run with the same --target and --target-transform."
+        )
+    return train, validation
 
 
 def _folder(variable: str) -> Path:

@@ -1,4 +1,4 @@
-"""Airflow 3 as programs outside of it ask it: its REST API, version 2. Needs httpx and nothing of Airflow itself.
+"""A client of Airflow 3's REST API, version 2. Needs httpx, and none of Airflow's own packages.
 
 Where Airflow is and who asks comes from environment variables: ``CITY_FLEET_AIRFLOW_URL`` (else Airflow's own
 ``AIRFLOW__API__BASE_URL``), and ``CITY_FLEET_AIRFLOW_TOKEN``, or ``CITY_FLEET_AIRFLOW_USER`` and
@@ -33,7 +33,7 @@ _SHOWN_CHARACTERS = 500
 class Dag:
     """A DAG as Airflow knows it.
 
-    :param paused: no task of it is started, whoever has asked for its run.
+    :param paused: none of its tasks is started, even in a run that was triggered by hand.
     :param stale: it has left the DAG files.
     """
 
@@ -61,7 +61,6 @@ class Backfill:
 
     @classmethod
     def of_answer(cls, value: Mapping[str, Any]) -> Backfill:
-        """Read one of Airflow's answers."""
         completed = value["completed_at"]
         return cls(
             id=int(value["id"]),
@@ -101,7 +100,7 @@ class AirflowRest:
     def of_environment(cls, environ: Mapping[str, str]) -> AirflowRest:
         """Return the Airflow that the environment names.
 
-        :raises AirflowError: it names none, or says not who asks.
+        :raises AirflowError: it names no Airflow, or no token and no login.
         """
         url = environ.get(URL) or environ.get(_AIRFLOWS_OWN_URL)
         if not url:
@@ -115,7 +114,6 @@ class AirflowRest:
         return cls(url, token, None if token or not user or not password else (user, password))
 
     def close(self) -> None:
-        """Let go of the connections."""
         self._http.close()
 
     def __enter__(self) -> AirflowRest:
@@ -131,15 +129,12 @@ class AirflowRest:
         """
         self.request("GET", "/dags", params={"limit": 1})
 
-    # -- DAGs and their runs ------------------------------------------------------------------------------
-
     def dag(self, dag_id: str) -> Dag | None:
         """Return a DAG, or None when Airflow has never seen it."""
         found = self.request("GET", f"/dags/{quote(dag_id)}", missing_is_none=True)
         return None if found is None else Dag(bool(found["is_paused"]), bool(found["is_stale"]))
 
     def set_paused(self, dag_id: str, paused: bool) -> None:
-        """Pause or unpause a DAG."""
         self.request("PATCH", f"/dags/{quote(dag_id)}", json={"is_paused": paused})
 
     def unfinished_runs(self, dag_id: str) -> list[tuple[str, str]]:
@@ -149,16 +144,10 @@ class AirflowRest:
 
     def failed_runs(self, dag_id: str, first: datetime, last: datetime) -> int:
         """Return how many runs between two logical dates have failed."""
-        wanted = {
-            "logical_date_gte": first.isoformat(),
-            "logical_date_lte": last.isoformat(),
-            "state": "failed",
-            "limit": 1,
-        }
+        between = {"logical_date_gte": first.isoformat(), "logical_date_lte": last.isoformat()}
+        wanted = {**between, "state": "failed", "limit": 1}
         answer = self.request("GET", f"/dags/{quote(dag_id)}/dagRuns", params=wanted)
         return int(answer["total_entries"])
-
-    # -- backfills ----------------------------------------------------------------------------------------
 
     def backfills(self, dag_id: str) -> list[Backfill]:
         """Return all backfills of a DAG, oldest first."""
@@ -189,8 +178,6 @@ class AirflowRest:
         body = {**_backfill_body(dag_id, first, last, reprocess), "max_active_runs": max_active_runs}
         return Backfill.of_answer(self.request("POST", "/backfills", json=body))
 
-    # -- requests -----------------------------------------------------------------------------------------
-
     def request(self, method: str, path: str, *, missing_is_none: bool = False, **options: Any) -> Any:
         """Make one request, with a token that is fetched when there is none or the old one has run out.
 
@@ -205,10 +192,8 @@ class AirflowRest:
                 self._http.headers.pop("Authorization", None)
                 response = self._send(method, path, options)
         except httpx.HTTPError as error:
-            raise AirflowError(
-                f"Airflow at {self.url} does not answer ({method} {path}): {error}. Is it running?",
-                status=None,
-            ) from None
+            said = f"Airflow at {self.url} does not answer ({method} {path}): {error}. Is it running?"
+            raise AirflowError(said) from None
         if response.status_code == 404 and missing_is_none:
             return None
         if response.is_error:
@@ -221,10 +206,8 @@ class AirflowRest:
         try:
             return response.json()
         except ValueError:
-            raise AirflowError(
-                f"{self.url} answered {method} {path} with something else than JSON; is it Airflow 3?",
-                status=None,
-            ) from None
+            said = f"{self.url} answered {method} {path} with something else than JSON; is it Airflow 3?"
+            raise AirflowError(said) from None
 
     def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
         if "Authorization" not in self._http.headers and self._login is not None:
@@ -255,12 +238,8 @@ class AirflowRest:
 
 
 def _backfill_body(dag_id: str, first: datetime, last: datetime, reprocess: str) -> dict[str, Any]:
-    return {
-        "dag_id": dag_id,
-        "from_date": first.isoformat(),
-        "to_date": last.isoformat(),
-        "reprocess_behavior": reprocess,
-    }
+    dates = {"from_date": first.isoformat(), "to_date": last.isoformat()}
+    return {"dag_id": dag_id, **dates, "reprocess_behavior": reprocess}
 
 
 def _detail(response: httpx.Response) -> str:

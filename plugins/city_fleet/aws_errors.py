@@ -16,44 +16,20 @@ _MISSING = frozenset({"NoSuchKey", "NotFound", "404", "ResourceNotFound", "NoSuc
 # SageMaker has no code of its own for "there is no such thing": it says so in a ValidationException.
 _MISSING_WORDS = ("not found", "could not find", "cannot find", "does not exist")
 _VALIDATION = frozenset({"ValidationException", "ValidationError"})
-_DENIED = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "UnauthorizedOperation",
-        "AllAccessDisabled",
-        "Forbidden",
-        "403",
-    }
-)
-_THROTTLED = frozenset(
-    {
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestThrottledException",
-        "RequestThrottled",
-        "RequestLimitExceeded",
-        "TooManyRequestsException",
-        "SlowDown",
-        "LimitExceededException",
-    }
-)
+_DENIED = frozenset({
+    "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AllAccessDisabled", "Forbidden", "403",
+})  # fmt: skip
+_THROTTLED = frozenset({
+    "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException", "RequestThrottled",
+    "RequestLimitExceeded", "TooManyRequestsException", "SlowDown", "LimitExceededException",
+})  # fmt: skip
 # No quota or no machine left: it comes back when other jobs end.
 _NO_CAPACITY = frozenset({"ResourceLimitExceeded", "CapacityError", "InsufficientCapacityException"})
 # AWS's own fault, or a model that is still being loaded.
-_UNWELL = frozenset(
-    {
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "InternalDependencyException",
-        "ModelNotReadyException",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "ServiceUnavailableException",
-    }
-)
+_UNWELL = frozenset({
+    "InternalError", "InternalFailure", "InternalServerError", "InternalDependencyException",
+    "ModelNotReadyException", "RequestTimeout", "ServiceUnavailable", "ServiceUnavailableException",
+})  # fmt: skip
 _TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 # The request itself is wrong or forbidden, and will be next time.
 _REFUSED = _DENIED | _VALIDATION | {"UnrecognizedClientException", "InvalidParameterValue", "NoSuchBucket"}
@@ -79,7 +55,6 @@ def is_missing(error: ClientError) -> bool:
 
 
 def is_no_bucket(error: ClientError) -> bool:
-    """Tell whether S3 says that the bucket does not exist."""
     return code_of(error) == "NoSuchBucket"
 
 
@@ -104,23 +79,20 @@ def is_unchanged(error: ClientError) -> bool:
 
 
 def is_lost_race(error: ClientError) -> bool:
-    """Tell whether the condition of a write does not hold (412): somebody else was first."""
+    """Tell whether the condition of a write does not hold (412): another writer was first."""
     return code_of(error) in {"PreconditionFailed", "412"}
 
 
 def is_conflict(error: ClientError) -> bool:
-    """Tell whether another conditional write to the key was under way (409). It says nothing about who was first:
-    ask again."""
+    """Tell whether another conditional write to the key was under way (409): try the same one again."""
     return code_of(error) in {"ConditionalRequestConflict", "OperationAborted", "409"}
 
 
 def is_denied(error: Exception) -> bool:
-    """Tell whether a permission is missing."""
     return isinstance(error, ClientError) and code_of(error) in _DENIED
 
 
 def is_throttled(error: ClientError) -> bool:
-    """Tell whether there were too many requests."""
     return code_of(error) in _THROTTLED
 
 
@@ -145,7 +117,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def sentence(error: ClientError | BotoCoreError, service: str = "AWS") -> str:
-    """Return what went wrong in AWS's own words: it refused, or was not to be reached.
+    """Return what went wrong in AWS's own words: it refused, or could not be reached.
 
     :param service: who was asked, for example ``S3``.
     """
@@ -158,8 +130,7 @@ def sentence(error: ClientError | BotoCoreError, service: str = "AWS") -> str:
 
 
 def facts(error: ClientError | BotoCoreError) -> dict[str, str]:
-    """Return operation and code of what AWS refused, for a program that reads the error; nothing where it was not
-    to be reached."""
-    if isinstance(error, ClientError):
-        return {"operation": error.operation_name, "code": code_of(error)}
-    return {}
+    """Return operation and code of what AWS refused, for ``--json``; nothing where AWS could not be reached."""
+    return (
+        {"operation": error.operation_name, "code": code_of(error)} if isinstance(error, ClientError) else {}
+    )

@@ -15,7 +15,6 @@ EXAMPLES = "2014-01-01, 2014-01-01T06:00:00+00:00 or 20140101T000000Z"
 
 
 def utc_now() -> datetime:
-    """Return this moment."""
     return datetime.now(UTC)
 
 

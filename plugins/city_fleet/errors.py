@@ -2,32 +2,23 @@
 
 ::
 
-    CityFleetError            base: ``str(error)`` is the paragraph, ``error.to_dict()`` all of it for ``--json``
-    ├── ConfigError           one mistake in a fleet file
-    ├── FleetFileError        a fleet file that cannot be used: ``.errors`` holds every ConfigError
-    ├── UnknownName           a fleet or city that does not exist
-    ├── AmbiguousCity         a city that several fleets have
-    ├── DataError             a raw data file that cannot be used
-    ├── JobError              a SageMaker job that did not complete
-    │   └── AlgorithmError    … because of the job script or the city's data: a retry would fail again
-    ├── PlatformError         AWS or the network failed: a retry may help
-    ├── AirflowError          Airflow's REST API does not answer, or refuses
-    ├── PublishError          a model that could not be published
-    │   ├── PointerMoved      … because another run moved the live pointer: evaluate again
-    │   ├── BrokenPointer     a live pointer, or its copy in the history, that cannot be read
-    │   └── ArtifactError     a model.tar.gz that is gone, is not what was registered, or cannot be read
-    ├── RegistryError         a model package that could not be written or read
-    └── PredictError          a prediction that could not be made; ``.status`` is the HTTP status
-        ├── BadRequest        400: the caller can correct the request
-        ├── UnknownCity       404: no model of the city is live
-        ├── ServingError      502: model, endpoint or live pointer is at fault; the same request would fail again
-        └── NotReady          503: no answer in time; the same request may succeed later
+    CityFleetError      base: ``str(error)`` is the paragraph, ``error.to_dict()`` all of it for ``--json``
+    ├── ConfigError, FleetFileError (holds every ConfigError of a file), UnknownName, AmbiguousCity, DataError
+    ├── JobError
+    │   └── AlgorithmError      a retry would fail again
+    ├── PlatformError           AWS or the network failed: a retry may help
+    ├── AirflowError, RegistryError
+    ├── PublishError
+    │   └── PointerMoved, BrokenPointer, ArtifactError
+    └── PredictError            ``.status`` is the HTTP status
+        └── BadRequest (400), UnknownCity (404), ServingError (502), NotReady (503)
 
 Standard library only: AWS Lambda functions carry this module too.
 """
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,8 +45,8 @@ class CityFleetError(Exception):
         super().__init__(self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Processes exchange errors, and Exception's own way would call the class with the message alone.
-        return _empty, (type(self), self.message), vars(self)
+        # Airflow pickles errors. Exception's own way would call the class with the message alone.
+        return copyreg.__newobj__, (type(self), self.message), vars(self)  # type: ignore[attr-defined]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON-ready data: ``error`` (the class name), ``message`` and its other attributes."""
@@ -67,19 +58,11 @@ class CityFleetError(Exception):
         return {"error": type(self).__name__, "message": self.message, **facts}
 
 
-def _empty(kind: type[CityFleetError], message: str) -> CityFleetError:
-    """Return an error without attributes; pickle and copy set those afterwards."""
-    return kind.__new__(kind, message)
-
-
 @dataclass(eq=False, repr=False, kw_only=True)
-class ConfigError(CityFleetError):
-    """One mistake in a fleet file or in a list of cities.
+class _Mistake(CityFleetError):
+    """Something in a file that is not allowed; the message is made of the facts.
 
     :param file: the file as the user named it, or None when no single file is at fault.
-    :param line: 1-based line of the mistake, or None when it has no place (a file that is missing).
-    :param city: slug of the city whose settings are wrong, or None for the fleet's own.
-    :param field: dotted path (``defaults.gate.tolerance``, ``dataset.features[2].lags``), or None.
     :param got: what was found, as text to print.
     :param allowed: what may stand there, as text to print.
     :param nearest: the nearest allowed name or value, if one is near.
@@ -90,24 +73,42 @@ class ConfigError(CityFleetError):
 
     message: str = field(init=False)
     file: str | None = None
-    line: int | None = None
-    city: str | None = None
-    field: str | None = None
     got: str
     allowed: str | None = None
     nearest: str | None = None
     hint: str | None = None
 
     def __post_init__(self) -> None:
-        subject = ", ".join(
-            f"{word} {value!r}"
-            for word, value in (("city", self.city), ("field", self.field))
-            if value is not None
-        )
-        self.message = _paragraph(
-            [_place(self.file, self.line), subject], self.got, self.allowed, self.nearest, self.hint
-        )
+        line, names = self._where()
+        place = self.file if self.file is None or line is None else f"{self.file}:{line}"
+        subject = ", ".join(f"{word} {name!r}" for word, name in names.items() if name is not None)
+        text = ": ".join([part for part in (place, subject) if part] + [f"got {self.got}"])
+        text += f"; allowed: {self.allowed}." if self.allowed else "."
+        if self.nearest is not None:
+            text += f" Did you mean {self.nearest!r}?"
+        self.message = f"{text} {self.hint}" if self.hint else text
         super().__post_init__()
+
+    def _where(self) -> tuple[int | None, dict[str, str | None]]:
+        """Return the line, if it is known, and the names of what is at fault there."""
+        raise NotImplementedError
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ConfigError(_Mistake):
+    """One mistake in a fleet file or in a list of cities.
+
+    :param line: 1-based line of the mistake, or None when it has no place (a file that is missing).
+    :param city: slug of the city whose settings are wrong, or None for the fleet's own.
+    :param field: dotted path (``defaults.gate.tolerance``, ``dataset.features[2].lags``), or None.
+    """
+
+    line: int | None = None
+    city: str | None = None
+    field: str | None = None
+
+    def _where(self) -> tuple[int | None, dict[str, str | None]]:
+        return self.line, {"city": self.city, "field": self.field}
 
 
 class FleetFileError(CityFleetError):
@@ -164,35 +165,18 @@ class AmbiguousCity(CityFleetError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class DataError(CityFleetError):
+class DataError(_Mistake):
     """A raw data file that cannot be used.
 
-    :param file: path or URI of the file.
     :param row: 1-based line of the file (the header is line 1), if one row is at fault.
     :param column: the column at fault, if one is.
-    :param got: what was found, as text to print.
-    :param allowed: what is allowed there, as text to print.
-    :param nearest: the nearest column or name that exists.
-    :param hint: one more sentence that says what to do.
     """
 
-    shows_none = True
-
-    message: str = field(init=False)
-    file: str
     row: int | None = None
     column: str | None = None
-    got: str
-    allowed: str | None = None
-    nearest: str | None = None
-    hint: str | None = None
 
-    def __post_init__(self) -> None:
-        subject = None if self.column is None else f"column {self.column!r}"
-        self.message = _paragraph(
-            [_place(self.file, self.row), subject], self.got, self.allowed, self.nearest, self.hint
-        )
-        super().__post_init__()
+    def _where(self) -> tuple[int | None, dict[str, str | None]]:
+        return self.row, {"column": self.column}
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -335,21 +319,6 @@ class NotReady(PredictError):
 
     retry_after_seconds: int
     attempts: int
-
-
-def _place(file: str | None, line: int | None) -> str | None:
-    return file if file is None or line is None else f"{file}:{line}"
-
-
-def _paragraph(
-    places: list[str | None], got: str, allowed: str | None, nearest: str | None, hint: str | None
-) -> str:
-    """Return ``place: subject: got …; allowed: …. Did you mean …? What to do.``"""
-    text = ": ".join([place for place in places if place] + [f"got {got}"])
-    text += f"; allowed: {allowed}." if allowed else "."
-    if nearest is not None:
-        text += f" Did you mean {nearest!r}?"
-    return f"{text} {hint}" if hint else text
 
 
 def nearest_match(got: object, allowed: Iterable[str]) -> str | None:

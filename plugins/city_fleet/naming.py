@@ -12,7 +12,6 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from city_fleet import clock
 
@@ -40,7 +39,7 @@ def slug(name: str) -> str:
     return result
 
 
-def digest(value: Any, length: int = 10) -> str:
+def digest(value: object, length: int = 10) -> str:
     """Return the first ``length`` hex digits of the SHA-256 of ``value`` as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
@@ -90,7 +89,6 @@ def job_prefix(fleet: str) -> str:
 
 
 def package_group(fleet: str, environment: str, city: str) -> str:
-    """Return the name of a city's model package group."""
     return aws_name(fleet, environment, city)
 
 
@@ -100,7 +98,6 @@ def package_groups_part(fleet: str) -> str:
 
 
 def endpoint_name(fleet: str, environment: str) -> str:
-    """Return the name of the fleet's shared endpoint."""
     return aws_name(fleet, environment)
 
 
@@ -161,7 +158,7 @@ def parse_target_model(text: str) -> tuple[str, datetime, str]:
     """
     match = _TARGET_MODEL.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no target model; allowed: <city>/<as_of>-<12 hex digits>.tar.gz")
+        raise ValueError(f"{text!r} is not a target model; allowed: <city>/<as_of>-<12 hex digits>.tar.gz")
     return match["city"], parse_as_of(match["as_of"]), match["sha"]
 
 
@@ -208,11 +205,9 @@ class Keys:
         return f"{self.fleet}/models/{target}"
 
     def live_prefix(self) -> str:
-        """Return the prefix of all live pointers."""
         return f"{self.fleet}/live/"
 
     def live(self, city: str) -> str:
-        """Return the key of a city's live pointer."""
         return f"{self.fleet}/live/{city}.json"
 
     def history_prefix(self, city: str) -> str:
@@ -240,11 +235,9 @@ class Keys:
         return f"{self.fleet}/state/runs/{city}/"
 
     def record(self, city: str, as_of: datetime, key_of_run: str) -> str:
-        """Return the key of a run record."""
         return f"{self.records_prefix()}{city}/{as_of_stamp(as_of)}-{key_of_run}.json"
 
     def records_prefix(self) -> str:
-        """Return the prefix of all run records."""
         return f"{self.fleet}/state/runs/"
 
     def events_prefix(self) -> str:
@@ -256,18 +249,11 @@ class Keys:
         return f"{self.fleet}/state/index/fleet.json.gz"
 
     def event(self, moment: datetime, record_key: str) -> str:
-        """Return the key of the event that says that a run record is written.
-
-        :param moment: when.
-        :param record_key: key of the record.
-        """
+        """Return the key of the event that says that the record with a key was written at a moment."""
         return f"{self.events_prefix()}{as_of_stamp(moment)}/{record_key.removeprefix(self.records_prefix())}"
 
     def breaker_marks_prefix(self, as_of: str) -> str:
-        """Return the prefix of a night's marks, one for every city whose challenger was judged.
-
-        :param as_of: the night's stamp.
-        """
+        """Return the prefix of a night's marks (by its stamp), one for every city whose challenger was judged."""
         return f"{self.fleet}/state/breaker/{as_of}/"
 
     def breaker_mark(self, as_of: str, city: str) -> str:
@@ -290,5 +276,5 @@ def split_uri(uri: str) -> tuple[str, str]:
     """
     match = re.fullmatch(r"s3://([^/]+)/(.*)", uri)
     if match is None:
-        raise ValueError(f"{uri!r} is no S3 URI; allowed: s3://<bucket>/<key>")
+        raise ValueError(f"{uri!r} is not an S3 URI; allowed: s3://<bucket>/<key>")
     return match[1], match[2]

@@ -29,30 +29,8 @@ JOB_STEPS = (PREPROCESS, TRAIN, EVALUATE)
 
 #: Sections of a city that make its model: after a change its model is out of date.
 MAKES_THE_MODEL = ("dataset", "algorithm")
-#: Settings that do not make the model, and why. A test wants every setting of a city here or in MAKES_THE_MODEL.
-MAKES_NO_MODEL = {
-    "dataset.source": "where `./fleet ingest` finds the rows; a model is made of the rows themselves",
-    "dataset.city_column": "how `./fleet ingest` tells the cities apart; a job gets one city's rows",
-    "slug": "the city's identity; another slug is another city",
-    "name": "how `./fleet ingest` finds the city's rows",
-    "scripts": "counted file by file in the digest of the code bundle",
-    "owner": "shown in Airflow",
-    "tags": "shown in Airflow",
-    "schedule": "when models are made",
-    "spread_minutes": "when models are made",
-    "start_date": "when models are made",
-    "end_date": "when models are made",
-    "processing": "where the jobs run",
-    "training": "where the job runs, and how long it may take",
-    "gate": "whether a model that is made goes live",
-    "approval": "whether a model that is made goes live",
-    "approval_expires_hours": "whether a model that is made goes live",
-    "retries": "how the tasks run",
-    "retry_delay_seconds": "how the tasks run",
-    "waiter_delay_seconds": "how the tasks run",
-    "capacity_wait_seconds": "how the tasks run",
-    "stale_after_hours": "when a city is called stale",
-}
+#: Settings of those sections that do not make it: `./fleet ingest` alone uses them, and a job gets the rows themselves.
+MAKES_NO_MODEL = ("dataset.source", "dataset.city_column")
 
 ENDPOINT_PURPOSE = "endpoint"
 RECONCILE_PURPOSE = "reconcile"
@@ -117,7 +95,6 @@ class Run:
 
     @property
     def stamp(self) -> str:
-        """Return as_of as it stands in keys."""
         return naming.as_of_stamp(self.as_of)
 
 
@@ -134,22 +111,18 @@ class CityPlan:
 
     @property
     def dag_id(self) -> str:
-        """Return ``<fleet>.<city>``."""
         return naming.city_dag_id(self.fleet.fleet, self.city.slug)
 
     @property
     def keys(self) -> naming.Keys:
-        """Return the fleet's S3 layout."""
         return naming.Keys(self.fleet.bucket, self.fleet.fleet)
 
     @property
     def package_group(self) -> str:
-        """Return the name of the city's model package group."""
         return naming.package_group(self.fleet.fleet, self.fleet.environment, self.city.slug)
 
     @property
     def endpoint(self) -> str:
-        """Return the name of the fleet's shared endpoint."""
         return endpoint_name(self.fleet)
 
     @property
@@ -185,9 +158,8 @@ class CityPlan:
         :raises ValueError: as_of lies in the future, whose data are not known yet.
         """
         if as_of > datetime.now(UTC):
-            raise ValueError(
-                f"city {self.city.slug!r}: as_of {as_of.isoformat()} lies in the future; allowed: a moment up to now"
-            )
+            got = f"city {self.city.slug!r}: as_of {as_of.isoformat()}"
+            raise ValueError(f"{got} lies in the future; allowed: a moment up to now")
         key = naming.run_key(self.fleet.environment, self.dag_id, run_id)
         return Run(run_id=run_id, key=key, as_of=as_of, force=force)
 

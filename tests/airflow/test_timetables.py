@@ -10,10 +10,9 @@ import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 
-from city_fleet.config.value_types import SCHEDULE_PRESETS
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.orchestration.timetables import FleetTimetable
-from city_fleet.ticks import last_tick, next_tick
+from city_fleet.ticks import PRESETS, last_tick, next_tick
 from tests.support.paths import ROOT
 
 JANUARY = pendulum.datetime(2014, 1, 1)
@@ -51,7 +50,7 @@ def test_without_catchup_an_ended_schedule_starts_nothing() -> None:
     assert runs(ended, 1, TimeRestriction(JANUARY, None, catchup=False)) == []
 
 
-@pytest.mark.parametrize("schedule", [*SCHEDULE_PRESETS, "5 4 * * 1", "0 2 29 2 *", "*/20 3 * * 1-5"])
+@pytest.mark.parametrize("schedule", [*PRESETS, "5 4 * * 1", "0 2 29 2 *", "*/20 3 * * 1-5"])
 def test_status_and_digest_count_the_same_ticks(schedule: str) -> None:
     ticks = [info.logical_date for info in runs(FleetTimetable(schedule), 5)]
     assert ticks[1:] == [next_tick(schedule, tick) for tick in ticks[:-1]]

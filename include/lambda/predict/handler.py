@@ -19,7 +19,8 @@ from typing import Any
 
 from city_fleet.errors import CityFleetError, PredictError, show_value
 from city_fleet.naming import Keys
-from city_fleet.prediction.predict import DEADLINE_SECONDS, TTL_SECONDS, Prediction, Predictor, clients
+from city_fleet.prediction.live_cache import TTL_SECONDS, LivePointers
+from city_fleet.prediction.predict import DEADLINE_SECONDS, Prediction, Predictor, clients
 
 log = logging.getLogger("predict")
 
@@ -88,19 +89,13 @@ class Settings:
 # Once per container: Lambda gives this phase more time than a call, and reports what is wrong as an init error.
 SETTINGS = Settings.from_environment(os.environ)
 S3, RUNTIME = clients(deadline_seconds=SETTINGS.deadline_seconds)
-PREDICTOR = Predictor(
-    S3,
-    RUNTIME,
-    keys=Keys(SETTINGS.bucket, SETTINGS.fleet),
-    endpoint=SETTINGS.endpoint,
-    ttl_seconds=SETTINGS.ttl_seconds,
-)
+POINTERS = LivePointers(S3, Keys(SETTINGS.bucket, SETTINGS.fleet), ttl_seconds=SETTINGS.ttl_seconds)
+PREDICTOR = Predictor(POINTERS, RUNTIME, SETTINGS.endpoint)
 
 
 class Refused(Exception):
-    """A request that is no request for predictions.
+    """A request that does not ask for predictions.
 
-    :param status: HTTP status.
     :param kind: what it is called in the answer's ``error``.
     """
 
@@ -140,7 +135,6 @@ def respond(request: Any, seconds: float) -> dict[str, Any]:
     """Answer a request for one city or several.
 
     :param request: ``{"city", "features"}`` or ``{"cities": [{"city", "features"}, …]}``.
-    :param seconds: the deadline.
     :return: JSON-ready. Of several cities: ``results`` in the order of the request, each with its own status, and
         status 200; if all failed, the highest status of them.
     :raises Refused: the request is neither.
@@ -200,7 +194,7 @@ def _shown(city: Any, answer: Prediction | PredictError) -> dict[str, Any]:
 def _http_request(event: Mapping[str, Any]) -> Any:
     """Read the request out of an event of API Gateway.
 
-    :raises Refused: another path, method or format, or a body that is no JSON.
+    :raises Refused: another path, method or format, or a body that is not JSON.
     """
     http = event["requestContext"].get("http")
     if event.get("version") != "2.0" or not isinstance(http, dict):

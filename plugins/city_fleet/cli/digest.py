@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -44,16 +43,13 @@ def digest(
         found = []
         for item in fleets_named(fleet):
             s3, sagemaker = client(item, "s3"), client(item, "sagemaker")
-            now = datetime.now(UTC)
-            picture = fleet_facts.picture(
-                item, s3, sagemaker, now, say=lambda text: typer.echo(text, err=True)
-            )
+            picture = fleet_facts.picture(item, s3, sagemaker, say=lambda text: typer.echo(text, err=True))
             for problem in picture.problems:
                 typer.echo(f"warning: {problem}", err=True)
             schedule = item.digest.schedule
             if moment is None:
                 chosen = digests.last_night(picture.refreshed.index, schedule) or digests.night_of(
-                    now, schedule
+                    picture.snapshot.at, schedule
                 )
             else:
                 chosen = digests.night_of(moment, schedule)

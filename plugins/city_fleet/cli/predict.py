@@ -66,6 +66,7 @@ def _ask(fleet: Fleet, city: str, row: dict[str, Any], example: bool) -> dict[st
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - slow to import, and other commands need none
 
     from city_fleet.prediction.deadline import Deadline  # noqa: PLC0415
+    from city_fleet.prediction.live_cache import LivePointers  # noqa: PLC0415
     from city_fleet.prediction.predict import DEADLINE_SECONDS, Predictor, clients  # noqa: PLC0415
     from city_fleet.serving.artifact_samples import newest_sample  # noqa: PLC0415
 
@@ -74,7 +75,7 @@ def _ask(fleet: Fleet, city: str, row: dict[str, Any], example: bool) -> dict[st
         s3, runtime = clients(region=fleet.region)
     except BotoCoreError as error:
         raise PlatformError(f"AWS could not be reached: {error}") from error
-    predictor = Predictor(s3, runtime, keys=keys, endpoint=endpoint_name(fleet))
+    predictor = Predictor(LivePointers(s3, keys), runtime, endpoint_name(fleet))
     sample = None
     if example:
         sample = newest_sample(s3, keys, predictor.pointers.get(city, Deadline(DEADLINE_SECONDS)))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, cities_and_clients, mover
+from city_fleet.cli.moves import By, DryRun, Reason, cities_and_clients, mover
 from city_fleet.cli.output import AsJson, print_json
 from city_fleet.cli.selection import FleetName
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import city_dag_id
+from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
     from city_fleet.airflow_rest import AirflowRest
@@ -65,6 +67,9 @@ def remove(
       ./fleet remove waco --reason "the office is closed" --wait 600
       ./fleet remove waco --without-airflow --by ann
     """
+    from city_fleet.retiring.remove import CityDag, remains  # noqa: PLC0415 - imports botocore
+    from city_fleet.retiring.remove import remove as remove_city  # noqa: PLC0415
+
     who = mover(by)
     results: list[dict[str, Any]] = []
     failed = False
@@ -75,10 +80,10 @@ def remove(
             item = fleet_clients.fleet
             try:
                 with aws_errors():
-                    done = _removed(
-                        fleet_clients, airflow, city, by=who, reason=reason, wait=wait, dry_run=dry_run
-                    )
-                    left = _remains(fleet_clients, city)
+                    context = fleet_clients.city(city)
+                    dag = CityDag(airflow, city_dag_id(item.fleet, city), wait) if airflow else None
+                    done = remove_city(context, Author(who, reason), dag, dry_run=dry_run)
+                    left = remains(context)
             except CityFleetError as error:
                 failed = True
                 results.append({"fleet": item.fleet, **error.to_dict(), "city": city})
@@ -108,43 +113,9 @@ def _airflow() -> AirflowRest:
     return airflow
 
 
-def _removed(
-    clients: FleetClients,
-    airflow: AirflowRest | None,
-    city: str,
-    *,
-    by: str,
-    reason: str,
-    wait: float,
-    dry_run: bool,
-) -> Removal:
-    from city_fleet.retiring.remove import Patience, remove  # noqa: PLC0415 - imports botocore
-
-    return remove(
-        clients.s3,
-        airflow,
-        keys=clients.keys,
-        dag_id=city_dag_id(clients.fleet.fleet, city),
-        city=city,
-        by=by,
-        reason=reason,
-        patience=Patience(wait),
-        dry_run=dry_run,
-    )
-
-
-def _remains(clients: FleetClients, city: str) -> Remains:
-    from city_fleet.retiring.remove import remains  # noqa: PLC0415 - imports botocore
-
-    return remains(clients.s3, clients.sagemaker, keys=clients.keys, group=clients.group(city), city=city)
-
-
 def _left_to_dict(left: Remains) -> dict[str, Any]:
     return {
-        "left": [
-            {"what": each.what, "uri": each.uri, "objects": each.objects, "size_bytes": each.size_bytes}
-            for each in left.left
-        ],
+        "left": [asdict(each) for each in left.left],
         "package_group": left.group,
         "versions": list(left.versions),
         "to_delete": left.commands(),

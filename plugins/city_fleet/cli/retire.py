@@ -75,14 +75,14 @@ def retire(
 
 def _source(fleet: Fleet) -> InventorySource:
     from city_fleet import naming  # noqa: PLC0415 - imports botocore
-    from city_fleet.jobs import reaper  # noqa: PLC0415 - imports botocore
+    from city_fleet.jobs import pacing  # noqa: PLC0415 - imports botocore
     from city_fleet.retiring import retire_sweep  # noqa: PLC0415 - imports botocore
     from city_fleet.retiring.retire_inventory import InventorySource  # noqa: PLC0415
 
     sagemaker: Any = client(fleet, "sagemaker", retire_sweep.CLIENT_CONFIG)
     return InventorySource(
         client(fleet, "s3", retire_sweep.CLIENT_CONFIG),
-        reaper.keep_pace(sagemaker, reaper.RequestPace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)),
+        pacing.keep_pace(sagemaker, pacing.RequestPace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)),
         naming.Keys(fleet.bucket, fleet.fleet),
         fleet.environment,
     )

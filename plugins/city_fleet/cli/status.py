@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -144,7 +143,6 @@ def _picture(fleet: Fleet, *, anew: bool) -> Picture:
         fleet,
         client(fleet, "s3"),
         client(fleet, "sagemaker"),
-        datetime.now(UTC),
         limit=RECORDS_AT_ONCE,
         anew=anew,
         say=lambda text: typer.echo(text, err=True),

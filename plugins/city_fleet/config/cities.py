@@ -53,16 +53,7 @@ class CityEntry:
         :param path: the field at fault, relative to the city.
         """
         line = self.document.line(("cities", self.key, *path)) if self.document and path else self.line
-        return ConfigError(
-            file=self.file,
-            line=line,
-            city=self.key,
-            field=field_text(path) or None,
-            got=problem.got,
-            allowed=problem.allowed,
-            nearest=problem.nearest,
-            hint=problem.hint,
-        )
+        return problem.error(file=self.file, line=line, field=field_text(path), city=self.key)
 
     def wrote(self, path: FieldPath) -> bool:
         """Tell whether the city itself sets the field at ``path``."""
@@ -87,25 +78,22 @@ class Resolver:
 
     raw: Mapping[str, Any]
     settings: FleetSettings | None
-    _seen: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _seen: dict[tuple[str, str], object] = field(default_factory=dict)
     _slugs: dict[str, CityEntry] = field(default_factory=dict)
     _names: dict[str, CityEntry] = field(default_factory=dict)
     _aws_names: dict[str, CityEntry] = field(default_factory=dict)
-    _base: dict[str, Any] = field(init=False)
+    _base: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        settings = self.settings
-        self._base = {}
-        if settings is not None:
+        if self.settings is not None:
             for name in OVERRIDES:
-                source = settings.defaults if name in Defaults.model_fields else settings
+                source = self.settings.defaults if name in Defaults.model_fields else self.settings
                 self._base[name] = getattr(source, name, None)
 
     def resolve(self, entry: CityEntry) -> tuple[City | None, list[ConfigError]]:
         """Return the city's settings, or None and every mistake in them."""
         problems = self._identify(entry)
-        for path, flaw in flaws(entry.overrides):
-            problems.append((path, flaw.problem))
+        problems += [(path, flaw.problem) for path, flaw in flaws(entry.overrides)]
         if problems:
             return None, [entry.error(path, problem) for path, problem in problems]
         values = dict(self._base)
@@ -131,7 +119,7 @@ class Resolver:
             problems = [(path, problem) for path, problem in problems if entry.wrote(path)]
         return None, [entry.error(path, problem) for path, problem in problems]
 
-    def _validated(self, name: str, override: Any) -> Any:
+    def _validated(self, name: str, override: object) -> object:
         key = (name, repr(override))
         if key not in self._seen:
             base = self.raw.get("defaults") if name in Defaults.model_fields else self.raw
@@ -154,19 +142,14 @@ class Resolver:
             return [((), entry.problem)]
         slug = _slug_of(entry)
         if slug is None or len(slug) > CITY_SLUG.max_length:
-            near = None
-            if slug is None and entry.document is not None:
-                near = _slug_or_none(entry.key)
+            near = _slug_or_none(entry.key) if slug is None and entry.document is not None else None
             hint = f"Write {near}: {{name: {entry.key}}}." if near else None
             return [((), Problem(f"{entry.key!r} as a slug", CITY_SLUG.allowed, near, hint))]
-        problems: list[tuple[FieldPath, Problem]] = []
         other = self._slugs.setdefault(slug, entry)
         if other is not entry:
             got = f"slug {slug!r}, which {other.key!r} on line {other.line} has already"
-            problems.append(
-                ((), Problem(got, "one city per slug", hint="Give one of them a slug of its own."))
-            )
-            return problems
+            return [((), Problem(got, "one city per slug", hint="Give one of them a slug of its own."))]
+        problems: list[tuple[FieldPath, Problem]] = []
         name = entry.overrides.get("name")
         raw_name = name if isinstance(name, str) else entry.key
         other = self._names.setdefault(raw_name, entry)
@@ -188,16 +171,13 @@ class _Refused(Exception):
         self.problems = problems
 
 
-def merge(base: Any, override: Any) -> Any:
+def merge(base: object, override: object) -> object:
     """Return a city's settings merged into the fleet's: mappings key by key; anything else, a list too, is replaced.
 
     Neither input is changed.
     """
     if isinstance(base, dict) and isinstance(override, dict):
-        merged = dict(base)
-        for key, value in override.items():
-            merged[key] = merge(base[key], value) if key in base else value
-        return merged
+        return base | {key: merge(base.get(key), value) for key, value in override.items()}
     return override
 
 
@@ -211,8 +191,7 @@ def entries_of_mapping(cities: Mapping[str, Any], document: Document) -> list[Ci
         if isinstance(value, Flaw):
             problem, line = value.problem, value.line
         elif value is not None and not isinstance(value, dict):
-            allowed = "a mapping of settings such as {name: Austin}, or nothing"
-            problem = Problem(show_value(value), allowed)
+            problem = Problem(show_value(value), "a mapping of settings such as {name: Austin}, or nothing")
         entries.append(CityEntry(key, overrides, document.name, line, document, problem))
     return entries
 

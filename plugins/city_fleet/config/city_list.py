@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 from city_fleet.config.cities import OVERRIDES, CityEntry
 from city_fleet.config.mistakes import keys_of, schema_of
@@ -36,15 +35,13 @@ def entries_of_list(path: Path, name: str) -> list[CityEntry]:
                 entries.append(_entry_of_row(row, header, paths, name, line))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise ConfigError(file=name, line=line, got=f"a line that is no CSV ({error})") from None
+        raise ConfigError(file=name, line=line, got=f"a line that is not CSV ({error})") from None
     return entries
 
 
 def _header_paths(header: list[str], name: str) -> list[tuple[str, ...]]:
     def wrong(column: str, problem: Problem) -> ConfigError:
-        return ConfigError(
-            file=name, line=1, field=column, got=problem.got, allowed=problem.allowed, nearest=problem.nearest
-        )
+        return problem.error(file=name, line=1, field=column)
 
     if "city" not in header and "name" not in header:
         allowed = "a header with the column city, and if needed name and settings such as gate.tolerance"
@@ -87,7 +84,7 @@ def _entry_of_row(
     return entry
 
 
-def _cell(text: str, line: int) -> Any:
+def _cell(text: str, line: int) -> object:
     """Return a cell's value: a list or mapping in brackets, null, or text (the field's type reads it)."""
     if text == "null":
         return None

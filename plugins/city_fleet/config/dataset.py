@@ -131,14 +131,12 @@ class Dataset(Section):
                 problems.append(Problem("the target's column", "another column", hint=hint, path=path))
             elif feature.column in seen:
                 hint = f"Put all its lags into dataset.features[{seen[feature.column]}]."
-                problems.append(
-                    Problem(f"{feature.column!r} a second time", "each column once", hint=hint, path=path)
-                )
+                got = f"{feature.column!r} a second time"
+                problems.append(Problem(got, "each column once", hint=hint, path=path))
             seen.setdefault(feature.column, index)
         if not (self.features or self.calendar or self.target.lags) and self.target.transform == "none":
-            problems.append(
-                Problem("nothing", "at least one of features, calendar and target.lags", path=("features",))
-            )
+            allowed = "at least one of features, calendar and target.lags"
+            problems.append(Problem("nothing", allowed, path=("features",)))
         if len(self.time.columns) == 2 and self.frequency in ("day", "week"):
             allowed = "month, quarter or year when the time columns are a year and a month"
             problems.append(Problem(show_value(self.frequency), allowed, path=("frequency",)))
@@ -161,22 +159,12 @@ def _argument_problems(dataset: Dataset) -> list[Problem]:
         count += len(parts)
         longest = max(len(part) for part in parts)
         if longest > MAX_ARGUMENT_CHARACTERS:
-            problems.append(
-                Problem(
-                    f"{longest} characters as a job argument",
-                    f"at most {MAX_ARGUMENT_CHARACTERS}",
-                    hint="Use fewer lags or a shorter column name.",
-                    path=path,
-                )
-            )
+            got, allowed = f"{longest} characters as a job argument", f"at most {MAX_ARGUMENT_CHARACTERS}"
+            hint = "Use fewer lags or a shorter column name."
+            problems.append(Problem(got, allowed, hint=hint, path=path))
     if count > MAX_ARGUMENTS:
-        problems.append(
-            Problem(
-                f"a dataset of {count} job arguments",
-                f"at most {MAX_ARGUMENTS}: each feature, target lag and calendar entry takes two",
-                path=("features",),
-            )
-        )
+        allowed = f"at most {MAX_ARGUMENTS}: each feature, target lag and calendar entry takes two"
+        problems.append(Problem(f"a dataset of {count} job arguments", allowed, path=("features",)))
     return problems
 
 
@@ -199,11 +187,8 @@ def _arguments(dataset: Dataset) -> Iterator[tuple[tuple[str | int, ...], list[s
         yield ("target", "lags", index), _pair("--target-lag", str(lag))
     for index, feature in enumerate(dataset.features):
         limits = {"min": feature.min, "max": feature.max}
-        value = {
-            "column": feature.column,
-            "lags": list(feature.lags),
-            **{name: json.loads(_number(limit)) for name, limit in limits.items() if limit is not None},
-        }
+        numbers = {name: json.loads(_number(limit)) for name, limit in limits.items() if limit is not None}
+        value = {"column": feature.column, "lags": list(feature.lags), **numbers}
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
         yield ("features", index), _pair("--feature", text)
     for index, name in enumerate(dataset.calendar):

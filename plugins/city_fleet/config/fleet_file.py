@@ -16,11 +16,7 @@ from city_fleet import naming
 from city_fleet.config.cities import CityEntry, Resolver, entries_of_mapping
 from city_fleet.config.city_list import entries_of_list
 from city_fleet.config.mistakes import FieldPath, field_text, located_problems, schema_of
-from city_fleet.config.settings import (
-    City,
-    Fleet,
-    FleetSettings,
-)
+from city_fleet.config.settings import City, Fleet, FleetSettings
 from city_fleet.config.value_types import Problem
 from city_fleet.config.yaml_reader import Document, Flaw, flaws, read_yaml
 from city_fleet.errors import ConfigError, FleetFileError, display_path, list_names, nearest_match, show_value
@@ -110,25 +106,16 @@ def _claim(
     other = taken.setdefault(name, fleet)
     if other is fleet:
         return
+    got = f"{name[1]!r}, which {display_path(other.path)} has already"
+    problem = Problem(got, f"{thing} of its own for each file")
     line = read_yaml(fleet.path, "", {}).line(field.split("."))
-    raise FleetFileError(
-        [
-            ConfigError(
-                file=display_path(fleet.path),
-                line=line,
-                field=field,
-                got=f"{name[1]!r}, which {display_path(other.path)} has already",
-                allowed=f"{thing} of its own for each file",
-            )
-        ]
-    )
+    raise FleetFileError([problem.error(file=display_path(fleet.path), line=line, field=field)])
 
 
 def _settings(document: Document, data: dict[str, Any], errors: list[ConfigError]) -> FleetSettings | None:
     """Validate everything but the cities; mistakes are added to ``errors``."""
     unreadable = list(flaws(data))
-    for path, flaw in unreadable:
-        errors.append(_error(document, path, flaw.problem, flaw.line))
+    errors += [_error(document, path, flaw.problem, flaw.line) for path, flaw in unreadable]
     try:
         return FleetSettings.model_validate(data)
     except ValidationError as error:
@@ -146,47 +133,45 @@ def _with_cities(path: FieldPath, problem: Problem) -> Problem:
 
 
 def _error(document: Document, path: FieldPath, problem: Problem, line: int | None = None) -> ConfigError:
-    return ConfigError(
-        file=document.name,
-        line=line or document.line(path),
-        field=field_text(path) or None,
-        got=problem.got,
-        allowed=problem.allowed,
-        nearest=problem.nearest,
-        hint=problem.hint,
-    )
+    return problem.error(file=document.name, line=line or document.line(path), field=field_text(path))
 
 
-def _entries(document: Document, path: Path, raw: Any, errors: list[ConfigError]) -> list[CityEntry]:
+def _entries(document: Document, path: Path, raw: object, errors: list[ConfigError]) -> list[CityEntry]:
     """Read the cities of a fleet file or of the list it names; mistakes are added to ``errors``."""
     allowed = "a mapping of cities such as austin: {name: Austin}, or {from: cities.csv}"
+    before = len(errors)
     entries: list[CityEntry] = []
     if isinstance(raw, dict) and isinstance(raw.get("from"), str):
         if len(raw) > 1:
             others = Problem(f"from together with {list_names(sorted(set(raw) - {'from'}))}", allowed)
             errors.append(_error(document, ("cities", "from"), others))
-        listed = path.parent / raw["from"]
-        if listed.suffix.lower() != ".csv":
-            problem = Problem(show_value(raw["from"]), "a CSV file beside the fleet file, such as cities.csv")
-            errors.append(_error(document, ("cities", "from"), problem))
-            return []
-        try:
-            entries = entries_of_list(listed, display_path(listed))
-        except ConfigError as error:
-            if error.line is None:  # the list itself is missing or unreadable: show who asks for it
-                problem = Problem(f"{raw['from']!r}: {error.got}", error.allowed, error.nearest)
-                errors.append(_error(document, ("cities", "from"), problem))
-            else:
-                errors.append(error)
-            return []
+            before += 1
+        entries = _listed(document, path.parent / raw["from"], raw["from"], errors)
     elif isinstance(raw, dict):
         entries = entries_of_mapping(raw, document)
     elif isinstance(raw, Flaw):
         errors.append(_error(document, ("cities",), raw.problem, raw.line))
-        return []
     elif raw is not None:
         errors.append(_error(document, ("cities",), Problem(show_value(raw), allowed)))
-        return []
-    if not entries:
+    if not entries and len(errors) == before:
         errors.append(_error(document, ("cities",), Problem("no city", f"at least one: {allowed}")))
     return entries
+
+
+def _listed(document: Document, path: Path, name: str, errors: list[ConfigError]) -> list[CityEntry]:
+    """Read the cities of a list; a mistake is added to ``errors``.
+
+    :param name: the list, as the fleet file names it.
+    """
+    problem = Problem(show_value(name), "a CSV file beside the fleet file, such as cities.csv")
+    if path.suffix.lower() == ".csv":
+        try:
+            return entries_of_list(path, display_path(path))
+        except ConfigError as error:
+            if error.line is not None:
+                errors.append(error)
+                return []
+            # The list itself is missing or unreadable: show who asks for it.
+            problem = Problem(f"{name!r}: {error.got}", error.allowed, error.nearest)
+    errors.append(_error(document, ("cities", "from"), problem))
+    return []

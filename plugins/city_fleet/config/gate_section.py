@@ -1,4 +1,4 @@
-"""What the fleet file says about going live: the gate, what is looked for in the data, breaker and reconcile."""
+"""The sections of the fleet file about going live: the gate, its checks of the data, breaker and reconcile."""
 
 from __future__ import annotations
 

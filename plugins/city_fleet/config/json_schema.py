@@ -1,4 +1,4 @@
-"""The JSON Schema of the fleet file, for editors that complete and check it while one types.
+"""The JSON Schema of the fleet file, for editors that complete and check it during typing.
 
 It is the settings' own schema, made short: each section and each kind of value is defined once, under ``$defs``, and
 referred to. Every value may also be an environment variable, and a city may leave out what the fleet has to give.
@@ -165,7 +165,7 @@ def _kinds() -> dict[str, Schema]:
     return found
 
 
-def _references(node: Any) -> Iterator[str]:
+def _references(node: object) -> Iterator[str]:
     """Yield the names of the definitions that a schema refers to."""
     if isinstance(node, dict):
         if isinstance(node.get("$ref"), str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from city_fleet.config.mistakes import FieldPath, field_text
@@ -14,55 +14,31 @@ from city_fleet.config.name_types import (
 )
 from city_fleet.config.places import project_path
 from city_fleet.config.settings import City, Fleet
+from city_fleet.config.value_types import Duration
 from city_fleet.config.yaml_reader import Document, read_yaml
 from city_fleet.errors import display_path, nearest_match
 from city_fleet.naming import slug
+from city_fleet.ticks import PRESETS
 
 # What include/scripts/train.py takes; it refuses any other name, but only when the job runs.
-KNOWN_HYPERPARAMETERS = frozenset(
-    (
-        *(
-            "num_boost_round",
-            "early_stopping_rounds",
-            "seed",
-            "eta",
-            "learning_rate",
-            "gamma",
-            "min_split_loss",
-        ),
-        *("max_depth", "min_child_weight", "max_delta_step", "subsample", "colsample_bytree"),
-        *(
-            "colsample_bylevel",
-            "colsample_bynode",
-            "lambda",
-            "reg_lambda",
-            "alpha",
-            "reg_alpha",
-            "max_leaves",
-        ),
-        *("max_bin", "num_parallel_tree", "base_score", "tweedie_variance_power", "huber_slope", "rate_drop"),
-        *("skip_drop", "one_drop", "verbosity", "objective", "eval_metric", "booster", "tree_method"),
-        *("grow_policy", "sampling_method", "sample_type", "normalize_type", "monotone_constraints"),
-        "interaction_constraints",
-    )
-)
+KNOWN_HYPERPARAMETERS = frozenset({
+    "num_boost_round", "early_stopping_rounds", "seed", "eta", "learning_rate", "gamma", "min_split_loss",
+    "max_depth", "min_child_weight", "max_delta_step", "subsample", "colsample_bytree", "colsample_bylevel",
+    "colsample_bynode", "lambda", "reg_lambda", "alpha", "reg_alpha", "max_leaves", "max_bin",
+    "num_parallel_tree", "base_score", "tweedie_variance_power", "huber_slope", "rate_drop", "skip_drop",
+    "one_drop", "verbosity", "objective", "eval_metric", "booster", "tree_method", "grow_policy",
+    "sampling_method", "sample_type", "normalize_type", "monotone_constraints", "interaction_constraints",
+})  # fmt: skip
 JOB_SCRIPTS = ("preprocess.py", "train.py", "evaluate.py")
-_SCHEDULE_DAYS = {
-    "@hourly": 1 / 24,
-    "@daily": 1,
-    "@weekly": 7,
-    "@monthly": 28,
-    "@quarterly": 90,
-    "@yearly": 365,
-}
 _FREQUENCY_DAYS = {"day": 1, "week": 7, "month": 28, "quarter": 90, "year": 365}
+# From "@hourly" to "@yearly".
+_SCHEDULE_DAYS = dict(zip(PRESETS, (1 / 24, *_FREQUENCY_DAYS.values()), strict=True))
 Found = tuple[FieldPath, str]
 
 
 def fleet_warnings(fleet: Fleet) -> list[str]:
     """Return the warnings about a fleet file that loads.
 
-    :param fleet: the loaded fleet.
     :return: one sentence per warning, with file, line, city and field. What all cities share is said once.
     """
     document = read_yaml(fleet.path, display_path(fleet.path), {})
@@ -94,19 +70,16 @@ def _value(node: Any, path: FieldPath) -> Any:
     for part in path:
         if isinstance(node, dict):
             node = node.get(part)
+        elif isinstance(part, int) and part < len(node):
+            node = node[part]
         else:
-            node = (
-                node[part] if isinstance(part, int) and part < len(node) else getattr(node, str(part), None)
-            )
+            node = getattr(node, str(part), None)
     return node
 
 
 def _line(document: Document, city: City | None, path: FieldPath, text: str) -> str:
-    where = path if city is None else ("cities", city.slug, *path)
-    subject = (
-        f"field {field_text(path)!r}" if city is None else f"city {city.slug!r}, field {field_text(path)!r}"
-    )
-    return f"{document.name}:{document.line(where)}: {subject}: {text}"
+    where, subject = (path, "") if city is None else (("cities", city.slug, *path), f"city {city.slug!r}, ")
+    return f"{document.name}:{document.line(where)}: {subject}field {field_text(path)!r}: {text}"
 
 
 def _of_fleet(fleet: Fleet) -> Iterator[Found]:
@@ -121,9 +94,12 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
 def _instance(path: FieldPath, value: str, field: tuple[str, ...]) -> Iterator[Found]:
     known = known_instance_types(*field)
     if value not in known:
-        near = nearest_match(value, known)
-        hint = f" Did you mean {near!r}?" if near else ""
-        yield path, f"{value} is none of the instance types that botocore knows for it.{hint}"
+        yield path, f"{value} is not an instance type that botocore knows for it.{_nearest(value, known)}"
+
+
+def _nearest(got: str, known: Iterable[str]) -> str:
+    near = nearest_match(got, known)
+    return f" Did you mean {near!r}?" if near else ""
 
 
 def _instances(city: City) -> Iterator[Found]:
@@ -134,22 +110,16 @@ def _instances(city: City) -> Iterator[Found]:
 def _schedule(city: City) -> Iterator[Found]:
     days = _SCHEDULE_DAYS.get(city.schedule or "")
     if days is not None and days < _FREQUENCY_DAYS[city.dataset.frequency]:
-        unit = city.dataset.frequency
-        yield (
-            ("schedule",),
-            f"{city.schedule} retrains more often than there are new data (one row per {unit})",
-        )
+        per = f"one row per {city.dataset.frequency}"
+        yield ("schedule",), f"{city.schedule} retrains more often than there are new data ({per})"
 
 
 def _hyperparameters(city: City) -> Iterator[Found]:
     for name in city.algorithm.hyperparameters:
         if name not in KNOWN_HYPERPARAMETERS:
-            near = nearest_match(name, KNOWN_HYPERPARAMETERS)
-            hint = f" Did you mean {near!r}?" if near else ""
-            yield (
-                ("algorithm", "hyperparameters", name),
-                f"include/scripts/train.py takes no such parameter.{hint}",
-            )
+            hint = _nearest(name, KNOWN_HYPERPARAMETERS)
+            text = f"include/scripts/train.py takes no such parameter.{hint}"
+            yield ("algorithm", "hyperparameters", name), text
 
 
 def _dataset(city: City) -> Iterator[Found]:
@@ -158,8 +128,7 @@ def _dataset(city: City) -> Iterator[Found]:
     if target.transform != "none" and target.min is None:
         text = f"without a min above 0 a zero in the data makes {target.transform} fail in the job"
         yield ("dataset", "target"), text
-    if not any((dataset.available_after.years, dataset.available_after.months, dataset.available_after.weeks,
-                dataset.available_after.days)):  # fmt: skip
+    if dataset.available_after == Duration():
         yield ("dataset", "available_after"), f"a {dataset.frequency} counts as known the moment it begins"
     constant = {"day_of_week": ("week", "month", "quarter", "year"), "week_of_year": ("quarter", "year"),
                 "month_of_year": ("year",), "quarter_of_year": ("year",)}  # fmt: skip
@@ -195,18 +164,10 @@ def _name(city: City) -> Iterator[Found]:
         expected = slug(city.name)
     except ValueError:
         return
-    if not nearest_match(city.slug, [expected]) and not (
-        city.slug.startswith(expected) or expected.startswith(city.slug)
-    ):
+    begins_like = city.slug.startswith(expected) or expected.startswith(city.slug)
+    if not begins_like and not nearest_match(city.slug, [expected]):
         yield ("name",), f"{city.name!r} is quite unlike the slug; is it the right city?"
 
 
-_CHECKS: tuple[Callable[[City], Iterator[Found]], ...] = (
-    _instances,
-    _schedule,
-    _hyperparameters,
-    _dataset,
-    _waiting,
-    _files,
-    _name,
-)
+_CHECKS: Sequence[Callable[[City], Iterator[Found]]]
+_CHECKS = (_instances, _schedule, _hyperparameters, _dataset, _waiting, _files, _name)

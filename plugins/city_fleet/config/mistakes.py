@@ -37,13 +37,9 @@ def located_problems(error: ValidationError, schema: Mapping[str, Any]) -> list[
     ]
 
 
+@functools.cache
 def schema_of(model: type[BaseModel]) -> Mapping[str, Any]:
     """Return a model's JSON Schema; made once per model."""
-    return _schema(model)
-
-
-@functools.cache
-def _schema(model: type[BaseModel]) -> Mapping[str, Any]:
     return model.model_json_schema()
 
 
@@ -82,11 +78,7 @@ def _problem(kind: str, value: object, path: FieldPath, schema: Mapping[str, Any
         return Problem("nothing", allowed, hint=node.get("description"))
     if kind == "literal_error":
         choices = _choices(node, schema) or _choices(_key_schema(schema, path), schema)
-        return Problem(
-            show_value(value),
-            f"one of {list_names(choices)}" if len(choices) > 1 else list_names(choices),
-            nearest=nearest_match(value, choices),
-        )
+        return Problem(show_value(value), _one_of(choices), nearest=nearest_match(value, choices))
     return Problem(show_value(value), allowed)
 
 
@@ -125,6 +117,10 @@ def _choices(node: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     return [str(choice) for choice in node.get("enum", [node["const"]] if "const" in node else [])]
 
 
+def _one_of(choices: Sequence[str]) -> str:
+    return f"one of {list_names(choices)}" if len(choices) > 1 else list_names(choices)
+
+
 def _describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """Return in words what a schema allows."""
     node = _resolve(node, schema)
@@ -132,7 +128,7 @@ def _describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     kind = str(node.get("type"))
     text = {"boolean": "true or false", "null": "null", "string": "text"}.get(kind, "a value")
     if choices:
-        text = f"one of {list_names(choices)}" if len(choices) > 1 else choices[0]
+        text = _one_of(choices)
     elif "patternErrorMessage" in node:
         text = str(node["patternErrorMessage"])
     elif "anyOf" in node:

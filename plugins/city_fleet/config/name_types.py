@@ -24,7 +24,7 @@ ENDPOINT_INSTANCE = ("CreateEndpointConfig", "ProductionVariants", "[]", "Instan
 
 @dataclass(frozen=True)
 class Text:
-    """Text that matches a pattern as a whole and explains itself when it does not.
+    """Text that a pattern matches as a whole; a refusal says what is allowed.
 
     :param pattern: Python's and JSON Schema's common regular expressions.
     :param allowed: the pattern in words.
@@ -45,7 +45,7 @@ class Text:
         if isinstance(value, str):
             if len(value) > self.max_length:
                 raise refuse(Problem(f"{len(value)} characters", self.allowed))
-            if _compiled(self.pattern).fullmatch(value):
+            if re.fullmatch(self.pattern, value):
                 return value
             near = self.nearest(value) if self.nearest else None
             raise refuse(Problem(show_value(value), self.allowed, nearest=near))
@@ -65,11 +65,6 @@ class Text:
             "maxLength": self.max_length,
             "patternErrorMessage": self.allowed,  # what yaml-language-server shows
         }
-
-
-@functools.lru_cache(maxsize=64)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
 
 
 @functools.lru_cache(maxsize=8)

@@ -6,7 +6,6 @@ Airflow's processes and the command line both ask here, so they read the same fi
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
@@ -20,12 +19,10 @@ def project_path(path: str | Path) -> Path:
     return PROJECT_ROOT / path
 
 
-def fleets_folder(environ: Mapping[str, str] | None = None) -> Path:
+def fleets_folder() -> Path:
     """Return the folder of the fleet files: the one that ``CITY_FLEET_FLEETS`` names, or the project's own.
 
     A relative path is below the project's root, not below the working directory: that of Airflow's processes is
     not the user's. An empty variable counts as not set.
-
-    :param environ: environment variables; the process's own by default.
     """
-    return project_path((os.environ if environ is None else environ).get(FLEETS_VARIABLE) or _FLEETS)
+    return project_path(os.environ.get(FLEETS_VARIABLE) or _FLEETS)

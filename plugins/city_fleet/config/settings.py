@@ -273,8 +273,7 @@ def city_problems(city: City) -> list[Problem]:
         allowed = f"a date from start_date ({city.start_date}) on, or null"
         problems.append(Problem(show_value(city.end_date), allowed, path=("end_date",)))
     if city.gate.minimum_rows > city.dataset.holdout_periods:
-        allowed = (
-            f"at most dataset.holdout_periods ({city.dataset.holdout_periods}), else nothing ever goes live"
-        )
+        most = city.dataset.holdout_periods
+        allowed = f"at most dataset.holdout_periods ({most}), else nothing ever goes live"
         problems.append(Problem(str(city.gate.minimum_rows), allowed, path=("gate", "minimum_rows")))
     return problems

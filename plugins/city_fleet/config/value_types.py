@@ -17,10 +17,8 @@ from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from city_fleet.errors import nearest_match, show_value
+from city_fleet.errors import ConfigError, nearest_match, show_value
 from city_fleet.ticks import PRESETS
-
-SCHEDULE_PRESETS = tuple(PRESETS)
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,21 @@ class Problem:
     nearest: str | None = None
     hint: str | None = None
     path: tuple[str | int, ...] = ()
+
+    def error(
+        self, *, file: str, line: int, field: str | None = None, city: str | None = None
+    ) -> ConfigError:
+        """Return the problem as an error, where its place is known."""
+        return ConfigError(
+            file=file,
+            line=line,
+            city=city,
+            field=field or None,
+            got=self.got,
+            allowed=self.allowed,
+            nearest=self.nearest,
+            hint=self.hint,
+        )
 
 
 def refuse(*problems: Problem) -> PydanticCustomError:
@@ -99,14 +112,13 @@ class Duration:
     def _validate(cls, value: object) -> Duration:
         if isinstance(value, cls):
             return value
+        near = None
         if isinstance(value, str):
-            try:
+            if re.fullmatch(cls.PATTERN, value):
                 return cls.parse(value)
-            except ValueError:
-                repaired = value.strip().upper()
-                near = next((t for t in (repaired, f"P{repaired}") if re.fullmatch(cls.PATTERN, t)), None)
-                raise refuse(Problem(show_value(value), cls.ALLOWED, nearest=near)) from None
-        raise refuse(Problem(show_value(value), cls.ALLOWED))
+            repaired = value.strip().upper()
+            near = next((t for t in (repaired, f"P{repaired}") if re.fullmatch(cls.PATTERN, t)), None)
+        raise refuse(Problem(show_value(value), cls.ALLOWED, nearest=near))
 
 
 @dataclass(frozen=True)
@@ -126,11 +138,9 @@ class Range:
     def allowed(self) -> str:
         """The limits in words."""
         text = "a whole number" if self.whole else "a number"
-        if self.low is None:
-            return text
-        return (
-            f"{text}, at least {self.low}" if self.high is None else f"{text} from {self.low} to {self.high}"
-        )
+        if self.low is not None and self.high is not None:
+            return f"{text} from {self.low} to {self.high}"
+        return text if self.low is None else f"{text}, at least {self.low}"
 
     def check(self, value: object) -> int | float:
         """Return the value as a number if it is allowed.
@@ -162,9 +172,8 @@ class Range:
 
 
 def _flag(value: object) -> object:
-    return (
-        {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, str) else value
-    )
+    text = value.strip().lower() if isinstance(value, str) else None
+    return text == "true" if text in ("true", "false") else value
 
 
 def _day(value: object) -> object:
@@ -180,9 +189,7 @@ def _day(value: object) -> object:
 
 def without_nulls(value: object) -> object:
     """Return a mapping without its nulls: a city removes a key of the defaults by setting it to null."""
-    if not isinstance(value, dict):
-        return value
-    return {name: item for name, item in value.items() if item is not None}
+    return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
 
 def _parameter(value: object) -> object:
@@ -204,17 +211,11 @@ def _parameter(value: object) -> object:
 
 
 def _schedule(value: object) -> object:
-    allowed = (
-        f"a cron expression of five fields such as '0 3 * * *', one of {', '.join(SCHEDULE_PRESETS)}, or null"
-    )
-    if value is None or value in SCHEDULE_PRESETS:
+    if value is None or value in tuple(PRESETS) or (isinstance(value, str) and _cron_fires(value)):
         return value
-    if not isinstance(value, str):
-        raise refuse(Problem(show_value(value), allowed))
-    if not _cron_fires(value):
-        near = nearest_match(value if value.startswith("@") else f"@{value}", SCHEDULE_PRESETS)
-        raise refuse(Problem(show_value(value), allowed, nearest=near))
-    return value
+    allowed = f"a cron expression of five fields such as '0 3 * * *', one of {', '.join(PRESETS)}, or null"
+    near = nearest_match(f"@{value.removeprefix('@')}", PRESETS) if isinstance(value, str) else None
+    raise refuse(Problem(show_value(value), allowed, nearest=near))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -242,5 +243,5 @@ Parameter = Annotated[
 Schedule = Annotated[
     str | None,
     BeforeValidator(_schedule),
-    WithJsonSchema({"type": ["string", "null"], "examples": [*SCHEDULE_PRESETS, "0 3 * * *"]}),
+    WithJsonSchema({"type": ["string", "null"], "examples": [*PRESETS, "0 3 * * *"]}),
 ]

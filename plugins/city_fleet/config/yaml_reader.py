@@ -32,10 +32,8 @@ _CONSTANTS = {
     ".inf": math.inf, "-.inf": -math.inf, ".nan": math.nan,
 }  # fmt: skip
 Path_ = tuple[str | int, ...]
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """libyaml's parser where PyYAML was built with it; only composes nodes, never constructs objects."""
+# libyaml's parser where PyYAML was built with it. It only composes nodes, and never constructs objects.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,6 @@ class Document:
 
     def line(self, path: Sequence[str | int]) -> int:
         """Return the 1-based line of the key at ``path``, or of the nearest part that exists."""
-
         node: yaml.Node = self._root
         line = node.start_mark.line + 1
         for part in path:
@@ -89,9 +86,8 @@ class Document:
         if depth > MAX_DEPTH or id(node) in self._building:
             raise _TooDeep(node)
         self._building.add(id(node))
-        built: tuple[Any, int]
         if isinstance(node, yaml.ScalarNode):
-            built = self._scalar(node), 1
+            built: tuple[Any, int] = self._scalar(node), 1
         elif isinstance(node, yaml.SequenceNode):
             parts = [self._value(child, depth + 1) for child in node.value]
             built = [value for value, _ in parts], 1 + sum(size for _, size in parts)
@@ -131,7 +127,7 @@ class Document:
                 data.setdefault(name, value)
         return data, size
 
-    def _scalar(self, node: yaml.ScalarNode) -> Any:
+    def _scalar(self, node: yaml.ScalarNode) -> object:
         text: str = node.value
         if "${" not in text:
             return text if node.style else _plain(text)
@@ -151,7 +147,6 @@ class _TooDeep(Exception):
 def read_yaml(path: Path, name: str, environ: Mapping[str, str]) -> Document:
     """Read a YAML file whose root is a mapping.
 
-    :param path: the file.
     :param name: the file as messages name it.
     :param environ: environment variables for ``${NAME}``.
     :raises ConfigError: the file is missing or too large, or does not hold a YAML mapping.
@@ -171,22 +166,15 @@ def read_yaml(path: Path, name: str, environ: Mapping[str, str]) -> Document:
         hint = "Check indentation, quotes and brackets there and on the line before."
         if mark and "${" in "".join(text.splitlines()[max(mark.line - 1, 0) : mark.line + 1]):
             hint = 'Within {…} or […] write "${NAME}" in quotes.'
-        raise ConfigError(
-            file=name,
-            line=mark.line + 1 if mark else None,
-            got=f"text that is no YAML ({detail})",
-            hint=hint,
-        ) from None
+        line, got = mark.line + 1 if mark else None, f"text that is not YAML ({detail})"
+        raise ConfigError(file=name, line=line, got=got, hint=hint) from None
     except yaml.YAMLError as error:
         detail = " ".join(str(error).split())
-        raise ConfigError(file=name, got=f"text that is no YAML ({detail})") from None
+        raise ConfigError(file=name, got=f"text that is not YAML ({detail})") from None
     except _TooDeep as error:
-        raise ConfigError(
-            file=name,
-            line=error.line,
-            got="values nested too deeply, or anchors that stand for too many values",
-            allowed=f"at most {MAX_DEPTH} levels and {MAX_VALUES:,} values",
-        ) from None
+        got = "values nested too deeply, or anchors that stand for too many values"
+        allowed = f"at most {MAX_DEPTH} levels and {MAX_VALUES:,} values"
+        raise ConfigError(file=name, line=error.line, got=got, allowed=allowed) from None
 
 
 def read_text(path: Path, name: str, max_bytes: int) -> str:
@@ -209,7 +197,8 @@ def read_text(path: Path, name: str, max_bytes: int) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ConfigError(file=name, line=line, got="bytes that are no UTF-8", allowed="UTF-8 text") from None
+        got = "bytes that are not UTF-8"
+        raise ConfigError(file=name, line=line, got=got, allowed="UTF-8 text") from None
 
 
 def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, Problem | None]:
@@ -240,7 +229,7 @@ def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, Problem | N
     return replaced, problem
 
 
-def flaws(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Flaw]]:
+def flaws(value: object, path: Path_ = ()) -> Iterator[tuple[Path_, Flaw]]:
     """Yield every value that could not be read, with its path."""
     if isinstance(value, Flaw):
         yield path, value
@@ -252,7 +241,7 @@ def flaws(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Flaw]]:
             yield from flaws(child, (*path, index))
 
 
-def flow_value(text: str) -> Any:
+def flow_value(text: str) -> object:
     """Read a list or mapping in brackets, as it may stand in a cell of a CSV list.
 
     :raises ValueError: the text is not a list or mapping in brackets.
@@ -266,12 +255,8 @@ def flow_value(text: str) -> Any:
 
 
 def _compose(text: str) -> yaml.Node | None:
-    loader = _Loader(text)
-    try:
-        node: yaml.Node | None = loader.get_single_node()
-        return node
-    finally:
-        loader.dispose()
+    found: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    return found
 
 
 def _is_merge(key: yaml.Node) -> bool:
@@ -279,6 +264,7 @@ def _is_merge(key: yaml.Node) -> bool:
 
 
 def _sources(value: yaml.Node) -> list[yaml.Node]:
+    """Return what a merge key merges: the mappings of a list, or the one it names."""
     return list(value.value) if isinstance(value, yaml.SequenceNode) else [value]
 
 
@@ -294,7 +280,7 @@ def _entries(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node, yaml.Node]
                     yield from _entries(source)
 
 
-def _plain(text: str) -> Any:
+def _plain(text: str) -> object:
     """Return the value of a scalar without quotes: null, true or false, a number, a date or text."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]

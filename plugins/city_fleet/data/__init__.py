@@ -1,1 +1,1 @@
-"""Raw data into the bucket."""
+"""Upload of raw data into the bucket."""

@@ -1,4 +1,4 @@
-"""Raw data into the bucket: one CSV with a city column becomes one object per city.
+"""Upload of raw data: one CSV with a city column becomes one object per city in the bucket.
 
 The values stay as they are written in the file, column for column; an object is put only when its content
 differs from what is there, so that doing it twice does nothing and S3's ETags tell what changed.
@@ -84,7 +84,6 @@ class IngestReport:
     without_rows: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """:return: the report as JSON-ready data."""
         return asdict(self)
 
 
@@ -99,7 +98,6 @@ def ingest(
     """Split a data set by city and put each city's rows to ``<fleet>/raw/city=<slug>/<file name>``.
 
     :param fleet: the fleet; its ``dataset`` says which columns there must be.
-    :param s3: boto3 S3 client.
     :param source: the CSV; by default the fleet file's ``dataset.source``.
     :param cities: slugs to upload; all by default.
     :param create_bucket: create the bucket when it is missing.
@@ -117,7 +115,7 @@ def ingest(
         uploads = tuple(
             _upload(fleet, s3, slug, f"{path.stem}.csv", _body(header, by_slug[slug]), by_slug[slug].count)
             for slug in sorted(by_slug)
-            if slug in wanted and slug in fleet.cities
+            if slug in wanted
         )
     return IngestReport(
         fleet=fleet.fleet,
@@ -148,14 +146,11 @@ def _assign(
     owners: dict[str, str] = {}
     unknown = []
     for name, part in rows.items():
-        slug = by_name.get(name)
+        made = _slug(name)
+        city = fleet.cities.get(made)
+        slug = by_name.get(name) or (made if city is not None and city.name == city.slug else None)
         if slug is None:
-            made = _slug(name)
-            city = fleet.cities.get(made or "")
-            if made is not None and city is not None and city.name == city.slug:
-                slug = made
-        if slug is None:
-            if _slug(name) not in fleet.broken:
+            if made not in fleet.broken:
                 unknown.append(UnmatchedName(name, part.count, nearest_match(name, by_name)))
         elif slug in owners:
             raise DataError(
@@ -171,11 +166,11 @@ def _assign(
     return assigned, tuple(sorted(unknown, key=lambda city: city.name))
 
 
-def _slug(name: str) -> str | None:
+def _slug(name: str) -> str:
     try:
         return naming.slug(name)
     except ValueError:
-        return None
+        return ""
 
 
 def _body(header: list[str], rows: Rows) -> bytes:
@@ -189,12 +184,11 @@ def _upload(fleet: Fleet, s3: S3Client, slug: str, file_name: str, body: bytes, 
     if len(body) > MAX_OBJECT_BYTES:
         raise DataError(file=key, got=f"{len(body)} bytes", allowed=f"at most {MAX_OBJECT_BYTES} per city")
     md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    status = UNCHANGED
     store = ObjectStore(s3, fleet.bucket)
-    if (store.etag_of(key) or "").strip('"') != md5:
+    unchanged = (store.etag_of(key) or "").strip('"') == md5
+    if not unchanged:
         store.put(key, body, "text/csv")
-        status = UPLOADED
-    return CityUpload(city=slug, name=fleet.cities[slug].name, rows=rows, key=key, status=status)
+    return CityUpload(slug, fleet.cities[slug].name, rows, key, UNCHANGED if unchanged else UPLOADED)
 
 
 def _ensure_bucket(fleet: Fleet, s3: S3Client, create: bool) -> None:
@@ -212,12 +206,10 @@ def _ensure_bucket(fleet: Fleet, s3: S3Client, create: bool) -> None:
             allowed="an existing S3 bucket",
             hint="Create it, or add --create-bucket.",
         )
-    # us-east-1 is the one region that S3 refuses to hear as a location.
-    extra: dict[str, Any] = (
-        {}
-        if fleet.region == "us-east-1"
-        else {"CreateBucketConfiguration": {"LocationConstraint": fleet.region}}
-    )
+    # S3 refuses us-east-1, and no other region, as a LocationConstraint.
+    extra: dict[str, Any] = {}
+    if fleet.region != "us-east-1":
+        extra = {"CreateBucketConfiguration": {"LocationConstraint": fleet.region}}
     s3.create_bucket(Bucket=fleet.bucket, **extra)
 
 

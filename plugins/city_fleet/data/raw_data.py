@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
@@ -43,9 +43,8 @@ def find_source(fleet: Fleet, source: str | Path | None) -> Path:
     for path in places:
         if path.is_file():
             if path.suffix.lower() not in (".csv", ".txt"):
-                raise DataError(
-                    file=display_path(path), got=f"a {path.suffix or 'nameless'} file", allowed="a CSV file"
-                )
+                got = f"a {path.suffix or 'nameless'} file"
+                raise DataError(file=display_path(path), got=got, allowed="a CSV file")
             return path
     tried = " or ".join(display_path(path) for path in places)
     siblings = [p.name for p in places[0].parent.iterdir()] if places[0].parent.is_dir() else []
@@ -58,96 +57,70 @@ def split_by_city(fleet: Fleet, path: Path) -> tuple[dict[str, Rows], list[str]]
     :return: rows by raw name, and the header.
     :raises DataError: the file lacks columns or rows, or holds a malformed row.
     """
+    name = display_path(path)
     rows: dict[str, Rows] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = _Reader(file, path)
-        header = next(reader, None)
+        lines = _lines(file, name)
+        _, header = next(lines, (1, []))
         if not header:
-            raise DataError(file=display_path(path), got="an empty file", allowed="a header and rows")
-        city_index = _check_columns(fleet, path, header)
-        writers: dict[str, Any] = {}
-        line = 2
-        for row in reader:
+            raise DataError(file=name, got="an empty file", allowed="a header and rows")
+        at = _city_column(fleet, name, header)
+        for number, row in lines:
             if len(row) != len(header):
-                if row:
-                    got = f"{len(row)} values"
-                    allowed = f"{len(header)}, as many as the header has columns"
-                    raise DataError(file=display_path(path), row=line, got=got, allowed=allowed)
-            else:
-                name = row[city_index].strip()
-                if not name:
-                    raise DataError(
-                        file=display_path(path),
-                        row=line,
-                        column=header[city_index],
-                        got="nothing",
-                        allowed="a city's name",
-                    )
-                if name not in rows:
-                    rows[name] = Rows()
-                    writers[name] = csv.writer(rows[name].buffer, lineterminator="\n")
-                writers[name].writerow(row)
-                rows[name].count += 1
-            line = reader.line_num + 1
+                if not row:
+                    continue
+                allowed = f"{len(header)}, as many as the header has columns"
+                raise DataError(file=name, row=number, got=f"{len(row)} values", allowed=allowed)
+            city = row[at].strip()
+            if not city:
+                column, allowed = header[at], "a city's name"
+                raise DataError(file=name, row=number, column=column, got="nothing", allowed=allowed)
+            part = rows.setdefault(city, Rows())
+            csv.writer(part.buffer, lineterminator="\n").writerow(row)
+            part.count += 1
     if not rows:
-        raise DataError(file=display_path(path), got="a header without rows", allowed="at least one row")
+        raise DataError(file=name, got="a header without rows", allowed="at least one row")
     return rows, header
 
 
-class _Reader:
-    """csv.reader whose errors are DataErrors with the line."""
+def _lines(file: TextIO, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row with the number of its first line.
 
-    def __init__(self, file: TextIO, path: Path) -> None:
-        self._rows = csv.reader(file, strict=True)
-        self._path = path
-
-    @property
-    def line_num(self) -> int:
-        return self._rows.line_num
-
-    def __iter__(self) -> Iterator[list[str]]:
-        return self
-
-    def __next__(self) -> list[str]:
-        try:
-            return next(self._rows)
-        except csv.Error as error:
-            raise DataError(
-                file=display_path(self._path), row=self._rows.line_num, got=f"a line that is no CSV ({error})"
-            ) from None
-        except UnicodeDecodeError as error:
-            hint = "Save the file as UTF-8."
-            raise DataError(
-                file=display_path(self._path), got=f"bytes that are no UTF-8 ({error.reason})", hint=hint
-            ) from None
+    :raises DataError: a line is not CSV, or not UTF-8.
+    """
+    reader = csv.reader(file, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        got = f"a line that is not CSV ({error})"
+        raise DataError(file=name, row=reader.line_num, got=got) from None
+    except UnicodeDecodeError as error:
+        got = f"bytes that are not UTF-8 ({error.reason})"
+        raise DataError(file=name, got=got, hint="Save the file as UTF-8.") from None
 
 
-def _check_columns(fleet: Fleet, path: Path, header: list[str]) -> int:
-    """:return: the index of the city column, after making sure that every column the fleet needs is there."""
+def _city_column(fleet: Fleet, name: str, header: list[str]) -> int:
+    """Return the index of the city column, after making sure that every column the fleet needs is there."""
     for index, column in enumerate(header):
         if column in header[:index]:
-            raise DataError(
-                file=display_path(path),
-                row=1,
-                column=column,
-                got="the column a second time",
-                allowed="each once",
-            )
+            got = "the column a second time"
+            raise DataError(file=name, row=1, column=column, got=got, allowed="each once")
     dataset = fleet.dataset
     needed = {
         "dataset.city_column": [dataset.city_column],
-        "dataset.time.columns": list(dataset.time.columns),
+        "dataset.time.columns": dataset.time.columns,
         "dataset.target.column": [dataset.target.column],
         "dataset.features": [feature.column for feature in dataset.features],
     }
-    missing = [
-        (where, column) for where, columns in needed.items() for column in columns if column not in header
-    ]
+    missing = [(where, each) for where, columns in needed.items() for each in columns if each not in header]
     if missing:
         where, column = missing[0]
-        others = list_names(repr(name) for _, name in missing[1:])
+        others = list_names(repr(each) for _, each in missing[1:])
         raise DataError(
-            file=display_path(path),
+            file=name,
             row=1,
             column=column,
             got="no such column",

@@ -1,4 +1,4 @@
-"""The doctor's look at AWS: credentials, role, bucket, raw data and endpoint of a fleet. It changes nothing.
+"""The doctor's checks of AWS: credentials, role, bucket, raw data and endpoint of a fleet. They change nothing.
 
 Clients are passed in.
 """
@@ -20,13 +20,12 @@ from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
 from city_fleet.state.objects import ObjectStore
 
 SAGEMAKER = "sagemaker.amazonaws.com"
+#: Makes a boto3 client of a service's name.
+MakeClient = Callable[[str], Any]
 
 
-def check(fleet: Fleet, client: Callable[[str], Any]) -> list[Finding]:
-    """Look at what a fleet needs of AWS.
-
-    :param client: makes a boto3 client of a service's name.
-    """
+def check(fleet: Fleet, client: MakeClient) -> list[Finding]:
+    """Check what a fleet needs in AWS."""
     area = Area(f"AWS, {fleet.fleet}")
     try:
         identity = client("sts").get_caller_identity()
@@ -40,20 +39,17 @@ def check(fleet: Fleet, client: Callable[[str], Any]) -> list[Finding]:
         except ClientError as error:
             what = step.__name__.strip("_").replace("_", " ")
             if aws_errors.is_denied(error):
-                advice = (
-                    f"Allow {error.operation_name} to whoever runs the doctor, or look by another account"
-                )
+                advice = f"Allow {error.operation_name} to the user or role that runs the doctor, or run it as another"
                 found.append(area.warn(f"the {what} can't be looked at: {_said(error)}", advice))
             else:
                 found.append(area.fail(f"the {what} can't be looked at: {_said(error)}", "See the message"))
         except BotoCoreError as error:
-            found.append(
-                area.fail(f"AWS does not answer: {_said(error)}", "Look at the network and the region")
-            )
+            advice = "Look at the network and the region"
+            found.append(area.fail(f"AWS does not answer: {_said(error)}", advice))
     return found
 
 
-def _role(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str) -> Iterator[Finding]:
+def _role(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
     name = fleet.role.rsplit("/", 1)[1]
     theirs = fleet.role.split(":")[4]
     if theirs != account:
@@ -79,22 +75,22 @@ def _trusts_sagemaker(document: Any) -> bool:
         document = json.loads(unquote(document))
     statements = (document or {}).get("Statement", [])
     for statement in [statements] if isinstance(statements, dict) else statements:
-        services = (
-            statement.get("Principal", {}).get("Service", [])
-            if isinstance(statement["Principal"], dict)
-            else []
-        )
-        actions = statement.get("Action", [])
+        principal = statement.get("Principal")
+        services = principal.get("Service", []) if isinstance(principal, dict) else []
         if (
             statement.get("Effect") == "Allow"
-            and SAGEMAKER in ([services] if isinstance(services, str) else services)
-            and {"sts:AssumeRole", "sts:*", "*"} & set([actions] if isinstance(actions, str) else actions)
+            and SAGEMAKER in _listed(services)
+            and {"sts:AssumeRole", "sts:*", "*"} & set(_listed(statement.get("Action", [])))
         ):
             return True
     return False
 
 
-def _bucket(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str) -> Iterator[Finding]:
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _bucket(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
     try:
         headers = client("s3").head_bucket(Bucket=fleet.bucket)["ResponseMetadata"]["HTTPHeaders"]
     except ClientError as error:
@@ -104,9 +100,8 @@ def _bucket(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str
             return
         if aws_errors.is_denied(error):
             advice = "Bucket names are shared by all accounts: take another one, or allow s3:ListBucket"
-            yield area.fail(
-                f"bucket {fleet.bucket} is somebody else's, or closed to these credentials", advice
-            )
+            what = f"bucket {fleet.bucket} belongs to another account, or is closed to these credentials"
+            yield area.fail(what, advice)
             return
         raise
     region = headers.get("x-amz-bucket-region", fleet.region)
@@ -117,12 +112,11 @@ def _bucket(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str
         yield area.ok(f"bucket {fleet.bucket} is there")
 
 
-def _raw_data(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str) -> Iterator[Finding]:
+def _raw_data(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
     prefix = naming.Keys(fleet.bucket, fleet.fleet).raw_prefix()
     try:
-        there = {
-            folder.removeprefix("city=") for folder in ObjectStore(client("s3"), fleet.bucket).folders(prefix)
-        }
+        folders = ObjectStore(client("s3"), fleet.bucket).folders(prefix)
+        there = {folder.removeprefix("city=") for folder in folders}
     except ClientError as error:
         if aws_errors.is_no_bucket(error):
             return  # said already
@@ -130,14 +124,13 @@ def _raw_data(area: Area, fleet: Fleet, client: Callable[[str], Any], account: s
     without = sorted(set(fleet.cities) - there)
     if without:
         advice = f"./fleet ingest --fleet {fleet.fleet}, or put files below {prefix}city=<slug>/"
-        yield area.warn(
-            f"{len(without)} of {len(fleet.cities)} cities have no raw data: {list_names(without)}", advice
-        )
+        what = f"{len(without)} of {len(fleet.cities)} cities have no raw data: {list_names(without)}"
+        yield area.warn(what, advice)
     else:
         yield area.ok(f"all {len(fleet.cities)} cities have raw data")
 
 
-def _endpoint(area: Area, fleet: Fleet, client: Callable[[str], Any], account: str) -> Iterator[Finding]:
+def _endpoint(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
     name = endpoint_name(fleet)
     run = f"Run the DAG {naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)}"
     try:

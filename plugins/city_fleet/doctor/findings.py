@@ -1,4 +1,4 @@
-"""What the doctor finds: one line per thing it looked at, and what to do where it is not well."""
+"""The doctor's findings: one for each thing it checked, with advice where something is wrong."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How well it is."""
+    """How bad a finding is."""
 
     OK = "ok"
     WARN = "warn"
-    """It works, but hardly as wanted, or it could not be looked at."""
+    """It works, but probably not as wanted, or it could not be checked."""
     FAIL = "fail"
     """Runs or requests fail."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One thing that was checked.
 
     :param area: what it belongs to: ``packages``, ``fleet files``, ``AWS, <fleet>``, ``Airflow``.
     :param what: a sentence: what was found.
@@ -31,7 +31,6 @@ class Finding:
     advice: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Return it as plain JSON types."""
         return asdict(self)
 
 
@@ -42,13 +41,10 @@ class Area:
     name: str
 
     def ok(self, what: str) -> Finding:
-        """Return that all is well."""
         return Finding(self.name, Level.OK, what)
 
     def warn(self, what: str, advice: str) -> Finding:
-        """Return that it works, but hardly as wanted."""
         return Finding(self.name, Level.WARN, what, advice)
 
     def fail(self, what: str, advice: str) -> Finding:
-        """Return that runs or requests fail."""
         return Finding(self.name, Level.FAIL, what, advice)

@@ -1,1 +1,1 @@
-"""SageMaker jobs: requests, attempts, waiting, faults, the operators, and the reaper."""
+"""SageMaker jobs: their requests and attempts, waiting for them, why they failed, and stopping orphans."""

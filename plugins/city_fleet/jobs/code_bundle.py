@@ -77,7 +77,6 @@ class CodeBundle:
     def ensure_uploaded(self, s3: S3Client, keys: Keys) -> bool:
         """Upload the bundle unless it is there. The archive goes last: where it is, the bundle is whole.
 
-        :param s3: a boto3 S3 client.
         :return: whether anything was uploaded.
         """
         prefix, store = keys.code(self.digest), ObjectStore(s3, keys.bucket)

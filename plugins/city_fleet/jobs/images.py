@@ -28,9 +28,8 @@ def image_uri(algorithm: Algorithm, region: str) -> str:
         looked up with ``version``.
     :raises ConfigError: the SDK's table knows no such version, or not in this region.
     """
-    if "/" in algorithm.image:
-        return algorithm.image
-    return _retrieve(algorithm.image, algorithm.version, region)
+    in_full = "/" in algorithm.image
+    return algorithm.image if in_full else _retrieve(algorithm.image, algorithm.version, region)
 
 
 def serving_image_uri(fleet: Fleet) -> str:
@@ -53,24 +52,16 @@ def serving_image_uri(fleet: Fleet) -> str:
 def _retrieve(framework: str, version: str, region: str) -> str:
     versions = _table(framework)["training"]["versions"]
     if version not in versions:
-        raise ConfigError(
-            field="algorithm.version",
-            got=repr(version),
-            allowed=list_names(versions),
-            nearest=nearest_match(version, versions),
-        )
-    entry = versions[version]
-    if region not in entry["registries"]:
-        raise ConfigError(
-            field="region",
-            got=repr(region),
-            allowed=f"a region that has {framework} {version}: {list_names(entry['registries'])}",
-            nearest=nearest_match(region, entry["registries"]),
-        )
-    account = entry["registries"][region]
+        near, allowed = nearest_match(version, versions), list_names(versions)
+        raise ConfigError(field="algorithm.version", got=repr(version), allowed=allowed, nearest=near)
+    entry, accounts = versions[version], versions[version]["registries"]
+    if region not in accounts:
+        near = nearest_match(region, accounts)
+        allowed = f"a region that has {framework} {version}: {list_names(accounts)}"
+        raise ConfigError(field="region", got=repr(region), allowed=allowed, nearest=near)
     # Older images come in several kinds, and the table then lists them; ours is the one for CPUs.
     tag = "-".join([version, "cpu", entry["py_versions"][-1]]) if "py_versions" in entry else version
-    return f"{account}.dkr.ecr.{region}.{_dns_suffix(region)}/{entry['repository']}:{tag}"
+    return f"{accounts[region]}.dkr.ecr.{region}.{_dns_suffix(region)}/{entry['repository']}:{tag}"
 
 
 @cache
@@ -79,10 +70,8 @@ def _table(framework: str) -> dict[str, Any]:
     spec = importlib.util.find_spec("sagemaker")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("sagemaker-core is not installed; install requirements.txt")
-    folder = Path(spec.submodule_search_locations[0])
-    table: dict[str, Any] = json.loads(
-        (folder / "core" / "image_uri_config" / f"{framework}.json").read_bytes()
-    )
+    folder = Path(spec.submodule_search_locations[0]) / "core" / "image_uri_config"
+    table: dict[str, Any] = json.loads((folder / f"{framework}.json").read_bytes())
     return table
 
 

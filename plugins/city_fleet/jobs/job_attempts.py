@@ -38,7 +38,6 @@ class Memory:
     on_demand: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the memory as plain JSON types."""
         return asdict(self)
 
     @classmethod
@@ -54,7 +53,7 @@ class Start:
     """Where a try begins.
 
     :param attempt: the first attempt it may use.
-    :param abandoned: a job that nobody waits for any more and that has to be over before another one starts.
+    :param abandoned: a job that no task waits for any more and that has to be over before another one starts.
     :param adopts: whether a job that exists under an attempt's name may be adopted.
     """
 
@@ -92,7 +91,7 @@ class AttemptAction(Enum):
 def finding(status: str, *, output_exists: Callable[[], bool]) -> AttemptAction:
     """Return what is to be done about a job of this name.
 
-    :param output_exists: asked for a completed job alone: somebody may have cleaned up its output.
+    :param output_exists: only asked for a completed job, whose output may have been deleted.
     """
     if status == IN_PROGRESS:
         return AttemptAction.ADOPT

@@ -1,6 +1,6 @@
-"""Whose fault it is when a call or a job fails, and what follows from it. Pure.
+"""Why a call or a job failed, and what follows from it. Pure.
 
-Load is nobody's fault: wait. A failure of AWS may be gone next time: try again. A mistake in the script, the data
+A throttled call waits. A failure of AWS may be gone next time: try again. A mistake in the script, the data
 or the request fails the same way every time, and every time is paid for: fail at once, with its own words.
 
 Sources: SageMaker API reference, "Common Errors", DescribeTrainingJob (FailureReason, SecondaryStatus) and
@@ -54,6 +54,14 @@ class Ending(Enum):
     NO_SPOT_CAPACITY = "no spot capacity"
 
 
+# By the word that a FailureReason begins with.
+_BLAME = {
+    "AlgorithmError": Ending.ALGORITHM,
+    "ClientError": Ending.REQUEST,
+    "CapacityError": Ending.NO_SPOT_CAPACITY,
+}
+
+
 @dataclass(frozen=True)
 class JobEnding:
     """How a job ended, in a word and in a sentence.
@@ -77,7 +85,8 @@ def judge(kind: JobKind, description: Mapping[str, Any]) -> JobEnding:
     words = str(description.get("ExitMessage") or failure or "no reason given")
     job = description[kind.name_key]
     if status == FAILED:
-        return JobEnding(_blame(failure), f"Job {job} ended as {status}: {words}")
+        ending = _BLAME.get(failure.partition(":")[0].strip(), Ending.PLATFORM)
+        return JobEnding(ending, f"Job {job} ended as {status}: {words}")
     limits = description.get("StoppingCondition", {})
     detail = str(description.get("SecondaryStatus") or "") if kind is TRAINING else ""
     if detail == "MaxWaitTimeExceeded":
@@ -95,15 +104,6 @@ def judge(kind: JobKind, description: Mapping[str, Any]) -> JobEnding:
     return JobEnding(Ending.STOPPED, f"Job {job} was stopped before it was done: {words}")
 
 
-def _blame(failure: str) -> Ending:
-    word = failure.partition(":")[0].strip()
-    if word == "AlgorithmError":
-        return Ending.ALGORITHM
-    if word == "ClientError":
-        return Ending.REQUEST
-    return Ending.NO_SPOT_CAPACITY if word == "CapacityError" else Ending.PLATFORM
-
-
 def _ran_out_of_time(kind: JobKind, description: Mapping[str, Any]) -> bool:
     """Tell whether a stopped job has used its time up; processing jobs have no secondary status that says so."""
     limit = description.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
@@ -117,8 +117,9 @@ def error_of(verdict: JobEnding, **fields: Any) -> JobError | PlatformError:
     :param fields: facts of the job: city, step, job, status.
     :return: an :class:`AlgorithmError` where another attempt would be paid for and fail the same way.
     """
+    kind: type[JobError | PlatformError] = JobError
     if verdict.ending in (Ending.ALGORITHM, Ending.REQUEST, Ending.OVERTIME):
-        return AlgorithmError(verdict.sentence, ending=verdict.ending.value, **fields)
-    if verdict.ending is Ending.PLATFORM:
-        return PlatformError(verdict.sentence, ending=verdict.ending.value, **fields)
-    return JobError(verdict.sentence, ending=verdict.ending.value, **fields)
+        kind = AlgorithmError
+    elif verdict.ending is Ending.PLATFORM:
+        kind = PlatformError
+    return kind(verdict.sentence, ending=verdict.ending.value, **fields)

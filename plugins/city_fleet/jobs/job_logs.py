@@ -16,15 +16,12 @@ LINES = 40
 def last_lines(logs: CloudWatchLogsClient, kind: JobKind, job: str) -> Iterator[tuple[str, list[str]]]:
     """Yield each log stream of a job with its last lines, oldest line first.
 
-    :param logs: a boto3 CloudWatch Logs client.
     :raises ClientError: the log cannot be read, or is not there yet.
     """
     streams = logs.describe_log_streams(logGroupName=kind.log_group, logStreamNamePrefix=f"{job}/")
     for stream in streams["logStreams"]:
-        events = logs.get_log_events(
-            logGroupName=kind.log_group,
-            logStreamName=stream["logStreamName"],
-            limit=LINES,
-            startFromHead=False,
-        )["events"]
-        yield stream["logStreamName"], [event["message"] for event in events]
+        name = stream["logStreamName"]
+        found = logs.get_log_events(
+            logGroupName=kind.log_group, logStreamName=name, limit=LINES, startFromHead=False
+        )
+        yield name, [event["message"] for event in found["events"]]

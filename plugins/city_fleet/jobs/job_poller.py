@@ -26,7 +26,7 @@ from botocore.exceptions import ClientError
 from city_fleet import aws_errors
 from city_fleet.jobs import waiting_jobs
 from city_fleet.jobs.pacing import pace
-from city_fleet.jobs.poll_rules import RULES, JobSource, PollRules
+from city_fleet.jobs.poll_rules import JobSource
 from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, Outcome, WaitingJob
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ async def wait_for_job(
     since: datetime,
     deadline: datetime,
     poll_seconds: float,
-    rules: PollRules = RULES,
 ) -> Outcome:
     """Wait until a job is over, together with all others that wait for jobs of that source.
 
@@ -59,14 +58,13 @@ async def wait_for_job(
     :param since: the job was seen unfinished then, or later.
     :param deadline: when to give up, whatever happened meanwhile.
     :param poll_seconds: a poller asks as often as the most impatient of its waits wants it to.
-    :param rules: those of the first wait count.
     :return: over, deadline, or an error that waiting will not heal. Throttling, errors of AWS and of the network are
         none: they are waited out.
     """
     if not waiting_jobs.is_job_name(job):
         return Outcome(ERROR, f"No job can have the name {job!r}")
     pollers = _POLLERS.setdefault(asyncio.get_running_loop(), {})
-    poller = pollers.get(source) or pollers.setdefault(source, JobPoller(source, connect, rules))
+    poller = pollers.get(source) or pollers.setdefault(source, JobPoller(source, connect))
     waiting = poller.join(job, since, poll_seconds)
     try:
         while (left := (deadline - datetime.now(UTC)).total_seconds()) > 0:
@@ -85,11 +83,11 @@ class JobPoller:
     :param connect: how to open a client.
     """
 
-    def __init__(self, source: JobSource, connect: Connect, rules: PollRules) -> None:
+    def __init__(self, source: JobSource, connect: Connect) -> None:
         self._source = source
         self._kind = source.kind
         self._connect = connect
-        self._rules = rules
+        self._rules = source.rules
         self._loop = asyncio.get_running_loop()
         self._waiting: set[WaitingJob] = set()
         self._changed = asyncio.Event()
@@ -99,14 +97,12 @@ class JobPoller:
         self._last_warning = -float("inf")
 
     def join(self, name: str, since: datetime, poll_seconds: float) -> WaitingJob:
-        """Begin a wait."""
         waiting = WaitingJob(name, since, poll_seconds, self._loop.time(), self._loop.create_future())
         self._waiting.add(waiting)
         self._changed.set()
         if self._task is None:
-            self._last_pass = (
-                self._loop.time() - self._period() + min(self._rules.gather_seconds, poll_seconds)
-            )
+            first_pass = self._loop.time() + min(self._rules.gather_seconds, poll_seconds)
+            self._last_pass = first_pass - self._period()
             # In a context of its own: what the poller logs is not about the task that happened to come first.
             self._task = self._loop.create_task(
                 self._run(), name=f"poll {self._source.lane('list')}", context=contextvars.Context()
@@ -128,7 +124,7 @@ class JobPoller:
                             await self._sleep(self._until_next_pass)
                             await self._pass(client)
                             failures = 0
-                except _NobodyWaits:
+                except _NoWaits:
                     continue
                 except Exception as error:
                     failures += 1
@@ -159,9 +155,8 @@ class JobPoller:
         jobs = set(self._waiting)
         if not jobs:
             return
-        moment, _ = await self._list(
-            client, jobs, waiting_jobs.list_changes(jobs, self._rules.overlap_seconds)
-        )
+        request = waiting_jobs.list_changes(jobs, self._rules.overlap_seconds)
+        moment, _ = await self._list(client, jobs, request)
         for job in jobs:
             job.seen_to = max(job.seen_to, moment or job.seen_to)
         await self._settle_doubts(client)
@@ -212,7 +207,7 @@ class JobPoller:
             token = {"NextToken": answer["NextToken"]}
 
     async def _describe(self, client: AioBaseClient, job: WaitingJob) -> None:
-        """Settle the doubt about one job. What is wrong with it is no other job's trouble."""
+        """Settle the doubt about one job. An error of it settles this job alone."""
         try:
             answer = await self._call(client, "describe", **{self._kind.name_key: job.name})
         except ClientError as error:
@@ -226,14 +221,14 @@ class JobPoller:
     async def _call(self, client: AioBaseClient, verb: str, **request: Any) -> dict[str, Any]:
         """Call SageMaker at the source's pace; wait out load, errors of AWS and of the network.
 
-        :raises _NobodyWaits: all waits ended meanwhile.
+        :raises _NoWaits: all waits ended meanwhile.
         """
         failures = 0
         while True:
             try:
                 async with pace(self._source.lane(verb)).turn(self._rules.calls_per_second):
                     if not self._waiting:
-                        raise _NobodyWaits
+                        raise _NoWaits
                     answer: dict[str, Any] = await getattr(client, self._kind.method(verb))(**request)
                     return answer
             except Exception as error:
@@ -256,7 +251,7 @@ class JobPoller:
         await self._sleep(lambda: end - self._loop.time())
 
     async def _sleep(self, left: Callable[[], float]) -> None:
-        """Sleep while there is time left and somebody waits.
+        """Sleep while there is time left and a task waits.
 
         :param left: seconds; asked again whenever a wait has begun or ended.
         """
@@ -276,7 +271,7 @@ class JobPoller:
             log.warning("%d tasks go on waiting: %s", len(self._waiting), self._source.explain(error))
 
 
-class _NobodyWaits(Exception):
+class _NoWaits(Exception):
     """The last wait has ended in the middle of a pass."""
 
 

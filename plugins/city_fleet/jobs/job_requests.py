@@ -8,7 +8,7 @@ so equal names: SageMaker itself then refuses to run the same job twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from city_fleet import naming
@@ -27,7 +27,8 @@ TAG_RUN = "city-fleet:run"
 TAG_STEP = "city-fleet:step"
 TAG_DAG_RUN = "city-fleet:dag-run"
 
-PREPROCESS_OUTPUTS = ("train", "validation", "test", "report")
+#: The folders that a processing job writes.
+_OUTPUTS = {PREPROCESS: ("train", "validation", "test", "report"), EVALUATE: ("evaluation",)}
 
 
 def named(
@@ -68,16 +69,8 @@ def preprocess_request(plan: CityPlan, run: Run, *, image_uri: str, code_uri: st
         *("--message-file", _MESSAGE_FILE),
         *plan.city.dataset.arguments(),
     ]
-    return _processing_request(
-        plan,
-        run,
-        PREPROCESS,
-        image_uri=image_uri,
-        code_uri=code_uri,
-        arguments=arguments,
-        inputs={f"raw/city={city}": plan.keys.uri(plan.keys.raw(city))},
-        outputs=PREPROCESS_OUTPUTS,
-    )
+    inputs = {"code": code_uri, f"raw/city={city}": plan.keys.uri(plan.keys.raw(city))}
+    return _processing_request(plan, run, PREPROCESS, image_uri=image_uri, arguments=arguments, inputs=inputs)
 
 
 def train_request(
@@ -95,14 +88,14 @@ def train_request(
     :param data: the preprocess job's output URIs by name.
     :param on_demand: leave spare capacity alone, whatever the fleet file says.
     """
-    settings = plan.city.training
+    settings, target = plan.city.training, plan.city.dataset.target
     spot = settings.spot and not on_demand
     hyperparameters = {
         **{name: _hyperparameter(value) for name, value in plan.city.algorithm.hyperparameters.items()},
         "city": plan.city.slug,
         "as_of": run.stamp,
-        "target": plan.city.dataset.target.column,
-        "target_transform": plan.city.dataset.target.transform_argument,
+        "target": target.column,
+        "target_transform": target.transform_argument,
         # The toolkit decodes hyperparameters as JSON: its own two are JSON strings.
         "sagemaker_program": json.dumps("train.py"),
         "sagemaker_submit_directory": json.dumps(code_archive_uri),
@@ -116,20 +109,7 @@ def train_request(
         "AlgorithmSpecification": {"TrainingImage": image_uri, "TrainingInputMode": "File"},
         "RoleArn": plan.fleet.role,
         "HyperParameters": hyperparameters,
-        "InputDataConfig": [
-            {
-                "ChannelName": channel,
-                "DataSource": {
-                    "S3DataSource": {
-                        "S3DataType": "S3Prefix",
-                        "S3Uri": data[channel],
-                        "S3DataDistributionType": "FullyReplicated",
-                    }
-                },
-                "ContentType": "text/csv",
-            }
-            for channel in ("train", "validation")
-        ],
+        "InputDataConfig": [_channel(name, data[name]) for name in ("train", "validation")],
         "OutputDataConfig": {
             "S3OutputPath": plan.keys.uri(plan.keys.step(plan.city.slug, run.key, TRAIN)).rstrip("/")
         },
@@ -144,7 +124,12 @@ def train_request(
     }
 
 
-def _hyperparameter(value: Any) -> str:
+def _channel(name: str, uri: str) -> dict[str, Any]:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "ContentType": "text/csv"}
+
+
+def _hyperparameter(value: object) -> str:
     return json.dumps(value) if isinstance(value, bool | list | dict) or value is None else str(value)
 
 
@@ -153,9 +138,7 @@ def evaluate_request(
     run: Run,
     *,
     image_uri: str,
-    code_uri: str,
-    data: Mapping[str, str],
-    artifact_uri: str,
+    inputs: Mapping[str, str],
     champion: live.Versioned | None,
 ) -> dict[str, Any]:
     """Return the CreateProcessingJob request that judges the new model, the naive forecast and the champion.
@@ -163,7 +146,8 @@ def evaluate_request(
     The champion's target model and the ETag of the pointer it was read from travel as arguments into the report,
     so the decision knows which state of the pointer it is about.
 
-    :param artifact_uri: ``model.tar.gz`` of the training job.
+    :param inputs: URIs of ``code``, the job scripts; ``test``, the rows of the preprocess job; and ``model``, the
+        ``model.tar.gz`` of the training job.
     """
     arguments = [
         *("--city", plan.city.slug),
@@ -173,22 +157,12 @@ def evaluate_request(
         *("--output-dir", _OUTPUT),
         *("--message-file", _MESSAGE_FILE),
     ]
-    inputs = {"test": data["test"], "model": artifact_uri}
     if champion is not None:
         pointer = champion.pointer
         arguments += ["--champion-dir", f"{_INPUT}/champion", "--champion-target-model", pointer.target_model]
         arguments += ["--champion-etag", champion.etag, "--champion-as-of", pointer.as_of]
-        inputs["champion"] = plan.keys.uri(plan.keys.model(pointer.target_model))
-    return _processing_request(
-        plan,
-        run,
-        EVALUATE,
-        image_uri=image_uri,
-        code_uri=code_uri,
-        arguments=arguments,
-        inputs=inputs,
-        outputs=("evaluation",),
-    )
+        inputs = {**inputs, "champion": plan.keys.uri(plan.keys.model(pointer.target_model))}
+    return _processing_request(plan, run, EVALUATE, image_uri=image_uri, arguments=arguments, inputs=inputs)
 
 
 def _processing_request(
@@ -197,10 +171,8 @@ def _processing_request(
     step: str,
     *,
     image_uri: str,
-    code_uri: str,
-    arguments: Sequence[str],
+    arguments: list[str],
     inputs: Mapping[str, str],
-    outputs: Sequence[str],
 ) -> dict[str, Any]:
     settings = plan.city.processing
     base = plan.keys.uri(plan.keys.step(plan.city.slug, run.key, step))
@@ -209,7 +181,7 @@ def _processing_request(
         "AppSpecification": {
             "ImageUri": image_uri,
             "ContainerEntrypoint": ["python3", f"{_INPUT}/code/{step}.py"],
-            "ContainerArguments": list(arguments),
+            "ContainerArguments": arguments,
         },
         "RoleArn": plan.fleet.role,
         "ProcessingInputs": [
@@ -223,7 +195,7 @@ def _processing_request(
                     "S3DataDistributionType": "FullyReplicated",
                 },
             }
-            for path, uri in {"code": code_uri, **inputs}.items()
+            for path, uri in inputs.items()
         ],
         "ProcessingOutputConfig": {
             "Outputs": [
@@ -235,7 +207,7 @@ def _processing_request(
                         "S3UploadMode": "EndOfJob",
                     },
                 }
-                for name in outputs
+                for name in _OUTPUTS[step]
             ]
         },
         "ProcessingResources": {
@@ -251,11 +223,12 @@ def _processing_request(
 
 
 def _tags(plan: CityPlan, run: Run, step: str) -> list[dict[str, str]]:
-    return [
-        {"Key": TAG_FLEET, "Value": plan.fleet.fleet},
-        {"Key": TAG_CITY, "Value": plan.city.slug},
-        {"Key": TAG_ENVIRONMENT, "Value": plan.fleet.environment},
-        {"Key": TAG_RUN, "Value": run.key},
-        {"Key": TAG_STEP, "Value": step},
-        {"Key": TAG_DAG_RUN, "Value": naming.tag_of_run_id(run.run_id)},
-    ]
+    tags = {
+        TAG_FLEET: plan.fleet.fleet,
+        TAG_CITY: plan.city.slug,
+        TAG_ENVIRONMENT: plan.fleet.environment,
+        TAG_RUN: run.key,
+        TAG_STEP: step,
+        TAG_DAG_RUN: naming.tag_of_run_id(run.run_id),
+    }
+    return [{"Key": key, "Value": value} for key, value in tags.items()]

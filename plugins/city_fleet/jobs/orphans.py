@@ -1,4 +1,4 @@
-"""Which jobs nobody waits for any more. Pure.
+"""Which jobs no task waits for any more. Pure.
 
 A task waits for its job in many states: while a worker runs it, while it is deferred, between two tries. Only a
 state that a task does not leave by itself says that its job has become an orphan.

@@ -3,51 +3,12 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors
 from city_fleet.jobs.sagemaker_jobs import JobKind
-
-
-@dataclass(frozen=True)
-class JobSource:
-    """Where jobs are looked for; waits with equal sources share a poller.
-
-    :param connection: names the connection, for messages.
-    :param region: the region; None for the connection's own.
-    :param options: whatever else makes a client another one, as text.
-    """
-
-    connection: str
-    region: str | None
-    kind: JobKind
-    options: str = ""
-
-    def operation(self, verb: str) -> str:
-        """Return the name of an API operation, for example ``ListTrainingJobs``."""
-        return f"{verb.title()}{self.kind.name}Job{'s' if verb == 'list' else ''}"
-
-    def lane(self, verb: str) -> str:
-        """Return the lane of an operation; clients with other options use up the same rate."""
-        return f"{self.connection}/{self.region}/{self.operation(verb)}"
-
-    def explain(self, error: Exception) -> str:
-        """Return what went wrong in a sentence or two, with the permission that is missing if one is."""
-        where = f"connection {self.connection}, region {self.region or 'of the connection'}"
-        if not isinstance(error, ClientError):
-            return f"SageMaker can't be asked for {self.kind.name} jobs ({where}): {type(error).__name__}: {error}"
-        list_name, describe_name = self.operation("list"), self.operation("describe")
-        mine = error.operation_name in (list_name, describe_name)
-        name = f"sagemaker:{error.operation_name}" if mine else error.operation_name
-        text = f"{name} failed ({where}): {error}"
-        if mine and aws_errors.is_denied(error):
-            text += (
-                f". Allow {name} to the role or user of that connection: waiting for jobs needs "
-                f"sagemaker:{list_name} (on all resources, *) and sagemaker:{describe_name}"
-            )
-        return text
 
 
 @dataclass(frozen=True)
@@ -87,3 +48,44 @@ class PollRules:
 
 
 RULES = PollRules()
+
+
+@dataclass(frozen=True)
+class JobSource:
+    """Where jobs are looked for; waits with equal sources share a poller.
+
+    :param connection: names the connection, for messages.
+    :param region: the region; None for the connection's own.
+    :param options: whatever else makes a client another one, as text.
+    :param rules: how often and how patiently; those of a poller's first wait count.
+    """
+
+    connection: str
+    region: str | None
+    kind: JobKind
+    options: str = ""
+    rules: PollRules = field(default=RULES, compare=False)
+
+    def operation(self, verb: str) -> str:
+        """Return the name of an API operation, for example ``ListTrainingJobs``."""
+        return f"{verb.title()}{self.kind.name}Job{'s' if verb == 'list' else ''}"
+
+    def lane(self, verb: str) -> str:
+        """Return the lane of an operation; clients with other options use up the same rate."""
+        return f"{self.connection}/{self.region}/{self.operation(verb)}"
+
+    def explain(self, error: Exception) -> str:
+        """Return what went wrong in a sentence or two, with the permission that is missing if one is."""
+        where = f"connection {self.connection}, region {self.region or 'of the connection'}"
+        if not isinstance(error, ClientError):
+            return f"SageMaker can't be asked for {self.kind.name} jobs ({where}): {type(error).__name__}: {error}"
+        list_name, describe_name = self.operation("list"), self.operation("describe")
+        mine = error.operation_name in (list_name, describe_name)
+        name = f"sagemaker:{error.operation_name}" if mine else error.operation_name
+        text = f"{name} failed ({where}): {error}"
+        if mine and aws_errors.is_denied(error):
+            text += (
+                f". Allow {name} to the role or user of that connection: waiting for jobs needs "
+                f"sagemaker:{list_name} (on all resources, *) and sagemaker:{describe_name}"
+            )
+        return text

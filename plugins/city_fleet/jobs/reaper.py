@@ -7,14 +7,11 @@ are from their tags (:func:`jobs_in_progress`); judge each by its task instance 
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors, clock, naming
@@ -27,10 +24,6 @@ from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, KINDS, JobKind
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
 
-#: What SageMaker's List operations stand, per account (not published; seen to throttle above it).
-REQUESTS_PER_SECOND = 2.0
-#: botocore waits longer and longer between attempts, up to 20 s; in adaptive mode it slows down the next calls too.
-RETRIES = Config(retries={"mode": "adaptive", "total_max_attempts": 6})
 #: A task without a state is looked at again after this time: see :func:`judge`.
 SECOND_LOOK_AFTER = timedelta(minutes=10)
 _PAGE_SIZE = 100
@@ -62,30 +55,22 @@ class Job:
     task: Task
 
     def age_minutes(self, now: datetime) -> int:
-        """Return the job's age in whole minutes."""
         return int((now - self.created).total_seconds() // 60)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the job as plain data, for the time between two looks."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "created": self.created.isoformat(),
-            "task": list(self.task),
-        }
+        return {**vars(self), "created": self.created.isoformat(), "task": list(self.task)}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Job:
-        """Return the job that :meth:`to_dict` has written."""
-        created = clock.parse(value["created"])
-        return cls(value["kind"], value["name"], created, Task(*value["task"]))
+        return cls(**{**value, "created": clock.parse(value["created"]), "task": Task(*value["task"])})
 
 
 @dataclass(frozen=True)
 class OrphanVerdict:
     """What the rule says about a job.
 
-    :param orphan: True: nobody waits for it; False: its task may come back for it; None: look again later.
+    :param orphan: True: no task waits for it; False: its task may come back for it; None: look again later.
     :param reason: the rest of a sentence after "because".
     """
 
@@ -97,14 +82,13 @@ class OrphanVerdict:
 def judge(
     jobs: Sequence[Job], states: Mapping[Task, str | None], *, second_look: bool = False
 ) -> list[OrphanVerdict]:
-    """Say of each job whether somebody still waits for it.
+    """Say of each job whether its task still waits for it.
 
-    A task instance without a state needs a second look. It may have been cleared: then its next try stops the job and
-    never adopts it, but with a paused DAG that try may never come, and the job bills until its time limit. It may just
-    as well be one that a scheduler has reset after a restart: then its next try adopts the job, a moment later. The
-    job's age tells nothing about which it is, and Airflow does not say since when a task has no state. A task that is
-    without a state twice, ``SECOND_LOOK_AFTER`` apart, is not about to start, so its job is stopped; if it was no
-    clear after all, the next try starts a new job, which costs money but breaks nothing.
+    A task instance without a state needs a second look. If it was cleared, its next try stops the job; in a paused DAG
+    that try may never come, and the job bills until its time limit. If a scheduler has reset it after a restart, its
+    next try adopts the job a moment later. Neither the job's age nor Airflow tells which it is. A task without a state
+    at two looks, ``SECOND_LOOK_AFTER`` apart, is not about to start, so its job is stopped; if it had not been cleared
+    after all, the next try starts a new job, which costs money but breaks nothing.
 
     :param jobs: jobs in progress.
     :param states: the states of those of their task instances that exist, read after the jobs were listed. A state
@@ -119,30 +103,27 @@ def judge(
 
 
 def _judge(job: Job, newest: Job, states: Mapping[Task, str | None], second_look: bool) -> OrphanVerdict:
+    state = states.get(job.task)
+    minutes = int(SECOND_LOOK_AFTER.total_seconds() // 60)
+    orphan: bool | None = True
     if job.task not in states:
-        return OrphanVerdict(
-            job, True, "its task does not exist any more: the task, its run or its DAG was deleted"
-        )
-    state = states[job.task]
-    if state in orphans.ENDED:
-        return OrphanVerdict(job, True, f"its task has ended as {state}")
-    if newest.created > job.created:
-        return OrphanVerdict(job, True, f"its task waits for a newer job, {newest.name}")
-    if state is None:
-        minutes = int(SECOND_LOOK_AFTER.total_seconds() // 60)
-        if second_look:
-            return OrphanVerdict(
-                job,
-                True,
-                f"its task was without a state twice, {minutes} minutes apart: cleared, and not scheduled",
-            )
-        return OrphanVerdict(job, None, "its task has no state: it was cleared, or is about to be scheduled")
-    return OrphanVerdict(job, False, f"its task is {state}")
+        reason = "its task does not exist any more: the task, its run or its DAG was deleted"
+    elif state in orphans.ENDED:
+        reason = f"its task has ended as {state}"
+    elif newest.created > job.created:
+        reason = f"its task waits for a newer job, {newest.name}"
+    elif state is not None:
+        orphan, reason = False, f"its task is {state}"
+    elif second_look:
+        reason = f"its task was without a state twice, {minutes} minutes apart: cleared, and not scheduled"
+    else:
+        orphan, reason = None, "its task has no state: it was cleared, or is about to be scheduled"
+    return OrphanVerdict(job, orphan, reason)
 
 
 @dataclass
 class Found:
-    """What a look has found among the jobs in progress whose names begin like the fleet's.
+    """The jobs in progress whose names begin like the fleet's.
 
     :param jobs: those of this fleet and environment.
     :param elsewhere: names of City Fleet's jobs of another fleet or environment.
@@ -159,17 +140,14 @@ class Found:
 
 
 def jobs_in_progress(
-    client: SageMakerClient,
-    fleet: Fleet,
-    now: datetime,
-    in_time: Callable[[], bool] = lambda: True,
+    client: SageMakerClient, fleet: Fleet, now: datetime, in_time: Callable[[], bool] = lambda: True
 ) -> Found:
     """Find the fleet's jobs in progress that are older than its grace period.
 
     Only for those are tags read, one request each. When time runs out, the others are left to the next look, which
     takes them in another order.
 
-    :param client: a SageMaker client; see :func:`keep_pace`.
+    :param client: a SageMaker client; see :func:`city_fleet.jobs.pacing.keep_pace`.
     :param in_time: says whether there is time for another request.
     :raises ClientError: the jobs could not even be listed.
     """
@@ -236,10 +214,10 @@ def _tags(client: SageMakerClient, arn: str) -> dict[str, str]:
 
 @dataclass
 class Stopped:
-    """What came of stopping the orphans.
+    """The orphans, by the answer to the request to stop them.
 
-    :param stopped: those that SageMaker has taken the request for.
-    :param over: those that had ended by themselves in the meantime.
+    :param stopped: those whose request SageMaker accepted.
+    :param over: those that had ended in the meantime.
     :param left: those left to the next look.
     :param problems: sentences about errors that will not go away by themselves.
     """
@@ -275,7 +253,7 @@ def stop(
 
 
 def result_of(verdict: OrphanVerdict, now: datetime) -> dict[str, Any]:
-    """Return what a look reports of an orphan: small and plain."""
+    """Return what a look reports of an orphan, as JSON-ready data."""
     return {
         "job": verdict.job.name,
         "kind": verdict.job.kind,
@@ -287,36 +265,3 @@ def result_of(verdict: OrphanVerdict, now: datetime) -> dict[str, Any]:
 
 def _is_throttled(error: Exception) -> bool:
     return isinstance(error, ClientError) and remedy(error) is Remedy.WAIT
-
-
-@dataclass
-class RequestPace:
-    """At most so many requests a second, one after the other, whatever thread they come from.
-
-    :param per_second: the pace.
-    :param clock: seconds that only go forward.
-    :param sleep: waits for seconds.
-    """
-
-    per_second: float = REQUESTS_PER_SECOND
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    _next: float = field(default=float("-inf"), init=False)
-    _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
-
-    def wait(self, **_: Any) -> None:
-        """Wait for the next turn. Takes the arguments of a botocore event and leaves them alone."""
-        with self._turn:
-            now = self.clock()
-            if now < self._next:
-                self.sleep(self._next - now)
-            self._next = max(now, self._next) + 1 / self.per_second
-
-
-def keep_pace(client: SageMakerClient, pace: RequestPace) -> SageMakerClient:
-    """Make every request of a client wait its turn, also those that botocore sends again.
-
-    :return: the client.
-    """
-    client.meta.events.register("before-send.sagemaker", pace.wait)
-    return client

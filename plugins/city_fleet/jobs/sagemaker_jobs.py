@@ -1,4 +1,4 @@
-"""SageMaker's two kinds of jobs: how each is spelled, and the calls they share. A boto3 client is passed in.
+"""SageMaker's two kinds of jobs: the names of their members, and the calls they share. A boto3 client is passed in.
 
 Standard library and botocore only: operators, triggers and the reaper use the same words.
 """
@@ -6,7 +6,6 @@ Standard library and botocore only: operators, triggers and the reaper use the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -30,49 +29,23 @@ class NameTaken(Exception):
     """A job of this name exists already: names are used up for ever."""
 
 
-@dataclass(frozen=True)
 class JobKind:
-    """One kind of job.
+    """One kind of job: how SageMaker names the members of its requests and answers.
 
     :param name: ``Processing`` or ``Training``, as the provider's triggers spell it.
     """
 
-    name: str
-
-    @property
-    def name_key(self) -> str:
-        """Return the member that holds a job's name."""
-        return f"{self.name}JobName"
-
-    @property
-    def status_key(self) -> str:
-        """Return the member that holds a job's status."""
-        return f"{self.name}JobStatus"
-
-    @property
-    def arn_key(self) -> str:
-        """Return the member that holds a job's ARN."""
-        return f"{self.name}JobArn"
-
-    @property
-    def summaries_key(self) -> str:
-        """Return the member of a List answer that holds the jobs."""
-        return f"{self.name}JobSummaries"
-
-    @property
-    def start_key(self) -> str:
-        """Return the member that says when the job's instance started; absent before."""
-        return f"{self.name}StartTime"
-
-    @property
-    def end_key(self) -> str:
-        """Return the member that says when the job ended; absent before."""
-        return f"{self.name}EndTime"
-
-    @property
-    def log_group(self) -> str:
-        """Return the CloudWatch log group of such jobs."""
-        return f"/aws/sagemaker/{self.name}Jobs"
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.name_key = f"{name}JobName"
+        self.status_key = f"{name}JobStatus"
+        self.arn_key = f"{name}JobArn"
+        #: Where a List answer holds the jobs.
+        self.summaries_key = f"{name}JobSummaries"
+        #: When the job's instance started, and when the job ended; both are absent before.
+        self.start_key, self.end_key = f"{name}StartTime", f"{name}EndTime"
+        #: The CloudWatch log group of such jobs.
+        self.log_group = f"/aws/sagemaker/{name}Jobs"
 
     def method(self, verb: str) -> str:
         """Return the boto3 method: ``describe_training_job``; for ``list`` the plural."""
@@ -113,7 +86,6 @@ class JobKind:
         return True
 
     def status(self, description: Mapping[str, Any]) -> str:
-        """Return the status in a Describe answer or a List summary."""
         return str(description[self.status_key])
 
     def is_over(self, description: Mapping[str, Any]) -> bool:
@@ -121,7 +93,6 @@ class JobKind:
         return self.status(description) in OVER
 
     def created_at(self, description: Mapping[str, Any]) -> datetime:
-        """Return when the job was created."""
         moment: datetime = description["CreationTime"]
         return moment
 

@@ -1,4 +1,4 @@
-"""Jobs that tasks wait for: what to ask SageMaker about all of them together, and what its answers settle. No I/O.
+"""Jobs that tasks wait for: one List request about all of them, and which waits its answer ends. No I/O.
 
 A List answer names every job that was modified in a window of time. The window reaches back from the last answer by
 an overlap, because lists may lag behind and clocks differ. All times in it are SageMaker's own.
@@ -70,19 +70,13 @@ def is_job_name(text: str) -> bool:
 
 
 def list_changes(jobs: Collection[WaitingJob], overlap_seconds: float) -> dict[str, Any]:
-    """Return the List request for everything that has happened since the last answers.
-
-    :param jobs: at least one.
-    """
+    """Return the List request for everything that has happened to jobs (at least one) since the last answers."""
     since = min(job.seen_to for job in jobs) - timedelta(seconds=overlap_seconds)
     return {"LastModifiedTimeAfter": since, **_listing(jobs)}
 
 
 def list_unfinished(jobs: Collection[WaitingJob]) -> dict[str, Any]:
-    """Return the List request for all jobs in progress, however long they have not changed.
-
-    :param jobs: at least one.
-    """
+    """Return the List request for all jobs in progress (at least one), however long they have not changed."""
     return {"StatusEquals": IN_PROGRESS, **_listing(jobs)}
 
 

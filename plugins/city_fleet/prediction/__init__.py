@@ -1,1 +1,1 @@
-"""A prediction by the name of a city: live pointer, features, endpoint. What the Lambda function carries."""
+"""A prediction for a city: its live pointer, its features, the endpoint. The Lambda function carries this package."""

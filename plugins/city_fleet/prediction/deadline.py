@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
@@ -34,7 +34,7 @@ class Deadline:
         seconds: float,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Any] = time.sleep,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.seconds = seconds
         self._clock = clock
@@ -77,15 +77,14 @@ class Deadline:
             longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** (self._attempts - 1))
             # Callers that failed together must not come back together.
             wait = longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-            if wait >= self.left():
-                wait = self.left() / 2
+            wait = self.left() / 2 if wait >= self.left() else wait
             if wait < _FIRST_WAIT_SECONDS / 2:
                 break
             self._sleep(wait)
         raise self.missed() from self._last
 
     def missed(self) -> NotReady:
-        """Return the error of whoever was asked last and did not answer in time, with what was said before."""
+        """Return the error of the last service that did not answer in time, with its last answer."""
         tried = f" after {self._attempts} attempts" if self._attempts > 1 else ""
         said = f": {_words(self._last)}" if self._last is not None else ""
         text = f"{self._what} did not answer" if self._attempts else "There was no answer"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from city_fleet.errors import BadRequest, list_names, nearest_match, show_value
 
@@ -13,14 +12,14 @@ _UNKNOWN_SHOWN = 10
 _NAME_CHARACTERS = 100
 
 
-def read_row(city: str, features: Sequence[str], given: Any) -> list[float | None]:
+def read_row(city: str, features: Sequence[str], given: object) -> list[float | None]:
     """Put values into the order of a model's features.
 
     :param features: the model's features, in the order of a request row.
     :param given: feature name → number, or None where the value is missing. Every feature has to be there.
     :return: one value per feature.
     :raises BadRequest: with one entry in ``mistakes`` for each feature that is missing or unknown, or whose value
-        is no finite number: feature, problem, got, allowed, nearest.
+        is not a finite number: feature, problem, got, allowed, nearest.
     """
     if not isinstance(given, Mapping):
         raise BadRequest(
@@ -51,11 +50,11 @@ def read_row(city: str, features: Sequence[str], given: Any) -> list[float | Non
 def csv_line(row: Sequence[float | None]) -> bytes:
     """Write a row as inference.py reads text/csv: values in feature order, empty where missing."""
     line = ",".join("" if value is None else repr(value) for value in row)
-    # A line with nothing on it is no row; nan is the other way to say that a value is missing.
+    # An empty line is not a row; nan is the other way to say that a value is missing.
     return (line or "nan").encode()
 
 
-def _number(value: Any) -> tuple[float | None, str | None]:
+def _number(value: object) -> tuple[float | None, str | None]:
     """:return: the value as a float (None where it is missing), and what is wrong with it."""
     if value is None:
         return None, None
@@ -68,7 +67,7 @@ def _number(value: Any) -> tuple[float | None, str | None]:
     return (number, None) if math.isfinite(number) else (None, "not_finite")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 1024:
@@ -82,7 +81,7 @@ def _mistake(
     return {"feature": feature, "problem": problem, "got": got, "allowed": allowed, "nearest": nearest}
 
 
-def _unknown(name: object, value: Any, features: Sequence[str]) -> dict[str, str | None]:
+def _unknown(name: object, value: object, features: Sequence[str]) -> dict[str, str | None]:
     shown = str(name)[:_NAME_CHARACTERS]
     return _mistake(shown, "unknown", _shown(value), list_names(features), nearest_match(shown, features))
 
@@ -93,11 +92,8 @@ def _sentence(city: str, mistakes: Sequence[Mapping[str, str | None]]) -> str:
     missing = [str(each["feature"]) for each in mistakes if each["problem"] == "missing"]
     for each in mistakes:
         if each["problem"] == "unknown":
-            part = f"feature {each['feature']!r}: the model does not have it"
-            part += (
-                f"; did you mean {each['nearest']!r}?" if each["nearest"] else f"; it has: {each['allowed']}."
-            )
-            parts.append(part)
+            hint = f"did you mean {each['nearest']!r}?" if each["nearest"] else f"it has: {each['allowed']}."
+            parts.append(f"feature {each['feature']!r}: the model does not have it; {hint}")
         elif each["problem"] != "missing":
             parts.append(f"feature {each['feature']!r}: got {each['got']}; allowed: {each['allowed']}.")
     if missing:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TTL_SECONDS = 30.0
 MAX_CITIES = 10_000
 # How long a pointer may serve that S3 does not confirm because S3 itself is not to be reached. An artifact that was
 # replaced is kept for much longer than that.
@@ -50,7 +51,8 @@ class LivePointers:
     """The live pointers of one fleet. Safe to use from many threads.
 
     :param s3: a boto3 S3 client without retries of its own (:meth:`Deadline.call` does them).
-    :param ttl_seconds: how long a pointer is believed without asking; 0 asks every time.
+    :param ttl_seconds: how long a pointer is believed without asking; 0 asks every time. A model that goes live
+        answers at the latest after so long.
     :param clock: seconds that never go back.
     """
 
@@ -59,7 +61,7 @@ class LivePointers:
         s3: S3Client,
         keys: naming.Keys,
         *,
-        ttl_seconds: float,
+        ttl_seconds: float = TTL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         max_cities: int = MAX_CITIES,
     ) -> None:
@@ -80,7 +82,7 @@ class LivePointers:
         :raises NotReady: S3 did not answer before the deadline, and the pointer was not confirmed for long.
         :raises ServingError: the pointer cannot be read.
         """
-        # Anything else is no key of a pointer, and S3 need not be asked.
+        # Anything else cannot be the key of a pointer, so S3 is not asked.
         if not naming.is_slug(city) or len(city) > MAX_CITY_LENGTH:
             raise self._unknown(city, deadline)
         with self._lock:
@@ -126,8 +128,8 @@ class LivePointers:
             raise ServingError(f"{where}: S3 cannot be asked: {error}", city=city) from error
 
     def _exists(self, city: str) -> bool:
-        """Tell whether a pointer that may not be read is there: S3 denies what is not there to whoever may not list
-        it."""
+        """Tell whether a pointer that may not be read is there: S3 answers "denied" about a missing object when
+        listing is not allowed."""
         key = self._keys.live(city)
         try:
             return any(item.key == key for item in self._objects.items(key, limit=1))

@@ -12,7 +12,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 DEADLINE_SECONDS = 25.0
-TTL_SECONDS = 30.0
 THREADS = 16
 _S3_READ_SECONDS = 5
 _CONNECT_SECONDS = 3
@@ -62,7 +61,6 @@ class Prediction:
     latency_ms: float
 
     def to_dict(self) -> dict[str, Any]:
-        """:return: JSON-ready data, with ``status`` 200."""
         return {"status": 200, **asdict(self)}
 
 
@@ -92,35 +90,23 @@ def clients(
 class Predictor:
     """Answers requests for predictions of one fleet; keeps what it knows of live pointers between them.
 
-    :param s3: a boto3 S3 client, best of :func:`clients`.
+    :param pointers: the fleet's live pointers.
     :param runtime: a boto3 SageMaker runtime client, best of :func:`clients`.
     :param endpoint: name of the fleet's shared endpoint.
-    :param ttl_seconds: how long a live pointer is believed without asking S3; a model that goes live answers at the
-        latest after so long.
-    :param clock: seconds that never go back.
     :param threads: how many cities of one request are asked at the same time.
     """
 
     def __init__(
-        self,
-        s3: S3Client,
-        runtime: SageMakerRuntimeClient,
-        *,
-        keys: naming.Keys,
-        endpoint: str,
-        ttl_seconds: float = TTL_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-        threads: int = THREADS,
+        self, pointers: LivePointers, runtime: SageMakerRuntimeClient, endpoint: str, threads: int = THREADS
     ) -> None:
-        self.pointers = LivePointers(s3, keys, ttl_seconds=ttl_seconds, clock=clock)
+        self.pointers = pointers
         self._runtime = runtime
         self._endpoint = endpoint
         self._threads = threads
 
-    def predict(self, city: Any, features: Any, seconds: float = DEADLINE_SECONDS) -> Prediction:
+    def predict(self, city: object, features: object, seconds: float = DEADLINE_SECONDS) -> Prediction:
         """Predict one row of one city.
 
-        :param city: the slug.
         :param features: feature name → number, or None where the value is missing; exactly the model's features.
         :param seconds: the deadline of the whole request.
         :raises PredictError: of the kind that says whose fault it is.
@@ -131,7 +117,7 @@ class Predictor:
         return answer
 
     def predict_many(
-        self, requests: Sequence[tuple[Any, Any]], seconds: float = DEADLINE_SECONDS
+        self, requests: Sequence[tuple[object, object]], seconds: float = DEADLINE_SECONDS
     ) -> list[Prediction | PredictError]:
         """Predict rows of several cities (a city may come more than once), at the same time.
 
@@ -175,11 +161,10 @@ class Predictor:
             worker.join(deadline.left())
         if broken:
             raise broken[0]
-        return [
-            limit.missed() if answer is None else answer for answer, limit in zip(answers, own, strict=True)
-        ]
+        pairs = zip(answers, own, strict=True)
+        return [limit.missed() if answer is None else answer for answer, limit in pairs]
 
-    def _predict(self, city: Any, features: Any, deadline: Deadline, started: float) -> Prediction:
+    def _predict(self, city: object, features: object, deadline: Deadline, started: float) -> Prediction:
         if not isinstance(city, str) or not city:
             raise BadRequest(
                 f"city: got {show_value(city)}; allowed: the slug of a city as text, for example 'austin'.",
@@ -208,7 +193,7 @@ class Predictor:
             latency_ms=round((time.perf_counter() - started) * 1000, 1),
         )
 
-    def _ask(self, pointer: live.LivePointer, features: Any, deadline: Deadline) -> float:
+    def _ask(self, pointer: live.LivePointer, features: object, deadline: Deadline) -> float:
         """Ask the endpoint for the prediction of a pointer's model.
 
         :raises _ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
@@ -255,9 +240,8 @@ def _model_error(city: str, whose: str, error: ClientError) -> PredictError:
         feature = _FEATURE.search(sentence)
         mistake = {"feature": feature[1] if feature else None, "problem": "refused_by_model", "got": sentence}
         return BadRequest(f"city {city!r}: {sentence}", mistakes=[mistake])
-    return ServingError(
-        f"{whose}: the model failed: {sentence}", city=city, log_stream_arn=response.get("LogStreamArn")
-    )
+    stream = response.get("LogStreamArn")
+    return ServingError(f"{whose}: the model failed: {sentence}", city=city, log_stream_arn=stream)
 
 
 def _number(content: bytes, whose: str, city: str) -> float:
@@ -265,11 +249,10 @@ def _number(content: bytes, whose: str, city: str) -> float:
         (value,) = json.loads(content)["predictions"]
         number = float(value)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise ServingError(
-            f"{whose}: the answer is no prediction: {content[:80]!r} ({type(error).__name__})", city=city
-        ) from error
+        got = f"{content[:80]!r} ({type(error).__name__})"
+        raise ServingError(f"{whose}: the answer is not a prediction: {got}", city=city) from error
     if not math.isfinite(number):
-        raise ServingError(f"{whose}: predicts {number}, which is no finite number", city=city)
+        raise ServingError(f"{whose}: predicts {number}, which is not a finite number", city=city)
     return number
 
 

@@ -1,1 +1,1 @@
-"""What nothing needs any more goes, and cities that are taken out of service."""
+"""Deleting models, runs and versions that nothing needs any more, and taking cities out of service."""

@@ -1,8 +1,8 @@
-"""What may go of a city's models, runs and versions, and what stays and why. Pure.
+"""Which of a city's models, runs and versions may be deleted, and which stay and why. Pure.
 
-A model is one artifact: its object below ``models/``, its version in the registry, and the folder of the run that
-trained it are three sides of it, and stay or go together. What nothing needs is marked first; it goes when its mark is
-older than the grace period (retire_marks.py says why).
+A model's object below ``models/``, its version in the registry and the folder of the run that trained it stay or go
+together. What nothing needs is marked first; it goes when its mark is older than the grace period (retire_marks.py says
+why).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNFINISHED = timedelta(days=90)
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pass does with a city.
+    """What a pass of retiring does with a city.
 
     :param kept: what stays because something needs it, with the reason.
     :param marks: the marks to store; their ``going`` is what may be deleted once they are stored.
@@ -44,7 +44,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Deletion:
-    """What deleting comes down to.
+    """What is deleted when models and runs go.
 
     :param package_arns: versions to delete.
     :param model_keys: S3 keys below ``models/``.
@@ -61,7 +61,7 @@ class Deletion:
 
 @dataclass
 class _Model:
-    """All sides of one model."""
+    """One model: its object, its versions and its runs."""
 
     target: str
     object: ModelObject | None = None
@@ -106,9 +106,8 @@ def plan(found: Inventory, rule: Rule, marks: Marks, now: datetime) -> Plan:
         if changes:  # else nothing is left of it that could be deleted
             judge(model_unit(target), needed.get(target), max(changes), model.status)
     for key, folder in folders.items():
-        reason = next(
-            (needed[t] for t, m in sorted(models.items()) if key in m.run_keys and t in needed), None
-        )
+        of_run = [target for target, model in models.items() if key in model.run_keys]
+        reason = next((needed[target] for target in of_run if target in needed), None)
         if reason is None and key not in runs_of_versions | found.ended_runs:
             reason = "its run has not ended" if now - folder.changed < UNFINISHED else None
         judge(run_unit(found.city, key), reason, folder.changed)
@@ -119,7 +118,7 @@ def plan(found: Inventory, rule: Rule, marks: Marks, now: datetime) -> Plan:
         if now - marked[unit].since >= rule.grace and now - changed >= rule.grace
     }
     going = due | (marks.going & marked.keys())
-    # A run folder goes with the last of its models, so that whoever claims a model keeps its run as well.
+    # A run folder goes with the last of its models, so that a claim of one model keeps the run as well.
     for key in folders:
         trained = {model_unit(target) for target, model in models.items() if key in model.run_keys}
         if run_unit(found.city, key) in going - marks.going and not trained <= going:
@@ -128,7 +127,7 @@ def plan(found: Inventory, rule: Rule, marks: Marks, now: datetime) -> Plan:
 
 
 def deletion(found: Inventory, going: Iterable[str], rule: Rule) -> Deletion:
-    """Return what has to be deleted for models and runs to be gone.
+    """Return what is deleted when models and runs go.
 
     :param going: names of models and runs.
     """
@@ -168,9 +167,9 @@ def _needed_models(
     found: Inventory, models: Mapping[str, _Model], rule: Rule, now: datetime
 ) -> dict[str, str]:
     """Return the target models that something needs, with the reason that weighs most."""
-    reasons: dict[str, str] = {}
-    for target in _newest([m for m in models.values() if m.object or m.versions], rule.keep_newest):
-        reasons[target] = f"one of the newest {rule.keep_newest}"
+    by_as_of = [target for target, model in models.items() if model.object or model.versions]
+    by_as_of.sort(key=lambda target: (naming.parse_target_model(target)[1], target), reverse=True)
+    reasons = dict.fromkeys(by_as_of[: rule.keep_newest], f"one of the newest {rule.keep_newest}")
     for state in found.served:
         if state.until is not None and now - state.until < rule.grace:
             reasons[state.pointer.target_model] = f"served until {state.until:%Y-%m-%d %H:%M}"
@@ -230,8 +229,3 @@ def _first(targets: Iterable[str], count: int, usable: Callable[[str], bool]) ->
             return
         yield target
         count -= usable(target)
-
-
-def _newest(models: Iterable[_Model], count: int) -> list[str]:
-    dated = [(naming.parse_target_model(model.target)[1], model.target) for model in models]
-    return [target for _, target in sorted(dated, reverse=True)[:count]]

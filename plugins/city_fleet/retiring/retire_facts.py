@@ -1,4 +1,4 @@
-"""What retiring looks at: the rule of the fleet file, and what there is of a city. Plain data."""
+"""The facts that retiring decides by: the rule of the fleet file, and what exists of a city. Plain data."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ServedState:
     """A state of the live pointer.
 
     :param run_key: the run that published its model; None when a person did.
-    :param until: when it was replaced; None while it serves, or when nobody knows that it ended.
+    :param until: when it was replaced; None while it serves, or when no later state is known.
     """
 
     pointer: LivePointer

@@ -1,6 +1,6 @@
-"""What there is of each city, for retiring: listed once per prefix, city by city. boto3 clients are passed in.
+"""Lists what exists of each city, for retiring: once per prefix, city by city. boto3 clients are passed in.
 
-Only what City Fleet has written is looked at: keys and versions of another form are somebody else's, and stay.
+Only what City Fleet has written is looked at: keys and versions of another form belong to other programs, and stay.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ class StoredObject:
 
     @property
     def key(self) -> str:
-        """Return the S3 key."""
         return f"{self.prefix}{self.city}/{self.rest}"
 
 
@@ -132,8 +131,6 @@ def _runs(items: Iterable[StoredObject]) -> Iterator[RunFolder]:
 class InventorySource:
     """Where the rest of what is known about a city is read.
 
-    :param s3: a boto3 S3 client.
-    :param sagemaker: a boto3 SageMaker client.
     :param environment: the fleet's.
     """
 
@@ -144,7 +141,6 @@ class InventorySource:
 
     @property
     def objects(self) -> ObjectStore:
-        """Return the objects of the fleet's bucket."""
         return ObjectStore(self.s3, self.keys.bucket)
 
     def inventory(self, found: CityObjects, rule: Rule, now: datetime) -> Inventory:
@@ -170,7 +166,7 @@ class InventorySource:
         if current is not None and kept and kept[0][0] > current.sequence:
             raise PublishError(
                 f"city {found.city!r}: its history ends with sequence {kept[0][0]}, but sequence {current.sequence} "
-                f"is live; somebody wrote to live/ by hand. `./fleet rebuild {found.city}` puts it right"
+                f"is live; live/ was written to by hand. `./fleet rebuild {found.city}` puts it right"
             )
         for sequence, changed in kept[:_MOST_STATES]:
             if current is not None and sequence == current.sequence:

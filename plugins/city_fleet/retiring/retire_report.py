@@ -1,4 +1,4 @@
-"""What a pass of retiring did, city by city and in sum, as data and as sentences. Pure."""
+"""The results of a pass of retiring, for each city and in total, as data and as sentences. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ class CityReport:
         return len(self.plan.waiting()) if self.plan else 0
 
     def totals(self) -> Totals:
-        """Return the counts of this city."""
         gone = Deletion() if self.problem else self.deletion
         return Totals(
             cities=1,
@@ -59,7 +58,6 @@ class CityReport:
         return dict(sorted(words.items()))
 
     def to_dict(self, rule: Rule) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
         counts = {name: count for name, count in asdict(self.totals()).items() if name != "cities"}
         return {"city": self.city, **counts, "problem": self.problem or None, "units": self.fate(rule)}
 

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from city_fleet.clock import utc_now
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError, PointerMoved
-from city_fleet.jobs.reaper import RETRIES
+from city_fleet.jobs.pacing import RETRIES
 from city_fleet.retiring import retire
 from city_fleet.retiring.retire import Deletion, Plan
 from city_fleet.retiring.retire_facts import Inventory, Rule
@@ -29,7 +29,6 @@ from city_fleet.retiring.retire_inventory import CityObjects, InventorySource, c
 from city_fleet.retiring.retire_report import CityReport
 from city_fleet.state import live, registry, retire_marks
 from city_fleet.state.objects import rounds
-from city_fleet.state.retire_marks import Marks
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +42,8 @@ CLIENT_CONFIG = RETRIES.merge(Config(max_pool_connections=PARALLEL_CITIES))
 
 def rule_of(fleet: Fleet) -> Rule:
     """Return the rule that a fleet file sets."""
-    settings = fleet.retire
-    return Rule(
-        keep_newest=settings.keep_newest,
-        keep_predecessors=settings.keep_predecessors,
-        grace=timedelta(days=settings.grace_days),
-        delete_packages=settings.delete_packages,
-    )
+    settings, grace = fleet.retire, timedelta(days=fleet.retire.grace_days)
+    return Rule(settings.keep_newest, settings.keep_predecessors, grace, settings.delete_packages)
 
 
 def run(
@@ -90,7 +84,8 @@ def run(
         while under_way:
             yield under_way.popleft().result()
     if whole and last != after:
-        _set_cursor(source, last)
+        body = json.dumps({"format_version": 1, "after": last}, indent=2) + "\n"
+        source.objects.put(source.keys.retire_cursor(), body.encode())
 
 
 def retire_city(
@@ -101,7 +96,7 @@ def retire_city(
     dry_run: bool = False,
     clock: Callable[[], datetime] = utc_now,
 ) -> CityReport:
-    """Retire what a city needs no longer. Never raises for what concerns this city alone."""
+    """Delete what a city needs no longer. An error of this city is reported, not raised."""
     try:
         return _retire(source, found, rule, dry_run, clock)
     except CityFleetError as error:
@@ -120,12 +115,13 @@ def _retire(
         inventory = source.inventory(found, rule, now)
         plan = retire.plan(inventory, rule, marks, now)
         deletion = retire.deletion(inventory, plan.going, rule)
-        report = CityReport(city, plan, deletion, _newly_marked(marks, plan.marks))
+        marked = sum(marks.marked.get(unit) != mark for unit, mark in plan.marks.marked.items())
+        report = CityReport(city, plan, deletion, marked)
         if dry_run:
             return report
         if plan.marks == marks or retire_marks.write(s3, keys, city, plan.marks, etag):
             break
-        # Somebody claimed a model, or another pass is at work: look again at what is needed.
+        # A run or a command claimed a model, or another pass is at work: look again at what is needed.
     if not plan.going:
         return report
     _refuse_what_serves(source, inventory, plan)
@@ -134,14 +130,10 @@ def _retire(
     return report
 
 
-def _newly_marked(before: Marks, after: Marks) -> int:
-    return sum(before.marked.get(unit) != mark for unit, mark in after.marked.items())
-
-
 def _refuse_what_serves(source: InventorySource, inventory: Inventory, plan: Plan) -> None:
     """Look at the live pointer right before anything is deleted.
 
-    Whoever moves it claims the model first, so this finds only what was moved by hand or by an older version.
+    Every move of the pointer claims the model first, so this finds only what was moved by hand or by an older version.
 
     :raises PointerMoved: it leads to something that is going; nothing is going then.
     """
@@ -172,8 +164,3 @@ def _cursor(source: InventorySource) -> str:
         return str(json.loads(found.body)["after"]) if found else ""
     except (ValueError, KeyError, TypeError):
         return ""  # it only says where to begin
-
-
-def _set_cursor(source: InventorySource, after: str) -> None:
-    body = json.dumps({"format_version": 1, "after": after}, indent=2) + "\n"
-    source.objects.put(source.keys.retire_cursor(), body.encode())

@@ -1,4 +1,4 @@
-"""A whole row of features for whoever wants to try a model: one of the samples its artifact carries.
+"""A complete row of features to try a model with: one of the samples that its artifact carries.
 
 A boto3 S3 client is passed in.
 """
@@ -45,14 +45,10 @@ def newest_sample(s3: S3Client, keys: Keys, pointer: LivePointer) -> Sample:
     except BotoCoreError as error:
         raise PlatformError(f"{keys.uri(key)}: S3 cannot be asked: {error}", city=pointer.city) from error
     except ArtifactError as error:
-        raise ServingError(
-            f"{error}, so there is no example. Give the features yourself: feature=value or --features FILE.",
-            city=pointer.city,
-        ) from error
+        cure = "Give the features yourself: feature=value or --features FILE."
+        raise ServingError(f"{error}, so there is no example. {cure}", city=pointer.city) from error
     if found.features != pointer.features:
-        raise ServingError(
-            f"{keys.uri(key)}: is a model of the features {', '.join(found.features)}, but the live pointer names "
-            f"{', '.join(pointer.features)}",
-            city=pointer.city,
-        )
+        mine, named = ", ".join(found.features), ", ".join(pointer.features)
+        text = f"{keys.uri(key)}: is a model of the features {mine}, but the live pointer names {named}"
+        raise ServingError(text, city=pointer.city)
     return Sample(dict(zip(found.features, found.rows[-1], strict=True)), found.predictions[-1])

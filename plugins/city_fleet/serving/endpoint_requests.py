@@ -18,6 +18,7 @@ from city_fleet.plan import endpoint_name
 def model_request(fleet: Fleet, *, image_uri: str, code_archive_uri: str) -> dict[str, Any]:
     """Return the CreateModel request of the shared multi-model container."""
     keys = naming.Keys(fleet.bucket, fleet.fleet)
+    cache = "Enabled" if fleet.endpoint.model_cache else "Disabled"
     body: dict[str, Any] = {
         "ExecutionRoleArn": fleet.role,
         "Containers": [
@@ -25,9 +26,7 @@ def model_request(fleet: Fleet, *, image_uri: str, code_archive_uri: str) -> dic
                 "Image": image_uri,
                 "Mode": "MultiModel",
                 "ModelDataUrl": keys.uri(keys.models_prefix()),
-                "MultiModelConfig": {
-                    "ModelCacheSetting": "Enabled" if fleet.endpoint.model_cache else "Disabled"
-                },
+                "MultiModelConfig": {"ModelCacheSetting": cache},
                 "Environment": {
                     "SAGEMAKER_PROGRAM": "inference.py",
                     "SAGEMAKER_SUBMIT_DIRECTORY": code_archive_uri,
@@ -61,11 +60,8 @@ def endpoint_config_request(fleet: Fleet, *, model_name: str) -> dict[str, Any]:
 
 def endpoint_request(fleet: Fleet, *, endpoint_config_name: str) -> dict[str, Any]:
     """Return the CreateEndpoint request (UpdateEndpoint takes the same without tags)."""
-    return {
-        "EndpointName": endpoint_name(fleet),
-        "EndpointConfigName": endpoint_config_name,
-        "Tags": _tags(fleet),
-    }
+    name = endpoint_name(fleet)
+    return {"EndpointName": name, "EndpointConfigName": endpoint_config_name, "Tags": _tags(fleet)}
 
 
 def _content_name(fleet: Fleet, body: Mapping[str, Any]) -> str:
@@ -73,7 +69,5 @@ def _content_name(fleet: Fleet, body: Mapping[str, Any]) -> str:
 
 
 def _tags(fleet: Fleet) -> list[dict[str, str]]:
-    return [
-        {"Key": TAG_FLEET, "Value": fleet.fleet},
-        {"Key": TAG_ENVIRONMENT, "Value": fleet.environment},
-    ]
+    tags = {TAG_FLEET: fleet.fleet, TAG_ENVIRONMENT: fleet.environment}
+    return [{"Key": key, "Value": value} for key, value in tags.items()]

@@ -1,1 +1,1 @@
-"""The state of a whole fleet, and what a night came to."""
+"""The state of a whole fleet, the results of a night, and a preview of a run."""

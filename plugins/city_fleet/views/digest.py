@@ -1,11 +1,11 @@
-"""The morning's message: what a night's runs came to, what needs a person, and who is served by an old model. Pure."""
+"""The morning's message: the results of a night's runs, what needs a person, and cities with an old model. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,7 +34,6 @@ class DigestWindow:
     until: datetime
 
     def holds(self, run: RunSummary) -> bool:
-        """Tell whether a run belongs to the night."""
         return naming.as_of_stamp(self.since) < run.as_of <= naming.as_of_stamp(self.until)
 
 
@@ -52,9 +51,9 @@ class Group:
 
 @dataclass(frozen=True)
 class NightDigest:
-    """What there is to say about a night.
+    """The results of a night.
 
-    :param at: when it was said.
+    :param at: when they were put together.
     :param outcomes: by outcome of the runs the cities, grouped by cause, the largest group first.
     :param without_result: cities that should have run and left no record.
     :param waiting: cities with a version that waits for approval.
@@ -78,11 +77,9 @@ class NightDigest:
     @property
     def counts(self) -> dict[str, int]:
         """Return how many cities there are of each kind; outcomes by their names."""
-        found = {
-            outcome: sum(len(group.cities) for group in groups) for outcome, groups in self.outcomes.items()
-        }
+        found = {name: sum(len(group.cities) for group in groups) for name, groups in self.outcomes.items()}
         kinds = ("without_result", "waiting", "old", "broken", "removed")
-        return {**found, **{kind: len(getattr(self, kind)) for kind in kinds}}
+        return found | {kind: len(getattr(self, kind)) for kind in kinds}
 
     @property
     def is_empty(self) -> bool:
@@ -90,7 +87,7 @@ class NightDigest:
         return not self.outcomes and not self.without_result
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the digest as plain JSON types."""
+        kinds = ("waiting", "old", "broken", "removed")
         return {
             "fleet": self.fleet,
             "environment": self.environment,
@@ -98,15 +95,9 @@ class NightDigest:
             "until": naming.as_of_stamp(self.night.until),
             "at": clock.iso(self.at),
             "counts": self.counts,
-            "outcomes": {
-                outcome: [{"cause": group.cause, "cities": list(group.cities)} for group in groups]
-                for outcome, groups in self.outcomes.items()
-            },
+            "outcomes": {name: [asdict(group) for group in groups] for name, groups in self.outcomes.items()},
             "without_result": list(self.without_result),
-            **{
-                kind: [city.to_dict() for city in getattr(self, kind)]
-                for kind in ("waiting", "old", "broken", "removed")
-            },
+            **{kind: [city.to_dict() for city in getattr(self, kind)] for kind in kinds},
             "seconds": dict(self.seconds),
         }
 
@@ -143,7 +134,7 @@ def runs_of(index: Index, night: DigestWindow) -> tuple[dict[str, RunSummary], l
 def compose(
     fleet: Fleet, snapshot: FleetSnapshot, night: DigestWindow, runs: Mapping[str, RunSummary]
 ) -> NightDigest:
-    """Say what a night came to.
+    """Put the results of a night together.
 
     :param runs: the night's run of each city that has one.
     """
@@ -178,10 +169,8 @@ def compose(
 def _expected(fleet: Fleet, night: DigestWindow) -> Iterable[str]:
     """Yield the cities whose schedule has a tick in the night that starts a run before its end."""
     for slug, city in fleet.cities.items():
-        spread = timedelta(minutes=city.spread_minutes)
-        tick = ticks.last_tick(
-            city.schedule, night.until - spread, first_day=city.start_date, last_day=city.end_date
-        )
+        until = night.until - timedelta(minutes=city.spread_minutes)
+        tick = ticks.last_tick(city.schedule, until, first_day=city.start_date, last_day=city.end_date)
         if tick is not None and tick > night.since:
             yield slug
 

@@ -17,13 +17,11 @@ _LONGEST_CAUSE = 200
 def subject(digest: NightDigest) -> str:
     """Return the message's one line."""
     said = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in digest.counts.items() if count)
-    return (
-        f"{digest.fleet} ({digest.environment}), {digest.night.until:%Y-%m-%d}: {said or 'nothing to tell'}"
-    )
+    day = f"{digest.night.until:%Y-%m-%d}"
+    return f"{digest.fleet} ({digest.environment}), {day}: {said or 'nothing to tell'}"
 
 
 def text(digest: NightDigest) -> str:
-    """Return the message."""
     return "\n".join(_lines(digest)) + "\n"
 
 
@@ -34,10 +32,8 @@ def _lines(digest: NightDigest) -> Iterator[str]:
     for outcome, groups in digest.outcomes.items():
         count = sum(len(group.cities) for group in groups)
         if outcome == Outcome.LIVE:
-            yield from (
-                "",
-                f"LIVE, {count}: {names([city for group in groups for city in group.cities], _CITIES)}",
-            )
+            cities = [city for group in groups for city in group.cities]
+            yield from ("", f"LIVE, {count}: {names(cities, _CITIES)}")
             continue
         yield from ("", f"{outcome.upper().replace('_', ' ')}, {count}:")
         for group in groups[:_GROUPS]:
@@ -47,10 +43,8 @@ def _lines(digest: NightDigest) -> Iterator[str]:
             rest = sum(len(group.cities) for group in groups[_GROUPS:])
             yield f"  {rest} × {len(groups) - _GROUPS} other causes"
     if digest.without_result:
-        yield from (
-            "",
-            f"WITHOUT A RESULT, {len(digest.without_result)} (running, waiting, paused or never started):",
-        )
+        count = len(digest.without_result)
+        yield from ("", f"WITHOUT A RESULT, {count} (running, waiting, paused or never started):")
         yield f"  {names(digest.without_result, _CITIES)}"
     yield from _section("WAITING FOR APPROVAL", digest.waiting, _waits)
     yield from _section("SERVED BY AN OLD MODEL", digest.old, _is_old)

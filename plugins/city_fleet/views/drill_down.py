@@ -1,4 +1,4 @@
-"""A closer look at a city: does S3 hold, and does the registry approve, what the live pointer says serves?
+"""A closer look at a city: are its artifact in S3 and its version in the registry as the live pointer says?
 
 Each difference names the command that repairs it. Clients are passed in; nothing is changed.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Difference:
-    """What is not as it should be, and what to do.
+    """Something that is not as it should be, and how to repair it.
 
     :param repair: a command, or a sentence where there is none.
     """
@@ -31,7 +31,6 @@ class Difference:
     repair: str
 
     def to_dict(self) -> dict[str, str]:
-        """Return it as plain JSON types."""
         return asdict(self)
 
 
@@ -51,7 +50,10 @@ def check(
             what = "its history says that models served, but there is no live pointer"
             found.insert(0, Difference(city, what, f"./fleet rebuild {city}"))
     elif not champion.problem:
-        found += _of_artifact(store, keys, city, champion.target_model)
+        artifact = keys.model(champion.target_model)
+        if not store.exists(artifact):
+            what = f"{keys.uri(artifact)} is gone: the endpoint fails the next time it has to load the model"
+            found.append(Difference(city, what, f"./fleet rollback {city}"))
         found += _of_registry(sagemaker, group, city, champion.package_arn, pinned=champion.pinned)
     if status.state is not CityState.REMOVED_BUT_SERVING and not _any(store, keys.raw(city)):
         what = f"there are no raw data below {keys.uri(keys.raw(city))}, so its next run fails"
@@ -60,7 +62,7 @@ def check(
 
 
 def _of_state(status: CityStatus, keys: Keys) -> list[Difference]:
-    """Return what the snapshot says already."""
+    """Return the differences that the snapshot itself shows."""
     city = status.city
     trigger = f"airflow dags trigger {naming.city_dag_id(keys.fleet, city)}"
     found = []
@@ -72,10 +74,8 @@ def _of_state(status: CityStatus, keys: Keys) -> list[Difference]:
         what = "it is not in the fleet file any more, and its model serves on"
         found.append(Difference(city, what, f"./fleet remove {city}, or put it back into the fleet file"))
     elif status.state is CityState.STALE and status.due and status.champion:
-        what = (
-            f"its model has seen data up to {status.champion.as_of}; due is {naming.as_of_stamp(status.due)}"
-        )
-        pinned = status.champion.pinned
+        due, pinned = naming.as_of_stamp(status.due), status.champion.pinned
+        what = f"its model has seen data up to {status.champion.as_of}; due is {due}"
         found.append(Difference(city, what, f"./fleet unpin {city}" if pinned else trigger))
     elif status.state is CityState.OUT_OF_DATE:
         what = f"{' and '.join(status.changed)} changed since its model was made"
@@ -83,17 +83,8 @@ def _of_state(status: CityStatus, keys: Keys) -> list[Difference]:
     for waiting in status.waiting:
         what = f"version {waiting.version} waits for approval since {waiting.since:%Y-%m-%d %H:%M}"
         option = f"{city} --version {waiting.version}"
-        repair = f"./fleet approve {option}, or ./fleet reject {option}"
-        found.append(Difference(city, what, repair))
+        found.append(Difference(city, what, f"./fleet approve {option}, or ./fleet reject {option}"))
     return found
-
-
-def _of_artifact(store: ObjectStore, keys: Keys, city: str, target_model: str) -> list[Difference]:
-    key = keys.model(target_model)
-    if store.exists(key):
-        return []
-    what = f"{keys.uri(key)} is gone: the endpoint fails as soon as it has to load the model anew"
-    return [Difference(city, what, f"./fleet rollback {city}")]
 
 
 def _of_registry(

@@ -1,4 +1,4 @@
-"""How a fleet is: its fleet file joined with its index. Pure; command line, digest and page read nothing else.
+"""The status of a fleet: its fleet file joined with its index. Pure; command line and digest read nothing else.
 
 Every city has one state, the first of :class:`CityState` that applies, and beside it what is known of its champion, its
 last run and what waits for a person.
@@ -73,7 +73,7 @@ class CityStatus:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Return what there is to say beside the state, in short sentences."""
+        """Return remarks beside the state, as short sentences."""
         found = [self.problem] if self.problem else []
         champion, run = self.champion, self.last_run
         if champion and champion.pinned:
@@ -86,22 +86,18 @@ class CityStatus:
         return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the city as plain JSON types."""
         return {
             "city": self.city,
             "name": self.name,
             "state": self.state.value,
             "champion": asdict(self.champion) if self.champion else None,
-            "last_run": {**asdict(self.last_run), "seconds": dict(self.last_run.seconds)}
+            "last_run": asdict(self.last_run) | {"seconds": dict(self.last_run.seconds)}
             if self.last_run
             else None,
             "age_seconds": int(self.age.total_seconds()) if self.age is not None else None,
             "due": naming.as_of_stamp(self.due) if self.due else None,
             "changed": list(self.changed),
-            "waiting": [
-                {"package_arn": each.package_arn, "version": each.version, "since": each.since.isoformat()}
-                for each in self.waiting
-            ],
+            "waiting": [{**asdict(each), "since": each.since.isoformat()} for each in self.waiting],
             "problem": self.problem,
             "remarks": list(self.remarks),
         }
@@ -138,7 +134,6 @@ def take(
 ) -> FleetSnapshot:
     """Join a fleet file with its index.
 
-    :param at: now.
     :param code_digests: by folder of scripts as the fleet file names it; a folder that can't be read is left out.
     :param waiting: versions that wait for approval, by model package group.
     """
@@ -155,16 +150,11 @@ def take(
                 digests[key] = CityPlan(fleet, city).settings_digest
             made_by = {"settings": digests[key], "code": code_digests.get(city.scripts)}
             found.append(_of_city(city, entry, at, made_by, of_city))
-        elif slug in fleet.broken:
-            problem = str(fleet.broken[slug])
-            found.append(_status(slug, slug, CityState.BROKEN, entry, at, waiting=of_city, problem=problem))
-        elif entry.champion is not None:
-            problem = f"not in {display_path(fleet.path)} any more"
-            found.append(
-                _status(
-                    slug, slug, CityState.REMOVED_BUT_SERVING, entry, at, waiting=of_city, problem=problem
-                )
-            )
+        elif slug in fleet.broken or entry.champion is not None:
+            state, problem = CityState.REMOVED_BUT_SERVING, f"not in {display_path(fleet.path)} any more"
+            if slug in fleet.broken:
+                state, problem = CityState.BROKEN, str(fleet.broken[slug])
+            found.append(_status(slug, slug, state, entry, at, waiting=of_city, problem=problem))
     cities = tuple(sorted(found, key=lambda status: status.city))
     return FleetSnapshot(fleet.fleet, fleet.environment, at, cities)
 

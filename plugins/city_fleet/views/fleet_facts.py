@@ -1,4 +1,4 @@
-"""What pictures of a fleet and digests of a night are made of, fetched: index, scripts, what waits for approval.
+"""Fetches what the status of a fleet and the digest of a night are made of: index, scripts, waiting versions.
 
 Clients are passed in.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from city_fleet import aws_errors, naming
+from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
 from city_fleet.errors import ConfigError
@@ -45,18 +45,17 @@ def picture(
     fleet: Fleet,
     s3: S3Client,
     sagemaker: SageMakerClient,
-    at: datetime,
     *,
     limit: int | None = None,
     anew: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Picture:
-    """Bring the fleet's index up to date and join it with the fleet file.
+    """Bring the fleet's index up to date and join it with the fleet file, as of now.
 
-    :param at: now.
     :param limit: fold in at most so many new run records; ``anew``: build the index from all of them.
     :param say: is told about work that takes long.
     """
+    at = clock.utc_now()
     keys = naming.Keys(fleet.bucket, fleet.fleet)
     refreshed = index.refresh(s3, keys, limit=limit, anew=anew, say=say)
     problems = [refreshed.problem] if refreshed.problem else []
@@ -72,9 +71,7 @@ def picture(
 
 
 def code_digests(fleet: Fleet) -> dict[str, str]:
-    """Return the digest of each folder of scripts that a city of the fleet uses. One that can't be read is left out:
-    lint speaks about it, and nothing can be said about the models that were made by it.
-    """
+    """Return the digest of each folder of scripts that a city uses; one that can't be read is lint's to report."""
     found = {}
     for scripts in {city.scripts for city in fleet.cities.values()}:
         try:
@@ -88,9 +85,6 @@ def waiting_versions(sagemaker: SageMakerClient, fleet: Fleet, at: datetime) -> 
     """Return the versions of a fleet that wait for a person by model package group, by one Search.
 
     A version that waits for its own run to publish it is none of them.
-
-    :param sagemaker: a boto3 SageMaker client.
-    :param at: now.
     """
     found: dict[str, list[Waiting]] = {}
     for version in registry_search.search(sagemaker, naming.package_groups_part(fleet.fleet), at):

@@ -65,7 +65,6 @@ class Preview:
     code_digest: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON types."""
         return asdict(self)
 
 
@@ -82,36 +81,16 @@ def preview(plan: CityPlan, run: Run, *, image_uri: str, bundle: CodeBundle) -> 
     """
     keys, city = plan.keys, plan.city.slug
     prefix = bundle.prefix_uri(keys)
-    preprocess = _job(
-        plan,
-        run,
-        PREPROCESS,
-        job_requests.preprocess_request(plan, run, image_uri=image_uri, code_uri=prefix),
+    template = job_requests.preprocess_request(plan, run, image_uri=image_uri, code_uri=prefix)
+    preprocess = _job(plan, run, PREPROCESS, template)
+    template = job_requests.train_request(
+        plan, run, image_uri=image_uri, code_archive_uri=bundle.archive_uri(keys), data=preprocess.writes
     )
-    train = _job(
-        plan,
-        run,
-        TRAIN,
-        job_requests.train_request(
-            plan, run, image_uri=image_uri, code_archive_uri=bundle.archive_uri(keys), data=preprocess.writes
-        ),
-    )
-    evaluate = _job(
-        plan,
-        run,
-        EVALUATE,
-        job_requests.evaluate_request(
-            plan,
-            run,
-            image_uri=image_uri,
-            code_uri=prefix,
-            data=preprocess.writes,
-            artifact_uri=train.writes["model"],
-            champion=None,
-        ),
-        note=_CHAMPION_NOTE,
-    )
-    record = keys.uri(keys.record(city, run.as_of, run.key))
+    train = _job(plan, run, TRAIN, template)
+    inputs = {"code": prefix, "test": preprocess.writes["test"], "model": train.writes["model"]}
+    template = job_requests.evaluate_request(plan, run, image_uri=image_uri, inputs=inputs, champion=None)
+    evaluate = _job(plan, run, EVALUATE, template, note=_CHAMPION_NOTE)
+    model = keys.model(f"{city}/{run.stamp}-<sha256 of the artifact>.tar.gz")
     return Preview(
         fleet=plan.fleet.fleet,
         city=city,
@@ -123,11 +102,9 @@ def preview(plan: CityPlan, run: Run, *, image_uri: str, bundle: CodeBundle) -> 
         jobs=dict(zip(JOB_STEPS, (preprocess, train, evaluate), strict=True)),
         may_write={
             prefix: "the job scripts, unless they are there",
-            keys.uri(
-                keys.model(f"{city}/{run.stamp}-<sha256 of the artifact>.tar.gz")
-            ): "the model, if it goes live",
+            keys.uri(model): "the model, if it goes live",
             keys.uri(keys.live(city)): "the live pointer, if the model goes live",
-            record: "the run's record",
+            keys.uri(keys.record(city, run.as_of, run.key)): "the run's record",
         },
         package_group=plan.package_group,
         endpoint=plan.endpoint,
@@ -142,7 +119,6 @@ def _job(
     name, request = job_requests.named(template, plan, run, step, attempt=1)
     settings = plan.settings(step)
     if step == TRAIN:
-        kind = TRAINING.name
         reads = {
             channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"]
             for channel in request["InputDataConfig"]
@@ -150,12 +126,11 @@ def _job(
         # Where SageMaker puts a training job's model: <S3OutputPath>/<job name>/output/model.tar.gz.
         writes = {"model": f"{request['OutputDataConfig']['S3OutputPath']}/{name}/output/model.tar.gz"}
     else:
-        kind = PROCESSING.name
         reads = {each["InputName"]: each["S3Input"]["S3Uri"] for each in request["ProcessingInputs"]}
         outputs = request["ProcessingOutputConfig"]["Outputs"]
         writes = {each["OutputName"]: each["S3Output"]["S3Uri"] for each in outputs}
     return PlannedJob(
-        kind=kind,
+        kind=(TRAINING if step == TRAIN else PROCESSING).name,
         name=name,
         instance_type=settings.instance_type,
         max_runtime_seconds=settings.max_runtime_seconds,

@@ -86,7 +86,7 @@ def test_target_models_read_back() -> None:
     target = naming.target_model("austin", moment, "0123456789abcdef" * 4)
     assert target == "austin/20140101T000000Z-0123456789ab.tar.gz"
     assert naming.parse_target_model(target) == ("austin", moment, "0123456789ab")
-    with pytest.raises(ValueError, match="no target model"):
+    with pytest.raises(ValueError, match="not a target model"):
         naming.parse_target_model("austin/../waco.tar.gz")
 
 
@@ -180,7 +180,7 @@ def test_a_uri_of_s3_is_split_at_its_first_slash() -> None:
     assert naming.split_uri("s3://bucket/a/b.json") == ("bucket", "a/b.json")
     assert naming.split_uri("s3://bucket/") == ("bucket", "")
     for wrong in ("bucket/a", "s3://bucket", "s3:///a", "https://bucket/a", "x s3://bucket/a"):
-        with pytest.raises(ValueError, match="is no S3 URI"):
+        with pytest.raises(ValueError, match="is not an S3 URI"):
             naming.split_uri(wrong)
 
 

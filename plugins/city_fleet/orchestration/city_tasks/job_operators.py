@@ -113,9 +113,11 @@ class EvaluateOperator(CityJob, SageMakerProcessingOperator):
             self.plan,
             run,
             image_uri=image_uri(self.plan.city.algorithm, self.plan.fleet.region),
-            code_uri=bundle.prefix_uri(self.plan.keys),
-            data=upstream(context, PREPROCESS)["outputs"],
-            artifact_uri=upstream(context, TRAIN)["artifact_uri"],
+            inputs={
+                "code": bundle.prefix_uri(self.plan.keys),
+                "test": upstream(context, PREPROCESS)["outputs"]["test"],
+                "model": upstream(context, TRAIN)["artifact_uri"],
+            },
             champion=live.read(self.s3, self.plan.keys, self.plan.city.slug),
         )
 

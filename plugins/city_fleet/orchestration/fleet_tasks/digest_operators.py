@@ -46,9 +46,7 @@ class ComposeOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         s3 = self.client("s3")
-        picture = fleet_facts.picture(
-            self.fleet, s3, self.client("sagemaker"), datetime.now(UTC), say=self.log.info
-        )
+        picture = fleet_facts.picture(self.fleet, s3, self.client("sagemaker"), say=self.log.info)
         for problem in picture.problems:
             self.log.warning("%s", problem)
         found = fleet_facts.night_digest(

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from city_fleet.config import Fleet
 from city_fleet.errors import list_names
-from city_fleet.jobs import reaper
+from city_fleet.jobs import pacing, reaper
 from city_fleet.jobs.reaper import Job, OrphanVerdict, Task
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class ReapOperator(BaseOperator):
         hook = AwsBaseHook(
             aws_conn_id=self.aws_conn_id, client_type="sagemaker", region_name=self.fleet.region
         )
-        config = hook.config.merge(reaper.RETRIES)  # beside what the connection sets
-        return reaper.keep_pace(hook.get_client_type(config=config), reaper.RequestPace())
+        config = hook.config.merge(pacing.RETRIES)  # beside what the connection sets
+        return pacing.keep_pace(hook.get_client_type(config=config), pacing.RequestPace())
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         client, now = self.client(), datetime.now(UTC)

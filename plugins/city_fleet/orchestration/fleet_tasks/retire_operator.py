@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from city_fleet import naming
 from city_fleet.config import Fleet
-from city_fleet.jobs import reaper
+from city_fleet.jobs import pacing
 from city_fleet.retiring import retire_sweep
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import Totals
@@ -48,8 +48,8 @@ class RetireOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:
         dry_run = bool(context["params"]["dry_run"])
-        sagemaker = reaper.keep_pace(
-            self.client("sagemaker"), reaper.RequestPace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)
+        sagemaker = pacing.keep_pace(
+            self.client("sagemaker"), pacing.RequestPace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)
         )
         keys = naming.Keys(self.fleet.bucket, self.fleet.fleet)
         source = InventorySource(self.client("s3"), sagemaker, keys, self.fleet.environment)

@@ -79,7 +79,7 @@ def test_two_names_that_make_one_slug_are_both_named(tmp_path: Path) -> None:
         ("city,bucket\nx,1\n", 1, "bucket", "an unknown column", None),
         ("city,gate,gate.tolerance\nx,,1\n", 1, "gate.tolerance", "the column a second time", None),
         ("city,retries,retries\nx,1,1\n", 1, "retries", "the column a second time", None),
-        ("city\nx\n\"y\n", 3, None, "a line that is no CSV", None),
+        ("city\nx\n\"y\n", 3, None, "a line that is not CSV", None),
         ("city\n", None, "cities", "no city", None),
     ],
 )  # fmt: skip

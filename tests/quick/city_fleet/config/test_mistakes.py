@@ -136,7 +136,7 @@ FLEET_MISTAKES: list[tuple[str, str, int, str | None, str, str | None]] = [
     ("jobs: shop_jobs", "jobs: shop jobs", 29, "pools.jobs", "'shop jobs'", None),
     ("cities:", "cities: {}\ncities:", 31, "cities", "the key a second time", None),
     ("endpoint: {name: shops-test, instance_count: 1}", "endpoint:", 28, "endpoint", "null", None),
-    ("region: eu-west-1", "region: [eu-west-1", 6, None, "text that is no YAML", None),
+    ("region: eu-west-1", "region: [eu-west-1", 6, None, "text that is not YAML", None),
 ]
 
 CITY_MISTAKES: list[tuple[str, str, int, str, str | None, str, str | None]] = [
@@ -255,13 +255,13 @@ def test_a_fleet_mistake_is_not_repeated_for_each_city(tmp_path: Path) -> None:
     [
         ("", 1, "no settings"),
         ("- a\n- b\n", 1, "no mapping at the top"),
-        ("fleet: a\n\tbucket: b\n", 2, "text that is no YAML"),
+        ("fleet: a\n\tbucket: b\n", 2, "text that is not YAML"),
         ("fleet: !!python/object:os.system x\n", None, "nothing"),
         ("a: &a\n  b: *a\n", None, "values nested too deeply"),
         ("x: " + "[" * 40 + "]" * 40 + "\n", 1, "values nested too deeply"),
-        ("--- {a: 1}\n--- {b: 1}\n", None, "text that is no YAML"),
-        ("fleet: \x07\n", None, "text that is no YAML"),
-        ("defaults: {retries: ${RETRIES}}\n", 1, "text that is no YAML"),
+        ("--- {a: 1}\n--- {b: 1}\n", None, "text that is not YAML"),
+        ("fleet: \x07\n", None, "text that is not YAML"),
+        ("defaults: {retries: ${RETRIES}}\n", 1, "text that is not YAML"),
     ],
 )
 def test_text_that_is_no_fleet_file(tmp_path: Path, text: str, line: int | None, got: str) -> None:

@@ -28,7 +28,7 @@ GOLDEN = ROOT / "tests" / "golden"
 CODE = "s3://city-fleet/texas_housing/code/0123456789abcdef/"
 DATA = {
     name: f"s3://city-fleet/texas_housing/runs/austin/run/preprocess/job/{name}/"
-    for name in requests.PREPROCESS_OUTPUTS
+    for name in ("train", "validation", "test", "report")
 }
 ARTIFACT = "s3://city-fleet/texas_housing/runs/austin/run/train/job/output/model.tar.gz"
 CHAMPION = live.Versioned(
@@ -78,9 +78,7 @@ def evaluate(champion: live.Versioned | None = CHAMPION) -> dict[str, Any]:
             austin(),
             january_run(),
             image_uri=IMAGE_URI,
-            code_uri=CODE,
-            data=DATA,
-            artifact_uri=ARTIFACT,
+            inputs={"code": CODE, "test": DATA["test"], "model": ARTIFACT},
             champion=champion,
         ),
     )

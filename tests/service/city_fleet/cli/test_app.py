@@ -49,7 +49,7 @@ def test_lint_prints_each_mistake_and_fails(folder: Path) -> None:
         "allowed: a number from 0 to 1."
     )
     assert second == f"{folder}/broken_city.yaml: 1 mistake; 1 city can run."
-    assert third.startswith(f"error: {folder}/worse.yaml:1: got text that is no YAML")
+    assert third.startswith(f"error: {folder}/worse.yaml:1: got text that is not YAML")
     assert fourth == f"{folder}/worse.yaml: 1 mistake; 0 cities can run."
 
 
@@ -120,7 +120,7 @@ def test_a_broken_fleet_file_is_named_by_its_stem(folder: Path) -> None:
     (folder / "worse.yaml").write_text("fleet: ]", encoding="utf-8")
     done = fleet("cities", "--fleet", "worse", CITY_FLEET_FLEETS=str(folder))
     assert done.returncode == 1
-    assert "text that is no YAML" in done.stderr
+    assert "text that is not YAML" in done.stderr
     assert fleet("cities", "--fleet", "small", CITY_FLEET_FLEETS=str(folder)).returncode == 0
 
 

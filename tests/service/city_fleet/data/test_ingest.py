@@ -151,7 +151,7 @@ def test_an_unknown_city_is_refused_before_anything_is_put(s3: Any) -> None:
         ("city,date,y,extra,extra\nwaco,2020-01-01,1,1,1\n", 1, "extra", "the column a second time", None),
         ("city,date,y,extra\nwaco,2020-01-01,1,1\nwaco,2020-01-02,1\n", 3, None, "3 values", None),
         ("city,date,y,extra\nwaco,2020-01-01,1,\"a\nb\"\n,2020-01-02,1,1\n", 4, "city", "nothing", None),
-        ("city,date,y,extra\nwaco,2020-01-01,1,\"a\n", 2, None, "a line that is no CSV", None),
+        ("city,date,y,extra\nwaco,2020-01-01,1,\"a\n", 2, None, "a line that is not CSV", None),
         ("city,date,y,extra\n", None, None, "a header without rows", None),
         ("", None, None, "an empty file", None),
         ("city,date,y,extra\nwaco,2020-01-01,1,1\nWaco,2020-01-01,1,1\n", None, "city",

@@ -59,13 +59,12 @@ class Waits:
     def wait(self, job: str, *, since: timedelta = timedelta(0), deadline: float = GIVE_UP_SECONDS) -> Any:
         now = datetime.now(UTC)
         return wait_for_job(
-            self.source,
+            replace(self.source, rules=self.rules),
             self.connect,
             job,
             since=now + since,
             deadline=now + timedelta(seconds=deadline),
             poll_seconds=0.2,
-            rules=self.rules,
         )
 
     async def connect(self) -> AbstractAsyncContextManager[Any]:
@@ -428,13 +427,12 @@ def test_a_connection_that_cannot_be_made_is_an_error_in_the_end() -> None:
     async def scenario() -> Outcome:
         now = datetime.now(UTC)
         return await wait_for_job(
-            JobSource("nowhere", None, PROCESSING),
+            JobSource("nowhere", None, PROCESSING, rules=rules),
             connect,
             "a-job",
             since=now,
             deadline=now + timedelta(seconds=GIVE_UP_SECONDS),
             poll_seconds=0.2,
-            rules=rules,
         )
 
     outcome = play(scenario())

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from city_fleet import naming
 from city_fleet.config import Fleet
-from city_fleet.jobs import orphans, reaper
+from city_fleet.jobs import orphans, pacing, reaper
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
 from city_fleet.jobs.reaper import Job, Task
 from city_fleet.jobs.sagemaker_jobs import KINDS, PROCESSING, TRAINING
@@ -146,7 +146,7 @@ def test_the_pace_is_kept_and_a_pause_earns_no_burst() -> None:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    pace = reaper.RequestPace(2.0, clock=lambda: now[0], sleep=sleep)
+    pace = pacing.RequestPace(2.0, clock=lambda: now[0], sleep=sleep)
     for pause in (0.0, 0.0, 0.1, 5.0, 0.0, 0.0):
         now[0] += pause
         pace.wait()
@@ -178,7 +178,7 @@ def client_of(aws: LocalSageMaker, attempts: int = 1) -> Any:
         aws_access_key_id="local",
         aws_secret_access_key="local",
         config=Config(proxies={})
-        .merge(reaper.RETRIES)
+        .merge(pacing.RETRIES)
         .merge(Config(retries={"total_max_attempts": attempts})),
     )
 
@@ -336,8 +336,8 @@ def test_throttling_delays_a_look_and_keeps_the_pace(jobs: LongJobs, fleet: Flee
     client = client_of(jobs.aws, attempts=6)
     turns: list[float] = []
     seconds = itertools.count()
-    pace = reaper.RequestPace(2.0, clock=lambda: float(next(seconds)), sleep=turns.append)
-    sent = requests_of(reaper.keep_pace(client, pace))
+    pace = pacing.RequestPace(2.0, clock=lambda: float(next(seconds)), sleep=turns.append)
+    sent = requests_of(pacing.keep_pace(client, pace))
     assert len(reaper.jobs_in_progress(client, fleet, later()).jobs) == 1
     assert sorted(sent) == [
         "ListProcessingJobs",

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from city_fleet.errors import BadRequest, NotReady, PredictError, ServingError, UnknownCity
-from city_fleet.prediction.predict import Prediction, Predictor
+from city_fleet.prediction.live_cache import LivePointers
+from city_fleet.prediction.predict import THREADS, Prediction, Predictor
 from city_fleet.state import live
 from tests.support.aws_calls import Calls, client
 from tests.support.local_sagemaker import running_server
@@ -45,13 +46,15 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 @pytest.fixture
 def make(serving: Serving) -> Maker:
-    def make(**more: Any) -> tuple[Predictor, Calls]:
+    def make(
+        endpoint: str = serving.endpoint, threads: int = THREADS, **caching: Any
+    ) -> tuple[Predictor, Calls]:
         s3, runtime = (
             client(serving.server, "s3", read_timeout=SECONDS),
             client(serving.server, "sagemaker-runtime", read_timeout=SECONDS),
         )
-        more = {"keys": KEYS, "endpoint": serving.endpoint, **more}
-        return Predictor(s3, runtime, **more), Calls(s3, runtime)
+        pointers = LivePointers(s3, KEYS, **caching)
+        return Predictor(pointers, runtime, endpoint, threads), Calls(s3, runtime)
 
     return make
 
@@ -306,7 +309,7 @@ def test_a_model_that_is_still_being_loaded_is_waited_for(
         server.client("s3").create_bucket(Bucket=KEYS.bucket)
         serving = serve(server, tmp_path_factory.mktemp("models"), load_seconds=3)
         s3, runtime = client(server, "s3"), client(server, "sagemaker-runtime")
-        predictor, calls = Predictor(s3, runtime, keys=KEYS, endpoint=serving.endpoint), Calls(s3, runtime)
+        predictor, calls = Predictor(LivePointers(s3, KEYS), runtime, serving.endpoint), Calls(s3, runtime)
         for city in ("austin", "waco"):
             serving.publish(city)
         with pytest.raises(NotReady, match=r"ModelNotReadyException, The model austin/.* is being loaded"):

@@ -22,17 +22,15 @@ from city_fleet.champions import champion_history, rebuild
 from city_fleet.cli.app import app
 from city_fleet.errors import AirflowError, BrokenPointer, PointerMoved, PublishError
 from city_fleet.retiring import remove
-from city_fleet.retiring.remove import Patience, Removal
+from city_fleet.retiring.remove import CityDag, Removal
 from city_fleet.state import live
 from city_fleet.state.author import Author
 from city_fleet.state.outcomes import Outcome
 from tests.support.airflow_server import MONTHS, AirflowServer, FakeDag, running_airflow
-from tests.support.factors import KEYS, City
+from tests.support.factors import KEYS, Aws, City
 from tests.support.fleets import SMALL
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.town import BUCKET, Town
-
-NO_WAIT = Patience()
 
 
 @pytest.fixture
@@ -61,9 +59,20 @@ def dag_id(town: Town) -> str:
     return f"{town.keys.fleet}.{town.slug}"
 
 
-def take_out(town: Town, airflow: AirflowRest | None, s3: Any = None, **arguments: Any) -> Removal:
-    named: dict[str, Any] = {"keys": town.keys, "dag_id": dag_id(town), "city": town.slug, "by": "ann"}
-    return remove.remove(s3 or town.s3, airflow, **{**named, **arguments})
+def take_out(
+    town: Town,
+    airflow: AirflowRest | None,
+    *,
+    s3: Any = None,
+    reason: str = "",
+    dry_run: bool = False,
+    **waiting: Any,
+) -> Removal:
+    city = town.context()
+    if s3 is not None:
+        city = replace(city, aws=Aws(s3, town.sagemaker, None))
+    dag = None if airflow is None else CityDag(airflow, dag_id(town), **waiting)
+    return remove.remove(city, Author("ann", reason), dag, dry_run=dry_run)
 
 
 def states(town: Town) -> list[tuple[int, str, str]]:
@@ -104,7 +113,7 @@ def test_removing_twice_changes_nothing(town: Town, airflow: AirflowRest) -> Non
         "its DAG is paused already",
     )
     assert states(town) == before
-    never = take_out(town, None, city="never", dag_id="x.never")
+    never = remove.remove(replace(town.context(), slug="never"), Author("ann"), None)
     assert never.outcome == Outcome.UNCHANGED
 
 
@@ -119,7 +128,7 @@ def test_a_run_that_has_not_ended_refuses_and_nothing_changes(
     assert dag.paused is False
     dag.paused = True
     with pytest.raises(AirflowError, match="The DAG is paused, so they will not end by themselves"):
-        take_out(town, airflow, patience=Patience(600, sleep=lambda _: None))
+        take_out(town, airflow, wait_seconds=600, sleep=lambda _: None)
     assert live.read(town.s3, town.keys, town.slug) is not None
 
 
@@ -133,7 +142,7 @@ def test_it_waits_for_runs_and_drops_what_they_published(
         town.publish(2)
         dag.runs[MONTHS[2]] = "success"
 
-    done = take_out(town, airflow, patience=Patience(600, sleep=publish_and_end))
+    done = take_out(town, airflow, wait_seconds=600, sleep=publish_and_end)
     assert done.before is not None
     assert done.before.target_model == town.target(2)
     assert [state[1] for state in states(town)] == ["publish", "publish", "publish", "remove"]
@@ -160,7 +169,7 @@ def test_a_run_that_begins_while_the_dag_is_paused_is_waited_for(
         ended.append(True)
         dag.runs[MONTHS[3]] = "success"
 
-    take_out(town, airflow, patience=Patience(600, sleep=end))
+    take_out(town, airflow, wait_seconds=600, sleep=end)
     assert (begun, ended, dag.paused) == ([True], [True], True)
 
 
@@ -185,7 +194,7 @@ def test_a_pointer_that_moves_meanwhile_leaves_everything_as_it_was(
 ) -> None:
     s3 = watching(aws, "DELETE", lambda: town.move(0))
     with pytest.raises(PointerMoved, match="changed since it was read"):
-        take_out(town, airflow, s3)
+        take_out(town, airflow, s3=s3)
     assert server.dags[dag_id(town)].paused is False
     current = live.read(town.s3, town.keys, town.slug)
     assert current is not None
@@ -199,7 +208,7 @@ def test_a_model_that_is_published_right_after_the_end_is_said(
 ) -> None:
     s3 = watching(aws, "PUT", lambda: town.move(0), "/history/waco/00000003")
     with pytest.raises(PointerMoved, match="serves again"):
-        take_out(town, airflow, s3)
+        take_out(town, airflow, s3=s3)
     assert [state[1] for state in states(town)] == ["publish"] * 3
 
 
@@ -213,7 +222,7 @@ def test_a_removal_that_died_halfway_is_ended_by_the_next_one(
         raise Killed
 
     with pytest.raises(Killed):
-        take_out(town, airflow, watching(aws, "PUT", die, "/history/waco/00000003"))
+        take_out(town, airflow, s3=watching(aws, "PUT", die, "/history/waco/00000003"))
     assert live.read(town.s3, town.keys, town.slug) is None
     done = take_out(town, airflow)
     assert (done.outcome, done.before) == (Outcome.REMOVED, None)
@@ -380,7 +389,7 @@ def test_a_city_that_was_removed_by_mistake_serves_again_as_it_did(aws: LocalSag
     second = city.go_live(1.2, month=2)
     current = live.read(city.s3, KEYS, city.slug)
     live.move(city.s3, KEYS, replace(second, sequence=3, pinned=True, restores=2), current)
-    remove.remove(city.s3, None, keys=KEYS, dag_id=f"factors.{city.slug}", city=city.slug, by="ann")
+    remove.remove(city.context(), Author("ann"), None)
     assert city.pointer is None
     done = rebuild.rebuild(city.context(), Author("bob"), undo_removal=True)
     assert done.outcome == "moved"

@@ -21,6 +21,7 @@ from city_fleet.retiring import remove, retire_sweep
 from city_fleet.retiring.retire_inventory import cities
 from city_fleet.retiring.retire_report import CityReport
 from city_fleet.state import live, objects, registry, retire_marks
+from city_fleet.state.author import Author
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.town import BUCKET, RULE, Town
 
@@ -237,7 +238,7 @@ def test_a_pass_that_dies_anywhere_is_ended_by_the_next_one(
 
 
 def test_a_removed_city_keeps_what_it_served_last(town: Town) -> None:
-    remove.remove(town.s3, None, keys=town.keys, dag_id="f.austin", city=town.slug, by="ann")
+    remove.remove(town.context(), Author("ann"), None)
     for days in (15, 30):
         assert town.retire(days_later=days).problem == ""
     assert town.left()[0] == {4, 5}
