@@ -16,7 +16,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
-from city_fleet.orchestration.city_dags import fleet_dags
+from city_fleet.orchestration.fleet_dags import fleet_dags
 from city_fleet.orchestration.fleet_tasks.digest_operators import NotifyOperator
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.paths import ROOT

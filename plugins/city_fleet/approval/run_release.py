@@ -10,12 +10,12 @@ from city_fleet.champions.release import Release, publish_package
 from city_fleet.plan import Run
 from city_fleet.state import registry
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Decided, Outcome
+from city_fleet.state.outcomes import Decided, Outcome
 from city_fleet.state.registry import ModelPackage
 
 
 def release(city: PlannedCity, package: ModelPackage, run: Run, author: Author) -> Decided:
-    """Make the run's package the one that serves the city, unless its night, or the city, waits for a person.
+    """Make the run's package the one that serves the city, unless its night, or the city, awaits approval.
 
     :raises PublishError: what the run left is gone, or the endpoint does not answer as it should.
     """

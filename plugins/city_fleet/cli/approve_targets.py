@@ -25,14 +25,8 @@ class DecisionOrder:
     """
 
     verb: str
-    by: str
-    reason: str
+    author: Author
     dry_run: bool
-
-    @property
-    def author(self) -> Author:
-        """Return who decides and why, as the registry keeps it."""
-        return Author(self.by, self.reason.strip())
 
 
 @dataclass(frozen=True)

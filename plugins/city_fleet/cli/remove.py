@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, cities_and_clients, mover
+from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, cities_and_clients, mover, without_city
 from city_fleet.cli.output import AsJson, print_json
-from city_fleet.cli.selection import FleetName
+from city_fleet.cli.selection import FleetName, NamedCities
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import city_dag_id
 
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 
 
 def remove(
-    cities: Annotated[
-        list[str], typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
-    ],
+    cities: NamedCities,
     *,
     wait: Annotated[
         float,
@@ -83,7 +82,7 @@ def remove(
                 failed = True
                 results.append({"fleet": item.fleet, **error.to_dict(), "city": city})
                 if not as_json:
-                    typer.echo(f"{city}: {str(error).removeprefix(f'city {city!r}: ')}", err=True)
+                    typer.echo(f"{city}: {without_city(error, city)}", err=True)
                 continue
             in_file = city in item.cities or city in item.broken
             results.append({"fleet": item.fleet, **done.to_dict(), **_left_to_dict(left), "in_file": in_file})
@@ -141,10 +140,7 @@ def _remains(clients: FleetClients, city: str) -> Remains:
 
 def _left_to_dict(left: Remains) -> dict[str, Any]:
     return {
-        "left": [
-            {"what": each.what, "uri": each.uri, "objects": each.objects, "size_bytes": each.size_bytes}
-            for each in left.left
-        ],
+        "left": [asdict(each) for each in left.left],
         "package_group": left.group,
         "versions": list(left.versions),
         "to_delete": left.commands(),
@@ -153,7 +149,7 @@ def _left_to_dict(left: Remains) -> dict[str, Any]:
 
 def _print(done: Removal, left: Remains, *, in_file: bool) -> None:
     from city_fleet.retiring.retire_report import count, size  # noqa: PLC0415
-    from city_fleet.state.outcome import Outcome  # noqa: PLC0415
+    from city_fleet.state.outcomes import Outcome  # noqa: PLC0415
 
     served = done.before.target_model if done.before else "nothing"
     what = {

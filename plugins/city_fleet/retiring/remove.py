@@ -17,7 +17,7 @@ from city_fleet.naming import Keys
 from city_fleet.state import live, registry
 from city_fleet.state.live import LivePointer, Versioned
 from city_fleet.state.objects import ObjectStore
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

@@ -12,7 +12,7 @@ from typing import Any
 from city_fleet import clock, naming, ticks
 from city_fleet.config import Fleet
 from city_fleet.state.index_state import KEPT_RUNS, Index, RunSummary
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from city_fleet.views.fleet import CityState, CityStatus, FleetSnapshot
 
 #: Nights of a fleet whose digest has no schedule: from noon to noon.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from city_fleet.views.digest import NightDigest, names
 from city_fleet.views.fleet import CityStatus
 

@@ -17,7 +17,7 @@ from city_fleet.config import City, Fleet
 from city_fleet.errors import display_path
 from city_fleet.plan import CityPlan
 from city_fleet.state.index_state import Champion, Index, IndexEntry, RunSummary
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 
 
 class CityState(StrEnum):

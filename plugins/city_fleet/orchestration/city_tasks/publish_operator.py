@@ -10,14 +10,14 @@ from city_fleet.champions.release import target_model
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.run_context import author_of, run_of, upstream
 from city_fleet.plan import APPROVE, DECIDE, REGISTER
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
 class PublishOperator(CityOperator):
-    """Make the registered model the one that serves the city, unless its night waits for a person."""
+    """Make the registered model the one that serves the city, unless its night awaits approval."""
 
     def execute(self, context: Context) -> dict[str, Any]:
         city = self.city()
@@ -42,7 +42,7 @@ class KeepChampionOperator(CityOperator):
         asked: Any = context["ti"].xcom_pull(task_ids=APPROVE)
         if asked:
             outcome, reasons = asked["outcome"], asked["reasons"]
-        elif decision["promote"]:  # the gate lets it go, but somebody or something else does not
+        elif decision["promote"]:  # the gate lets it go, but a person or a newer model does not
             superseded = registered["state"] == ModelState.SUPERSEDED.value
             outcome = (Outcome.SUPERSEDED if superseded else Outcome.HELD).value
             reasons = [registered["reason"]]

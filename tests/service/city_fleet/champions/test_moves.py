@@ -22,7 +22,7 @@ from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from tests.support.actors import Actor
 from tests.support.factors import ENDPOINT, KEYS, City, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
@@ -342,9 +342,7 @@ def test_a_rollback_of_a_model_that_is_replaced_meanwhile_is_decided_again(city:
     city.go_live(1.2, month=2)
     before_its_move(actor, city, lambda s3: roll_back(city, s3))
     third = city.go_live(1.3, month=3)
-    with pytest.raises(
-        PointerMoved, match="somebody else moved the live pointer meanwhile: sequence 3, publish by"
-    ):
+    with pytest.raises(PointerMoved, match="the live pointer was moved meanwhile: sequence 3, publish by"):
         actor.finish()
     assert city.pointer == third
 

@@ -11,7 +11,7 @@ from city_fleet.errors import ArtifactError, PublishError, RegistryError, Unknow
 from city_fleet.naming import split_uri
 from city_fleet.state import live, registry
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from tests.support.actors import Actor, run_alone
 from tests.support.factors import CODE_DIGEST, IMAGE, SETTINGS_DIGEST, City, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker

@@ -15,7 +15,7 @@ from city_fleet.champions.gate import Decision
 from city_fleet.errors import PublishError
 from city_fleet.naming import split_uri
 from city_fleet.state import live
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from tests.support.factors import CODE_DIGEST, ENDPOINT, KEYS, SETTINGS_DIGEST, City, Trained, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
 

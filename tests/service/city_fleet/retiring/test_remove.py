@@ -25,7 +25,7 @@ from city_fleet.retiring import remove
 from city_fleet.retiring.remove import Patience, Removal
 from city_fleet.state import live
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from tests.support.airflow_server import MONTHS, AirflowServer, FakeDag, running_airflow
 from tests.support.factors import KEYS, City
 from tests.support.fleets import SMALL

@@ -14,7 +14,7 @@ from city_fleet.retiring.retire_facts import Rule
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.state import live, retire_marks
 from city_fleet.state.author import Author
-from city_fleet.state.outcome import Outcome
+from city_fleet.state.outcomes import Outcome
 from city_fleet.state.retire_marks import Mark, Marks, model_unit
 from tests.support.factors import ENVIRONMENT, KEYS, City, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
