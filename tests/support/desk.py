@@ -70,7 +70,7 @@ class Desk(City):
         return self.version(candidate.package_arn)
 
     def version(self, arn: str) -> ModelPackage:
-        return approvals.read(self, arn)
+        return registry.read(self.sagemaker, arn)
 
     def state(self, arn: str) -> ModelState:
         return approvals.state_of(self.planned, self.version(arn))

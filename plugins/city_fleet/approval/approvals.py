@@ -14,7 +14,7 @@ from city_fleet.champions import approval_states, moves
 from city_fleet.champions.approval_states import Effect, Event, ModelState, Transition
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.champions.release import Release, publish_package, tell_record
-from city_fleet.errors import PublishError, RegistryError
+from city_fleet.errors import PublishError
 from city_fleet.state import live, package_status, registry
 from city_fleet.state.author import Author
 from city_fleet.state.context import Clients
@@ -42,17 +42,6 @@ def serving(city: PlannedCity, package: ModelPackage) -> tuple[bool, bool]:
     return False, any(pointer.package_arn == package.arn for pointer in replaced)
 
 
-def read(aws: Clients, package_arn: str) -> ModelPackage:
-    """Return a version.
-
-    :raises RegistryError: it is gone.
-    """
-    version = registry.describe(aws.sagemaker, package_arn)
-    if version is None:
-        raise RegistryError(f"{package_arn}: the version was deleted meanwhile")
-    return version
-
-
 def apply(city: PlannedCity, package_arn: str, event: Event, author: Author) -> Decided:
     """Take a decision about a package and carry it out.
 
@@ -60,7 +49,7 @@ def apply(city: PlannedCity, package_arn: str, event: Event, author: Author) -> 
     :raises PublishError: the endpoint does not answer as it should. The decision stands, and the reconcile DAG will
         try again.
     """
-    package = read(city.aws, package_arn)
+    package = registry.read(city.aws.sagemaker, package_arn)
     step, package = write(city.aws, package, state_of(city, package), event, author)
     return carry_out(city, package, step, author)
 
@@ -88,7 +77,7 @@ def write(
     settled = step.effect not in (Effect.PUBLISH, Effect.ALERT)
     decision = package_status.decided(status, event, author.by, settled=settled)
     package_status.set_status(aws.sagemaker, version.arn, decision, reason)
-    return step, read(aws, version.arn)
+    return step, registry.read(aws.sagemaker, version.arn)
 
 
 def adopt(
@@ -160,7 +149,7 @@ def make_room(aws: Clients, group: str, newcomer: str, by: str) -> None:
     """
     gave_up = datetime.now(UTC) - _GIVES_UP_AFTER
     listed = [version for version in registry.versions(aws.sagemaker, group) if version.as_of is not None]
-    pending = [read(aws, each.arn) for each in listed if each.status == registry.PENDING]
+    pending = [registry.read(aws.sagemaker, each.arn) for each in listed if each.status == registry.PENDING]
     waiting = [
         version
         for version in pending

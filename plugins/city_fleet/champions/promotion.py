@@ -127,9 +127,7 @@ def load(city: CityContext, listed: ModelPackageSummary) -> LoadedPackage:
     :raises RegistryError: it is gone, or City Fleet did not register it.
     :raises ArtifactError: its artifact can't be used.
     """
-    package = registry.describe(city.aws.sagemaker, listed.arn)
-    if package is None:
-        raise RegistryError(f"{listed.arn}: the version was deleted meanwhile")
+    package = registry.read(city.aws.sagemaker, listed.arn)
     missing = [name for name in ("as_of", "artifact_sha256") if name not in package.metadata]
     if missing:
         raise RegistryError(

@@ -18,7 +18,7 @@ from city_fleet.naming import parse_as_of
 from city_fleet.state.outcomes import Decided, Outcome
 
 if TYPE_CHECKING:
-    from city_fleet.state.registry import ModelPackage
+    pass
 
 
 Night = Annotated[
@@ -195,11 +195,12 @@ def _one(target: DecisionTarget, order: DecisionOrder) -> Decided:
     from city_fleet.approval import approvals  # noqa: PLC0415 - imports botocore
     from city_fleet.champions import approval_states  # noqa: PLC0415 - imports botocore
     from city_fleet.champions.approval_states import Event  # noqa: PLC0415
+    from city_fleet.state import registry  # noqa: PLC0415 - imports botocore
 
     event = Event(order.verb)
     if not order.dry_run:
         return approvals.apply(target.city, target.arn, event, order.author)
-    version: ModelPackage = approvals.read(target.city.aws, target.arn)
+    version = registry.read(target.city.aws.sagemaker, target.arn)
     state = approvals.state_of(target.city, version)
     step = approval_states.transition(state, event)
     what = step.refusal or f"it is {state.value} and would be {step.state.value}: {step.effect.value}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from city_fleet import clock
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
 from city_fleet.cli.output import print_json
 from city_fleet.cli.selection import cities_named, fleets_named
@@ -122,6 +123,17 @@ def instant(option: str, text: str) -> datetime:
             f"{option}: got {text!r}; allowed: an instant such as 2014-01-01, 2014-01-01T18:00 (UTC) or "
             "2014-01-01T18:00-06:00."
         ) from None
+
+
+def beginning_of_stamp(option: str, text: str) -> str:
+    """Read the as_of, or the day, given to an option, as the beginning of a stamp.
+
+    :raises typer.BadParameter: the text is neither.
+    """
+    try:
+        return clock.beginning_of_stamp(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {error}.") from None
 
 
 def each_city(targets: Iterable[T], work: Callable[[T], R]) -> Iterator[tuple[T, R | CityFleetError]]:

@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from city_fleet import clock
-from city_fleet.cli.moves import By, DryRun, author, cities_and_clients, run_moves, unchanged
+from city_fleet.cli.moves import (
+    By,
+    DryRun,
+    author,
+    beginning_of_stamp,
+    cities_and_clients,
+    run_moves,
+    unchanged,
+)
 from city_fleet.cli.output import AsJson
 from city_fleet.cli.selection import CityName, FleetName
 from city_fleet.state.outcomes import Outcome
@@ -68,7 +75,7 @@ def promote(
         raise typer.BadParameter("give --version or --as-of, not both.")
     if not reason.strip():
         raise typer.BadParameter("--reason: it is empty; say why, the history keeps it.")
-    choice = promotion.Choice(version, _beginning_of_stamp(as_of) if as_of is not None else None)
+    choice = promotion.Choice(version, None if as_of is None else beginning_of_stamp("--as-of", as_of))
     who = author(by, reason)
     run_moves(
         cities_and_clients(fleet, [city]),
@@ -76,13 +83,6 @@ def promote(
         _show,
         as_json=as_json,
     )
-
-
-def _beginning_of_stamp(as_of: str) -> str:
-    try:
-        return clock.beginning_of_stamp(as_of)
-    except ValueError as error:
-        raise typer.BadParameter(f"--as-of: {error}.") from None
 
 
 def _show(move: Move) -> str:

@@ -176,8 +176,8 @@ def _reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
         doc_md=(
             f"Looks in the registry for models of `{fleet.fleet}` that were approved or rejected: in the "
             "console, by a script, or by a command that did not come to its end. What was approved is published; what "
-            "has waited longer than `approval_expires_hours` counts as rejected. When somebody rejects a model that "
-            f"serves, its city is {'rolled back and ' if rolls_back else ''}named by this DAG's run, which fails, and "
+            "has waited longer than `approval_expires_hours` counts as rejected. When a model that serves is rejected, "
+            f"its city is {'rolled back and ' if rolls_back else ''}named by this DAG's run, which fails, and "
             "by the digest's notifiers.\n\nIt starts unpaused."
         ),
         dagrun_timeout=_CARE_RUN_TIMEOUT,

@@ -100,7 +100,7 @@ def move(
     try:
         _keep(s3, keys, new)
     except (PublishError, PlatformError, ClientError, BotoCoreError) as error:
-        # The move is made. Whoever moves next makes the copy, or says what stands in its way.
+        # The move is made. The next move makes the copy, or says what stands in its way.
         log.warning("%s: not copied to the history yet: %s", keys.uri(key), error)
     return Versioned(new, etag)
 

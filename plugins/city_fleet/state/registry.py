@@ -196,6 +196,17 @@ def describe(sagemaker: SageMakerClient, package_arn: str) -> ModelPackage | Non
     return version_from(answer)
 
 
+def read(sagemaker: SageMakerClient, package_arn: str) -> ModelPackage:
+    """Return a version.
+
+    :raises RegistryError: it does not exist any more.
+    """
+    version = describe(sagemaker, package_arn)
+    if version is None:
+        raise RegistryError(f"{package_arn}: the version was deleted meanwhile")
+    return version
+
+
 def version_from(answer: Mapping[str, Any]) -> ModelPackage:
     """Return the version that Describe answers, or a record of Search."""
     containers = answer.get("InferenceSpecification", {}).get("Containers", [{}])

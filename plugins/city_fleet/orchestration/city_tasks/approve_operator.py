@@ -116,7 +116,7 @@ class ApproveOperator(HITLBranchOperator):
         return Author(str(who.get("name") or "an unnamed person in Airflow"), str(note or "").strip())
 
     def _version(self, city: PlannedCity, context: Context) -> tuple[ModelPackage, ModelState]:
-        version = approvals.read(city.aws, upstream(context, REGISTER)["package_arn"])
+        version = registry.read(city.aws.sagemaker, upstream(context, REGISTER)["package_arn"])
         return version, approvals.state_of(city, version)
 
     def _record_wait(self, context: Context, version: ModelPackage, city: PlannedCity) -> None:

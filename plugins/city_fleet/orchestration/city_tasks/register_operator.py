@@ -45,7 +45,7 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
         state, arn = ModelState.NEW, ""
         if known:
             arn = known[0].arn
-            state = approvals.state_of(city, approvals.read(city.aws, arn))
+            state = approvals.state_of(city, registry.read(city.aws.sagemaker, arn))
             self.log.info("Version %d holds this artifact already, and is %s", known[0].number, state.value)
         step = approval_states.transition(state, event)
         author = Author(name_of(self.plan, context), decision.reasons[0])
@@ -53,10 +53,10 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
             arn = self._create(context, run, step.state, event, before=len(known))
         else:
             package_status.note(sagemaker, arn, self._judgement(context))
-            approvals.write(city.aws, approvals.read(city.aws, arn), state, event, author)
+            approvals.write(city.aws, registry.read(city.aws.sagemaker, arn), state, event, author)
         if step.state is ModelState.WAITING:
             approvals.make_room(city.aws, city.group, arn, author.by)
-        package = approvals.read(city.aws, arn)
+        package = registry.read(city.aws.sagemaker, arn)
         state = approvals.state_of(city, package)
         self.log.info("Version %d of %s is %s", package.number, city.group, state.value)
         goes = decision.promote and approval_states.status_of(state) != registry.REJECTED

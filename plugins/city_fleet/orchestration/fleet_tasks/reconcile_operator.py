@@ -26,7 +26,7 @@ class ReconcileOperator(FleetOperator):
     """Publish what was approved elsewhere, expire what waits too long, and tell when a serving model is rejected.
 
     Returns a list of what was decided: ``{city, version, outcome, reasons, live}``. The task fails when a model that
-    serves was rejected, once, so that whoever watches failed runs hears of it; all else is done before.
+    serves was rejected, once, so that it shows among the failed runs; all else is done before.
     """
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
