@@ -139,7 +139,7 @@ def test_a_failed_run_is_told_by_every_notifier(
         **{"compose": "success", "notify_1": "success", "notify_2": "success"},
         **{"notify_3": "failed", "notify_4": "failed"},
     }
-    assert "digest.notifiers, 'airflow.providers.http.hooks.http.HttpHook': is no subclass" in output
+    assert "digest.notifiers, 'airflow.providers.http.hooks.http.HttpHook': is not a subclass" in output
     assert 'got ["url"]' in output.replace("\\", "")
     sqs = aws.client("sqs")
     (message,) = sqs.receive_message(QueueUrl=sqs.get_queue_url(QueueName="digests")["QueueUrl"])["Messages"]
