@@ -17,7 +17,8 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from city_fleet.config.places import fleets_folder
-from city_fleet.orchestration.city_dags import city_dags, fleet_dags
+from city_fleet.orchestration.city_dags import city_dags
+from city_fleet.orchestration.fleet_dags import fleet_dags
 
 
 def sync() -> None:

@@ -24,7 +24,7 @@ from sqlalchemy import select
 
 from city_fleet.config.places import fleets_folder
 from city_fleet.jobs import reaper
-from city_fleet.orchestration.city_dags import fleet_dags
+from city_fleet.orchestration.fleet_dags import fleet_dags
 
 DAG_ID = "texas_housing._reaper"
 CITY_DAG_ID = "texas_housing.austin"

@@ -16,7 +16,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
-from city_fleet.orchestration.city_dags import fleet_dags
+from city_fleet.orchestration.fleet_dags import fleet_dags
 from city_fleet.orchestration.fleet_tasks.digest_operators import NotifyOperator
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.paths import ROOT
@@ -139,7 +139,7 @@ def test_a_failed_run_is_told_by_every_notifier(
         **{"compose": "success", "notify_1": "success", "notify_2": "success"},
         **{"notify_3": "failed", "notify_4": "failed"},
     }
-    assert "digest.notifiers, 'airflow.providers.http.hooks.http.HttpHook': is no subclass" in output
+    assert "digest.notifiers, 'airflow.providers.http.hooks.http.HttpHook': is not a subclass" in output
     assert 'got ["url"]' in output.replace("\\", "")
     sqs = aws.client("sqs")
     (message,) = sqs.receive_message(QueueUrl=sqs.get_queue_url(QueueName="digests")["QueueUrl"])["Messages"]

@@ -27,7 +27,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
 from city_fleet.config import load_fleet
-from city_fleet.orchestration.city_dags import city_dags, fleet_dags
+from city_fleet.orchestration.city_dags import city_dags
+from city_fleet.orchestration.fleet_dags import fleet_dags
 from tests.support.paths import ROOT
 
 FLEETS = ROOT / "include" / "fleets"

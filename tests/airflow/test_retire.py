@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException
 
 from city_fleet.config import load_fleet
-from city_fleet.orchestration.city_dags import fleet_dags
+from city_fleet.orchestration.fleet_dags import fleet_dags
 from city_fleet.state import retire_marks
 from city_fleet.state.retire_marks import Mark, Marks, model_unit
 from tests.support.fleets import SMALL

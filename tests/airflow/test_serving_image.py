@@ -20,7 +20,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from city_fleet import naming
-from city_fleet.orchestration.city_dags import fleet_dags
+from city_fleet.orchestration.fleet_dags import fleet_dags
 from local import ROOT
 from local.stack import environment
 from tests.support.aws_names import IMAGE_URI

@@ -93,7 +93,7 @@ def test_a_decision_in_the_registry_ends_the_wait_and_the_form_asks_no_more(flee
     record = recorded(fleet, ELSEWHERE)
     assert (record["outcome"], record["reasons"][0]) == (
         "live",
-        "approved by somebody in the registry: by a script of ours",
+        "approved by an unnamed person in the registry: by a script of ours",
     )
     assert fleet.pointer("texas_housing", city(ELSEWHERE)) is not None
     answered = form(fleet, ELSEWHERE)
@@ -120,7 +120,7 @@ def test_a_month_a_thousand_times_too_large_is_held_until_a_person_overrules(fle
     assert pointer is not None
     assert pointer["package_arn"] == found["ModelPackageArn"]
     record = recorded(fleet, POISONED)
-    assert (record["outcome"], record["decided_by"]) == ("live", "somebody in the registry")
+    assert (record["outcome"], record["decided_by"]) == ("live", "an unnamed person in the registry")
 
 
 def test_what_was_decided_is_neither_asked_nor_forgotten_when_a_run_is_cleared(fleet: Fleet) -> None:

@@ -12,7 +12,7 @@ from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.config import load_fleet
 from city_fleet.plan import CityPlan, plan_city
-from city_fleet.state import registry, run_records
+from city_fleet.state import package_status, registry, run_records
 from city_fleet.state.author import Author
 from city_fleet.state.registry import ModelPackage
 from tests.support.factors import KEYS, City
@@ -66,11 +66,11 @@ class Desk(City):
         """Train a model that waits for a person."""
         candidate, _ = self.train(factor, month, status=PENDING)
         expires = naming.as_of_stamp(self.now + timedelta(hours=hours))
-        registry.note(self.sagemaker, candidate.package_arn, {registry.EXPIRES_AT: expires})
+        package_status.note(self.sagemaker, candidate.package_arn, {registry.EXPIRES_AT: expires})
         return self.version(candidate.package_arn)
 
     def version(self, arn: str) -> ModelPackage:
-        return approvals.read(self, arn)
+        return registry.read(self.sagemaker, arn)
 
     def state(self, arn: str) -> ModelState:
         return approvals.state_of(self.planned, self.version(arn))

@@ -20,7 +20,7 @@ from city_fleet.naming import Keys
 from city_fleet.state import live, objects, registry
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
-from city_fleet.state.live import ServedModel
+from city_fleet.state.live_pointer import ServedModel
 from tests.support.archives import archive
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.waiting import wait_until

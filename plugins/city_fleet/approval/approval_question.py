@@ -16,7 +16,6 @@ _WHO = {"challenger": "new model", "champion": "serves now", "naive": "last know
 
 
 def subject(plan: CityPlan) -> str:
-    """Return the headline."""
     return f"May a new model of {plan.city.name} go live?"
 
 

@@ -1,7 +1,7 @@
-"""What follows from a decision about a registered model, whoever has taken it. Clients are passed in.
+"""What follows from a decision about a registered model, of a person or a run. Clients are passed in.
 
 The run, the command line and the reconcile DAG call the same functions. A decision is written to the registry first
-and carried out then, so whoever dies in between leaves a status that is not settled, and the next pass of the
+and carried out then, so a process that dies in between leaves a status that is not settled, and the next pass of the
 reconcile DAG goes on there. Carrying it out twice is harmless.
 """
 
@@ -14,10 +14,10 @@ from city_fleet.champions import approval_states, moves
 from city_fleet.champions.approval_states import Effect, Event, ModelState, Transition
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.champions.release import Release, publish_package, tell_record
-from city_fleet.errors import PublishError, RegistryError
-from city_fleet.state import live, registry
+from city_fleet.errors import PublishError
+from city_fleet.state import live, package_status, registry
 from city_fleet.state.author import Author
-from city_fleet.state.clients import Clients
+from city_fleet.state.context import Clients
 from city_fleet.state.outcomes import Decided, Outcome
 from city_fleet.state.registry import ModelPackage
 
@@ -42,17 +42,6 @@ def serving(city: PlannedCity, package: ModelPackage) -> tuple[bool, bool]:
     return False, any(pointer.package_arn == package.arn for pointer in replaced)
 
 
-def read(aws: Clients, package_arn: str) -> ModelPackage:
-    """Return a version.
-
-    :raises RegistryError: it is gone.
-    """
-    version = registry.describe(aws.sagemaker, package_arn)
-    if version is None:
-        raise RegistryError(f"{package_arn}: the version was deleted meanwhile")
-    return version
-
-
 def apply(city: PlannedCity, package_arn: str, event: Event, author: Author) -> Decided:
     """Take a decision about a package and carry it out.
 
@@ -60,7 +49,7 @@ def apply(city: PlannedCity, package_arn: str, event: Event, author: Author) -> 
     :raises PublishError: the endpoint does not answer as it should. The decision stands, and the reconcile DAG will
         try again.
     """
-    package = read(city.aws, package_arn)
+    package = registry.read(city.aws.sagemaker, package_arn)
     step, package = write(city.aws, package, state_of(city, package), event, author)
     return carry_out(city, package, step, author)
 
@@ -76,19 +65,19 @@ def write(
     step = approval_states.transition(state, event)
     status = approval_states.status_of(step.state)
     if step.refusal:
-        if status is not None and version.status != status:  # set elsewhere, where nobody could refuse it
+        if status is not None and version.status != status:  # set elsewhere, where it could not be refused
             back = Event.SUPERSEDE if step.state is ModelState.SUPERSEDED else Event.REJECT
-            registry.set_status(aws.sagemaker, version.arn, status, step.refusal, event=back, by=author.by)
+            decision = package_status.decided(status, back, author.by)
+            package_status.set_status(aws.sagemaker, version.arn, decision, step.refusal)
         return step, version
     if status is None or (step.state is state and step.effect in (Effect.NOTHING, Effect.KEEP)):
         return step, version
     verb = {Event.APPROVE: "approved", Event.REJECT: "rejected", Event.RELEASE: "let go live"}.get(event)
     reason = author.sentence(verb) if verb else author.note
     settled = step.effect not in (Effect.PUBLISH, Effect.ALERT)
-    registry.set_status(
-        aws.sagemaker, version.arn, status, reason, event=event, by=author.by, settled=settled
-    )
-    return step, read(aws, version.arn)
+    decision = package_status.decided(status, event, author.by, settled=settled)
+    package_status.set_status(aws.sagemaker, version.arn, decision, reason)
+    return step, registry.read(aws.sagemaker, version.arn)
 
 
 def adopt(
@@ -104,7 +93,7 @@ def adopt(
     if version.status == version.decided_status:
         author = Author(version.metadata.get(registry.DECIDED_BY, ""))
         return approval_states.transition(before, event), version, author
-    author = Author(version.changed_by or "somebody in the registry", version.note_elsewhere)
+    author = Author(version.changed_by or "an unnamed person in the registry", version.note_elsewhere)
     step, version = write(aws, version, before, event, author)
     return step, version, author
 
@@ -122,10 +111,9 @@ def carry_out(city: PlannedCity, package: ModelPackage, step: Transition, author
     if step.effect is Effect.ALERT:
         sentence = f"version {number}, which serves {city.slug}, was {package.status_reason}. "
         sentence += _roll_back(city, package, author)
-        registry.settle(city.aws.sagemaker, package)
+        package_status.settle(city.aws.sagemaker, package)
         return Decided(city.slug, number, Outcome.ALERT, (sentence,))
-    if package.settled_status != package.status:
-        registry.settle(city.aws.sagemaker, package)
+    package_status.settle(city.aws.sagemaker, package)
     if step.effect is Effect.KEEP:
         reasons = (package.status_reason,)
         tell_record(city, package, outcome_of(step.state), reasons=reasons, by=author.by)
@@ -151,7 +139,7 @@ def _roll_back(city: PlannedCity, package: ModelPackage, author: Author) -> str:
 
 
 def make_room(aws: Clients, group: str, newcomer: str, by: str) -> None:
-    """Let the newest of the versions that wait for a person supersede the others, when another one has come.
+    """Let the newest of the versions that await approval supersede the others, when another one has come.
 
     The order is that of as_of, then of the registry, so two runs that register at the same moment agree on it. A
     version that waits for its own run only is left alone, unless that run has obviously given up.
@@ -161,7 +149,7 @@ def make_room(aws: Clients, group: str, newcomer: str, by: str) -> None:
     """
     gave_up = datetime.now(UTC) - _GIVES_UP_AFTER
     listed = [version for version in registry.versions(aws.sagemaker, group) if version.as_of is not None]
-    pending = [read(aws, each.arn) for each in listed if each.status == registry.PENDING]
+    pending = [registry.read(aws.sagemaker, each.arn) for each in listed if each.status == registry.PENDING]
     waiting = [
         version
         for version in pending
@@ -184,4 +172,4 @@ def wait_for_person(city: PlannedCity, package: ModelPackage, reason: str) -> No
     """Leave a package waiting, for a person now and not for its run any more."""
     hours = timedelta(hours=city.plan.city.approval_expires_hours)
     deadline = package.metadata.get(registry.EXPIRES_AT) or naming.as_of_stamp(datetime.now(UTC) + hours)
-    registry.note(city.aws.sagemaker, package.arn, {registry.EXPIRES_AT: deadline}, reason)
+    package_status.note(city.aws.sagemaker, package.arn, {registry.EXPIRES_AT: deadline}, reason)

@@ -21,9 +21,9 @@ from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.plan import plan_city
-from city_fleet.state import registry, registry_search
+from city_fleet.state import package_status, registry, registry_search
 from city_fleet.state.author import Author
-from city_fleet.state.clients import Clients
+from city_fleet.state.context import Clients
 from city_fleet.state.objects import ObjectStore
 from city_fleet.state.outcomes import Decided
 from city_fleet.state.registry import ModelPackage
@@ -39,7 +39,7 @@ _BY = "reconcile"
 class Looked:
     """What one look has done.
 
-    :param waiting: versions that go on waiting for a person.
+    :param waiting: versions that still await approval.
     :param left: versions that could not be dealt with in time; the next look goes on there.
     :param problems: sentences about what went wrong.
     """
@@ -51,7 +51,7 @@ class Looked:
 
 
 def waiting(aws: Clients, fleet: Fleet) -> Iterator[tuple[PlannedCity, ModelPackage]]:
-    """Yield the versions of a fleet's cities that wait for a person."""
+    """Yield the versions of a fleet's cities that await approval."""
     cities = cities_by_group(aws, fleet)
     name_part = naming.package_groups_part(fleet.fleet)
     for version in registry_search.search(aws.sagemaker, name_part, datetime.now(UTC)):
@@ -69,7 +69,6 @@ def run(
 ) -> Looked:
     """Carry out what was decided since the last look.
 
-    :param now: this moment.
     :param in_time: tells whether there is time for one more version.
     :param say: is told what came of each.
     """
@@ -114,7 +113,7 @@ def settle(city: PlannedCity, found: ModelPackage, now: datetime) -> Decided | N
         return None
     if _is_late(version, now):
         hours = city.plan.city.approval_expires_hours
-        author = Author(_BY, f"expired: nobody decided within {hours} hours")
+        author = Author(_BY, f"expired: no decision within {hours} hours")
         return approvals.apply(city, version.arn, Event.EXPIRE, author)
     ours = version.status == version.decided_status
     if version.status == version.settled_status or (ours and _is_fresh(version, now)):
@@ -123,11 +122,11 @@ def settle(city: PlannedCity, found: ModelPackage, now: datetime) -> Decided | N
 
 
 def _carry_out(city: PlannedCity, version: ModelPackage) -> Decided | None:
-    """Carry out a decision that stands in the registry and that nobody has carried out."""
+    """Carry out a decision that stands in the registry."""
     serves, served = approvals.serving(city, version)
     if version.status == registry.APPROVED and served:
         # It went live and something else did since: nothing is left to do.
-        registry.settle(city.aws.sagemaker, version)
+        package_status.settle(city.aws.sagemaker, version)
         return None
     step, version, author = approvals.adopt(city.aws, version, live=serves, served=served)
     return approvals.carry_out(city, version, step, author)

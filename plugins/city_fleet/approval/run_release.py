@@ -15,7 +15,7 @@ from city_fleet.state.registry import ModelPackage
 
 
 def release(city: PlannedCity, package: ModelPackage, run: Run, author: Author) -> Decided:
-    """Make the run's package the one that serves the city, unless its night, or the city, waits for a person.
+    """Make the run's package the one that serves the city, unless its night, or the city, awaits approval.
 
     :raises PublishError: what the run left is gone, or the endpoint does not answer as it should.
     """

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors
 from city_fleet.errors import PublishError
+from city_fleet.state.context import CityContext
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
@@ -25,31 +26,24 @@ _INVOKE_TRIES = 8
 _INVOKE_WAIT_SECONDS = 2.0
 
 
-def check_answers(
-    runtime: SageMakerRuntimeClient,
-    endpoint: str,
-    target: str,
-    *,
-    values: Sequence[Sequence[float | None]],
-    expected: Sequence[float],
-    names: Sequence[str],
-) -> None:
+#: A row whose prediction is known: its name in errors, its values in the model's feature order, its prediction.
+KnownRow = tuple[str, Sequence[float | None], float]
+
+
+def check_answers(city: CityContext, target: str, rows: Sequence[KnownRow]) -> None:
     """Invoke the endpoint with a model on rows whose predictions are known.
 
-    :param values: rows × features in the model's feature order.
-    :param expected: one prediction per row.
-    :param names: what each row is called in errors.
     :raises PublishError: the endpoint fails, or answers differently.
     """
-    answers = invoke(runtime, endpoint, target, values)
-    for name, answer, known in zip(names, answers, expected, strict=True):
+    answers = invoke(city.aws.runtime, city.endpoint, target, [values for _, values, _ in rows])
+    for (name, _, known), answer in zip(rows, answers, strict=True):
         if not math.isclose(answer, known, rel_tol=_RELATIVE_TOLERANCE):
             raise PublishError(
-                f"endpoint {endpoint!r} answers {answer!r} for the {name} with {target}, but when the model was "
+                f"endpoint {city.endpoint!r} answers {answer!r} for the {name} with {target}, but when the model was "
                 f"evaluated it was {known!r}; the endpoint runs other serving code. Run the fleet's _endpoint DAG, "
                 "then try again"
             )
-    log.info("The endpoint answers all %d rows with %s as it should", len(names), target)
+    log.info("The endpoint answers all %d rows with %s as it should", len(rows), target)
 
 
 def invoke(
@@ -71,7 +65,7 @@ def invoke(
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise PublishError(
-            f"endpoint {endpoint!r}: the answer of {target} is no prediction: {error}"
+            f"endpoint {endpoint!r}: the answer of {target} is not a prediction: {error}"
         ) from error
     if len(predictions) != len(rows):
         raise PublishError(

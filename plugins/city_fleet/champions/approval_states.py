@@ -30,7 +30,7 @@ class ModelState(StrEnum):
     HELD = "held"
     #: A person does not want it.
     REJECTED = "rejected"
-    #: Nobody answered in time.
+    #: It was not approved in time.
     EXPIRED = "expired"
     #: A newer challenger took its place.
     SUPERSEDED = "superseded"
@@ -49,7 +49,7 @@ class Event(StrEnum):
     APPROVE = "approve"
     #: A person rejects it, likewise.
     REJECT = "reject"
-    #: Nobody has answered in time.
+    #: The time for an approval is over.
     EXPIRE = "expire"
     #: A newer challenger waits or serves.
     SUPERSEDE = "supersede"
@@ -85,16 +85,13 @@ class Transition:
     refusal: str = ""
 
 
+# The approval status of each state; that of all others is Rejected.
 _STATUS = {
     ModelState.NEW: None,
     ModelState.WAITING: PENDING,
     ModelState.APPROVED: APPROVED,
     ModelState.LIVE: APPROVED,
     ModelState.REPLACED: APPROVED,
-    ModelState.HELD: REJECTED,
-    ModelState.REJECTED: REJECTED,
-    ModelState.EXPIRED: REJECTED,
-    ModelState.SUPERSEDED: REJECTED,
 }
 _NOT_REGISTERED = "the model is not registered"
 _NEWER = "a newer model of the city has taken its place: approve that one"
@@ -149,8 +146,8 @@ def transition(state: ModelState, event: Event) -> Transition:
 
 
 def status_of(state: ModelState) -> str | None:
-    """Return the approval status with which the registry shows a state; None for a model that is not registered."""
-    return _STATUS[state]
+    """Return a state's approval status in the registry; None for a model that is not registered."""
+    return _STATUS.get(state, REJECTED)
 
 
 def state_of(status: str, event: str, *, live: bool, served: bool = False) -> ModelState:
@@ -166,17 +163,3 @@ def state_of(status: str, event: str, *, live: bool, served: bool = False) -> Mo
     if status == APPROVED:
         return ModelState.LIVE if live else ModelState.REPLACED if served else ModelState.APPROVED
     return _AFTER.get(Event(event), ModelState.REJECTED) if event in set(Event) else ModelState.REJECTED
-
-
-def as_markdown() -> str:
-    """Return the table for docs/architecture.md."""
-    lines = ["| | " + " | ".join(event.value for event in Event) + " |", "|---" * (len(Event) + 1) + "|"]
-    for state in ModelState:
-        cells = []
-        for event in Event:
-            after = transition(state, event)
-            words = [after.state.value] if after.state is not state else []
-            words += [after.effect.value] if after.effect is not Effect.NOTHING else []
-            cells.append(": ".join(words) or "–")
-        lines.append(f"| **{state.value}** | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"

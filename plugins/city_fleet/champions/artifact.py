@@ -69,7 +69,7 @@ def parse(body: bytes, where: str) -> Artifact:
     """Read an artifact's bytes.
 
     :param where: URI for the error message.
-    :raises ArtifactError: they are no artifact, or one without samples.
+    :raises ArtifactError: they are not an artifact, or one without samples.
     """
     files = _side_files(body, where)
     try:
@@ -80,7 +80,7 @@ def parse(body: bytes, where: str) -> Artifact:
         if not rows or len(rows) != len(predictions) or any(len(row) != len(features) for row in rows):
             raise ValueError(f"{len(rows)} rows, {len(predictions)} predictions, {len(features)} features")
         if not all(map(math.isfinite, predictions)):
-            raise ValueError("a prediction is no number")
+            raise ValueError("a prediction is not a number")
         return Artifact(str(card["city"]), str(card["as_of"]), features, rows, predictions)
     except KeyError as error:
         raise ArtifactError(f"{where}: holds no {error}; it can't be checked") from None
@@ -106,13 +106,13 @@ def _side_files(body: bytes, where: str) -> dict[str, Any]:
                         raise ArtifactError(f"{where}: {name} is larger than any side file")
                     found[name] = json.loads(content.read())
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ArtifactError(f"{where}: is no readable tar.gz ({error})") from None
+        raise ArtifactError(f"{where}: is not a readable tar.gz ({error})") from None
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{where}: a side file is no JSON ({error})") from None
+        raise ArtifactError(f"{where}: a side file is not JSON ({error})") from None
     return found
 
 
 def _number(value: Any) -> float | None:
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
-    raise ValueError(f"{value!r} is no number")
+    raise ValueError(f"{value!r} is not a number")

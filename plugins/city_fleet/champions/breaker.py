@@ -1,4 +1,4 @@
-"""The breaker: when too many of a night's challengers are unfit, the rest of that night waits for a person.
+"""The breaker: when too many of a night's challengers are unfit, the rest of that night awaits approval.
 
 A night is one as_of: the cities of one tick of the schedule share it. Every city leaves one object under its own name,
 so a run that is cleared or tried again counts once, and one strongly consistent List counts them all. A boto3 S3
@@ -40,7 +40,7 @@ class StoppedNight:
     :param as_of: its stamp.
     :param state: ``tripped``, ``approved`` or ``rejected``.
     :param judged: challengers that had been judged when it was stopped, ``unfit`` of them were.
-    :param by: who decided about it; empty while nobody has.
+    :param by: who decided about it; empty while undecided.
     :param note: why, in that person's words.
     :param at: ISO 8601 instant of the last change, UTC.
     """
@@ -55,12 +55,10 @@ class StoppedNight:
 
     @classmethod
     def from_json(cls, body: bytes) -> StoppedNight:
-        """Read the object's bytes as they stand in S3."""
         value = json.loads(body)
         return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
 
     def to_json(self) -> bytes:
-        """Return the object's bytes."""
         return json.dumps({"format_version": 1, **asdict(self)}, indent=2).encode()
 
     @property
@@ -70,13 +68,13 @@ class StoppedNight:
             f"{self.unfit} of the {self.judged} challengers judged so far in the night {self.as_of} are unfit"
         )
         if self.state == TRIPPED:
-            return f"{stopped}, so the rest of that night waits for a person"
+            return f"{stopped}, so the rest of that night awaits approval"
         note = f": {self.note}" if self.note else ""
         return f"{stopped}; the rest of that night was {self.state} by {self.by}{note}"
 
 
 def trips(count: Count, rule: Breaker) -> bool:
-    """Tell whether a night with that many unfit challengers has to wait for a person."""
+    """Tell whether a night with that many unfit challengers has to await approval."""
     return count.judged >= rule.minimum_sample and count.unfit > rule.max_failed_share * count.judged
 
 
@@ -117,7 +115,6 @@ def stop_or_read(s3: S3Client, keys: Keys, as_of: str, rule: Breaker) -> Stopped
 
 
 def read(s3: S3Client, keys: Keys, as_of: str) -> StoppedNight | None:
-    """Return a night that the breaker has stopped."""
     found = ObjectStore(s3, keys.bucket).get(keys.night(as_of))
     return StoppedNight.from_json(found.body) if found else None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from city_fleet.errors import BrokenPointer, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live
-from city_fleet.state.live import Broken, LivePointer, Versioned
+from city_fleet.state.live_pointer import Broken, LivePointer, Versioned
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -35,7 +35,6 @@ class Served:
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
         return asdict(self)
 
 
@@ -57,7 +56,6 @@ class History:
 def history(s3: S3Client, keys: Keys, city: str, limit: int | None = None) -> History:
     """Return what served a city when, moved by whom and why.
 
-    :param s3: a boto3 S3 client.
     :param limit: only so many of the newest states; all by default.
     """
     found = live.read_or_broken(s3, keys, city)

@@ -72,9 +72,7 @@ def _wild(status: Any, rule: DataChecks) -> list[str]:
         return ["the data report does not say how far values are from each other"]
     found = []
     for column, extreme in extremes.items():
-        if (
-            extreme is None
-        ):  # more than half of the column is one value, or it is empty: nothing to measure by
+        if extreme is None:  # more than half of the column is one value, or it is empty
             continue
         deviations = finite(extreme.get("deviations")) if isinstance(extreme, Mapping) else None
         if deviations is None:

@@ -47,7 +47,6 @@ class Decision:
     unfit: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the decision as plain JSON types."""
         return {
             "format_version": 1,
             **asdict(self),
@@ -57,7 +56,6 @@ class Decision:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Decision:
-        """Read what :meth:`to_dict` wrote."""
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         sentences = {name: tuple(value.get(name, ())) for name in ("reasons", "warnings")}
         return cls(**{**known, **sentences})

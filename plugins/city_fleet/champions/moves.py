@@ -1,6 +1,6 @@
 """Moves that a person makes: roll back to what served before, and unpin. Clients are passed in.
 
-The command line and the page call the same functions. A model may serve again when its artifact is there with the
+A model may serve again when its artifact is there with the
 bytes that were registered and its version in the registry is Approved; what fails that for good is passed over, and
 said. The endpoint must then answer the artifact's own samples with it. An endpoint that does not stops the
 rollback, because that may be over in a minute, and a model older than expected would serve for long.
@@ -23,15 +23,14 @@ from city_fleet.naming import Keys
 from city_fleet.state import live, objects, registry, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
-from city_fleet.state.live import LivePointer, Versioned
+from city_fleet.state.live_pointer import LivePointer, Versioned
 from city_fleet.state.outcomes import Outcome
 from city_fleet.state.registry import APPROVED
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-
-# The clocks of whoever moves a pointer and of S3 differ a little.
+# The clocks of S3 and of the process that moves a pointer differ a little.
 _CLOCK_SLACK = timedelta(minutes=15)
 
 
@@ -52,14 +51,7 @@ class Move:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
-        return {
-            "city": self.city,
-            "outcome": self.outcome,
-            "before": asdict(self.before) if self.before else None,
-            "after": asdict(self.after) if self.after else None,
-            "notes": list(self.notes),
-        }
+        return {**asdict(self), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
@@ -82,17 +74,20 @@ def rollback(city: CityContext, author: Author, order: Rollback = Rollback()) ->
 
     :raises PublishError: there is nothing to roll back to, or the endpoint does not answer with it. The pointer
         has not moved.
-    :raises PointerMoved: somebody else has moved the pointer meanwhile, to a model that was not to be left.
+    :raises PointerMoved: the pointer was moved meanwhile, to a model that was not to be left.
     """
     leaving: LivePointer | None = None
     planned: LivePointer | None = None
-    for _ in objects.rounds(city.keys.uri(city.keys.live(city.slug))):
+    attempts = objects.rounds(city.keys.uri(city.keys.live(city.slug)))
+    while True:
+        next(attempts)
         current = serving(city)
         done = _nothing_to_do(current.pointer, planned, order.since)
         if done is not None:
             return Move(city.slug, Outcome.UNCHANGED, current.pointer, current.pointer, (done,))
-        if leaving is not None and order.to is None and order.since is None:
-            _check_still_leaving(leaving, current.pointer)
+        replaced = leaving is not None and leaving.target_model != current.pointer.target_model
+        if replaced and order.to is None and order.since is None:
+            raise _moved_meanwhile(current.pointer)  # one more step back is not what was wanted
         leaving = current.pointer
         if order.to is not None:
             state, loaded = _state_at(city, leaving, order.to, claim=not order.dry_run)
@@ -110,17 +105,18 @@ def rollback(city: CityContext, author: Author, order: Rollback = Rollback()) ->
         except PointerMoved:
             continue
         return Move(city.slug, Outcome.MOVED, leaving, moved.pointer, notes)
-    raise AssertionError("unreachable: rounds end with an error")
 
 
 def unpin(city: CityContext, author: Author) -> Move:
     """Let new models of a city go live again. What serves stays until one does.
 
     :raises PublishError: the city has no live pointer.
-    :raises PointerMoved: somebody else has moved the pointer meanwhile.
+    :raises PointerMoved: the pointer was moved meanwhile.
     """
     first: LivePointer | None = None
-    for _ in objects.rounds(city.keys.uri(city.keys.live(city.slug))):
+    attempts = objects.rounds(city.keys.uri(city.keys.live(city.slug)))
+    while True:
+        next(attempts)
         current = serving(city)
         now = current.pointer
         if not now.pinned:
@@ -134,7 +130,6 @@ def unpin(city: CityContext, author: Author) -> Move:
         except PointerMoved:
             continue
         return Move(city.slug, Outcome.MOVED, now, moved.pointer)
-    raise AssertionError("unreachable: rounds end with an error")
 
 
 def state_after(
@@ -206,14 +201,9 @@ def check_serves(city: CityContext, target: str, loaded: Artifact) -> None:
 
     :raises PublishError: it does not.
     """
-    check_answers(
-        city.aws.runtime,
-        city.endpoint,
-        target,
-        values=loaded.rows,
-        expected=loaded.predictions,
-        names=[f"sample row {number}" for number in range(1, len(loaded.rows) + 1)],
-    )
+    samples = enumerate(zip(loaded.rows, loaded.predictions, strict=True), start=1)
+    rows = [(f"sample row {number}", values, known) for number, (values, known) in samples]
+    check_answers(city, target, rows)
 
 
 def _nothing_to_do(now: LivePointer, planned: LivePointer | None, since: datetime | None) -> str | None:
@@ -285,18 +275,9 @@ def _kept_newest_first(
                 notes.append(f"passed over sequence {sequence}: {error}")
 
 
-def _check_still_leaving(leaving: LivePointer, now: LivePointer) -> None:
-    """Stop a rollback whose model was replaced meanwhile: one more step back is not what was wanted.
-
-    :raises PointerMoved: with what serves now.
-    """
-    if now.target_model != leaving.target_model:
-        raise _moved_meanwhile(now)
-
-
 def _moved_meanwhile(now: LivePointer) -> PointerMoved:
     return PointerMoved(
-        f"city {now.city!r}: somebody else moved the live pointer meanwhile: sequence {now.sequence}, "
+        f"city {now.city!r}: the live pointer was moved meanwhile: sequence {now.sequence}, "
         f"{now.move} by {now.moved_by}, {now.target_model}. Nothing was changed; look at "
         f"`./fleet history {now.city}` and decide again",
         city=now.city,

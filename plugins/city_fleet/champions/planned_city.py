@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from city_fleet.plan import CityPlan
-from city_fleet.state.clients import Clients
-from city_fleet.state.context import CityContext
+from city_fleet.state.context import CityContext, Clients
 
 
 @dataclass(frozen=True)
@@ -17,5 +16,4 @@ class PlannedCity(CityContext):
 
     @classmethod
     def of(cls, aws: Clients, plan: CityPlan) -> PlannedCity:
-        """Return the city of a plan."""
         return cls(aws, plan.keys, plan.endpoint, plan.package_group, plan.city.slug, plan)

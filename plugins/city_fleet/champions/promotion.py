@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from city_fleet import naming
 from city_fleet.champions import artifact, gate, publish
+from city_fleet.champions.approval_states import Event
 from city_fleet.champions.artifact import Artifact
 from city_fleet.champions.moves import Move
 from city_fleet.champions.release import model_of
 from city_fleet.config import Gate
 from city_fleet.errors import ArtifactError, RegistryError, UnknownName
-from city_fleet.state import live, objects, registry
+from city_fleet.state import live, objects, package_status, registry
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
-from city_fleet.state.live import LivePointer, ServedModel
+from city_fleet.state.live_pointer import LivePointer, ServedModel
 from city_fleet.state.outcomes import Outcome
 from city_fleet.state.registry import ModelPackage, ModelPackageSummary
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 class Choice:
     """Which version of a city is meant; by default the newest.
 
-    :param version: its number.
     :param as_of: the newest with this stamp, or with a stamp of this day (``20140101``).
     """
 
@@ -127,9 +127,7 @@ def load(city: CityContext, listed: ModelPackageSummary) -> LoadedPackage:
     :raises RegistryError: it is gone, or City Fleet did not register it.
     :raises ArtifactError: its artifact can't be used.
     """
-    package = registry.describe(city.aws.sagemaker, listed.arn)
-    if package is None:
-        raise RegistryError(f"{listed.arn}: the version was deleted meanwhile")
+    package = registry.read(city.aws.sagemaker, listed.arn)
     missing = [name for name in ("as_of", "artifact_sha256") if name not in package.metadata]
     if missing:
         raise RegistryError(
@@ -145,14 +143,8 @@ def load(city: CityContext, listed: ModelPackageSummary) -> LoadedPackage:
 
 
 def _approve(city: CityContext, loaded: LoadedPackage, author: Author) -> None:
-    registry.set_status(
-        city.aws.sagemaker,
-        loaded.package.arn,
-        registry.APPROVED,
-        author.sentence("promoted"),
-        event="approve",
-        by=author.by,
-    )
+    decision = package_status.decided(registry.APPROVED, Event.APPROVE, author.by)
+    package_status.set_status(city.aws.sagemaker, loaded.package.arn, decision, author.sentence("promoted"))
 
 
 def _live_already(pointer: LivePointer, pin: bool) -> str:

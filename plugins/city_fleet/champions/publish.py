@@ -1,9 +1,8 @@
-"""Publishing: an evaluated artifact becomes the model that serves. The task, the command line and the page call
-the same two functions.
+"""Publishing: an evaluated artifact becomes the model that serves.
 
-:func:`prepare` does all that nobody sees yet: it judges the artifact against the champion, copies it to its
-content-addressed key and has the endpoint answer held-out rows with it. Whoever publishes then writes down that the
-model may serve, and :func:`commit` moves the live pointer by one conditional write. Every moment is safe to die in.
+:func:`prepare` does all that has no effect yet: it judges the artifact against the champion, copies it to its
+content-addressed key and has the endpoint answer held-out rows with it. The caller then approves the model in the
+registry, and :func:`commit` moves the live pointer by one conditional write. Every moment is safe to die in.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.state import live, objects, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
-from city_fleet.state.live import LivePointer, ServedModel, Versioned
+from city_fleet.state.live_pointer import LivePointer, ServedModel, Versioned
 from city_fleet.state.outcomes import Outcome
 
 log = logging.getLogger(__name__)
@@ -97,8 +96,10 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
         return judged
     # It may have been published before and be about to be retired; from now on it is not.
     retire_marks.claim(city.aws.s3, city.keys, city.slug, candidate.model.target_model)
-    install_artifact(city, candidate)
-    smoke_test(city, candidate)
+    _install_artifact(city, candidate)
+    rows = candidate.holdout["rows"]
+    known = [(f"held-out row {row['period']}", row["values"], row["predicted"]) for row in rows]
+    check_answers(city, candidate.model.target_model, known)
     return Ready(judged, champion, force)
 
 
@@ -109,8 +110,9 @@ def commit(city: CityContext, ready: Ready) -> Publication:
     """
     candidate, champion = ready.candidate, ready.champion
     s3, where = city.aws.s3, city.keys.uri(city.keys.live(city.slug))
-    for tries in objects.rounds(where):
-        if tries:
+    attempts = objects.rounds(where)
+    while True:
+        if next(attempts) > 1:
             champion = live.read(s3, city.keys, city.slug)
             judged = _judge(city, candidate, champion, force=ready.force)
             if isinstance(judged, Publication):
@@ -133,10 +135,9 @@ def commit(city: CityContext, ready: Ready) -> Publication:
         except PointerMoved:
             continue
         return Publication(Outcome.LIVE, decision, moved.pointer, decision.reasons)
-    raise AssertionError("unreachable: rounds end with an error")
 
 
-def install_artifact(city: CityContext, candidate: Candidate) -> None:
+def _install_artifact(city: CityContext, candidate: Candidate) -> None:
     """Copy the artifact to its content-addressed key, after checking that its bytes are the evaluated ones.
 
     :raises PublishError: it is gone, or its bytes have another SHA-256.
@@ -157,25 +158,9 @@ def install_artifact(city: CityContext, candidate: Candidate) -> None:
     key = city.keys.model(model.target_model)
     if city.objects.create(key, body, objects.GZIP) is None:
         raise PublishError(
-            f"city {city.slug!r}: {city.keys.uri(key)} holds other bytes than its name says: somebody has overwritten "
-            "it. Delete that object, then clear this task"
+            f"city {city.slug!r}: {city.keys.uri(key)} holds other bytes than its name says: it was overwritten. "
+            "Delete that object, then clear this task"
         )
-
-
-def smoke_test(city: CityContext, candidate: Candidate) -> None:
-    """Invoke the endpoint with a model on the held-out rows and compare with the evaluation's predictions.
-
-    :raises PublishError: the endpoint fails, or answers differently.
-    """
-    rows = candidate.holdout["rows"]
-    check_answers(
-        city.aws.runtime,
-        city.endpoint,
-        candidate.model.target_model,
-        values=[row["values"] for row in rows],
-        expected=[row["predicted"] for row in rows],
-        names=[f"held-out row {row['period']}" for row in rows],
-    )
 
 
 def _judge(

@@ -18,7 +18,7 @@ from city_fleet.errors import CityFleetError, PointerMoved, PublishError
 from city_fleet.state import live, objects, registry, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
-from city_fleet.state.live import Broken, LivePointer, Versioned
+from city_fleet.state.live_pointer import Broken, LivePointer, Versioned
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 def rebuild(city: CityContext, author: Author, *, undo_removal: bool = False, dry_run: bool = False) -> Move:
     """Restore a city's live pointer if it needs that. Repeating it is harmless.
 
-    :param undo_removal: bring a city back that somebody has removed.
+    :param undo_removal: bring a city back that was removed.
     :param dry_run: say what would be done, and do nothing.
     :return: outcome ``unchanged`` when the pointer is sound, the city was removed, or no model of it ever went live.
     :raises PublishError: the pointer is broken or lost, and there is nothing to restore.
     """
     s3, keys, slug = city.aws.s3, city.keys, city.slug
-    for _ in objects.rounds(keys.uri(keys.live(slug))):
+    attempts = objects.rounds(keys.uri(keys.live(slug)))
+    while True:
+        next(attempts)
         found = live.read_or_broken(s3, keys, slug)
         before = found.pointer if isinstance(found, Versioned) else None
         known = _Evidence(city, found, live.kept_sequences(s3, keys, slug), claim=not dry_run)
@@ -55,10 +57,11 @@ def rebuild(city: CityContext, author: Author, *, undo_removal: bool = False, dr
                 f"city {slug!r}: {wrong}; nothing can be restored: {'; '.join(known.notes) or 'no model is known'}",
                 city=slug,
             )
+        last = before if before and before.city == slug else known.last_kept()
         planned = replace(
             state,
             sequence=known.newest_sequence() + 1,
-            predecessor=before.target_model if before and before.city == slug else known.last_target_model(),
+            predecessor=last.target_model if last else None,
             move=live.REBUILD,
             moved_at=clock.now_iso(),
             moved_by=author.by,
@@ -72,7 +75,6 @@ def rebuild(city: CityContext, author: Author, *, undo_removal: bool = False, dr
         except PointerMoved:
             continue
         return Move(slug, Outcome.MOVED, before, moved.pointer, notes)
-    raise AssertionError("unreachable: rounds end with an error")
 
 
 def lost_cities(s3: S3Client, keys: naming.Keys) -> list[str]:
@@ -105,13 +107,12 @@ class _Evidence:
 
     def removal(self) -> LivePointer | None:
         """Return how the city was removed, or None when it was not."""
-        last = self._kept(self.sequences[-1]) if self.found is None and self.sequences else None
+        last = self.last_kept() if self.found is None else None
         return last if last is not None and last.move == live.REMOVE else None
 
-    def last_target_model(self) -> str | None:
-        """Return what the newest kept state serves."""
-        last = self._kept(self.sequences[-1]) if self.sequences else None
-        return last.target_model if last else None
+    def last_kept(self) -> LivePointer | None:
+        """Return the newest state of the history."""
+        return self._kept(self.sequences[-1]) if self.sequences else None
 
     def in_its_place(self) -> bool:
         """Tell whether the place of the live pointer in the history is free, or holds its copy."""

@@ -12,11 +12,11 @@ from city_fleet.champions import approval_states, gate, publish
 from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.errors import PublishError
-from city_fleet.state import objects, registry, run_records
+from city_fleet.state import objects, package_status, registry, run_records
 from city_fleet.state.author import Author
-from city_fleet.state.live import ServedModel
+from city_fleet.state.live_pointer import ServedModel
 from city_fleet.state.outcomes import Decided, Outcome
-from city_fleet.state.package_text import metadata_value
+from city_fleet.state.package_status import metadata_value
 from city_fleet.state.registry import ModelPackage
 
 if TYPE_CHECKING:
@@ -56,15 +56,13 @@ def publish_package(city: PlannedCity, package: ModelPackage, state: ModelState,
         publication = ready
     else:
         if approves is not None:
-            status = registry.APPROVED
-            registry.set_status(
-                sagemaker, package.arn, status, release.sentence, event=approves, by=author.by
-            )
+            approval = package_status.decided(registry.APPROVED, approves, author.by)
+            package_status.set_status(sagemaker, package.arn, approval, release.sentence)
         publication = publish.commit(city, ready)
     reasons = publication.reasons
     if publication.outcome == Outcome.LIVE:
         if approves is None:
-            registry.settle(sagemaker, package)
+            package_status.settle(sagemaker, package)
         person = package.status_reason if approves is None else author.sentence("approved")
         if person and (approves or package.event) != Event.RELEASE:
             reasons = (person, *reasons)
@@ -72,9 +70,10 @@ def publish_package(city: PlannedCity, package: ModelPackage, state: ModelState,
         refused = Event.SUPERSEDE if publication.outcome == Outcome.SUPERSEDED else Event.REFUSE
         status = approval_states.status_of(approval_states.transition(state, refused).state) or ""
         if status == registry.REJECTED:  # one that has served stays approved
-            registry.set_status(sagemaker, package.arn, status, reasons[0], event=refused, by=author.by)
-        elif package.settled_status != package.status:
-            registry.settle(sagemaker, package)
+            rejection = package_status.decided(status, refused, author.by)
+            package_status.set_status(sagemaker, package.arn, rejection, reasons[0])
+        else:
+            package_status.settle(sagemaker, package)
     if release.record:
         tell_record(city, package, publication.outcome, reasons=reasons, by=author.by)
     serves = publication.pointer.target_model
@@ -109,7 +108,7 @@ def target_model(city: str, package: ModelPackage) -> str:
 def tell_record(
     city: PlannedCity, package: ModelPackage, outcome: Outcome, *, reasons: tuple[str, ...], by: str
 ) -> None:
-    """Write how a run ended after all, beside the record of a run that ended waiting for a person."""
+    """Write how a run ended after all, beside its record that says that it awaits approval."""
     before = newest_record(city, package)
     if before is None or (before["outcome"], before["reasons"]) == (outcome, list(reasons)):
         return

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from city_fleet import clock, naming
 from city_fleet.errors import PublishError
-from city_fleet.state.live import LivePointer
+from city_fleet.state.live_pointer import LivePointer
 
 _SEQUENCE = re.compile(r"\d{1,7}")
 
@@ -70,7 +70,7 @@ def went_live_since(pointer: LivePointer, since: datetime) -> bool:
     except ValueError:
         raise PublishError(
             f"city {pointer.city!r}: sequence {pointer.sequence} says that its model was published at "
-            f"{pointer.published_at!r}, which is no instant"
+            f"{pointer.published_at!r}, which is not an instant"
         ) from None
 
 
@@ -80,7 +80,7 @@ def walk_back(
     """Yield the states that a rollback may return to, the nearest first.
 
     A state that brought a model back counts as the one it restored. So a second rollback goes further back, and
-    none returns to a model that somebody has rolled back from before.
+    none returns to a model that was rolled back from before.
 
     :param current: what serves.
     :param earlier: states of the pointer, newest first.

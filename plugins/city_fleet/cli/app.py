@@ -27,7 +27,7 @@ from city_fleet.cli.retire import retire
 from city_fleet.cli.rollback import rollback, unpin
 from city_fleet.cli.status import status
 
-#: In the order in which somebody who is new to a fleet needs them; the help lists them so.
+#: In the order in which a newcomer needs them; the help lists them so.
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Check": (doctor, lint, schema),
     "Data": (ingest,),
@@ -74,7 +74,6 @@ class FleetCommand(TyperCommand):
     """Prints an error of this library as text or JSON, and exits with 1."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
         with errors(bool(ctx.params.get("as_json"))):
             return super().invoke(ctx)
 
@@ -83,7 +82,6 @@ class CommandsByPurpose(TyperGroup):
     """Lists commands by their help panel, which Typer itself does only where Rich draws the help."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one section per help panel."""
         width = max(map(len, self.commands))
         room = formatter.width - width - 4
         for panel, commands in groupby(self.commands.items(), _purpose):

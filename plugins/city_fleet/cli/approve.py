@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from city_fleet import clock
 from city_fleet.cli.approve_targets import DecisionOrder, DecisionTarget, of_city, of_night
-from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors
-from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, mover
+from city_fleet.cli.aws import aws_errors
+from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, author, each_city
 from city_fleet.cli.output import AsJson, print_json
-from city_fleet.cli.selection import FleetName, cities_named, fleets_named, only_fleet
+from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import parse_as_of
 from city_fleet.state.outcomes import Decided, Outcome
 
 if TYPE_CHECKING:
-    from city_fleet.state.registry import ModelPackage
+    pass
 
 
-Cities = Annotated[
-    list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
-]
 Night = Annotated[
     str | None,
     typer.Option(
@@ -39,7 +35,7 @@ VersionNumber = Annotated[
     typer.Option("--version", metavar="N", min=1, help="This version of the city, whatever its status."),
 ]
 # Outcomes of an approval that has not led to a live model.
-_NOT_DONE = frozenset({"held", "superseded", "refused"})
+_NOT_DONE = frozenset({Outcome.HELD, Outcome.SUPERSEDED, Outcome.REFUSED})
 
 
 def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
@@ -84,7 +80,7 @@ def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
 
 
 def approve(
-    cities: Cities = None,
+    cities: CityNames = None,
     *,
     night: Night = None,
     version: VersionNumber = None,
@@ -109,12 +105,12 @@ def approve(
       ./fleet approve austin --version 7 --dry-run
       ./fleet approve --night 2014-01-01 --fleet texas_housing --reason "a known gap in the raw data"
     """
-    order = DecisionOrder("approve", mover(by), reason, dry_run)
+    order = DecisionOrder("approve", author(by, reason), dry_run)
     _decide(order, cities=cities or [], night=night, version=version, fleet=fleet, as_json=as_json)
 
 
 def reject(
-    cities: Cities = None,
+    cities: CityNames = None,
     *,
     night: Night = None,
     version: VersionNumber = None,
@@ -137,7 +133,7 @@ def reject(
       ./fleet reject austin --reason "prices look too high"
       ./fleet reject --night 2014-01-01 --fleet texas_housing --reason "raw data of that month are wrong"
     """
-    order = DecisionOrder("reject", mover(by), reason, dry_run)
+    order = DecisionOrder("reject", author(by, reason), dry_run)
     _decide(order, cities=cities or [], night=night, version=version, fleet=fleet, as_json=as_json)
 
 
@@ -174,37 +170,24 @@ def _decide(
         print_json({"nights": notes, "cities": done})
     elif not targets and not notes:
         typer.echo(f"No model of {night} is awaiting approval.")
-    failed = any(item["outcome"] == "failed" for item in done)
+    failed = any(item["outcome"] == Outcome.FAILED for item in done)
     held = order.verb == "approve" and any(item["outcome"] in _NOT_DONE for item in done)
     raise typer.Exit(1 if failed or held else 0)
 
 
 def _work(targets: Sequence[DecisionTarget], order: DecisionOrder, *, as_json: bool) -> list[dict[str, Any]]:
     """Approve or reject versions in parallel, print each result, and return them as JSON-ready data."""
-
-    def one(target: DecisionTarget) -> dict[str, Any]:
-        fleet = target.fleet
-        try:
-            with aws_errors():
-                decided = _one(target, order)
-        except CityFleetError as error:
-            return {
-                "fleet": fleet,
-                "city": target.city.slug,
-                "outcome": "failed",
-                "reasons": [str(error)],
-                "error": error.to_dict(),
-            }
-        return {"fleet": fleet, **decided.to_dict(), "error": None}
-
-    done = []
-    with ThreadPoolExecutor(PARALLEL_CITIES) as pool:
-        for result in pool.map(one, targets):
-            done.append(result)
-            if not as_json:
-                number = f", version {result['version']}" if "version" in result else ""
-                text = f"{result['city']}{number}: {result['outcome']}: {'; '.join(result['reasons'])}."
-                typer.echo(text, err=result["outcome"] == "failed")
+    done: list[dict[str, Any]] = []
+    for target, result in each_city(targets, lambda target: _one(target, order)):
+        if isinstance(result, CityFleetError):
+            name, error = target.city.slug, result.to_dict()
+            end = {"city": name, "outcome": Outcome.FAILED, "reasons": [str(result)]}
+        else:
+            name, error = f"{result.city}, version {result.version}", None
+            end = result.to_dict()
+        done.append({"fleet": target.fleet, **end, "error": error})
+        if not as_json:
+            typer.echo(f"{name}: {end['outcome']}: {'; '.join(end['reasons'])}.", err=error is not None)
     return done
 
 
@@ -212,11 +195,12 @@ def _one(target: DecisionTarget, order: DecisionOrder) -> Decided:
     from city_fleet.approval import approvals  # noqa: PLC0415 - imports botocore
     from city_fleet.champions import approval_states  # noqa: PLC0415 - imports botocore
     from city_fleet.champions.approval_states import Event  # noqa: PLC0415
+    from city_fleet.state import registry  # noqa: PLC0415 - imports botocore
 
     event = Event(order.verb)
     if not order.dry_run:
         return approvals.apply(target.city, target.arn, event, order.author)
-    version: ModelPackage = approvals.read(target.city.aws, target.arn)
+    version = registry.read(target.city.aws.sagemaker, target.arn)
     state = approvals.state_of(target.city, version)
     step = approval_states.transition(state, event)
     what = step.refusal or f"it is {state.value} and would be {step.state.value}: {step.effect.value}"

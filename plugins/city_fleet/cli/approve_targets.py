@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import typer
-
-from city_fleet import clock
-from city_fleet.cli.moves import FleetClients
+from city_fleet.cli.moves import FleetClients, beginning_of_stamp
 from city_fleet.errors import RegistryError
 from city_fleet.state.author import Author
 
@@ -25,14 +22,8 @@ class DecisionOrder:
     """
 
     verb: str
-    by: str
-    reason: str
+    author: Author
     dry_run: bool
-
-    @property
-    def author(self) -> Author:
-        """Return who decides and why, as the registry keeps it."""
-        return Author(self.by, self.reason.strip())
 
 
 @dataclass(frozen=True)
@@ -91,10 +82,7 @@ def of_night(
     from city_fleet.approval import reconcile  # noqa: PLC0415 - imports botocore
     from city_fleet.champions import breaker  # noqa: PLC0415 - imports botocore
 
-    try:
-        beginning = clock.beginning_of_stamp(night)
-    except ValueError as error:
-        raise typer.BadParameter(f"--night: {error}.") from None
+    beginning = beginning_of_stamp("--night", night)
     state = breaker.APPROVED if order.verb == "approve" else breaker.REJECTED
     for stamp in breaker.nights(clients.s3, clients.keys, beginning):
         found = (

@@ -10,12 +10,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from city_fleet import clock, naming
-from city_fleet.airflow_rest import Backfill, Dag
+from city_fleet.airflow_rest import AirflowRest, Backfill
 from city_fleet.errors import AirflowError
 
 NONE = "none"
@@ -39,20 +39,6 @@ _PARALLEL_QUESTIONS = 4
 _PAUSED = "its DAG is paused, so its runs would not start; unpause it, or add --unpause"
 
 
-class BackfillApi(Protocol):
-    """The part of :class:`~city_fleet.airflow_rest.AirflowRest` that backfills need."""
-
-    def dag(self, dag_id: str) -> Dag | None: ...
-    def set_paused(self, dag_id: str, paused: bool) -> None: ...
-    def failed_runs(self, dag_id: str, first: datetime, last: datetime) -> int: ...
-    def backfills(self, dag_id: str) -> list[Backfill]: ...
-    def backfill(self, number: int) -> Backfill | None: ...
-    def runs_of_backfill(self, dag_id: str, first: datetime, last: datetime, reprocess: str) -> int: ...
-    def create_backfill(
-        self, dag_id: str, first: datetime, last: datetime, reprocess: str, max_active_runs: int
-    ) -> Backfill: ...
-
-
 @dataclass(frozen=True)
 class BackfillOrder:
     """Which runs to backfill, and how.
@@ -73,11 +59,9 @@ class BackfillOrder:
     unpause: bool = False
 
     def is_about(self, backfill: Backfill) -> bool:
-        """Tell whether a backfill has these dates."""
         return (self.first, self.last) == (backfill.first, backfill.last)
 
     def is_of(self, backfill: Backfill) -> bool:
-        """Tell whether a backfill has these dates and this reprocessing."""
         return self.is_about(backfill) and self.reprocess == backfill.reprocess
 
 
@@ -98,15 +82,7 @@ class CityBackfill:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
-        return {
-            "dag_id": self.dag_id,
-            "state": self.state,
-            "runs": self.runs,
-            "jobs": self.runs * JOBS_PER_RUN,
-            "failed_runs": self.failed_runs,
-            "note": self.note or None,
-        }
+        return {**asdict(self), "jobs": self.runs * JOBS_PER_RUN, "note": self.note or None}
 
 
 def window(first: str, last: str) -> tuple[datetime, datetime]:
@@ -122,7 +98,7 @@ def window(first: str, last: str) -> tuple[datetime, datetime]:
     return begin, end
 
 
-def plan(airflow: BackfillApi, order: BackfillOrder, dag_ids: Sequence[str]) -> Iterator[CityBackfill]:
+def plan(airflow: AirflowRest, order: BackfillOrder, dag_ids: Sequence[str]) -> Iterator[CityBackfill]:
     """Yield what a backfill of each DAG would start, in the order of the DAGs, and start nothing.
 
     :raises AirflowError: Airflow does not answer at all.
@@ -149,7 +125,7 @@ def plan(airflow: BackfillApi, order: BackfillOrder, dag_ids: Sequence[str]) -> 
 
 
 def run(
-    airflow: BackfillApi,
+    airflow: AirflowRest,
     order: BackfillOrder,
     dag_ids: Iterable[str],
     *,
@@ -179,7 +155,7 @@ def run(
 class _Task:
     """The backfill of one DAG, step by step."""
 
-    def __init__(self, airflow: BackfillApi, order: BackfillOrder, dag_id: str) -> None:
+    def __init__(self, airflow: AirflowRest, order: BackfillOrder, dag_id: str) -> None:
         self._airflow, self._order, self._dag_id = airflow, order, dag_id
         self._newest_before: int | None = None
         self._runs = 0

@@ -47,12 +47,8 @@ def digest(
             for problem in picture.problems:
                 typer.echo(f"warning: {problem}", err=True)
             schedule = item.digest.schedule
-            if moment is None:
-                chosen = digests.last_night(picture.refreshed.index, schedule) or digests.night_of(
-                    picture.snapshot.at, schedule
-                )
-            else:
-                chosen = digests.night_of(moment, schedule)
+            newest = None if moment else digests.last_night(picture.refreshed.index, schedule)
+            chosen = newest or digests.night_of(moment or picture.snapshot.at, schedule)
             found.append(fleet_facts.night_digest(item, s3, picture, chosen))
     texts = (digest_text.text(each) for each in found)
     show([each.to_dict() for each in found], ["\n".join(texts).rstrip("\n")], as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from city_fleet.cli.selection import CityName, FleetName
 
 if TYPE_CHECKING:
     from city_fleet.champions.champion_history import History, Served
+    from city_fleet.state.live_pointer import LivePointer
 
 _COLUMNS = ("", "seq", "from", "until", "as_of", "version", "MAPE", "moved")
 
@@ -85,7 +86,7 @@ def _row(served: Served) -> tuple[str, ...]:
     )
 
 
-def _moved(state: Any) -> str:
+def _moved(state: LivePointer) -> str:
     what = state.move
     if state.move == "rollback":
         what = f"rollback to {state.restores}"

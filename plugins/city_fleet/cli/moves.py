@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from city_fleet import clock
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
 from city_fleet.cli.output import print_json
 from city_fleet.cli.selection import cities_named, fleets_named
@@ -18,12 +19,15 @@ from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import Keys, package_group, parse_as_of
 from city_fleet.plan import endpoint_name
+from city_fleet.state.author import Author
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
     from city_fleet.champions.moves import Move
     from city_fleet.state.context import CityContext
 
+T = TypeVar("T")
+R = TypeVar("R")
 By = Annotated[
     str | None,
     typer.Option(
@@ -37,34 +41,6 @@ Reason = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Make the same checks, say what would be done, and change nothing.")
 ]
-
-
-@dataclass(frozen=True)
-class CityMove:
-    """The result of a command for one city.
-
-    :param move: what was done; None if it failed.
-    :param error: why it failed.
-    """
-
-    fleet: str
-    city: str
-    move: Move | None = None
-    error: CityFleetError | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
-        if self.move is not None:
-            return {"fleet": self.fleet, **self.move.to_dict(), "error": None}
-        return {
-            "fleet": self.fleet,
-            "city": self.city,
-            "outcome": "failed",
-            "before": None,
-            "after": None,
-            "notes": [],
-            "error": self.error.to_dict() if self.error else None,
-        }
 
 
 class FleetClients:
@@ -83,17 +59,14 @@ class FleetClients:
         self.runtime = client(fleet, "sagemaker-runtime")
 
     def group(self, city: str) -> str:
-        """Return the name of a city's model package group."""
         return package_group(self.fleet.fleet, self.fleet.environment, city)
 
     def city(self, slug: str) -> CityContext:
-        """Return one city of the fleet; its settings may be broken, or gone."""
         from city_fleet.state.context import CityContext  # noqa: PLC0415 - imports botocore
 
         return CityContext(self, self.keys, self.endpoint, self.group(slug), slug)
 
     def ever_served(self, city: str) -> bool:
-        """Tell whether a model of a city has ever been live."""
         from city_fleet.state import live  # noqa: PLC0415 - imports botocore
 
         with aws_errors():
@@ -130,6 +103,14 @@ def mover(by: str | None) -> str:
     return name
 
 
+def author(by: str | None, reason: str) -> Author:
+    """Return who makes the change, and why.
+
+    :raises typer.BadParameter: there is no name.
+    """
+    return Author(mover(by), reason.strip())
+
+
 def instant(option: str, text: str) -> datetime:
     """Read the instant given to an option; without a time zone it is UTC.
 
@@ -144,9 +125,34 @@ def instant(option: str, text: str) -> datetime:
         ) from None
 
 
+def beginning_of_stamp(option: str, text: str) -> str:
+    """Read the as_of, or the day, given to an option, as the beginning of a stamp.
+
+    :raises typer.BadParameter: the text is neither.
+    """
+    try:
+        return clock.beginning_of_stamp(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {error}.") from None
+
+
+def each_city(targets: Iterable[T], work: Callable[[T], R]) -> Iterator[tuple[T, R | CityFleetError]]:
+    """Work on cities in parallel, and yield each with the result, or with the error; in their order."""
+
+    def one(target: T) -> tuple[T, R | CityFleetError]:
+        try:
+            with aws_errors():
+                return target, work(target)
+        except CityFleetError as error:
+            return target, error
+
+    with ThreadPoolExecutor(PARALLEL_CITIES) as pool:
+        yield from pool.map(one, targets)
+
+
 def run_moves(
     cities: Sequence[tuple[FleetClients, str]],
-    work: Callable[[FleetClients, str], Move],
+    work: Callable[[CityContext], Move],
     show: Callable[[Move], str | None],
     *,
     as_json: bool,
@@ -157,51 +163,49 @@ def run_moves(
     :param show: returns a move as a sentence without the city's name, or None to print nothing.
     """
     several_fleets = len({clients.fleet.fleet for clients, _ in cities}) > 1
-
-    def one(target: tuple[FleetClients, str]) -> CityMove:
-        clients, city = target
-        try:
-            with aws_errors():
-                return CityMove(clients.fleet.fleet, city, work(clients, city))
-        except CityFleetError as error:
-            return CityMove(clients.fleet.fleet, city, error=error)
-
-    done: list[CityMove] = []
-    with ThreadPoolExecutor(PARALLEL_CITIES) as pool:
-        for result in pool.map(one, cities):
-            done.append(result)
-            if not as_json:
-                _print(result, show, several_fleets)
+    done: list[dict[str, Any]] = []
+    for (clients, city), result in each_city(cities, lambda target: work(target[0].city(target[1]))):
+        fleet = clients.fleet.fleet
+        if isinstance(result, CityFleetError):
+            nothing: dict[str, Any] = {"outcome": Outcome.FAILED, "before": None, "after": None, "notes": []}
+            done.append({"fleet": fleet, "city": city, **nothing, "error": result.to_dict()})
+        else:
+            done.append({"fleet": fleet, **result.to_dict(), "error": None})
+        if not as_json:
+            _print(f"{fleet}.{city}" if several_fleets else city, city, result, show)
+    count = Counter(each["outcome"] for each in done)
     if as_json:
-        print_json([result.to_dict() for result in done])
+        print_json(done)
     elif len(done) > 1:
-        typer.echo(_summary(done))
-    raise typer.Exit(1 if any(result.error for result in done) else 0)
+        typer.echo(_summary(count))
+    raise typer.Exit(1 if count[Outcome.FAILED] else 0)
 
 
-def _print(result: CityMove, show: Callable[[Move], str | None], several_fleets: bool) -> None:
-    name = f"{result.fleet}.{result.city}" if several_fleets else result.city
-    if result.error is not None:
-        typer.echo(f"{name}: {_without_city(str(result.error), result.city).rstrip('.')}.", err=True)
-    text = show(result.move) if result.move is not None else None
-    if result.move is None or text is None:
+def unchanged(move: Move) -> str:
+    """Return why nothing had to be done."""
+    return f"unchanged: {'; '.join(move.notes)}."
+
+
+def without_city(error: CityFleetError, city: str) -> str:
+    """Return an error's sentence without the name of the city at its beginning."""
+    return str(error).removeprefix(f"city {city!r}: ")
+
+
+def _print(name: str, city: str, result: Move | CityFleetError, show: Callable[[Move], str | None]) -> None:
+    if isinstance(result, CityFleetError):
+        typer.echo(f"{name}: {without_city(result, city).rstrip('.')}.", err=True)
+        return
+    text = show(result)
+    if text is None:
         return
     typer.echo(f"{name}: {text}")
-    if result.move.outcome != Outcome.UNCHANGED:
-        for note in result.move.notes:
+    if result.outcome != Outcome.UNCHANGED:
+        for note in result.notes:
             typer.echo(f"{name}:   {note}.")
 
 
-def _without_city(text: str, city: str) -> str:
-    return text.removeprefix(f"city {city!r}: ")
-
-
-def _summary(done: Sequence[CityMove]) -> str:
-    count = {"moved": 0, "planned": 0, "unchanged": 0}
-    for result in done:
-        if result.move is not None:
-            count[result.move.outcome] += 1
-    failed = sum(result.error is not None for result in done)
-    parts = [f"{number} {outcome}" for outcome, number in count.items() if number]
-    parts += [f"{failed} could not be done"] if failed else []
-    return f"{len(done)} cities: {', '.join(parts)}."
+def _summary(count: Counter[Outcome]) -> str:
+    known = (Outcome.MOVED, Outcome.PLANNED, Outcome.UNCHANGED)
+    parts = [f"{count[outcome]} {outcome}" for outcome in known if count[outcome]]
+    parts += [f"{count[Outcome.FAILED]} could not be done"] if count[Outcome.FAILED] else []
+    return f"{count.total()} cities: {', '.join(parts)}."

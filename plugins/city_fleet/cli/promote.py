@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from city_fleet import clock
-from city_fleet.cli.moves import By, DryRun, FleetClients, cities_and_clients, mover, run_moves
+from city_fleet.cli.moves import (
+    By,
+    DryRun,
+    author,
+    beginning_of_stamp,
+    cities_and_clients,
+    run_moves,
+    unchanged,
+)
 from city_fleet.cli.output import AsJson
-from city_fleet.cli.selection import FleetName
-from city_fleet.state.author import Author
+from city_fleet.cli.selection import CityName, FleetName
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -18,9 +24,7 @@ if TYPE_CHECKING:
 
 
 def promote(
-    city: Annotated[
-        str, typer.Argument(metavar="CITY", help="Slug of the city, such as austin.", show_default=False)
-    ],
+    city: CityName,
     *,
     reason: Annotated[
         str,
@@ -71,31 +75,21 @@ def promote(
         raise typer.BadParameter("give --version or --as-of, not both.")
     if not reason.strip():
         raise typer.BadParameter("--reason: it is empty; say why, the history keeps it.")
-    stamp = _beginning_of_stamp(as_of) if as_of is not None else None
-    who = mover(by)
-    targets = cities_and_clients(fleet, [city])
-
-    def work(fleet_clients: FleetClients, name: str) -> Move:
-        choice = promotion.Choice(version, stamp)
-        return promotion.promote(
-            fleet_clients.city(name), Author(who, reason), choice, pin=pin, dry_run=dry_run
-        )
-
-    run_moves(targets, work, _show, as_json=as_json)
+    choice = promotion.Choice(version, None if as_of is None else beginning_of_stamp("--as-of", as_of))
+    who = author(by, reason)
+    run_moves(
+        cities_and_clients(fleet, [city]),
+        lambda city: promotion.promote(city, who, choice, pin=pin, dry_run=dry_run),
+        _show,
+        as_json=as_json,
+    )
 
 
-def _beginning_of_stamp(as_of: str) -> str:
-    try:
-        return clock.beginning_of_stamp(as_of)
-    except ValueError as error:
-        raise typer.BadParameter(f"--as-of: {error}.") from None
-
-
-def _show(move: Move) -> str | None:
+def _show(move: Move) -> str:
     if move.outcome == Outcome.PLANNED:
         return "would be promoted:"
     if move.outcome == Outcome.UNCHANGED or move.after is None:
-        return f"unchanged: {'; '.join(move.notes)}."
+        return unchanged(move)
     pinned = ", pinned" if move.after.pinned else ""
     before = f"instead of {move.before.target_model}" if move.before else "as the first model"
     return f"{move.after.target_model} is live {before}, as sequence {move.after.sequence}{pinned}."

@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, cities_and_clients, mover, run_moves
+from city_fleet.cli.moves import (
+    By,
+    DryRun,
+    FleetClients,
+    Reason,
+    author,
+    cities_and_clients,
+    run_moves,
+    unchanged,
+)
 from city_fleet.cli.output import AsJson
 from city_fleet.cli.selection import FleetName, fleets_named
-from city_fleet.state.author import Author
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -47,25 +55,24 @@ def rebuild(
     """
     from city_fleet.champions import rebuild as rebuilding  # noqa: PLC0415 - imports botocore
 
-    who = mover(by)
+    who = author(by, reason)
     targets = cities_and_clients(fleet, cities) if cities else []
     for item in fleets_named(fleet) if not cities else ():
         clients = FleetClients(item)
         targets += [(clients, city) for city in sorted({*item.cities, *item.broken})]
         _name_those_left_alone(clients)
 
-    def work(fleet_clients: FleetClients, city: str) -> Move:
-        author = Author(who, reason)
-        return rebuilding.rebuild(
-            fleet_clients.city(city), author, undo_removal=bool(cities), dry_run=dry_run
-        )
-
     def show(move: Move) -> str | None:
         if move.outcome == Outcome.UNCHANGED:
-            return f"unchanged: {'; '.join(move.notes)}." if cities else None
+            return unchanged(move) if cities else None
         return _show(move)
 
-    run_moves(targets, work, show, as_json=as_json)
+    run_moves(
+        targets,
+        lambda city: rebuilding.rebuild(city, who, undo_removal=bool(cities), dry_run=dry_run),
+        show,
+        as_json=as_json,
+    )
 
 
 def _name_those_left_alone(clients: FleetClients) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import By, DryRun, Reason, cities_and_clients, mover
+from city_fleet.cli.moves import By, DryRun, Reason, cities_and_clients, mover, without_city
 from city_fleet.cli.output import AsJson, print_json
-from city_fleet.cli.selection import FleetName
+from city_fleet.cli.selection import FleetName, NamedCities
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import city_dag_id
 from city_fleet.state.author import Author
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 
 def remove(
-    cities: Annotated[
-        list[str], typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
-    ],
+    cities: NamedCities,
     *,
     wait: Annotated[
         float,
@@ -88,7 +86,7 @@ def remove(
                 failed = True
                 results.append({"fleet": item.fleet, **error.to_dict(), "city": city})
                 if not as_json:
-                    typer.echo(f"{city}: {str(error).removeprefix(f'city {city!r}: ')}", err=True)
+                    typer.echo(f"{city}: {without_city(error, city)}", err=True)
                 continue
             in_file = city in item.cities or city in item.broken
             results.append({"fleet": item.fleet, **done.to_dict(), **_left_to_dict(left), "in_file": in_file})

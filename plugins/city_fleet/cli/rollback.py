@@ -13,14 +13,14 @@ from city_fleet.cli.moves import (
     DryRun,
     FleetClients,
     Reason,
+    author,
     cities_and_clients,
     instant,
-    mover,
     run_moves,
+    unchanged,
 )
 from city_fleet.cli.output import AsJson
-from city_fleet.cli.selection import FleetName, fleets_named, only_fleet
-from city_fleet.state.author import Author
+from city_fleet.cli.selection import CityNames, FleetName, NamedCities, fleets_named, only_fleet
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 
 def rollback(
-    cities: Annotated[
-        list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
-    ] = None,
+    cities: CityNames = None,
     *,
     to: Annotated[
         str | None,
@@ -79,17 +77,13 @@ def rollback(
     if to is not None and since is not None:
         raise typer.BadParameter("give --to or --since, not both.")
     moment = instant("--since", since) if since is not None else None
-    destination = _destination(to, len(set(named)))
-    who = mover(by)
+    order = moves.Rollback(_destination(to, len(set(named))), moment, dry_run)
+    who = author(by, reason)
     if moment is None or named:
         targets = cities_and_clients(fleet, named)
     else:
         owner = only_fleet(fleets_named(fleet), "--since without cities needs")
         targets = _moved_since(FleetClients(owner), moment)
-
-    def work(fleet_clients: FleetClients, city: str) -> Move:
-        order = moves.Rollback(destination, moment, dry_run)
-        return moves.rollback(fleet_clients.city(city), Author(who, reason), order)
 
     if not targets and not as_json:
         typer.echo(f"No model was published since {since}; there is nothing to do.")
@@ -98,13 +92,11 @@ def rollback(
         # With --since alone, cities that were not published since then are not mentioned.
         return _show_rollback(move) if named or move.outcome != Outcome.UNCHANGED else None
 
-    run_moves(targets, work, show, as_json=as_json)
+    run_moves(targets, lambda city: moves.rollback(city, who, order), show, as_json=as_json)
 
 
 def unpin(
-    cities: Annotated[
-        list[str], typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
-    ],
+    cities: NamedCities,
     fleet: FleetName = None,
     by: By = None,
     reason: Reason = "",
@@ -124,13 +116,9 @@ def unpin(
     """
     from city_fleet.champions import moves  # noqa: PLC0415 - imports botocore
 
-    who = mover(by)
+    who = author(by, reason)
     targets = cities_and_clients(fleet, cities)
-
-    def work(fleet_clients: FleetClients, city: str) -> Move:
-        return moves.unpin(fleet_clients.city(city), Author(who, reason))
-
-    run_moves(targets, work, _show_unpin, as_json=as_json)
+    run_moves(targets, lambda city: moves.unpin(city, who), _show_unpin, as_json=as_json)
 
 
 def _destination(to: str | None, cities: int) -> Destination | None:
@@ -157,9 +145,9 @@ def _moved_since(clients: FleetClients, since: datetime) -> list[tuple[FleetClie
         return [(clients, city) for city in moves.cities_moved_since(clients.s3, clients.keys, since)]
 
 
-def _show_rollback(move: Move) -> str | None:
+def _show_rollback(move: Move) -> str:
     if move.outcome == Outcome.UNCHANGED or move.before is None or move.after is None:
-        return f"unchanged: {'; '.join(move.notes)}."
+        return unchanged(move)
     before, after, would = move.before, move.after, move.outcome == Outcome.PLANNED
     if before.target_model == after.target_model:
         verb = "would be" if would else "is"
@@ -174,7 +162,7 @@ def _show_rollback(move: Move) -> str | None:
     )
 
 
-def _show_unpin(move: Move) -> str | None:
+def _show_unpin(move: Move) -> str:
     if move.outcome == Outcome.UNCHANGED or move.after is None:
-        return f"unchanged: {'; '.join(move.notes)}."
+        return unchanged(move)
     return f"unpinned as sequence {move.after.sequence}; {move.after.target_model} serves until a new model goes live."

@@ -27,6 +27,10 @@ CityNames = Annotated[
     list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
 ]
 
+NamedCities = Annotated[
+    list[str], typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
+]
+
 
 def no_fleet_file() -> ConfigError:
     """Return the error for a folder without a fleet file."""

@@ -53,7 +53,6 @@ def lines(
 
 
 def row(city: CityStatus) -> tuple[str, ...]:
-    """Return a city's line of the table."""
     champion, run = city.champion, city.last_run
     remarks = "; ".join(city.remarks)
     if len(remarks) > _LONGEST_REMARKS:

@@ -13,26 +13,17 @@ from airflow.sdk import DAG, BaseOperator, Param, TriggerRule
 from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming, plan
-from city_fleet.config import Fleet, load_fleets
+from city_fleet.config import load_fleets
 from city_fleet.errors import CityFleetError, FleetFileError
 from city_fleet.orchestration.city_tasks import job_operators as jobs
 from city_fleet.orchestration.city_tasks.approve_operator import ApproveOperator
 from city_fleet.orchestration.city_tasks.decide_operator import DecideOperator
 from city_fleet.orchestration.city_tasks.publish_operator import KeepChampionOperator, PublishOperator
-from city_fleet.orchestration.city_tasks.record_operator import RecordOperator
+from city_fleet.orchestration.city_tasks.record_operator import RecordOperator, keep_failure
 from city_fleet.orchestration.city_tasks.register_operator import RegisterOperator
-from city_fleet.orchestration.fleet_dags import (
-    SHORT_TASK_TIMEOUT,
-    digest_dag,
-    endpoint_dag,
-    instant,
-    reaper_dag,
-    reconcile_dag,
-    retire_dag,
-)
+from city_fleet.orchestration.fleet_dags import SHORT_TASK_TIMEOUT, instant
 from city_fleet.orchestration.timetables import FleetTimetable
 from city_fleet.plan import CityPlan
-from city_fleet.state import failure_notes
 
 # libyaml's dumper takes a fifth of the time, and every parse writes every city's settings.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -52,40 +43,25 @@ def city_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
     """Yield the DAG of every city of every fleet file in a folder, in a fixed order.
 
     A city whose settings are wrong, or a whole fleet file, yields a DAG that fails with the mistakes, so that the
-    others go on and nobody has to read a log to find out.
+    others go on, and the UI says what is wrong.
 
     :param only: build just this DAG id (Airflow's parsing context while a task starts).
     """
     for loaded in load_fleets(folder):
         if isinstance(loaded, FleetFileError):
             name = naming.slug(Path(loaded.file).stem)
-            yield from _wanted(naming.fleet_dag_id(name, "fleet_file"), only, _broken_dag, name, loaded)
+            dag_id = naming.fleet_dag_id(name, "fleet_file")
+            if only in (None, dag_id):
+                yield _broken_dag(dag_id, name, loaded)
             continue
         for slug in sorted({*loaded.cities, *loaded.broken}):
             dag_id = naming.city_dag_id(loaded.fleet, slug)
+            if only not in (None, dag_id):
+                continue
             if slug in loaded.broken:
-                yield from _wanted(dag_id, only, _broken_dag, loaded.fleet, loaded.broken[slug])
+                yield _broken_dag(dag_id, loaded.fleet, loaded.broken[slug])
             else:
-                yield from _wanted(dag_id, only, _city_dag, plan.plan_city(loaded, slug))
-
-
-def fleet_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
-    """Yield the fleet-wide DAGs of every fleet file in a folder."""
-    for loaded in load_fleets(folder):
-        if isinstance(loaded, Fleet):
-            for purpose, build in (
-                (plan.ENDPOINT_PURPOSE, endpoint_dag),
-                (plan.REAPER_PURPOSE, reaper_dag),
-                (plan.DIGEST_PURPOSE, digest_dag),
-                (plan.RETIRE_PURPOSE, retire_dag),
-                (plan.RECONCILE_PURPOSE, reconcile_dag),
-            ):
-                yield from _wanted(naming.fleet_dag_id(loaded.fleet, purpose), only, build, loaded)
-
-
-def _wanted(dag_id: str, only: str | None, build: Any, *arguments: Any) -> Iterator[DAG]:
-    if only is None or only == dag_id:
-        yield build(dag_id, *arguments)
+                yield _city_dag(dag_id, plan.plan_city(loaded, slug))
 
 
 def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
@@ -120,7 +96,7 @@ def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
             "owner": city.owner,
             "retries": city.retries,
             "retry_delay": timedelta(seconds=city.retry_delay_seconds),
-            "on_failure_callback": failure_notes.keep,
+            "on_failure_callback": keep_failure,
         },
     ) as dag:
         steps = plan.steps(city.approval)

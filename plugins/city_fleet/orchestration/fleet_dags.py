@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Param
 
 from city_fleet import naming, plan
-from city_fleet.config import Fleet
+from city_fleet.config import Fleet, load_fleets
 from city_fleet.orchestration.fleet_tasks import digest_operators as digests
 from city_fleet.orchestration.fleet_tasks import endpoint_operators as endpoint
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
@@ -26,8 +28,20 @@ _RETIRE_MARGIN = timedelta(hours=1)
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
-    """Return the DAG that brings the shared endpoint to the wanted state."""
+def fleet_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
+    """Yield the fleet-wide DAGs of every fleet file in a folder.
+
+    :param only: build just this DAG id (Airflow's parsing context while a task starts).
+    """
+    for fleet in load_fleets(folder):
+        if isinstance(fleet, Fleet):
+            for purpose, build in _BUILDERS.items():
+                dag_id = naming.fleet_dag_id(fleet.fleet, purpose)
+                if only in (None, dag_id):
+                    yield build(dag_id, fleet)
+
+
+def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
     with DAG(
         dag_id=dag_id,
         description=f"Create or update the shared endpoint of {fleet.fleet}",
@@ -58,15 +72,13 @@ def endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
     return dag
 
 
-def reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
-    """Return the DAG that stops jobs nobody waits for."""
+def _reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
     with _care_dag(
         dag_id,
         fleet,
-        "reaper",
-        fleet.reaper.schedule,
+        plan.REAPER_PURPOSE,
         retries=1,
-        retry_delay=timedelta(minutes=1),
+        retry_minutes=1,
         description=f"Stop jobs of {fleet.fleet} that no task waits for any more",
         doc_md=(
             f"Looks for SageMaker jobs of fleet `{fleet.fleet}` and environment `{fleet.environment}` that have been "
@@ -78,30 +90,21 @@ def reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
             "Run it with `dry_run` to see what it would stop. It starts unpaused."
         ),
         dagrun_timeout=_CARE_RUN_TIMEOUT,
-        # A safety net that somebody has to switch on is none.
+        # A safety net must not have to be switched on.
         is_paused_upon_creation=False,
-        params={
-            "dry_run": Param(
-                False,
-                type="boolean",
-                title="Dry run",
-                description="Say what would be stopped, and stop nothing.",
-            )
-        },
+        params=_dry_run("Say what would be stopped, and stop nothing."),
     ) as dag:
         ReapOperator(task_id=REAP, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
     return dag
 
 
-def digest_dag(dag_id: str, fleet: Fleet) -> DAG:
-    """Return the DAG that sends the morning's message."""
+def _digest_dag(dag_id: str, fleet: Fleet) -> DAG:
     with _care_dag(
         dag_id,
         fleet,
-        "digest",
-        fleet.digest.schedule,
+        plan.DIGEST_PURPOSE,
         retries=2,
-        retry_delay=timedelta(minutes=2),
+        retry_minutes=2,
         description=f"One message per night about {fleet.fleet}",
         doc_md=(
             "Says what the night's runs came to: live, held and failed by cause, what waits for approval, and who is "
@@ -131,16 +134,14 @@ def digest_dag(dag_id: str, fleet: Fleet) -> DAG:
     return dag
 
 
-def retire_dag(dag_id: str, fleet: Fleet) -> DAG:
-    """Return the DAG that deletes what nothing needs any more."""
+def _retire_dag(dag_id: str, fleet: Fleet) -> DAG:
     rule = fleet.retire
     with _care_dag(
         dag_id,
         fleet,
-        "retire",
-        rule.schedule,
+        plan.RETIRE_PURPOSE,
         retries=1,
-        retry_delay=timedelta(minutes=5),
+        retry_minutes=5,
         description=f"Delete models, runs and versions of {fleet.fleet} that nothing needs any more",
         doc_md=(
             f"Keeps of each city of fleet `{fleet.fleet}` the model that serves, {rule.keep_predecessors} that a "
@@ -154,38 +155,29 @@ def retire_dag(dag_id: str, fleet: Fleet) -> DAG:
             )
             + "Raw data, run records and the history are never touched.\n\n"
             f"Run it with `dry_run`, or `./fleet retire --dry-run --fleet {fleet.fleet}`, to see what it would do. It "
-            "is paused until somebody switches it on."
+            "is paused until it is switched on."
         ),
-        params={
-            "dry_run": Param(
-                False,
-                type="boolean",
-                title="Dry run",
-                description="Say what would be marked and deleted, and change nothing.",
-            )
-        },
+        params=_dry_run("Say what would be marked and deleted, and change nothing."),
     ) as dag:
         limit = timedelta(seconds=TIME_LIMIT_SECONDS) + _RETIRE_MARGIN
         RetireOperator(task_id=RETIRE, fleet=fleet, execution_timeout=limit)
     return dag
 
 
-def reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
-    """Return the DAG that carries out what people have decided in the registry."""
+def _reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
     rolls_back = fleet.reconcile.on_live_rejected == "rollback"
     with _care_dag(
         dag_id,
         fleet,
-        "reconcile",
-        fleet.reconcile.schedule,
+        plan.RECONCILE_PURPOSE,
         retries=1,
-        retry_delay=timedelta(minutes=1),
+        retry_minutes=1,
         description=f"Carry out what people have decided about models of {fleet.fleet}",
         doc_md=(
-            f"Looks in the registry for models of `{fleet.fleet}` that somebody has approved or rejected: in the "
+            f"Looks in the registry for models of `{fleet.fleet}` that were approved or rejected: in the "
             "console, by a script, or by a command that did not come to its end. What was approved is published; what "
-            "has waited longer than `approval_expires_hours` counts as rejected. When somebody rejects a model that "
-            f"serves, its city is {'rolled back and ' if rolls_back else ''}named by this DAG's run, which fails, and "
+            "has waited longer than `approval_expires_hours` counts as rejected. When a model that serves is rejected, "
+            f"its city is {'rolled back and ' if rolls_back else ''}named by this DAG's run, which fails, and "
             "by the digest's notifiers.\n\nIt starts unpaused."
         ),
         dagrun_timeout=_CARE_RUN_TIMEOUT,
@@ -201,21 +193,15 @@ def reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
 
 
 def _care_dag(
-    dag_id: str,
-    fleet: Fleet,
-    purpose: str,
-    schedule: str | None,
-    *,
-    retries: int,
-    retry_delay: timedelta,
-    **settings: Any,
+    dag_id: str, fleet: Fleet, purpose: str, *, retries: int, retry_minutes: int, **settings: Any
 ) -> DAG:
-    """Return an empty DAG that looks after what is there now, by a schedule of its own.
+    """Return an empty DAG that looks after what is there now, by the schedule of its section of the fleet file.
 
-    :param purpose: its tag.
-    :param schedule: cron expression; None for no schedule.
+    :param purpose: name of the section; the DAG's tag.
     :param settings: more arguments of the DAG.
     """
+    schedule: str | None = getattr(fleet, purpose).schedule
+    retry_delay = timedelta(minutes=retry_minutes)
     return DAG(
         dag_id=dag_id,
         schedule=None if schedule is None else FleetTimetable(schedule),
@@ -228,6 +214,19 @@ def _care_dag(
     )
 
 
+def _dry_run(description: str) -> dict[str, Param]:
+    return {"dry_run": Param(False, type="boolean", title="Dry run", description=description)}
+
+
 def instant(day: Any) -> datetime | None:
     """Return a day of the fleet file as Airflow wants it."""
     return None if day is None else naming.parse_as_of(day.isoformat())
+
+
+_BUILDERS: dict[str, Callable[[str, Fleet], DAG]] = {
+    plan.ENDPOINT_PURPOSE: _endpoint_dag,
+    plan.REAPER_PURPOSE: _reaper_dag,
+    plan.DIGEST_PURPOSE: _digest_dag,
+    plan.RETIRE_PURPOSE: _retire_dag,
+    plan.RECONCILE_PURPOSE: _reconcile_dag,
+}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run_of(plan: CityPlan, context: Context) -> Run:
     """Return the run a task belongs to. as_of is the run's param, else its logical date, else its run_after.
 
-    :raises AirflowFailException: as_of is no instant, or lies in the future.
+    :raises AirflowFailException: as_of is not an instant, or lies in the future.
     """
     dag_run = context["dag_run"]
     text = context["params"].get("as_of")
@@ -28,13 +28,17 @@ def run_of(plan: CityPlan, context: Context) -> Run:
         raise AirflowFailException(str(error)) from error
 
 
+def name_of(plan: CityPlan, context: Context) -> str:
+    """Return ``<dag id>/<run id>``: how a run signs what it decides."""
+    return f"{plan.dag_id}/{context['dag_run'].run_id}"
+
+
 def author_of(plan: CityPlan, context: Context) -> Author:
     """Return who lets the model of a run go live: of a forced run the person who has started it, else the run."""
-    dag_run = context["dag_run"]
-    name = f"{plan.dag_id}/{dag_run.run_id}"
+    name = name_of(plan, context)
     if not run_of(plan, context).force:
         return Author(name)
-    person = getattr(dag_run, "triggering_user_name", None)
+    person = getattr(context["dag_run"], "triggering_user_name", None)
     return Author(person, f"forced run {name}") if person else Author(name, "forced")
 
 

@@ -26,17 +26,14 @@ class TaskClients:
 
     @cached_property
     def s3(self) -> S3Client:
-        """Return the client of S3."""
         return self._client("s3")
 
     @cached_property
     def sagemaker(self) -> SageMakerClient:
-        """Return the client of SageMaker."""
         return self._client("sagemaker")
 
     @cached_property
     def runtime(self) -> SageMakerRuntimeClient:
-        """Return the client of SageMaker's runtime."""
         return self._client("sagemaker-runtime")
 
     def _client(self, service: str) -> Any:

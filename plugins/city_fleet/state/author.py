@@ -10,7 +10,7 @@ class Author:
     """Who decides, and why.
 
     :param by: ``<dag id>/<run id>`` or the name of a person.
-    :param note: in the words of whoever decides; may be empty.
+    :param note: in their own words; may be empty.
     """
 
     by: str

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from city_fleet.naming import Keys
-from city_fleet.state.clients import Clients
 from city_fleet.state.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sagemaker import SageMakerClient
+    from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+
+class Clients(Protocol):
+    """The boto3 clients that decisions need; tasks, commands and tests each make their own."""
+
+    @property
+    def s3(self) -> S3Client: ...
+
+    @property
+    def sagemaker(self) -> SageMakerClient: ...
+
+    @property
+    def runtime(self) -> SageMakerRuntimeClient: ...
 
 
 @dataclass(frozen=True)
@@ -16,7 +34,6 @@ class CityContext:
     :param keys: the fleet's S3 layout.
     :param endpoint: name of the fleet's shared endpoint.
     :param group: name of the city's model package group.
-    :param slug: the city's.
     """
 
     aws: Clients
@@ -27,5 +44,4 @@ class CityContext:
 
     @property
     def objects(self) -> ObjectStore:
-        """Return the objects of the fleet's bucket."""
         return ObjectStore(self.aws.s3, self.keys.bucket)

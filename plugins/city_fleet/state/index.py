@@ -1,4 +1,4 @@
-"""The index of a fleet in S3: folded from run records and live pointers, so that nobody reads thousands of them.
+"""The index of a fleet in S3: folded from run records and live pointers, so that no view reads thousands of them.
 
 What is new is found by a few Lists: the events name the run records written since the last fold, and the ETags of
 the live pointers tell which of them have moved. The index is one object, written under a condition: of two who fold
@@ -24,7 +24,7 @@ from city_fleet import aws_errors, naming
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.state.index_state import KEPT_RUNS, Champion, Index, RunSummary
-from city_fleet.state.live import LivePointer
+from city_fleet.state.live_pointer import LivePointer
 from city_fleet.state.objects import GZIP, ObjectStore, rounds
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def refresh(
     :raises PlatformError: others wrote the index for a minute, each time while it was folded.
     """
     records: dict[str, RunSummary | None] = {}
-    for _ in rounds(keys.uri(keys.index())):
+    attempts = rounds(keys.uri(keys.index()))
+    while True:
+        next(attempts)
         before, etag = load(s3, keys)
         if before is None or anew:
             say(f"Building the index of fleet {keys.fleet} from its run records")
@@ -99,7 +101,6 @@ def refresh(
             raise
         if written is not None:
             return Refreshed(after, runs, behind)
-    raise AssertionError("unreachable: rounds end with an error")
 
 
 def load(s3: S3Client, keys: Keys) -> tuple[Index | None, str | None]:
@@ -198,8 +199,7 @@ def _fold(before: Index, events: list[str], records: dict[str, RunSummary | None
 
     An event whose record is not there stays new for a while: the record may still come.
 
-    :param records: what was read; None for what is no record.
-    :param moment: now.
+    :param records: what was read; None for what is not a record.
     """
     overdue = _minus(moment, LATE)
     done = [event for event in events if _record(event) in records or event < overdue]
@@ -221,7 +221,7 @@ def _minus(moment: datetime, span: timedelta) -> str:
 
 
 def _read_records(s3: S3Client, keys: Keys, names: Iterable[str]) -> dict[str, RunSummary | None]:
-    """Return the records that are there by name; None for one that is no record."""
+    """Return the records that are there by name; None for one that is not a record."""
 
     def read(name: str) -> tuple[str, RunSummary | None] | None:
         found = ObjectStore(s3, keys.bucket).get(keys.records_prefix() + name)

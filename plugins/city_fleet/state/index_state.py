@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from city_fleet.state.live import LivePointer
+from city_fleet.state.live_pointer import LivePointer
 
 FORMAT_VERSION = 1
 #: Runs kept per city. A digest of last night needs one; a city that failed twice still shows what it did before.
@@ -54,7 +54,7 @@ class RunSummary:
         """Shorten a run record.
 
         :param name: its key below ``state/runs/``: ``<city>/<as_of>-<run key>.json``.
-        :raises ValueError: it is no run record.
+        :raises ValueError: it is not a run record.
         """
         try:
             stamp, run_key = name.split("/", 1)[1].removesuffix(".json").split("-")[:2]
@@ -79,11 +79,10 @@ class RunSummary:
                 seconds=tuple(sorted(seconds.items())),
             )
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise ValueError(f"{name}: is no run record ({type(error).__name__}: {error})") from error
+            raise ValueError(f"{name}: is not a run record ({type(error).__name__}: {error})") from error
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> RunSummary:
-        """Read what stands in the index."""
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         known["reasons"] = tuple(known.get("reasons", ()))
         known["seconds"] = tuple((kind, seconds) for kind, seconds in known.get("seconds", ()))
@@ -95,7 +94,7 @@ class Champion:
     """A live pointer as far as a fleet-wide view needs it.
 
     :param etag: of the pointer's object: another one means that the pointer has moved.
-    :param problem: why the object is no pointer, if it is none; the other fields are empty then.
+    :param problem: why the object is not a pointer, if it is not; the other fields are empty then.
     :param as_of: stamp of the moment up to which the model has seen data.
     :param settings_digest: of the settings that made the model, and ``code_digest`` of the scripts; None if unknown.
     """
@@ -116,13 +115,11 @@ class Champion:
 
     @classmethod
     def of_pointer(cls, pointer: LivePointer, etag: str) -> Champion:
-        """Shorten a live pointer."""
         shared = {name for name in cls.__dataclass_fields__ if name in pointer.__dataclass_fields__}
         return cls(etag=etag, **{name: getattr(pointer, name) for name in shared})
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Champion:
-        """Read what stands in the index."""
         return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
 
 
@@ -138,7 +135,6 @@ class IndexEntry:
 
     @property
     def last_run(self) -> RunSummary | None:
-        """Return the run that ended last."""
         return max(self.runs, key=_end, default=None)
 
 

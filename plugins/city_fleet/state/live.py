@@ -1,4 +1,4 @@
-"""The live pointer: which model of a city serves now. Standard library and a boto3 S3 client only.
+"""Reading and moving the live pointer of a city. Standard library and a boto3 S3 client only.
 
 Artifacts are immutable; the pointer ``live/<city>.json`` is the only object that changes, and it changes only by
 conditional writes. Every pointer that serves is copied to ``history/<city>/<sequence>.json``, right after its move
@@ -8,16 +8,14 @@ a gap; and a live pointer that is lost is found again in the history. The Lambda
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet.errors import BrokenPointer, PlatformError, PointerMoved, PublishError
 from city_fleet.naming import Keys
+from city_fleet.state.live_pointer import Broken, LivePointer, Versioned
 from city_fleet.state.objects import UNCHANGED, ObjectStore
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Kinds of moves. The first two bring a model live, the others bring back or keep one that did.
-PUBLISH = "publish"
+PUBLISH = LivePointer.move
 PROMOTE = "promote"
 ROLLBACK = "rollback"
 UNPIN = "unpin"
@@ -34,146 +32,12 @@ REBUILD = "rebuild"
 # The kind of a copy in the history that says that a city serves no more.
 REMOVE = "remove"
 
-_TEXTS = ("city", "target_model", "package_arn", "as_of", "artifact_sha256", "published_at", "published_by")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServedModel:
-    """A model as the live pointer describes it, whatever moves the pointer.
-
-    :param target_model: key below the endpoint's prefix, as sent in TargetModel.
-    :param package_arn: ARN of the model package in the registry.
-    :param as_of: stamp of the moment up to which the model has seen data.
-    :param metrics: the challenger's metrics on its held-out rows.
-    :param features: feature names in the order of a request row.
-    :param reasons: the gate's sentences about the model.
-    :param settings_digest: of the settings that made the model, ``code_digest`` of the job scripts; None if unknown.
-    """
-
-    city: str
-    target_model: str
-    package_arn: str
-    as_of: str
-    metrics: dict[str, float | None]
-    features: tuple[str, ...]
-    artifact_sha256: str
-    reasons: tuple[str, ...] = ()
-    settings_digest: str | None = None
-    code_digest: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LivePointer(ServedModel):
-    """One state of a city's live pointer: a model, and the move that made it serve.
-
-    :param sequence: 1 for the first model that went live, then one more with every move.
-    :param published_at: when this model was published; a move that brings it back leaves that. ISO 8601, UTC.
-    :param published_by: ``<dag id>/<run id>`` or the name of a person.
-    :param predecessor: target model that served before, None for the first.
-    :param pinned: a person wants it to stay: nightly runs leave it alone until it is unpinned.
-    :param move: kind of the move that made this state: ``publish``, ``promote``, ``rollback``, ``unpin``, ``rebuild``.
-    :param moved_at: when it was made; ISO 8601, UTC. A pointer without (written by an earlier version) was published.
-    :param moved_by: who made it: ``<dag id>/<run id>`` or the name of a person.
-    :param reason: why, in the words of whoever made it; empty when nothing was said.
-    :param restores: for a move that brings back or keeps a model: the sequence with which that model went live.
-    """
-
-    sequence: int
-    published_at: str
-    published_by: str
-    predecessor: str | None = None
-    pinned: bool = False
-    move: str = PUBLISH
-    moved_at: str = ""
-    moved_by: str = ""
-    reason: str = ""
-    restores: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "moved_at", self.moved_at or self.published_at)
-        object.__setattr__(self, "moved_by", self.moved_by or self.published_by)
-
-    @classmethod
-    def serving(cls, model: ServedModel, **state: Any) -> LivePointer:
-        """Return the state of the pointer that serves a model.
-
-        :param state: the pointer's own fields, beside those of the model.
-        """
-        return cls(**{field.name: getattr(model, field.name) for field in fields(ServedModel)}, **state)
-
-    @property
-    def origin(self) -> int:
-        """Return the sequence with which the model of this state went live."""
-        return self.sequence if self.restores is None else self.restores
-
-    def to_json(self) -> bytes:
-        """Return the object's bytes as they stand in S3."""
-        return (json.dumps({"format_version": 1, **asdict(self)}, indent=2) + "\n").encode()
-
-    @classmethod
-    def from_json(cls, body: bytes, where: str) -> LivePointer:
-        """Read a pointer's bytes.
-
-        :param where: URI for the error message.
-        :raises BrokenPointer: the bytes are no pointer.
-        :raises PublishError: they are one of a newer format.
-        """
-        try:
-            value = json.loads(body)
-            version = value.pop("format_version")
-            if version != 1:
-                raise PublishError(
-                    f"{where}: format_version is {version}, this version of City Fleet reads 1; upgrade it"
-                )
-            known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-            _check(known)
-            known["features"] = tuple(known["features"])
-            known["reasons"] = tuple(known.get("reasons", ()))
-            return cls(**known)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BrokenPointer(
-                f"{where}: is no live pointer ({type(error).__name__}: {error}); `./fleet rebuild` restores a live "
-                "pointer from the history"
-            ) from error
-
-
-def _check(known: Mapping[str, Any]) -> None:
-    """Refuse members that would only hurt later.
-
-    :raises ValueError: naming the member.
-    """
-    for name in ("sequence", "restores"):
-        value = known.get(name, 1 if name == "sequence" else None)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"{name} is {value!r}")
-    for name in _TEXTS:
-        if not isinstance(known[name], str):
-            raise ValueError(f"{name} is {known[name]!r}")
-    if not isinstance(known["features"], list):
-        raise ValueError(f"features is {known['features']!r}")
-
-
-@dataclass(frozen=True)
-class Versioned:
-    """A pointer with the ETag that guards its next move."""
-
-    pointer: LivePointer
-    etag: str
-
-
-@dataclass(frozen=True)
-class Broken:
-    """An object in a live pointer's place that is none, with the ETag that guards its replacement."""
-
-    error: BrokenPointer
-    etag: str
-
 
 def read(s3: S3Client, keys: Keys, city: str, known: Versioned | None = None) -> Versioned | None:
     """Return the city's live pointer, or None when no model of it ever went live.
 
     :param known: what was read before; while that serves it is returned itself, and no body is transferred.
-    :raises BrokenPointer: what is there is no pointer.
+    :raises BrokenPointer: what is there is not a pointer.
     """
     found = read_or_broken(s3, keys, city, known)
     if isinstance(found, Broken):
@@ -228,7 +92,7 @@ def move(
     except BotoCoreError as error:
         etag, failure = None, error
     if etag is None:
-        # By now somebody may even have moved on from this very move, and kept it in the history first.
+        # By now another move may have followed this very one, and kept it in the history first.
         current = read(s3, keys, new.city)
         if current is not None and _kept_or_none(s3, keys, new.city, new.sequence) == new:
             return current
@@ -236,7 +100,7 @@ def move(
     try:
         _keep(s3, keys, new)
     except (PublishError, PlatformError, ClientError, BotoCoreError) as error:
-        # The move is made. Whoever moves next makes the copy, or says what stands in its way.
+        # The move is made. The next move makes the copy, or says what stands in its way.
         log.warning("%s: not copied to the history yet: %s", keys.uri(key), error)
     return Versioned(new, etag)
 
@@ -278,7 +142,7 @@ def kept_sequences(s3: S3Client, keys: Keys, city: str) -> list[int]:
 def read_kept(s3: S3Client, keys: Keys, city: str, sequence: int) -> LivePointer:
     """Return the kept pointer of a sequence.
 
-    :raises BrokenPointer: what is kept is no pointer.
+    :raises BrokenPointer: what is kept is not a pointer.
     :raises PublishError: nothing is kept under that sequence.
     """
     found = _kept_or_none(s3, keys, city, sequence)
@@ -320,7 +184,7 @@ def _check_free(s3: S3Client, keys: Keys, new: LivePointer, outgoing: Versioned 
 def _by_hand(keys: Keys, city: str, sequence: int) -> PublishError:
     return PublishError(
         f"{keys.uri(keys.history(city, sequence))}: holds another pointer than {keys.uri(keys.live(city))} leads to; "
-        f"somebody wrote to live/ by hand. `./fleet rebuild {city}` puts it behind the newest of the history"
+        f"live/ was written to by hand. `./fleet rebuild {city}` puts it behind the newest of the history"
     )
 
 

@@ -1,8 +1,8 @@
 """Objects in S3: get, put under a condition, change, list, delete. The one place that talks to S3 about state.
 
-A conditional write has one of three answers. 412 (or 404 for an object that is gone): somebody else was first. 409:
+A conditional write has one of three answers. 412 (or 404 for an object that is gone): another writer was first. 409:
 another conditional write to the key was under way, which says nothing about who was first, so it is sent again. And a
-success whose answer was lost: the SDK repeats the request, and meets its own object. So what is there is read before a
+success whose answer was lost: the SDK repeats the request, and meets its own object. So the object is read before a
 write counts as lost: the same bytes are this write's own, or as good.
 
 Source: Amazon S3 User Guide, "Add preconditions to S3 operations with conditional requests".
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -32,7 +33,7 @@ GZIP = "application/gzip"
 #: What S3 itself says of an object without a type.
 BYTES = "binary/octet-stream"
 
-#: So long a write goes on that others get in the way of.
+#: How long a write is repeated that others get in the way of.
 PATIENCE_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 4.0
@@ -75,16 +76,17 @@ class Item:
 
 
 def rounds(what: str, seconds: float = PATIENCE_SECONDS) -> Iterator[int]:
-    """Count the tries of something that others may get in the way of, with a growing, random pause in between.
+    """Count the attempts at a write that others may get in the way of, with a growing, random pause in between.
 
-    :param what: names the thing in the error, for example a URI.
+    Its use is ``while True: next(attempts); …``, which ends with a return or with the error.
+
+    :param what: names the object in the error, for example a URI.
     :raises PlatformError: the time is up.
     """
     end = time.monotonic() + seconds
-    pause, tries = _FIRST_PAUSE_SECONDS, 0
-    while True:
+    pause = _FIRST_PAUSE_SECONDS
+    for tries in count(1):
         yield tries
-        tries += 1
         if time.monotonic() >= end:
             raise PlatformError(
                 f"{what}: others got in the way {tries} times within {seconds:.0f} seconds; nothing was changed. "
@@ -94,48 +96,28 @@ def rounds(what: str, seconds: float = PATIENCE_SECONDS) -> Iterator[int]:
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
+@dataclass(frozen=True)
 class ObjectStore:
-    """The objects of one bucket.
+    """The objects of one bucket."""
 
-    :param client: a boto3 S3 client.
-    :param bucket: name of the bucket.
-    """
-
-    def __init__(self, client: S3Client, bucket: str) -> None:
-        self.client = client
-        self.bucket = bucket
+    client: S3Client
+    bucket: str
 
     def uri(self, key: str) -> str:
-        """Return ``s3://<bucket>/<key>``."""
         return f"s3://{self.bucket}/{key}"
 
     def get(self, key: str) -> Stored | None:
-        """Return an object, or None where there is none."""
-        try:
-            answer = self.client.get_object(Bucket=self.bucket, Key=key)
-        except ClientError as error:
-            if aws_errors.is_missing(error):
-                return None
-            raise
-        return Stored(answer["Body"].read(), answer["ETag"], answer["LastModified"])
+        found = self._get(key)
+        return None if found is UNCHANGED else found
 
     def get_changed(self, key: str, etag: str) -> Stored | Unchanged | None:
         """Return an object that is not the known one any more, without a body for one that still is.
 
         :param etag: of the known one.
         """
-        try:
-            answer = self.client.get_object(Bucket=self.bucket, Key=key, IfNoneMatch=etag)
-        except ClientError as error:
-            if aws_errors.is_unchanged(error):
-                return UNCHANGED
-            if aws_errors.is_missing(error):
-                return None
-            raise
-        return Stored(answer["Body"].read(), answer["ETag"], answer["LastModified"])
+        return self._get(key, IfNoneMatch=etag)
 
     def exists(self, key: str) -> bool:
-        """Tell whether there is such an object."""
         return self.etag_of(key) is not None
 
     def etag_of(self, key: str) -> str | None:
@@ -163,19 +145,14 @@ class ObjectStore:
         """Write an object in the place of the one that was read, and return its ETag.
 
         :param etag: of the one that was read; None where there was none.
-        :return: None where somebody else has changed it since; nothing is written then.
+        :return: None where another writer has changed it since; nothing is written then.
         :raises PlatformError: others got in the way for a minute.
         """
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         return self._put_if(key, body, content_type, condition)
 
-    def update(
-        self,
-        key: str,
-        change: Callable[[bytes | None], bytes | None],
-        content_type: str = JSON,
-    ) -> bytes | None:
-        """Read an object, change it and write it back, whoever else changes it at the same time.
+    def update(self, key: str, change: Callable[[bytes | None], bytes | None]) -> bytes | None:
+        """Read an object, change it and write it back, whatever other writers do at the same time.
 
         :param change: gets the bytes that are there, or None; may be called several times, also with what it has
             made itself: the answer to a write may be lost. It returns the bytes to write, or None to leave
@@ -183,24 +160,27 @@ class ObjectStore:
         :return: the bytes that are there afterwards.
         :raises PlatformError: others got in the way for a minute.
         """
-        for _ in rounds(self.uri(key)):
+        attempts = rounds(self.uri(key))
+        while True:
+            next(attempts)
             found = self.get(key)
             before = found.body if found else None
             after = change(before)
             if after is None or after == before:
                 return before
-            if self.replace(key, after, found.etag if found else None, content_type) is not None:
+            if self.replace(key, after, found.etag if found else None) is not None:
                 return after
-        raise AssertionError("unreachable: rounds end with an error")
 
     def delete(self, key: str, etag: str) -> bool:
         """Delete the object that was read.
 
-        :return: False where somebody else has changed it since; nothing is deleted then. One that is gone was
-            deleted by somebody else, or by this very request: the SDK repeats what it hears nothing of.
+        :return: False where another writer has changed it since; nothing is deleted then. True where it is gone: it
+            was deleted by another, or by this very request, which the SDK repeats when it hears no answer.
         :raises PlatformError: others got in the way for a minute.
         """
-        for _ in rounds(self.uri(key)):
+        attempts = rounds(self.uri(key))
+        while True:
+            next(attempts)
             try:
                 self.client.delete_object(Bucket=self.bucket, Key=key, IfMatch=etag)
             except ClientError as error:
@@ -214,7 +194,6 @@ class ObjectStore:
                 if not self._is_gone_all_the_same(error, key):
                     raise
             return True
-        raise AssertionError("unreachable: rounds end with an error")
 
     def delete_all(self, keys: list[str]) -> None:
         """Delete objects, a thousand per request.
@@ -241,12 +220,11 @@ class ObjectStore:
         :param delimiter: leave out the keys that hold this behind the prefix.
         :param limit: the first ones only, at most 1,000: one request.
         """
-        request: dict[str, Any] = {"Prefix": prefix}
-        if after:
-            request["StartAfter"] = after
-        if delimiter:
-            request["Delimiter"] = delimiter
-        pages = self._pages(**request) if limit is None else self._first_page(limit, request)
+        asked = {"Prefix": prefix, "StartAfter": after, "Delimiter": delimiter}
+        request: dict[str, Any] = {name: value for name, value in asked.items() if value}
+        pages = self._pages(**request)
+        if limit is not None:
+            pages = iter([self.client.list_objects_v2(Bucket=self.bucket, MaxKeys=limit, **request)])
         for page in pages:
             date = page["ResponseMetadata"]["HTTPHeaders"].get("date")
             moment = parsedate_to_datetime(date) if date else datetime.now(UTC)
@@ -262,15 +240,25 @@ class ObjectStore:
     def _pages(self, **request: Any) -> Iterator[Any]:
         yield from self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, **request)
 
-    def _first_page(self, size: int, request: dict[str, Any]) -> Iterator[Any]:
-        yield self.client.list_objects_v2(Bucket=self.bucket, MaxKeys=size, **request)
+    def _get(self, key: str, **condition: str) -> Stored | Unchanged | None:
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=key, **condition)  # type: ignore[arg-type]
+        except ClientError as error:
+            if aws_errors.is_unchanged(error):
+                return UNCHANGED
+            if aws_errors.is_missing(error):
+                return None
+            raise
+        return Stored(answer["Body"].read(), answer["ETag"], answer["LastModified"])
 
     def _is_gone_all_the_same(self, error: ClientError | BotoCoreError, key: str) -> bool:
         """Tell whether an object is gone although the answer to the request that deletes it was lost."""
         return aws_errors.is_transient(error) and not self.exists(key)
 
     def _put_if(self, key: str, body: bytes, content_type: str, condition: dict[str, Any]) -> str | None:
-        for _ in rounds(self.uri(key)):
+        attempts = rounds(self.uri(key))
+        while True:
+            next(attempts)
             failure: ClientError | BotoCoreError | None = None
             try:
                 answer = self.client.put_object(
@@ -292,13 +280,12 @@ class ObjectStore:
             if failure is not None:
                 raise failure
             return None
-        raise AssertionError("unreachable: rounds end with an error")
 
 
 def read_uri(s3: S3Client, uri: str) -> bytes | None:
     """Return the bytes of an object that something else names, or None where it, or its bucket, is gone.
 
-    :raises ValueError: that is no S3 URI.
+    :raises ValueError: it is not an S3 URI.
     """
     bucket, key = naming.split_uri(uri)
     try:

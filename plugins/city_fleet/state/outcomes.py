@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -20,7 +20,7 @@ class Outcome(StrEnum):
     HELD = "held"
     #: A newer model of the city has taken its place.
     SUPERSEDED = "superseded"
-    #: The model waits for a person's approval.
+    #: The model awaits approval.
     PENDING = "pending"
     #: A task failed, or the run was stopped; of a command: the city could not be dealt with.
     FAILED = "failed"
@@ -29,7 +29,7 @@ class Outcome(StrEnum):
 
     #: A person does not want the model.
     REJECTED = "rejected"
-    #: No person answered in time.
+    #: It was not approved in time.
     EXPIRED = "expired"
     #: A person rejected the model that serves; it serves on until it is rolled back.
     ALERT = "alert"
@@ -62,11 +62,4 @@ class Decided:
     live: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
-        return {
-            "city": self.city,
-            "version": self.version,
-            "outcome": self.outcome,
-            "reasons": list(self.reasons),
-            "live": self.live,
-        }
+        return {**asdict(self), "reasons": list(self.reasons)}

@@ -1,8 +1,8 @@
-"""The model registry: one package group per city, one version per artifact. A boto3 client is passed in.
+"""The model registry, read: one model package group per city, one version per artifact. A boto3 client is passed in.
 
-The approval status is SageMaker's own and anybody with the right may change it. What City Fleet knows beside it stands
-in the version's metadata: what set the status last, and whether all that follows from it has been done. A status that
-is not the one City Fleet set was changed elsewhere, and somebody has to carry it out.
+The approval status is SageMaker's own, and everyone with the permission may change it. What City Fleet knows beside it
+stands in the version's metadata: what set the status last, and whether all that follows from it has been done. A status
+that City Fleet has not set was changed elsewhere and still has to be carried out. package_status.py writes both.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from city_fleet import aws_errors, clock, naming
+from city_fleet import aws_errors, naming
 from city_fleet.errors import RegistryError
-from city_fleet.state.package_text import fitting, metadata_value, one_line
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
@@ -31,11 +30,11 @@ DECIDED_STATUS = "decided_status"
 DECIDED_EVENT = "decided_event"
 DECIDED_BY = "decided_by"
 DECIDED_AT = "decided_at"
-#: Digest of the reason that City Fleet has given: a person elsewhere may have left it as it was.
+#: Digest of the reason that City Fleet has given: who changes the status elsewhere may leave it as it was.
 REASON_DIGEST = "reason_digest"
 #: The approval status of which all consequences have been carried out.
 SETTLED_STATUS = "settled_status"
-#: Stamp of the moment at which a version that waits for a person expires; only such a version has it.
+#: Stamp of the moment at which a version that awaits approval expires; one that waits for its own run has none.
 EXPIRES_AT = "approval_expires_at"
 
 ARTIFACT_WORD = "artifact"
@@ -76,7 +75,7 @@ class ModelPackage:
     """One version as Describe shows it.
 
     :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval``.
-    :param status_reason: why, in the words of whoever set the status; empty when nothing was said.
+    :param status_reason: why, in the words of who set the status; may be empty.
     :param artifact_uri: where training left ``model.tar.gz``.
     :param metadata: what City Fleet registered with it: ``as_of``, ``artifact_sha256``, ``decision_uri`` …
     :param evaluation_uri: the evaluation report; empty if City Fleet did not register it.
@@ -97,12 +96,10 @@ class ModelPackage:
 
     @property
     def group(self) -> str:
-        """Return the name of the package group."""
         return self.arn.rsplit("/", 2)[1]
 
     @property
     def as_of(self) -> str:
-        """Return the stamp of the moment up to which the model has seen data."""
         return self.metadata.get("as_of", "")
 
     @property
@@ -117,7 +114,7 @@ class ModelPackage:
 
     @property
     def note_elsewhere(self) -> str:
-        """Return what somebody has written elsewhere about the status; empty where nobody has."""
+        """Return what was written elsewhere about the status; empty where nothing was."""
         ours = self.metadata.get(REASON_DIGEST) == naming.digest(self.status_reason)
         return "" if ours else self.status_reason
 
@@ -134,12 +131,11 @@ class ModelPackage:
 
     @property
     def waits_for_person(self) -> bool:
-        """Tell whether a person has to decide; a version that waits for its own run only has no deadline."""
+        """Tell whether it awaits approval by a person; a version that waits for its own run has no deadline."""
         return self.status == PENDING and EXPIRES_AT in self.metadata
 
     @property
     def number(self) -> int:
-        """Return the version number."""
         return version_of(self.arn)
 
 
@@ -151,10 +147,7 @@ def package_description(as_of: str, artifact_sha256: str, run: str) -> str:
 
 
 def versions(sagemaker: SageMakerClient, group: str) -> list[ModelPackageSummary]:
-    """Return the versions of a package group, newest first; none when there is no such group yet.
-
-    :param sagemaker: a boto3 SageMaker client.
-    """
+    """Return the versions of a package group, newest first; none when there is no such group yet."""
     pages = sagemaker.get_paginator("list_model_packages").paginate(
         ModelPackageGroupName=group, PaginationConfig={"PageSize": 100}
     )
@@ -179,20 +172,6 @@ def newest_approved(sagemaker: SageMakerClient, group: str) -> ModelPackageSumma
     return next((_summary(each) for each in answer["ModelPackageSummaryList"]), None)
 
 
-def waiting(sagemaker: SageMakerClient, name_part: str) -> frozenset[str]:
-    """Return the ARNs of the versions that wait for approval, of many groups by one request for 100 of them.
-
-    :param name_part: what the names of their groups hold.
-    """
-    pages = sagemaker.get_paginator("list_model_packages").paginate(
-        ModelPackageType="Versioned",
-        ModelApprovalStatus=PENDING,
-        NameContains=name_part,
-        PaginationConfig={"PageSize": 100},
-    )
-    return frozenset(each["ModelPackageArn"] for page in pages for each in page["ModelPackageSummaryList"])
-
-
 def _summary(listed: Mapping[str, Any]) -> ModelPackageSummary:
     match = _DESCRIPTION.search(listed.get("ModelPackageDescription", ""))
     return ModelPackageSummary(
@@ -207,10 +186,7 @@ def _summary(listed: Mapping[str, Any]) -> ModelPackageSummary:
 
 
 def describe(sagemaker: SageMakerClient, package_arn: str) -> ModelPackage | None:
-    """Return a version, or None when it does not exist any more.
-
-    :param sagemaker: a boto3 SageMaker client.
-    """
+    """Return a version, or None when it does not exist any more."""
     try:
         answer = sagemaker.describe_model_package(ModelPackageName=package_arn)
     except ClientError as error:
@@ -218,6 +194,17 @@ def describe(sagemaker: SageMakerClient, package_arn: str) -> ModelPackage | Non
             return None
         raise
     return version_from(answer)
+
+
+def read(sagemaker: SageMakerClient, package_arn: str) -> ModelPackage:
+    """Return a version.
+
+    :raises RegistryError: it does not exist any more.
+    """
+    version = describe(sagemaker, package_arn)
+    if version is None:
+        raise RegistryError(f"{package_arn}: the version was deleted meanwhile")
+    return version
 
 
 def version_from(answer: Mapping[str, Any]) -> ModelPackage:
@@ -256,74 +243,8 @@ def version_of(package_arn: str) -> int:
         return int(package_arn.rsplit("/", 1)[1])
     except (IndexError, ValueError):
         raise RegistryError(
-            f"{package_arn!r} is no version of a model package group; allowed: an ARN that ends with /<number>"
+            f"{package_arn!r} is not a version of a model package group; allowed: an ARN that ends with /<number>"
         ) from None
-
-
-def decided(
-    status: str, event: str, by: str, *, settled: bool = True, expires_at: str | None = None
-) -> dict[str, str]:
-    """Return the metadata that say what set a version's status.
-
-    :param event: what brought it about, a word of the state machine.
-    :param by: who: ``<dag id>/<run id>`` or the name of a person.
-    :param settled: whether all that follows from the status has been carried out.
-    :param expires_at: stamp of the moment at which the version stops waiting for a person.
-    """
-    values = {DECIDED_STATUS: status, DECIDED_EVENT: event, DECIDED_BY: by}
-    if settled:
-        values[SETTLED_STATUS] = status
-    if expires_at is not None:
-        values[EXPIRES_AT] = expires_at
-    return {name: metadata_value(value) for name, value in values.items() if value}
-
-
-def set_status(
-    sagemaker: SageMakerClient,
-    package_arn: str,
-    status: str,
-    reason: str,
-    *,
-    event: str = "",
-    by: str = "",
-    settled: bool = True,
-) -> None:
-    """Change a version's approval status, and keep why.
-
-    :param status: ``Approved`` or ``Rejected``; SageMaker takes no version back to ``PendingManualApproval``.
-    :param reason: for people; other parameters as of :func:`decided`.
-    """
-    sagemaker.update_model_package(
-        ModelPackageArn=package_arn,
-        ModelApprovalStatus=status,  # type: ignore[arg-type]  # one of the constants above
-        ApprovalDescription=one_line(reason),
-        CustomerMetadataProperties={
-            **decided(status, event, by, settled=settled),
-            DECIDED_AT: clock.stamp(clock.utc_now()),
-            REASON_DIGEST: naming.digest(one_line(reason)),
-        },
-    )
-
-
-def note(
-    sagemaker: SageMakerClient, package_arn: str, metadata: Mapping[str, str], reason: str | None = None
-) -> None:
-    """Keep something about a version without touching its approval status.
-
-    :param metadata: is merged with what is there.
-    :param reason: why its status is what it is, for people.
-    """
-    values = fitting(metadata)
-    request: dict[str, Any] = {}
-    if reason is not None:
-        request["ApprovalDescription"] = one_line(reason)
-        values[REASON_DIGEST] = naming.digest(request["ApprovalDescription"])
-    sagemaker.update_model_package(ModelPackageArn=package_arn, CustomerMetadataProperties=values, **request)
-
-
-def settle(sagemaker: SageMakerClient, version: ModelPackage) -> None:
-    """Keep that all that follows from a version's status has been carried out."""
-    note(sagemaker, version.arn, {SETTLED_STATUS: version.status})
 
 
 def delete(sagemaker: SageMakerClient, package_arn: str) -> bool:

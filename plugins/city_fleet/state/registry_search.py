@@ -1,4 +1,4 @@
-"""The versions of a whole fleet that wait for approval or were changed, in one request for 100 of them."""
+"""The versions of a whole fleet that await approval or were changed: one request for 100, whatever their groups."""
 
 from __future__ import annotations
 
@@ -13,15 +13,27 @@ if TYPE_CHECKING:
     from types_boto3_sagemaker.type_defs import FilterTypeDef, SearchExpressionPaginatorTypeDef
 
 
+def waiting(sagemaker: SageMakerClient, name_part: str) -> frozenset[str]:
+    """Return the ARNs of the versions that await approval.
+
+    :param name_part: what the names of their groups hold.
+    """
+    pages = sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageType="Versioned",
+        ModelApprovalStatus=PENDING,
+        NameContains=name_part,
+        PaginationConfig={"PageSize": 100},
+    )
+    return frozenset(each["ModelPackageArn"] for page in pages for each in page["ModelPackageSummaryList"])
+
+
 def search(
     sagemaker: SageMakerClient, name_part: str, since: datetime | None = None
 ) -> Iterator[ModelPackage]:
-    """Yield the versions that wait for approval, and those that were changed since an instant; any order.
+    """Yield the versions that await approval, and those that were changed since an instant; any order.
 
-    One request for 100 versions, whatever their groups. A version that was created and never changed since is not
-    among the changed ones.
+    A version that was created and never changed since is not among the changed ones.
 
-    :param sagemaker: a boto3 SageMaker client.
     :param name_part: what the names of their groups hold.
     :param since: None for all that were ever changed.
     """

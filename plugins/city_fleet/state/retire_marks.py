@@ -2,7 +2,7 @@
 
 Retiring takes two passes. The first one marks what nothing needs, with the time. A later one, when the mark is old
 enough and still nothing needs it, moves the mark to ``going`` and then deletes. The object is changed by conditional
-writes only, so it is where a pass and whoever wants to serve an old model meet: :func:`claim` takes a mark away before
+writes only, so it is where a pass and a rollback to an old model meet: :func:`claim` takes a mark away before
 the live pointer moves, or learns that the model is going. One of the two writes comes first, and so a live pointer
 never leads to a model that a pass is deleting.
 """
@@ -53,7 +53,6 @@ class Marks:
         return Marks(kept, self.going - dropped)
 
     def to_json(self, city: str) -> bytes:
-        """Return the object's bytes as they stand in S3."""
         marked = {
             name: {"since": clock.iso(mark.since), "status": mark.status}
             for name, mark in sorted(self.marked.items())
@@ -66,7 +65,7 @@ class Marks:
         """Read the object's bytes.
 
         :param where: URI for the error message.
-        :raises PublishError: they are no marks of a known format.
+        :raises PublishError: they are not marks of a known format.
         """
         try:
             value = json.loads(body)
@@ -112,7 +111,7 @@ def write(s3: S3Client, keys: Keys, city: str, marks: Marks, etag: str | None) -
     """Replace the marks that were read.
 
     :param etag: as :func:`read` returned it.
-    :return: False when somebody else has changed them since; nothing is written then.
+    :return: False when another writer has changed them since; nothing is written then.
     :raises PlatformError: others got in the way for a minute.
     """
     store = ObjectStore(s3, keys.bucket)
@@ -120,7 +119,7 @@ def write(s3: S3Client, keys: Keys, city: str, marks: Marks, etag: str | None) -
 
 
 def update(s3: S3Client, keys: Keys, city: str, change: Callable[[Marks], Marks]) -> Marks:
-    """Change the marks of a city, whoever else changes them at the same time.
+    """Change the marks of a city, whatever other writers do at the same time.
 
     :param change: may be called several times; returns its argument to leave everything as it is.
     :return: the marks afterwards.

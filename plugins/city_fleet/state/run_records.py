@@ -28,10 +28,9 @@ def write(s3: S3Client, keys: Keys, record: Mapping[str, Any], *, as_of: datetim
 
     A retry of the task, or of a put whose answer was lost, finds the record there and leaves it.
 
-    The event goes first: whoever dies between the two leaves an event without a record, which a reader passes
-    over, and never a record that nobody hears of.
+    The event goes first: a process that dies between the two leaves an event without a record, which readers
+    pass over, and never a record that no view learns of.
 
-    :param s3: a boto3 S3 client.
     :param record: ``city`` and whatever else there is to say.
     :return: the record's key.
     :raises PlatformError: other writes of the same record got in the way for a minute.

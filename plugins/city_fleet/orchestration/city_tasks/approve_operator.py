@@ -17,7 +17,7 @@ from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.orchestration.city_tasks.approve_trigger import DECIDED, EXPIRED, OPTIONS, ApprovalTrigger
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import record_of, results_of
-from city_fleet.orchestration.run_context import run_of, upstream
+from city_fleet.orchestration.run_context import name_of, run_of, upstream
 from city_fleet.plan import DECIDE, EVALUATE, KEEP_CHAMPION, PUBLISH, REGISTER, CityPlan
 from city_fleet.state import registry, run_records
 from city_fleet.state.author import Author
@@ -36,9 +36,6 @@ class ApproveOperator(HITLBranchOperator):
 
     The answer goes to the registry. A decision that is made there instead, by command or in the console, ends the
     wait as well, and so does a newer model of the city. The task takes no slot while it waits.
-
-    :param plan: the city's plan.
-    :param aws_conn_id: Airflow connection for AWS.
     """
 
     overwrite_rtif_after_execution = True
@@ -93,7 +90,7 @@ class ApproveOperator(HITLBranchOperator):
         if DECIDED in event or EXPIRED in event:
             if EXPIRED in event:
                 hours = self.plan.city.approval_expires_hours
-                author = Author(self._by(context), f"expired: nobody decided within {hours} hours")
+                author = Author(name_of(self.plan, context), f"expired: no decision within {hours} hours")
                 approvals.write(city.aws, version, state, Event.EXPIRE, author)
             elif version.status != version.settled_status:
                 serves, served = approvals.serving(city, version)
@@ -112,24 +109,21 @@ class ApproveOperator(HITLBranchOperator):
             self.defer(trigger=self._trigger(context, version), method_name="execute_complete")
         return self._end_decided(context, version, state)
 
-    def _by(self, context: Context) -> str:
-        return f"{self.plan.dag_id}/{context['dag_run'].run_id}"
-
     def _author_of(self, event: dict[str, Any]) -> Author:
         """Return who has answered in Airflow, and the note of the form."""
         who = event["responded_by_user"] or {}
         note = (event.get("params_input") or {}).get(_NOTE)
-        return Author(str(who.get("name") or "somebody in Airflow"), str(note or "").strip())
+        return Author(str(who.get("name") or "an unnamed person in Airflow"), str(note or "").strip())
 
     def _version(self, city: PlannedCity, context: Context) -> tuple[ModelPackage, ModelState]:
-        version = approvals.read(city.aws, upstream(context, REGISTER)["package_arn"])
+        version = registry.read(city.aws.sagemaker, upstream(context, REGISTER)["package_arn"])
         return version, approvals.state_of(city, version)
 
     def _record_wait(self, context: Context, version: ModelPackage, city: PlannedCity) -> None:
         """Write a record that the run waits, for views of the whole fleet; it is replaced by that of its end."""
         run = run_of(self.plan, context)
         deadline = naming.parse_as_of(version.metadata[registry.EXPIRES_AT])
-        reasons = [f"waits for a person until {deadline:%Y-%m-%d %H:%M} UTC"]
+        reasons = [f"awaits approval until {deadline:%Y-%m-%d %H:%M} UTC"]
         record = record_of(self.plan, run, results_of(context), Outcome.PENDING, reasons)
         run_records.write(city.aws.s3, city.keys, record, as_of=run.as_of, key_of_run=run.key)
 

@@ -1,4 +1,4 @@
-"""What a task waits for that asks a person: the answer in Airflow, a decision in the registry, or the deadline."""
+"""Trigger of the approve task: it ends with an answer in Airflow, a decision in the registry, or the deadline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import naming
 from city_fleet.orchestration.task_clients import TaskClients
-from city_fleet.state import registry
+from city_fleet.state import registry, registry_search
 from city_fleet.state.registry import APPROVED, PENDING
 
 if TYPE_CHECKING:
@@ -28,16 +28,15 @@ OPTIONS = (_APPROVE, _REJECT) = ("Approve", "Reject")
 
 
 class ApprovalTrigger(HITLTrigger):
-    """Wait until a person has answered, or somebody has decided about the version in the registry.
+    """Wait until a person has answered in Airflow, or a decision about the version stands in the registry.
 
-    Airflow resumes the task itself when somebody answers; the trigger looks at that once only, in case the answer
+    Airflow itself resumes the task after an answer; the trigger looks at that once only, in case the answer
     came before the task was waiting. It lists the versions that wait for approval, in one request for all tasks of
     this triggerer that wait for the same fleet, and describes its own version when that is no longer among them. It
     then answers the form itself: a task can't, and else the form would ask on.
 
     Its event is an answer as of Airflow's trigger, ``{"decided": True}`` or ``{"expired": True}``.
 
-    :param package_arn: the version.
     :param name_part: what the names of the fleet's package groups hold.
     :param expires_at: stamp of the deadline; restarts of the triggerer do not move it.
     :param poll_seconds: pause between two looks.
@@ -103,7 +102,7 @@ class ApprovalTrigger(HITLTrigger):
         yield TriggerEvent({EXPIRED: True})
 
     async def _answer(self, option: str, note: str) -> None:
-        """Answer the form that nobody needs any more; of two answers the first counts, and either will do."""
+        """Answer the form that is no longer needed; of two answers the first counts, and either will do."""
         try:
             await asyncio.to_thread(
                 update_hitl_detail_response,
@@ -145,7 +144,7 @@ class SharedLook:
                 if self._client is None:
                     self._client = await asyncio.to_thread(connect)
                 if clock() - self._seen_at > fresh_seconds:
-                    self._waiting = await asyncio.to_thread(registry.waiting, self._client, name_part)
+                    self._waiting = await asyncio.to_thread(registry_search.waiting, self._client, name_part)
                     self._seen_at = clock()
                 if package_arn in self._waiting:
                     return PENDING

@@ -76,7 +76,6 @@ class CityJob(JobPhases):
 
     @property
     def s3(self) -> S3Client:
-        """Return a boto3 S3 client of the task's connection."""
         return S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name).conn
 
     def submit(self, context: Context) -> dict[str, Any]:
@@ -206,7 +205,7 @@ class CityJob(JobPhases):
         return self.kind.describe(self.hook.conn, name)
 
     def _end_abandoned(self, name: str) -> None:
-        """Make sure that a job nobody waits for any more is over: stop it, and wait until it has stopped."""
+        """Make sure that a job that no task waits for any more is over: stop it, and wait until it has stopped."""
         description = self._describe(name)
         if description is None or self.kind.is_over(description):
             return
@@ -256,7 +255,6 @@ class CityJob(JobPhases):
             self.log.warning("The log of %s cannot be read: %s", name, error)
 
     def is_in_s3(self, uri: str) -> bool:
-        """Tell whether an object exists."""
         bucket, key = naming.split_uri(uri)
         return ObjectStore(self.s3, bucket).exists(key)
 

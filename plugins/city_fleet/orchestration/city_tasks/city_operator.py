@@ -1,4 +1,4 @@
-"""Base of the tasks of a city's DAG that are no job."""
+"""Base of the tasks of a city's DAG that start no job."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from city_fleet.plan import CityPlan
 
 
 class CityOperator(BaseOperator):
-    """A task of a city's DAG that is no job.
+    """A task of a city's DAG that starts no job.
 
-    :param plan: the city's plan.
     :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.
     """
 
@@ -24,7 +23,6 @@ class CityOperator(BaseOperator):
         self.aws_conn_id = aws_conn_id
 
     def city(self) -> PlannedCity:
-        """Return the city, with the clients of the task's connection."""
         return city_of(self.plan, self.aws_conn_id)
 
 

@@ -2,7 +2,7 @@
 
 ``on_kill`` says that the process is to end and not why: a person marked the task failed or cleared it, the
 scheduler took the task for lost and will try it again, or the worker is being replaced during a deploy. Only the
-state of the task instance tells them apart, and only the first is a reason to stop the job. Whoever is asked too
+state of the task instance tells them apart, and only the first is a reason to stop the job. A worker that is asked too
 late leaves it to the task's next try and to the reaper.
 """
 

@@ -44,14 +44,11 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         )
 
     def output_exists(self, description: dict[str, Any]) -> bool:
-        return self.is_in_s3(self._report(description) + "status.json")
-
-    def _report(self, description: dict[str, Any]) -> str:
-        return f"{_output_uris(description)['report']}city={self.plan.city.slug}/"
+        return self.is_in_s3(_output_uris(description)["report"] + f"city={self.plan.city.slug}/status.json")
 
     def result(self, run: Run, description: dict[str, Any], context: Context) -> dict[str, Any]:
         outputs = _output_uris(description)
-        report = self._report(description)
+        report = f"{outputs['report']}city={self.plan.city.slug}/"
         status = self.read_json(report + "status.json")
         result = {
             "outputs": outputs,

@@ -40,15 +40,11 @@ class JobTrigger(BaseTrigger):
     Its one event is ``{"job_name": …, "outcome": "over" | "deadline" | "error"}``, an error's with a ``message``.
     How the job ended is not in it: the operator describes the job anyway.
 
-    :param job_name: the job's name.
     :param kind: ``Processing`` or ``Training``.
     :param since: ISO instant at which, or after which, the job was seen unfinished.
     :param deadline: ISO instant at which the wait ends; restarts of the triggerer do not move it.
     :param poll_seconds: how soon the end of the job should be noticed.
-    :param aws_conn_id: Airflow connection; None for boto's own way to find credentials.
-    :param region_name: None for that of the connection.
-    :param verify: as of the provider's hooks.
-    :param botocore_config: as of the provider's hooks.
+    :param aws: ``aws_conn_id``, ``region_name``, ``verify`` and ``botocore_config``, as of the provider's operators.
     """
 
     def __init__(
@@ -59,10 +55,7 @@ class JobTrigger(BaseTrigger):
         since: str,
         deadline: str,
         poll_seconds: float = 30,
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
+        **aws: Any,
     ) -> None:
         super().__init__()
         self.job_name = job_name
@@ -70,10 +63,7 @@ class JobTrigger(BaseTrigger):
         self.since = since
         self.deadline = deadline
         self.poll_seconds = poll_seconds
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
+        self.aws = aws
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return f"{__name__}.{type(self).__qualname__}", {
@@ -82,10 +72,7 @@ class JobTrigger(BaseTrigger):
             "since": self.since,
             "deadline": self.deadline,
             "poll_seconds": self.poll_seconds,
-            "aws_conn_id": self.aws_conn_id,
-            "region_name": self.region_name,
-            "verify": self.verify,
-            "botocore_config": self.botocore_config,
+            **self.aws,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -105,7 +92,7 @@ class JobTrigger(BaseTrigger):
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
-        """Stop the job if nobody will come back for it.
+        """Stop the job if no task will come back for it.
 
         Airflow calls this when a person has ended or cleared the task, but also when a triggerer that was frozen
         wakes up and another one has taken its triggers over; and it cancels it after about a second, again and
@@ -164,21 +151,19 @@ class JobTrigger(BaseTrigger):
         return True
 
     def _source(self) -> JobSource:
-        options = json.dumps([self.verify, self.botocore_config], sort_keys=True, default=str)
-        return JobSource(
-            self.aws_conn_id or "of the environment", self.region_name, KINDS[self.kind], options
-        )
+        rest = {name: value for name, value in self.aws.items() if name not in ("aws_conn_id", "region_name")}
+        options = json.dumps(rest, sort_keys=True, default=str)
+        connection = self.aws.get("aws_conn_id", "aws_default") or "of the environment"
+        return JobSource(connection, self.aws.get("region_name"), KINDS[self.kind], options)
 
     async def _connect(self) -> AbstractAsyncContextManager[AioBaseClient]:
         # In a thread: looking up the connection and reading botocore's service model take their time.
         return await asyncio.to_thread(self._client)
 
     def _client(self) -> AbstractAsyncContextManager[AioBaseClient]:
+        config = self.aws.get("botocore_config")
         hook = SageMakerHook(
-            aws_conn_id=self.aws_conn_id,
-            region_name=self.region_name,
-            verify=self.verify,
-            config=self.botocore_config,
+            **{name: value for name, value in self.aws.items() if name != "botocore_config"}, config=config
         )
         # The hook's sessions share their caches: with them filled, opening the client hardly holds up the loop.
         hook.get_session(region_name=hook.region_name, deferrable=True).warm_up_loader_caches("sagemaker")

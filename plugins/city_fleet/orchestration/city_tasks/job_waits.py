@@ -121,7 +121,8 @@ class JobPhases:
                 raise AirflowFailException(f"{where}: AWS refuses the request: {error}") from error
             if remedy is Remedy.RETRY:
                 raise PlatformError(f"{where}: {error}") from error
-            self._wait_for_turn(error, phase, event, refused_since, refusals)
+            again = {"phase": phase, "held": event, "refusals": refusals + 1}
+            self._wait_for_turn(error, refused_since, again)
 
     @property
     def time_limit_seconds(self) -> int:
@@ -161,15 +162,11 @@ class JobPhases:
         )
 
     def _wait_for_turn(
-        self,
-        error: ClientError,
-        phase: str,
-        held: dict[str, Any] | None,
-        refused_since: str | None,
-        refusals: int,
+        self, error: ClientError, refused_since: str | None, again: dict[str, Any]
     ) -> NoReturn:
         """Defer until it is this task's turn to call AWS again; no worker waits and no retry is used up.
 
+        :param again: arguments of :meth:`resume`.
         :raises PlatformError: AWS has refused the task for ``capacity_wait_seconds``.
         """
         now = datetime.now(UTC)
@@ -182,7 +179,7 @@ class JobPhases:
             ) from error
         pause = _NO_CAPACITY_SECONDS if aws_errors.is_no_capacity(error) else _THROTTLED_SECONDS
         # Jitter keeps tasks that were refused together from coming back together; it is no secret.
-        pause = min(pause * 2**refusals, _LONGEST_PAUSE_SECONDS) * random.uniform(0.5, 1.5)  # noqa: S311
+        pause = min(pause * 2 ** (again["refusals"] - 1), _LONGEST_PAUSE_SECONDS) * random.uniform(0.5, 1.5)  # noqa: S311
         self.log.warning("AWS refuses for now, trying again in about %d seconds: %s", pause, error)
         self.defer(
             trigger=TurnTrigger(
@@ -191,10 +188,5 @@ class JobPhases:
                 not_before=(now + timedelta(seconds=pause)).isoformat(),
             ),
             method_name="resume",
-            kwargs={
-                "phase": phase,
-                "held": held,
-                "refused_since": first.isoformat(),
-                "refusals": refusals + 1,
-            },
+            kwargs={**again, "refused_since": first.isoformat()},
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from city_fleet.approval import approvals, run_release
+from city_fleet.approval import run_release
 from city_fleet.champions.approval_states import ModelState
 from city_fleet.champions.release import target_model
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.run_context import author_of, run_of, upstream
 from city_fleet.plan import APPROVE, DECIDE, REGISTER
+from city_fleet.state import registry
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class PublishOperator(CityOperator):
-    """Make the registered model the one that serves the city, unless its night waits for a person."""
+    """Make the registered model the one that serves the city, unless its night awaits approval."""
 
     def execute(self, context: Context) -> dict[str, Any]:
         city = self.city()
-        package = approvals.read(city.aws, upstream(context, REGISTER)["package_arn"])
+        package = registry.read(city.aws.sagemaker, upstream(context, REGISTER)["package_arn"])
         ended = run_release.release(city, package, run_of(self.plan, context), author_of(self.plan, context))
         for reason in ended.reasons:
             self.log.info("%s: %s", ended.outcome, reason)
@@ -42,13 +43,12 @@ class KeepChampionOperator(CityOperator):
         asked: Any = context["ti"].xcom_pull(task_ids=APPROVE)
         if asked:
             outcome, reasons = asked["outcome"], asked["reasons"]
-        elif decision["promote"]:  # the gate lets it go, but somebody or something else does not
-            superseded = registered["state"] == ModelState.SUPERSEDED.value
-            outcome = (Outcome.SUPERSEDED if superseded else Outcome.HELD).value
-            reasons = [registered["reason"]]
         else:
-            outcome = (Outcome.SUPERSEDED if decision["superseded"] else Outcome.HELD).value
-            reasons = decision["reasons"]
+            superseded, reasons = decision["superseded"], decision["reasons"]
+            if decision["promote"]:  # the gate lets it go, but a person or a newer model does not
+                superseded = registered["state"] == ModelState.SUPERSEDED.value
+                reasons = [registered["reason"]]
+            outcome = (Outcome.SUPERSEDED if superseded else Outcome.HELD).value
         for reason in reasons:
             self.log.info("%s: %s", outcome, reason)
         return {"outcome": outcome, "reasons": reasons}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-from airflow.sdk import BaseOperator
 
 from city_fleet import clock
 from city_fleet.champions import breaker
 from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.run_context import run_of
-from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.plan import (
     APPROVE,
     DECIDE,
@@ -23,38 +22,32 @@ from city_fleet.plan import (
     CityPlan,
     Run,
 )
-from city_fleet.state import failure_notes, run_records
+from city_fleet.state import run_records
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+_FAILURE = "failure"
+_LONGEST_MESSAGE = 1000
 _STEPS = (*JOB_STEPS, DECIDE, REGISTER, APPROVE, PUBLISH, KEEP_CHAMPION)
 
 
-class RecordOperator(BaseOperator):
+class RecordOperator(CityOperator):
     """Write how the run ended, however it did.
 
     The task is a teardown: it runs after success, failure and skip alike, and does not decide how the run counts.
-
-    :param plan: the city's plan.
-    :param aws_conn_id: Airflow connection for AWS.
     """
-
-    def __init__(self, *, plan: CityPlan, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.plan = plan
-        self.aws_conn_id = aws_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         run = run_of(self.plan, context)
         ti: Any = context["ti"]
-        s3 = TaskClients(self.aws_conn_id, self.plan.fleet.region).s3
+        s3 = self.city().aws.s3
         states = ti.get_task_states(dag_id=self.plan.dag_id, run_ids=[run.run_id])[run.run_id]
         results = results_of(context)
         failed_task = next((task for task, state in states.items() if state == "failed"), None)
         failed_job = ti.xcom_pull(task_ids=failed_task, key="failed_job") if failed_task else None
-        failure = ti.xcom_pull(task_ids=failed_task, key=failure_notes.KEY) if failed_task else None
+        failure = ti.xcom_pull(task_ids=failed_task, key=_FAILURE) if failed_task else None
         ended = results[PUBLISH] or results[KEEP_CHAMPION]
         if failed_task is not None:
             said = f": {failure['message']}" if failure and failure["message"] else ""
@@ -81,6 +74,21 @@ class RecordOperator(BaseOperator):
         key = run_records.write(s3, self.plan.keys, record, as_of=run.as_of, key_of_run=run.key)
         self.log.info("%s: %s", outcome, "; ".join(reasons) or "no reason given")
         return {"record_uri": self.plan.keys.uri(key), "outcome": outcome}
+
+
+def keep_failure(context: Mapping[str, Any]) -> None:
+    """Keep why a task has failed for good, where the run record finds it, as XCom ``failure``: ``{error, message}``.
+
+    A failure callback; Airflow itself keeps that in the task's log alone. It reports the task's end before it runs
+    this, so a record that is written within the same moment may miss it and then names the task only; as it does for
+    a worker that was killed.
+
+    :param context: the failed task's.
+    """
+    error = context.get("exception")
+    if error is not None:
+        value = {"error": type(error).__name__, "message": str(error).strip()[:_LONGEST_MESSAGE]}
+        context["ti"].xcom_push(key=_FAILURE, value=value)
 
 
 def results_of(context: Context) -> dict[str, dict[str, Any]]:

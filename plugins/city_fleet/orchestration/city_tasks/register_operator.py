@@ -15,9 +15,9 @@ from city_fleet.champions.approval_states import Effect, Event, ModelState
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import image_uri
 from city_fleet.orchestration.city_tasks.city_operator import city_of
-from city_fleet.orchestration.run_context import run_of, upstream
+from city_fleet.orchestration.run_context import name_of, run_of, upstream
 from city_fleet.plan import DECIDE, EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
-from city_fleet.state import registry
+from city_fleet.state import package_status, registry
 from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
@@ -45,18 +45,18 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
         state, arn = ModelState.NEW, ""
         if known:
             arn = known[0].arn
-            state = approvals.state_of(city, approvals.read(city.aws, arn))
+            state = approvals.state_of(city, registry.read(city.aws.sagemaker, arn))
             self.log.info("Version %d holds this artifact already, and is %s", known[0].number, state.value)
         step = approval_states.transition(state, event)
-        author = Author(f"{self.plan.dag_id}/{run.run_id}", decision.reasons[0])
+        author = Author(name_of(self.plan, context), decision.reasons[0])
         if step.effect is Effect.REGISTER:
             arn = self._create(context, run, step.state, event, before=len(known))
         else:
-            registry.note(sagemaker, arn, self._judgement(context))
-            approvals.write(city.aws, approvals.read(city.aws, arn), state, event, author)
+            package_status.note(sagemaker, arn, self._judgement(context))
+            approvals.write(city.aws, registry.read(city.aws.sagemaker, arn), state, event, author)
         if step.state is ModelState.WAITING:
             approvals.make_room(city.aws, city.group, arn, author.by)
-        package = approvals.read(city.aws, arn)
+        package = registry.read(city.aws.sagemaker, arn)
         state = approvals.state_of(city, package)
         self.log.info("Version %d of %s is %s", package.number, city.group, state.value)
         goes = decision.promote and approval_states.status_of(state) != registry.REJECTED
@@ -74,36 +74,24 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
 
         :param before: how many versions hold the same artifact already.
         """
-        evaluation = upstream(context, EVALUATE)
-        sha256 = evaluation["report"]["artifact_sha256"]
+        sha256 = upstream(context, EVALUATE)["report"]["artifact_sha256"]
         status = str(approval_states.status_of(state))
-        by = f"{self.plan.dag_id}/{run.run_id}"
+        by = name_of(self.plan, context)
         self.image_uri = image_uri(self.plan.city.algorithm, self.plan.fleet.region)
         self.model_url = upstream(context, TRAIN)["artifact_uri"]
         self.model_approval = ApprovalStatus(status)
         self.package_desc = registry.package_description(run.stamp, sha256, by)
-        self.extras = package_request.register_extras(
-            self.plan,
-            run,
-            image_uri=self.image_uri,
-            artifact_uri=self.model_url,
-            artifact_sha256=sha256,
-            evaluation_uri=evaluation["evaluation_uri"],
-            lineage={
-                **self._judgement(context),
-                "manifest_uri": upstream(context, PREPROCESS)["manifest_uri"],
-                "code_uri": CodeBundle.load(self.plan.scripts).prefix_uri(self.plan.keys),
-                "preprocess_job": upstream(context, PREPROCESS)["job"],
-                "train_job": upstream(context, TRAIN)["job"],
-            },
-            decided=registry.decided(
-                status,
-                event,
-                by,
-                expires_at=self._expires_at(context) if state is ModelState.WAITING else None,
-            ),
-            before=before,
-        )
+        lineage = {
+            **self._judgement(context),
+            "manifest_uri": upstream(context, PREPROCESS)["manifest_uri"],
+            "code_uri": CodeBundle.load(self.plan.scripts).prefix_uri(self.plan.keys),
+            "preprocess_job": upstream(context, PREPROCESS)["job"],
+            "train_job": upstream(context, TRAIN)["job"],
+        }
+        model = package_request.TrainedModel(self.image_uri, self.model_url, sha256, lineage)
+        expires_at = self._expires_at(context) if state is ModelState.WAITING else None
+        decided = package_status.decided(status, event, by, expires_at=expires_at)
+        self.extras = package_request.register_extras(self.plan, run, model, decided=decided, before=before)
         return str(super().execute(context))
 
     def _judgement(self, context: Context) -> dict[str, str]:
@@ -116,7 +104,7 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
         }
 
     def _expires_at(self, context: Context) -> str | None:
-        """Return when the model stops waiting for a person; None where no person is asked.
+        """Return until when the model awaits approval by a person; None where no person is asked.
 
         It counts from the start of the run: a retry must send the same request, or SageMaker refuses its token.
         """

@@ -7,13 +7,12 @@ import pkgutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.sdk import BaseNotifier, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore.config import Config
 
 from city_fleet import naming
-from city_fleet.config import Fleet
+from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator
 from city_fleet.orchestration.run_context import upstream
 from city_fleet.state import index
 from city_fleet.views import digest, digest_text, fleet_facts
@@ -25,28 +24,16 @@ COMPOSE = "compose"
 NOTIFY = "notify"
 
 
-class ComposeOperator(BaseOperator):
-    """Say what the night came to. Skips itself, and with it the notifiers, when there is nothing to tell.
+class ComposeOperator(FleetOperator):
+    """Compose the night's message. Skips itself, and with it the notifiers, when there is nothing to tell.
 
     Returns ``{subject, text, counts, night}``.
-
-    :param fleet: the fleet.
-    :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.
     """
 
-    def __init__(self, *, fleet: Fleet, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.fleet = fleet
-        self.aws_conn_id = aws_conn_id
-
-    def client(self, service: str) -> Any:
-        """Return a boto3 client of the task's connection, which several threads may use."""
-        hook = AwsBaseHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.fleet.region)
-        return hook.get_client_type(config=hook.config.merge(Config(max_pool_connections=index.WORKERS)))
-
     def execute(self, context: Context) -> dict[str, Any]:
-        s3 = self.client("s3")
-        picture = fleet_facts.picture(self.fleet, s3, self.client("sagemaker"), say=self.log.info)
+        config = Config(max_pool_connections=index.WORKERS)
+        s3, sagemaker = self.client("s3", config), self.client("sagemaker", config)
+        picture = fleet_facts.picture(self.fleet, s3, sagemaker, say=self.log.info)
         for problem in picture.problems:
             self.log.warning("%s", problem)
         found = fleet_facts.night_digest(
@@ -109,7 +96,7 @@ def send(notifier: str, arguments: dict[str, Any], message: dict[str, Any], cont
     except (ImportError, AttributeError) as error:
         raise AirflowFailException(f"{where}: can't be imported: {error}") from error
     if not (isinstance(kind, type) and issubclass(kind, BaseNotifier)):
-        raise AirflowFailException(f"{where}: is no subclass of Airflow's BaseNotifier")
+        raise AirflowFailException(f"{where}: is not a subclass of Airflow's BaseNotifier")
     try:
         made = kind(**arguments)
     except TypeError as error:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException
 
-from city_fleet.config import Fleet
 from city_fleet.errors import list_names
 from city_fleet.jobs import pacing, reaper
 from city_fleet.jobs.reaper import Job, OrphanVerdict, Task
+from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,32 +27,20 @@ _RUNS_PER_REQUEST = 50
 _FIRST_LOOK = "first_look"
 
 
-class ReapOperator(BaseOperator):
+class ReapOperator(FleetOperator):
     """Stop the fleet's jobs in progress whose task instance waits for them no longer, and say which and why.
 
     Returns a list of ``{job, kind, task, reason, age_minutes}``, one entry per stopped job; with the DAG's param
     ``dry_run`` nothing is stopped and the list holds what would have been.
-
-    :param fleet: the fleet.
-    :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.
     """
 
-    def __init__(self, *, fleet: Fleet, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.fleet = fleet
-        self.aws_conn_id = aws_conn_id
-
-    def client(self) -> SageMakerClient:
+    def sagemaker(self) -> SageMakerClient:
         """Return a SageMaker client that keeps the pace and backs off when it is throttled."""
-        hook = AwsBaseHook(
-            aws_conn_id=self.aws_conn_id, client_type="sagemaker", region_name=self.fleet.region
-        )
-        config = hook.config.merge(pacing.RETRIES)  # beside what the connection sets
-        return pacing.keep_pace(hook.get_client_type(config=config), pacing.RequestPace())
+        return pacing.keep_pace(self.client("sagemaker", pacing.RETRIES), pacing.RequestPace())
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        client, now = self.client(), datetime.now(UTC)
-        found = reaper.jobs_in_progress(client, self.fleet, now, _within(_LOOK_SECONDS))
+        client, now = self.sagemaker(), datetime.now(UTC)
+        found = reaper.jobs_in_progress(client, self.fleet, now, within(_LOOK_SECONDS))
         self._say_what_is_left_alone(found)
         verdicts = reaper.judge(found.jobs, task_states(context, found.jobs))
         results, problems = self._stop(client, verdicts, now, context)
@@ -79,7 +64,7 @@ class ReapOperator(BaseOperator):
         now = datetime.now(UTC)
         jobs = [Job.from_dict(job) for job in first["jobs"]]
         verdicts = reaper.judge(jobs, task_states(context, jobs), second_look=True)
-        results, problems = self._stop(self.client(), verdicts, now, context)
+        results, problems = self._stop(self.sagemaker(), verdicts, now, context)
         return self._end([*first["results"], *results], [*first["problems"], *problems])
 
     def _say_what_is_left_alone(self, found: reaper.Found) -> None:
@@ -116,7 +101,7 @@ class ReapOperator(BaseOperator):
             for verdict in doomed:
                 self.log.info("Would stop %s, because %s", _told(verdict, now), verdict.reason)
             return [reaper.result_of(verdict, now) for verdict in doomed], []
-        done = reaper.stop(client, doomed, _within(_STOP_SECONDS))
+        done = reaper.stop(client, doomed, within(_STOP_SECONDS))
         for verdict in done.stopped:
             self.log.warning("Stopped %s, because %s", _told(verdict, now), verdict.reason)
         for verdict in done.over:
@@ -126,7 +111,7 @@ class ReapOperator(BaseOperator):
         return [reaper.result_of(verdict, now) for verdict in done.stopped], done.problems
 
     def _end(self, results: list[dict[str, Any]], problems: list[str]) -> list[dict[str, Any]]:
-        """Return the results; fail when something went wrong that somebody must see to.
+        """Return the results; fail when something went wrong that needs attention.
 
         :raises AirflowException: with every problem.
         """
@@ -163,9 +148,3 @@ def task_states(context: Context, jobs: Sequence[Job]) -> dict[Task, str | None]
 def _told(verdict: OrphanVerdict, now: datetime) -> str:
     job = verdict.job
     return f"{job.kind.lower()} job {job.name} of {job.task}, {job.age_minutes(now)} minutes old"
-
-
-def _within(seconds: float) -> Callable[[], bool]:
-    """Return a function that is true for some seconds."""
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() < end

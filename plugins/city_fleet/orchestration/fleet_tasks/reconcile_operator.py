@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from city_fleet.approval import reconcile
-from city_fleet.config import Fleet
 from city_fleet.orchestration.fleet_tasks import digest_operators
+from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.state.outcomes import Decided, Outcome
 
@@ -24,31 +22,22 @@ _ALERT = "alert"
 _SECONDS = 600.0
 
 
-class ReconcileOperator(BaseOperator):
+class ReconcileOperator(FleetOperator):
     """Publish what was approved elsewhere, expire what waits too long, and tell when a serving model is rejected.
 
     Returns a list of what was decided: ``{city, version, outcome, reasons, live}``. The task fails when a model that
-    serves was rejected, once, so that whoever watches failed runs hears of it; all else is done before.
-
-    :param fleet: the fleet.
-    :param aws_conn_id: Airflow connection for AWS.
+    serves was rejected, once, so that it shows among the failed runs; all else is done before.
     """
 
-    def __init__(self, *, fleet: Fleet, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.fleet = fleet
-        self.aws_conn_id = aws_conn_id
-
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        end = time.monotonic() + _SECONDS
         done = reconcile.run(
             TaskClients(self.aws_conn_id, self.fleet.region),
             self.fleet,
             now=datetime.now(UTC),
-            in_time=lambda: time.monotonic() < end,
+            in_time=within(_SECONDS),
             say=self._say,
         )
-        self.log.info("%d decided, %d wait for a person", len(done.decided), done.waiting)
+        self.log.info("%d decided, %d await approval", len(done.decided), done.waiting)
         if done.left:
             self.log.warning("%d are left to the next look", done.left)
         alerts = [" ".join(item.reasons) for item in done.decided if item.outcome == Outcome.ALERT]
@@ -64,13 +53,8 @@ class ReconcileOperator(BaseOperator):
     def _say(self, decided: Decided) -> None:
         loud = decided.outcome == Outcome.ALERT
         log = self.log.error if loud else self.log.info
-        log(
-            "%s, version %d: %s: %s",
-            decided.city,
-            decided.version,
-            decided.outcome,
-            "; ".join(decided.reasons),
-        )
+        reasons = "; ".join(decided.reasons)
+        log("%s, version %d: %s: %s", decided.city, decided.version, decided.outcome, reasons)
 
 
 def notify(context: Any) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException
 
 from city_fleet import naming
-from city_fleet.config import Fleet
 from city_fleet.jobs import pacing
+from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.retiring import retire_sweep
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import Totals
@@ -26,37 +23,24 @@ TIME_LIMIT_SECONDS = 6 * 3600.0
 _NAMED_PROBLEMS = 20
 
 
-class RetireOperator(BaseOperator):
+class RetireOperator(FleetOperator):
     """Mark what nothing needs, and delete what has been marked for the whole grace period.
 
     Returns the counts of :class:`~city_fleet.retiring.retire_report.Totals`; with the DAG's param ``dry_run`` nothing
     is changed and they say what would have been done. Fails at the end when a city could not be dealt with.
-
-    :param fleet: the fleet.
-    :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.
     """
-
-    def __init__(self, *, fleet: Fleet, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.fleet = fleet
-        self.aws_conn_id = aws_conn_id
-
-    def client(self, service: str) -> Any:
-        """Return a boto3 client of the task's connection, which several threads may use."""
-        hook = AwsBaseHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.fleet.region)
-        return hook.get_client_type(config=hook.config.merge(retire_sweep.CLIENT_CONFIG))
 
     def execute(self, context: Context) -> dict[str, int]:
         dry_run = bool(context["params"]["dry_run"])
-        sagemaker = pacing.keep_pace(
-            self.client("sagemaker"), pacing.RequestPace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)
-        )
+        pace = pacing.RequestPace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)
+        sagemaker = pacing.keep_pace(self.client("sagemaker", retire_sweep.CLIENT_CONFIG), pace)
+        s3 = self.client("s3", retire_sweep.CLIENT_CONFIG)
         keys = naming.Keys(self.fleet.bucket, self.fleet.fleet)
-        source = InventorySource(self.client("s3"), sagemaker, keys, self.fleet.environment)
+        source = InventorySource(s3, sagemaker, keys, self.fleet.environment)
         rule = retire_sweep.rule_of(self.fleet)
-        end = time.monotonic() + TIME_LIMIT_SECONDS
+        in_time = within(TIME_LIMIT_SECONDS)
         totals, problems = Totals(), []
-        for report in retire_sweep.run(source, rule, dry_run=dry_run, in_time=lambda: time.monotonic() < end):
+        for report in retire_sweep.run(source, rule, dry_run=dry_run, in_time=in_time):
             totals += report.totals()
             if report.problem:
                 problems.append(report.problem)
@@ -65,7 +49,7 @@ class RetireOperator(BaseOperator):
                 self.log.info("%s: %s", report.city, report.totals().sentence(dry_run=dry_run))
                 for unit in sorted(report.plan.going):
                     self.log.info("  %s", unit)
-        if time.monotonic() >= end:
+        if not in_time():
             self.log.warning("Time is up; the next pass begins with the city after the last one of this pass")
         self.log.info("%d cities: %s", totals.cities, totals.sentence(dry_run=dry_run))
         if problems:

@@ -13,7 +13,6 @@ from city_fleet.champions.approval_states import (
     Effect,
     Event,
     ModelState,
-    as_markdown,
     state_of,
     status_of,
     transition,
@@ -137,6 +136,20 @@ def test_what_waits_got_there_by_a_new_version_and_goes_live_by_release_or_appro
             or (state, event) == (ModelState.SUPERSEDED, Event.APPROVE)
         )
         state = step.state
+
+
+def as_markdown() -> str:
+    """Return the table of docs/approval.md."""
+    lines = ["| | " + " | ".join(event.value for event in Event) + " |", "|---" * (len(Event) + 1) + "|"]
+    for state in ModelState:
+        cells = []
+        for event in Event:
+            after = transition(state, event)
+            words = [after.state.value] if after.state is not state else []
+            words += [after.effect.value] if after.effect is not Effect.NOTHING else []
+            cells.append(": ".join(words) or "–")
+        lines.append(f"| **{state.value}** | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def test_the_documentation_shows_this_table() -> None:

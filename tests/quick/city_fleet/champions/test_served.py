@@ -93,7 +93,7 @@ def test_when_a_model_went_live() -> None:
     assert not went_live_since(
         replace(state(9, "a", restores=1), moved_at="2015-01-01T00:00:00+00:00"), night
     )
-    with pytest.raises(PublishError, match=r"sequence 1 says .* 'tomorrow', which is no instant"):
+    with pytest.raises(PublishError, match=r"sequence 1 says .* 'tomorrow', which is not an instant"):
         went_live_since(replace(A, published_at="tomorrow"), night)
 
 

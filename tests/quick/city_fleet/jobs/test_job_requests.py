@@ -18,7 +18,7 @@ from city_fleet.champions import package_request
 from city_fleet.jobs import job_requests as requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.serving import endpoint_requests
-from city_fleet.state import live, registry
+from city_fleet.state import live, package_status, registry
 from local.sagemaker.protocol.validation import validate
 from tests.support.aws_names import IMAGE_URI
 from tests.support.fleets import austin, january_run, texas
@@ -91,20 +91,21 @@ def package() -> dict[str, Any]:
         **package_request.register_extras(
             austin(),
             january_run(),
-            image_uri=IMAGE_URI,
-            artifact_uri=ARTIFACT,
-            artifact_sha256="a" * 64,
-            evaluation_uri="s3://city-fleet/texas_housing/runs/austin/run/evaluate/job/evaluation.json",
-            lineage={
-                "evaluation_uri": "s3://city-fleet/texas_housing/runs/austin/run/evaluate/job/evaluation.json",
-                "decision_uri": "s3://city-fleet/texas_housing/runs/austin/run/decide/decision-0123456789.json",
-                "manifest_uri": "s3://city-fleet/texas_housing/runs/austin/run/preprocess/job/report/manifest.json",
-                "code_uri": CODE,
-                "preprocess_job": "texas-housing-austin-preprocess-0123456789-1",
-                "train_job": "texas-housing-austin-train-0123456789-1",
-                "evaluate_job": "texas-housing-austin-evaluate-0123456789-1",
-            },
-            decided=registry.decided(
+            package_request.TrainedModel(
+                IMAGE_URI,
+                ARTIFACT,
+                "a" * 64,
+                {
+                    "evaluation_uri": "s3://city-fleet/texas_housing/runs/austin/run/evaluate/job/evaluation.json",
+                    "decision_uri": "s3://city-fleet/texas_housing/runs/austin/run/decide/decision-0123456789.json",
+                    "manifest_uri": "s3://city-fleet/texas_housing/runs/austin/run/preprocess/job/report/manifest.json",
+                    "code_uri": CODE,
+                    "preprocess_job": "texas-housing-austin-preprocess-0123456789-1",
+                    "train_job": "texas-housing-austin-train-0123456789-1",
+                    "evaluate_job": "texas-housing-austin-evaluate-0123456789-1",
+                },
+            ),
+            decided=package_status.decided(
                 registry.PENDING, "promote", f"{austin().dag_id}/{january_run().run_id}"
             ),
         ),

@@ -119,9 +119,9 @@ def test_a_city_with_broken_settings_is_broken_and_its_champion_is_shown() -> No
 
 
 def test_a_pointer_that_cannot_be_read_is_broken() -> None:
-    found = status(IndexEntry(Champion('"e"', "s3://b/live/austin.json: is no live pointer")))
+    found = status(IndexEntry(Champion('"e"', "s3://b/live/austin.json: is not a live pointer")))
     assert found.state is CityState.BROKEN
-    assert found.remarks == ("s3://b/live/austin.json: is no live pointer",)
+    assert found.remarks == ("s3://b/live/austin.json: is not a live pointer",)
     assert found.age is None
 
 

@@ -14,7 +14,7 @@ from city_fleet.champions import moves
 from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.release import newest_record
 from city_fleet.errors import RegistryError
-from city_fleet.state import registry
+from city_fleet.state import package_status, registry
 from city_fleet.state.author import Author
 from city_fleet.state.outcomes import Outcome
 from tests.support.desk import ANN, PENDING, Desk
@@ -144,7 +144,7 @@ def test_an_approval_in_the_registry_is_carried_out_once(desk: Desk) -> None:
     desk.elsewhere(version, "Approved", ApprovalDescription="Fine with me")
     (decided,) = desk.look().decided
     assert (decided.city, decided.outcome) == (desk.slug, "live")
-    assert decided.reasons[0] == "approved by somebody in the registry: Fine with me"
+    assert decided.reasons[0] == "approved by an unnamed person in the registry: Fine with me"
     assert desk.answer() == pytest.approx(1.1)
     assert desk.look().decided == []
 
@@ -154,7 +154,10 @@ def test_a_rejection_in_the_registry_is_kept(desk: Desk) -> None:
     desk.record(version, "pending", "waits for a person")
     desk.elsewhere(version, "Rejected")
     (decided,) = desk.look().decided
-    assert (decided.outcome, decided.reasons) == ("rejected", ("rejected by somebody in the registry",))
+    assert (decided.outcome, decided.reasons) == (
+        "rejected",
+        ("rejected by an unnamed person in the registry",),
+    )
     record = newest_record(desk.planned, version)
     assert record is not None
     assert record["outcome"] == "held"
@@ -178,7 +181,7 @@ def test_a_reason_that_was_there_before_is_no_persons_note(desk: Desk) -> None:
     approvals.wait_for_person(desk.planned, version, "4 of 10 challengers are unfit")
     desk.elsewhere(version, "Approved")
     (decided,) = desk.look().decided
-    assert decided.reasons[0] == "approved by somebody in the registry"
+    assert decided.reasons[0] == "approved by an unnamed person in the registry"
 
 
 def test_who_waits_too_long_counts_as_rejected(desk: Desk) -> None:
@@ -186,7 +189,7 @@ def test_who_waits_too_long_counts_as_rejected(desk: Desk) -> None:
     assert desk.look().waiting == 1
     assert desk.state(version.arn) is ModelState.WAITING
     (decided,) = desk.look(later=timedelta(hours=1)).decided
-    assert (decided.outcome, decided.reasons) == ("expired", ("expired: nobody decided within 72 hours",))
+    assert (decided.outcome, decided.reasons) == ("expired", ("expired: no decision within 72 hours",))
     assert desk.state(version.arn) is ModelState.EXPIRED
     late = desk.decide(desk.version(version.arn), Event.APPROVE)  # a person may still want it
     assert late.outcome == "live"
@@ -211,7 +214,7 @@ def test_a_promotion_of_another_command_is_no_news(desk: Desk) -> None:
     second = desk.go_live(1.2, 2)
     moves.rollback(desk.context(), Author("bob"))
     moves.unpin(desk.context(), Author("bob"))
-    registry.note(desk.sagemaker, second.package_arn, {registry.SETTLED_STATUS: "Rejected"})
+    package_status.note(desk.sagemaker, second.package_arn, {registry.SETTLED_STATUS: "Rejected"})
     assert desk.look().decided == []
     pointer = desk.pointer
     assert pointer is not None
@@ -225,8 +228,8 @@ def test_rejecting_the_model_that_serves_alerts_once_and_changes_nothing(desk: D
     (decided,) = desk.look().decided
     assert decided.outcome == Outcome.ALERT
     assert decided.reasons[0] == (
-        f"version 1, which serves {desk.slug}, was rejected by somebody in the registry: wrong prices. It still "
-        f"serves; `./fleet rollback {desk.slug}` returns to the model before it"
+        f"version 1, which serves {desk.slug}, was rejected by an unnamed person in the registry: wrong prices. It "
+        f"still serves; `./fleet rollback {desk.slug}` returns to the model before it"
     )
     assert desk.pointer == served
     assert desk.look().decided == []

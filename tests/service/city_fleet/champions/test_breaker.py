@@ -76,7 +76,7 @@ def test_a_stopped_night_stays_stopped_until_a_person_decides(aws: LocalSageMake
     assert (night.state, night.judged, night.unfit) == (breaker.TRIPPED, 10, 4)
     assert night.sentence == (
         "4 of the 10 challengers judged so far in the night 20140101T000000Z are unfit, so the rest of that night "
-        "waits for a person"
+        "awaits approval"
     )
     judge(s3, keys, fit=96, unfit=4)  # the share is small again, but the night has seen something
     assert breaker.stop_or_read(s3, keys, NIGHT, RULE) == night

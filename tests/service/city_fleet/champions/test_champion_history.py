@@ -53,7 +53,7 @@ def test_a_copy_too_few_or_unreadable_is_no_gap(city: City) -> None:
     first, second, last = history(city.s3, KEYS, city.slug).states
     assert (last.state, last.live) == (third, True)
     assert (second.state, second.until) == (None, third.moved_at)
-    assert "is no live pointer" in (second.error or "")
+    assert "is not a live pointer" in (second.error or "")
     assert first.until is None
 
 
@@ -68,7 +68,7 @@ def test_what_is_wrong_with_the_live_pointer_is_said(city: City) -> None:
     )
     assert [(s.sequence, s.live) for s in found.states] == [(1, True), (2, False)]
     city.s3.put_object(Bucket=KEYS.bucket, Key=key, Body=b"{}")
-    assert "is no live pointer" in (history(city.s3, KEYS, city.slug).problem or "")
+    assert "is not a live pointer" in (history(city.s3, KEYS, city.slug).problem or "")
     city.s3.delete_object(Bucket=KEYS.bucket, Key=key)
     found = history(city.s3, KEYS, city.slug)
     assert (found.problem or "").startswith("the live pointer is missing; ")

@@ -95,7 +95,7 @@ def test_a_broken_pointer_is_replaced(city: City, body: bytes) -> None:
         first.target_model,
         "somebody edited it",
     )
-    assert "is no live pointer" in move.notes[0]
+    assert "is not a live pointer" in move.notes[0]
     assert [state.move for state in city.chain()] == ["publish", "rebuild"]
 
 

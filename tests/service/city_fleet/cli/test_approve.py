@@ -126,7 +126,7 @@ def test_a_whole_night_is_decided_at_once(desk: Desk, verb: str, outcome: str, s
     other = desk.wait(1.1, 4)
     planned = run(desk, verb, "--night", "2014-03-01", "--dry-run")
     assert planned.returncode == 0, planned
-    assert "so the rest of that night waits for a person." in planned.stdout
+    assert "so the rest of that night awaits approval." in planned.stdout
     done = run(desk, verb, "--night", "2014-03-01", "--by", "ann", "--reason", "a known gap", "--json")
     assert done.returncode == 0, done
     answer = json.loads(done.stdout)

@@ -288,7 +288,7 @@ def test_the_history_is_as_long_as_it_is_wanted(desk: OnCall) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "3 older changes are not shown; --limit 0 shows all."
     assert lines[2].split()[:3] == ["4", "?", "2014-05-01"]
-    assert "is no live pointer" in lines[2]
+    assert "is not a live pointer" in lines[2]
     report = json.loads(desk.run("history", city.slug, "--limit", "0", "--json").stdout)
     assert (report["city"], report["older"], report["problem"]) == (city.slug, 0, None)
     assert [state["sequence"] for state in report["states"]] == [1, 2, 3, 4, 5]
@@ -389,9 +389,9 @@ def test_a_pointer_that_cannot_be_read_is_said(desk: OnCall) -> None:
     for command in ("rollback", "unpin"):
         done = desk.run(command, city.slug)
         assert done.returncode == 1
-        assert "is no live pointer" in done.stderr
+        assert "is not a live pointer" in done.stderr
     done = desk.run("history", city.slug, "--json")
-    assert (done.returncode, "is no live pointer" in json.loads(done.stdout)["problem"]) == (1, True)
+    assert (done.returncode, "is not a live pointer" in json.loads(done.stdout)["problem"]) == (1, True)
     assert desk.run("rebuild", city.slug).returncode == 0
 
 

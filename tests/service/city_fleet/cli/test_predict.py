@@ -135,7 +135,9 @@ def test_an_artifact_without_samples_says_what_to_do(run: PredictCommand, servin
     serving.publish(city, b"no archive")
     done = run(city, "--example")
     assert done.returncode == 1
-    assert "is no readable tar.gz (not a gzip file), so there is no example. Give the features" in done.stderr
+    assert (
+        "is not a readable tar.gz (not a gzip file), so there is no example. Give the features" in done.stderr
+    )
     assert "Give the features yourself" in done.stderr
 
 

@@ -387,7 +387,7 @@ def test_what_only_an_operator_can_mend_says_so(serving: Serving, make: Maker, c
         make(endpoint="nowhere")[0].predict(city, ROW, SECONDS)
     broken = city_name()
     serving.s3.put_object(Bucket=KEYS.bucket, Key=KEYS.live(broken), Body=b"{}")
-    with pytest.raises(ServingError, match="is no live pointer"):
+    with pytest.raises(ServingError, match="is not a live pointer"):
         make()[0].predict(broken, ROW, SECONDS)
 
 

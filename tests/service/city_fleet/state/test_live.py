@@ -194,7 +194,9 @@ def test_a_pointer_put_back_by_hand_is_not_moved_over_the_history(s3: Any, city:
     first = live.move(s3, KEYS, pointer(city, 1), None)
     live.move(s3, KEYS, pointer(city, 2), first)
     s3.put_object(Bucket=KEYS.bucket, Key=KEYS.live(city), Body=first.pointer.to_json())
-    with pytest.raises(PublishError, match=f"wrote to live/ by hand. `./fleet rebuild {city}`") as caught:
+    with pytest.raises(
+        PublishError, match=f"live/ was written to by hand. `./fleet rebuild {city}`"
+    ) as caught:
         live.move(s3, KEYS, pointer(city, 2, "b"), live.read(s3, KEYS, city))
     assert not isinstance(caught.value, PointerMoved)
     assert live.read(s3, KEYS, city) == first
@@ -205,7 +207,7 @@ def test_a_pointer_written_by_hand_is_not_taken_for_history(s3: Any, city: str) 
     by_hand = replace(pointer(city, 1), target_model="somebody/else.tar.gz")
     s3.put_object(Bucket=KEYS.bucket, Key=KEYS.live(city), Body=by_hand.to_json())
     current = live.read(s3, KEYS, city)
-    with pytest.raises(PublishError, match="wrote to live/ by hand"):
+    with pytest.raises(PublishError, match="live/ was written to by hand"):
         live.move(s3, KEYS, pointer(city, 2, "b"), current)
 
 

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_fleet.state import package_text, registry, registry_search
+from city_fleet.state import package_status, registry, registry_search
 from tests.support.local_sagemaker import LocalSageMaker
 
 
@@ -48,7 +48,7 @@ def read(sagemaker: Any, arn: str) -> registry.ModelPackage:
 
 
 def test_a_status_keeps_who_why_and_whether_it_is_done(sagemaker: Any, group: str) -> None:
-    arn = create(sagemaker, group, **registry.decided(registry.PENDING, "promote", "towns.austin/run"))
+    arn = create(sagemaker, group, **package_status.decided(registry.PENDING, "promote", "towns.austin/run"))
     waiting = read(sagemaker, arn)
     assert (waiting.status, waiting.decided_status, waiting.settled_status) == (registry.PENDING,) * 3
     assert (waiting.event, waiting.settled_event, waiting.group, waiting.number) == (
@@ -57,9 +57,8 @@ def test_a_status_keeps_who_why_and_whether_it_is_done(sagemaker: Any, group: st
         group,
         1,
     )
-    registry.set_status(
-        sagemaker, arn, registry.APPROVED, "approved by ann:\n fine", event="approve", by="ann", settled=False
-    )
+    decision = package_status.decided(registry.APPROVED, "approve", "ann", settled=False)
+    package_status.set_status(sagemaker, arn, decision, "approved by ann:\n fine")
     approved = read(sagemaker, arn)
     assert (approved.status, approved.event, approved.settled_status) == (
         "Approved",
@@ -71,12 +70,12 @@ def test_a_status_keeps_who_why_and_whether_it_is_done(sagemaker: Any, group: st
     assert approved.metadata["decided_by"] == "ann"
     assert approved.metadata["decided_at"].startswith("20")
     assert approved.metadata["as_of"] == "20140101T000000Z"
-    registry.settle(sagemaker, approved)
+    package_status.settle(sagemaker, approved)
     assert read(sagemaker, arn).settled_status == "Approved"
 
 
 def test_a_change_made_elsewhere_is_told_apart(sagemaker: Any, group: str) -> None:
-    arn = create(sagemaker, group, **registry.decided(registry.PENDING, "promote", "run"))
+    arn = create(sagemaker, group, **package_status.decided(registry.PENDING, "promote", "run"))
     sagemaker.update_model_package(
         ModelPackageArn=arn, ModelApprovalStatus="Rejected", ApprovalDescription="No!"
     )
@@ -94,11 +93,12 @@ def test_a_version_of_an_earlier_city_fleet_counts_as_settled(sagemaker: Any, gr
 def test_only_a_version_with_a_deadline_waits_for_a_person(sagemaker: Any, group: str) -> None:
     arn = create(sagemaker, group)
     assert not read(sagemaker, arn).waits_for_person
-    registry.note(sagemaker, arn, {registry.EXPIRES_AT: "20990101T000000Z"}, "the night is stopped")
+    package_status.note(sagemaker, arn, {registry.EXPIRES_AT: "20990101T000000Z"}, "the night is stopped")
     version = read(sagemaker, arn)
     assert version.waits_for_person
     assert (version.status, version.status_reason) == (registry.PENDING, "the night is stopped")
-    registry.set_status(sagemaker, arn, registry.REJECTED, "expired", event="expire")
+    rejection = package_status.decided(registry.REJECTED, "expire", "reconcile")
+    package_status.set_status(sagemaker, arn, rejection, "expired")
     assert not read(sagemaker, arn).waits_for_person
 
 
@@ -111,7 +111,7 @@ def test_versions_are_listed_and_deleted_once(sagemaker: Any, group: str) -> Non
     assert newest is not None
     assert (newest.arn, newest.number) == (second, 2)
     assert newest.created == read(sagemaker, second).created
-    assert registry.waiting(sagemaker, group.removesuffix("laptop-austin")) == {third}
+    assert registry_search.waiting(sagemaker, group.removesuffix("laptop-austin")) == {third}
     assert registry.delete(sagemaker, second) is True
     assert registry.delete(sagemaker, second) is False
     assert registry.describe(sagemaker, second) is None
@@ -134,7 +134,9 @@ def test_search_finds_what_waits_and_what_has_changed(sagemaker: Any, group: str
     waiting = create(sagemaker, group)
     changed = create(sagemaker, group, "Approved")
     create(sagemaker, group, "Approved")
-    registry.set_status(sagemaker, changed, registry.REJECTED, "no")
+    package_status.set_status(
+        sagemaker, changed, package_status.decided(registry.REJECTED, "hold", "run"), "no"
+    )
     found = {version.arn: version.status for version in registry_search.search(sagemaker, part, before)}
     assert found == {waiting: registry.PENDING, changed: registry.REJECTED}
     later = datetime.now(UTC) + timedelta(hours=1)
@@ -160,14 +162,14 @@ def test_a_name_becomes_something_that_metadata_allow(text: str) -> None:
     """The pattern of botocore's own model, as AWS documents it."""
     shape = metadata_shape()
     allowed = regex.compile(shape.metadata["pattern"].removesuffix("${1,256}"))
-    value = package_text.metadata_value(text)
+    value = package_status.metadata_value(text)
     assert len(value) <= shape.metadata["max"]
     assert allowed.fullmatch(value)
 
 
 def test_what_does_not_fit_into_metadata_stays_out() -> None:
-    assert package_text.fitting({"a": "x" * 256, "b": "x" * 257, "c": "", "d": "y"}) == {
+    assert package_status.fitting({"a": "x" * 256, "b": "x" * 257, "c": "", "d": "y"}) == {
         "a": "x" * 256,
         "d": "y",
     }
-    assert package_text.metadata_value("O'Brien <ann@example.org>") == "O_Brien _ann@example.org_"
+    assert package_status.metadata_value("O'Brien <ann@example.org>") == "O_Brien _ann@example.org_"

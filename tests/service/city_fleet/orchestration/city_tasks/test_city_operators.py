@@ -339,7 +339,7 @@ def test_a_stopped_night_leaves_the_model_waiting_and_the_run_ends(auto: Desk) -
     assert record["outcome"] == "pending"
     assert record["reasons"] == [
         "3 of the 4 challengers judged so far in the night 20141201T000000Z are unfit, so the rest of that night "
-        "waits for a person"
+        "awaits approval"
     ]
     assert auto.pointer is None
     version = run.version
@@ -467,7 +467,7 @@ def test_the_question_shows_what_a_person_needs_to_decide(manual: Desk, supervis
     record = newest_record(manual.planned, run.version)
     assert record is not None
     assert record["outcome"] == "pending"
-    assert record["reasons"][0].startswith("waits for a person until ")
+    assert record["reasons"][0].startswith("awaits approval until ")
 
 
 @pytest.mark.usefixtures("supervisor")
@@ -506,7 +506,7 @@ def test_a_decision_elsewhere_ends_the_wait(manual: Desk) -> None:
     ask(run)
     manual.elsewhere(run.version, "Approved", ApprovalDescription="by script")
     run.task("approve", "execute_complete", event={"decided": True})
-    assert run.end()["reasons"][0] == "approved by somebody in the registry: by script"
+    assert run.end()["reasons"][0] == "approved by an unnamed person in the registry: by script"
     assert run.state is ModelState.LIVE
 
 
@@ -519,7 +519,7 @@ def test_nobody_answers(manual: Desk) -> None:
     record = run.end()
     assert (record["outcome"], record["reasons"]) == (
         "held",
-        ["expired: nobody decided within 72 hours"],
+        ["expired: no decision within 72 hours"],
     )
     assert run.state is ModelState.EXPIRED
 

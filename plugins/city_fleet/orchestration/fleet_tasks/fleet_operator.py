@@ -1,0 +1,39 @@
+"""Base of the tasks that look after a whole fleet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.sdk import BaseOperator
+from botocore.config import Config
+
+from city_fleet.config import Fleet
+
+
+class FleetOperator(BaseOperator):
+    """A task that looks after a whole fleet.
+
+    :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.
+    """
+
+    def __init__(self, *, fleet: Fleet, aws_conn_id: str | None = "aws_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fleet = fleet
+        self.aws_conn_id = aws_conn_id
+
+    def client(self, service: str, config: Config) -> Any:
+        """Return a boto3 client of the task's connection.
+
+        :param config: settings beside those of the connection.
+        """
+        hook = AwsBaseHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.fleet.region)
+        return hook.get_client_type(config=hook.config.merge(config))
+
+
+def within(seconds: float) -> Callable[[], bool]:
+    """Return a function that is true for some seconds."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() < end

@@ -1,0 +1,143 @@
+"""The live pointer's form: which model serves a city, since when and by whom, as JSON in S3. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from city_fleet.errors import BrokenPointer, PublishError
+
+_TEXTS = ("city", "target_model", "package_arn", "as_of", "artifact_sha256", "published_at", "published_by")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """A model as the live pointer describes it, whatever moves the pointer.
+
+    :param target_model: key below the endpoint's prefix, as sent in TargetModel.
+    :param package_arn: ARN of the model package in the registry.
+    :param as_of: stamp of the moment up to which the model has seen data.
+    :param metrics: the challenger's metrics on its held-out rows.
+    :param features: feature names in the order of a request row.
+    :param reasons: the gate's sentences about the model.
+    :param settings_digest: of the settings that made the model, ``code_digest`` of the job scripts; None if unknown.
+    """
+
+    city: str
+    target_model: str
+    package_arn: str
+    as_of: str
+    metrics: dict[str, float | None]
+    features: tuple[str, ...]
+    artifact_sha256: str
+    reasons: tuple[str, ...] = ()
+    settings_digest: str | None = None
+    code_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LivePointer(ServedModel):
+    """One state of a city's live pointer: a model, and the move that made it serve.
+
+    :param sequence: 1 for the first model that went live, then one more with every move.
+    :param published_at: when this model was published; a move that brings it back leaves that. ISO 8601, UTC.
+    :param published_by: ``<dag id>/<run id>`` or the name of a person.
+    :param predecessor: target model that served before, None for the first.
+    :param pinned: a person wants it to stay: nightly runs leave it alone until it is unpinned.
+    :param move: kind of the move that made this state: ``publish``, ``promote``, ``rollback``, ``unpin``, ``rebuild``.
+    :param moved_at: when it was made; ISO 8601, UTC. A pointer without (written by an earlier version) was published.
+    :param moved_by: who made it: ``<dag id>/<run id>`` or the name of a person.
+    :param reason: why, in the words of who made it; may be empty.
+    :param restores: for a move that brings back or keeps a model: the sequence with which that model went live.
+    """
+
+    sequence: int
+    published_at: str
+    published_by: str
+    predecessor: str | None = None
+    pinned: bool = False
+    move: str = "publish"
+    moved_at: str = ""
+    moved_by: str = ""
+    reason: str = ""
+    restores: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "moved_at", self.moved_at or self.published_at)
+        object.__setattr__(self, "moved_by", self.moved_by or self.published_by)
+
+    @classmethod
+    def serving(cls, model: ServedModel, **state: Any) -> LivePointer:
+        """Return the state of the pointer that serves a model.
+
+        :param state: the pointer's own fields, beside those of the model.
+        """
+        return cls(**{field.name: getattr(model, field.name) for field in fields(ServedModel)}, **state)
+
+    @property
+    def origin(self) -> int:
+        """Return the sequence with which the model of this state went live."""
+        return self.sequence if self.restores is None else self.restores
+
+    def to_json(self) -> bytes:
+        return (json.dumps({"format_version": 1, **asdict(self)}, indent=2) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, body: bytes, where: str) -> LivePointer:
+        """Read a pointer's bytes.
+
+        :param where: URI for the error message.
+        :raises BrokenPointer: the bytes are not a pointer.
+        :raises PublishError: they are one of a newer format.
+        """
+        try:
+            value = json.loads(body)
+            version = value.pop("format_version")
+            if version != 1:
+                raise PublishError(
+                    f"{where}: format_version is {version}, this version of City Fleet reads 1; upgrade it"
+                )
+            known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+            _check(known)
+            known["features"] = tuple(known["features"])
+            known["reasons"] = tuple(known.get("reasons", ()))
+            return cls(**known)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BrokenPointer(
+                f"{where}: is not a live pointer ({type(error).__name__}: {error}); `./fleet rebuild` restores a live "
+                "pointer from the history"
+            ) from error
+
+
+def _check(known: Mapping[str, Any]) -> None:
+    """Refuse members that would only hurt later.
+
+    :raises ValueError: naming the member.
+    """
+    for name in ("sequence", "restores"):
+        value = known.get(name, 1 if name == "sequence" else None)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ValueError(f"{name} is {value!r}")
+    for name in _TEXTS:
+        if not isinstance(known[name], str):
+            raise ValueError(f"{name} is {known[name]!r}")
+    if not isinstance(known["features"], list):
+        raise ValueError(f"features is {known['features']!r}")
+
+
+@dataclass(frozen=True)
+class Versioned:
+    """A pointer with the ETag that guards its next move."""
+
+    pointer: LivePointer
+    etag: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An object in a live pointer's place that is not one, with the ETag that guards its replacement."""
+
+    error: BrokenPointer
+    etag: str
