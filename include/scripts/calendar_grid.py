@@ -82,9 +82,13 @@ class Duration:
     def after(self, start: date) -> datetime:
         """Add the duration to midnight of a day.
 
-        :return: the instant, in UTC; a day past the end of a month becomes its last day.
+        :return: the instant, in UTC; a day past the end of a month becomes its last day, and what lies beyond the
+            calendar its last moment, which no as_of reaches.
         """
         month_index = start.year * 12 + start.month - 1 + self.months
         year, month = month_index // 12, month_index % 12 + 1
-        day = min(start.day, calendar.monthrange(year, month)[1])
-        return datetime(year, month, day, tzinfo=UTC) + timedelta(days=self.days)
+        try:
+            day = min(start.day, calendar.monthrange(year, month)[1])
+            return datetime(year, month, day, tzinfo=UTC) + timedelta(days=self.days)
+        except (ValueError, OverflowError):
+            return datetime.max.replace(tzinfo=UTC)

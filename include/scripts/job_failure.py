@@ -1,8 +1,9 @@
-"""How a job script fails: one sentence for the person who has to act, or a traceback for a bug.
+"""How a job script fails: with one sentence for the person who has to act.
 
 SageMaker shows the first kilobyte of a message file (processing) or failure file (training) beside the failed
 job. A failure of the user's data or settings is a :class:`JobFailure`: its sentence goes to that file and to
-stderr, and the script exits 1. Anything else is a bug and keeps its traceback.
+stderr, and the script exits 1. So does what nobody foresaw, a library's error or a bug: its traceback stays in the
+log, and the sentence names the error and points there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -73,6 +75,23 @@ def option_value(arguments: Sequence[str], option: str) -> str | None:
     return None
 
 
+def sentence_of(error: Exception) -> str:
+    """Return the sentence for an error, and leave the traceback of one that nobody foresaw in the log.
+
+    :param error: while it is handled.
+    """
+    if isinstance(error, JobFailure):
+        return str(error)
+    traceback.print_exception(error, file=sys.stderr)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    said = " ".join(str(error).split()) or "no more is said"
+    return (
+        f"Not foreseen: {type(error).__name__} in {Path(where.filename).name}, line {where.lineno}: {said}. "
+        "The job's log has the traceback. Look at the data and the settings of this run; if both are right, it is a "
+        "mistake in the scripts."
+    )
+
+
 def run(script: Callable[[], None], message_file: str | Path | None) -> int:
     """Run a script's body and turn its failure into a message and an exit code.
 
@@ -82,14 +101,16 @@ def run(script: Callable[[], None], message_file: str | Path | None) -> int:
     """
     try:
         script()
-    except JobFailure as failure:
-        sentence = str(failure)
+    except Exception as error:
+        sentence = sentence_of(error)
         if len(sentence) > MESSAGE_LIMIT_CHARACTERS:
             sentence = sentence[: MESSAGE_LIMIT_CHARACTERS - 4] + " ..."
-        print(sentence, file=sys.stderr, flush=True)
+        # A sentence may quote what is no character at all, as half of a pair is.
+        content = sentence.encode("utf-8", "backslashreplace")
+        print(content.decode("utf-8"), file=sys.stderr, flush=True)
         if message_file is not None:
             path = Path(message_file)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(sentence, encoding="utf-8")
+            path.write_bytes(content)
         return 1
     return 0

@@ -16,7 +16,7 @@ from typing import Any
 
 from calendar_grid import AS_OF_FORMAT, period_start
 from feature_table import Example, build_examples
-from job_failure import JobFailure, listed, nearest, option_value, run
+from job_failure import JobFailure, listed, nearest, option_value, run, sentence_of
 from preprocess_settings import Settings, parse_arguments, read_settings
 from raw_data import RawCity, read_city
 from robust_scale import centre
@@ -237,14 +237,14 @@ def preprocess(arguments: argparse.Namespace) -> None:
     for city, folder in find_cities(arguments.raw_dir, arguments.raw_uri, arguments.city).items():
         try:
             status = prepare_city(city, folder, settings, arguments)
-        except JobFailure as failure:
-            failures.append(str(failure))
+        except Exception as error:  # one city's data do not keep the others from being done
+            failures.append(sentence_of(error))
             status = {
                 "format_version": FORMAT_VERSION,
                 "city": city,
                 "as_of": arguments.as_of,
                 "status": "failed",
-                "reason": str(failure),
+                "reason": failures[-1],
             }
             _write_json(arguments.output_dir / "report" / f"city={city}" / "status.json", status)
         rows = status.get("rows", {})

@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,13 @@ from calendar_grid import Duration, period_index, period_start
 from job_failure import JobFailure, listed, nearest
 from time_columns import TimeColumns
 
+#: Names of files and folders that tools leave beside the data they write: hidden ones (``.part-0.csv.crc``), those of
+#: Spark, Hadoop and Glue (``_SUCCESS``, ``_committed_1``, ``_temporary/``, ``raw_$folder$``, checksums) and Athena's.
+NO_DATA = re.compile(
+    r"[._].*|.*\.crc|.*_\$folder\$|.*\.csv\.metadata|[0-9a-f-]{36}-manifest\.csv", re.IGNORECASE | re.DOTALL
+)
+#: A number beyond this is none that a model could learn: XGBoost reckons in single precision, and errors are squared.
+LARGEST = 1e18
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 COMPLAINTS_SHOWN = 3
 
@@ -104,7 +112,7 @@ def read_city(
 ) -> RawCity:
     """Read all files of a city.
 
-    :param folder: the city's folder; files at any depth, hidden ones left out.
+    :param folder: the city's folder; files at any depth, those that are no data (:data:`NO_DATA`) left out.
     :param uri: the folder's S3 URI, for messages and the manifest; ends in a slash.
     :param time: how a row says its period.
     :param limits: the number columns needed, and what their values may be.
@@ -113,9 +121,7 @@ def read_city(
     :return: rows in the order of their periods.
     :raises JobFailure: when a file cannot be read or holds impossible values, or two rows have one period.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not files:
-        raise JobFailure(f"{uri}: no raw data; expected at least one .csv or .parquet file there.")
+    files = _data_files(folder, uri)
     city = RawCity()
     complaints: list[str] = []
     seen: dict[int, Row] = {}
@@ -153,6 +159,26 @@ def read_city(
     return city
 
 
+def _data_files(folder: Path, uri: str) -> list[Path]:
+    """Find the files that hold data, and say in the log which are ignored.
+
+    :raises JobFailure: there is none.
+    """
+    files, ignored = [], []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder)
+        if any(NO_DATA.fullmatch(part) for part in name.parts):
+            ignored.append(name.as_posix())
+        else:
+            files.append(path)
+    if ignored:
+        print(f"{uri}: ignored as no data, by their names: {listed(ignored)}", flush=True)
+    if not files:
+        beside = f" Ignored by their names: {listed(ignored)}." if ignored else ""
+        raise JobFailure(f"{uri}: no raw data; expected at least one .csv or .parquet file there.{beside}")
+    return files
+
+
 def _records(
     path: Path, file_uri: str, content: bytes, needed: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
@@ -171,6 +197,17 @@ def _records(
             f"{file_uri}: not UTF-8 text (byte {error.start}). Save the file as UTF-8."
         ) from None
     reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        yield from _csv_records(reader, file_uri, needed)
+    except csv.Error as error:
+        raise JobFailure(
+            f"{file_uri}, row {reader.line_num}: not CSV ({error}); often a quote that is never closed. "
+            "Correct the row, or export the file again."
+        ) from None
+
+
+def _csv_records(reader: Any, file_uri: str, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a csv.reader, whose class has no public name."""
     header = [name.strip() for name in next(reader, [])]
     if not any(header):
         raise JobFailure(f"{file_uri}: no header; row 1 must name the columns {listed(needed)}.")
@@ -195,11 +232,28 @@ def _parquet_records(
         ) from None
     try:
         table = parquet.read_table(io.BytesIO(content))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # pyarrow's own kinds, of which not all are an OSError or a ValueError
         raise JobFailure(f"{file_uri}: not a readable Parquet file ({error}).") from None
     _check_columns(file_uri, table.column_names, needed)
-    for number, record in enumerate(table.select(list(needed)).to_pylist(), start=2):
-        yield number, {name: "" if value is None else str(value) for name, value in record.items()}
+    columns = [_parquet_texts(table.column(name)) for name in needed]
+    for number, texts in enumerate(zip(*columns, strict=True), start=2):
+        yield number, dict(zip(needed, texts, strict=True))
+
+
+def _parquet_texts(column: Any) -> list[str]:
+    """Return a column's cells as text; of a moment that no calendar holds, the number it is stored as."""
+    try:
+        values = column.to_pylist()
+    except (ValueError, OverflowError):
+        values = [_parquet_value(cell) for cell in column]
+    return ["" if value is None else str(value) for value in values]
+
+
+def _parquet_value(cell: Any) -> Any:
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError):
+        return f"{cell.value} ({cell.type})"
 
 
 def _check_columns(file_uri: str, header: Sequence[str], needed: Sequence[str]) -> None:
@@ -245,11 +299,12 @@ def _values(
             value = math.nan if "_" in text else float(text)
         except ValueError:
             value = math.nan
-        if math.isfinite(value) and allowed.allow(value):
+        if abs(value) <= LARGEST and allowed.allow(value):
             values[column] = value
         else:
+            size = f" (between -{LARGEST:g} and {LARGEST:g})" if LARGEST < abs(value) < math.inf else ""
             complaints.append(
-                f"{file_uri}, row {number}, column '{column}': got '{text}'; allowed: {allowed}, or empty."
+                f"{file_uri}, row {number}, column '{column}': got '{text}'; allowed: {allowed}{size}, or empty."
             )
     return values
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import MAXYEAR, MINYEAR, date, datetime
+
+_YEAR_OR_MONTH = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
 
 
 @dataclass(frozen=True)
@@ -33,22 +37,24 @@ class TimeColumns:
         if self.format is not None:
             try:
                 return datetime.strptime(text, self.format).date()
-            except ValueError:
-                raise ValueError(f"a date written as {self.format}") from None
+            except (ValueError, OverflowError):
+                raise ValueError(f"a date written as {self.format}, in the years 1 to 9999") from None
         try:
-            if len(text) == 4:
-                return date(int(text), 1, 1)
-            if len(text) == 7 and text[4] == "-":
-                return date(int(text[:4]), int(text[5:]), 1)
-            return datetime.fromisoformat(text).date()
-        except ValueError:
-            raise ValueError(
-                "an ISO date such as 2014-07-01 (another spelling needs the time format)"
-            ) from None
+            if (found := _YEAR_OR_MONTH.fullmatch(text)) is not None:
+                return date(int(found[1]), int(found[2] or 1), 1)
+            # Python takes any character between date and time, so a count of milliseconds would be one.
+            if not text.isdigit() or len(text) == len("20140701"):
+                return datetime.fromisoformat(text).date()
+        except (ValueError, OverflowError):
+            pass
+        raise ValueError(
+            "an ISO date such as 2014-07-01, in the years 1 to 9999 (another spelling needs the time format)"
+        )
 
     def _read_parts(self, cells: Sequence[str]) -> date:
         second = self.columns[1].lower()
         unit = second if second in ("quarter", "week") else "month"
+        numbers: list[int] = []
         try:
             numbers = [_whole(cell) for cell in cells]
             if unit == "quarter" and 1 <= numbers[1] <= 4:
@@ -57,15 +63,18 @@ class TimeColumns:
                 return date.fromisocalendar(numbers[0], numbers[1], 1)
             if unit == "month":
                 return date(numbers[0], numbers[1], numbers[2] if len(numbers) > 2 else 1)
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
+        years = "" if numbers and MINYEAR <= numbers[0] <= MAXYEAR else ", in the years 1 to 9999"
         last = {"quarter": "quarter (1 to 4)", "week": "ISO week (1 to 53)", "month": "month (1 to 12)"}[unit]
-        raise ValueError(f"a year and a {last}" + (" and a day of that month" if len(cells) > 2 else ""))
+        raise ValueError(
+            f"a year and a {last}" + (" and a day of that month" if len(cells) > 2 else "") + years
+        )
 
 
 def _whole(text: str) -> int:
     """Read a whole number; tools that know missing values write years as 2014.0."""
-    value = float(text.strip())
+    value = math.nan if "_" in text else float(text.strip())
     if not value.is_integer():
         raise ValueError(text)
     return int(value)

@@ -40,6 +40,11 @@ def test_durations_add_as_the_calendar_does(text: str, start: date, end: datetim
     assert Duration.parse(text).after(start) == end
 
 
+@pytest.mark.parametrize("text", ["P1D", "P1M", "P9999Y", "P999999999999D", "P99999999999999999999M"])
+def test_what_lies_beyond_the_calendar_is_after_every_as_of(text: str) -> None:
+    assert Duration.parse(text).after(date.max) > parse_as_of("99991231T235959Z")
+
+
 def test_other_durations_are_refused(subtests: pytest.Subtests) -> None:
     for text in ["", "P", "1M", "P1H", "PT1H", "P-1M", "P1M2Y", "P1.5M"]:
         with subtests.test(text=text), pytest.raises(ValueError, match="not a duration"):
@@ -75,6 +80,16 @@ def test_time_cells_are_read(subtests: pytest.Subtests) -> None:
         (("year", "month", "day"), ["2014", "2", "30"], "and a day of that month"),
         (("year", "month"), ["inf", "1"], "a year and a month"),
         (("date",), ["01/02/2014"], "an ISO date such as 2014-07-01"),
+        (("year", "month"), ["1717200000000", "6"], "in the years 1 to 9999"),
+        (("year", "month"), ["0", "6"], "in the years 1 to 9999"),
+        (("year", "month"), ["1e300", "6"], "in the years 1 to 9999"),
+        (("year", "month"), ["2_014", "6"], "in the years 1 to 9999"),
+        (("year", "week"), ["1e30", "6"], "in the years 1 to 9999"),
+        (("date",), ["0000-00-00"], "in the years 1 to 9999"),
+        (("date",), ["10000-01-01"], "in the years 1 to 9999"),
+        (("date",), ["1717010100000"], "an ISO date"),  # would be 1717-01-01 with "0" before the time
+        (("date",), ["1717200000"], "an ISO date"),
+        (("date",), ["1_14"], "an ISO date"),
     ],
 )
 def test_time_cells_that_are_no_date_say_what_is_allowed(

@@ -369,6 +369,86 @@ def test_a_file_that_is_no_such_csv_is_refused(jobs: Jobs, content: bytes, sente
     assert sentence in (finished.message or "")
 
 
+@pytest.mark.parametrize("later", ["2999-12-31", "9999-12-31"])
+def test_a_day_after_as_of_is_ignored_up_to_the_end_of_the_calendar(jobs: Jobs, later: str) -> None:
+    arguments = [part.replace("%d.%m.%Y", "%Y-%m-%d") for part in DAILY_ARGUMENTS]
+    header, *rows = daily_rows()
+    days = [[date(2023, 1, 1) + timedelta(days=n), *row[1:]] for n, row in enumerate(rows)]
+    jobs.write_raw("shop_7", [header, *days, [later, 1, 1]])
+    finished = jobs.preprocess("shop_7", as_of="20240201T000000Z", arguments=arguments)
+    assert finished.code == 0, finished.stderr
+    assert jobs.read_json("preprocess/report/city=shop_7/status.json")["periods"]["last"] == "2024-01-31"
+
+
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        (
+            ["1717200000000", "1"],
+            "columns 'year', 'month': got '1717200000000', '1'; allowed: a year and a month",
+        ),
+        (
+            ["0", "1"],
+            "columns 'year', 'month': got '0', '1'; allowed: a year and a month (1 to 12), in the years",
+        ),
+    ],
+)
+def test_what_can_be_no_date_is_refused_with_file_row_and_column(
+    jobs: Jobs, texas: Texas, cells: list[str], sentence: str
+) -> None:
+    rows = [list(row) for row in texas["waco"]]
+    rows[10][1:3] = cells
+    jobs.write_raw("waco", rows)
+    finished = jobs.preprocess("waco")
+    assert finished.code == 1
+    assert f"{RAW_URI}city=waco/data.csv, row 11, {sentence}" in (finished.message or "")
+    assert "Traceback" not in finished.stderr
+
+
+MARKERS = (
+    *(
+        "_SUCCESS",
+        "_committed_123",
+        "_started_123",
+        ".part-0.csv.crc",
+        "part-0.csv.crc",
+        "_temporary/0/part-0.csv",
+    ),
+    *("x_$folder$", "9f3c.csv.metadata", "0a1b2c3d-0000-4000-8000-0a1b2c3d4e5f-manifest.csv"),
+)
+
+
+def test_what_tools_leave_beside_the_data_is_ignored_and_named_in_the_log(jobs: Jobs, texas: Texas) -> None:
+    for name in MARKERS:
+        jobs.write_raw("waco", [["what a tool writes"]], name=name)
+    message = jobs.preprocess("waco").message or ""
+    assert (
+        "no raw data; expected at least one .csv or .parquet file there. Ignored by their names:" in message
+    )
+    jobs.write_raw("waco", texas["waco"], name="year=2015/part-00000.csv")
+    finished = jobs.preprocess("waco")
+    assert finished.code == 0, finished.stderr
+    assert all(name in finished.stdout for name in MARKERS)
+    assert len(jobs.read_json("preprocess/report/city=waco/manifest.json")["inputs"]) == 1
+
+
+def test_a_cell_that_no_csv_reader_takes_is_refused_with_its_row(jobs: Jobs, texas: Texas) -> None:
+    jobs.write_raw("waco", [*texas["waco"], ["x" * 200_000]])
+    message = jobs.preprocess("waco").message or ""
+    assert f"data.csv, row {len(texas['waco']) + 1}: not CSV (field larger than field limit" in message
+
+
+def test_what_nobody_foresaw_ends_with_a_sentence_too(jobs: Jobs, texas: Texas) -> None:
+    jobs.write_raw("waco", texas["waco"])
+    jobs.out("train").parent.mkdir(parents=True)
+    jobs.out("train").write_text("a file where a folder has to be")
+    finished = jobs.preprocess("waco")
+    assert finished.code == 1
+    assert (finished.message or "").startswith("Not foreseen: FileExistsError in ")
+    assert finished.stderr.rstrip().endswith(finished.message or "?")
+    assert "Traceback" in finished.stderr
+
+
 def test_other_kinds_of_files_are_refused(jobs: Jobs, texas: Texas) -> None:
     jobs.write_raw("waco", texas["waco"], name="waco.xlsx")
     assert "raw data must be .csv or .parquet files" in (jobs.preprocess("waco").message or "")
