@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,6 +31,7 @@ SIDE_FOLDER = "city_fleet"
 MODEL_FILE = f"{SIDE_FOLDER}/model.json"
 SAMPLES_FILE = f"{SIDE_FOLDER}/samples.json"
 TREES_FILE = f"{SIDE_FOLDER}/trees.bin"
+_NOT_FOR_XGBOOST = re.compile(r"[\[\]<%\x00-\x1f\x7f]")
 
 # Far above any real artifact (a few hundred kilobytes in three files), far below what hurts.
 MAX_MEMBERS = 100
@@ -96,6 +98,14 @@ class Model:
             return np.exp(raw)
         reference = values[:, self.card.features.index(transform.reference)]
         return np.exp(raw) * np.where(reference > 0, reference, np.nan)
+
+
+def names_for_xgboost(features: Sequence[str]) -> list[str]:
+    """Spell features as XGBoost takes them: it refuses names with ``[``, ``]`` or ``<``.
+
+    Those and ``%`` are percent-encoded, so that two names never meet. Everybody else sees the names as they are.
+    """
+    return [_NOT_FOR_XGBOOST.sub(lambda found: f"%{ord(found[0]):02X}", name) for name in features]
 
 
 def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
@@ -235,7 +245,8 @@ def load_artifact(folder: Path) -> Model:
         raise ArtifactError(
             f"{BOOSTER_FILE}: XGBoost cannot read it ({reason[-1] if reason else 'no reason'})."
         ) from None
-    if booster.feature_names != card.features:
+    # An artifact of an earlier version holds names with "%" as they are.
+    if booster.feature_names not in (names_for_xgboost(card.features), card.features):
         raise ArtifactError(
             f"{MODEL_FILE}: its features ({listed(card.features)}) are not those of the booster "
             f"({listed(booster.feature_names or [])})."

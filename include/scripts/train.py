@@ -20,7 +20,7 @@ from feature_table import CALENDAR_FEATURES
 from hyperparameters import Hyperparameters, parse_hyperparameters
 from job_failure import JobFailure, run
 from lean_xgboost import xgboost
-from model_artifact import Model, ModelCard, save_artifact
+from model_artifact import Model, ModelCard, names_for_xgboost, save_artifact
 from robust_scale import Centre, centre
 
 FORMAT_VERSION = 1
@@ -51,22 +51,30 @@ def fit(
     both = xgboost.DMatrix(
         np.concatenate([train.values, validation.values]),
         label=np.concatenate([train.label, validation.label]),
-        feature_names=train.features,
+        feature_names=names_for_xgboost(train.features),
         nthread=threads,
     )
     booster = xgboost.train(parameters, both, num_boost_round=best + 1)
+    gains = booster.get_score(importance_type="gain")
     return booster, {
         "best_iteration": best,
         "rounds": best + 1,
         "rounds_tried": len(scores),
         "validation": {"metric": metric, "value": float(scores[best])},
-        "importance_gain": booster.get_score(importance_type="gain"),
+        "importance_gain": {
+            name: gains[spelled]
+            for name, spelled in zip(train.features, names_for_xgboost(train.features), strict=True)
+            if spelled in gains
+        },
     }
 
 
 def _matrix(examples: ExampleSet, threads: int) -> Any:
     return xgboost.DMatrix(
-        examples.values, label=examples.label, feature_names=examples.features, nthread=threads
+        examples.values,
+        label=examples.label,
+        feature_names=names_for_xgboost(examples.features),
+        nthread=threads,
     )
 
 
@@ -138,7 +146,7 @@ def _read_channels(hyperparameters: Hyperparameters) -> tuple[ExampleSet, Exampl
     train = read_examples(_folder("SM_CHANNEL_TRAIN"), "train")
     validation = read_examples(_folder("SM_CHANNEL_VALIDATION"), "validation")
     for examples in (train, validation):
-        if examples.city != hyperparameters.city:
+        if hyperparameters.city not in (examples.city, _decoded(examples.city)):
             raise JobFailure(
                 f"hyperparameter 'city': got '{hyperparameters.city}'; the channels hold '{examples.city}'."
             )
@@ -153,6 +161,14 @@ def _read_channels(hyperparameters: Hyperparameters) -> tuple[ExampleSet, Exampl
             "preprocess.py must have run with the same --target and --target-transform."
         )
     return train, validation
+
+
+def _decoded(text: str) -> str:
+    """Spell a text as SageMaker's toolkit hands it on, which takes 12e4 for a number unless it comes in quotes."""
+    try:
+        return str(json.loads(text))
+    except ValueError:
+        return text
 
 
 def _folder(variable: str) -> Path:

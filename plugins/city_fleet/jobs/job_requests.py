@@ -92,9 +92,9 @@ def train_request(
     spot = settings.spot and not on_demand
     hyperparameters = {
         **{name: _hyperparameter(value) for name, value in plan.city.algorithm.hyperparameters.items()},
-        "city": plan.city.slug,
+        "city": _hyperparameter(plan.city.slug),
         "as_of": run.stamp,
-        "target": target.column,
+        "target": _hyperparameter(target.column),
         "target_transform": target.transform_argument,
         # The toolkit decodes hyperparameters as JSON: its own two are JSON strings.
         "sagemaker_program": json.dumps("train.py"),
@@ -130,7 +130,19 @@ def _channel(name: str, uri: str) -> dict[str, Any]:
 
 
 def _hyperparameter(value: object) -> str:
-    return json.dumps(value) if isinstance(value, bool | list | dict) or value is None else str(value)
+    """Spell a value so that SageMaker's training toolkit, which decodes what is JSON, hands it on as it is.
+
+    Most texts are no JSON and go as they are; ``12e4``, ``null`` or ``"x"`` go in quotes.
+    """
+    if not isinstance(value, str):
+        return json.dumps(value) if isinstance(value, bool | list | dict) or value is None else str(value)
+    try:
+        json.loads(value)
+    except ValueError:
+        return value
+    except RecursionError:
+        pass
+    return json.dumps(value, ensure_ascii=False)
 
 
 def evaluate_request(

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+import shutil
 import subprocess
 import tarfile
+from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from hyperparameters import parse_hyperparameters
 from job_failure import JobFailure
+from model_artifact import names_for_xgboost
 from tests.support.paths import IMAGE_PYTHON
 from tests.support.script_jobs import TEXAS_HYPERPARAMETERS, Jobs, digests
 
@@ -155,6 +162,52 @@ def test_a_refusal_leaves_a_sentence_where_sagemaker_looks_and_no_model(
     assert (finished.message or "") in finished.stderr
     assert "Traceback" not in finished.stderr
     assert list((austin.root / name / "model").iterdir()) == []
+
+
+ODD_COLUMNS = ("warmth [C]", "a<b", "c]", "50%", "50%5B")
+
+
+def test_columns_that_xgboost_refuses_train_and_serve_under_their_own_names(
+    jobs: Jobs, ask: Callable[..., dict[str, Any]]
+) -> None:
+    start, source = date(2023, 1, 1), random.Random(3)
+    rows: list[list[Any]] = [["day", "sold [€]", *ODD_COLUMNS]]
+    for day in range(300):
+        values = [round(source.uniform(1, 9), 2) for _ in ODD_COLUMNS]
+        rows.append([start + timedelta(day), 20 + 5 * (day % 7) + values[0], *values])
+    jobs.write_raw("12e4", rows)
+    features = [json.dumps({"column": name, "lags": [1]}) for name in ODD_COLUMNS]
+    arguments = (
+        *("--time-column", "day", "--frequency", "day", "--available-after", "P1D", "--target", "sold [€]"),
+        *("--target-lag", "7", *(part for feature in features for part in ("--feature", feature))),
+    )
+    assert jobs.preprocess("12e4", as_of="20231001T000000Z", arguments=arguments).code == 0
+    plain = {"target": "sold [€]", "target_transform": "none"}
+    finished = jobs.train("12e4", as_of="20231001T000000Z", **plain)
+    assert finished.code == 0, finished.stderr
+    model = jobs.root / "model" / "model"
+    names = ["sold [€]_lag_7", *(f"{name}_lag_1" for name in ODD_COLUMNS)]
+    assert jobs.read_json("model/model/city_fleet/model.json")["features"] == names
+    assert set(jobs.read_json("model/output/data/training.json")["importance_gain"]) <= set(names)
+    row = dict.fromkeys(names, 3.0)
+    answer = ask(model, json.dumps({"instances": [row]}), "application/json", accept="application/json")
+    assert len(json.loads(answer["text"])["predictions"]) == 1, answer
+    jobs.pack()
+    assert jobs.evaluate("12e4", as_of="20231001T000000Z").code == 0
+
+
+def test_a_name_that_comes_as_the_number_it_looks_like_is_still_its_own(jobs: Jobs, austin: Jobs) -> None:
+    shutil.copytree(austin.root / "preprocess", jobs.root / "preprocess")
+    for part in ("train", "validation"):
+        jobs.out(part, "city=austin").rename(jobs.out(part, "city=12e4"))
+    assert jobs.train("120000.0").code == 0
+
+
+def test_names_for_xgboost_never_meet() -> None:
+    names = ["a[", "a%5B", "a%255B", "a]", "a<", "a", "a%"]
+    spelled = names_for_xgboost(names)
+    assert [unquote(name) for name in spelled] == names
+    assert not set("[]<") & set("".join(spelled))
 
 
 def test_exactly_one_city_is_trained(jobs: Jobs, austin: Jobs) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from city_fleet.jobs import job_requests as requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.serving import endpoint_requests
 from city_fleet.state import live, package_status, registry
+from local.sagemaker.processes.container.train import command_line, decode_hyperparameters
 from local.sagemaker.protocol.validation import validate
 from tests.support.aws_names import IMAGE_URI
 from tests.support.fleets import austin, january_run, texas
@@ -157,6 +159,46 @@ def test_requests_keep_sagemakers_limits(name: str) -> None:
         botocore.session.get_session().get_service_model("sagemaker").operation_model(operation).input_shape
     )
     validate(shape, build())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "12e4",
+            "true",
+            "null",
+            "1_000",
+            "007",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            '"quoted"',
+            "[[0, 1]]",
+            "{}",
+            " 1 ",
+        ),
+        *("[" * 2000, "1e999", "São Paulo", "reg:squarederror", "log_ratio_to_mean:12"),
+    ],
+)
+def test_a_text_reaches_train_py_as_it_left(text: str) -> None:
+    """SageMaker's toolkit decodes hyperparameters as JSON, and spells what comes out."""
+    plan = austin()
+    algorithm = plan.city.algorithm.model_copy(update={"hyperparameters": {"monotone_constraints": text}})
+    target = plan.city.dataset.target.model_copy(update={"column": text})
+    dataset = plan.city.dataset.model_copy(update={"target": target})
+    changes = {"slug": text, "dataset": dataset, "algorithm": algorithm}
+    plan = replace(plan, city=plan.city.model_copy(update=changes))
+    sent = requests.train_request(
+        plan,
+        january_run(),
+        image_uri=IMAGE_URI,
+        code_archive_uri="s3://b/code.tar.gz",
+        data={"train": "s3://b/t/", "validation": "s3://b/v/"},
+    )["HyperParameters"]
+    words = command_line(decode_hyperparameters(sent))
+    arrived = dict(zip(words[::2], words[1::2], strict=True))
+    assert [arrived[f"--{name}"] for name in ("city", "target", "monotone_constraints")] == [text] * 3
 
 
 def test_the_same_inputs_give_the_same_name_and_another_request_another() -> None:
