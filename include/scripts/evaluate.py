@@ -51,8 +51,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def scores(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
     """Measure predictions.
 
-    :param actual: rows; none of them 0 for MAPE to make sense.
-    :return: mape as a fraction, rmse and mae in the target's unit, r2 or None where it is undefined.
+    :return: mape as a fraction, over the rows whose target is not 0, or None without such a row; rmse and mae in the
+        target's unit; r2, or None where it is undefined.
     """
     # Here and not above: it takes longer to import than all the rest of the job, and a job that fails early
     # needs none.
@@ -63,9 +63,12 @@ def scores(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]
         root_mean_squared_error,
     )
 
+    shares = actual != 0
     varies = len(actual) > 1 and float(np.ptp(actual)) > 0
     return {
-        "mape": float(mean_absolute_percentage_error(actual, predicted)) if np.all(actual != 0) else None,
+        "mape": float(mean_absolute_percentage_error(actual[shares], predicted[shares]))
+        if shares.any()
+        else None,
         "rmse": float(root_mean_squared_error(actual, predicted)),
         "mae": float(mean_absolute_error(actual, predicted)),
         "r2": float(r2_score(actual, predicted)) if varies else None,
@@ -174,6 +177,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         "city": arguments.city,
         "as_of": arguments.as_of,
         "rows": len(test.periods),
+        "zero_rows": int(np.count_nonzero(test.target == 0)),
         "holdout": {"first": test.periods[0], "last": test.periods[-1]},
         "artifact_sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
         "features": model.card.features,

@@ -17,6 +17,7 @@ from city_fleet.config import Gate
 
 _HIGHER_IS_BETTER = frozenset({"r2"})
 _SHARE = frozenset({"mape"})
+_OTHER_METRIC = "Set gate.metric to mae or rmse (and gate.limits to one of them) where that is ordinary"
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,21 @@ class Decision:
 def error_metrics(actual: Sequence[float], predicted: Sequence[float]) -> dict[str, float | None]:
     """Return MAPE (a fraction), RMSE and MAE (the target's unit) and R² of predictions, in plain Python.
 
-    The evaluation job computes the same four with scikit-learn; a test holds the two together. R² is None when
-    it is not defined (fewer than two rows, or a constant target).
+    The evaluation job computes the same four with scikit-learn; a test holds the two together. MAPE is that of the rows
+    whose target is not 0, and None when there is none; R² is None when it is not defined (fewer than two rows, or a
+    constant target).
 
-    :param actual: the target, one number per held-out row, none of them 0.
+    :param actual: the target, one number per held-out row.
     :param predicted: predictions of the same length.
     """
     rows = len(actual)
     errors = [p - a for a, p in zip(actual, predicted, strict=True)]
     mean = sum(actual) / rows
     total = sum((a - mean) ** 2 for a in actual)
+    shares = [abs(e / a) for a, e in zip(actual, errors, strict=True) if a != 0]
     squared = sum(e * e for e in errors)
     return {
-        "mape": sum(abs(e / a) for a, e in zip(actual, errors, strict=True)) / rows,
+        "mape": sum(shares) / len(shares) if shares else None,
         "rmse": math.sqrt(squared / rows),
         "mae": sum(abs(e) for e in errors) / rows,
         "r2": 1 - squared / total if rows > 1 and total > 0 else None,
@@ -100,11 +103,12 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
     if rows < rule.minimum_rows:
         against.append(f"only {rows} held-out rows; at least {rule.minimum_rows} are needed to judge a model")
 
+    warnings = [*data.warnings, *_zeros(report, rule, rows, against)]
     challenger = _number(report.get("challenger"), name)
     champion = report.get("champion")
     superseded = newer_champion(report, champion)
     if challenger is None:
-        against.append(f"the evaluation report holds no usable {name} of the new model")
+        against.append(_unusable(report, name, "the new model"))
     else:
         _compare_with_limits(report, rule, against)
         if rule.must_beat_naive:
@@ -136,7 +140,7 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
         champion_etag=champion.get("etag") if isinstance(champion, Mapping) else None,
         forced=forced,
         superseded=superseded is not None and not promote,
-        warnings=data.warnings,
+        warnings=tuple(warnings),
         unfit=unfit,
     )
 
@@ -160,12 +164,46 @@ def newer_champion(report: Mapping[str, Any], champion: Any) -> str | None:
     )
 
 
+def _zeros(report: Mapping[str, Any], rule: Gate, rows: int, against: list[str]) -> list[str]:
+    """Return the warning that MAPE leaves rows out, or add the sentence that too few are left to judge by it.
+
+    A share of 0 means nothing, so MAPE is that of the rows whose target is not 0.
+    """
+    zeros = report.get("zero_rows")
+    if "mape" not in (rule.metric, *rule.limits) or not isinstance(zeros, int) or not 0 < zeros < rows:
+        return []
+    left = rows - zeros
+    said = f"the target is 0 in {zeros} of {rows} held-out rows, where MAPE is not defined"
+    if left < rule.minimum_rows:
+        against.append(
+            f"{said}; it has {left} rows left, at least {rule.minimum_rows} are needed to judge a model. "
+            f"{_OTHER_METRIC}"
+        )
+        return []
+    return [f"{said}: it is that of the other {left}. {_OTHER_METRIC}"]
+
+
+def _unusable(report: Mapping[str, Any], metric: str, whose: str) -> str:
+    """Return why a metric is not there, and what to do."""
+    rows = report.get("rows")
+    metrics = report.get("challenger")
+    said = isinstance(metrics, Mapping) and metric in metrics and metrics[metric] is None
+    if metric == "mape" and said and report.get("zero_rows") == rows:
+        return f"the target is 0 in all {rows} held-out rows, where MAPE is not defined. {_OTHER_METRIC}"
+    if metric == "r2" and said:
+        return (
+            f"R² is not defined: the target is the same in all {rows} held-out rows, or there is only one. "
+            f"{_OTHER_METRIC}"
+        )
+    return f"the evaluation report holds no usable {metric} of {whose}"
+
+
 def _compare_with_limits(report: Mapping[str, Any], rule: Gate, against: list[str]) -> None:
     """Add a sentence for every absolute limit the challenger breaks."""
     for metric, limit in rule.limits.items():
         value = _number(report.get("challenger"), metric)
         if value is None:
-            against.append(f"the evaluation report holds no usable {metric} of the new model")
+            against.append(_unusable(report, metric, "the new model"))
         elif _better(metric, limit, value):
             against.append(f"{_show(metric, value)} breaks the limit of {_show(metric, limit, bare=True)}")
 
@@ -177,7 +215,7 @@ def _compare_with_naive(
     name = rule.metric
     naive = _number(report.get("naive"), name)
     if naive is None:
-        against.append(f"the evaluation report holds no usable {name} of the naive forecast")
+        against.append(_unusable(report, name, "the naive forecast"))
         return
     better = _better(name, challenger, naive)
     (pro if better else against).append(

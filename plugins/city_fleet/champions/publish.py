@@ -224,6 +224,7 @@ def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned
             seen["error"] = str(error)
     report = {
         "rows": len(rows),
+        "zero_rows": actual.count(0),
         "challenger": gate.error_metrics(actual, [row["predicted"] for row in rows]),
         "naive": gate.error_metrics(actual, [row["naive"] for row in rows]),
         "champion": seen,

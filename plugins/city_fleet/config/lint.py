@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from city_fleet.config.dataset import Target
 from city_fleet.config.mistakes import FieldPath, field_text
 from city_fleet.config.name_types import (
     ENDPOINT_INSTANCE,
@@ -128,6 +129,12 @@ def _dataset(city: City) -> Iterator[Found]:
     if target.transform != "none" and target.min is None:
         text = f"without a min above 0 a zero in the data makes {target.transform} fail in the job"
         yield ("dataset", "target"), text
+    if "mape" in (city.gate.metric, *city.gate.limits) and _may_be_zero(target):
+        text = (
+            "mape is not defined where the target is 0, and leaves such rows out; set mae or rmse if zeros are "
+            "ordinary, or a dataset.target.min above 0 if they can't be"
+        )
+        yield ("gate", "metric"), text
     if dataset.available_after == Duration():
         yield ("dataset", "available_after"), f"a {dataset.frequency} counts as known the moment it begins"
     constant = {"day_of_week": ("week", "month", "quarter", "year"), "week_of_year": ("quarter", "year"),
@@ -136,6 +143,12 @@ def _dataset(city: City) -> Iterator[Found]:
         if dataset.frequency in constant.get(name, ()):
             text = f"{name} tells a model nothing when there is one row per {dataset.frequency}"
             yield ("dataset", "calendar", index), text
+
+
+def _may_be_zero(target: Target) -> bool:
+    low_enough = target.min is None or target.min <= 0
+    high_enough = target.max is None or target.max >= 0
+    return target.transform == "none" and low_enough and high_enough
 
 
 def _waiting(city: City) -> Iterator[Found]:

@@ -106,6 +106,26 @@ def test_the_endpoint_answers_what_was_evaluated(evaluated: Jobs, ask: Any) -> N
     assert json.loads(answer["text"])["predictions"] == [row["predicted"] for row in holdout["rows"]]
 
 
+def test_shares_are_measured_on_the_rows_that_are_not_zero(jobs: Jobs, austin: Jobs) -> None:
+    place(jobs, austin)
+    path = jobs.out("test", "city=austin", "test.csv")
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    for zeros in (3, len(rows)):
+        changed = [
+            ",".join([row.split(",")[0], "0", *row.split(",")[2:]]) if number < zeros else row
+            for number, row in enumerate(rows)
+        ]
+        path.write_text("\n".join([header, *changed]) + "\n", encoding="utf-8")
+        finished = jobs.evaluate("austin")
+        assert finished.code == 0, finished.stderr
+        report = jobs.read_json("evaluate/evaluation/city=austin/evaluation.json")
+        assert (report["rows"], report["zero_rows"]) == (12, zeros)
+        held = jobs.read_json("evaluate/evaluation/city=austin/holdout.json")["rows"]
+        shares = [abs(row["predicted"] / row["actual"] - 1) for row in held if row["actual"]]
+        assert report["challenger"]["mape"] == (pytest.approx(statistics.fmean(shares)) if shares else None)
+        assert report["challenger"]["mae"] > 0
+
+
 def place(jobs: Jobs, austin: Jobs) -> None:
     """Give a test its own copy of Austin's test set and model."""
     shutil.copytree(austin.out("test"), jobs.out("test"))

@@ -252,12 +252,63 @@ def test_a_better_challenger_never_loses_where_a_worse_one_wins(
     assert wins(better) or not wins(worse)
 
 
+ZEROS = {**report(), "rows": 28}
+
+
+@pytest.mark.parametrize("rule", [Gate(), Gate(metric="mae", limits={"mape": 0.25})])
+def test_a_day_with_nothing_sold_leaves_the_rest_to_judge_by(rule: Gate) -> None:
+    judged = {**ZEROS, "zero_rows": 1, "naive": {**ZEROS["naive"], "mae": 2.0}}
+    decision = decide(judged, rule)
+    assert decision.promote
+    (warning,) = decision.warnings
+    assert warning.startswith(
+        "the target is 0 in 1 of 28 held-out rows, where MAPE is not defined: it is that of the other 27. Set gate.metric"
+    )
+    assert decide({**judged, "zero_rows": 0}, rule).warnings == ()
+    assert decide(judged, Gate(metric="mae")).warnings == ()
+
+
+def test_too_few_rows_that_are_not_zero_say_what_to_set() -> None:
+    decision = decide({**ZEROS, "zero_rows": 25}, RULE)
+    assert not decision.promote
+    assert decision.reasons[0].startswith(
+        "the target is 0 in 25 of 28 held-out rows, where MAPE is not defined; it has 3"
+    )
+    assert "Set gate.metric to mae or rmse" in decision.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "zero_rows", "sentence"),
+    [
+        (
+            "mape",
+            28,
+            "the target is 0 in all 28 held-out rows, where MAPE is not defined. Set gate.metric to mae",
+        ),
+        (
+            "r2",
+            0,
+            "R² is not defined: the target is the same in all 28 held-out rows, or there is only one. Set",
+        ),
+    ],
+)
+def test_a_metric_that_is_not_defined_says_why(metric: Any, zero_rows: int, sentence: str) -> None:
+    without = {**ZEROS["challenger"], metric: None}
+    judged = {**ZEROS, "zero_rows": zero_rows, "challenger": without, "naive": without}
+    for rule in (Gate(metric=metric), Gate(metric="mae", must_beat_naive=False, limits={metric: 0.5})):
+        decision = decide(judged, rule)
+        assert not decision.promote
+        assert decision.reasons[0].startswith(sentence)
+
+
 def test_metrics_by_hand() -> None:
     metrics = error_metrics([100.0, 200.0], [110.0, 180.0])
     assert metrics["mape"] == pytest.approx(0.1)
     assert metrics["mae"] == pytest.approx(15)
     assert metrics["rmse"] == pytest.approx(math.sqrt(250))
     assert metrics["r2"] == pytest.approx(1 - 500 / 5000)
+    assert error_metrics([0.0, 100.0], [5.0, 110.0])["mape"] == pytest.approx(0.1), "0 has no shares"
+    assert error_metrics([0.0], [5.0])["mape"] is None
     assert error_metrics([1.0], [1.0])["r2"] is None
     assert error_metrics([0.5, 0.5], [0.1, 0.9])["r2"] is None, "a target that never changes"
     small = error_metrics([0.1, 0.2], [0.11, 0.18])

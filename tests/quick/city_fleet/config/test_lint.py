@@ -83,3 +83,14 @@ def test_the_hyperparameters_are_those_of_the_training_script(monkeypatch: pytes
     import hyperparameters
 
     assert set(hyperparameters.NAMES) - set(hyperparameters.OWN_TEXTS) == set(KNOWN_HYPERPARAMETERS)
+
+
+def test_mape_is_warned_of_where_the_target_may_be_zero(tmp_path: Path) -> None:
+    path = tmp_path / "texas.yaml"
+    original = TEXAS.read_text(encoding="utf-8").replace("transform: log_ratio_to_mean", "transform: none")
+    for low, warned in (("min: 1000", 0), ("min: 0", 1), ("min: -5", 1), ("min: null", 1)):
+        path.write_text(original.replace("min: 1000", low, 1), encoding="utf-8")
+        found = fleet_warnings(load_fleet(path, {}))
+        assert ["mape is not defined where the target is 0" in warning for warning in found] == [
+            True
+        ] * warned, low
