@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 import inference
+from champion_table import NO_HISTORY, History, read_history, rows_for
 from example_file import ExampleSet, read_examples
-from job_failure import ArgumentParser, JobFailure, listed, option_value, run
+from job_failure import ArgumentParser, JobFailure, option_value, run
 from model_artifact import ArtifactError, Model, json_rows, one_archive, unpack_artifact
 from robust_scale import centre
 
@@ -75,21 +76,15 @@ def scores(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]
     }
 
 
-def predict(model: Model, test: ExampleSet) -> np.ndarray:
+def predict(model: Model, test: ExampleSet, history: History) -> np.ndarray:
     """Predict the held-out rows the way the endpoint will.
 
     :param test: rows x features; may hold more features than the model needs.
+    :param history: of which features are made that it lacks.
     :return: predictions, one per row.
-    :raises ArtifactError: when the test set lacks features, or a prediction is not a number.
+    :raises ArtifactError: when features can't be made, or a prediction is not a number.
     """
-    lacking = [name for name in model.card.features if name not in test.features]
-    if lacking:
-        raise ArtifactError(
-            f"the model of {model.card.as_of} needs feature {listed(lacking)}, which the test set lacks "
-            f"(it has {listed(test.features)})."
-        )
-    columns = [test.features.index(name) for name in model.card.features]
-    predicted = inference.predict_fn(test.values[:, columns].tolist(), model)
+    predicted = inference.predict_fn(rows_for(model.card, test, history).tolist(), model)
     if not np.isfinite(predicted).all():
         raise ArtifactError(f"the model of {model.card.as_of} predicts something that is not a number.")
     return predicted
@@ -109,9 +104,12 @@ def load(archive: Path, city: str) -> Model:
     return model
 
 
-def judge_champion(arguments: argparse.Namespace, test: ExampleSet) -> dict[str, Any] | None:
+def judge_champion(
+    arguments: argparse.Namespace, test: ExampleSet, history: History, target: str
+) -> dict[str, Any] | None:
     """Measure the live model on the same rows.
 
+    :param target: the column that the new model predicts.
     :return: its entry in evaluation.json; with ``error`` when it cannot be measured; None when there is none.
     """
     if arguments.champion_dir is None:
@@ -128,7 +126,10 @@ def judge_champion(arguments: argparse.Namespace, test: ExampleSet) -> dict[str,
         return entry | {"error": f"The champion has seen data up to {arguments.champion_as_of}."}
     try:
         model = load(one_archive(arguments.champion_dir), arguments.city)
-        return entry | {"rows_trained": rows_trained(model)} | scores(test.target, predict(model, test))
+        if model.card.target != target:
+            raise ArtifactError(f"it predicts '{model.card.target}', the new model '{target}'.")
+        predicted = predict(model, test, history)
+        return entry | {"rows_trained": rows_trained(model)} | scores(test.target, predicted)
     except (ArtifactError, inference.BadRequest) as error:
         # A champion that cannot be measured does not keep a good challenger from being judged: the gate
         # decides.
@@ -166,10 +167,11 @@ def evaluate(arguments: argparse.Namespace) -> None:
     test = read_examples(arguments.test_dir, "test")
     if test.city != arguments.city:
         raise JobFailure(f"--city: got '{arguments.city}'; the test set is of '{test.city}'.")
+    history = read_history(arguments.test_dir / f"city={test.city}" / "history.csv")
     try:
         archive = one_archive(arguments.model_dir)
         model = load(archive, arguments.city)
-        predicted = predict(model, test)
+        predicted = predict(model, test, NO_HISTORY)  # it was made of the same table
     except (ArtifactError, inference.BadRequest) as error:
         raise JobFailure(f"The new model of {arguments.city} cannot be evaluated: {error}") from None
     report = {
@@ -183,7 +185,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         "features": model.card.features,
         "challenger": scores(test.target, predicted) | {"rows_trained": rows_trained(model)},
         "naive": scores(test.target, test.naive),
-        "champion": judge_champion(arguments, test),
+        "champion": judge_champion(arguments, test, history, model.card.target),
         "drift": drift(model, test),
     }
     columns = [test.features.index(name) for name in model.card.features]

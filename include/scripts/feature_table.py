@@ -93,7 +93,7 @@ def build_examples(layout: TableLayout, values: Values) -> list[Example]:
     for index in sorted(values):
         target = _value(values, index, layout.target)
         naive = _last_known(values, index, layout.target)
-        reference = _mean_before(values, index, layout.target, layout.transform.window)
+        reference = mean_before(values, index, layout.target, layout.transform.window)
         if target is None or naive is None or (layout.transform.reference and reference is None):
             continue
         label = layout.transform.apply(target, reference)
@@ -114,11 +114,11 @@ def _features(
         features += [_value(values, index - lag, item.column) for lag in item.lags]
     day = period_start(index, layout.frequency)
     for name in layout.calendar:
-        features += _calendar_features(name, day)
+        features += calendar_features(name, day)
     return tuple(features)
 
 
-def _calendar_features(name: str, day: date) -> list[float | None]:
+def calendar_features(name: str, day: date) -> list[float | None]:
     """Place a period in its cycle: as an angle, so that December is next to January."""
     if name == "trend":
         return [day.year - 2000 + (day.timetuple().tm_yday - 1) / 365.25]
@@ -145,7 +145,7 @@ def _last_known(values: Values, index: int, column: str) -> float | None:
     return None
 
 
-def _mean_before(values: Values, index: int, column: str, window: int | None) -> float | None:
+def mean_before(values: Values, index: int, column: str, window: int | None) -> float | None:
     """Average the known values of the periods before; None unless half of them are known."""
     if window is None:
         return None

@@ -74,8 +74,21 @@ def prepare_city(
                 for each in parts[part]
             )
             _write_csv(arguments.output_dir / part / f"city={city}" / f"{part}.csv", header, lines)
+        _write_history(arguments.output_dir / "test" / f"city={city}" / "history.csv", raw, settings)
     _write_json(report / "status.json", status)
     return status
+
+
+def _write_history(path: Path, raw: RawCity, settings: Settings) -> None:
+    """Write every column of numbers, for a model that serves and needs other features than the settings ask for."""
+    rows = [(row, row.values | row.others) for row in raw.rows]
+    columns = list(dict.fromkeys([*settings.limits, *(name for _, values in rows for name in values)]))
+    columns = [name for name in columns if name not in settings.time.columns or name in settings.limits]
+    lines = (
+        [row.index, _day(row.index, settings), *(values.get(name) for name in columns)]
+        for row, values in rows
+    )
+    _write_csv(path, ["index", "period", *columns], lines)
 
 
 def _write_report(

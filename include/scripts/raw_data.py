@@ -80,6 +80,7 @@ class Row:
     :param number: row in the file; 1 is the header.
     :param cells: used columns → text as in the file.
     :param values: number columns → value; None where missing.
+    :param others: the file's other columns → value; None where missing or no number.
     """
 
     file: str
@@ -87,6 +88,7 @@ class Row:
     index: int
     cells: dict[str, str]
     values: dict[str, float | None]
+    others: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -136,7 +138,9 @@ def read_city(
             if index is None or available_after.after(period_start(index, time.frequency)) > as_of:
                 continue
             used += 1
-            row = Row(file_uri, number, index, cells, _values(file_uri, number, cells, limits, complaints))
+            values = _values(file_uri, number, cells, limits, complaints)
+            others = {name: _other(text) for name, text in cells.items() if name not in needed}
+            row = Row(file_uri, number, index, cells, values, others)
             if index in seen:
                 complaints.append(_duplicate(seen[index], row, time))
             seen.setdefault(index, row)
@@ -182,7 +186,7 @@ def _data_files(folder: Path, uri: str) -> list[Path]:
 def _records(
     path: Path, file_uri: str, content: bytes, needed: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield row number and the needed columns' texts of every row of a file."""
+    """Yield row number and texts of every row of a file: of the needed columns, and of others named only once."""
     if path.suffix.lower() == ".parquet":
         yield from _parquet_records(file_uri, content, needed)
         return
@@ -212,7 +216,7 @@ def _csv_records(reader: Any, file_uri: str, needed: Sequence[str]) -> Iterator[
     if not any(header):
         raise JobFailure(f"{file_uri}: no header; row 1 must name the columns {listed(needed)}.")
     _check_columns(file_uri, header, needed)
-    positions = {column: header.index(column) for column in needed}
+    positions = {column: header.index(column) for column in _readable(header, needed)}
     number = reader.line_num + 1
     for cells in reader:
         if any(cell.strip() for cell in cells):
@@ -235,9 +239,10 @@ def _parquet_records(
     except Exception as error:  # pyarrow's own kinds, of which not all are an OSError or a ValueError
         raise JobFailure(f"{file_uri}: not a readable Parquet file ({error}).") from None
     _check_columns(file_uri, table.column_names, needed)
-    columns = [_parquet_texts(table.column(name)) for name in needed]
+    names = _readable(table.column_names, needed)
+    columns = [_parquet_texts(table.column(name)) for name in names]
     for number, texts in enumerate(zip(*columns, strict=True), start=2):
-        yield number, dict(zip(needed, texts, strict=True))
+        yield number, dict(zip(names, texts, strict=True))
 
 
 def _parquet_texts(column: Any) -> list[str]:
@@ -254,6 +259,19 @@ def _parquet_value(cell: Any) -> Any:
         return cell.as_py()
     except (ValueError, OverflowError):
         return f"{cell.value} ({cell.type})"
+
+
+def _readable(header: Sequence[str], needed: Sequence[str]) -> list[str]:
+    return [*needed, *(name for name in header if name and name not in needed and header.count(name) == 1)]
+
+
+def _other(text: str) -> float | None:
+    """Read a cell of a column that the settings do not ask for: whatever is no number is missing."""
+    try:
+        value = math.nan if "_" in text else float(text.strip())
+    except ValueError:
+        return None
+    return value if abs(value) <= LARGEST else None
 
 
 def _check_columns(file_uri: str, header: Sequence[str], needed: Sequence[str]) -> None:

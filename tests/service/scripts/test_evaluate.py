@@ -139,19 +139,77 @@ def drop_feature(jobs: Jobs, name: str) -> None:
     path.write_text("\n".join(",".join(row[:at] + row[at + 1 :]) for row in rows), encoding="utf-8")
 
 
+def train_champion(jobs: Jobs, austin: Jobs, more: list[str], transform: str) -> list[str]:
+    """Train a champion with other settings, and return the arguments of evaluate.py that name it."""
+    champion = Jobs(jobs.root / "champion_run")
+    shutil.copytree(austin.raw, champion.raw)
+    given = ["--target-transform", transform, *more]
+    assert champion.preprocess("austin", more=given).code == 0
+    finished = champion.train("austin", target_transform=transform)
+    assert finished.code == 0, finished.stderr
+    pack(champion.root / "model" / "model", jobs.root / "champion" / "c.tar.gz")
+    named = ["--champion-dir", str(jobs.root / "champion"), "--champion-target-model", "austin/c.tar.gz"]
+    return [*named, "--champion-etag", "e", "--champion-as-of", AS_OF]
+
+
+def copy_table_of_champion(jobs: Jobs) -> None:
+    """Judge the champion by the table that its own settings make."""
+    shutil.rmtree(jobs.out("test"))
+    shutil.copytree(jobs.root / "champion_run" / "preprocess" / "test", jobs.out("test"))
+
+
+@pytest.mark.parametrize("transform", ["log_ratio_to_mean:12", "log_ratio_to_mean:6", "log"])
+def test_a_feature_taken_away_is_made_for_the_champion_of_the_raw_data(
+    jobs: Jobs, austin: Jobs, transform: str
+) -> None:
+    """One column more, other lags, another window: the champion is judged as by the table of its own settings."""
+    wide = [
+        "--feature",
+        '{"column":"volume","lags":[1,5]}',
+        "--target-lag",
+        "9",
+        "--calendar",
+        "quarter_of_year",
+    ]
+    more = train_champion(jobs, austin, wide, transform)
+    place(jobs, austin)
+    measured = []
+    for _ in range(2):
+        finished = jobs.evaluate("austin", more=more)
+        assert finished.code == 0, finished.stderr
+        measured.append(jobs.read_json("evaluate/evaluation/city=austin/evaluation.json")["champion"])
+        copy_table_of_champion(jobs)
+        shutil.copytree(jobs.root / "champion_run" / "model", jobs.root / "model", dirs_exist_ok=True)
+        jobs.pack()
+    assert measured[0]["mape"] > 0
+    assert measured[1] == measured[0]
+
+
+def test_a_champion_of_another_target_is_not_compared(jobs: Jobs, austin: Jobs) -> None:
+    more = train_champion(jobs, austin, [], "none")
+    model = jobs.root / "champion_run" / "model" / "model"
+    card = json.loads((model / "city_fleet" / "model.json").read_text(encoding="utf-8"))
+    (model / "city_fleet" / "model.json").write_text(
+        json.dumps({**card, "target": "sales"}), encoding="utf-8"
+    )
+    pack(model, jobs.root / "champion" / "c.tar.gz")
+    place(jobs, austin)
+    assert jobs.evaluate("austin", more=more).code == 0
+    error = jobs.read_json("evaluate/evaluation/city=austin/evaluation.json")["champion"]["error"]
+    assert error == "The champion cannot be compared: it predicts 'sales', the new model 'median'."
+
+
 def test_a_champion_that_cannot_be_compared_is_reported_and_the_challenger_still_judged(
     jobs: Jobs, austin: Jobs
 ) -> None:
-    """The champion was trained with one more lag of sales than the data set gives now."""
-    champion = Jobs(jobs.root / "champion_run")
-    shutil.copytree(austin.raw, champion.raw)
-    wide = ["--feature", '{"column":"volume","lags":[1]}']
-    assert champion.preprocess("austin", more=wide).code == 0
-    assert champion.train("austin").code == 0
-    pack(champion.root / "model" / "model", jobs.root / "champion" / "c.tar.gz")
+    """The champion needs a column that the raw data do not hold any more."""
+    more = train_champion(
+        jobs, austin, ["--feature", '{"column":"volume","lags":[1]}'], "log_ratio_to_mean:12"
+    )
     place(jobs, austin)
-    more = ["--champion-dir", str(jobs.root / "champion"), "--champion-target-model", "austin/c.tar.gz"]
-    finished = jobs.evaluate("austin", more=[*more, "--champion-etag", "e", "--champion-as-of", AS_OF])
+    history = jobs.out("test", "city=austin", "history.csv")
+    history.write_text(history.read_text(encoding="utf-8").replace("volume", "other", 1), encoding="utf-8")
+    finished = jobs.evaluate("austin", more=more)
     assert finished.code == 0, finished.stderr
     report = jobs.read_json("evaluate/evaluation/city=austin/evaluation.json")
     assert report["challenger"]["mape"] < report["naive"]["mape"]

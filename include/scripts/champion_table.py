@@ -1,0 +1,122 @@
+"""Makes the features of an older model, which today's settings do not ask for, from what the raw data still hold.
+
+A model that serves was made by the settings of its day. preprocess.py leaves every column of numbers beside the test
+set (``history.csv``), so that a feature that was taken out of the settings, or has another window, does not keep the
+new model from being compared with it on the same rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from example_file import ExampleSet
+from feature_table import CALENDAR, calendar_features, mean_before
+from job_failure import listed
+from model_artifact import ArtifactError, ModelCard
+
+_LAG = re.compile(r"(?P<column>.+)_lag_(?P<lag>[0-9]+)(?P<ratio>_ratio)?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class History:
+    """What preprocess.py knew of a city.
+
+    :param indices: period (an ISO date) → its number.
+    :param values: number of a period → column → value; None where missing.
+    :param columns: the columns that hold numbers.
+    """
+
+    indices: Mapping[str, int]
+    values: Mapping[int, Mapping[str, float | None]]
+    columns: frozenset[str]
+
+
+NO_HISTORY = History({}, {}, frozenset())
+
+
+def read_history(path: Path) -> History:
+    """Read ``history.csv``; one that is not there, as of an earlier preprocess.py, holds nothing."""
+    if not path.is_file():
+        return NO_HISTORY
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        columns = next(lines, [])[2:]
+        rows = list(lines)
+    return History(
+        {row[1]: int(row[0]) for row in rows},
+        {
+            int(row[0]): {
+                name: float(cell) if cell else None for name, cell in zip(columns, row[2:], strict=True)
+            }
+            for row in rows
+        },
+        frozenset(columns),
+    )
+
+
+def rows_for(card: ModelCard, test: ExampleSet, history: History) -> np.ndarray:
+    """Make a model's rows for the periods of the test set.
+
+    :param card: of a model of the same target.
+    :return: rows x features, in the model's order; NaN where missing.
+    :raises ArtifactError: naming the features that can't be made.
+    """
+    reference = card.transform.reference
+    columns, lacking = [], []
+    for name in card.features:
+        # Under another window a ratio of the same name is another number.
+        is_ratio = name.endswith("_ratio") and reference is not None
+        if name in test.features and (not is_ratio or reference in test.features):
+            columns.append(test.values[:, test.features.index(name)])
+            continue
+        make = _maker(name, card, history)
+        if make is None or not set(test.periods) <= set(history.indices):
+            lacking.append(name)
+            continue
+        made = (make(history.indices[period], date.fromisoformat(period)) for period in test.periods)
+        columns.append(np.array([math.nan if value is None else value for value in made]))
+    if lacking:
+        raise ArtifactError(
+            f"the model of {card.as_of} needs feature {listed(lacking)}, which the test set lacks (it has "
+            f"{listed(test.features)}), and the raw data hold only the columns {listed(sorted(history.columns))}. "
+            "Keep the column in the raw data, if only empty, until new models serve"
+        )
+    return np.column_stack(columns)
+
+
+def _maker(name: str, card: ModelCard, history: History) -> Callable[[int, date], float | None] | None:
+    """Return what makes a feature of a period's number and first day; None for one that can't be made."""
+    for kind in CALENDAR:
+        names = [kind] if kind == "trend" else [f"{kind}_sin", f"{kind}_cos"]
+        if name in names:
+            at = names.index(name)
+            return lambda _, day: calendar_features(kind, day)[at]
+    if name == card.transform.reference and card.target in history.columns:
+        return lambda index, _: _mean(card, history, index)
+    found = _LAG.fullmatch(name)
+    if found is None or found["column"] not in history.columns:
+        return None
+    column, lag, ratio = found["column"], int(found["lag"]), found["ratio"]
+    return lambda index, _: _lagged(card, history, (column, index - lag), index if ratio else None)
+
+
+def _mean(card: ModelCard, history: History, index: int) -> float | None:
+    return mean_before(history.values, index, card.target, card.transform.window)
+
+
+def _lagged(card: ModelCard, history: History, place: tuple[str, int], ratio_at: int | None) -> float | None:
+    """Return an earlier value, or its ratio to the mean before a period."""
+    column, index = place
+    value = history.values.get(index, {}).get(column)
+    if value is None or ratio_at is None:
+        return value
+    mean = _mean(card, history, ratio_at)
+    return value / mean if mean else None
