@@ -75,6 +75,9 @@ check-docs: environments ## Check the fleet files, their schema, and what the do
 golden: environments ## Write tests/golden anew; look at the difference before you commit it
 	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py
 
+images: environments ## Write the table of managed images anew from the SageMaker SDK's; look at the difference
+	@PYTHONPATH=.:plugins $(BIN)/python -m local.stack.image_table
+
 lambda: environments ## Pack the Lambda functions into dist/, ready for `aws lambda`
 	@$(BIN)/python include/lambda/bundle.py
 
@@ -136,5 +139,5 @@ help: ## List the commands
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
-.PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden lambda docs-local fuzz chaos mutations format \
+.PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images lambda docs-local fuzz chaos mutations format \
 	bench-local bench-api bench-serving bench-status soak environments lock clean help

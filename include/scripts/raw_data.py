@@ -22,6 +22,7 @@ from typing import Any
 
 from calendar_grid import Duration, period_index, period_start
 from job_failure import JobFailure, listed, nearest
+from same_period import contradiction, is_repeated, repeated_note
 from time_columns import TimeColumns
 
 #: Names of files and folders that tools leave beside the data they write: hidden ones (``.part-0.csv.crc``), those of
@@ -121,7 +122,7 @@ def read_city(
     :param as_of: rows known later are not used.
     :param available_after: a row is known at the start of its period plus this.
     :return: rows in the order of their periods.
-    :raises JobFailure: when a file cannot be read or holds impossible values, or two rows have one period.
+    :raises JobFailure: when a file cannot be read or holds impossible values, or two rows contradict each other.
     """
     files = _data_files(folder, uri)
     city = RawCity()
@@ -131,19 +132,24 @@ def read_city(
     for path in files:
         file_uri = uri + path.relative_to(folder).as_posix()
         content = path.read_bytes()
-        rows = used = 0
+        rows = used = repeated = 0
         for number, cells in _records(path, file_uri, content, needed):
             rows += 1
             index = _index(file_uri, number, cells, time, complaints)
             if index is None or available_after.after(period_start(index, time.frequency)) > as_of:
                 continue
-            used += 1
             values = _values(file_uri, number, cells, limits, complaints)
             others = {name: _other(text) for name, text in cells.items() if name not in needed}
             row = Row(file_uri, number, index, cells, values, others)
+            if index in seen and is_repeated(seen[index], row):
+                repeated += 1
+                continue
+            used += 1
             if index in seen:
-                complaints.append(_duplicate(seen[index], row, time))
+                complaints.append(contradiction(seen[index], row, time.frequency))
             seen.setdefault(index, row)
+        if repeated:
+            print(repeated_note(file_uri, repeated), flush=True)
         city.inputs.append(
             {
                 "uri": file_uri,
@@ -153,6 +159,7 @@ def read_city(
                 "sha256": hashlib.sha256(content).hexdigest(),
                 "rows": rows,
                 "rows_used": used,
+                "rows_repeated": repeated,
             }
         )
     if complaints:
@@ -325,12 +332,3 @@ def _values(
                 f"{file_uri}, row {number}, column '{column}': got '{text}'; allowed: {allowed}{size}, or empty."
             )
     return values
-
-
-def _duplicate(first: Row, second: Row, time: TimeColumns) -> str:
-    where = f"row {first.number}" if first.file == second.file else f"row {first.number} of {first.file}"
-    day = period_start(second.index, time.frequency).isoformat()
-    return (
-        f"{second.file}, row {second.number}: the {time.frequency} of {day} is there already, "
-        f"in {where}; allowed: once."
-    )

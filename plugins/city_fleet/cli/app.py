@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from city_fleet.cli.approve import approve, reject, waiting
 from city_fleet.cli.backfill import backfill
 from city_fleet.cli.cities import cities
+from city_fleet.cli.data import data
 from city_fleet.cli.digest import digest
 from city_fleet.cli.doctor import doctor
 from city_fleet.cli.history import history
@@ -30,7 +31,7 @@ from city_fleet.cli.status import status
 #: In the order in which a newcomer needs them; the help lists them so.
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Check": (doctor, lint, schema),
-    "Data": (ingest,),
+    "Data": (ingest, data),
     "Train and backfill": (plan, backfill),
     "Look": (status, digest, history, cities),
     "What serves": (predict, rollback, unpin, promote, rebuild),

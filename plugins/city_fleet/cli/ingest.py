@@ -25,37 +25,71 @@ def ingest(
         list[str] | None,
         typer.Option("--city", metavar="CITY", help="Upload only this city; may be repeated."),
     ] = None,
+    *,
     create_bucket: Annotated[
         bool, typer.Option("--create-bucket", help="Create the bucket if it does not exist.")
     ] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add the file; leave every other file of the cities.")
+    ] = False,
+    replace_all: Annotated[
+        bool,
+        typer.Option("--replace-all", help="Remove also data files that something else has put there."),
+    ] = False,
+    allow_unknown: Annotated[
+        bool,
+        typer.Option("--allow-unknown", help="Leave out rows under a name that looks like a city's."),
+    ] = False,
+    allow_fewer_rows: Annotated[
+        bool, typer.Option("--allow-fewer-rows", help="Replace a city's data by fewer or older rows.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Split the raw data by city and upload what is new or changed.
+    """Split the raw data by city and replace what is there.
 
-    The raw data are the CSV file that the fleet file names as `dataset.source`. Rows of cities that are not in the
-    fleet file are left out, with a warning.
+    The raw data are the CSV file that the fleet file names as `dataset.source`. A city's rows take the place of those
+    that earlier ingests wrote, whatever their files were called; `--append` adds instead. Files that something else
+    put there are named and stay, unless you say `--replace-all`; `./fleet data CITY` shows and removes single files.
+
+    Rows of cities that are not in the fleet file are left out, with a warning. Nothing of a city is replaced, and the
+    exit code is 1, when a name nobody knows looks like the city's, when it would have fewer periods than in S3 or an
+    older last one, or when the file contradicts one that stays; the other cities go on.
+
+    \b
+    Exit codes: 0 done, 1 a city was refused or something could not be done, 2 wrong usage.
 
     \b
     Examples:
       ./fleet ingest
       ./fleet ingest --fleet texas_housing --city austin --city waco
-      ./fleet ingest --fleet texas_housing --file newer.csv
+      ./fleet ingest --fleet texas_housing --file full_2025-05.csv
+      ./fleet ingest --fleet texas_housing --file june.csv --append
     """
-    from city_fleet.data.ingest import ingest as ingest_fleet  # noqa: PLC0415 - imports botocore
+    from city_fleet.data.ingest import Permissions  # noqa: PLC0415 - imports botocore
+    from city_fleet.data.ingest import ingest as ingest_fleet  # noqa: PLC0415
 
+    if append and replace_all:
+        raise typer.BadParameter("--append leaves every file, --replace-all none: say one of them.")
+    allow = Permissions(append, replace_all, allow_unknown, allow_fewer_rows)
     reports = []
     fleets = fleets_named(fleet)
     if file is not None or city:
         only_fleet(fleets, "--file and --city need")
     for item in fleets:
         report = ingest_fleet(
-            item, client(item, "s3"), source=file, cities=city or (), create_bucket=create_bucket
+            item,
+            client(item, "s3"),
+            source=file,
+            cities=city or (),
+            create_bucket=create_bucket,
+            allow=allow,
         )
         reports.append(report)
         if not as_json:
             _print(report)
     if as_json:
         print_json([report.to_dict() for report in reports])
+    raise typer.Exit(1 if any(report.refused for report in reports) else 0)
 
 
 def _print(report: IngestReport) -> None:
@@ -63,14 +97,23 @@ def _print(report: IngestReport) -> None:
         typer.echo(
             f"{upload.status:<9}  {upload.city}  {upload.rows} rows  s3://{report.bucket}/{upload.key}"
         )
+        if upload.removed:
+            typer.echo(f"           {upload.city}  replaced: {', '.join(upload.removed)}")
+        if upload.kept:
+            typer.echo(f"           {upload.city}  beside it: {', '.join(upload.kept)}")
     for unknown in report.unknown:
         near = f" Did you mean {unknown.nearest!r}?" if unknown.nearest else ""
         what = f"{unknown.name!r} ({unknown.rows} rows) is not in the fleet file"
         typer.echo(f"warning: {report.source}: {what}.{near}", err=True)
     for slug in report.without_rows:
         typer.echo(f"warning: city {slug!r} has no rows in {report.source}.", err=True)
+    for refusal in report.refused:
+        typer.echo(
+            f"error: {refusal.text}. Nothing of city {refusal.city!r} was replaced. {refusal.hint}", err=True
+        )
     uploaded = sum(upload.status == "uploaded" for upload in report.cities)
+    refused = f", {len(report.refused)} refused" if report.refused else ""
     typer.echo(
         f"{report.fleet}: {uploaded} of {len(report.cities)} cities uploaded, "
-        f"{len(report.cities) - uploaded} unchanged."
+        f"{len(report.cities) - uploaded} unchanged{refused}."
     )

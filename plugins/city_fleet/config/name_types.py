@@ -13,8 +13,15 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from city_fleet.config.image_table import (
+    SCRIPTS_NEED,
+    known_regions,
+    managed_images,
+    python_text,
+    usable_versions,
+)
 from city_fleet.config.value_types import Problem, refuse
-from city_fleet.errors import nearest_match, show_value
+from city_fleet.errors import list_names, nearest_match, show_value
 from city_fleet.naming import slug
 
 PROCESSING_INSTANCE = ("CreateProcessingJob", "ProcessingResources", "ClusterConfig", "InstanceType")
@@ -65,6 +72,35 @@ class Text:
             "maxLength": self.max_length,
             "patternErrorMessage": self.allowed,  # what yaml-language-server shows
         }
+
+
+class KnownRegion(Text):
+    """A region in which there is an image that runs the job scripts."""
+
+    def check(self, value: object) -> str:
+        text = super().check(value)
+        regions = known_regions()
+        if text not in regions:
+            allowed = f"a region that has the managed XGBoost image: {list_names(regions)}"
+            raise refuse(Problem(show_value(text), allowed, nearest=nearest_match(text, regions)))
+        return text
+
+
+class UsableVersion(Text):
+    """A version of the managed XGBoost image whose Python runs the job scripts."""
+
+    def check(self, value: object) -> str:
+        text = super().check(value)
+        images, usable = managed_images(), usable_versions()
+        if text in usable:
+            return text
+        there = f"the image of {', '.join(usable)}, whose Python runs the job scripts"
+        if text not in images:
+            got = f"{show_value(text)}, a version that does not exist"
+            raise refuse(Problem(got, there, nearest=nearest_match(text, usable)))
+        got = f"{show_value(text)}, an image with {python_text(images[text].python)}"
+        needs = f"the scripts need {python_text(SCRIPTS_NEED)} or newer"
+        raise refuse(Problem(got, f"{there} ({needs})", nearest=usable[-1]))
 
 
 @functools.lru_cache(maxsize=8)
@@ -147,9 +183,9 @@ Role = Annotated[
         2048,
     ),
 ]
-Region = Annotated[str, Text(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}", "an AWS region such as us-east-1")]
+Region = Annotated[str, KnownRegion(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}", "an AWS region such as us-east-1")]
 Version = Annotated[
-    str, Text(r"[0-9]+\.[0-9]+-[0-9]+", 'the version of the managed XGBoost image, such as "3.2-0"')
+    str, UsableVersion(r"[0-9]+\.[0-9]+-[0-9]+", 'the version of the managed XGBoost image, such as "3.2-0"')
 ]
 EndpointName = Annotated[
     str,

@@ -1,15 +1,19 @@
 """Upload of raw data: one CSV with a city column becomes one object per city in the bucket.
 
 The values stay as they are written in the file, column for column; an object is put only when its content
-differs from what is there, so that doing it twice does nothing and S3's ETags tell what changed.
+differs from what is there, so that doing it twice does nothing and S3's ETags tell what changed. The new file takes
+the place of those that an earlier ingest wrote, whatever their names. They go after the new one is there: who dies in
+between leaves rows that two files hold, which a run counts once, and the next ingest clears up.
 """
 
 from __future__ import annotations
 
 import csv
+import getpass
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +23,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
+from city_fleet.data.losses import Refusal, contradicting, fewer, renamed
 from city_fleet.data.raw_data import Rows, find_source, split_by_city
+from city_fleet.data.raw_files import RawFile, notes, raw_files, read_records
+from city_fleet.data.records import RecordReader
 from city_fleet.errors import (
     ConfigError,
     DataError,
@@ -38,6 +45,7 @@ UPLOADED = "uploaded"
 UNCHANGED = "unchanged"
 # S3 makes the ETag of an object put in one part its MD5; a larger object would need several parts.
 MAX_OBJECT_BYTES = 5 * 1024**3
+PARALLEL_CITIES = 16
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class CityUpload:
 
     :param rows: data rows, without the header.
     :param status: ``uploaded`` or ``unchanged``.
+    :param removed: names of older files that this one took the place of.
+    :param kept: names of the other data files that stay, because somebody else put them there, or with ``append``.
     """
 
     city: str
@@ -53,6 +63,27 @@ class CityUpload:
     rows: int
     key: str
     status: str
+    removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """What a person allows an ingest to do.
+
+    :param append: add the file, and leave every other file.
+    :param replace_all: remove also the data files that somebody else has put there.
+    :param unknown: rows under a name that looks like a city's may be left out.
+    :param fewer_rows: rows that are in S3 and not in the file may go.
+    """
+
+    append: bool = False
+    replace_all: bool = False
+    unknown: bool = False
+    fewer_rows: bool = False
+
+
+NOTHING_SPECIAL = Permissions()
 
 
 @dataclass(frozen=True)
@@ -74,6 +105,7 @@ class IngestReport:
     :param cities: cities with rows, by slug.
     :param unknown: names in the data that are not in the fleet file, sorted.
     :param without_rows: slugs of cities that have no rows in the data, sorted.
+    :param refused: cities of which nothing was replaced, and why; somebody has to look.
     """
 
     fleet: str
@@ -82,6 +114,7 @@ class IngestReport:
     cities: tuple[CityUpload, ...]
     unknown: tuple[UnmatchedName, ...]
     without_rows: tuple[str, ...]
+    refused: tuple[Refusal, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -94,13 +127,18 @@ def ingest(
     source: str | Path | None = None,
     cities: Iterable[str] = (),
     create_bucket: bool = False,
+    allow: Permissions = NOTHING_SPECIAL,
 ) -> IngestReport:
     """Split a data set by city and put each city's rows to ``<fleet>/raw/city=<slug>/<file name>``.
+
+    The file takes the place of what earlier ingests wrote for the city. A city that would lose rows is refused, and
+    the others go on.
 
     :param fleet: the fleet; its ``dataset`` says which columns there must be.
     :param source: the CSV; by default the fleet file's ``dataset.source``.
     :param cities: slugs to upload; all by default.
     :param create_bucket: create the bucket when it is missing.
+    :param allow: what a person has allowed.
     :raises UnknownName: a slug that the fleet does not have.
     :raises ConfigError: no source is given and the fleet file names none.
     :raises DataError: the file is missing, has no rows, lacks columns or holds a malformed row.
@@ -110,20 +148,25 @@ def ingest(
     path = find_source(fleet, source)
     rows, header = split_by_city(fleet, path)
     by_slug, unknown = _assign(fleet, rows, display_path(path))
+    names = {slug: city.name for slug, city in fleet.cities.items() if slug in wanted}
+    nobodys = {each.name: rows[each.name] for each in unknown}
+    held = {} if allow.unknown else renamed(names, by_slug, nobodys, fleet.dataset.city_column)
+    columns = RecordReader(fleet.dataset, header).columns
+    job = _Upload(fleet, ObjectStore(s3, fleet.bucket), path, header, columns, allow)
     with _aws_errors(fleet):
         _ensure_bucket(fleet, s3, create_bucket)
-        uploads = tuple(
-            _upload(fleet, s3, slug, f"{path.stem}.csv", _body(header, by_slug[slug]), by_slug[slug].count)
-            for slug in sorted(by_slug)
-            if slug in wanted
-        )
+        with ThreadPoolExecutor(PARALLEL_CITIES) as pool:
+            cities_to_do = [slug for slug in sorted(names) if slug not in held]
+            done = list(pool.map(lambda slug: job.city(slug, by_slug.get(slug)), cities_to_do))
+    refused = [*held.values(), *(each for each in done if isinstance(each, Refusal))]
     return IngestReport(
         fleet=fleet.fleet,
         source=display_path(path),
         bucket=fleet.bucket,
-        cities=uploads,
+        cities=tuple(each for each in done if isinstance(each, CityUpload)),
         unknown=unknown,
-        without_rows=tuple(sorted(slug for slug in wanted if slug in fleet.cities and slug not in by_slug)),
+        without_rows=tuple(sorted(slug for slug in names if slug not in by_slug)),
+        refused=tuple(sorted(refused, key=lambda each: each.city)),
     )
 
 
@@ -179,16 +222,91 @@ def _body(header: list[str], rows: Rows) -> bytes:
     return (text.getvalue() + rows.buffer.getvalue()).encode()
 
 
-def _upload(fleet: Fleet, s3: S3Client, slug: str, file_name: str, body: bytes, rows: int) -> CityUpload:  # noqa: PLR0917
-    key = naming.Keys(fleet.bucket, fleet.fleet).raw(slug) + file_name
-    if len(body) > MAX_OBJECT_BYTES:
-        raise DataError(file=key, got=f"{len(body)} bytes", allowed=f"at most {MAX_OBJECT_BYTES} per city")
-    md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    store = ObjectStore(s3, fleet.bucket)
-    unchanged = (store.etag_of(key) or "").strip('"') == md5
-    if not unchanged:
-        store.put(key, body, "text/csv")
-    return CityUpload(slug, fleet.cities[slug].name, rows, key, UNCHANGED if unchanged else UPLOADED)
+@dataclass(frozen=True)
+class _Upload:
+    """One ingest's work for each of its cities.
+
+    :param columns: the columns whose values the fleet uses.
+    """
+
+    fleet: Fleet
+    store: ObjectStore
+    path: Path
+    header: list[str]
+    columns: tuple[str, ...]
+    allow: Permissions
+
+    def city(self, slug: str, rows: Rows | None) -> CityUpload | Refusal | None:
+        """Put a city's file and remove what it takes the place of.
+
+        :param rows: None for a city that the file has no rows of.
+        """
+        # Listed before anything is put: of two ingests at once neither removes what the other has just written.
+        files = [file for file in raw_files(self.fleet, self.store, slug) if file.is_data]
+        name = f"{self.path.stem}.csv"
+        goes = [
+            file for file in files if file.name == name or (self._replaces(file) and not self.allow.append)
+        ]
+        refusal = self._refusal(slug, rows, goes, [file for file in files if file not in goes])
+        if refusal is not None or rows is None:
+            return refusal
+        key = naming.Keys(self.fleet.bucket, self.fleet.fleet).raw(slug) + name
+        same = next((file for file in files if file.name == name), None)
+        status = self._put(key, rows, same)
+        older = [file for file in goes if file is not same]
+        removed = tuple(file.name for file in older if self.store.delete(file.key, file.etag))
+        kept = tuple(file.name for file in files if file not in goes)
+        return CityUpload(slug, self.fleet.cities[slug].name, rows.count, key, status, removed, kept)
+
+    def _replaces(self, file: RawFile) -> bool:
+        return file.by_ingest or self.allow.replace_all
+
+    def _refusal(
+        self, slug: str, rows: Rows | None, goes: list[RawFile], stays: list[RawFile]
+    ) -> Refusal | None:
+        source = display_path(self.path)
+        loss = goes if rows is not None or not self.allow.append else []
+        if loss and not self.allow.fewer_rows:
+            count, last = self._periods(loss)
+            found = fewer(slug, source, rows, count, last, [file.name for file in loss])
+            if found is not None:
+                return found
+        for file in stays if rows is not None else []:
+            read = read_records(self.fleet, self.store, file)
+            if read is not None and rows is not None:
+                clash = contradicting(slug, source, rows.records, self.columns, file.name, read[1])
+                if clash is not None:
+                    return clash
+        return None
+
+    def _periods(self, files: list[RawFile]) -> tuple[int, str]:
+        """Return how many periods some files hold together, and the newest."""
+        if len(files) == 1 and files[0].periods is not None:
+            return files[0].periods, files[0].last or ""
+        periods: set[str] = set()
+        for file in files:
+            read = read_records(self.fleet, self.store, file)
+            periods |= set(read[1]) if read else set()
+        return len(periods), max(periods, default="")
+
+    def _put(self, key: str, rows: Rows, there: RawFile | None) -> str:
+        body = _body(self.header, rows)
+        if len(body) > MAX_OBJECT_BYTES:
+            raise DataError(
+                file=key, got=f"{len(body)} bytes", allowed=f"at most {MAX_OBJECT_BYTES} per city"
+            )
+        md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        if there is not None and there.by_ingest and there.etag.strip('"') == md5:
+            return UNCHANGED
+        self.store.put(key, body, "text/csv", notes(self.path.name, _author(), rows.count, rows.records))
+        return UPLOADED
+
+
+def _author() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return "unknown"
 
 
 def _ensure_bucket(fleet: Fleet, s3: S3Client, create: bool) -> None:

@@ -11,15 +11,20 @@ from typing import TextIO
 
 from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
+from city_fleet.data.records import Record, RecordReader
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match
 
 
 @dataclass
 class Rows:
-    """One city's part of the file, as CSV text."""
+    """One city's part of the file, as CSV text.
+
+    :param records: what its rows say, by period; the first row of each.
+    """
 
     buffer: io.StringIO = field(default_factory=io.StringIO)
     count: int = 0
+    records: dict[str, Record] = field(default_factory=dict)
 
 
 def find_source(fleet: Fleet, source: str | Path | None) -> Path:
@@ -65,6 +70,7 @@ def split_by_city(fleet: Fleet, path: Path) -> tuple[dict[str, Rows], list[str]]
         if not header:
             raise DataError(file=name, got="an empty file", allowed="a header and rows")
         at = _city_column(fleet, name, header)
+        reader = RecordReader(fleet.dataset, header)
         for number, row in lines:
             if len(row) != len(header):
                 if not row:
@@ -78,6 +84,8 @@ def split_by_city(fleet: Fleet, path: Path) -> tuple[dict[str, Rows], list[str]]
             part = rows.setdefault(city, Rows())
             csv.writer(part.buffer, lineterminator="\n").writerow(row)
             part.count += 1
+            record = reader.read(row, number)
+            part.records.setdefault(record.period, record)
     if not rows:
         raise DataError(file=name, got="a header without rows", allowed="at least one row")
     return rows, header

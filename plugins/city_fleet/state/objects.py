@@ -129,9 +129,26 @@ class ObjectStore:
                 return None
             raise
 
-    def put(self, key: str, body: bytes, content_type: str = JSON) -> None:
-        """Write an object, whatever is there."""
-        self.client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
+    def metadata_of(self, key: str) -> dict[str, str]:
+        """Return what its writer noted beside an object; empty where there is none."""
+        try:
+            return dict(self.client.head_object(Bucket=self.bucket, Key=key)["Metadata"])
+        except ClientError as error:
+            if aws_errors.is_missing(error):
+                return {}
+            raise
+
+    def put(
+        self, key: str, body: bytes, content_type: str = JSON, metadata: dict[str, str] | None = None
+    ) -> str:
+        """Write an object, whatever is there, and return its ETag.
+
+        :param metadata: ASCII notes beside it, for :meth:`metadata_of`.
+        """
+        answer = self.client.put_object(
+            Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, Metadata=metadata or {}
+        )
+        return answer["ETag"]
 
     def create(self, key: str, body: bytes, content_type: str = JSON) -> str | None:
         """Write an object where there is none, and return its ETag.

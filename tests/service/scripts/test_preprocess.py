@@ -73,6 +73,7 @@ def test_the_manifest_names_the_inputs_as_s3_has_them(austin: Jobs, texas: Texas
             "sha256": hashlib.sha256(content).hexdigest(),
             "rows": 187,
             "rows_used": 187,
+            "rows_repeated": 0,
         }
     ]
     assert manifest["arguments"]["as_of"] == manifest["as_of"] == "20150801T000000Z"
@@ -311,11 +312,37 @@ def test_a_month_that_is_there_twice_names_both_rows(jobs: Jobs, texas: Texas) -
         "in row 6; allowed: once."
     )
     assert (jobs.preprocess("waco").message or "").startswith(expected)
+
+
+def test_equal_rows_of_two_files_are_one_row(jobs: Jobs, texas: Texas) -> None:
+    """Exports that overlap are no mistake: the rows that both hold count once, and the log says so."""
+    header, *rows = texas["waco"]
+    jobs.write_raw("waco", [header, *rows])
+    alone = jobs.preprocess("waco")
+    assert alone.code == 0
+    expected = {part: table(jobs.out(part, "city=waco", f"{part}.csv")) for part in ("train", "test")}
     jobs.write_raw("waco", [header, *rows[:100]])
-    jobs.write_raw("waco", [header, *rows[99:]], name="later.csv")
+    # The same numbers, otherwise written, and the columns in another order.
+    again = [[*row[:3], f"{row[3]}.0", *row[4:]][::-1] for row in rows[60:]]
+    jobs.write_raw("waco", [header[::-1], *again], name="later.csv")
+    both = jobs.preprocess("waco")
+    assert both.code == 0, both.message
+    assert {part: table(jobs.out(part, "city=waco", f"{part}.csv")) for part in expected} == expected
+    note = f"{RAW_URI}city=waco/later.csv: 40 rows are in another file too, with the same values; each counts once."
+    assert note in both.stdout
+    inputs = jobs.read_json("preprocess/report/city=waco/manifest.json")["inputs"]
+    assert [(entry["rows_used"], entry["rows_repeated"]) for entry in inputs] == [(100, 0), (87, 40)]
+
+
+def test_rows_of_two_files_that_contradict_each_other_name_both(jobs: Jobs, texas: Texas) -> None:
+    header, *rows = texas["waco"]
+    jobs.write_raw("waco", [header, *rows[:100]])
+    changed = [*rows[99][:3], str(int(rows[99][3]) + 1), *rows[99][4:]]
+    jobs.write_raw("waco", [header, changed, *rows[100:]], name="later.csv")
     expected = (
         f"{RAW_URI}city=waco/later.csv, row 2: the month of 2008-04-01 is there already, "
-        f"in row 101 of {RAW_URI}city=waco/data.csv; allowed: once."
+        f"in row 101 of {RAW_URI}city=waco/data.csv, with another 'sales': '{rows[99][3]}' there, "
+        f"'{changed[3]}' here; allowed: once, or the same values in both files."
     )
     assert (jobs.preprocess("waco").message or "").startswith(expected)
 

@@ -163,6 +163,65 @@ def test_ingest_against_the_local_sagemaker(aws: LocalSageMaker) -> None:
     ]
 
 
+def test_a_citys_raw_data_are_shown_and_removed(aws: LocalSageMaker, tmp_path: Path) -> None:
+    """A full export under a new name, a city that is spelled otherwise, a file of somebody else, and its removal."""
+    environ = {
+        "AWS_ENDPOINT_URL": aws.url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "CITY_FLEET_FLEETS": str(tmp_path / "fleets"),
+    }
+    (tmp_path / "fleets").mkdir()
+    text = SMALL.replace("small-data", "cli-raw-data") + "cities: {pier: {name: Pier}, quay: {name: Quay}}\n"
+    (tmp_path / "fleets" / "small.yaml").write_text(text, encoding="utf-8")
+
+    def ingest(name: str, days: int, *more: str, late: str = "Pier") -> subprocess.CompletedProcess[str]:
+        rows = [f"{late if day > 20 else 'Pier'},2020-01-{day:02},1" for day in range(1, days + 1)]
+        path = tmp_path / name
+        path.write_text("\n".join(["city,date,y", *rows, "Quay,2020-01-01,1", ""]), encoding="utf-8")
+        return fleet("ingest", "--file", str(path), *more, **environ)
+
+    assert ingest("full_1.csv", 20, "--create-bucket").returncode == 0
+    assert ingest("full_2.csv", 22).returncode == 0
+    odd = ingest("full_3.csv", 25, late="PIER")
+    assert odd.returncode == 1
+    assert (
+        "5 rows say 'PIER' (2020-01-21 to 2020-01-25), which no city of the fleet file is called"
+        in odd.stderr
+    )
+    assert "Nothing of city 'pier' was replaced." in odd.stderr
+    assert "small: 1 of 1 cities uploaded, 0 unchanged, 1 refused." in odd.stdout
+    s3 = aws.client("s3")
+    s3.put_object(
+        Bucket="cli-raw-data", Key="small/raw/city=pier/sync/other.csv", Body=b"city,date,y\nx,2020-01-02,1\n"
+    )
+    s3.put_object(Bucket="cli-raw-data", Key="small/raw/city=pier/_SUCCESS", Body=b"")
+    shown = json.loads(fleet("data", "pier", "--json", **environ).stdout)
+    facts = [
+        [file[key] for key in ("name", "rows", "first", "last", "by_ingest", "source")]
+        for file in shown["files"]
+    ]
+    assert facts == [
+        ["_SUCCESS", None, None, None, False, None],
+        ["full_2.csv", 22, "2020-01-01", "2020-01-22", True, "full_2.csv"],
+        ["sync/other.csv", 1, "2020-01-02", "2020-01-02", False, None],
+    ]
+    lines = fleet("data", "pier", **environ).stdout.splitlines()
+    assert lines[0] == "pier: s3://cli-raw-data/small/raw/city=pier/"
+    assert [line.split()[1] for line in lines[2:]] == ["no", "22", "1"]
+    name = "sync/other.csv"
+    assert fleet("data", "pier", "--remove", name, "--json", **environ).returncode == 2
+    unsure = fleet("data", "pier", "--remove", name, "--confirm", "other.csv", **environ)
+    assert (unsure.returncode, unsure.stdout) == (1, "")
+    assert "nothing was removed" in unsure.stderr
+    wrong = fleet("data", "pier", "--remove", "full_9.csv", "--confirm", "full_9.csv", **environ)
+    assert "Did you mean 'full_2.csv'?" in wrong.stderr
+    done = fleet("data", "pier", "--remove", name, "--confirm", name, "--json", **environ)
+    assert json.loads(done.stdout)["left"] == ["_SUCCESS", "full_2.csv"]
+    last = fleet("data", "pier", "--remove", "full_2.csv", "--confirm", "full_2.csv", **environ)
+    assert "no raw data are left; its next run fails" in last.stdout
+
+
 def test_the_stacks_environment_is_loaded_and_the_shells_aws_left_out(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "stack.env").write_text(
         f"AWS_ENDPOINT_URL=http://127.0.0.1:9\nAWS_ACCESS_KEY_ID=local\nAWS_SECRET_ACCESS_KEY=local\n"

@@ -15,7 +15,7 @@ from botocore.config import Config
 from moto import mock_aws
 
 from city_fleet.config import Fleet, load_fleet
-from city_fleet.data.ingest import ingest
+from city_fleet.data.ingest import NOTHING_SPECIAL, IngestReport, Permissions, ingest
 from city_fleet.errors import ConfigError, DataError, PlatformError, UnknownName
 from tests.support.fleets import SMALL, texas
 from tests.support.paths import ROOT
@@ -237,3 +237,170 @@ def test_an_unreachable_s3_is_one_sentence(tmp_path: Path) -> None:
         ingest(fleet, s3, source=path)
     assert "could not be reached" in str(caught.value)
     assert caught.value.bucket == "small-data"
+
+
+HEADER = "city,date,y\n"
+
+
+def days(first: int, last: int, name: str = "waco", value: int = 1) -> str:
+    """Rows of one city for some days of January 2020."""
+    return "".join(f"{name},2020-01-{day:02},{value}\n" for day in range(first, last + 1))
+
+
+class Town:
+    """A city's raw data in S3, and exports that come in one after the other."""
+
+    def __init__(self, s3: Any, folder: Path) -> None:
+        self.s3, self.folder = s3, folder
+        self.fleet, _ = small(folder, HEADER)
+
+    def ingest(self, name: str, rows: str, allow: Permissions = NOTHING_SPECIAL) -> IngestReport:
+        (self.folder / name).write_text(HEADER + rows, encoding="utf-8")
+        return ingest(
+            self.fleet, self.s3, source=self.folder / name, cities=["waco"], create_bucket=True, allow=allow
+        )
+
+    def put(self, name: str, rows: str) -> None:
+        key = f"small/raw/city=waco/{name}"
+        self.s3.put_object(Bucket="small-data", Key=key, Body=(HEADER + rows).encode())
+
+    def there(self) -> dict[str, int]:
+        """The city's files, and how many rows each holds."""
+        listed = self.s3.list_objects_v2(Bucket="small-data", Prefix="small/raw/city=waco/").get(
+            "Contents", []
+        )
+        return {
+            item["Key"].rsplit("/", 1)[-1]: body(self.s3, "small-data", item["Key"]).count("\n") - 1
+            for item in listed
+        }
+
+
+@pytest.fixture
+def town(s3: Any, tmp_path: Path) -> Town:
+    return Town(s3, tmp_path)
+
+
+def test_a_full_export_under_a_new_name_takes_the_place_of_the_old_one(town: Town) -> None:
+    town.ingest("full_2020-01-10.csv", days(1, 10))
+    report = town.ingest("full_2020-01-12.csv", days(1, 12, value=2))
+    assert town.there() == {"full_2020-01-12.csv": 12}
+    assert [(upload.status, upload.removed) for upload in report.cities] == [
+        ("uploaded", ("full_2020-01-10.csv",))
+    ]
+    assert report.refused == ()
+
+
+def test_what_an_ingest_left_that_died_is_cleared_up_by_the_next(town: Town) -> None:
+    """It died between the new file and the removal of the old one: both are there."""
+    town.ingest("old.csv", days(1, 10))
+    deleted: list[str] = []
+    events = town.s3.meta.events
+
+    def die(**_: Any) -> None:
+        deleted.append("asked")
+        raise KeyboardInterrupt
+
+    events.register("before-call.s3.DeleteObject", die)
+    with pytest.raises(KeyboardInterrupt):
+        town.ingest("new.csv", days(1, 12))
+    assert deleted
+    assert town.there() == {"new.csv": 12, "old.csv": 10}, "the new one is there before the old one goes"
+    events.unregister("before-call.s3.DeleteObject", die)
+    report = town.ingest("new.csv", days(1, 12))
+    assert town.there() == {"new.csv": 12}
+    assert [(upload.status, upload.removed) for upload in report.cities] == [("unchanged", ("old.csv",))]
+
+
+def test_append_adds_a_file_and_refuses_one_that_contradicts_another(town: Town) -> None:
+    town.ingest("january.csv", days(1, 10))
+    report = town.ingest("more.csv", days(9, 20), Permissions(append=True))
+    assert town.there() == {"january.csv": 10, "more.csv": 12}, "equal rows may stand in both"
+    assert [upload.kept for upload in report.cities] == [("january.csv",)]
+    report = town.ingest("wrong.csv", days(10, 25, value=7), Permissions(append=True))
+    (refused,) = report.refused
+    assert (refused.city, refused.reason) == ("waco", "contradiction")
+    assert "wrong.csv, row 2: 2020-01-10 has 'y' 7, and 1 in row 11 of january.csv" in refused.text
+    assert town.there() == {"january.csv": 10, "more.csv": 12}
+    town.ingest("all.csv", days(1, 25))
+    assert town.there() == {"all.csv": 25}, "without append a full export takes the place of all of them"
+
+
+def test_files_of_others_stay_until_somebody_says_so(town: Town) -> None:
+    town.ingest("mine.csv", days(1, 10))
+    town.put("theirs.csv", days(5, 8))
+    town.put("_SUCCESS", "")
+    report = town.ingest("next.csv", days(1, 11))
+    assert set(town.there()) == {"next.csv", "theirs.csv", "_SUCCESS"}
+    assert [(upload.removed, upload.kept) for upload in report.cities] == [(("mine.csv",), ("theirs.csv",))]
+    (refused,) = town.ingest("last.csv", days(1, 12, value=3)).refused
+    assert "row 2 of theirs.csv" in refused.text, "a run would refuse the two together"
+    assert "--remove theirs.csv" in refused.hint
+    assert set(town.there()) == {"next.csv", "theirs.csv", "_SUCCESS"}
+    town.ingest("last.csv", days(1, 12, value=3), Permissions(replace_all=True))
+    assert set(town.there()) == {"last.csv", "_SUCCESS"}
+
+
+@pytest.mark.parametrize(
+    ("own", "others"),
+    [
+        (days(1, 7, "Tyler"), days(8, 10, "TYLER")),
+        (days(1, 7, "Tyler"), days(8, 10, "Tylr")),
+        (days(1, 7, "Tyler"), days(8, 10, "Týler Texas")),
+        # Another name altogether, from the day on that the city has no rows any more.
+        (days(1, 7, "Tyler"), days(8, 10, "Rose City")),
+        (days(1, 4, "Tyler") + days(6, 10, "Tyler"), days(5, 5, "T yler")),
+        (days(1, 10, "Tyler"), days(8, 10, "tyler")),
+        ("", days(1, 10, "Tyler (TX)")),
+    ],
+)
+def test_a_name_that_takes_rows_away_from_a_city_is_refused(
+    s3: Any, tmp_path: Path, own: str, others: str
+) -> None:
+    fleet, path = small(tmp_path, HEADER + own + others + days(1, 10))
+    (refused,) = ingest(fleet, s3, source=path, create_bucket=True, cities=["tyler"]).refused
+    assert (refused.city, refused.reason) == ("tyler", "unknown_name")
+    assert "--allow-unknown" in refused.hint
+    assert s3.list_objects_v2(Bucket="small-data")["KeyCount"] == 0
+
+
+def test_a_city_beside_another_is_not_taken_for_it(town: Town) -> None:
+    """Names that are near, as San Angelo and San Antonio: both have rows of the same days."""
+    report = town.ingest("data.csv", days(1, 10) + days(2, 10, "Wacos"))
+    assert report.refused == ()
+    assert [(each.name, each.nearest) for each in report.unknown] == [("Wacos", "waco")]
+
+
+def test_rows_left_out_by_name_may_be_allowed(town: Town) -> None:
+    report = town.ingest("data.csv", days(1, 7) + days(8, 10, "Wacco"), Permissions(unknown=True))
+    assert (report.refused, town.there()) == ((), {"data.csv": 7})
+
+
+def test_fewer_or_older_rows_than_in_s3_are_refused_unless_allowed(town: Town) -> None:
+    town.ingest("data.csv", days(5, 10))
+    others = days(1, 20, "Tyler")
+    for rows in (days(6, 10), days(1, 9), ""):
+        (refused,) = town.ingest("other.csv", rows + others).refused
+        assert (refused.city, refused.reason) == ("waco", "fewer_rows")
+        assert "S3 has rows of 6 periods, the last 2020-01-10, in data.csv" in refused.text
+        assert town.there() == {"data.csv": 6}
+    assert town.ingest("other.csv", days(6, 12)).refused == (), "as many and newer: a window that moves on"
+    town.ingest("data.csv", days(6, 9), Permissions(fewer_rows=True))
+    assert town.there() == {"data.csv": 4}
+
+
+def test_a_file_without_notes_is_counted_before_it_is_replaced(town: Town) -> None:
+    town.s3.create_bucket(Bucket="small-data")
+    town.put("data.csv", days(1, 10))
+    (refused,) = town.ingest("data.csv", days(1, 9)).refused
+    assert refused.reason == "fewer_rows"
+    town.ingest("data.csv", days(1, 10))
+    town.ingest("next.csv", days(1, 11))
+    assert town.there() == {"next.csv": 11}, "what ingest has written once is its own from then on"
+
+
+def test_one_refused_city_does_not_hold_the_others(s3: Any, tmp_path: Path) -> None:
+    fleet, path = small(tmp_path, HEADER + days(1, 5) + days(1, 4, "Tyler") + days(5, 5, "TYLER"))
+    report = ingest(fleet, s3, source=path, create_bucket=True)
+    assert [upload.city for upload in report.cities] == ["waco"]
+    assert [(refusal.city, refusal.reason) for refusal in report.refused] == [("tyler", "unknown_name")]
+    assert report.without_rows == ("fort_worth",)

@@ -1,0 +1,134 @@
+"""A city's raw data files in S3: what they hold, who wrote them, and how one is taken away.
+
+An object that ``./fleet ingest`` writes carries notes as S3 metadata: that it is ingest's, of which file, by whom, and
+how many rows and periods it holds. What has no such note was put there by somebody else, and only a person decides
+about it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, unquote
+
+from city_fleet import naming
+from city_fleet.config import Fleet
+from city_fleet.data.records import Record, RecordReader
+from city_fleet.errors import UnknownName
+from city_fleet.state.objects import ObjectStore
+
+INGEST = "fleet-ingest"
+_NOTES = ("written-by", "author", "source", "rows", "periods", "first", "last")
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A file below a city's prefix.
+
+    :param name: its key behind the prefix.
+    :param by_ingest: whether ``./fleet ingest`` wrote it; else somebody put it there.
+    :param author: who ran ingest, where that is known.
+    :param source: name of the file that was ingested, where that is known.
+    :param rows: rows, :param periods: periods that differ, ``first`` and ``last`` of them; None where that is not
+        known: the file is no CSV, or lacks a column.
+    """
+
+    name: str
+    key: str
+    size_bytes: int
+    modified: datetime
+    etag: str
+    by_ingest: bool
+    author: str | None = None
+    source: str | None = None
+    rows: int | None = None
+    periods: int | None = None
+    first: str | None = None
+    last: str | None = None
+
+    @property
+    def is_data(self) -> bool:
+        """Whether a run reads it as data."""
+        name = self.name.rsplit("/", 1)[-1]
+        return name.lower().endswith((".csv", ".parquet")) and not name.startswith((".", "_"))
+
+    @property
+    def is_csv(self) -> bool:
+        return self.is_data and self.name.lower().endswith(".csv")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "modified": self.modified.isoformat(), "is_data": self.is_data}
+
+
+def notes(source: str, author: str, rows: int, records: dict[str, Record]) -> dict[str, str]:
+    """Return the notes beside an object that ingest writes."""
+    first, last = min(records), max(records)
+    values = (INGEST, author, source, rows, len(records), first, last)
+    # S3 takes ASCII alone, and a little of it.
+    return {name: quote(str(value), safe=" :./+-")[:200] for name, value in zip(_NOTES, values, strict=True)}
+
+
+def raw_files(fleet: Fleet, store: ObjectStore, city: str) -> list[RawFile]:
+    """Return a city's files with what their writers noted, sorted by name; one request per file and one more."""
+    prefix = naming.Keys(fleet.bucket, fleet.fleet).raw(city)
+    found = []
+    for item in store.items(prefix):
+        name = item.key.removeprefix(prefix)
+        if not name or name.endswith("/"):
+            continue  # the marker of a folder
+        noted = {key: unquote(value) for key, value in store.metadata_of(item.key).items()}
+        by_ingest = noted.get("written-by") == INGEST
+        mine = noted if by_ingest else {}
+        found.append(
+            RawFile(
+                name, item.key, item.size_bytes, item.modified, item.etag, by_ingest,
+                author=mine.get("author"), source=mine.get("source"),
+                rows=_number(mine.get("rows")), periods=_number(mine.get("periods")),
+                first=mine.get("first"), last=mine.get("last"),
+            )
+        )  # fmt: skip
+    return found
+
+
+def read_records(fleet: Fleet, store: ObjectStore, file: RawFile) -> tuple[int, dict[str, Record]] | None:
+    """Return how many rows a file holds, and what they say by period.
+
+    :return: None where that can't be read: no CSV, not UTF-8, or a column is missing. A run would say why.
+    """
+    found = store.get(file.key) if file.is_csv else None
+    if found is None:
+        return None
+    records: dict[str, Record] = {}
+    count = 0
+    try:
+        lines = csv.reader(io.StringIO(found.body.decode("utf-8-sig"), newline=""))
+        reader = RecordReader(fleet.dataset, next(lines, []))
+        number = lines.line_num + 1
+        for row in lines:
+            if any(cell.strip() for cell in row):
+                count += 1
+                record = reader.read(row, number)
+                records.setdefault(record.period, record)
+            number = lines.line_num + 1
+    except (ValueError, csv.Error):
+        return None
+    return count, records
+
+
+def remove_file(store: ObjectStore, files: list[RawFile], name: str, city: str) -> RawFile:
+    """Delete one of a city's files, unless it has changed since it was listed.
+
+    :raises UnknownName: the city has no such file.
+    """
+    for file in files:
+        if file.name == name:
+            store.delete(file.key, file.etag)
+            return file
+    raise UnknownName("raw data file", name, [file.name for file in files], f"city {city!r}")
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

@@ -1,0 +1,106 @@
+"""What a row of raw data says: its period, and the values that the fleet uses.
+
+Read as the job scripts read it, so that the desk knows what a run would meet: the same period is the same text here,
+however a file writes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from city_fleet.config.dataset import Dataset, Frequency
+
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row.
+
+    :param period: first day of its period, as in ``2024-06-01``; the cells themselves where they are no date.
+    :param values: the numbers of target and features; text where it is no number, None where it is missing.
+    :param row: its line in the file, 1 being the header.
+    """
+
+    period: str
+    values: tuple[float | str | None, ...]
+    row: int
+
+
+class RecordReader:
+    """Reads the rows of one file.
+
+    :param header: the file's columns, with all that the dataset uses among them.
+    """
+
+    def __init__(self, dataset: Dataset, header: Sequence[str]) -> None:
+        names = [name.strip() for name in header]
+        self._dataset = dataset
+        self._time = [names.index(column) for column in dataset.time.columns]
+        used = (dataset.target.column, *(feature.column for feature in dataset.features))
+        self.columns = tuple(dict.fromkeys(used))
+        self._values = [names.index(column) for column in self.columns]
+        self._periods: dict[tuple[str, ...], str] = {}
+
+    def read(self, row: Sequence[str], number: int) -> Record:
+        """Return what a row says; cells that it lacks are empty."""
+        time = tuple(_cell(row, at) for at in self._time)
+        if time not in self._periods:
+            self._periods[time] = _period(self._dataset, time)
+        return Record(self._periods[time], tuple(_value(_cell(row, at)) for at in self._values), number)
+
+
+def _cell(row: Sequence[str], at: int) -> str:
+    return row[at].strip() if at < len(row) else ""
+
+
+def _value(text: str) -> float | str | None:
+    if text.lower() in _MISSING:
+        return None
+    try:
+        number = math.nan if "_" in text else float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
+
+
+def _period(dataset: Dataset, cells: tuple[str, ...]) -> str:
+    try:
+        return _first_day(_day(dataset, cells), dataset.frequency).isoformat()
+    except (ValueError, OverflowError):
+        return " ".join(cells)
+
+
+def _day(dataset: Dataset, cells: tuple[str, ...]) -> date:
+    columns = dataset.time.columns
+    if len(columns) == 1:
+        return _one_cell(cells[0], dataset.time.format)
+    # Tools that know missing values write years as 2014.0.
+    numbers = [int(float(cell)) for cell in cells]
+    if columns[1].lower() == "quarter":
+        return date(numbers[0], numbers[1] * 3 - 2, 1)
+    if columns[1].lower() == "week":
+        return date.fromisocalendar(numbers[0], numbers[1], 1)
+    return date(numbers[0], numbers[1], numbers[2] if len(numbers) > 2 else 1)
+
+
+def _one_cell(text: str, written: str | None) -> date:
+    if written is not None:
+        return datetime.strptime(text, written).date()
+    if len(text) == 4:
+        return date(int(text), 1, 1)
+    if len(text) == 7 and text[4] == "-":
+        return date(int(text[:4]), int(text[5:]), 1)
+    return datetime.fromisoformat(text).date()
+
+
+def _first_day(day: date, frequency: Frequency) -> date:
+    if frequency == "day":
+        return day
+    if frequency == "week":
+        return day - timedelta(days=day.weekday())
+    months = {"month": 1, "quarter": 3, "year": 12}[frequency]
+    return date(day.year, (day.month - 1) // months * months + 1, 1)
