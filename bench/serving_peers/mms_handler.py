@@ -23,4 +23,4 @@ def handle(data: Any, context: Any) -> Any:
     body = data[0].get("body")
     rows = inference.input_fn(body, "text/csv")
     context.set_response_content_type(0, "text/csv")
-    return [inference.output_fn(inference.predict_fn(rows, _models[folder]), "text/csv")]
+    return [inference.output_fn(inference.predict_fn(rows, _models[folder]), "text/csv")[0]]

@@ -9,6 +9,7 @@ endpoints"; paging as multi-model-server does it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable
@@ -22,12 +23,15 @@ from model_server.memory import resident_bytes
 from model_server.metrics import Metrics
 from model_server.models import Model, Models
 from model_server.settings import Settings
+from model_server.turns import Turns
 from model_server.user_module import ANY, CSV, UserModule
 
 DEFAULT_PAGE = 100
 SINGLE = "model"
 #: A plain model's request goes through the user's functions without a thread up to this size: they take microseconds.
 INLINE_BYTES = 4096
+#: Bodies above this size take turns: one at a time has the user's functions, so that smaller ones always get a thread.
+LARGE_BYTES = 64 * 1024
 _INVOKE_PREFIX, _INVOKE_SUFFIX = "/models/", "/invoke"
 _CSV_HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: "
 _PONG = json_answer({"status": "Healthy"})
@@ -44,6 +48,8 @@ class Contract:
         self._module = module
         self._metrics = metrics
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="invoke")
+        self._large_thread = ThreadPoolExecutor(1, thread_name_prefix="large")
+        self._large = Turns()
         self._most = settings.threads + settings.queue
         self._running = 0
         self._csv_accepts = {CSV, None, ANY} if module.default_accept == CSV else {CSV}
@@ -79,10 +85,15 @@ class Contract:
 
     def close(self) -> None:
         """Stop the threads once nothing runs any more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._large_thread):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _plain_answer(self, name: str, fields: Fields, body: bytes) -> bytes | None:
-        if fields.content_type != CSV or fields.accept not in self._csv_accepts:
+        if (
+            fields.content_type != CSV
+            or fields.accept not in self._csv_accepts
+            or len(body) > LARGE_BYTES  # a look at it would take the loop milliseconds
+        ):
             return None
         models = self._models
         model = models.ready.get(name)
@@ -120,15 +131,24 @@ class Contract:
         self._running += 1
         model.users += 1
         try:
-            async with model.turn:
-                loop = asyncio.get_running_loop()
-                done = await loop.run_in_executor(
-                    self._threads, self._module.invoke, value, url, body, fields.values
-                )
-            return answer(200, *done)
+            if len(body) > LARGE_BYTES:
+                async with self._large.turn(len(body)):
+                    return await self._in_thread(self._large_thread, model, fields, body)
+            return await self._in_thread(self._threads, model, fields, body)
         finally:
             model.users -= 1
             self._running -= 1
+
+    async def _in_thread(
+        self, threads: ThreadPoolExecutor, model: Model, fields: Fields, body: bytes
+    ) -> bytes:
+        # What goes with packed trees keeps no state: a small request need not wait for a large one to its own model.
+        turn = model.turn if model.plain is None else contextlib.nullcontext()
+        async with turn:
+            done = await asyncio.get_running_loop().run_in_executor(
+                threads, self._module.invoke, model.loaded.value, model.url, body, fields.values
+            )
+        return answer(200, *done)
 
     async def _manage(self, method: str, target: str, body: bytes) -> bytes:
         kind = "other"

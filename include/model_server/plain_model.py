@@ -48,7 +48,7 @@ class PlainModel:
 
     :param packed: from the user's module.
     :param evaluate: the compiled evaluator.
-    :raises RequestError: 400 when the trees are not as they must be; nothing of them has been evaluated then.
+    :raises RequestError: 500 when the trees are not as they must be; nothing of them has been evaluated then.
     """
 
     __slots__ = (
@@ -70,7 +70,7 @@ class PlainModel:
         self._exponential = exponential() if packed.exponential else None
         self._factor = packed.factor
         if packed.factor is not None and not 0 <= packed.factor < self.features:
-            raise RequestError(400, f"The packed trees have no feature {packed.factor} to multiply with.")
+            raise RequestError(500, f"The packed trees have no feature {packed.factor} to multiply with.")
         self._row = struct.Struct(f"{self.features}d")
         self._out = ctypes.c_float()
         self._out_at = ctypes.addressof(self._out)
@@ -155,20 +155,20 @@ def check_trees(trees: bytes) -> int:
 
     :param trees: the bytes of a packed ensemble.
     :return: how many features a row has.
-    :raises RequestError: 400 when a node leads out of the file or back, or the file is not whole.
+    :raises RequestError: 500 when a node leads out of the file or back, or the file is not whole.
     """
     import numpy  # noqa: PLC0415
 
     if len(trees) < HEADER.size:
-        raise RequestError(400, f"The packed trees are cut off after {len(trees)} bytes.")
+        raise RequestError(500, f"The packed trees are cut off after {len(trees)} bytes.")
     magic, tree_count, node_count, features, _, _, link = HEADER.unpack_from(trees)
     if magic != MAGIC or link > 1:
-        raise RequestError(400, "The packed trees are of a format that this server does not know.")
+        raise RequestError(500, "The packed trees are of a format that this server does not know.")
     roots_at = HEADER.size
     nodes_at = roots_at + 4 * (tree_count + tree_count % 2)
     if not 1 <= features <= 0x7FFF or len(trees) != nodes_at + NODE_BYTES * node_count:
         raise RequestError(
-            400, f"The packed trees are damaged: {len(trees)} bytes are not what their head says."
+            500, f"The packed trees are damaged: {len(trees)} bytes are not what their head says."
         )
     roots = numpy.frombuffer(trees, "<u4", tree_count, roots_at)
     nodes = numpy.frombuffer(trees, "<u2", node_count * 4, nodes_at).reshape(-1, 4)
@@ -179,7 +179,7 @@ def check_trees(trees: bytes) -> int:
         or (node_count and (nodes[:, 2] & 0x7FFF).max() >= features)
         or bool(((distance > 0) & (behind >= node_count)).any())
     ):
-        raise RequestError(400, "The packed trees are damaged: a node leads out of the file.")
+        raise RequestError(500, "The packed trees are damaged: a node leads out of the file.")
     return int(features)
 
 

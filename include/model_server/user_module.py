@@ -13,6 +13,7 @@ import functools
 import importlib
 import inspect
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from model_server.answers import JSON, RequestError
 CSV = "text/csv"
 TEXT_TYPES = (JSON, CSV)  # bodies of these types reach input_fn as str, all others as bytes
 ANY = "*/*"
+_FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s/'\"]+/)+")
 
 
 class Context:
@@ -85,7 +87,8 @@ class UserModule:
         try:
             return call(self._model_fn, Context(model_dir, {}), model_dir)
         except MemoryError as error:
-            raise RequestError(507, f"Insufficient memory to load the model: {error}") from error
+            said = without_folders(str(error))
+            raise RequestError(507, f"Insufficient memory to load the model: {said}") from error
         except Exception as error:
             raise failure(error) from error
 
@@ -157,7 +160,7 @@ def failure(error: Exception) -> RequestError:
     """Turn an exception of the user's code into an answer.
 
     :param error: an exception with ``status_code`` and ``message`` keeps both; any other one is a 500, and its
-        traceback goes into the log and the answer.
+        traceback goes into the log alone: callers are told no path of this machine.
     """
     if isinstance(error, RequestError):
         return error
@@ -165,9 +168,16 @@ def failure(error: Exception) -> RequestError:
     message = str(getattr(error, "message", None) or error or type(error).__name__)
     if isinstance(status, int) and 400 <= status <= 599:
         return RequestError(status, message)
-    trace = traceback.format_exc()
-    print(trace, file=sys.stderr, flush=True)
-    return RequestError(500, f"{message}\n{trace}")
+    print(traceback.format_exc(), file=sys.stderr, flush=True)
+    return RequestError(
+        500, f"{type(error).__name__}: {without_folders(message)}. The endpoint's log says more."
+    )
+
+
+def without_folders(message: str) -> str:
+    """A message for callers: its first line, and of each path in it the last part only."""
+    first = message.strip().partition("\n")[0].rstrip(". ")
+    return _FOLDERS.sub("", first)
 
 
 def text(body: bytes, content_type: str) -> str:

@@ -6,48 +6,22 @@ format_version up to its own. Answers are in the target's own unit.
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from job_failure import listed, nearest
 from model_artifact import Model, PackedArtifact, load_artifact, load_packed_artifact
-
-try:
-    # The managed container answers with the status and message of its own kind of error only.
-    from sagemaker_inference.errors import BaseInferenceToolkitError as _ToolkitError
-except ImportError:
-
-    class _ToolkitError(Exception):  # type: ignore[no-redef]
-        """Stands in where the toolkit is not installed."""
-
+from request_rows import BadRequest, Row, csv_rows, json_rows, shown
 
 CSV = "text/csv"
 JSON = "application/json"
 NAMED_FEATURES_SHOWN = 50
-
-# Rows as they came: values in feature order, or by feature name.
-Rows: TypeAlias = "Sequence[Sequence[float] | dict[str, float]]"
-
-
-class BadRequest(_ToolkitError, ValueError):
-    """A request that the caller can put right.
-
-    :param message: one sentence.
-    """
-
-    def __init__(self, message: str) -> None:
-        Exception.__init__(self, message)
-        self.status_code = 400
-        self.message = message
-        self.phrase = "Bad Request"
+#: Rows that are evaluated, and predictions that are written, at a time: other threads have their turn in between.
+SLICE_ROWS = 512
 
 
 def model_fn(model_dir: str | Path) -> Model:
@@ -72,136 +46,89 @@ def packed_model_fn(model_dir: str | Path) -> PackedArtifact | None:
     return load_packed_artifact(Path(model_dir))
 
 
-def input_fn(body: bytes | bytearray | str, content_type: str | None) -> Rows:
-    """Read a request.
+def input_fn(body: bytes | bytearray | str, content_type: str | None) -> Iterator[Row]:
+    """Read a request, row by row as :func:`predict_fn` asks for them.
 
     :param body: text/csv: one row per line in feature order, no header, empty or nan where missing;
         application/json: ``{"instances": [[...]]}`` or ``{"instances": [{"feature": value}]}``, null where
-        missing.
+        missing. UTF-8, with or without a byte order mark.
     :param content_type: may carry a charset; missing means text/csv.
-    :raises BadRequest: when they cannot be read.
+    :raises BadRequest: when it can't be read; for a row, when that row is asked for.
     """
     kind = _media_type(content_type) or CSV
     if kind not in (CSV, JSON):
         raise BadRequest(f"Content-Type: got '{content_type}'; allowed: {CSV}, {JSON}.")
     try:
-        text = body if isinstance(body, str) else bytes(body).decode("utf-8-sig")
+        text = body if isinstance(body, str) else bytes(body).decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadRequest(f"The request is not UTF-8 text (byte {error.start}).") from None
-    rows = _csv_rows(text) if kind == CSV else _json_rows(text)
-    if not rows:
-        raise BadRequest("The request holds no rows; at least 1 is needed.")
-    return rows
+    # The mark is the bytes' own; a model server that decodes them itself has left it in the text.
+    text = text.removeprefix("\ufeff")
+    return csv_rows(text) if kind == CSV else json_rows(text)
 
 
-def predict_fn(data: Rows, model: Model) -> np.ndarray:
-    """Predict.
+def predict_fn(data: Iterable[Row], model: Model) -> np.ndarray:
+    """Predict, a slice of rows at a time.
 
     :return: predictions, one per row, in the target's own unit.
-    :raises BadRequest: when the rows do not fit the model's features.
+    :raises BadRequest: at the first row that can't be read or does not fit the model's features, or for no rows.
     """
-    values = np.array(
-        [_in_order(row, number, model) for number, row in enumerate(data, start=1)], dtype=np.float64
-    )
-    reference = model.card.transform.reference
-    if reference is not None:
-        column = values[:, model.card.features.index(reference)]
-        for number, value in enumerate(column, start=1):
-            if not value > 0:
-                got = "nothing" if math.isnan(value) else f"{value:.12g}"
-                raise BadRequest(
-                    f"Row {number}, feature '{reference}': got {got}; allowed: a number above 0 "
-                    f"(the model of {model.card.city} predicts the ratio to it)."
-                )
-    return model.predict(values)
+    rows, parts, number = iter(data), [], 0
+    while part := list(islice(_checked(rows, number, model), SLICE_ROWS)):
+        parts.append(np.atleast_1d(model.predict(np.array(part, dtype=np.float64))))
+        number += len(part)
+    if not parts:
+        raise BadRequest("The request holds no rows; at least 1 is needed.")
+    return np.concatenate(parts)
 
 
-def output_fn(prediction: np.ndarray, accept: str | None) -> str:
+def output_fn(prediction: np.ndarray, accept: str | None) -> tuple[str, str]:
     """Write an answer.
 
     :param accept: text/csv: one comma-joined line; application/json: ``{"predictions": [...]}``; missing or
         ``*/*`` means text/csv.
-    :return: the answer; numbers are written so that they read back exactly.
+    :return: the answer, and its type: one, whatever list was accepted. Numbers read back exactly.
     :raises BadRequest: when no such kind is known.
     """
-    predictions = [float(value) for value in prediction]
     for choice in (accept or CSV).split(","):
         kind = _media_type(choice)
         if kind in (CSV, "text/*", "*/*"):
-            return ",".join(map(repr, predictions))
+            return ",".join(_written(prediction, ",")), CSV
         if kind in (JSON, "application/*"):
-            return json.dumps({"predictions": predictions})
+            return f'{{"predictions": [{", ".join(_written(prediction, ", "))}]}}', JSON
     raise BadRequest(f"Accept: got '{accept}'; allowed: {CSV}, {JSON}.")
+
+
+def _written(prediction: np.ndarray, between: str) -> Iterator[str]:
+    for first in range(0, len(prediction), SLICE_ROWS):
+        # tolist makes Python's floats, whose repr reads back exactly.
+        values = np.asarray(prediction[first : first + SLICE_ROWS], dtype=np.float64).tolist()
+        yield between.join(map(repr, values))
 
 
 def _media_type(header: str | None) -> str:
     return (header or "").partition(";")[0].strip().lower()
 
 
-def _csv_rows(text: str) -> list[list[float]]:
-    lines = csv.reader(io.StringIO(text, newline=""))
-    return [
-        [_csv_value(cell, number, position) for position, cell in enumerate(line, start=1)]
-        for number, line in enumerate((line for line in lines if line), start=1)
-    ]
+def _checked(rows: Iterator[Row], before: int, model: Model) -> Iterator[Sequence[float]]:
+    """Rows in the features' order, each found fit for the model.
 
-
-def _csv_value(cell: str, row: int, position: int) -> float:
-    text = cell.strip()
-    if text.lower() in ("", "nan"):
-        return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.inf
-    if math.isinf(value):
-        raise BadRequest(
-            f"Row {row}, value {position}: got '{text}'; allowed: a number, or empty (no header row)."
-        )
-    return value
-
-
-def _json_rows(text: str) -> Rows:
-    shape = '{"instances": [[1.5, null]]} or {"instances": [{"feature": 1.5}]}'
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"The request is not JSON ({error}); allowed: {shape}.") from None
-    instances = document.get("instances") if isinstance(document, dict) else None
-    if not isinstance(instances, list):
-        raise BadRequest(f"The request has no list of instances; allowed: {shape}.")
-    rows: list[Any] = []
-    for number, instance in enumerate(instances, start=1):
-        if isinstance(instance, list):
-            rows.append(
-                [_json_value(value, f"value {at}", number) for at, value in enumerate(instance, start=1)]
-            )
-        elif isinstance(instance, dict):
-            rows.append(
-                {name: _json_value(value, f"feature '{name}'", number) for name, value in instance.items()}
-            )
-        else:
+    :param before: how many rows came before these.
+    """
+    reference = model.card.transform.reference
+    at = None if reference is None else model.card.features.index(reference)
+    for number, row in enumerate(rows, start=before + 1):
+        values = _in_order(row, number, model)
+        if at is not None and not values[at] > 0:
+            got = "nothing" if math.isnan(values[at]) else f"{values[at]:.12g}"
             raise BadRequest(
-                f"Row {number}: got {json.dumps(instance)}; allowed: a list of values or an object."
+                f"Row {number}, feature '{reference}': got {got}; allowed: a number above 0 "
+                f"(the model of {model.card.city} predicts the ratio to it)."
             )
-    return rows
+        yield values
 
 
-def _json_value(value: Any, where: str, row: int) -> float:
-    if value is None:
-        return math.nan
-    number = math.inf
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):
-            number = float(value)
-    if math.isinf(number):
-        raise BadRequest(
-            f"Row {row}, {where}: got {json.dumps(value)[:50]}; allowed: a number, or null where missing."
-        )
-    return number
-
-
-def _in_order(row: Sequence[float] | dict[str, float], number: int, model: Model) -> Sequence[float]:
+def _in_order(row: Row, number: int, model: Model) -> Sequence[float]:
     features = model.card.features
     if not isinstance(row, dict):
         if len(row) != len(features):
@@ -214,8 +141,8 @@ def _in_order(row: Sequence[float] | dict[str, float], number: int, model: Model
     for name in row:
         if name not in features:
             raise BadRequest(
-                f"Row {number}: got feature '{name}', which the model of {model.card.city} does not have; "
-                f"allowed: {listed(features, NAMED_FEATURES_SHOWN)}.{nearest(name, features)}"
+                f"Row {number}: got feature '{shown(name)}', which the model of {model.card.city} does not have; "
+                f"allowed: {listed(features, NAMED_FEATURES_SHOWN)}.{nearest(shown(name), features)}"
             )
     lacking = [name for name in features if name not in row]
     if lacking:

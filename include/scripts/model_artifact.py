@@ -47,7 +47,7 @@ class ArtifactError(ValueError):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
-        self.status_code = 400
+        self.status_code = 500  # not the caller's fault
 
 
 @dataclass(frozen=True)

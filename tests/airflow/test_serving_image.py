@@ -17,10 +17,13 @@ from typing import Any
 
 import psutil
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 from city_fleet import naming
+from city_fleet.config import load_fleet
+from city_fleet.doctor import aws_checks
 from city_fleet.orchestration.fleet_dags import fleet_dags
+from city_fleet.serving.endpoint_state import wanted_config_name
 from local import ROOT
 from local.stack import environment
 from tests.support.aws_names import IMAGE_URI
@@ -214,6 +217,56 @@ def test_both_images_answer_with_the_evaluations_own_predictions(fleet: Endpoint
         assert fleet.ask(target, "\n".join(lines)) == ",".join(by_xgboost)
         assert fleet.ask(target, named, "application/json") == ",".join(by_xgboost)
         assert container.metric("plain_total") == len(lines)
+
+
+def set_faults(server: LocalSageMaker, *faults: dict[str, Any]) -> None:
+    body = json.dumps({"faults": faults}).encode()
+    request = urllib.request.Request(f"{server.url}/_local/faults", body, method="PUT")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener.open(request, timeout=30).close()
+
+
+def doctor_says(fleet: EndpointFleet) -> str:
+    """What ``./fleet doctor`` says of the endpoint."""
+    loaded = load_fleet(fleet.folder / FLEET_FILE.name)
+    found = aws_checks.check(loaded, fleet.server.client, wanted_config_name(loaded))
+    (said,) = (f"{each.level} {each.what}" for each in found if f"endpoint {ENDPOINT} " in each.what)
+    return said
+
+
+def test_an_update_that_sagemaker_rolls_back_fails_with_its_reason(fleet: EndpointFleet) -> None:
+    """InService again, with the configuration from before: what SageMaker calls a success is none."""
+    fleet.deploy("managed")
+    before = fleet.container()
+    assert doctor_says(fleet) == f"ok endpoint {ENDPOINT} is in service"
+    reason = "The container did not answer its health check"
+    set_faults(fleet.server, {"kind": "endpoint_failure", "reason": reason})
+    try:
+        with pytest.raises(AirflowFailException, match=f"rolled the update.*back.*{reason}"):
+            fleet.deploy("own")
+    finally:
+        set_faults(fleet.server)
+    assert fleet.container() == before
+    assert doctor_says(fleet).startswith(f"fail endpoint {ENDPOINT} serves with ")
+    assert doctor_says(fleet).endswith(f"an update was rolled back: {reason}")
+    fleet.deploy("own")  # the cause is mended: the next run tries again
+    assert doctor_says(fleet) == f"ok endpoint {ENDPOINT} is in service"
+    (fleet.folder / FLEET_FILE.name).write_text(FLEET_FILE.read_text())
+    assert doctor_says(fleet).startswith(f"warn endpoint {ENDPOINT} serves with ")
+
+
+def test_an_endpoint_that_can_not_be_created_says_why(fleet: EndpointFleet) -> None:
+    sagemaker = fleet.server.client("sagemaker")
+    if sagemaker.list_endpoints(NameContains=ENDPOINT)["Endpoints"]:
+        sagemaker.delete_endpoint(EndpointName=ENDPOINT)
+        sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=ENDPOINT, WaiterConfig={"Delay": 1})
+    set_faults(fleet.server, {"kind": "endpoint_failure", "reason": "no image of that name"})
+    try:
+        with pytest.raises(AirflowException, match=r"is Failed\. SageMaker says: no image of that name"):
+            fleet.deploy("own")
+    finally:
+        set_faults(fleet.server)
+    fleet.deploy("own")
 
 
 def test_the_containers_own_environment_is_all_that_it_needs_to_serve(

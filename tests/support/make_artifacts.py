@@ -96,7 +96,7 @@ def make(folder: Path, seed: int) -> None:
     for row in asked:
         text = ",".join("" if np.isnan(value) else repr(float(value)) for value in row)
         prediction = inference.predict_fn(inference.input_fn(text, "text/csv"), model)
-        expected.append([text, inference.output_fn(prediction, "text/csv")])
+        expected.append([text, inference.output_fn(prediction, "text/csv")[0]])
     content = {"kind": kind, "objective": objective, "features": names, "rows": expected}
     folder.with_name(f"{folder.name}.expected.json").write_text(json.dumps(content))
 

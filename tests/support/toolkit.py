@@ -20,7 +20,8 @@ for line in sys.stdin:
         body = question["body"] if question.get("as_text") else question["body"].encode()
         data = inference.input_fn(body, question["content_type"])
         prediction = inference.predict_fn(data, models[folder])
-        answer = {"text": inference.output_fn(prediction, question.get("accept"))}
+        text, kind = inference.output_fn(prediction, question.get("accept"))
+        answer = {"text": text, "type": kind}
     except Exception as error:
         answer = {
             "error": type(error).__name__,

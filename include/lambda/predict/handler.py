@@ -231,7 +231,7 @@ def _body(event: Mapping[str, Any]) -> str:
         except UnicodeDecodeError as error:
             raise _bad(f"The body is not UTF-8 text (byte {error.start}).") from None
     _check_size(len(body) if len(body) > MAX_BODY_BYTES else len(body.encode(errors="surrogatepass")))
-    return str(body)
+    return str(body).removeprefix("\ufeff")
 
 
 def _check_size(size_bytes: int) -> None:

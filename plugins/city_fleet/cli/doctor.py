@@ -18,7 +18,7 @@ from city_fleet.cli.output import AsJson, count_cities, show
 from city_fleet.cli.selection import FleetName, fleets_named, no_fleet_file
 from city_fleet.config import Fleet, load_fleets
 from city_fleet.config.places import fleets_folder, project_path
-from city_fleet.errors import FleetFileError, display_path
+from city_fleet.errors import ConfigError, FleetFileError, display_path
 
 if TYPE_CHECKING:
     from city_fleet.doctor.findings import Finding
@@ -105,7 +105,17 @@ def _aws(fleet: Fleet) -> list[Finding]:
 
     # An AWS that does not answer is reported after seconds.
     config = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
-    return aws_checks.check(fleet, lambda service: client(fleet, service, config))
+    return aws_checks.check(fleet, lambda service: client(fleet, service, config), _endpoint_config(fleet))
+
+
+def _endpoint_config(fleet: Fleet) -> str | None:
+    """Return the name of the endpoint configuration that a fleet file describes; None where lint has more to say."""
+    from city_fleet.serving.endpoint_state import wanted_config_name  # noqa: PLC0415 - reads the table of images
+
+    try:
+        return wanted_config_name(fleet)
+    except (ConfigError, ModuleNotFoundError):
+        return None
 
 
 def _airflow(fleets: list[Fleet], cities: int | None) -> list[Finding]:

@@ -6,7 +6,8 @@ Clients are passed in.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,10 +23,14 @@ from city_fleet.state.objects import ObjectStore
 SAGEMAKER = "sagemaker.amazonaws.com"
 #: Makes a boto3 client of a service's name.
 MakeClient = Callable[[str], Any]
+Step = Callable[[Area, Fleet, MakeClient, str], Iterator[Finding]]
 
 
-def check(fleet: Fleet, client: MakeClient) -> list[Finding]:
-    """Check what a fleet needs in AWS."""
+def check(fleet: Fleet, client: MakeClient, endpoint_config: str | None = None) -> list[Finding]:
+    """Check what a fleet needs in AWS.
+
+    :param endpoint_config: name of the endpoint configuration that the fleet file describes; None = not known.
+    """
     area = Area(f"AWS, {fleet.fleet}")
     try:
         identity = client("sts").get_caller_identity()
@@ -33,11 +38,16 @@ def check(fleet: Fleet, client: MakeClient) -> list[Finding]:
         advice = "Set AWS credentials (aws configure, AWS_PROFILE), or start the local stack: make up"
         return [area.fail(f"AWS does not know who asks: {_said(error)}", advice)]
     found = [area.ok(f"asks as {identity['Arn']}")]
-    for step in (_role, _bucket, _raw_data, _endpoint):
+    steps: dict[str, Step] = {
+        "role": _role,
+        "bucket": _bucket,
+        "raw data": _raw_data,
+        "endpoint": partial(_endpoint, wanted=endpoint_config),
+    }
+    for what, step in steps.items():
         try:
             found += step(area, fleet, client, identity["Account"])
         except ClientError as error:
-            what = step.__name__.strip("_").replace("_", " ")
             if aws_errors.is_denied(error):
                 advice = f"Allow {error.operation_name} to the user or role that runs the doctor, or run it as another"
                 found.append(area.warn(f"the {what} can't be looked at: {_said(error)}", advice))
@@ -130,22 +140,39 @@ def _raw_data(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Ite
         yield area.ok(f"all {len(fleet.cities)} cities have raw data")
 
 
-def _endpoint(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
+def _endpoint(
+    area: Area, fleet: Fleet, client: MakeClient, account: str, wanted: str | None = None
+) -> Iterator[Finding]:
     name = endpoint_name(fleet)
     run = f"Run the DAG {naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)}"
     try:
-        status = client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"]
+        found = client("sagemaker").describe_endpoint(EndpointName=name)
     except ClientError as error:
         if not aws_errors.is_missing(error):
             raise
         yield area.fail(f"there is no endpoint {name}", run)
         return
-    if status == "InService":
-        yield area.ok(f"endpoint {name} is in service")
-    elif status == "Failed":
-        yield area.fail(f"endpoint {name} has failed", f"{run}: it creates the endpoint anew")
-    else:
+    status, reason = found["EndpointStatus"], _reason(found)
+    if status == "Failed":
+        yield area.fail(f"endpoint {name} has failed{reason}", f"{run}: it creates the endpoint anew")
+    elif status == "UpdateRollbackFailed":
+        advice = f"Mend the cause, then: {run}; if SageMaker takes no update, delete the endpoint first"
+        yield area.fail(f"endpoint {name} serves with two configurations at once{reason}", advice)
+    elif status != "InService":
         yield area.warn(f"endpoint {name} is {status}", "Wait until it is InService")
+    elif wanted is None or found["EndpointConfigName"] == wanted:
+        yield area.ok(f"endpoint {name} is in service")
+    elif reason:
+        what = f"endpoint {name} serves with {found['EndpointConfigName']}, an update was rolled back{reason}"
+        yield area.fail(what, f"Mend the cause, then: {run}, which brings {wanted} into service")
+    else:
+        what = f"endpoint {name} serves with {found['EndpointConfigName']}, the fleet file describes {wanted}"
+        yield area.warn(what, f"{run}: it updates the endpoint")
+
+
+def _reason(found: Mapping[str, Any]) -> str:
+    said = str(found.get("FailureReason") or "").rstrip(".")
+    return f": {said}" if said else ""
 
 
 def _said(error: ClientError | BotoCoreError) -> str:

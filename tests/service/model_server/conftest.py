@@ -39,7 +39,7 @@ def predict_fn(data, model):
     if data == "sleep":
         time.sleep(1.0)
     if data == "crash":
-        raise RuntimeError("the booster is gone")
+        raise RuntimeError("the booster of /opt/ml/model/m.ubj is gone\\nin a second line")
     if data == "teapot":
         error = ValueError("ignored")
         error.status_code, error.message = 418, "I am a teapot"

@@ -134,7 +134,7 @@ def test_a_load_that_fails_makes_nobody_go(
     server = start(MODEL_SERVER_MEMORY_BYTES=str(size * 2), **OURS)
     for name in "ab":
         server.load_folder(name, folder)
-    assert server.load_folder("broken", broken)[0] == 400
+    assert server.load_folder("broken", broken)[0] == 500
     assert server.names() == ["a", "b"]
     assert server.metric("evictions_total") == 0
     assert server.ask("a", row.encode())[0] == 200

@@ -44,5 +44,5 @@ def test_the_log_is_one_object_a_line(start: Callable[..., ModelServer]) -> None
     events = {line["event"]: line for line in lines}
     assert {"listening", "load_failed", "draining", "stopped"} <= events.keys()
     assert events["load_failed"]["model"] == "broken"
-    assert events["load_failed"]["reason"].startswith("this model is broken")
+    assert events["load_failed"]["reason"].startswith("ValueError: this model is broken.")
     assert all({"time", "level", "event"} <= line.keys() for line in lines)

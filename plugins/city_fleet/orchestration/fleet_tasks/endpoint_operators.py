@@ -15,16 +15,16 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
     SageMakerEndpointOperator,
     SageMakerModelOperator,
 )
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
 from city_fleet.jobs.code_bundle import CodeBundle
-from city_fleet.jobs.images import serving_image_uri
 from city_fleet.orchestration.run_context import upstream
-from city_fleet.serving import endpoint_requests
+from city_fleet.plan import endpoint_name
+from city_fleet.serving import endpoint_requests, endpoint_state
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,11 +60,7 @@ class SharedModelOperator(SageMakerModelOperator):
         bundle = CodeBundle.load(project_path(self.fleet.endpoint.scripts))
         s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name).conn
         bundle.ensure_uploaded(s3, keys)
-        self.config = endpoint_requests.model_request(
-            self.fleet,
-            image_uri=serving_image_uri(self.fleet),
-            code_archive_uri=bundle.archive_uri(keys),
-        )
+        self.config = endpoint_state.wanted_model(self.fleet, bundle)
         name = self.config["ModelName"]
         if _described(self.hook.describe_model, name):
             self.log.info("Model %s is there already", name)
@@ -130,18 +126,39 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
             self.config.pop("Tags")
         elif found["EndpointStatus"] == "InService":
             self.log.info("Endpoint %s serves with %s already", name, found["EndpointConfigName"])
-            return self._result(found)
+            return self._result(context, found)
         else:
-            raise AirflowException(f"Endpoint {name} is {found['EndpointStatus']}; a retry looks again")
+            reason = found.get("FailureReason") or "SageMaker gives no reason"
+            raise AirflowException(
+                f"Endpoint {name} is {found['EndpointStatus']} ({reason}); a retry looks again"
+            )
         super().execute(context)
-        return self._result(self.hook.describe_endpoint(name))
+        return self._result(context, self.hook.describe_endpoint(name))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().execute_complete(context, event)
-        return self._result(self.hook.describe_endpoint(str((event or {})["job_name"])))
+        name = endpoint_name(self.fleet)
+        if (event or {}).get("status") == "success":
+            return self._result(context, self.hook.describe_endpoint(name))
+        found = _described(self.hook.describe_endpoint, name) or {}
+        # The event has the waiter's words only. A retry creates an endpoint that has failed anew.
+        raise AirflowException(
+            f"Endpoint {name} is {found.get('EndpointStatus', 'gone')}. SageMaker says: "
+            f"{found.get('FailureReason') or 'it gives no reason'} ({(event or {}).get('message', 'no event')})"
+        )
 
-    @staticmethod
-    def _result(description: dict[str, Any]) -> dict[str, Any]:
+    def _result(self, context: Context, description: dict[str, Any]) -> dict[str, Any]:
+        """Return what the task leaves, once the endpoint is what was asked for.
+
+        :raises AirflowFailException: it is not: an update was rolled back, which a retry would only repeat.
+        """
+        wrong = endpoint_state.shortcoming(
+            self.hook.conn,
+            description,
+            config=upstream(context, ENDPOINT_CONFIG)["endpoint_config_name"],
+            model=upstream(context, MODEL)["model_name"],
+        )
+        if wrong is not None:
+            raise AirflowFailException(wrong)
         return {
             "endpoint": description["EndpointName"],
             "endpoint_config_name": description["EndpointConfigName"],
