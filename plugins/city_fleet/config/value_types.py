@@ -218,12 +218,20 @@ def _schedule(value: object) -> object:
     raise refuse(Problem(show_value(value), allowed, nearest=near))
 
 
+_CRON_WORDS = frozenset({
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    "sun", "mon", "tue", "wed", "thu", "fri", "sat", "l",
+})  # fmt: skip
+
+
 @functools.lru_cache(maxsize=1024)
 def _cron_fires(expression: str) -> bool:
     """Tell whether a cron expression is well formed and ever fires (``0 0 30 2 *`` never does)."""
     from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # noqa: PLC0415 - slow
 
-    if len(expression.split()) != 5:
+    # croniter also knows H and R: a minute by hash or by chance, which would be another one at every look.
+    words = {word.lower() for word in re.findall("[A-Za-z]+", expression)}
+    if len(expression.split()) != 5 or not words <= _CRON_WORDS:
         return False
     try:
         croniter(expression).get_next()
