@@ -67,6 +67,12 @@ FLEET_MISTAKES: list[tuple[str, str, int, str | None, str, str | None]] = [
     ('"@weekly"', '"* * * * * *"', 8, "schedule", "'* * * * * *'", None),
     ("2020-01-06", "2020-13-06", 9, "start_date", "'2020-13-06'", None),
     ("2020-01-06", "20200106", 9, "start_date", "20200106", None),
+    ("2020-01-06", "9999-12-31", 9, "start_date", "9999-12-31", None),
+    ("2020-01-06", "2200-01-01", 9, "start_date", "2200-01-01", None),
+    ("2020-01-06", '"0001-01-01"', 9, "start_date", "0001-01-01", None),
+    ("2020-01-06", "1899-12-31", 9, "start_date", "1899-12-31", None),
+    ("2030-01-01", "10000-01-01", 10, "end_date", "'10000-01-01'", None),
+    ("P1M", "P9999M", 16, "dataset.available_after", "'P9999M'", None),
     ("city_column: shop", "city_colum: shop", 13, "dataset.city_colum", "an unknown key", "city_column"),
     (
         "columns: [year, month]",
