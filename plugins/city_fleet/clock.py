@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 _STAMP = "%Y%m%dT%H%M%SZ"
 _DAY = re.compile(r"\d{4}-?\d{2}-?\d{2}")
 EXAMPLES = "2014-01-01, 2014-01-01T06:00:00+00:00 or 20140101T000000Z"
+#: Years that instants may have: earlier ones have no stamp of four digits, and whoever looks ahead from a later one
+#: comes to the end of Python's calendar.
+FIRST_YEAR, LAST_YEAR = 1000, 8999
 
 
 def utc_now() -> datetime:
@@ -21,11 +24,11 @@ def utc_now() -> datetime:
 def stamp(moment: datetime) -> str:
     """Return an instant as it stands in keys, ``20140101T000000Z``.
 
-    :raises ValueError: the datetime has no time zone.
+    :raises ValueError: the datetime has no time zone, or its year is none of ours.
     """
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no time zone; give one, for example +00:00")
-    return moment.astimezone(UTC).strftime(_STAMP)
+    return _utc(moment).strftime(_STAMP)
 
 
 def iso(moment: datetime) -> str:
@@ -46,14 +49,25 @@ def parse(text: str) -> datetime:
     :raises ValueError: with the text and what is allowed.
     """
     try:
-        return datetime.strptime(text, _STAMP).replace(tzinfo=UTC)
+        return _utc(datetime.strptime(text, _STAMP).replace(tzinfo=UTC))
     except ValueError:
         pass
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"got {text!r}; allowed: an instant such as {EXAMPLES}") from None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return _utc(value.replace(tzinfo=UTC) if value.tzinfo is None else value)
+
+
+def _utc(moment: datetime) -> datetime:
+    """Return an instant in UTC.
+
+    :raises ValueError: its year is none of ours.
+    """
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        allowed = f"an instant from the year {FIRST_YEAR} to {LAST_YEAR}, such as {EXAMPLES}"
+        raise ValueError(f"got {moment.isoformat()}; allowed: {allowed}")
+    return moment.astimezone(UTC)
 
 
 def is_day(text: str) -> bool:

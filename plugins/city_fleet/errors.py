@@ -115,18 +115,16 @@ class FleetFileError(CityFleetError):
     """A fleet file that cannot be used, with every mistake found in it.
 
     :param errors: at least one ConfigError; kept in the order of the file's lines.
+    :param file: the fleet file as the user named it, where a mistake may lie in another (a list of cities).
     """
 
-    def __init__(self, errors: Iterable[ConfigError]) -> None:
+    def __init__(self, errors: Iterable[ConfigError], file: str | None = None) -> None:
         self.errors = sorted(errors, key=lambda error: (error.file or "", error.line or 0))
         if not self.errors:
             raise ValueError("FleetFileError needs at least one ConfigError")
         super().__init__("\n".join(str(error) for error in self.errors))
-
-    @property
-    def file(self) -> str:
-        """The fleet file as the user named it."""
-        return str(self.errors[0].file)
+        #: The fleet file as the user named it.
+        self.file = file or str(self.errors[0].file)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON-ready data, with one entry per mistake."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 
+# A minute before the last one that a datetime can hold.
+_END = datetime.max.replace(minute=58, second=0, microsecond=0, tzinfo=UTC)
 # Airflow's own meaning of the presets (airflow.utils.dates.cron_presets, 3.3.2).
 PRESETS = {
     "@hourly": "0 * * * *",
@@ -31,26 +33,36 @@ def last_tick(
     if schedule is None:
         return None
     if last_day is not None:
-        end = datetime.combine(last_day + timedelta(days=1), time(), UTC) - timedelta(microseconds=1)
-        until = min(until, end)
-    tick = _tick_before(schedule, until.replace(second=0, microsecond=0) + timedelta(minutes=1))
-    if first_day is not None and tick < datetime.combine(first_day, time(), UTC):
+        # No sum of days here: 9999-12-31, as people write for "no end", is the last day of Python's calendar.
+        until = min(until, datetime.combine(last_day, time.max, UTC))
+    until = min(until.replace(second=0, microsecond=0), _END)
+    tick = _tick_before(schedule, until + timedelta(minutes=1))
+    if tick is None or (first_day is not None and tick < datetime.combine(first_day, time(), UTC)):
         return None
     return tick
 
 
 def next_tick(schedule: str, after: datetime) -> datetime:
-    """Return the first tick of a schedule after a moment."""
+    """Return the first tick of a schedule after a moment.
+
+    :raises ValueError: there is none before the end of the calendar.
+    """
     from croniter import croniter  # type: ignore[import-untyped]  # noqa: PLC0415 - slow
 
-    tick: datetime = croniter(PRESETS.get(schedule, schedule), after).get_next(datetime)
+    try:
+        tick: datetime = croniter(PRESETS.get(schedule, schedule), after).get_next(datetime)
+    except (ValueError, OverflowError):  # croniter's own errors are ValueErrors
+        raise ValueError(f"the schedule {schedule!r} has no tick after {after.isoformat()}") from None
     return tick
 
 
 @lru_cache(maxsize=4096)
-def _tick_before(schedule: str, moment: datetime) -> datetime:
-    """Return the newest tick before a moment. Thousands of cities ask for the same one."""
+def _tick_before(schedule: str, moment: datetime) -> datetime | None:
+    """Return the newest tick before a moment, if the calendar holds one. Thousands of cities ask for the same one."""
     from croniter import croniter  # noqa: PLC0415 - slow
 
-    tick: datetime = croniter(PRESETS.get(schedule, schedule), moment).get_prev(datetime)
+    try:
+        tick: datetime = croniter(PRESETS.get(schedule, schedule), moment).get_prev(datetime)
+    except (ValueError, OverflowError):
+        return None
     return tick

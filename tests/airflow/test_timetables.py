@@ -57,6 +57,26 @@ def test_status_and_digest_count_the_same_ticks(schedule: str) -> None:
     assert ticks == [last_tick(schedule, tick) for tick in ticks]
 
 
+@pytest.mark.parametrize("until", [date(9999, 12, 31), date(9999, 12, 30), date(9999, 1, 1)])
+@pytest.mark.parametrize("delay", [0, 86_340])
+def test_an_end_for_ever_is_no_end(until: date, delay: int) -> None:
+    endless = FleetTimetable("@daily", delay_seconds=delay)
+    for_ever = FleetTimetable("@daily", until, delay)
+    assert runs(for_ever, 3) == runs(endless, 3)
+    now = TimeRestriction(JANUARY, None, catchup=False)
+    assert runs(for_ever, 1, now) == runs(endless, 1, now)
+
+
+@pytest.mark.parametrize("schedule", ["@daily", "@yearly", "0 0 29 2 *", "59 23 31 12 *"])
+@pytest.mark.parametrize("first", [pendulum.datetime(9999, 12, 31), pendulum.datetime(9999, 12, 31, 23, 59)])
+def test_a_schedule_ends_where_the_calendar_ends(schedule: str, first: pendulum.DateTime) -> None:
+    """As a DAG may be stored that was built before such a start_date was refused."""
+    found = runs(
+        FleetTimetable(schedule, delay_seconds=86_340), 3, TimeRestriction(first, None, catchup=True)
+    )
+    assert len(found) < 3
+
+
 def test_it_reads_well() -> None:
     timetable = FleetTimetable("0 2 * * *", until=date(2015, 8, 1), delay_seconds=1020)
     assert timetable.summary == "0 2 * * * +17m until 2015-08-01"

@@ -20,6 +20,9 @@ from city_fleet.config.value_types import Problem
 from city_fleet.config.yaml_reader import Document, Flaw, flaws
 from city_fleet.errors import ConfigError, list_names, nearest_match, show_value
 
+_NO_SLUG = "Write a slug of your choice, and the name as the raw data have it: {name: …}."
+# Of a key that is far too long for a city.
+_SHOWN_OF_KEY = 120
 OVERRIDES = tuple(name for name in City.model_fields if name != "slug")
 
 
@@ -44,8 +47,11 @@ class CityEntry:
 
     @property
     def id(self) -> str:
-        """The city's slug. For a key that is not a slug, the one made of it, so that it can name a DAG."""
-        return _slug_or_none(self.key) or f"line_{self.line}"
+        """The city's slug. For a key that is not a slug, one made of it, so that it can name a DAG."""
+        slug = _slug_or_none(self.key) or f"line_{self.line}"
+        if len(slug) <= CITY_SLUG.max_length:
+            return slug
+        return f"{slug[: CITY_SLUG.max_length - 7].rstrip('_')}_{naming.digest(slug, 6)}"
 
     def error(self, path: FieldPath, problem: Problem) -> ConfigError:
         """Return a problem of this city as an error with file and line.
@@ -53,7 +59,8 @@ class CityEntry:
         :param path: the field at fault, relative to the city.
         """
         line = self.document.line(("cities", self.key, *path)) if self.document and path else self.line
-        return problem.error(file=self.file, line=line, field=field_text(path), city=self.key)
+        city = self.key if len(self.key) <= _SHOWN_OF_KEY else self.key[:_SHOWN_OF_KEY] + "…"
+        return problem.error(file=self.file, line=line, field=field_text(path), city=city)
 
     def wrote(self, path: FieldPath) -> bool:
         """Tell whether the city itself sets the field at ``path``."""
@@ -141,10 +148,13 @@ class Resolver:
         if entry.problem is not None:
             return [((), entry.problem)]
         slug = _slug_of(entry)
-        if slug is None or len(slug) > CITY_SLUG.max_length:
-            near = _slug_or_none(entry.key) if slug is None and entry.document is not None else None
-            hint = f"Write {near}: {{name: {entry.key}}}." if near else None
-            return [((), Problem(f"{entry.key!r} as a slug", CITY_SLUG.allowed, near, hint))]
+        if slug is not None and len(slug) > CITY_SLUG.max_length:
+            hint = "Give it a shorter slug, and its name in the raw data as name: {name: …}."
+            return [((), Problem(f"a slug of {len(slug)} characters", CITY_SLUG.allowed, hint=hint))]
+        if slug is None:
+            near = _slug_or_none(entry.key) if entry.document is not None else None
+            hint = f"Write {near}: {{name: {entry.key}}}." if near else _NO_SLUG
+            return [((), Problem(f"{show_value(entry.key)} as a slug", CITY_SLUG.allowed, near, hint))]
         other = self._slugs.setdefault(slug, entry)
         if other is not entry:
             got = f"slug {slug!r}, which {other.key!r} on line {other.line} has already"

@@ -36,9 +36,18 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
     path = Path(path)
     name = display_path(path)
     try:
-        document = read_yaml(path, name, os.environ if environ is None else environ)
+        return _read(path, name, os.environ if environ is None else environ)
+    except FleetFileError:
+        raise
     except ConfigError as error:
         raise FleetFileError([error]) from None
+    except Exception as error:
+        # Whatever it is, it is the matter of this file alone.
+        raise FleetFileError([_unexpected(error, name, None)]) from error
+
+
+def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
+    document = read_yaml(path, name, environ)
     data = dict(document.data)
     raw_cities = data.pop("cities", None)
     errors: list[ConfigError] = []
@@ -49,14 +58,17 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
     cities: dict[str, City] = {}
     mistakes: dict[str, list[ConfigError]] = {}
     for entry in entries:
-        city, found = resolver.resolve(entry)
+        try:
+            city, found = resolver.resolve(entry)
+        except Exception as error:  # the matter of this city alone
+            city, found = None, [_unexpected(error, entry.file, entry.line, entry.id)]
         if city is not None:
             cities[city.slug] = city
         if found:
             mistakes.setdefault(entry.id, []).extend(found)
     in_cities = [error for found in mistakes.values() for error in found]
     if errors:
-        raise FleetFileError([*errors, *in_cities])
+        raise FleetFileError([*errors, *in_cities], name)
     fields = {name: getattr(settings, name) for name in FleetSettings.model_fields}
     return Fleet.model_construct(
         None,
@@ -89,6 +101,8 @@ def load_fleets(folder: str | Path, environ: Mapping[str, str] | None = None) ->
             loaded.append(fleet)
         except FleetFileError as error:
             loaded.append(error)
+        except ConfigError as error:  # the file has changed since it was read
+            loaded.append(FleetFileError([error]))
     return loaded
 
 
@@ -108,8 +122,15 @@ def _claim(
         return
     got = f"{name[1]!r}, which {display_path(other.path)} has already"
     problem = Problem(got, f"{thing} of its own for each file")
-    line = read_yaml(fleet.path, "", {}).line(field.split("."))
-    raise FleetFileError([problem.error(file=display_path(fleet.path), line=line, field=field)])
+    file = display_path(fleet.path)
+    line = read_yaml(fleet.path, file, {}).line(field.split("."))
+    raise FleetFileError([problem.error(file=file, line=line, field=field)])
+
+
+def _unexpected(error: Exception, file: str, line: int | None, city: str | None = None) -> ConfigError:
+    got = f"something that City Fleet fails on ({type(error).__name__}: {show_value(str(error))})"
+    hint = "Take back the last change there, and tell the maintainers: there should be a sentence here."
+    return ConfigError(file=file, line=line, city=city, got=got, hint=hint)
 
 
 def _settings(document: Document, data: dict[str, Any], errors: list[ConfigError]) -> FleetSettings | None:
@@ -141,7 +162,9 @@ def _entries(document: Document, path: Path, raw: object, errors: list[ConfigErr
     allowed = "a mapping of cities such as austin: {name: Austin}, or {from: cities.csv}"
     before = len(errors)
     entries: list[CityEntry] = []
-    if isinstance(raw, dict) and isinstance(raw.get("from"), str):
+    if isinstance(raw, dict) and isinstance(raw.get("from"), Flaw):
+        errors.append(_error(document, ("cities", "from"), raw["from"].problem, raw["from"].line))
+    elif isinstance(raw, dict) and isinstance(raw.get("from"), str):
         if len(raw) > 1:
             others = Problem(f"from together with {list_names(sorted(set(raw) - {'from'}))}", allowed)
             errors.append(_error(document, ("cities", "from"), others))

@@ -143,7 +143,8 @@ def _instance(*field: str) -> Text:
 _PRINTABLE = r"(?=.*\S)[^\x00-\x1f\x7f]+"
 
 FleetSlug = Annotated[str, _slug(32)]
-CITY_SLUG = _slug(100)
+# The DAG of a city has the tag city:<slug>, and Airflow takes tags of at most 100 characters.
+CITY_SLUG = _slug(95)
 CitySlug = Annotated[str, CITY_SLUG]
 RawName = Annotated[str, Text(_PRINTABLE, "the city's name in the raw data: 1 to 256 characters of text")]
 Column = Annotated[

@@ -35,6 +35,7 @@ from city_fleet.config.name_types import (
 from city_fleet.config.section import Section, or_refuse
 from city_fleet.config.value_types import (
     Day,
+    FirstDay,
     Flag,
     Parameter,
     Problem,
@@ -200,10 +201,10 @@ class _Shared(Section):
     """Cron expression, preset, or null for no schedule."""
     spread_minutes: Annotated[int, Range(True, 0, 1439)] = 0
     """Each city starts at its own minute of this window after a tick of the schedule, the same every time."""
-    start_date: Day
+    start_date: FirstDay
     """First day of the schedule, UTC."""
     end_date: Day | None = None
-    """Last day of the schedule, UTC; null for none."""
+    """Last day of the schedule, UTC; null (or 9999-12-31) for none."""
     dataset: Dataset
     """What the raw data look like and what is made of them."""
 

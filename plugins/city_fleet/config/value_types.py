@@ -20,6 +20,9 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from city_fleet.errors import ConfigError, nearest_match, show_value
 from city_fleet.ticks import PRESETS
 
+FIRST_DAY, LAST_FIRST_DAY = date(1900, 1, 1), date(2199, 12, 31)
+_LONGEST_DAYS = 36_600  # a hundred years: sums of it and a day of this time stay within the calendar
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -115,7 +118,11 @@ class Duration:
         near = None
         if isinstance(value, str):
             if re.fullmatch(cls.PATTERN, value):
-                return cls.parse(value)
+                found = cls.parse(value)
+                days = found.years * 366 + found.months * 31 + found.weeks * 7 + found.days
+                if days > _LONGEST_DAYS:
+                    raise refuse(Problem(show_value(value), "a duration of at most 100 years"))
+                return found
             repaired = value.strip().upper()
             near = next((t for t in (repaired, f"P{repaired}") if re.fullmatch(cls.PATTERN, t)), None)
         raise refuse(Problem(show_value(value), cls.ALLOWED, nearest=near))
@@ -187,6 +194,15 @@ def _day(value: object) -> object:
     raise refuse(Problem(show_value(value), "a date such as 2014-01-31"))
 
 
+def _first_day(value: object) -> object:
+    """A day on which a schedule may begin: every timetable and database can hold it."""
+    day = _day(value)
+    if isinstance(day, date) and not FIRST_DAY <= date(day.year, day.month, day.day) <= LAST_FIRST_DAY:
+        hint = "For a schedule that is not to run, write schedule: null."
+        raise refuse(Problem(show_value(day), f"a date from {FIRST_DAY} to {LAST_FIRST_DAY}", hint=hint))
+    return day
+
+
 def without_nulls(value: object) -> object:
     """Return a mapping without its nulls: a city removes a key of the defaults by setting it to null."""
     return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
@@ -218,12 +234,20 @@ def _schedule(value: object) -> object:
     raise refuse(Problem(show_value(value), allowed, nearest=near))
 
 
+_CRON_WORDS = frozenset({
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    "sun", "mon", "tue", "wed", "thu", "fri", "sat", "l",
+})  # fmt: skip
+
+
 @functools.lru_cache(maxsize=1024)
 def _cron_fires(expression: str) -> bool:
     """Tell whether a cron expression is well formed and ever fires (``0 0 30 2 *`` never does)."""
     from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # noqa: PLC0415 - slow
 
-    if len(expression.split()) != 5:
+    # croniter also knows H and R: a minute by hash or by chance, which would be another one at every look.
+    words = {word.lower() for word in re.findall("[A-Za-z]+", expression)}
+    if len(expression.split()) != 5 or not words <= _CRON_WORDS:
         return False
     try:
         croniter(expression).get_next()
@@ -235,6 +259,7 @@ def _cron_fires(expression: str) -> bool:
 Number = Annotated[float, Range()]
 Flag = Annotated[bool, Strict(), BeforeValidator(_flag)]
 Day = Annotated[date, BeforeValidator(_day)]
+FirstDay = Annotated[date, BeforeValidator(_first_day)]
 Parameter = Annotated[
     int | float | bool | str,
     BeforeValidator(_parameter),

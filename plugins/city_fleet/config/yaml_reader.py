@@ -21,6 +21,8 @@ from city_fleet.errors import ConfigError, nearest_match
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 32
+# libyaml takes some of the process's stack for every level and has no limit of its own: 100,000 end the process.
+_SAFE_LEVELS = 1000
 MAX_VALUES = 2_000_000  # after anchors are followed; a few lines of nested anchors can stand for billions
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\}")
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -32,6 +34,8 @@ _CONSTANTS = {
     ".inf": math.inf, "-.inf": -math.inf, ".nan": math.nan,
 }  # fmt: skip
 Path_ = tuple[str | int, ...]
+# What no database or file name can hold: a NUL, and half of a character (of a variable that is not UTF-8).
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 # libyaml's parser where PyYAML was built with it. It only composes nodes, and never constructs objects.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -129,19 +133,23 @@ class Document:
 
     def _scalar(self, node: yaml.ScalarNode) -> object:
         text: str = node.value
+        if not text.isprintable() and _UNWRITABLE.search(text):
+            return Flaw(_unwritable(text), node.start_mark.line + 1)
         if "${" not in text:
             return text if node.style else _plain(text)
         replaced, problem = interpolate(text, self._environ)
         if problem is not None:
             return Flaw(problem, node.start_mark.line + 1)
+        if _UNWRITABLE.search(replaced):
+            return Flaw(_unwritable(replaced), node.start_mark.line + 1)
         # Numbers stay text here: the field's own type decides what the text means.
         return None if not node.style and replaced in ("", "~", "null") else replaced
 
 
 class _TooDeep(Exception):
-    def __init__(self, node: yaml.Node) -> None:
+    def __init__(self, node: yaml.Node | yaml.Event) -> None:
         super().__init__()
-        self.line = node.start_mark.line + 1
+        self.line = node.start_mark.line + 1 if node.start_mark else 1
 
 
 def read_yaml(path: Path, name: str, environ: Mapping[str, str]) -> Document:
@@ -254,7 +262,20 @@ def flow_value(text: str) -> object:
         raise ValueError("a list or mapping in brackets, such as [1, 2, 12]") from error
 
 
+def _unwritable(text: str) -> Problem:
+    return Problem(ascii(text[:80]), "text in UTF-8, without NUL characters")
+
+
 def _compose(text: str) -> yaml.Node | None:
+    if len(text) > _SAFE_LEVELS:
+        depth = 0
+        for event in yaml.parse(text, Loader=_Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > _SAFE_LEVELS:
+                    raise _TooDeep(event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
     found: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     return found
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerConditionOperator
 from airflow.sdk import DAG, BaseOperator, Param, TriggerRule
-from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming, plan
-from city_fleet.config import load_fleets
-from city_fleet.errors import CityFleetError, FleetFileError
+from city_fleet.config import Fleet, load_fleets
+from city_fleet.errors import FleetFileError
+from city_fleet.orchestration.broken_dags import broken_dag, broken_file, built_or_broken
 from city_fleet.orchestration.city_tasks import job_operators as jobs
 from city_fleet.orchestration.city_tasks.approve_operator import ApproveOperator
 from city_fleet.orchestration.city_tasks.decide_operator import DecideOperator
@@ -43,28 +44,28 @@ def city_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
     """Yield the DAG of every city of every fleet file in a folder, in a fixed order.
 
     A city whose settings are wrong, or a whole fleet file, yields a DAG that fails with the mistakes, so that the
-    others go on, and the UI says what is wrong.
+    others go on, and the UI says what is wrong. So does a city of which no DAG can be built, whatever the reason.
 
     :param only: build just this DAG id (Airflow's parsing context while a task starts).
     """
     for loaded in load_fleets(folder):
         if isinstance(loaded, FleetFileError):
-            name = naming.slug(Path(loaded.file).stem)
-            dag_id = naming.fleet_dag_id(name, "fleet_file")
-            if only in (None, dag_id):
-                yield _broken_dag(dag_id, name, loaded)
+            dag = broken_file(loaded)
+            if only in (None, dag.dag_id):
+                yield dag
             continue
         for slug in sorted({*loaded.cities, *loaded.broken}):
             dag_id = naming.city_dag_id(loaded.fleet, slug)
             if only not in (None, dag_id):
                 continue
             if slug in loaded.broken:
-                yield _broken_dag(dag_id, loaded.fleet, loaded.broken[slug])
+                yield broken_dag(dag_id, loaded.fleet, str(loaded.broken[slug]))
             else:
-                yield _city_dag(dag_id, plan.plan_city(loaded, slug))
+                yield built_or_broken(partial(_city_dag, dag_id, loaded, slug), dag_id, loaded.fleet)
 
 
-def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
+def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
+    city_plan = plan.plan_city(of_fleet, slug)
     fleet, city = city_plan.fleet, city_plan.city
     with DAG(
         dag_id=dag_id,
@@ -98,6 +99,7 @@ def _city_dag(dag_id: str, city_plan: CityPlan) -> DAG:
             "retry_delay": timedelta(seconds=city.retry_delay_seconds),
             "on_failure_callback": keep_failure,
         },
+        auto_register=False,  # else one whose tasks can't be built would be registered too
     ) as dag:
         steps = plan.steps(city.approval)
         tasks = {step.task_id: _task(step.task_id, city_plan) for step in steps}
@@ -138,32 +140,6 @@ def _task(task_id: str, city_plan: CityPlan) -> BaseOperator:
             # Behind both the gate and the person, of whom only one sends a run here.
             extra["trigger_rule"] = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
     return _OPERATORS[task_id](task_id=task_id, plan=city_plan, **extra)
-
-
-class FleetFileMistake(BaseOperator):
-    """Fail with what is wrong in a fleet file."""
-
-    def __init__(self, *, message: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.message = message
-
-    def execute(self, context: Any) -> None:
-        raise AirflowFailException(self.message)
-
-
-def _broken_dag(dag_id: str, fleet: str, error: CityFleetError) -> DAG:
-    with DAG(
-        dag_id=dag_id,
-        description="The fleet file has a mistake",
-        doc_md=f"The fleet file has a mistake. `./fleet lint` shows it too.\n\n```\n{error}\n```",
-        schedule=None,
-        tags=[f"fleet:{fleet}", "broken"],
-        default_args={"owner": "data-engineering", "retries": 0},
-    ) as dag:
-        FleetFileMistake(
-            task_id="fleet_file_mistake", message=str(error), execution_timeout=SHORT_TASK_TIMEOUT
-        )
-    return dag
 
 
 def _city_doc(city_plan: CityPlan) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from airflow.sdk import DAG, Param
 
 from city_fleet import naming, plan
 from city_fleet.config import Fleet, load_fleets
+from city_fleet.orchestration.broken_dags import built_or_broken
 from city_fleet.orchestration.fleet_tasks import digest_operators as digests
 from city_fleet.orchestration.fleet_tasks import endpoint_operators as endpoint
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
@@ -38,7 +40,7 @@ def fleet_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
             for purpose, build in _BUILDERS.items():
                 dag_id = naming.fleet_dag_id(fleet.fleet, purpose)
                 if only in (None, dag_id):
-                    yield build(dag_id, fleet)
+                    yield built_or_broken(partial(build, dag_id, fleet), dag_id, fleet.fleet)
 
 
 def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
@@ -61,6 +63,7 @@ def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
             "retry_delay": timedelta(seconds=30),
             "region_name": fleet.region,
         },
+        auto_register=False,  # else one whose tasks can't be built would be registered too
     ) as dag:
         model = endpoint.SharedModelOperator(
             task_id=endpoint.MODEL, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT
@@ -210,6 +213,7 @@ def _care_dag(
         max_active_runs=1,
         tags=[f"fleet:{fleet.fleet}", purpose, *fleet.tags],
         default_args={"owner": fleet.owner, "retries": retries, "retry_delay": retry_delay},
+        auto_register=False,
         **settings,
     )
 

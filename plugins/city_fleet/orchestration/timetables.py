@@ -7,7 +7,7 @@ cron expression start in one second.
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -80,17 +80,15 @@ class FleetTimetable(Timetable):
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        tick = _ticks(self.cron).next_dagrun_info(
-            last_automated_data_interval=last_automated_data_interval, restriction=restriction
-        )
-        if tick is None or (
-            self.until is not None and tick.run_after >= _day_after(self.until, tick.run_after)
-        ):
+        try:
+            tick = _ticks(self.cron).next_dagrun_info(
+                last_automated_data_interval=last_automated_data_interval, restriction=restriction
+            )
+            # Days are compared, never added to: 9999-12-31, as people write for "no end", has no day after it.
+            if tick is None or (self.until is not None and tick.run_after.date() > self.until):
+                return None
+            run_after = tick.run_after + timedelta(seconds=self.delay_seconds)
+        except (OverflowError, ValueError):
+            # Beyond the calendar. Raised, it would be an error in the log at every look, and nothing in the UI.
             return None
-        return DagRunInfo(
-            run_after=tick.run_after + timedelta(seconds=self.delay_seconds), data_interval=tick.data_interval
-        )
-
-
-def _day_after(day: date, like: datetime) -> datetime:
-    return datetime.combine(day + timedelta(days=1), datetime.min.time(), tzinfo=like.tzinfo)
+        return DagRunInfo(run_after=run_after, data_interval=tick.data_interval)

@@ -54,6 +54,25 @@ def test_anything_else_is_refused_with_what_is_allowed(text: str) -> None:
         clock.parse(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9999-12-31",
+        "99991231T235959Z",
+        "9000-01-01",
+        "9999-12-31T23:59-02:00",
+        "0001-01-01T00:00+02:00",
+        "0999-12-31",
+    ],
+)
+def test_an_instant_from_which_one_leaves_the_calendar_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="allowed: an instant from the year 1000 to 8999"):
+        clock.parse(text)
+    for moment in (datetime.max, datetime.min):
+        with pytest.raises(ValueError, match="from the year 1000 to 8999"):
+            clock.stamp(moment.replace(tzinfo=timezone(timedelta(hours=2))))
+
+
 def test_this_moment() -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     assert before <= clock.parse(clock.now_iso()) <= datetime.now(UTC)

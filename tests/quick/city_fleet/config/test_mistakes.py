@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,12 @@ FLEET_MISTAKES: list[tuple[str, str, int, str | None, str, str | None]] = [
     ('"@weekly"', '"* * * * * *"', 8, "schedule", "'* * * * * *'", None),
     ("2020-01-06", "2020-13-06", 9, "start_date", "'2020-13-06'", None),
     ("2020-01-06", "20200106", 9, "start_date", "20200106", None),
+    ("2020-01-06", "9999-12-31", 9, "start_date", "9999-12-31", None),
+    ("2020-01-06", "2200-01-01", 9, "start_date", "2200-01-01", None),
+    ("2020-01-06", '"0001-01-01"', 9, "start_date", "0001-01-01", None),
+    ("2020-01-06", "1899-12-31", 9, "start_date", "1899-12-31", None),
+    ("2030-01-01", "10000-01-01", 10, "end_date", "'10000-01-01'", None),
+    ("P1M", "P9999M", 16, "dataset.available_after", "'P9999M'", None),
     ("city_column: shop", "city_colum: shop", 13, "dataset.city_colum", "an unknown key", "city_column"),
     (
         "columns: [year, month]",
@@ -159,7 +166,13 @@ CITY_MISTAKES: list[tuple[str, str, int, str, str | None, str, str | None]] = [
      "main_station"),
     ("  station: {name: Station}", "  station: {}\n  station: {}", 34, "station", None,
      "the key a second", None),
-    ("  station: {name: Station}", f"  {'s' * 101}: {{}}", 33, "s" * 101, None, "as a slug", None),
+    ("  station: {name: Station}", "  東京: {name: Station}", 33, "東京", None, "'東京' as a slug", None),
+    ("  station: {name: Station}", f"  {'s' * 96}: {{}}", 33, "s" * 96, None, "a slug of 96 characters", None),
+    ("  station: {name: Station}", f"  {'s' * 999}: {{}}", 33, "s" * 120 + "…", None,
+     "a slug of 999 characters", None),
+    ("{name: Station}", '{name: "a\\0b"}', 33, "station", "name", "'a\\x00b'", None),
+    ("{name: Station}", "{schedule: R * * * *}", 33, "station", "schedule", "'R * * * *'", None),
+    ("{name: Station}", "{schedule: H(0-5) * * * *}", 33, "station", "schedule", "'H(0-5) * * * *'", None),
 ]  # fmt: skip
 
 
@@ -222,6 +235,22 @@ def test_mistake_of_a_city_breaks_that_city_alone(
     assert got in error.got
     assert error.nearest == nearest
     assert fleet.errors == (error,)
+
+
+def test_a_variable_that_is_not_utf_8_is_refused_where_it_is_used(tmp_path: Path) -> None:
+    fleet = load_fleet(_write(tmp_path, "Station}", "'${NAME}'}"), {"NAME": os.fsdecode(b"S\xff")})
+    (error,) = fleet.errors
+    assert (error.city, error.field, error.got) == ("station", "name", "'S\\udcff'")
+    assert error.allowed == "text in UTF-8, without NUL characters"
+    str(error).encode()
+
+
+@pytest.mark.parametrize("text", ["- " * 100_000, "fleet: " + "{a: " * 50_000, "[" * 4000])
+def test_text_nested_too_deeply_is_refused_before_it_takes_the_process(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(FleetFileError, match="nested too deeply"):
+        load_fleet(path, {})
 
 
 def test_every_mistake_is_listed_by_line(tmp_path: Path) -> None:

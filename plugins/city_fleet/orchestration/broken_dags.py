@@ -1,0 +1,84 @@
+"""What stands in a DAG's place when it can't be built: a DAG whose one task fails and says why.
+
+Whatever one city or one file raises stays with that city or file. An exception that left a DAG file would take every
+DAG of that file out of the schedule.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from city_fleet import naming
+from city_fleet.errors import FleetFileError
+
+_LONGEST_NAME = 32  # of a fleet
+_log = logging.getLogger(__name__)
+
+
+class FleetFileMistake(BaseOperator):
+    """Fail with what is wrong in a fleet file."""
+
+    def __init__(self, *, message: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.message = message
+
+    def execute(self, context: Any) -> None:
+        raise AirflowFailException(self.message)
+
+
+def broken_dag(dag_id: str, fleet: str, reason: str) -> DAG:
+    """Return the DAG that fails with a reason, without a schedule.
+
+    :param fleet: name of the fleet, or what stands for it.
+    """
+    # A file's name may hold bytes that are no text; Airflow's database takes text only.
+    text = reason.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    with DAG(
+        dag_id=dag_id,
+        description="The fleet file has a mistake",
+        doc_md=f"The fleet file has a mistake. `./fleet lint` shows it too.\n\n```\n{text}\n```",
+        schedule=None,
+        tags=[f"fleet:{fleet}", "broken"],
+        default_args={"owner": "data-engineering", "retries": 0},
+        auto_register=False,
+    ) as dag:
+        FleetFileMistake(task_id="fleet_file_mistake", message=text, execution_timeout=timedelta(minutes=15))
+    return dag
+
+
+def broken_file(error: FleetFileError) -> DAG:
+    """Return the DAG of a fleet file that can't be used at all, ``<file>._fleet_file``."""
+    path = Path(error.file)
+    name = _slug_or_nothing(path.stem)
+    if name != path.stem or path.suffix != ".yaml" or len(name) > _LONGEST_NAME:
+        # Two files never share a DAG: what a slug leaves out of the file's name is in the digest.
+        digest = naming.digest(path.name.encode("utf-8", "surrogateescape").hex(), 6)
+        name = f"{name[: _LONGEST_NAME - 7].rstrip('_')}_{digest}".lstrip("_")
+    return broken_dag(naming.fleet_dag_id(name, "fleet_file"), name, str(error))
+
+
+def built_or_broken(build: Callable[[], DAG], dag_id: str, fleet: str) -> DAG:
+    """Return the DAG that ``build`` returns, or the one that fails with what it raised."""
+    try:
+        return build()
+    except Exception as error:
+        _log.exception("DAG %s can't be built", dag_id)
+        reason = (
+            f"DAG {dag_id!r} can't be built from its settings in the fleet file ({type(error).__name__}: {error}). "
+            "Take back the last change of these settings, and tell the maintainers: `./fleet lint` should refuse it."
+        )
+        return broken_dag(dag_id, fleet, reason)
+
+
+def _slug_or_nothing(text: str) -> str:
+    try:
+        return naming.slug(text)
+    except ValueError:
+        return ""
