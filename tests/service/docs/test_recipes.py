@@ -97,6 +97,11 @@ def test_a_setting_is_added_as_the_recipe_says(copy: Path) -> None:
         "    cool_down_minutes: Annotated[int, Range(True, 0, 60)] = 5\n"
         '    """Pause after a model has gone live."""\n'
     )
+
+    def why_it_does_not_count(path: Path) -> None:
+        insert(path, '    "stale_after_hours": "', '    "cool_down_minutes": "how the tasks run",\n')
+        insert(path, '    "stale_after_hours": 9', '    "cool_down_minutes": 9,\n')
+
     row = "| `cool_down_minutes` | minutes from 0 to 60 | `5` | Pause after a model has gone live. |\n"
     follow(
         copy,
@@ -105,9 +110,7 @@ def test_a_setting_is_added_as_the_recipe_says(copy: Path) -> None:
             "plugins/city_fleet/config/settings.py": lambda path: insert(
                 path, "    stale_after_hours:", field
             ),
-            "plugins/city_fleet/plan.py": lambda path: insert(
-                path, '    "stale_after_hours":', '    "cool_down_minutes": "how the tasks run",\n'
-            ),
+            "tests/quick/city_fleet/test_settings_digest.py": why_it_does_not_count,
             "docs/fleet-file.md": lambda path: insert(path, "| `stale_after_hours` |", row),
             "include/fleets/fleet.schema.json": write_schema,
         },
