@@ -198,6 +198,20 @@ def test_a_value_far_from_all_others_is_found_with_its_month(jobs: Jobs, texas: 
     assert status["recent_missing_share"] == {"median": 0.0, "sales": 0.0, "listings": 0.0, "inventory": 1.0}
 
 
+def test_a_distance_beyond_all_numbers_is_still_a_number(jobs: Jobs, texas: Texas) -> None:
+    rows = [list(row) for row in texas["waco"]]
+    sales = rows[0].index("sales")
+    for number, row in enumerate(rows[1:]):
+        row[sales] = repr(1e-300 * (1 + number % 5))
+    rows[10][sales] = "1e17"
+    jobs.write_raw("waco", rows)
+    finished = jobs.preprocess("waco")
+    assert finished.code == 0, finished.stderr
+    assert (
+        jobs.read_json("preprocess/report/city=waco/status.json")["extremes"]["sales"]["deviations"] == 1e300
+    )
+
+
 def test_a_column_that_is_nearly_always_the_same_has_nothing_to_measure_by(jobs: Jobs, texas: Texas) -> None:
     header, *rows = [list(row) for row in texas["abilene"]]
     for number, row in enumerate(rows):
