@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calendar_grid import AS_OF_FORMAT, period_start
+from calendar_grid import AS_OF_FORMAT, period_index, period_start
 from feature_table import Example, build_examples
 from job_failure import JobFailure, listed, nearest, option_value, run, sentence_of
 from preprocess_settings import Settings, parse_arguments, read_settings
@@ -155,6 +155,7 @@ def describe(
             "missing_periods": on_grid - len(indices),
             "missing_target": on_grid - known[settings.layout.target],
         },
+        "newest": _newest(raw, settings),
         "missing_share": {
             name: round(1 - count / on_grid, 6) if on_grid else 1.0 for name, count in known.items()
         },
@@ -163,6 +164,31 @@ def describe(
         "rows": {part: len(parts[part]) for part in PARTS},
         "features": settings.layout.features,
     }
+
+
+def _newest(raw: RawCity, settings: Settings) -> dict[str, Any]:
+    """Compare the newest period whose target is known with the newest that could be known at as_of."""
+    frequency = settings.layout.frequency
+    known = [row.index for row in raw.rows if row.values[settings.layout.target] is not None]
+    expected = _expected(settings)
+    return {
+        "frequency": frequency,
+        "period": _day(known[-1], settings) if known else None,
+        "expected": None if expected is None else _day(expected, settings),
+        "late_periods": max(0, expected - known[-1]) if known and expected is not None else None,
+    }
+
+
+def _expected(settings: Settings) -> int | None:
+    """Return the newest period that could be known at as_of; None for one before the calendar."""
+    frequency = settings.layout.frequency
+    index = period_index(settings.as_of.date(), frequency)
+    try:
+        while settings.available_after.after(period_start(index, frequency)) > settings.as_of:
+            index -= 1
+    except ValueError:
+        return None
+    return index
 
 
 def _recent_missing_share(raw: RawCity, settings: Settings) -> dict[str, float]:

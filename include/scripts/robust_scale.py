@@ -28,8 +28,8 @@ class Centre:
     scale: float
 
     def deviations(self, value: float) -> float | None:
-        """Return how many robust standard deviations a value is away; None when the scale is 0."""
-        return abs(value - self.median) / self.scale if self.scale > 0 else None
+        """Return how many robust standard deviations a value is away, at most 1e300; None when the scale is 0."""
+        return min(abs(value - self.median) / self.scale, 1e300) if self.scale > 0 else None
 
     def to_json(self) -> dict[str, float]:
         """Return what :meth:`from_json` reads."""

@@ -33,8 +33,9 @@ def body(
     :param night: what the breaker says about the night, if it has stopped it.
     """
     parts = [
-        f"Version {version.number} of `{plan.package_group}` has seen the data up to {_day(version.as_of)}. It waits "
-        f"until {_day(version.metadata[registry.EXPIRES_AT])}, then it counts as rejected.",
+        f"Version {version.number} of `{plan.package_group}` was made as of {_day(version.as_of)}; the last period "
+        f"that its data hold begins on {decision.get('data_until') or 'an unknown day'}. It waits until "
+        f" {_day(version.metadata[registry.EXPIRES_AT])}, then it counts as rejected.",
         _table(decision["metrics"], decision["rows"]),
         _list("Why the gate lets it go", decision["reasons"]),
     ]

@@ -7,14 +7,19 @@ this far, they fail the preprocess job. A report that lacks a number, or holds n
 
 from __future__ import annotations
 
+import calendar
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 from city_fleet.config import DataChecks
+from city_fleet.config.value_types import Duration
 
 _NAMES_SHOWN = 3
+# Periods that may be late before it is warned of: a week of holidays, a month that is published late.
+_SLACK_PERIODS = {"day": 7, "week": 2, "month": 1, "quarter": 1, "year": 1}
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,46 @@ def check(status: Any, report: Any, rule: DataChecks) -> Findings:
     :param status: ``status.json`` of the preprocess job.
     :param report: ``evaluation.json`` of the evaluation job.
     """
-    against = [*_missing(status, rule), *_wild(status, rule), *_lost_rows(report, rule)]
+    stopped, late = _age(status, rule)
+    against = [*stopped, *_missing(status, rule), *_wild(status, rule), *_lost_rows(report, rule)]
     drifted = [] if rule.drift == "ignore" else _drift(report, rule)
     if rule.drift == "hold":
-        return Findings((*against, *drifted))
-    return Findings(tuple(against), tuple(drifted))
+        return Findings((*against, *drifted), tuple(late))
+    return Findings(tuple(against), (*late, *drifted))
+
+
+def _age(status: Any, rule: DataChecks) -> tuple[list[str], list[str]]:
+    """Find out whether the feed has stopped: sentences against the model, and warnings.
+
+    A report of earlier job scripts says nothing about it, and then nothing is warned of.
+    """
+    newest = _mapping(status, "newest")
+    late = finite(newest.get("late_periods"))
+    try:
+        period, expected = (date.fromisoformat(newest[name]) for name in ("period", "expected"))
+    except (KeyError, TypeError, ValueError):
+        late = None
+    if late is None:
+        return (["the data report does not say how old the data are"] if rule.max_age else []), []
+    unit = str(newest.get("frequency"))
+    said = (
+        f"the newest known {unit} is {period}, {late:,.0f} {unit}s older than {expected}, which could be known by now: "
+        "has the feed stopped?"
+    )
+    if rule.max_age is not None and _after(period, rule.max_age) < expected:
+        return [f"{said} At most {rule.max_age} are allowed (gate.data.max_age)"], []
+    return [], ([said] if late > _SLACK_PERIODS.get(unit, 0) else [])
+
+
+def _after(day: date, span: Duration) -> date:
+    """Add a duration to a day; the end of the calendar where it would lie beyond."""
+    months = day.year * 12 + day.month - 1 + span.years * 12 + span.months
+    year, month = divmod(months, 12)
+    try:
+        last = calendar.monthrange(year, month + 1)[1]
+        return date(year, month + 1, min(day.day, last)) + timedelta(days=span.weeks * 7 + span.days)
+    except (ValueError, OverflowError):
+        return date.max
 
 
 def _missing(status: Any, rule: DataChecks) -> list[str]:

@@ -34,6 +34,7 @@ class Decision:
     :param superseded: held because the champion has seen newer data, however good the challenger is.
     :param unfit: something speaks against the challenger itself: its data, a limit, the naive forecast, a broken
         report. Losing to the champion alone does not make it unfit.
+    :param data_until: first day of the newest period that the data hold, an ISO date; None if the report lacks it.
     """
 
     promote: bool
@@ -46,6 +47,7 @@ class Decision:
     superseded: bool = False
     warnings: tuple[str, ...] = ()
     unfit: bool = False
+    data_until: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -142,6 +144,7 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
         superseded=superseded is not None and not promote,
         warnings=tuple(warnings),
         unfit=unfit,
+        data_until=_last_period(report),
     )
 
 
@@ -162,6 +165,12 @@ def newer_champion(report: Mapping[str, Any], champion: Any) -> str | None:
         f"the model that serves has seen data up to {theirs}, this one only up to {mine}; "
         "an older run never replaces a newer champion"
     )
+
+
+def _last_period(report: Mapping[str, Any]) -> str | None:
+    holdout = report.get("holdout")
+    last = holdout.get("last") if isinstance(holdout, Mapping) else None
+    return last if isinstance(last, str) else None
 
 
 def _zeros(report: Mapping[str, Any], rule: Gate, rows: int, against: list[str]) -> list[str]:

@@ -121,7 +121,12 @@ def commit(city: CityContext, ready: Ready) -> Publication:
         decision = candidate.decision
         metrics = decision.metrics.get("challenger", {})
         pointer = LivePointer.serving(
-            replace(candidate.model, metrics=metrics, reasons=decision.reasons),
+            replace(
+                candidate.model,
+                metrics=metrics,
+                reasons=decision.reasons,
+                data_until=candidate.model.data_until or decision.data_until,
+            ),
             sequence=live.next_sequence(s3, city.keys, city.slug, champion),
             published_at=clock.now_iso(),
             published_by=candidate.author.by,

@@ -181,7 +181,9 @@ class _Evidence:
             self.notes.append(f"from version {version.number} of the registry; what else served is not known")
             decision = loaded.decision
             metrics = decision.metrics.get("challenger", {})
-            model = replace(loaded.model, metrics=metrics, reasons=decision.reasons)
+            model = replace(
+                loaded.model, metrics=metrics, reasons=decision.reasons, data_until=decision.data_until
+            )
             return LivePointer.serving(model, sequence=1, published_at=clock.now_iso(), published_by=by)
         return None
 

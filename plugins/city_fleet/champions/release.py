@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from city_fleet import clock, naming
@@ -141,7 +141,10 @@ def _candidate(city: PlannedCity, package: ModelPackage, release: Release) -> pu
     report = _read_json(city.aws.s3, evaluation)
     decision = _read_json(city.aws.s3, package.metadata.get("decision_uri", ""))
     return publish.Candidate(
-        model=model_of(package, city.slug, tuple(report["features"])),
+        model=replace(
+            model_of(package, city.slug, tuple(report["features"])),
+            data_until=(report.get("holdout") or {}).get("last"),
+        ),
         artifact_uri=package.artifact_uri,
         decision=gate.Decision.from_dict(decision),
         rule=city.plan.city.gate,

@@ -60,7 +60,7 @@ def row(city: CityStatus) -> tuple[str, ...]:
     return (
         city.city,
         city.state.value,
-        day(champion.as_of) if champion else "",
+        (champion.data_until or "unknown") if champion else "",
         age(city.age) if city.age is not None else "",
         f"{run.outcome} {day(run.as_of)}" if run else "",
         remarks,

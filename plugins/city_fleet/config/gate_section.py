@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from city_fleet.config.section import Section, or_refuse
-from city_fleet.config.value_types import Flag, Number, Problem, Range, Schedule, without_nulls
+from city_fleet.config.value_types import CalendarSpan, Flag, Number, Problem, Range, Schedule, without_nulls
 from city_fleet.errors import show_value
 
 Metric = Literal["mape", "rmse", "mae", "r2"]
@@ -24,6 +24,8 @@ class DataChecks(Section):
     """How many rows fewer than the champion a model may be trained on, as a share of the champion's."""
     max_deviations: Annotated[float, Range(False, 1)] | None = 100
     """How far a value may be from its column's median, in robust standard deviations; null for any distance."""
+    max_age: CalendarSpan | None = None
+    """How much older than expected the newest period may be; null for any age. From a slack on a warning says so."""
     drift: Literal["warn", "hold", "ignore"] = "warn"
     """What a drift of the held-out rows away from the training rows means."""
     max_drift: Annotated[float, Range(False, 0)] = 5

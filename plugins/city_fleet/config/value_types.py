@@ -128,6 +128,10 @@ class Duration:
         raise refuse(Problem(show_value(value), cls.ALLOWED, nearest=near))
 
 
+#: A duration under a name, so that the schema defines it once.
+CalendarSpan = Annotated[Duration, "ISO 8601"]
+
+
 @dataclass(frozen=True)
 class Range:
     """A number within limits, written as a number or as text.

@@ -97,6 +97,7 @@ class Champion:
     :param problem: why the object is not a pointer, if it is not; the other fields are empty then.
     :param as_of: stamp of the moment up to which the model has seen data.
     :param settings_digest: of the settings that made the model, and ``code_digest`` of the scripts; None if unknown.
+    :param data_until: first day of the newest period that its data held, an ISO date; None if unknown.
     """
 
     etag: str
@@ -112,6 +113,7 @@ class Champion:
     metrics: dict[str, float | None] = field(default_factory=dict)
     settings_digest: str | None = None
     code_digest: str | None = None
+    data_until: str | None = None
 
     @classmethod
     def of_pointer(cls, pointer: LivePointer, etag: str) -> Champion:

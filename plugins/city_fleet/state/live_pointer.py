@@ -23,6 +23,7 @@ class ServedModel:
     :param features: feature names in the order of a request row.
     :param reasons: the gate's sentences about the model.
     :param settings_digest: of the settings that made the model, ``code_digest`` of the job scripts; None if unknown.
+    :param data_until: first day of the newest period that its data held, an ISO date; None if unknown.
     """
 
     city: str
@@ -35,6 +36,7 @@ class ServedModel:
     reasons: tuple[str, ...] = ()
     settings_digest: str | None = None
     code_digest: str | None = None
+    data_until: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,8 @@ def _is_old(city: CityStatus) -> str:
         return "its live pointer can't be read"
     days = f"{age.days} days" if age.days != 1 else "1 day"
     pinned = f", pinned{': ' + champion.reason if champion.reason else ''}" if champion.pinned else ""
-    return f"data up to {champion.as_of}, {days} old{pinned}"
+    until = f", data until {champion.data_until}" if champion.data_until else ""
+    return f"as of {champion.as_of}, {days} old{until}{pinned}"
 
 
 def _shortened(sentence: str) -> str:

@@ -27,6 +27,12 @@ def test_austin_is_split_by_time_and_every_file_is_there(austin: Jobs, texas: Te
     assert status["status"] == "ready"
     assert status["reason"] == ""
     assert status["rows"] == {"train": 157, "validation": 12, "test": 12}
+    assert status["newest"] == {
+        "frequency": "month",
+        "period": "2015-07-01",
+        "expected": "2015-07-01",
+        "late_periods": 0,
+    }
     assert status["periods"] == {
         "first": "2000-01-01",
         "last": "2015-07-01",
@@ -191,6 +197,20 @@ def test_a_value_far_from_all_others_is_found_with_its_month(jobs: Jobs, texas: 
     assert wild["deviations"] > 1000
     assert 1 < status["extremes"]["median"]["deviations"] < 10
     assert status["recent_missing_share"] == {"median": 0.0, "sales": 0.0, "listings": 0.0, "inventory": 1.0}
+
+
+def test_a_distance_beyond_all_numbers_is_still_a_number(jobs: Jobs, texas: Texas) -> None:
+    rows = [list(row) for row in texas["waco"]]
+    sales = rows[0].index("sales")
+    for number, row in enumerate(rows[1:]):
+        row[sales] = repr(1e-300 * (1 + number % 5))
+    rows[10][sales] = "1e17"
+    jobs.write_raw("waco", rows)
+    finished = jobs.preprocess("waco")
+    assert finished.code == 0, finished.stderr
+    assert (
+        jobs.read_json("preprocess/report/city=waco/status.json")["extremes"]["sales"]["deviations"] == 1e300
+    )
 
 
 def test_a_column_that_is_nearly_always_the_same_has_nothing_to_measure_by(jobs: Jobs, texas: Texas) -> None:
@@ -457,6 +477,31 @@ def test_what_tools_leave_beside_the_data_is_ignored_and_named_in_the_log(jobs: 
     assert finished.code == 0, finished.stderr
     assert all(name in finished.stdout for name in MARKERS)
     assert len(jobs.read_json("preprocess/report/city=waco/manifest.json")["inputs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("as_of", "available_after", "expected"),
+    [
+        ("20250825T000000Z", "P1D", "2025-08-24"),
+        ("20240205T120000Z", "P1D", "2024-02-04"),
+        ("20240205T000000Z", "P9999Y", None),
+    ],
+)
+def test_a_feed_that_has_stopped_is_measured(
+    jobs: Jobs, as_of: str, available_after: str, expected: str | None
+) -> None:
+    rows = daily_rows()
+    for row in rows[-2:]:
+        row[1] = ""  # the target of the last two days is not known yet
+    jobs.write_raw("shop_7", rows)
+    more = ["--available-after", available_after]
+    finished = jobs.preprocess("shop_7", as_of=as_of, arguments=DAILY_ARGUMENTS, more=more)
+    assert finished.code == 0, finished.stderr
+    newest = jobs.read_json("preprocess/report/city=shop_7/status.json")["newest"]
+    known = "2024-02-02" if expected else None
+    assert (newest["expected"], newest["period"]) == (expected, known)
+    late = (date.fromisoformat(expected) - date(2024, 2, 2)).days if expected else None
+    assert newest["late_periods"] == late
 
 
 def test_a_cell_that_no_csv_reader_takes_is_refused_with_its_row(jobs: Jobs, texas: Texas) -> None:

@@ -118,6 +118,7 @@ def record_of(
         "failure": None,
         "decision": decision or None,
         "metrics": decision.get("metrics"),
+        "data_until": decision.get("data_until"),
         "evaluation_uri": results[EVALUATE].get("evaluation_uri"),
         "holdout_uri": results[EVALUATE].get("holdout_uri"),
         "target_model": results[PUBLISH].get("target_model"),

@@ -32,6 +32,52 @@ def report(trained: Any = 180, champion: Any = None, drift: Any = 1.0) -> dict[s
     }
 
 
+def aged(late: Any, period: Any, frequency: str = "day", expected: Any = "2025-08-24") -> dict[str, Any]:
+    newest = {"frequency": frequency, "period": period, "expected": expected, "late_periods": late}
+    return {**status(), "newest": newest}
+
+
+def test_a_feed_that_has_stopped_is_warned_of() -> None:
+    found = check(aged(547, "2024-02-24"), report(), RULE)
+    assert found.against == ()
+    assert found.warnings == (
+        "the newest known day is 2024-02-24, 547 days older than 2025-08-24, which could be known by now: "
+        "has the feed stopped?",
+    )
+    for late, frequency, warned in ((7, "day", 0), (8, "day", 1), (1, "month", 0), (2, "month", 1)):
+        assert len(check(aged(late, "2025-08-01", frequency), report(), RULE).warnings) == warned
+
+
+@pytest.mark.parametrize(
+    ("max_age", "period", "held"),
+    [
+        ("P14D", "2025-08-10", False),
+        ("P14D", "2025-08-09", True),
+        ("P1M", "2025-07-24", False),
+        ("P1M", "2025-07-23", True),
+        ("P0D", "2025-08-24", False),
+        ("P9999Y", "0001-01-01", False),
+    ],
+)
+def test_max_age_holds_what_is_older(max_age: str, period: str, held: bool) -> None:
+    rule = DataChecks(max_age=max_age)
+    found = check(aged(3, period), report(), rule)
+    assert [f"At most {max_age} are allowed (gate.data.max_age)" in each for each in found.against] == [
+        True
+    ] * held
+
+
+@pytest.mark.parametrize(
+    "newest", [None, {}, {"period": None, "expected": None, "late_periods": None}, {"late_periods": 3}]
+)
+def test_a_report_without_an_age_refuses_only_where_an_age_is_allowed(newest: Any) -> None:
+    broken = {**status(), "newest": newest}
+    assert check(broken, report(), RULE) == Findings()
+    assert check(broken, report(), DataChecks(max_age="P1D")).against == (
+        "the data report does not say how old the data are",
+    )
+
+
 def test_good_data_say_nothing() -> None:
     assert check(status(), report(), RULE) == Findings()
     assert check(status(0.5, 100.0), report(162, {"rows_trained": 180}, 5.0), RULE) == Findings()

@@ -144,7 +144,7 @@ def test_who_needs_a_person_is_listed() -> None:
     found = digest(
         {
             "austin": IndexEntry(champion(as_of="20131001T000000Z", pinned=True, reason="bad data")),
-            "waco": IndexEntry(champion("waco", as_of="20130901T000000Z")),
+            "waco": IndexEntry(champion("waco", as_of="20130901T000000Z", data_until="2013-07-01")),
             "atlantis": IndexEntry(champion("atlantis", as_of="20131201T000000Z")),
             "tyler": IndexEntry(Champion('"e"', "is no pointer")),
         },
@@ -154,10 +154,10 @@ def test_who_needs_a_person_is_listed() -> None:
     assert [city.city for city in found.old] == ["waco", "austin"], "the oldest first"
     text = digest_text.text(found)
     assert "\n  austin: version 7 since 2014-01-01 03:12\n" in text
-    assert "\n  waco: data up to 20130901T000000Z, 122 days old\n" in text
-    assert "\n  austin: data up to 20131001T000000Z, 92 days old, pinned: bad data\n" in text
+    assert "\n  waco: as of 20130901T000000Z, 122 days old, data until 2013-07-01\n" in text
+    assert "\n  austin: as of 20131001T000000Z, 92 days old, pinned: bad data\n" in text
     assert "BROKEN, 2:\n  tyler: is no pointer\n  ys: city 'ys': got x" in text
-    assert "BUT SERVED, 1:\n  atlantis: data up to 20131201T000000Z, 31 days old\n" in text
+    assert "BUT SERVED, 1:\n  atlantis: as of 20131201T000000Z, 31 days old\n" in text
     json.dumps(found.to_dict())
 
 

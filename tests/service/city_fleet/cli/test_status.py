@@ -123,7 +123,7 @@ def fleet(aws: LocalSageMaker, tmp_path: Path) -> StatusFleet:
 
 
 def test_a_table_of_all_cities(fleet: StatusFleet) -> None:
-    fleet.publish("austin")
+    fleet.publish("austin", data_until="2013-11-01")
     fleet.end_run("austin", "live", reasons=["MAPE 4% beats 5%"])
     fleet.end_run("waco", "held", reasons=["MAPE 9% does not beat the naive forecast's 5%"])
     fleet.publish("atlantis")
@@ -134,7 +134,7 @@ def test_a_table_of_all_cities(fleet: StatusFleet) -> None:
     assert head.endswith("4 cities: 1 BROKEN, 1 REMOVED_BUT_SERVING, 1 NOT_DEPLOYED, 1 UP_TO_DATE.")
     assert columns.split() == ["CITY", "STATE", "DATA", "UNTIL", "AGE", "LAST", "RUN", "REMARKS"]
     by_city = {row.split()[0]: row for row in rows}
-    assert by_city["austin"].split()[:3] == ["austin", "UP_TO_DATE", "2014-01-01"]
+    assert by_city["austin"].split()[:3] == ["austin", "UP_TO_DATE", "2013-11-01"]
     assert by_city["austin"].rstrip().endswith("live 2014-01-01")
     assert "held 2014-01-01  held: MAPE 9% does not beat" in by_city["waco"]
     assert "not in " in by_city["atlantis"]
