@@ -45,7 +45,7 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
     settings = _settings(document, data, errors)
     entries = _entries(document, path, raw_cities, errors)
 
-    resolver = Resolver(data, None if errors else settings)
+    resolver = Resolver(data, None if errors else settings, document)
     cities: dict[str, City] = {}
     mistakes: dict[str, list[ConfigError]] = {}
     for entry in entries:
@@ -54,7 +54,8 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
             cities[city.slug] = city
         if found:
             mistakes.setdefault(entry.id, []).extend(found)
-    in_cities = [error for found in mistakes.values() for error in found]
+    # One mistake of the fleet's own sections is the same error for each of its cities.
+    in_cities = list({id(error): error for found in mistakes.values() for error in found}.values())
     if errors:
         raise FleetFileError([*errors, *in_cities])
     fields = {name: getattr(settings, name) for name in FleetSettings.model_fields}
