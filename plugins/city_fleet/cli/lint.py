@@ -25,6 +25,8 @@ def lint(
     Each mistake is printed with its file, line, city and field, what was found and what is allowed. Warnings are about
     settings that are legal but probably not wanted; they do not change the exit code.
 
+    Where `dataset.source` is set, the file must be there, with the columns and the cities that the fleet file names.
+
     \b
     Exit codes: 0 no mistakes (there may be warnings), 1 mistakes, 2 wrong usage.
 
@@ -82,12 +84,13 @@ def _loaded(path: Path) -> Fleet | FleetFileError:
 
 def _report(item: Fleet | FleetFileError) -> dict[str, Any]:
     from city_fleet.config.lint import fleet_warnings  # noqa: PLC0415 - reads botocore's models
+    from city_fleet.data.source_check import source_mistakes  # noqa: PLC0415
 
     if isinstance(item, FleetFileError):
         return {"file": item.file, "errors": item.errors, "warnings": [], "cities": 0}
     return {
         "file": display_path(item.path),
-        "errors": list(item.errors),
+        "errors": [*item.errors, *source_mistakes(item)],
         "warnings": fleet_warnings(item),
         "cities": len(item.cities),
     }

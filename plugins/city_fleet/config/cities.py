@@ -81,21 +81,27 @@ class Resolver:
 
     :param raw: the fleet file's data, as read.
     :param settings: the same, validated; None when the fleet file itself is wrong.
+    :param document: the fleet file, which knows the line of each field.
     """
 
     raw: Mapping[str, Any]
     settings: FleetSettings | None
+    document: Document
     _seen: dict[tuple[str, str], object] = field(default_factory=dict)
     _slugs: dict[str, CityEntry] = field(default_factory=dict)
     _names: dict[str, CityEntry] = field(default_factory=dict)
     _aws_names: dict[str, CityEntry] = field(default_factory=dict)
     _base: dict[str, Any] = field(default_factory=dict)
+    _shared: dict[Problem, ConfigError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.settings is not None:
             for name in OVERRIDES:
                 source = self.settings.defaults if name in Defaults.model_fields else self.settings
                 self._base[name] = getattr(source, name, None)
+            # What the fleet's own sections get wrong between them is one mistake, on its own line, of all cities.
+            everywhere = City.model_construct(None, **self._base)
+            self._shared = {problem: self._fleets_own(problem) for problem in city_problems(everywhere)}
 
     def resolve(self, entry: CityEntry) -> tuple[City | None, list[ConfigError]]:
         """Return the city's settings, or None and every mistake in them."""
@@ -118,13 +124,19 @@ class Resolver:
             slug = values["slug"] = _slug_of(entry)
             values["name"] = values.get("name") or (entry.key if slug != entry.key else slug)
             city = City.model_construct(None, **values)
-            problems += [(problem.path, problem) for problem in city_problems(city)]
-            if not problems:
+            found = city_problems(city)
+            if not found:
                 return city, []
+            return None, [self._shared.get(each) or entry.error(each.path, each) for each in found]
         if self.settings is None:
             # The fleet's own sections are wrong: report what the city itself wrote, not what it inherits.
             problems = [(path, problem) for path, problem in problems if entry.wrote(path)]
         return None, [entry.error(path, problem) for path, problem in problems]
+
+    def _fleets_own(self, problem: Problem) -> ConfigError:
+        path = ("defaults", *problem.path) if problem.path[0] in Defaults.model_fields else problem.path
+        document = self.document
+        return problem.error(file=document.name, line=document.line(path), field=field_text(path))
 
     def _validated(self, name: str, override: object) -> object:
         key = (name, repr(override))

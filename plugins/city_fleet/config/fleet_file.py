@@ -54,7 +54,7 @@ def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
     settings = _settings(document, data, errors)
     entries = _entries(document, path, raw_cities, errors)
 
-    resolver = Resolver(data, None if errors else settings)
+    resolver = Resolver(data, None if errors else settings, document)
     cities: dict[str, City] = {}
     mistakes: dict[str, list[ConfigError]] = {}
     for entry in entries:
@@ -66,7 +66,8 @@ def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
             cities[city.slug] = city
         if found:
             mistakes.setdefault(entry.id, []).extend(found)
-    in_cities = [error for found in mistakes.values() for error in found]
+    # One mistake of the fleet's own sections is the same error for each of its cities.
+    in_cities = list({id(error): error for found in mistakes.values() for error in found}.values())
     if errors:
         raise FleetFileError([*errors, *in_cities], name)
     fields = {name: getattr(settings, name) for name in FleetSettings.model_fields}

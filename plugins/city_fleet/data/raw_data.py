@@ -52,7 +52,8 @@ def find_source(fleet: Fleet, source: str | Path | None) -> Path:
                 raise DataError(file=display_path(path), got=got, allowed="a CSV file")
             return path
     tried = " or ".join(display_path(path) for path in places)
-    siblings = [p.name for p in places[0].parent.iterdir()] if places[0].parent.is_dir() else []
+    folders = [path.parent for path in places if path.parent.is_dir()]
+    siblings = [path.name for folder in folders for path in folder.iterdir() if path.is_file()]
     raise DataError(file=tried, got="no such file", nearest=nearest_match(places[0].name, siblings))
 
 

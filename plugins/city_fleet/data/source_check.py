@@ -1,0 +1,95 @@
+"""What ``fleet lint`` finds by comparing a fleet file with its ``dataset.source``, where that is a file at the desk."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+from city_fleet import naming
+from city_fleet.config import City, Fleet
+from city_fleet.config.dataset import Dataset
+from city_fleet.config.mistakes import FieldPath, field_text
+from city_fleet.config.value_types import Problem
+from city_fleet.config.yaml_reader import Document, read_yaml
+from city_fleet.data.raw_data import find_source
+from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match
+
+
+def source_mistakes(fleet: Fleet) -> list[ConfigError]:
+    """Return what the source says against the fleet file: it is not there, lacks a column, or has no row of a city.
+
+    What the fleet itself sets is said once, on its own line.
+    """
+    if fleet.dataset.source is None:
+        return []
+    document = read_yaml(fleet.path, display_path(fleet.path), {})
+    try:
+        path = find_source(fleet, None)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file)
+            header = next(lines, [])
+            missing = list(_missing(fleet, document, display_path(path), header))
+            if missing:
+                return missing
+            at = header.index(fleet.dataset.city_column)
+            names = {row[at].strip() for row in lines if len(row) > at}
+    except DataError as error:
+        hint = (
+            "A relative path is below the project's root, or beside the fleet file; null if none is ingested."
+        )
+        problem = Problem(f"{fleet.dataset.source!r}: {error.got}", "a CSV file", error.nearest, hint)
+        return [_error(document, ("dataset", "source"), problem)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        problem = Problem(f"{fleet.dataset.source!r}, which can't be read ({error})", "a CSV file, as UTF-8")
+        return [_error(document, ("dataset", "source"), problem)]
+    return list(_cities(fleet, document, display_path(path), names))
+
+
+def _missing(fleet: Fleet, document: Document, source: str, header: list[str]) -> Iterator[ConfigError]:
+    said = set()
+    for path, column in _columns(fleet.dataset):
+        if column not in header:
+            said.add((path, column))
+            yield _error(document, path, _no_column(column, source, header))
+    for city in fleet.cities.values():
+        for path, column in _columns(city.dataset) if city.dataset is not fleet.dataset else ():
+            if column not in header and (path, column) not in said:
+                yield _error(document, path, _no_column(column, source, header), city)
+
+
+def _columns(dataset: Dataset) -> Iterator[tuple[FieldPath, str]]:
+    yield ("dataset", "city_column"), dataset.city_column
+    for index, column in enumerate(dataset.time.columns):
+        yield ("dataset", "time", "columns", index), column
+    yield ("dataset", "target", "column"), dataset.target.column
+    for index, feature in enumerate(dataset.features):
+        yield ("dataset", "features", index, "column"), feature.column
+
+
+def _no_column(column: str, source: str, header: list[str]) -> Problem:
+    got = f"{column!r}, which {source} has no column of"
+    return Problem(got, f"one of {list_names(header)}", nearest_match(column, header))
+
+
+def _cities(fleet: Fleet, document: Document, source: str, names: set[str]) -> Iterator[ConfigError]:
+    slugs = {_slug(name) for name in names}
+    for city in fleet.cities.values():
+        # As ingest matches them: by the name, or by the slug of a city that has no other name.
+        if city.name not in names and not (city.name == city.slug and city.slug in slugs):
+            near = nearest_match(city.name, sorted(names))
+            got = f"{city.name!r}, of which {source} has no row in column {fleet.dataset.city_column!r}"
+            problem = Problem(got, "a name that the data have, written as they write it", near)
+            yield _error(document, ("name",), problem, city)
+
+
+def _slug(name: str) -> str:
+    try:
+        return naming.slug(name)
+    except ValueError:
+        return ""
+
+
+def _error(document: Document, path: FieldPath, problem: Problem, city: City | None = None) -> ConfigError:
+    where = ("cities", city.slug, *path) if city else path
+    slug = city.slug if city else None
+    return problem.error(file=document.name, line=document.line(where), field=field_text(path), city=slug)
