@@ -134,7 +134,7 @@ def _read(file: str) -> dict[str, Any]:
     where = "standard input" if file == "-" else file
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        document = json.loads(text)
+        document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_unique)
     except OSError as error:
         raise DataError(file=where, got=str(error.strerror), allowed="a readable file") from error
     except (ValueError, RecursionError) as error:
@@ -144,6 +144,16 @@ def _read(file: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise DataError(file=where, got=f"JSON that is a {type(document).__name__}", allowed=allowed)
     return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object of JSON, which may name each member once, as the endpoint and the Lambda want it."""
+    value: dict[str, Any] = {}
+    for name, member in pairs:
+        if name in value:
+            raise ValueError(f"{name[:50]!r} is there twice in one object")
+        value[name] = member
+    return value
 
 
 def _lines(report: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:

@@ -97,6 +97,7 @@ def test_what_is_no_request_is_refused_with_what_is_allowed(post: Caller, subtes
         ({"cities": [AUSTIN] * 101}, {}, (400, "BadRequest"), "cities: got a list of 101"),
         ({"cities": [AUSTIN, 5]}, {}, (400, "BadRequest"), "cities, item 2: got 5"),
         ({"cities": [AUSTIN, {}]}, {}, (400, "BadRequest"), "cities, item 2 has no 'city'"),
+        ('\ufeff{"city": "a"}', {}, (400, "BadRequest"), "has no 'features'"),  # the mark is no mistake
         ('{"city": "a", "city": "b"}', {}, (400, "BadRequest"), "has 'city' twice in one object"),
     ]:
         with subtests.test(body=body):

@@ -85,7 +85,9 @@ def test_a_row_may_come_from_a_file_from_standard_input_or_in_words(
     file.write_text(json.dumps(row))
     saved = tmp_path / "saved.json"
     saved.write_text(run("waco", "--features", str(file), "--json").stdout)
-    for arguments in (named(row), ["--features", str(file)], ["--features", str(saved)]):
+    marked = tmp_path / "marked.json"
+    marked.write_text(json.dumps(row), encoding="utf-8-sig")
+    for arguments in (named(row), *(["--features", str(each)] for each in (file, saved, marked))):
         report = json.loads(run("waco", *arguments, "--json").stdout)
         assert report["prediction"] == pytest.approx(expected, rel=1e-9)
     report = json.loads(run("waco", "--features", str(file), "trend=null", "--json").stdout)
@@ -120,6 +122,7 @@ def test_what_is_no_row_is_refused(run: PredictCommand, tmp_path: Path) -> None:
     file = tmp_path / "row.json"
     for text, words in (
         ("{", "text that is not JSON"),
+        ('{"trend": 1, "trend": 2}', "text that is not JSON ('trend' is there twice in one object)"),
         ("[1]", "JSON that is a list; allowed: a JSON object"),
     ):
         file.write_text(text)
