@@ -109,6 +109,9 @@ bench-serving: environments ## Measure the model server beside its peers: JSON [
 bench-status: environments ## Measure what it costs to know how a fleet is: JSON [ARGS="--cities 1000"]
 	@PYTHONPATH=plugins $(BIN)/python bench/fleet_status.py $(ARGS)
 
+bench-parse: environments ## Measure what reading the DAG files costs, beside a stock loop: JSON [ARGS="--cities 200"]
+	@PYTHONPATH=plugins $(BIN)/python bench/parse.py $(ARGS)
+
 soak: environments ## Some minutes of mixed load for the model server [MINUTES=30]
 	@SOAK_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/python -m pytest -q -s -n0 tests/service/model_server/test_soak.py
 
@@ -140,4 +143,4 @@ help: ## List the commands
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
 .PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images lambda docs-local fuzz chaos mutations format \
-	bench-local bench-api bench-serving bench-status soak environments lock clean help
+	bench-local bench-api bench-serving bench-status bench-parse soak environments lock clean help

@@ -30,7 +30,8 @@ from city_fleet.config import load_fleet
 from city_fleet.data.ingest import ingest
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.job_requests import named
-from city_fleet.orchestration.city_dags import city_dags, fleet_dags
+from city_fleet.orchestration.city_dags import city_dags
+from city_fleet.orchestration.fleet_dags import fleet_dags
 from city_fleet.orchestration.run_context import run_of
 
 FLEET, CITY = "texas_housing", "austin"

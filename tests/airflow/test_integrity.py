@@ -23,6 +23,8 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
     SageMakerTrainingOperator,
 )
 from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk.definitions.param import process_params
+from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
@@ -68,6 +70,28 @@ def test_tasks_run_in_their_vital_order(dags: dict[str, Any]) -> None:
         assert later in dag.get_task(earlier).downstream_task_ids
     assert dag.get_task("gate").downstream_task_ids == {"publish", "keep_champion"}
     assert dag.get_task("record").is_teardown
+
+
+def test_only_the_dag_has_the_params_of_a_run(dags: dict[str, Any]) -> None:
+    """Three quarters of serialising went into the copies that tasks inherit; a run gives them the DAG's anyway."""
+    dag = dags["texas_housing.austin"]
+    assert {task.task_id: dict(task.params) for task in dag.tasks} == {task.task_id: {} for task in dag.tasks}
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert dict(stored.params) == {"as_of": None, "force": False}
+    assert stored.params.get_param("force").schema["title"] == "Force"
+    (dag,) = city_dags(FLEETS, only="texas_housing.austin")  # Airflow writes a run's values into these
+    given = process_params(dag, dag.get_task("decide"), {"as_of": "2014-01-01"}, suppress_exception=False)
+    assert given == {"as_of": "2014-01-01", "force": False}
+    with pytest.raises(ParamValidationError):
+        process_params(dag, dag.get_task("decide"), {"force": "perhaps"}, suppress_exception=False)
+
+
+def test_the_text_of_a_dag_says_where_its_settings_are_and_not_each_of_them(dags: dict[str, Any]) -> None:
+    text = dags["texas_housing.austin"].doc_md
+    assert (
+        "`include/fleets/texas_housing.yaml`; `./fleet plan austin --fleet texas_housing --requests`" in text
+    )
+    assert len(text) < 700
 
 
 def test_operators_are_the_providers(dags: dict[str, Any]) -> None:

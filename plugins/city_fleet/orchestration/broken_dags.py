@@ -33,13 +33,17 @@ class FleetFileMistake(BaseOperator):
         raise AirflowFailException(self.message)
 
 
+def storable(text: str) -> str:
+    """Return a text that Airflow's database takes: a file's name may hold bytes that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
 def broken_dag(dag_id: str, fleet: str, reason: str) -> DAG:
     """Return the DAG that fails with a reason, without a schedule.
 
     :param fleet: name of the fleet, or what stands for it.
     """
-    # A file's name may hold bytes that are no text; Airflow's database takes text only.
-    text = reason.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    text = storable(reason)
     with DAG(
         dag_id=dag_id,
         description="The fleet file has a mistake",

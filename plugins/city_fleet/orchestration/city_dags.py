@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerConditionOperator
 from airflow.sdk import DAG, BaseOperator, Param, TriggerRule
+from airflow.sdk.definitions.param import ParamsDict
 
 from city_fleet import naming, plan
 from city_fleet.config import Fleet, load_fleets
-from city_fleet.errors import FleetFileError
+from city_fleet.errors import FleetFileError, display_path
 from city_fleet.orchestration.broken_dags import broken_dag, broken_file, built_or_broken
 from city_fleet.orchestration.city_tasks import job_operators as jobs
 from city_fleet.orchestration.city_tasks.approve_operator import ApproveOperator
@@ -26,8 +26,6 @@ from city_fleet.orchestration.fleet_dags import SHORT_TASK_TIMEOUT, instant
 from city_fleet.orchestration.timetables import FleetTimetable
 from city_fleet.plan import CityPlan
 
-# libyaml's dumper takes a fifth of the time, and every parse writes every city's settings.
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _OPERATORS: dict[str, type[BaseOperator]] = {
     plan.PREPROCESS: jobs.PreprocessOperator,
     plan.TRAIN: jobs.TrainOperator,
@@ -79,20 +77,6 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
         # Where a person is asked, tonight's run must not wait behind last night's question: it supersedes it.
         max_active_runs=2 if city.approval == "manual" else 1,
         tags=[f"fleet:{fleet.fleet}", f"city:{city.slug}", *city.tags],
-        params={
-            "as_of": Param(
-                None,
-                type=["null", "string"],
-                title="As of",
-                description="The run sees only data known by this moment (2014-01-01). Empty: the logical date.",
-            ),
-            "force": Param(
-                False,
-                type="boolean",
-                title="Force",
-                description="Publish despite gate, order of as_of and pin.",
-            ),
-        },
         default_args={
             "owner": city.owner,
             "retries": city.retries,
@@ -108,7 +92,29 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
                 tasks[before] >> tasks[step.task_id]
         # A teardown runs whatever happened before, and leaves the run's state to publish and keep_champion.
         tasks[plan.RECORD].as_teardown()
+    # Not before its tasks are there: each would inherit a copy, and serialising those took longer than all the rest. A
+    # run's tasks are given the DAG's params whether they have inherited them or not.
+    dag.params = _params()
     return dag
+
+
+def _params() -> ParamsDict:
+    return ParamsDict({
+        "as_of": Param(
+            None,
+            type=["null", "string"],
+            title="As of",
+            description="The run sees only data known by this moment (2014-01-01). Empty: the logical date.",
+            source="dag",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Force",
+            description="Publish despite gate, order of as_of and pin.",
+            source="dag",
+        ),
+    })  # fmt: skip
 
 
 def _task(task_id: str, city_plan: CityPlan) -> BaseOperator:
@@ -143,12 +149,13 @@ def _task(task_id: str, city_plan: CityPlan) -> BaseOperator:
 
 
 def _city_doc(city_plan: CityPlan) -> str:
-    """Return the city's settings as they are after merging defaults and overrides, as Markdown."""
-    settings = city_plan.city.model_dump(mode="json", exclude={"slug", "name"})
-    text = yaml.dump(settings, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100)
+    """Return what the city's DAG is about, as Markdown. No settings: every DAG's text is stored anew at every look."""
+    slug, fleet = city_plan.city.slug, city_plan.fleet
     return (
         f"**{city_plan.city.name}**: retrains its model from the data known by the run's `as_of` and, if the gate "
         f"promotes it, publishes it to the shared endpoint `{city_plan.endpoint}`.\n\n"
-        f"Live pointer: `{city_plan.keys.uri(city_plan.keys.live(city_plan.city.slug))}`  \n"
-        f"Model package group: `{city_plan.package_group}`\n\nSettings:\n\n```yaml\n{text}```\n"
+        f"Live pointer: `{city_plan.keys.uri(city_plan.keys.live(slug))}`  \n"
+        f"Model package group: `{city_plan.package_group}`  \n"
+        f"Settings: `{display_path(fleet.path)}`; `./fleet plan {slug} --fleet {fleet.fleet} --requests` shows what "
+        "becomes of them.\n"
     )

@@ -12,7 +12,8 @@ import pytest
 from airflow.sdk import BaseOperator
 
 import city_fleet.orchestration
-from city_fleet.orchestration.city_dags import city_dags, fleet_dags
+from city_fleet.orchestration.city_dags import city_dags
+from city_fleet.orchestration.fleet_dags import fleet_dags
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "architecture.md"
