@@ -24,6 +24,7 @@ from city_fleet.config.places import project_path
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import serving_image_uri
 from city_fleet.orchestration.run_context import upstream
+from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
 from city_fleet.serving import endpoint_requests
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
     def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
         super().__init__(
             config={},
-            deferrable=True,
+            # Without aiobotocore, which the provider's trigger needs, the task waits in its worker.
+            deferrable=AIOBOTOCORE_IS_INSTALLED,
             check_interval=fleet.defaults.waiter_delay_seconds,
             max_ingestion_time=_TIME_LIMIT_SECONDS,
             **kwargs,
