@@ -81,6 +81,13 @@ images: environments ## Write the table of managed images anew from the SageMake
 lambda: environments ## Pack the Lambda functions into dist/, ready for `aws lambda`
 	@$(BIN)/python include/lambda/bundle.py
 
+wheel: ## Build the wheel that an Airflow installs, into dist/ (docs/install.md)
+	@uv=$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) && rm -f dist/*.whl && \
+	  UV_PYTHON_DOWNLOADS=never $$uv build --quiet --wheel --out-dir dist . && ls dist/*.whl
+
+test-install: environments ## Walk every path of docs/install.md in an environment like the official image's: some minutes
+	@CITY_FLEET_TEST_INSTALL=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_install.py $(ARGS)
+
 docs-local: environments ## Write the table of operations in docs/local.md from the code
 	@$(BIN)/python -m local.sagemaker.reference
 
@@ -133,6 +140,11 @@ lock: ## Choose the newest versions that the requirements allow and write both l
 	  $$uv $(LOCK) --upgrade requirements/dev.txt --output-file requirements/dev.lock && \
 	  grep -v '^pytest' requirements.txt | $$uv $(LOCK) --constraint requirements/dev.lock - --output-file requirements/production.lock
 
+lock-image: ## Choose the newest versions of what stands for the official image of Airflow in tests
+	@uv=$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) && cd tests/support/official_image && \
+	  $$uv pip compile --quiet --universal --no-annotate --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock-image" --upgrade requirements.txt --output-file requirements.lock
+
 clean: ## Remove the state of stopped stacks, caches and build leftovers; the environments stay
 	@$(STACK) down 2>/dev/null || true
 	rm -rf dist .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -143,4 +155,4 @@ help: ## List the commands
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
 .PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images lambda docs-local fuzz chaos mutations format \
-	bench-local bench-api bench-serving bench-status bench-parse soak environments lock clean help
+	bench-local bench-api bench-serving bench-status bench-parse soak environments lock lock-image wheel test-install clean help

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -357,3 +358,26 @@ def test_shutting_down_stops_nothing(jobs: IdleJobs, supervisor: Supervisor) -> 
     play(scenario())
     assert supervisor.questions() == []
     assert jobs.counted() == {"Stop*": 0}
+
+
+def test_without_aiobotocore_jobs_are_waited_for_and_stopped_all_the_same(
+    jobs: IdleJobs, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_triggers, "AIOBOTOCORE_IS_INSTALLED", False)
+    monkeypatch.setitem(sys.modules, "aiobotocore.session", None)  # the provider can't import it either
+    jobs.create("threads-end", "threads-killed")
+    supervisor.states = {TASK_ID: "failed"}
+    jobs.faults({"kind": "throttling", "operation": "List*", "count": 1})
+
+    async def scenario() -> dict[int, Any]:
+        async with triggerer(supervisor) as airflow:
+            await airflow.start(1, job_trigger("threads-end"))
+            await airflow.start(2, job_trigger("threads-killed"))
+            await airflow.waiting(2)
+            await airflow.kill(2)
+            await asyncio.to_thread(jobs.end, "threads-end")
+            return await airflow.events(1)
+
+    assert play(scenario()) == {1: {"job_name": "threads-end", "outcome": "over"}}
+    killed = jobs.client.describe_processing_job(ProcessingJobName="threads-killed")
+    assert killed["ProcessingJobStatus"] == "Stopped"

@@ -17,6 +17,7 @@ from city_fleet.cli.digest import digest
 from city_fleet.cli.doctor import doctor
 from city_fleet.cli.history import history
 from city_fleet.cli.ingest import ingest
+from city_fleet.cli.install import install
 from city_fleet.cli.lint import lint, schema
 from city_fleet.cli.output import errors
 from city_fleet.cli.plan import plan
@@ -27,10 +28,12 @@ from city_fleet.cli.remove import remove
 from city_fleet.cli.retire import retire
 from city_fleet.cli.rollback import rollback, unpin
 from city_fleet.cli.status import status
+from city_fleet.config.places import command_name
 
 #: In the order in which a newcomer needs them; the help lists them so.
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Check": (doctor, lint, schema),
+    "Install": (install,),
     "Data": (ingest, data),
     "Train and backfill": (plan, backfill),
     "Look": (status, digest, history, cities),
@@ -101,11 +104,11 @@ for purpose, commands in COMMANDS.items():
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run ``./fleet``.
+    """Run ``./fleet``, which an installed wheel calls ``city-fleet``.
 
     :param arguments: those of this process by default.
     """
-    app(args=arguments, prog_name="./fleet")
+    app(args=arguments, prog_name=command_name())
 
 
 if __name__ == "__main__":

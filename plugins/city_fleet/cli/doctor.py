@@ -17,7 +17,9 @@ from city_fleet.cli.aws import client
 from city_fleet.cli.output import AsJson, count_cities, show
 from city_fleet.cli.selection import FleetName, fleets_named, no_fleet_file
 from city_fleet.config import Fleet, load_fleets
-from city_fleet.config.places import fleets_folder, project_path
+from city_fleet.config.places import PROJECT_ROOT, fleets_folder
+from city_fleet.doctor import package_checks
+from city_fleet.doctor.package_checks import Role
 from city_fleet.errors import ConfigError, FleetFileError, display_path
 
 if TYPE_CHECKING:
@@ -41,6 +43,16 @@ def doctor(
     ] = None,
     aws: Annotated[bool, typer.Option("--aws/--no-aws", help="Check AWS.")] = True,
     airflow: Annotated[bool, typer.Option("--airflow/--no-airflow", help="Check Airflow.")] = True,
+    role: Annotated[
+        Role | None,
+        typer.Option(
+            "--role",
+            metavar="airflow|laptop",
+            help="Check the packages of this place: airflow (any part of Airflow) or laptop (a checkout's .venv);"
+            " by default it is found out.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check packages, fleet files, AWS and Airflow, and say what to fix.
@@ -55,15 +67,12 @@ def doctor(
     Examples:
       ./fleet doctor
       ./fleet doctor --cities 3000
+      ./fleet doctor --role airflow
       ./fleet doctor --fleet texas_housing --no-airflow --json
     """
-    from city_fleet.doctor import package_checks  # noqa: PLC0415 - reads every installed package
-
-    found: list[Finding] = []
-    requirements = project_path("requirements.txt")
-    if requirements.is_file():
-        lines = requirements.read_text(encoding="utf-8").splitlines()
-        found += package_checks.check(lines, package_checks.installed_versions())
+    here = role or package_checks.role_here(sys.prefix, PROJECT_ROOT)
+    wanted = package_checks.needs(here, PROJECT_ROOT)
+    found = package_checks.check(wanted, package_checks.installed_versions(), here)
     fleets, of_files = _fleet_files(fleet)
     found += of_files
     for item in fleets if aws else ():

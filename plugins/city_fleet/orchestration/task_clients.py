@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_sagemaker import SageMakerClient
     from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+#: The provider's deferrable operators need it; an Airflow may do without (docs/install.md).
+AIOBOTOCORE_IS_INSTALLED = importlib.util.find_spec("aiobotocore") is not None
 
 
 class TaskClients:

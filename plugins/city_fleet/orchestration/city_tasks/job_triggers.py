@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -24,9 +24,8 @@ from city_fleet.jobs.job_poller import wait_for_job
 from city_fleet.jobs.pacing import pace
 from city_fleet.jobs.poll_rules import RULES, JobSource
 from city_fleet.jobs.sagemaker_jobs import KINDS, is_nothing_to_stop
-
-if TYPE_CHECKING:
-    from aiobotocore.client import AioBaseClient
+from city_fleet.jobs.thread_client import ThreadClient
+from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
 
 # Tries to learn a task's state, and to stop its job; the pauses between them add up to half a minute.
 _TRIES = 5
@@ -156,20 +155,22 @@ class JobTrigger(BaseTrigger):
         connection = self.aws.get("aws_conn_id", "aws_default") or "of the environment"
         return JobSource(connection, self.aws.get("region_name"), KINDS[self.kind], options)
 
-    async def _connect(self) -> AbstractAsyncContextManager[AioBaseClient]:
+    async def _connect(self) -> AbstractAsyncContextManager[Any]:
         # In a thread: looking up the connection and reading botocore's service model take their time.
         return await asyncio.to_thread(self._client)
 
-    def _client(self) -> AbstractAsyncContextManager[AioBaseClient]:
+    def _client(self) -> AbstractAsyncContextManager[Any]:
         config = self.aws.get("botocore_config")
         hook = SageMakerHook(
             **{name: value for name, value in self.aws.items() if name != "botocore_config"}, config=config
         )
-        # The hook's sessions share their caches: with them filled, opening the client hardly holds up the loop.
-        hook.get_session(region_name=hook.region_name, deferrable=True).warm_up_loader_caches("sagemaker")
         # The poller repeats at its own pace; a client that repeats by itself would outrun it.
         config = hook.config.merge(Config(retries={"total_max_attempts": 1}))
-        client: AbstractAsyncContextManager[AioBaseClient] = hook.get_client_type(
+        if not AIOBOTOCORE_IS_INSTALLED:
+            return ThreadClient(hook.get_client_type(region_name=hook.region_name, config=config))
+        # The hook's sessions share their caches: with them filled, opening the client hardly holds up the loop.
+        hook.get_session(region_name=hook.region_name, deferrable=True).warm_up_loader_caches("sagemaker")
+        client: AbstractAsyncContextManager[Any] = hook.get_client_type(
             region_name=hook.region_name, config=config, deferrable=True
         )
         return client

@@ -23,6 +23,7 @@ from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.run_context import upstream
+from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
 from city_fleet.plan import endpoint_name
 from city_fleet.serving import endpoint_requests, endpoint_state
 
@@ -98,7 +99,8 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
     def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
         super().__init__(
             config={},
-            deferrable=True,
+            # Without aiobotocore, which the provider's trigger needs, the task waits in its worker.
+            deferrable=AIOBOTOCORE_IS_INSTALLED,
             check_interval=fleet.defaults.waiter_delay_seconds,
             max_ingestion_time=_TIME_LIMIT_SECONDS,
             **kwargs,

@@ -14,10 +14,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from packaging.requirements import Requirement
 
 from city_fleet.data.ingest import ingest
 from city_fleet.doctor import airflow_checks, airflow_probe, aws_checks, package_checks
 from city_fleet.doctor.findings import Finding, Level
+from city_fleet.doctor.package_checks import Role
 from tests.support.command_line import fleet
 from tests.support.factors import create_endpoint
 from tests.support.fleets import texas
@@ -44,13 +46,10 @@ def test_pinned_packages_are_compared_with_what_is_installed() -> None:
         "gone==1.0",
         'elsewhere==1.0 ; sys_platform == "amiga"',
         "not a requirement",
-        "pytest==9.2.0",  # not part of what production installs
     ]
     found = package_checks.check(lines, {"good-one": "1.2.3", "other": "2.1"})
     assert said(found, Level.OK) == ["1 packages are installed as requirements.txt pins them"]
     assert said(found, Level.FAIL) == ["not installed: gone==1.0"]
-    (repair,) = {path for each in found for path in re.findall(r"requirements\S*lock", each.advice or "")}
-    assert (ROOT / repair).is_file()
     assert said(found, Level.WARN) == ["another version than was tested: other 2.1 instead of ==2.0"]
 
 
@@ -58,6 +57,53 @@ def test_this_environment_is_the_pinned_one() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     found = package_checks.check(lines, package_checks.installed_versions())
     assert [each.level for each in found] == [Level.OK], found
+
+
+def test_an_airflow_needs_no_tools_of_a_laptop() -> None:
+    needed = package_checks.needs(Role.AIRFLOW, ROOT)
+    names = {Requirement(line).name for line in needed}
+    assert not names & {"pytest", "pandas", "xgboost", "xgboost-cpu", "sagemaker-core", "aiobotocore", "moto"}
+    found = package_checks.check(needed, package_checks.installed_versions(), Role.AIRFLOW)
+    assert [each.level for each in found] == [Level.OK], found
+    assert {"pytest", "pandas", "xgboost"} <= {
+        Requirement(line).name
+        for line in package_checks.needs(Role.LAPTOP, ROOT)
+        if line and not line.startswith("#")
+    }
+
+
+def test_what_is_too_old_for_an_airflow_fails() -> None:
+    found = package_checks.check(
+        package_checks.AIRFLOW_NEEDS, {"apache-airflow": "3.2.1", "pydantic": "2.14.4"}, Role.AIRFLOW
+    )
+    assert said(found, Level.OK) == ["1 packages are installed in versions that City Fleet works with"]
+    assert "a version that City Fleet does not work with: apache-airflow 3.2.1 instead of <4,>=3.3" in said(
+        found, Level.FAIL
+    )
+    assert all("docs/install.md" in each.advice for each in found if each.level is not Level.OK)
+
+
+def test_a_place_is_a_laptop_where_the_checkouts_environment_runs(tmp_path: Path) -> None:
+    for prefix, role in (
+        (ROOT / ".venv", Role.LAPTOP),
+        (tmp_path, Role.AIRFLOW),
+        (Path("/usr"), Role.AIRFLOW),
+    ):
+        assert package_checks.role_here(str(prefix), ROOT) is role, prefix
+    assert package_checks.needs(Role.LAPTOP, tmp_path) == []
+    (only,) = package_checks.check([], {}, Role.LAPTOP)
+    assert only.level is Level.WARN
+
+
+def test_the_role_decides_what_is_checked() -> None:
+    for role, said_of_packages in (
+        ("airflow", "versions that City Fleet works with"),
+        ("laptop", "pins them"),
+    ):
+        done = fleet("doctor", "--role", role, "--no-aws", "--no-airflow", "--json")
+        packages = [each for each in json.loads(done.stdout) if each["area"] == "packages"]
+        assert said_of_packages in packages[0]["what"], role
+    assert fleet("doctor", "--role", "phone").returncode == 2
 
 
 # AWS --------------------------------------------------------------------------------------------------
