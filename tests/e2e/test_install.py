@@ -178,9 +178,6 @@ def test_the_wheel_and_a_city_that_goes_live(airflow: Airflow, aws: LocalSageMak
     assert {line.partition("==")[0].partition(" @")[0] for line in after - before} == {"city-fleet"}
     airflow.is_whole()
 
-    # The table of image addresses is still read from an installed SDK.
-    sdk = (ROOT / "requirements" / "sdk.txt").read_text(encoding="utf-8").splitlines()[-1]
-    airflow.run(f"pip install --quiet --no-deps {sdk}")
     airflow.variables |= aws.variables | {"AIRFLOW_CONN_AWS_DEFAULT": "aws://"}
     airflow.variables |= {"CITY_FLEET_WAITER_DELAY_SECONDS": "1"}
     shutil.copytree(ROOT / "include" / "data", airflow.home / "include" / "data")
@@ -197,7 +194,6 @@ def test_the_wheel_and_a_city_that_goes_live(airflow: Airflow, aws: LocalSageMak
     airflow.run(block("Upgrading").replace("city-fleet doctor", "city-fleet doctor --no-aws || true"))
     airflow.is_whole()
 
-    airflow.run("pip uninstall --quiet --yes sagemaker-core")
     airflow.run(block("Taking it out"))
     assert airflow.packages() == before
     assert airflow.dags() == {"foreign"}
