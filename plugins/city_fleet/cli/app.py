@@ -11,21 +11,21 @@ from typer.core import TyperCommand, TyperGroup
 
 from city_fleet.cli.approve import approve, reject, waiting
 from city_fleet.cli.backfill import backfill
-from city_fleet.cli.cities import cities
+from city_fleet.cli.cities_command import cities
 from city_fleet.cli.data import data
-from city_fleet.cli.digest import digest
+from city_fleet.cli.digest_command import digest
 from city_fleet.cli.doctor import doctor
 from city_fleet.cli.history import history
-from city_fleet.cli.ingest import ingest
+from city_fleet.cli.ingest_command import ingest
 from city_fleet.cli.install import install
-from city_fleet.cli.lint import lint, schema
+from city_fleet.cli.lint_command import lint, schema
 from city_fleet.cli.output import errors
-from city_fleet.cli.plan import plan
-from city_fleet.cli.predict import predict
+from city_fleet.cli.plan_command import plan
+from city_fleet.cli.predict_command import predict
 from city_fleet.cli.promote import promote
-from city_fleet.cli.rebuild import rebuild
-from city_fleet.cli.remove import remove
-from city_fleet.cli.retire import retire
+from city_fleet.cli.rebuild_command import rebuild
+from city_fleet.cli.remove_command import remove
+from city_fleet.cli.retire_command import retire
 from city_fleet.cli.rollback import rollback, unpin
 from city_fleet.cli.status import status
 from city_fleet.config.places import command_name

@@ -10,7 +10,7 @@ import typer
 from city_fleet import clock
 from city_fleet.cli.approve_targets import DecisionOrder, DecisionTarget, of_city, of_night
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import By, DryRun, FleetClients, Reason, author, each_city
+from city_fleet.cli.moving import By, DryRun, FleetClients, Reason, author, each_city
 from city_fleet.cli.output import AsJson, print_json
 from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.errors import CityFleetError

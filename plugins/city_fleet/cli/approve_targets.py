@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from city_fleet.cli.moves import FleetClients, beginning_of_stamp
+from city_fleet.cli.moving import FleetClients, beginning_of_stamp
 from city_fleet.errors import RegistryError
 from city_fleet.state.author import Author
 

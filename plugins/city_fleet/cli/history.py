@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import cities_and_clients
+from city_fleet.cli.moving import cities_and_clients
 from city_fleet.cli.output import AsJson, show, table
 from city_fleet.cli.selection import CityName, FleetName
 

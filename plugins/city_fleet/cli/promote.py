@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from city_fleet.cli.moves import (
+from city_fleet.cli.moving import (
     By,
     DryRun,
     author,

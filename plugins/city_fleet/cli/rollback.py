@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import (
+from city_fleet.cli.moving import (
     By,
     DryRun,
     FleetClients,

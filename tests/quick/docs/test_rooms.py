@@ -70,3 +70,12 @@ def test_each_folder_of_tests_mirrors_a_room() -> None:
             if subject and not (ROOT / SUBJECTS.get(subject, "nowhere") / Path(*below)).is_dir():
                 lost.append(str(path.relative_to(ROOT)))
     assert not lost, f"no room of the code has this name: {lost}"
+
+
+def test_no_name_stands_for_two_modules_of_the_library() -> None:
+    """Whoever reads a bare module name, in a log or in a document, knows which one is meant."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in (ROOT / "plugins" / "city_fleet").rglob("*.py"):
+        if path.stem != "__init__":
+            places[path.stem].append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from city_fleet.cli.aws import aws_errors, client
-from city_fleet.cli.moves import instant
+from city_fleet.cli.moving import instant
 from city_fleet.cli.output import AsJson, show
 from city_fleet.cli.selection import FleetName, fleets_named
 

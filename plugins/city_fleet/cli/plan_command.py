@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from city_fleet.cli.moves import instant
+from city_fleet.cli.moving import instant
 from city_fleet.cli.output import AsJson, print_json, show
 from city_fleet.cli.selection import CityName, FleetName, city_named, fleets_named
 from city_fleet.config import City

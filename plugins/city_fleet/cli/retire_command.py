@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from city_fleet.cli.aws import aws_errors, client
-from city_fleet.cli.moves import DryRun
+from city_fleet.cli.moving import DryRun
 from city_fleet.cli.output import AsJson, count_cities, print_json
 from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named
 from city_fleet.config import Fleet

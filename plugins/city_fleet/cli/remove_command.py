@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moves import By, DryRun, Reason, cities_and_clients, mover, without_city
+from city_fleet.cli.moving import By, DryRun, Reason, cities_and_clients, mover, without_city
 from city_fleet.cli.output import AsJson, print_json
 from city_fleet.cli.selection import FleetName, NamedCities
 from city_fleet.errors import CityFleetError
