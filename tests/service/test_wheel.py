@@ -92,6 +92,7 @@ def test_it_works_from_where_pip_puts_it(wheel: Path, tmp_path: Path) -> None:
     (home / "include/fleets").mkdir(parents=True)
     (home / "dags").mkdir()
     shutil.copy(ROOT / "include/fleets/texas_housing.yaml", home / "include/fleets")
+    shutil.copytree(ROOT / "include/data", home / "include/data")  # lint compares a fleet file with its data
     command = [uv(), "pip", "install", "--quiet", "--no-deps", "--target", str(packages), str(wheel)]
     subprocess.run(command, check=True, timeout=300)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CITY_FLEET"))}
@@ -110,7 +111,7 @@ def test_it_works_from_where_pip_puts_it(wheel: Path, tmp_path: Path) -> None:
         return done.stdout
 
     first, again = run("install", str(home / "dags")), run("install", str(home / "dags"))
-    assert (first.count(": written"), again.count(": up to date")) == (2, 2)
+    assert (first.count(": written"), again.count(": up to date")) == (3, 3)
     written = {path.name: path.read_bytes() for path in (home / "dags/city_fleet_dags").iterdir()}
     assert written == {path.name: path.read_bytes() for path in (ROOT / "dags").glob("*.py")}
     # The scripts, the schema and the fleet file are found without a checkout.

@@ -45,7 +45,8 @@ def copy(tmp_path: Path) -> Path:
     for name in FILES:
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(ROOT / "include" / "data", root / "include" / "data", dirs_exist_ok=True)
-    shutil.copy(ROOT / "plugins" / ".airflowignore", root / "plugins" / ".airflowignore")
+    for path in (ROOT / ".airflowignore", *(ROOT / "plugins").rglob(".airflowignore")):
+        shutil.copy(path, root / path.relative_to(ROOT))
     return root
 
 
@@ -136,7 +137,9 @@ def test_a_command_is_added_as_the_recipe_says(copy: Path) -> None:
         "Add a command",
         {
             "plugins/city_fleet/cli/greet.py": lambda path: path.write_text(code),
-            "docs/architecture.md": lambda path: insert(path, "`lint`, `cities`, `ingest`", "`greet`, "),
+            "docs/architecture.md": lambda path: insert(
+                path, "`lint_command`, `cities_command`", "`greet`, "
+            ),
             "plugins/city_fleet/cli/app.py": join_commands,
             "docs/runbook.md": lambda path: path.write_text(
                 f"{path.read_text()}\n```bash\n./fleet greet\n```\n"

@@ -43,7 +43,8 @@ def test_lint_prints_each_mistake_and_fails(folder: Path) -> None:
     (folder / "worse.yaml").write_text("fleet: ]", encoding="utf-8")
     done = fleet("lint", CITY_FLEET_FLEETS=str(folder))
     assert done.returncode == 1
-    first, second, third, fourth = done.stdout.splitlines()
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("warning: ")]
+    first, second, third, fourth = lines
     assert first == (
         f"error: {folder}/broken_city.yaml:13: city 'b', field 'gate.tolerance': got 'x'; "
         "allowed: a number from 0 to 1."
@@ -68,7 +69,7 @@ def test_warnings_do_not_fail(tmp_path: Path) -> None:
     path.write_text(SMALL.replace("P1D", "P0D") + "cities: {a: }\n", encoding="utf-8")
     done = fleet("lint", str(path))
     assert done.returncode == 0
-    assert done.stdout.startswith(f"warning: {path}:9: field 'dataset.available_after': ")
+    assert f"warning: {path}:9: field 'dataset.available_after': " in done.stdout
 
 
 def test_an_empty_folder_is_said(tmp_path: Path) -> None:
