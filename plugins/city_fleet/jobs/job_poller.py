@@ -27,7 +27,7 @@ from city_fleet import aws_errors
 from city_fleet.jobs import waiting_jobs
 from city_fleet.jobs.pacing import pace
 from city_fleet.jobs.poll_rules import JobSource
-from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, Outcome, WaitingJob
+from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, WaitEnd, WaitingJob
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -50,7 +50,7 @@ async def wait_for_job(
     since: datetime,
     deadline: datetime,
     poll_seconds: float,
-) -> Outcome:
+) -> WaitEnd:
     """Wait until a job is over, together with all others that wait for jobs of that source.
 
     :param connect: how to open a client; the poller uses that of its first wait.
@@ -62,7 +62,7 @@ async def wait_for_job(
         none: they are waited out.
     """
     if not waiting_jobs.is_job_name(job):
-        return Outcome(ERROR, f"No job can have the name {job!r}")
+        return WaitEnd(ERROR, f"No job can have the name {job!r}")
     pollers = _POLLERS.setdefault(asyncio.get_running_loop(), {})
     poller = pollers.get(source) or pollers.setdefault(source, JobPoller(source, connect))
     waiting = poller.join(job, since, poll_seconds)
@@ -71,7 +71,7 @@ async def wait_for_job(
             await asyncio.wait({waiting.outcome}, timeout=min(left, _LONGEST_NAP_SECONDS))
             if waiting.outcome.done():
                 return waiting.outcome.result()
-        return Outcome(DEADLINE)
+        return WaitEnd(DEADLINE)
     finally:
         poller.leave(waiting)
 
@@ -141,7 +141,7 @@ class JobPoller:
         if aws_errors.is_transient(error) or failures < allowed:
             self._warn(error)
             return
-        outcome = Outcome(ERROR, self._source.explain(error))
+        outcome = WaitEnd(ERROR, self._source.explain(error))
         log.error("%d tasks wait no longer: %s", len(self._waiting), outcome.message)
         for job in self._waiting:
             job.settle(outcome)
@@ -212,11 +212,11 @@ class JobPoller:
             answer = await self._call(client, "describe", **{self._kind.name_key: job.name})
         except ClientError as error:
             gone = f"{self._kind.name} job {job.name} does not exist any more"
-            job.settle(Outcome(ERROR, gone if aws_errors.is_missing(error) else self._source.explain(error)))
+            job.settle(WaitEnd(ERROR, gone if aws_errors.is_missing(error) else self._source.explain(error)))
             return
         job.named_at, job.missed = self._loop.time(), False
         if self._kind.is_over(answer):
-            job.settle(Outcome(OVER))
+            job.settle(WaitEnd(OVER))
 
     async def _call(self, client: AioBaseClient, verb: str, **request: Any) -> dict[str, Any]:
         """Call SageMaker at the source's pace; wait out load, errors of AWS and of the network.

@@ -30,7 +30,7 @@ _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class WaitEnd:
     """How a wait ended.
 
     :param status: ``over``, ``deadline`` or ``error``.
@@ -55,10 +55,10 @@ class WaitingJob:
     seen_to: datetime
     poll_seconds: float
     named_at: float
-    outcome: Future[Outcome]
+    outcome: Future[WaitEnd]
     missed: bool = False
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: WaitEnd) -> None:
         """End the wait; a wait that has ended stays as it is."""
         if not self.outcome.done():
             self.outcome.set_result(outcome)
@@ -102,7 +102,7 @@ def read_page(
         for job in jobs.get(summary[kind.name_key], ()):
             job.named_at, job.missed = now, False
             if kind.is_over(summary):
-                job.settle(Outcome(OVER))
+                job.settle(WaitEnd(OVER))
     return names
 
 

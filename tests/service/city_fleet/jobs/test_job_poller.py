@@ -21,7 +21,7 @@ from city_fleet.jobs import job_poller
 from city_fleet.jobs.job_poller import wait_for_job
 from city_fleet.jobs.poll_rules import JobSource, PollRules
 from city_fleet.jobs.sagemaker_jobs import PROCESSING
-from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, Outcome
+from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, WaitEnd
 from tests.support.idle_jobs import IdleJobs, idle_jobs
 from tests.support.waiting import until
 
@@ -120,7 +120,7 @@ def test_a_few_lists_settle_many_jobs(jobs: IdleJobs) -> None:
     jobs.create(*many)
     jobs.count("List*", "Describe*")
 
-    async def scenario() -> list[Outcome]:
+    async def scenario() -> list[WaitEnd]:
         tasks = [asyncio.create_task(waits.wait(job, since=timedelta(minutes=-1))) for job in many]
         await until(lambda: len(waits.dates) >= 2)  # the first list has seen them all unfinished
         await asyncio.to_thread(jobs.end, *many)
@@ -129,7 +129,7 @@ def test_a_few_lists_settle_many_jobs(jobs: IdleJobs) -> None:
         return await asyncio.gather(*tasks)
 
     described: list[int] = []
-    assert play(scenario()) == [Outcome(OVER)] * 150
+    assert play(scenario()) == [WaitEnd(OVER)] * 150
     counted = jobs.counted()
     assert (described, counted["Describe*"]) == ([0], 0)
     assert counted["List*"] <= 4  # the pass that was under way and the next one, of two pages each
@@ -193,7 +193,7 @@ def test_a_wait_whose_clock_is_ahead_misses_nothing(jobs: IdleJobs) -> None:
     waits = Waits(jobs.server.url)
     jobs.create("ahead")
     jobs.end("ahead")
-    assert play(waits.wait("ahead", since=timedelta(seconds=30))) == Outcome(OVER)
+    assert play(waits.wait("ahead", since=timedelta(seconds=30))) == WaitEnd(OVER)
 
 
 def test_jobs_without_a_common_prefix_are_listed_without_a_filter(jobs: IdleJobs) -> None:
@@ -201,10 +201,10 @@ def test_jobs_without_a_common_prefix_are_listed_without_a_filter(jobs: IdleJobs
     jobs.create("austin-x", "waco-x")
     jobs.end("austin-x", "waco-x")
 
-    async def scenario() -> list[Outcome]:
+    async def scenario() -> list[WaitEnd]:
         return await asyncio.gather(waits.wait("austin-x"), waits.wait("waco-x"))
 
-    assert play(scenario()) == [Outcome(OVER), Outcome(OVER)]
+    assert play(scenario()) == [WaitEnd(OVER), WaitEnd(OVER)]
     assert "NameContains" not in waits.lists()[0]
 
 
@@ -214,7 +214,7 @@ def test_load_and_outages_are_waited_out(jobs: IdleJobs, kind: str, caplog: pyte
     jobs.create(job)
     jobs.faults({"kind": kind, "operation": "List*", "count": 4})
     jobs.end(job)
-    assert play(waits.wait(job)) == Outcome(OVER)
+    assert play(waits.wait(job)) == WaitEnd(OVER)
     assert jobs.injected() == [4]
     assert waits.opened == 1
     warnings = [record for record in caplog.records if record.name == job_poller.__name__]
@@ -226,28 +226,28 @@ def test_an_outage_does_not_move_the_deadline(jobs: IdleJobs) -> None:
     waits = Waits(jobs.server.url, rules=replace(QUICK, first_backoff_seconds=30, last_backoff_seconds=30))
     jobs.create("outage-deadline")
     jobs.faults({"kind": "throttling", "operation": "List*"})
-    assert play(waits.wait("outage-deadline", deadline=1)) == Outcome(DEADLINE)
+    assert play(waits.wait("outage-deadline", deadline=1)) == WaitEnd(DEADLINE)
 
 
 def test_a_deadline_is_absolute(jobs: IdleJobs) -> None:
     waits = Waits(jobs.server.url)
     jobs.create("late", "later")
 
-    async def scenario() -> list[Outcome]:
+    async def scenario() -> list[WaitEnd]:
         later = asyncio.create_task(waits.wait("later"))
-        assert await waits.wait("late", deadline=0.5) == Outcome(DEADLINE)
-        assert await waits.wait("late", deadline=-5) == Outcome(DEADLINE)
+        assert await waits.wait("late", deadline=0.5) == WaitEnd(DEADLINE)
+        assert await waits.wait("late", deadline=-5) == WaitEnd(DEADLINE)
         await asyncio.to_thread(jobs.end, "later")
         return await later
 
-    assert play(scenario()) == Outcome(OVER)
+    assert play(scenario()) == WaitEnd(OVER)
 
 
 def test_who_leaves_or_has_a_bad_name_does_not_trouble_the_others(jobs: IdleJobs) -> None:
     waits = Waits(jobs.server.url)
     jobs.create("stays", "stays-not")
 
-    async def scenario() -> Outcome:
+    async def scenario() -> WaitEnd:
         stays = asyncio.create_task(waits.wait("stays"))
         twin = asyncio.create_task(waits.wait("stays"))
         leaves = asyncio.create_task(waits.wait("stays-not"))
@@ -257,11 +257,11 @@ def test_who_leaves_or_has_a_bad_name_does_not_trouble_the_others(jobs: IdleJobs
         await until(lambda: waits.sent)
         leaves.cancel()  # in the middle of a request
         await asyncio.to_thread(jobs.end, "stays")
-        assert await twin == Outcome(OVER)
+        assert await twin == WaitEnd(OVER)
         assert leaves.cancelled()
         return await stays
 
-    assert play(scenario()) == Outcome(OVER)
+    assert play(scenario()) == WaitEnd(OVER)
     assert all("_" not in params.get("NameContains", "") for params in waits.lists())
 
 
@@ -294,7 +294,7 @@ def test_a_new_process_takes_old_waits_over(jobs: IdleJobs) -> None:
     play(cut_off(Waits(jobs.server.url)))
     jobs.end(*before)  # while nobody looks
 
-    async def again(waits: Waits) -> list[Outcome]:
+    async def again(waits: Waits) -> list[WaitEnd]:
         ago = since - datetime.now(UTC)
         tasks = [asyncio.create_task(waits.wait(job, since=ago)) for job in before + after]
         done = await asyncio.gather(*tasks[:3])
@@ -302,7 +302,7 @@ def test_a_new_process_takes_old_waits_over(jobs: IdleJobs) -> None:
         return done + await asyncio.gather(*tasks[3:])
 
     assert (
-        play(again(Waits(jobs.server.url, rules=replace(QUICK, overlap_seconds=0.5)))) == [Outcome(OVER)] * 6
+        play(again(Waits(jobs.server.url, rules=replace(QUICK, overlap_seconds=0.5)))) == [WaitEnd(OVER)] * 6
     )
 
 
@@ -313,18 +313,18 @@ def test_a_silent_job_is_described(jobs: IdleJobs) -> None:
     jobs.end("hidden-over")
     jobs.count("List*", "Describe*")
 
-    async def scenario() -> Outcome:
+    async def scenario() -> WaitEnd:
         hours = timedelta(hours=1)
         slow = asyncio.create_task(waits.wait("hidden-not", since=hours))
         lost = asyncio.create_task(waits.wait("hidden-never-was", since=hours))
         over = await waits.wait("hidden-over", since=hours)
         gone = await lost
-        assert gone == Outcome(ERROR, "Processing job hidden-never-was does not exist any more")
+        assert gone == WaitEnd(ERROR, "Processing job hidden-never-was does not exist any more")
         assert not slow.done()
         slow.cancel()
         return over
 
-    assert play(scenario()) == Outcome(OVER)
+    assert play(scenario()) == WaitEnd(OVER)
     assert jobs.counted()["Describe*"] <= 6
 
 
@@ -335,14 +335,14 @@ def test_many_silent_jobs_are_settled_by_one_list_of_those_in_progress(jobs: Idl
     jobs.end(*silent[:3])
     jobs.count("List*", "Describe*")
 
-    async def scenario() -> list[Outcome]:
+    async def scenario() -> list[WaitEnd]:
         tasks = [asyncio.create_task(waits.wait(job, since=timedelta(hours=1))) for job in silent]
         over = await asyncio.gather(*tasks[:3])
         for task in tasks:
             task.cancel()
         return over
 
-    assert play(scenario()) == [Outcome(OVER)] * 3
+    assert play(scenario()) == [WaitEnd(OVER)] * 3
     audits = [params for params in waits.lists() if params.get("StatusEquals") == "InProgress"]
     assert len(audits) >= 2  # two pages
     assert all("LastModifiedTimeAfter" not in params for params in audits)
@@ -388,7 +388,7 @@ def refusing() -> Iterator[Callable[[dict[str, str]], str]]:
 def test_a_missing_permission_is_named(refusing: Callable[[dict[str, str]], str]) -> None:
     waits = Waits(refusing({LIST: "AccessDeniedException"}))
 
-    async def scenario() -> list[Outcome]:
+    async def scenario() -> list[WaitEnd]:
         return await asyncio.gather(waits.wait("denied-a"), waits.wait("denied-b"))
 
     outcomes = play(scenario())
@@ -404,7 +404,7 @@ def test_describe_refused_fails_those_in_doubt_alone(refusing: Callable[[dict[st
     rules = replace(QUICK, doubt_seconds=0.6)
     waits = Waits(refusing({DESCRIBE: "AccessDeniedException"}), rules=rules)
 
-    async def scenario() -> Outcome:
+    async def scenario() -> WaitEnd:
         doubted = asyncio.create_task(waits.wait("doubted"))
         await until(lambda: len(waits.sent) >= 1)
         fresh = asyncio.create_task(waits.wait("fresh"))
@@ -424,7 +424,7 @@ def test_a_connection_that_cannot_be_made_is_an_error_in_the_end() -> None:
     async def connect() -> Any:
         raise LookupError("no connection 'nowhere'")
 
-    async def scenario() -> Outcome:
+    async def scenario() -> WaitEnd:
         now = datetime.now(UTC)
         return await wait_for_job(
             JobSource("nowhere", None, PROCESSING, rules=rules),
