@@ -38,7 +38,7 @@ class Choice:
     @property
     def keys(self) -> naming.Keys:
         """The fleet's S3 layout."""
-        return naming.Keys(self.fleet.bucket, self.fleet.fleet)
+        return self.fleet.keys
 
     @property
     def endpoint(self) -> str:

@@ -16,6 +16,8 @@ from datetime import datetime
 from city_fleet import clock
 
 MAX_AWS_NAME_LENGTH = 63
+#: What stands directly below a fleet in a bucket: its raw data, and the folders of a layout without environments.
+RESERVED_ENVIRONMENTS = ("code", "history", "live", "models", "raw", "runs", "state")
 _SLUG = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 _TARGET_MODEL = re.compile(
     r"(?P<city>[a-z0-9]+(?:_[a-z0-9]+)*)/(?P<as_of>\d{8}T\d{6}Z)-(?P<sha>[0-9a-f]{12})\.tar\.gz"
@@ -46,22 +48,25 @@ def digest(value: object, length: int = 10) -> str:
 
 
 def aws_name(*parts: str, suffix: str = "") -> str:
-    """Join parts and suffix with hyphens into a valid SageMaker name of at most 63 characters.
+    """Return a valid SageMaker name of at most 63 characters for slugs: ``texas-housing--laptop--austin``.
 
-    A name that is too long keeps its first part (the fleet) and the suffix whole; what is cut from the middle is
-    replaced by six digits of its hash, so two names never become one.
+    Two lists of slugs never get one name. A slug's underscores become single hyphens and a slug holds no two of them
+    in a row, so the double hyphens between slugs can be told from those within; a name that is too long loses its
+    end to a triple hyphen and ten digits of its hash.
 
-    :param parts: slugs; underscores become hyphens.
-    :param suffix: kept whole, for a digest or an attempt number.
+    :param parts: slugs.
+    :param suffix: kept whole, for a digest.
     """
-    hyphened = [part.replace("_", "-") for part in parts]
+    full = _joined(*parts)
     end = f"-{suffix}" if suffix else ""
-    name = "-".join(hyphened) + end
-    if len(name) <= MAX_AWS_NAME_LENGTH:
-        return name
-    marker = "-" + digest("-".join(hyphened), 6) + end
-    room = MAX_AWS_NAME_LENGTH - len(marker)
-    return "-".join(hyphened)[:room].rstrip("-") + marker
+    if len(full + end) <= MAX_AWS_NAME_LENGTH:
+        return full + end
+    marker = f"---{digest(full)}{end}"
+    return full[: MAX_AWS_NAME_LENGTH - len(marker)].rstrip("-") + marker
+
+
+def _joined(*slugs: str) -> str:
+    return "--".join(slug.replace("_", "-") for slug in slugs)
 
 
 def city_dag_id(fleet: str, city: str) -> str:
@@ -74,27 +79,34 @@ def fleet_dag_id(fleet: str, purpose: str) -> str:
     return f"{fleet}._{purpose}"
 
 
-def job_name(fleet: str, city: str, step: str, request_digest: str, attempt: int) -> str:
-    """Return ``<fleet>-<city>-<step>-<digest>-<attempt>``; the same inputs always give the same name."""
-    return aws_name(fleet, city, suffix=f"{step.replace('_', '-')}-{request_digest}-{attempt}")
+def job_name(fleet: str, environment: str, city: str, step: str, *, request_digest: str, attempt: int) -> str:
+    """Return ``<fleet>--<environment>--<city>-<step>-<digest>-<attempt>``; equal inputs always give an equal name.
 
+    Where that is too long the end of the city goes: it is the digest that tells jobs apart.
 
-def job_prefix(fleet: str) -> str:
-    """Return what the names of all jobs of a fleet begin with, also of those that had to be shortened.
-
-    Other names may begin with it too: ``texas`` is the beginning of ``texas-housing``. Only tags tell whose a job is.
+    :param request_digest: ten digits over all that makes the job, its installation and city too.
     """
-    # aws_name leaves at least this much of the fleet before the hash, the longest step, digest and attempt 999.
-    return aws_name(fleet)[:30].rstrip("-")
+    end = f"-{step.replace('_', '-')}-{request_digest}-{attempt}"
+    return _joined(fleet, environment, city)[: MAX_AWS_NAME_LENGTH - len(end)].rstrip("-") + end
+
+
+def job_prefix(fleet: str, environment: str) -> str:
+    """Return what the names of all jobs of an installation begin with, also of those that had to be shortened.
+
+    Other names may begin with it too: ``a--b`` is the beginning of ``a--b-c``. Only tags tell whose a job is.
+    """
+    # What is left of a name before "-preprocess-<ten digits>-999", the longest end there is.
+    return f"{_joined(fleet, environment)}--"[:37].rstrip("-")
 
 
 def package_group(fleet: str, environment: str, city: str) -> str:
     return aws_name(fleet, environment, city)
 
 
-def package_groups_part(fleet: str) -> str:
-    """Return what the names of all package groups of a fleet hold; those of other fleets may hold it as well."""
-    return aws_name(fleet) + "-"
+def package_groups_part(fleet: str, environment: str) -> str:
+    """Return what the names of all package groups of an installation begin with; others may begin with it as well."""
+    # What is left of a name before "---<ten digits>".
+    return f"{_joined(fleet, environment)}--"[:50].rstrip("-")
 
 
 def endpoint_name(fleet: str, environment: str) -> str:
@@ -164,20 +176,29 @@ def parse_target_model(text: str) -> tuple[str, datetime, str]:
 
 @dataclass(frozen=True)
 class Keys:
-    """The S3 layout of one fleet: keys within its bucket, and their URIs.
+    """The S3 layout of one installation of a fleet: keys within its bucket, and their URIs.
 
-    ``live/`` holds the only mutable objects; everything else is written once.
+    Raw data are the fleet's, read by all its installations; all that an installation writes by itself stands below
+    ``<fleet>/<environment>/``. ``live/`` holds the only mutable objects; everything else is written once.
+
+    :param environment: a slug that is none of :data:`RESERVED_ENVIRONMENTS`.
     """
 
     bucket: str
     fleet: str
+    environment: str
+
+    @property
+    def prefix(self) -> str:
+        """Return the prefix of all that the installation writes."""
+        return f"{self.fleet}/{self.environment}/"
 
     def uri(self, key: str) -> str:
         """Return ``s3://<bucket>/<key>``."""
         return f"s3://{self.bucket}/{key}"
 
     def raw_prefix(self) -> str:
-        """Return the prefix of all raw data; a city's files are below ``city=<slug>/``."""
+        """Return the prefix of the fleet's raw data; a city's files are below ``city=<slug>/``."""
         return f"{self.fleet}/raw/"
 
     def raw(self, city: str) -> str:
@@ -186,67 +207,67 @@ class Keys:
 
     def code(self, bundle_digest: str) -> str:
         """Return the prefix of one version of the job scripts."""
-        return f"{self.fleet}/code/{bundle_digest}/"
+        return f"{self.prefix}code/{bundle_digest}/"
 
     def step(self, city: str, key_of_run: str, step: str) -> str:
         """Return the prefix below which each job of a step writes to a folder of its own name."""
-        return f"{self.fleet}/runs/{city}/{key_of_run}/{step}/"
+        return f"{self.prefix}runs/{city}/{key_of_run}/{step}/"
 
     def decision(self, city: str, key_of_run: str, decision_digest: str) -> str:
         """Return the key of a decision; a second, different decision of the same run gets another key."""
-        return f"{self.fleet}/runs/{city}/{key_of_run}/decide/decision-{decision_digest}.json"
+        return f"{self.prefix}runs/{city}/{key_of_run}/decide/decision-{decision_digest}.json"
 
     def models_prefix(self) -> str:
         """Return the prefix the shared endpoint serves from."""
-        return f"{self.fleet}/models/"
+        return f"{self.prefix}models/"
 
     def model(self, target: str) -> str:
         """Return the key of a published artifact."""
-        return f"{self.fleet}/models/{target}"
+        return f"{self.prefix}models/{target}"
 
     def live_prefix(self) -> str:
-        return f"{self.fleet}/live/"
+        return f"{self.prefix}live/"
 
     def live(self, city: str) -> str:
-        return f"{self.fleet}/live/{city}.json"
+        return f"{self.prefix}live/{city}.json"
 
     def history_prefix(self, city: str) -> str:
         """Return the prefix of the copies of a city's live pointers."""
-        return f"{self.fleet}/history/{city}/"
+        return f"{self.prefix}history/{city}/"
 
     def history(self, city: str, sequence: int) -> str:
         """Return the key of the copy of a live pointer."""
-        return f"{self.fleet}/history/{city}/{sequence:08d}.json"
+        return f"{self.prefix}history/{city}/{sequence:08d}.json"
 
     def runs_prefix(self) -> str:
         """Return the prefix of all run folders; a run's is ``<city>/<run key>/`` below it."""
-        return f"{self.fleet}/runs/"
+        return f"{self.prefix}runs/"
 
     def retired(self, city: str) -> str:
         """Return the key of a city's marks: what is about to be retired."""
-        return f"{self.fleet}/state/retired/{city}.json"
+        return f"{self.prefix}state/retired/{city}.json"
 
     def retire_cursor(self) -> str:
         """Return the key of the object that says where the next pass of retiring begins."""
-        return f"{self.fleet}/state/retire.json"
+        return f"{self.prefix}state/retire.json"
 
     def city_records(self, city: str) -> str:
         """Return the prefix of a city's run records."""
-        return f"{self.fleet}/state/runs/{city}/"
+        return f"{self.prefix}state/runs/{city}/"
 
     def record(self, city: str, as_of: datetime, key_of_run: str) -> str:
         return f"{self.records_prefix()}{city}/{as_of_stamp(as_of)}-{key_of_run}.json"
 
     def records_prefix(self) -> str:
-        return f"{self.fleet}/state/runs/"
+        return f"{self.prefix}state/runs/"
 
     def events_prefix(self) -> str:
         """Return the prefix of the events, one for every run record, in the order in which they were written."""
-        return f"{self.fleet}/state/events/"
+        return f"{self.prefix}state/events/"
 
     def index(self) -> str:
         """Return the key of the index folded from run records and live pointers."""
-        return f"{self.fleet}/state/index/fleet.json.gz"
+        return f"{self.prefix}state/index/fleet.json.gz"
 
     def event(self, moment: datetime, record_key: str) -> str:
         """Return the key of the event that says that the record with a key was written at a moment."""
@@ -254,7 +275,7 @@ class Keys:
 
     def breaker_marks_prefix(self, as_of: str) -> str:
         """Return the prefix of a night's marks (by its stamp), one for every city whose challenger was judged."""
-        return f"{self.fleet}/state/breaker/{as_of}/"
+        return f"{self.prefix}state/breaker/{as_of}/"
 
     def breaker_mark(self, as_of: str, city: str) -> str:
         """Return the key of what the breaker counts of a city in one night."""
@@ -262,11 +283,11 @@ class Keys:
 
     def night(self, as_of: str) -> str:
         """Return the key of a night that the breaker has stopped."""
-        return f"{self.fleet}/state/breaker/{as_of}.json"
+        return f"{self.prefix}state/breaker/{as_of}.json"
 
     def reconciled(self) -> str:
         """Return the key of what says when the registry was looked at last."""
-        return f"{self.fleet}/state/reconciled.json"
+        return f"{self.prefix}state/reconciled.json"
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -115,7 +115,7 @@ class CityPlan:
 
     @property
     def keys(self) -> naming.Keys:
-        return naming.Keys(self.fleet.bucket, self.fleet.fleet)
+        return self.fleet.keys
 
     @property
     def package_group(self) -> str:

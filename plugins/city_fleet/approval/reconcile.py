@@ -53,7 +53,7 @@ class Looked:
 def waiting(aws: Clients, fleet: Fleet) -> Iterator[tuple[PlannedCity, ModelPackage]]:
     """Yield the versions of a fleet's cities that await approval."""
     cities = cities_by_group(aws, fleet)
-    name_part = naming.package_groups_part(fleet.fleet)
+    name_part = naming.package_groups_part(fleet.fleet, fleet.environment)
     for version in registry_search.search(aws.sagemaker, name_part, datetime.now(UTC)):
         if version.group in cities and version.waits_for_person:
             yield cities[version.group], version
@@ -72,12 +72,12 @@ def run(
     :param in_time: tells whether there is time for one more version.
     :param say: is told what came of each.
     """
-    keys = naming.Keys(fleet.bucket, fleet.fleet)
+    keys = fleet.keys
     store = ObjectStore(aws.s3, keys.bucket)
     since = _last_look(store, keys)
     cities = cities_by_group(aws, fleet)
     done = Looked()
-    name_part = naming.package_groups_part(fleet.fleet)
+    name_part = naming.package_groups_part(fleet.fleet, fleet.environment)
     found = registry_search.search(aws.sagemaker, name_part, since - LATE if since else None)
     for version in found:
         city = cities.get(version.group)

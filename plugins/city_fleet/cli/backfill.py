@@ -13,7 +13,7 @@ from city_fleet.cli.output import AsJson, count_cities, print_json
 from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.config import Fleet
 from city_fleet.errors import PlatformError
-from city_fleet.naming import Keys, city_dag_id
+from city_fleet.naming import city_dag_id
 
 if TYPE_CHECKING:
     from city_fleet.airflow_rest import AirflowRest
@@ -173,7 +173,7 @@ def _hint(fleet: Fleet, runs: int) -> str:
 
     known = None
     with suppress(PlatformError), aws_errors():
-        known, _ = index.load(client(fleet, "s3"), Keys(fleet.bucket, fleet.fleet))
+        known, _ = index.load(client(fleet, "s3"), fleet.keys)
     entries = known.cities.values() if known is not None else ()
     billed = [
         sum(seconds for _, seconds in entry.last_run.seconds)

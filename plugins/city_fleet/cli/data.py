@@ -69,10 +69,9 @@ def data(
 
 
 def _has_raw_data(fleet: Fleet, city: str) -> bool:
-    from city_fleet.naming import Keys  # noqa: PLC0415
     from city_fleet.state.objects import ObjectStore  # noqa: PLC0415
 
-    prefix = Keys(fleet.bucket, fleet.fleet).raw(city)
+    prefix = fleet.keys.raw(city)
     with aws_errors():
         return any(ObjectStore(client(fleet, "s3"), fleet.bucket).items(prefix, limit=1))
 
@@ -115,10 +114,9 @@ def _print_removed(
 
 
 def _print(fleet: Fleet, city: str, files: list[RawFile]) -> None:
-    from city_fleet.naming import Keys  # noqa: PLC0415
     from city_fleet.retiring.retire_report import size  # noqa: PLC0415
 
-    typer.echo(f"{city}: s3://{fleet.bucket}/{Keys(fleet.bucket, fleet.fleet).raw(city)}")
+    typer.echo(f"{city}: s3://{fleet.bucket}/{fleet.keys.raw(city)}")
     if not files:
         typer.echo(f"  nothing; ./fleet ingest --city {city} uploads its rows.")
         return

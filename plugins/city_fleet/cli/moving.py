@@ -17,7 +17,7 @@ from city_fleet.cli.output import print_json
 from city_fleet.cli.selection import cities_named, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
-from city_fleet.naming import Keys, package_group, parse_as_of
+from city_fleet.naming import package_group, parse_as_of
 from city_fleet.plan import endpoint_name
 from city_fleet.state.author import Author
 from city_fleet.state.outcomes import Outcome
@@ -51,7 +51,7 @@ class FleetClients:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
-        self.keys = Keys(fleet.bucket, fleet.fleet)
+        self.keys = fleet.keys
         self.endpoint = endpoint_name(fleet)
         # Created here and not in the threads that use them: creating boto3 clients is not thread-safe.
         self.s3 = client(fleet, "s3")

@@ -15,7 +15,6 @@ from city_fleet.cli.output import AsJson, show
 from city_fleet.cli.selection import CityName, FleetName, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import AmbiguousCity, BadRequest, DataError, PlatformError, UnknownName
-from city_fleet.naming import Keys
 from city_fleet.plan import endpoint_name
 
 
@@ -70,7 +69,7 @@ def _ask(fleet: Fleet, city: str, row: dict[str, Any], example: bool) -> dict[st
     from city_fleet.prediction.predict import DEADLINE_SECONDS, Predictor, clients  # noqa: PLC0415
     from city_fleet.serving.artifact_samples import newest_sample  # noqa: PLC0415
 
-    keys = Keys(fleet.bucket, fleet.fleet)
+    keys = fleet.keys
     try:
         s3, runtime = clients(region=fleet.region)
     except BotoCoreError as error:

@@ -74,7 +74,6 @@ def retire(
 
 
 def _source(fleet: Fleet) -> InventorySource:
-    from city_fleet import naming  # noqa: PLC0415 - imports botocore
     from city_fleet.jobs import pacing  # noqa: PLC0415 - imports botocore
     from city_fleet.retiring import retire_sweep  # noqa: PLC0415 - imports botocore
     from city_fleet.retiring.retire_inventory import InventorySource  # noqa: PLC0415
@@ -83,7 +82,7 @@ def _source(fleet: Fleet) -> InventorySource:
     return InventorySource(
         client(fleet, "s3", retire_sweep.CLIENT_CONFIG),
         pacing.keep_pace(sagemaker, pacing.RequestPace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)),
-        naming.Keys(fleet.bucket, fleet.fleet),
+        fleet.keys,
         fleet.environment,
     )
 

@@ -16,7 +16,7 @@ from city_fleet.cli.output import AsJson, show
 from city_fleet.cli.selection import CityNames, FleetName, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import UnknownName, display_path
-from city_fleet.naming import Keys, package_group
+from city_fleet.naming import package_group
 
 if TYPE_CHECKING:
     from city_fleet.views.drill_down import Difference
@@ -163,7 +163,7 @@ def _differences(fleet: Fleet, cities: Sequence[CityStatus]) -> list[Difference]
     from city_fleet.views import drill_down  # noqa: PLC0415 - imports botocore
 
     s3, sagemaker = client(fleet, "s3"), client(fleet, "sagemaker")
-    keys = Keys(fleet.bucket, fleet.fleet)
+    keys = fleet.keys
 
     def look(each: CityStatus) -> list[Difference]:
         group = package_group(fleet.fleet, fleet.environment, each.city)

@@ -22,7 +22,7 @@ from city_fleet.config.image_table import (
 )
 from city_fleet.config.value_types import Problem, refuse
 from city_fleet.errors import list_names, nearest_match, show_value
-from city_fleet.naming import slug
+from city_fleet.naming import RESERVED_ENVIRONMENTS, slug
 
 PROCESSING_INSTANCE = ("CreateProcessingJob", "ProcessingResources", "ClusterConfig", "InstanceType")
 TRAINING_INSTANCE = ("CreateTrainingJob", "ResourceConfig", "InstanceType")
@@ -163,8 +163,9 @@ Tag = Annotated[
 Environment = Annotated[
     str,
     Text(
-        r"[a-z0-9]+([_-][a-z0-9]+)*",
-        "lower-case letters and digits, words joined by - or _, at most 32 characters",
+        rf"(?!({'|'.join(RESERVED_ENVIRONMENTS)})$)[a-z0-9]+(_[a-z0-9]+)*",
+        "lower-case letters and digits, words joined by one underscore, at most 32 characters, and not "
+        f"{', '.join(RESERVED_ENVIRONMENTS)}, which stand beside it in the bucket",
         32,
         lambda text: slug(text)[:32] if re.search("[a-zA-Z0-9]", text) else None,
     ),

@@ -45,6 +45,7 @@ from city_fleet.config.value_types import (
     without_nulls,
 )
 from city_fleet.errors import ConfigError, show_value
+from city_fleet.naming import Keys
 
 PROCESSING_MAX_SECONDS = 777_600
 TRAINING_MAX_SECONDS = 2_419_200
@@ -265,6 +266,11 @@ class Fleet(FleetSettings):
     """The first mistake of each city that has one, by slug (or what comes nearest to one), sorted."""
     errors: tuple[ConfigError, ...] = ()
     """Every mistake of every broken city, by line."""
+
+    @property
+    def keys(self) -> Keys:
+        """Return where this installation of the fleet keeps its objects."""
+        return Keys(self.bucket, self.fleet, self.environment)
 
 
 def city_problems(city: City) -> list[Problem]:

@@ -250,7 +250,7 @@ class _Upload:
         refusal = self._refusal(slug, rows, goes, [file for file in files if file not in goes])
         if refusal is not None or rows is None:
             return refusal
-        key = naming.Keys(self.fleet.bucket, self.fleet.fleet).raw(slug) + name
+        key = self.fleet.keys.raw(slug) + name
         same = next((file for file in files if file.name == name), None)
         status = self._put(key, rows, same)
         older = [file for file in goes if file is not same]

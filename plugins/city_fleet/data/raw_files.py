@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
-from city_fleet import naming
 from city_fleet.config import Fleet
 from city_fleet.data.records import Record, RecordReader
 from city_fleet.errors import UnknownName
@@ -73,7 +72,7 @@ def notes(source: str, author: str, rows: int, records: dict[str, Record]) -> di
 
 def raw_files(fleet: Fleet, store: ObjectStore, city: str) -> list[RawFile]:
     """Return a city's files with what their writers noted, sorted by name; one request per file and one more."""
-    prefix = naming.Keys(fleet.bucket, fleet.fleet).raw(city)
+    prefix = fleet.keys.raw(city)
     found = []
     for item in store.items(prefix):
         name = item.key.removeprefix(prefix)

@@ -123,7 +123,7 @@ def _bucket(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Itera
 
 
 def _raw_data(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
-    prefix = naming.Keys(fleet.bucket, fleet.fleet).raw_prefix()
+    prefix = fleet.keys.raw_prefix()
     try:
         folders = ObjectStore(client("s3"), fleet.bucket).folders(prefix)
         there = {folder.removeprefix("city=") for folder in folders}

@@ -39,8 +39,11 @@ def named(
     :param request: a request of this module with ``JOB_NAME`` placeholders.
     :param attempt: 1 for the first job of the step in this run.
     """
-    request_digest = naming.digest([plan.fleet.environment, run.key, request])
-    name = naming.job_name(plan.fleet.fleet, plan.city.slug, step, request_digest, attempt)
+    fleet, city = plan.fleet, plan.city.slug
+    request_digest = naming.digest([fleet.fleet, fleet.environment, city, run.key, request])
+    name = naming.job_name(
+        fleet.fleet, fleet.environment, city, step, request_digest=request_digest, attempt=attempt
+    )
     return name, _fill(request, name)
 
 

@@ -189,7 +189,7 @@ def task_of_tags(tags: Mapping[str, str]) -> Task | None:
 def _listed(
     client: SageMakerClient, kind: JobKind, fleet: Fleet, before: datetime
 ) -> Iterator[Mapping[str, Any]]:
-    prefix = naming.job_prefix(fleet.fleet)
+    prefix = naming.job_prefix(fleet.fleet, fleet.environment)
     pages = client.get_paginator(kind.method("list")).paginate(  # type: ignore[call-overload]
         StatusEquals=IN_PROGRESS,
         NameContains=prefix,

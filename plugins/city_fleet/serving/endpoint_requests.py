@@ -17,7 +17,7 @@ from city_fleet.plan import endpoint_name
 
 def model_request(fleet: Fleet, *, image_uri: str, code_archive_uri: str) -> dict[str, Any]:
     """Return the CreateModel request of the shared multi-model container."""
-    keys = naming.Keys(fleet.bucket, fleet.fleet)
+    keys = fleet.keys
     cache = "Enabled" if fleet.endpoint.model_cache else "Disabled"
     body: dict[str, Any] = {
         "ExecutionRoleArn": fleet.role,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from city_fleet import naming
 from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
 from city_fleet.jobs.code_bundle import CodeBundle
@@ -28,7 +27,7 @@ def wanted_model(fleet: Fleet, bundle: CodeBundle) -> dict[str, Any]:
     :param bundle: the serving code.
     :raises ConfigError: there is no such image.
     """
-    archive_uri = bundle.archive_uri(naming.Keys(fleet.bucket, fleet.fleet))
+    archive_uri = bundle.archive_uri(fleet.keys)
     return endpoint_requests.model_request(
         fleet, image_uri=serving_image_uri(fleet), code_archive_uri=archive_uri
     )

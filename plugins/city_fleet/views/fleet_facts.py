@@ -56,7 +56,7 @@ def picture(
     :param say: is told about work that takes long.
     """
     at = clock.utc_now()
-    keys = naming.Keys(fleet.bucket, fleet.fleet)
+    keys = fleet.keys
     refreshed = index.refresh(s3, keys, limit=limit, anew=anew, say=say)
     problems = [refreshed.problem] if refreshed.problem else []
     waiting: dict[str, list[Waiting]] = {}
@@ -87,7 +87,9 @@ def waiting_versions(sagemaker: SageMakerClient, fleet: Fleet, at: datetime) -> 
     A version that waits for its own run to publish it is none of them.
     """
     found: dict[str, list[Waiting]] = {}
-    for version in registry_search.search(sagemaker, naming.package_groups_part(fleet.fleet), at):
+    for version in registry_search.search(
+        sagemaker, naming.package_groups_part(fleet.fleet, fleet.environment), at
+    ):
         if version.waits_for_person:
             waiting = Waiting(version.arn, version.number, version.changed_at or at)
             found.setdefault(version.group, []).append(waiting)
@@ -100,6 +102,6 @@ def night_digest(fleet: Fleet, s3: S3Client, found: Picture, night: DigestWindow
     :param found: the fleet's picture of now.
     """
     runs, forgotten = digest.runs_of(found.refreshed.index, night)
-    keys = naming.Keys(fleet.bucket, fleet.fleet)
+    keys = fleet.keys
     runs |= index.runs_between(s3, keys, forgotten, night.since, night.until)
     return digest.compose(fleet, found.snapshot, night, runs)

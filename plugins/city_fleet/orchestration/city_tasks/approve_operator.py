@@ -130,7 +130,7 @@ class ApproveOperator(HITLBranchOperator):
     def _trigger(self, context: Context, version: ModelPackage) -> ApprovalTrigger:
         return ApprovalTrigger(
             package_arn=version.arn,
-            name_part=naming.package_groups_part(self.plan.fleet.fleet),
+            name_part=naming.package_groups_part(self.plan.fleet.fleet, self.plan.fleet.environment),
             expires_at=version.metadata[registry.EXPIRES_AT],
             poll_seconds=self.plan.city.waiter_delay_seconds,
             aws_conn_id=self.aws_conn_id,

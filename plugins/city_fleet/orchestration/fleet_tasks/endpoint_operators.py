@@ -18,7 +18,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import ClientError
 
-from city_fleet import aws_errors, naming
+from city_fleet import aws_errors
 from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
 from city_fleet.jobs.code_bundle import CodeBundle
@@ -57,7 +57,7 @@ class SharedModelOperator(SageMakerModelOperator):
         self.fleet = fleet
 
     def execute(self, context: Context) -> dict[str, Any]:
-        keys = naming.Keys(self.fleet.bucket, self.fleet.fleet)
+        keys = self.fleet.keys
         bundle = CodeBundle.load(project_path(self.fleet.endpoint.scripts))
         s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name).conn
         bundle.ensure_uploaded(s3, keys)

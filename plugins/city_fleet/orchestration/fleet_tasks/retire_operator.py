@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException
 
-from city_fleet import naming
 from city_fleet.jobs import pacing
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.retiring import retire_sweep
@@ -35,7 +34,7 @@ class RetireOperator(FleetOperator):
         pace = pacing.RequestPace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)
         sagemaker = pacing.keep_pace(self.client("sagemaker", retire_sweep.CLIENT_CONFIG), pace)
         s3 = self.client("s3", retire_sweep.CLIENT_CONFIG)
-        keys = naming.Keys(self.fleet.bucket, self.fleet.fleet)
+        keys = self.fleet.keys
         source = InventorySource(s3, sagemaker, keys, self.fleet.environment)
         rule = retire_sweep.rule_of(self.fleet)
         in_time = within(TIME_LIMIT_SECONDS)
