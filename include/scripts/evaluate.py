@@ -123,7 +123,7 @@ def judge_champion(
         arguments.champion_as_of or ""
     ) > arguments.as_of:  # stamps of one form sort as the instants they stand for
         # It was trained on months that are held out here, so its errors would look far too small.
-        return entry | {"error": f"The champion has seen data up to {arguments.champion_as_of}."}
+        return entry | {"error": f"The champion was made as of {arguments.champion_as_of}."}
     try:
         model = load(one_archive(arguments.champion_dir), arguments.city)
         if model.card.target != target:

@@ -66,7 +66,8 @@ class Desk(City):
         """Train a model that waits for a person."""
         candidate, _ = self.train(factor, month, status=PENDING)
         expires = naming.as_of_stamp(self.now + timedelta(hours=hours))
-        package_status.note(self.sagemaker, candidate.package_arn, {registry.EXPIRES_AT: expires})
+        judged = {registry.EXPIRES_AT: expires, "data_until": "2014-02-01"}
+        package_status.note(self.sagemaker, candidate.package_arn, judged)
         return self.version(candidate.package_arn)
 
     def version(self, arn: str) -> ModelPackage:

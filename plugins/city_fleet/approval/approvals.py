@@ -164,7 +164,7 @@ def make_room(aws: Clients, group: str, newcomer: str, by: str) -> None:
             and version is not newest
             and (version.waits_for_person or version.arn != newcomer)
         ):
-            reason = f"superseded by version {newest.number}, which has seen data up to {newest.as_of}"
+            reason = f"superseded by version {newest.number}, which was made as of {newest.as_of}"
             write(aws, version, ModelState.WAITING, Event.SUPERSEDE, Author(by, reason))
 
 

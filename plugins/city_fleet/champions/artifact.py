@@ -36,7 +36,7 @@ class Artifact:
     """The side files of an artifact.
 
     :param city: the slug of the city it was trained for.
-    :param as_of: stamp of the moment up to which it has seen data.
+    :param as_of: stamp of the moment up to which it may have seen data.
     :param features: feature names in the order of a request row.
     :param rows: sample rows x features; None where a value is missing.
     :param predictions: one per sample row, in the target's unit.

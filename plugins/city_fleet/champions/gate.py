@@ -162,7 +162,7 @@ def newer_champion(report: Mapping[str, Any], champion: Any) -> str | None:
     if not isinstance(mine, str) or not isinstance(theirs, str) or theirs <= mine:
         return None
     return (
-        f"the model that serves has seen data up to {theirs}, this one only up to {mine}; "
+        f"the model that serves was made as of {theirs}, this one only as of {mine}; "
         "an older run never replaces a newer champion"
     )
 

@@ -62,6 +62,7 @@ def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
                         "city": city.slug,
                         "version": version.number,
                         "as_of": version.as_of,
+                        "data_until": version.data_until,
                         "until": clock.iso(deadline),
                         "reason": version.status_reason or None,
                     }
@@ -73,8 +74,8 @@ def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
     for row in rows:
         why = f": {row['reason']}" if row["reason"] else ""
         typer.echo(
-            f"{row['fleet']}  {row['city']}, version {row['version']}, data up to {row['as_of']}, "
-            f"until {row['until']}{why}"
+            f"{row['fleet']}  {row['city']}, version {row['version']} as of {row['as_of']}, "
+            f"data until {row['data_until'] or 'unknown'}, awaits approval until {row['until']}{why}"
         )
     typer.echo(f"{len(rows)} {'model is' if len(rows) == 1 else 'models are'} awaiting approval.")
 

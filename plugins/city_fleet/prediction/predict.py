@@ -48,7 +48,7 @@ class Prediction:
     :param target_model: the artifact that answered, as the live pointer and the endpoint name it.
     :param package_arn: its version in the model registry.
     :param package_version: the number at the end of that ARN, None when it has none.
-    :param as_of: the moment up to which the model has seen data, ISO 8601 in UTC.
+    :param as_of: the moment up to which the model may have seen data, ISO 8601 in UTC.
     :param latency_ms: from the start of the request to the answer, waiting for a free thread and attempts included.
     """
 

@@ -95,7 +95,7 @@ class Champion:
 
     :param etag: of the pointer's object: another one means that the pointer has moved.
     :param problem: why the object is not a pointer, if it is not; the other fields are empty then.
-    :param as_of: stamp of the moment up to which the model has seen data.
+    :param as_of: stamp of the moment up to which the model may have seen data.
     :param settings_digest: of the settings that made the model, and ``code_digest`` of the scripts; None if unknown.
     :param data_until: first day of the newest period that its data held, an ISO date; None if unknown.
     """

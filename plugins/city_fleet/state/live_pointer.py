@@ -18,7 +18,7 @@ class ServedModel:
 
     :param target_model: key below the endpoint's prefix, as sent in TargetModel.
     :param package_arn: ARN of the model package in the registry.
-    :param as_of: stamp of the moment up to which the model has seen data.
+    :param as_of: stamp of the moment up to which the model may have seen data.
     :param metrics: the challenger's metrics on its held-out rows.
     :param features: feature names in the order of a request row.
     :param reasons: the gate's sentences about the model.

@@ -49,7 +49,7 @@ class ModelPackageSummary:
 
     :param number: counts up from 1 and is never used twice.
     :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval``.
-    :param as_of: stamp of the moment up to which the model has seen data; None if City Fleet did not register it.
+    :param as_of: stamp of the moment up to which the model may have seen data; None if City Fleet did not register it.
     :param artifact_sha256: of ``model.tar.gz``; None if City Fleet did not register it.
     :param run: ``<dag id>/<run id>`` of the run that registered it; None if City Fleet did not.
     :param created: when it was registered.
@@ -101,6 +101,11 @@ class ModelPackage:
     @property
     def as_of(self) -> str:
         return self.metadata.get("as_of", "")
+
+    @property
+    def data_until(self) -> str | None:
+        """Return the first day of the newest period that its data held, an ISO date; None if unknown."""
+        return self.metadata.get("data_until")
 
     @property
     def event(self) -> str:

@@ -75,7 +75,7 @@ def _of_state(status: CityStatus, keys: Keys) -> list[Difference]:
         found.append(Difference(city, what, f"./fleet remove {city}, or put it back into the fleet file"))
     elif status.state is CityState.STALE and status.due and status.champion:
         due, pinned = naming.as_of_stamp(status.due), status.champion.pinned
-        what = f"its model has seen data up to {status.champion.as_of}; due is {due}"
+        what = f"its model was made as of {status.champion.as_of}; due is {due}"
         found.append(Difference(city, what, f"./fleet unpin {city}" if pinned else trigger))
     elif status.state is CityState.OUT_OF_DATE:
         what = f"{' and '.join(status.changed)} changed since its model was made"

@@ -239,7 +239,7 @@ def test_a_champion_that_has_seen_the_held_out_months_is_not_measured(jobs: Jobs
         "target_model": "austin/c.tar.gz",
         "etag": "e",
         "as_of": later,
-        "error": f"The champion has seen data up to {later}.",
+        "error": f"The champion was made as of {later}.",
     }
 
 

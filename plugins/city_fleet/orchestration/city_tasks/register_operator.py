@@ -96,11 +96,12 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
 
     def _judgement(self, context: Context) -> dict[str, str]:
         """Return the metadata that say by which evaluation a version was judged last."""
-        evaluation = upstream(context, EVALUATE)
+        evaluation, decision = upstream(context, EVALUATE), upstream(context, DECIDE)
         return {
             "evaluation_uri": evaluation["evaluation_uri"],
             "evaluate_job": evaluation["job"],
-            "decision_uri": upstream(context, DECIDE)["decision_uri"],
+            "decision_uri": decision["decision_uri"],
+            "data_until": decision.get("data_until") or "",
         }
 
     def _expires_at(self, context: Context) -> str | None:

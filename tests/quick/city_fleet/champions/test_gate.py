@@ -116,7 +116,7 @@ def test_a_champion_that_has_seen_newer_data_is_not_compared() -> None:
     decision = decide(report(champion=june) | {"as_of": "20140101T000000Z"}, RULE)
     assert not decision.promote
     assert decision.superseded
-    assert decision.reasons[0].startswith("the model that serves has seen data up to 20140601T000000Z")
+    assert decision.reasons[0].startswith("the model that serves was made as of 20140601T000000Z")
     assert not any("worse than the champion" in reason for reason in decision.reasons)
     assert decide(report(champion=june) | {"as_of": "20140101T000000Z"}, RULE, force=True).promote
     equal = decide(report(champion=june) | {"as_of": "20140601T000000Z"}, RULE)

@@ -87,7 +87,7 @@ def test_a_newer_model_that_waits_supersedes_the_others(desk: Desk) -> None:
         ModelState.WAITING,
     ]
     reason = desk.version(march.arn).status_reason
-    assert reason == "superseded by version 3, which has seen data up to 20140401T000000Z"
+    assert reason == "superseded by version 3, which was made as of 20140401T000000Z"
     february = desk.wait(1.1, 2)  # an older run ends later: it is superseded on arrival
     approvals.make_room(desk, desk.plan.package_group, february.arn, "factors/run")
     assert desk.state(february.arn) is ModelState.SUPERSEDED

@@ -64,7 +64,7 @@ def test_an_older_run_never_replaces_a_newer_champion(city: City) -> None:
     newer = city.retrain(1.1, month=6)
     older = city.retrain(1.01, month=1)
     assert older.outcome == Outcome.SUPERSEDED
-    assert "has seen data up to 20140601T000000Z" in older.reasons[0]
+    assert "was made as of 20140601T000000Z" in older.reasons[0]
     assert city.pointer == newer.pointer
 
 

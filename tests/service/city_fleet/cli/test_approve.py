@@ -42,10 +42,12 @@ def test_what_waits_is_listed_approved_and_live(desk: Desk) -> None:
     listed = run(desk, "waiting")
     assert listed.returncode == 0, listed
     line, count = listed.stdout.splitlines()
-    assert line.startswith(f"factors  {desk.slug}, version 1, data up to {MARCH}, until 20")
+    assert line.startswith(
+        f"factors  {desk.slug}, version 1 as of {MARCH}, data until 2014-02-01, awaits approval until 20"
+    )
     assert count == "1 model is awaiting approval."
     (row,) = json.loads(run(desk, "waiting", "--json").stdout)
-    assert (row["city"], row["version"], row["as_of"]) == (desk.slug, 1, MARCH)
+    assert (row["city"], row["as_of"], row["data_until"]) == (desk.slug, MARCH, "2014-02-01")
 
     planned = run(desk, "approve", desk.slug, "--dry-run")
     assert planned.returncode == 0, planned
@@ -93,7 +95,7 @@ def test_an_approval_that_something_stands_against_exits_with_1(desk: Desk) -> N
     desk.go_live(1.2, 2)
     done = run(desk, "approve", desk.slug, "--version", "1")
     assert done.returncode == 1
-    assert "version 1: superseded: the model that serves has seen data up to 20140201T000000Z" in done.stdout
+    assert "version 1: superseded: the model that serves was made as of 20140201T000000Z" in done.stdout
     assert desk.state(version.arn) is ModelState.SUPERSEDED
     done = run(desk, "approve", desk.slug, "--version", "1")
     assert done.returncode == 1

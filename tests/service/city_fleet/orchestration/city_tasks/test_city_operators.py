@@ -534,7 +534,7 @@ def test_tonights_model_takes_the_place_of_last_nights(manual: Desk) -> None:
     last_night.task("approve", "execute_complete", event={"decided": True})
     record = last_night.end()
     assert record["outcome"] == "superseded"
-    assert record["reasons"] == ["superseded by version 2, which has seen data up to 20140201T000000Z"]
+    assert record["reasons"] == ["superseded by version 2, which was made as of 20140201T000000Z"]
     ask(tonight)
     answer(tonight, "Approve")
     assert tonight.end()["outcome"] == "live"
