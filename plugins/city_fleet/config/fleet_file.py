@@ -103,7 +103,7 @@ def load_fleets(folder: str | Path, environ: Mapping[str, str] | None = None) ->
                 ("", fleet.fleet),
                 "fleet",
                 "a name",
-                " (one Airflow runs one environment of a fleet)",
+                why=" (one Airflow runs one environment of a fleet)",
             )
             _claim(endpoints, fleet, (fleet.region, endpoint), "endpoint.name", "an endpoint")
             loaded.append(fleet)
