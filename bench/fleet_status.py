@@ -70,7 +70,7 @@ def main() -> int:
         path = Path(folder) / "many.yaml"
         cities = [f"city{number:05}" for number in range(chosen.cities)]
         path.write_text(FLEET + "".join(f"  {city}:\n" for city in cities), encoding="utf-8")
-        s3, keys = server.client("s3"), Keys("bench", "many")
+        s3, keys = server.client("s3"), Keys("bench", "many", "laptop")
         s3.create_bucket(Bucket=keys.bucket)
         make(s3, keys, cities, chosen.nights)
         found = {
@@ -108,7 +108,7 @@ def go_live(s3: Any, keys: Keys, city: str, sequence: int) -> None:
         sequence=sequence,
         city=city,
         target_model=f"{city}/20140103T000000Z-{sequence:012}.tar.gz",
-        package_arn=f"arn:aws:sagemaker:us-east-1:123456789012:model-package/many-laptop-{city}/{sequence}",
+        package_arn=f"arn:aws:sagemaker:us-east-1:123456789012:model-package/many--laptop--{city}/{sequence}",
         as_of="20140103T000000Z",
         metrics={"mape": 0.051234, "rmse": 12345.6, "mae": 1234.5, "r2": 0.91},
         features=("median_lag_1", "median_lag_12", "trend"),

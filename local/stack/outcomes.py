@@ -94,7 +94,7 @@ class Reader:
         return outcome
 
     def _records(self, city: str) -> str:
-        return f"{self.choice.fleet.fleet}/state/runs/{city}/"
+        return self.choice.keys.city_records(city)
 
     def _record(self, city: str, run_id: str) -> dict[str, Any]:
         """Return the newest record of a run."""

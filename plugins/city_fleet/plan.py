@@ -173,5 +173,5 @@ def plan_city(fleet: Fleet, slug: str) -> CityPlan:
 
 
 def endpoint_name(fleet: Fleet) -> str:
-    """Return the name of the fleet's shared endpoint: the fleet file's, or ``<fleet>-<environment>``."""
+    """Return the name of the fleet's shared endpoint: the fleet file's, or ``<fleet>--<environment>``."""
     return fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)

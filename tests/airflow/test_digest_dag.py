@@ -128,7 +128,9 @@ def test_a_failed_run_is_told_by_every_notifier(
     assert report["city"]["run"] == "failed"
     assert report["city"]["tasks"]["record"] == "success"
     s3 = aws.client("s3")
-    (item,) = s3.list_objects_v2(Bucket="city-fleet", Prefix="texas_housing/state/runs/austin/")["Contents"]
+    (item,) = s3.list_objects_v2(Bucket="city-fleet", Prefix="texas_housing/laptop/state/runs/austin/")[
+        "Contents"
+    ]
     record = json.loads(s3.get_object(Bucket="city-fleet", Key=item["Key"])["Body"].read())
     assert (record["outcome"], record["failed_task"]) == ("failed", "preprocess")
     assert record["failure"]["error"] == "AirflowFailException"

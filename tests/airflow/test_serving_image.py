@@ -34,8 +34,8 @@ from tests.support.script_jobs import DATA, Jobs
 from tests.support.waiting import wait_until
 
 FLEET_FILE = ROOT / "include" / "fleets" / "texas_housing.yaml"
-ENDPOINT = "texas-housing-laptop"
-KEYS = naming.Keys("city-fleet", "texas_housing")
+ENDPOINT = "texas-housing--laptop"
+KEYS = naming.Keys("city-fleet", "texas_housing", "laptop")
 MANAGED = IMAGE_URI
 OWN = "123456789012.dkr.ecr.us-east-1.amazonaws.com/city-fleet-model-server:1"
 AS_OF = datetime(2014, 1, 1, tzinfo=UTC)

@@ -113,7 +113,7 @@ class Fleet:
     def pointer(self, fleet: str, city: str) -> dict[str, Any] | None:
         s3 = self.client("s3")
         try:
-            body = s3.get_object(Bucket=BUCKET, Key=Keys(BUCKET, fleet).live(city))["Body"].read()
+            body = s3.get_object(Bucket=BUCKET, Key=Keys(BUCKET, fleet, "laptop").live(city))["Body"].read()
         except s3.exceptions.NoSuchKey:
             return None
         return dict(json.loads(body))

@@ -31,7 +31,7 @@ def recorded(fleet: Fleet, dag_id: str) -> dict[str, Any]:
     """Return what was recorded last about a run, also while it waits, and after it has ended."""
     name, slug = dag_id.split(".")
     s3 = fleet.client("s3")
-    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{name}/state/runs/{slug}/")["Contents"]
+    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{name}/laptop/state/runs/{slug}/")["Contents"]
     records = [json.loads(s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()) for item in listed]
     mine = [record for record in records if record["run_id"] == fleet.runs[dag_id]]
     return dict(max(mine, key=lambda record: str(record["finished_at"])))

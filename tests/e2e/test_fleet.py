@@ -48,7 +48,7 @@ def test_the_live_artifact_is_the_evaluated_one_and_safe_to_load(fleet: Fleet) -
     fleet.ended(LIVE_CITY)
     pointer = fleet.pointer("texas_housing", "abilene")
     assert pointer is not None
-    body = read(fleet, f"s3://{BUCKET}/texas_housing/models/{pointer['target_model']}")
+    body = read(fleet, f"s3://{BUCKET}/texas_housing/laptop/models/{pointer['target_model']}")
     assert hashlib.sha256(body).hexdigest() == pointer["artifact_sha256"]
     with tarfile.open(fileobj=io.BytesIO(body)) as tar:
         names = [member.name.removeprefix("./") for member in tar if member.isfile()]
@@ -64,7 +64,7 @@ def test_the_endpoint_answers_prices_for_the_live_model(fleet: Fleet) -> None:
     row = holdout["rows"][-1]
     named = {"instances": [dict(zip(holdout["features"], row["values"], strict=True))]}
     answer = fleet.client("sagemaker-runtime").invoke_endpoint(
-        EndpointName="texas-housing-laptop",
+        EndpointName="texas-housing--laptop",
         TargetModel=pointer["target_model"],
         ContentType="application/json",
         Accept="application/json",
@@ -91,7 +91,7 @@ def test_every_model_is_a_version_with_its_lineage(fleet: Fleet) -> None:
     record = fleet.record(LIVE_CITY)
     package = fleet.client("sagemaker").describe_model_package(ModelPackageName=record["package_arn"])
     assert package["ModelApprovalStatus"] == "Approved"
-    assert package["ModelPackageGroupName"] == "texas-housing-laptop-abilene"
+    assert package["ModelPackageGroupName"] == "texas-housing--laptop--abilene"
     lineage = package["CustomerMetadataProperties"]
     assert lineage["as_of"] == "20150801T000000Z"
     decision = json.loads(read(fleet, lineage["decision_uri"]))
@@ -176,10 +176,10 @@ def test_another_data_set_is_a_fleet_by_its_file_alone(fleet: Fleet) -> None:
 
 def test_the_endpoint_dag_run_twice_changes_nothing(fleet: Fleet) -> None:
     sagemaker = fleet.client("sagemaker")
-    before = sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")
+    before = sagemaker.describe_endpoint(EndpointName="texas-housing--laptop")
     run_id = fleet.start("texas_housing._endpoint")
     assert fleet.ended("texas_housing._endpoint", run_id) == "success"
-    after = sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")
+    after = sagemaker.describe_endpoint(EndpointName="texas-housing--laptop")
     assert after["LastModifiedTime"] == before["LastModifiedTime"]
     assert len(sagemaker.list_models(NameContains="texas-housing")["Models"]) == 1
 
@@ -204,7 +204,7 @@ def test_a_cleared_step_runs_anew_and_publishing_the_same_artifact_is_harmless(f
     assert fleet.result(LIVE_CITY, "evaluate")["job"] != first_job
     assert fleet.pointer("texas_housing", "abilene") == before
     versions = fleet.client("sagemaker").list_model_packages(
-        ModelPackageGroupName="texas-housing-laptop-abilene"
+        ModelPackageGroupName="texas-housing--laptop--abilene"
     )
     assert len(versions["ModelPackageSummaryList"]) == 1
 

@@ -95,7 +95,7 @@ def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
     shown = _stack("env", "--state-dir", state_dir).stdout
     assert f"export AWS_ENDPOINT_URL={stack.layout.sagemaker_url}" in shown
     sagemaker, s3 = stack.client("sagemaker"), stack.client("s3")
-    endpoint = sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")
+    endpoint = sagemaker.describe_endpoint(EndpointName="texas-housing--laptop")
     assert endpoint["EndpointStatus"] == "InService"
     assert s3.list_objects_v2(Bucket="city-fleet", Prefix="texas_housing/raw/city=austin/")["KeyCount"] == 1
 
@@ -112,7 +112,9 @@ def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
     assert stack.memory_mib() < 3 * 1024
 
     # After a kill it goes on where it ended.
-    put = s3.put_object(Bucket="city-fleet", Key="texas_housing/live/austin.json", Body=b'{"sequence": 1}')
+    put = s3.put_object(
+        Bucket="city-fleet", Key="texas_housing/laptop/live/austin.json", Body=b'{"sequence": 1}'
+    )
     sagemaker.create_model_package_group(ModelPackageGroupName="texas-housing-austin")
     package = sagemaker.create_model_package(ModelPackageGroupName="texas-housing-austin")["ModelPackageArn"]
 
@@ -125,22 +127,22 @@ def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
     assert again.returncode == 0, again.stdout + again.stderr
     stack = Stack.find(state_dir)
     assert stack is not None
-    found = s3.get_object(Bucket="city-fleet", Key="texas_housing/live/austin.json")
+    found = s3.get_object(Bucket="city-fleet", Key="texas_housing/laptop/live/austin.json")
     assert (found["ETag"], found["Body"].read()) == (put["ETag"], b'{"sequence": 1}')
     described = sagemaker.describe_model_package(ModelPackageName=package)
     assert described["ModelPackageVersion"] == 1
     wait_until(
         lambda: (
-            sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")["EndpointStatus"] == "InService"
+            sagemaker.describe_endpoint(EndpointName="texas-housing--laptop")["EndpointStatus"] == "InService"
         ),
         20,
         "the endpoint is in service again",
     )
-    after = sagemaker.describe_endpoint(EndpointName="texas-housing-laptop")
+    after = sagemaker.describe_endpoint(EndpointName="texas-housing--laptop")
     assert after["CreationTime"] == endpoint["CreationTime"]
     runtime = stack.client("sagemaker-runtime")
     with pytest.raises(runtime.exceptions.ClientError, match="Failed to download model data"):
-        runtime.invoke_endpoint(EndpointName="texas-housing-laptop", TargetModel="none.tar.gz", Body=b"1")
+        runtime.invoke_endpoint(EndpointName="texas-housing--laptop", TargetModel="none.tar.gz", Body=b"1")
     assert len(stack.airflow.request("GET", "/dags/texas_housing._endpoint/dagRuns")["dag_runs"]) == 2
 
     # A component that dies is told by name.

@@ -25,7 +25,7 @@ from tests.support.archives import archive
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.waiting import wait_until
 
-KEYS = Keys("city-fleet", "factors")
+KEYS = Keys("city-fleet", "factors", "laptop")
 ENDPOINT = "factors"
 ENVIRONMENT = "laptop"
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0"
@@ -166,7 +166,7 @@ class City:
                 "city_fleet/samples.json": json.dumps(samples).encode(),
             }
         )
-        run = f"factors/runs/{self.slug}/{uuid.uuid4().hex}"
+        run = f"factors/laptop/runs/{self.slug}/{uuid.uuid4().hex}"
         key = f"{run}/model.tar.gz"
         self.s3.put_object(Bucket=KEYS.bucket, Key=key, Body=body)
         rows = [

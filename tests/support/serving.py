@@ -24,7 +24,7 @@ from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.paths import IMAGE_PYTHON, SCRIPTS
 from tests.support.waiting import wait_until
 
-KEYS = naming.Keys("city-fleet", "houses")
+KEYS = naming.Keys("city-fleet", "houses", "laptop")
 FEATURES = ("median_mean_12", "sales_lag_1", "trend")
 ROW: dict[str, float | None] = {"median_mean_12": 200_000.0, "sales_lag_1": 1500, "trend": 180.5}
 MODELS = 3

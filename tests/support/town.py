@@ -28,7 +28,7 @@ class Town:
 
     def __init__(self, aws: LocalSageMaker, fleet: str, slug: str) -> None:
         self.s3, self.sagemaker = aws.client("s3"), aws.client("sagemaker")
-        self.keys, self.slug = Keys(BUCKET, fleet), slug
+        self.keys, self.slug = Keys(BUCKET, fleet, "laptop"), slug
         self.source = InventorySource(self.s3, self.sagemaker, self.keys, "laptop")
         self.group = naming.package_group(fleet, "laptop", slug)
         self.sagemaker.create_model_package_group(ModelPackageGroupName=self.group)

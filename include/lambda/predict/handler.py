@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from city_fleet import naming
 from city_fleet.errors import CityFleetError, PredictError, show_value
 from city_fleet.naming import Keys
 from city_fleet.prediction.live_cache import TTL_SECONDS, LivePointers
@@ -43,6 +44,7 @@ class Settings:
 
     bucket: str
     fleet: str
+    environment: str
     endpoint: str
     ttl_seconds: float
     deadline_seconds: float
@@ -61,6 +63,15 @@ class Settings:
                 mistakes.append(f"{name} is not set; allowed: {what}.")
             return value
 
+        def slug(name: str, what: str) -> str:
+            value = text(name, what)
+            if value and (not naming.is_slug(value) or value in naming.RESERVED_ENVIRONMENTS):
+                mistakes.append(
+                    f"{name}: got {show_value(value)}; allowed: {what}: lower-case letters and digits, words joined by "
+                    f"one underscore, and not {', '.join(naming.RESERVED_ENVIRONMENTS)}."
+                )
+            return value
+
         def seconds(name: str, default: float, least: float, most: float) -> float:
             value = environment.get(name, "").strip() or str(default)
             try:
@@ -74,6 +85,9 @@ class Settings:
         settings = cls(
             bucket=text("CITY_FLEET_BUCKET", "the fleet's S3 bucket"),
             fleet=text("CITY_FLEET_FLEET", "the fleet's name, as in its fleet file"),
+            environment=slug(
+                "CITY_FLEET_ENVIRONMENT", "the environment in its fleet file, for example production"
+            ),
             endpoint=text("CITY_FLEET_ENDPOINT", "the name of the fleet's SageMaker endpoint"),
             ttl_seconds=seconds("CITY_FLEET_POINTER_TTL_SECONDS", TTL_SECONDS, 0, 3600),
             deadline_seconds=seconds("CITY_FLEET_DEADLINE_SECONDS", DEADLINE_SECONDS, 1, 890),
@@ -89,7 +103,9 @@ class Settings:
 # Once per container: Lambda gives this phase more time than a call, and reports what is wrong as an init error.
 SETTINGS = Settings.from_environment(os.environ)
 S3, RUNTIME = clients(deadline_seconds=SETTINGS.deadline_seconds)
-POINTERS = LivePointers(S3, Keys(SETTINGS.bucket, SETTINGS.fleet), ttl_seconds=SETTINGS.ttl_seconds)
+POINTERS = LivePointers(
+    S3, Keys(SETTINGS.bucket, SETTINGS.fleet, SETTINGS.environment), ttl_seconds=SETTINGS.ttl_seconds
+)
 PREDICTOR = Predictor(POINTERS, RUNTIME, SETTINGS.endpoint)
 
 

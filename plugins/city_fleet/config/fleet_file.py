@@ -97,7 +97,14 @@ def load_fleets(folder: str | Path, environ: Mapping[str, str] | None = None) ->
         try:
             fleet = load_fleet(path, environ)
             endpoint = fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
-            _claim(names, fleet, ("", fleet.fleet), "fleet", "a name")
+            _claim(
+                names,
+                fleet,
+                ("", fleet.fleet),
+                "fleet",
+                "a name",
+                why=" (one Airflow runs one environment of a fleet)",
+            )
             _claim(endpoints, fleet, (fleet.region, endpoint), "endpoint.name", "an endpoint")
             loaded.append(fleet)
         except FleetFileError as error:
@@ -116,13 +123,19 @@ def fleet_files(folder: str | Path) -> list[Path]:
 
 
 def _claim(
-    taken: dict[tuple[str, str], Fleet], fleet: Fleet, name: tuple[str, str], field: str, thing: str
+    taken: dict[tuple[str, str], Fleet],
+    fleet: Fleet,
+    name: tuple[str, str],
+    field: str,
+    thing: str,
+    *,
+    why: str = "",
 ) -> None:
     other = taken.setdefault(name, fleet)
     if other is fleet:
         return
     got = f"{name[1]!r}, which {display_path(other.path)} has already"
-    problem = Problem(got, f"{thing} of its own for each file")
+    problem = Problem(got, f"{thing} of its own for each file{why}")
     file = display_path(fleet.path)
     line = read_yaml(fleet.path, file, {}).line(field.split("."))
     raise FleetFileError([problem.error(file=file, line=line, field=field)])

@@ -193,7 +193,7 @@ EndpointName = Annotated[
     str,
     Text(
         r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}",
-        "1 to 63 letters, digits and hyphens, or null for <fleet>-<environment>",
+        "1 to 63 letters, digits and hyphens, or null for <fleet>--<environment>",
         63,
         lambda text: re.sub("[^a-zA-Z0-9]+", "-", text).strip("-") or None,
     ),

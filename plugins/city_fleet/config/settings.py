@@ -118,7 +118,7 @@ class Endpoint(Section):
     """The shared multi-model endpoint of the fleet."""
 
     name: EndpointName | None = None
-    """Name of the endpoint; null makes it <fleet>-<environment>."""
+    """Name of the endpoint; null makes it <fleet>--<environment>."""
     instance_type: EndpointInstance = "ml.m5.large"
     """SageMaker instance type."""
     instance_count: Annotated[int, Range(True, 1, 1000)] = 1
@@ -225,7 +225,7 @@ class FleetSettings(_Shared):
     fleet: FleetSlug
     """Slug of the fleet: prefix of all its DAG ids, names and keys."""
     environment: Environment = "laptop"
-    """Which installation this is, e.g. laptop, staging, production; part of the AWS names."""
+    """Which installation this is, e.g. laptop, staging, production; part of keys and AWS names."""
     bucket: Bucket
     """S3 bucket of the fleet."""
     role: Role

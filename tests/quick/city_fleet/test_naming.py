@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from city_fleet import naming
@@ -35,32 +35,88 @@ def test_a_name_without_a_usable_character_is_refused() -> None:
         naming.slug("東京")
 
 
-@given(SLUGS, SLUGS, st.sampled_from(["preprocess", "train", "evaluate"]), st.integers(1, 999))
-def test_job_names_are_valid_and_keep_the_fleet(fleet: str, city: str, step: str, attempt: int) -> None:
-    name = naming.job_name(fleet, city, step, "0123456789", attempt)
+SHORT = st.from_regex(r"[a-z0-9]{1,8}(_[a-z0-9]{1,8}){0,2}", fullmatch=True)
+#: Fleet and environment have at most 32 characters, by the fleet file; a city may be longer.
+NAMES_UP_TO_32 = st.from_regex(r"[a-z0-9]+(_[a-z0-9]+)*", fullmatch=True).filter(lambda name: len(name) <= 32)
+ENVIRONMENTS = NAMES_UP_TO_32.filter(lambda name: name not in naming.RESERVED_ENVIRONMENTS)
+TRIPLES = st.tuples(NAMES_UP_TO_32, ENVIRONMENTS, SLUGS)
+STEPS = st.sampled_from(["preprocess", "train", "evaluate"])
+
+
+@given(TRIPLES, STEPS, st.integers(1, 999))
+def test_job_names_are_valid_and_begin_as_those_of_their_installation(
+    triple: tuple[str, str, str], step: str, attempt: int
+) -> None:
+    name = naming.job_name(*triple, step, request_digest="0123456789", attempt=attempt)
     assert AWS_NAME.fullmatch(name)
     assert name.endswith(f"{step}-0123456789-{attempt}")
-    assert name.startswith(fleet.replace("_", "-")[:10])
-
-
-@given(
-    st.from_regex(r"[a-z0-9]+(_[a-z0-9]+)*", fullmatch=True).filter(lambda fleet: len(fleet) <= 32),
-    SLUGS,
-    st.sampled_from(["preprocess", "train", "evaluate"]),
-    st.integers(1, 999),
-)
-def test_all_jobs_of_a_fleet_begin_alike(fleet: str, city: str, step: str, attempt: int) -> None:
-    """A fleet's name has at most 32 characters."""
-    name = naming.job_name(fleet, city, step, "0123456789", attempt)
-    assert name.startswith(naming.job_prefix(fleet))
+    assert name.startswith(naming.job_prefix(*triple[:2]))
 
 
 def test_a_long_fleet_is_cut_where_its_longest_job_name_is() -> None:
-    fleet = "a" * 32
-    name = naming.job_name(fleet, "c" * 40, "preprocess", "0123456789", 999)
+    fleet, environment = "a" * 32, "b" * 32
+    name = naming.job_name(fleet, environment, "c", "preprocess", request_digest="0123456789", attempt=999)
     assert len(name) == 63
-    assert name.startswith(naming.job_prefix(fleet))
-    assert naming.job_prefix("texas_housing") == "texas-housing"
+    assert name.startswith(naming.job_prefix(fleet, environment))
+    assert naming.job_prefix("texas_housing", "laptop") == "texas-housing--laptop"
+
+
+@st.composite
+def rearranged(draw: st.DrawFn) -> tuple[tuple[str, str, str], tuple[str, str, str]]:
+    """Two triples of the same words in the same order, put together in different places."""
+    words = draw(st.lists(st.from_regex(r"[a-z0-9]{1,12}", fullmatch=True), min_size=4, max_size=9))
+
+    def triple() -> tuple[str, str, str]:
+        first = draw(st.integers(1, len(words) - 2))
+        second = draw(st.integers(first + 1, len(words) - 1))
+        return "_".join(words[:first]), "_".join(words[first:second]), "_".join(words[second:])
+
+    return triple(), triple()
+
+
+@given(st.one_of(st.tuples(TRIPLES, TRIPLES), rearranged()))
+@example((("a", "b_c", "d"), ("a_b", "c", "d")))
+@example((("a", "b", "c_d"), ("a", "b_c", "d")))
+@example((("a" * 32, "b" * 32, "c"), ("a" * 32, "b" * 31 + "c", "c")))
+@example((("a" * 32, "b" * 31, "c"), ("a" * 32, "b" * 31, "c" * 40)))
+def test_names_and_keys_of_two_cities_never_meet(
+    pair: tuple[tuple[str, str, str], tuple[str, str, str]],
+) -> None:
+    one, other = pair
+    for triple in pair:
+        group = naming.package_group(*triple)
+        assert AWS_NAME.fullmatch(group)
+        assert group.startswith(naming.package_groups_part(*triple[:2]))
+        assert AWS_NAME.fullmatch(naming.endpoint_name(*triple[:2]))
+    if one != other:
+        assert naming.package_group(*one) != naming.package_group(*other)
+        assert keys_of(*one).isdisjoint(keys_of(*other))
+    if one[:2] != other[:2]:
+        assert naming.endpoint_name(*one[:2]) != naming.endpoint_name(*other[:2])
+        ours, theirs = (naming.Keys("bucket", *triple[:2]).prefix for triple in pair)
+        assert not ours.startswith(theirs)
+        assert not theirs.startswith(ours)
+
+
+def keys_of(fleet: str, environment: str, city: str) -> set[str]:
+    """Where one city of an installation may be written to."""
+    keys = naming.Keys("bucket", fleet, environment)
+    return {
+        keys.live(city),
+        keys.history(city, 1),
+        keys.retired(city),
+        keys.model(f"{city}/x"),
+        keys.city_records(city),
+    }
+
+
+@given(SHORT, SHORT)
+def test_the_name_of_a_configuration_is_no_other_installations(fleet: str, environment: str) -> None:
+    """Models and configurations of an endpoint end with ten digits; a word of ten digits may be an environment's."""
+    name = naming.aws_name(fleet, environment, suffix="0123456789")
+    longer = naming.aws_name(fleet, f"{environment}_0123456789", suffix="0123456789")
+    assert AWS_NAME.fullmatch(name)
+    assert name != longer
 
 
 @given(st.lists(SLUGS, min_size=2, max_size=2, unique=True))
@@ -105,7 +161,7 @@ def test_cities_are_spread_evenly_and_always_to_the_same_place() -> None:
 
 
 def test_history_keys_sort_by_sequence() -> None:
-    keys = naming.Keys("bucket", "fleet")
+    keys = naming.Keys("bucket", "fleet", "laptop")
     assert keys.history("austin", 9) < keys.history("austin", 10)
 
 
@@ -118,7 +174,7 @@ def test_a_run_id_fits_into_a_tag_and_reads_back(run_id: str) -> None:
 
 def test_the_keys_of_a_fleet_are_those_of_the_architecture_page() -> None:
     """What an earlier version has written is found by these keys alone."""
-    keys, moment = naming.Keys("bucket", "f"), datetime(2014, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    keys, moment = naming.Keys("bucket", "f", "e"), datetime(2014, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     stamp = "20140102T030405Z"
     assert {
         "uri": keys.uri("f/x"),
@@ -140,25 +196,25 @@ def test_the_keys_of_a_fleet_are_those_of_the_architecture_page() -> None:
     } == {
         "uri": "s3://bucket/f/x",
         "raw": "f/raw/city=c/",
-        "code": "f/code/d/",
-        "step": "f/runs/c/k/train/",
-        "decision": "f/runs/c/k/decide/decision-d.json",
-        "model": "f/models/c/x.tar.gz",
-        "live": "f/live/c.json",
-        "history": "f/history/c/00000007.json",
-        "retired": "f/state/retired/c.json",
-        "retire_cursor": "f/state/retire.json",
-        "record": f"f/state/runs/c/{stamp}-k.json",
-        "event": f"f/state/events/{stamp}/c/{stamp}-k.json",
-        "index": "f/state/index/fleet.json.gz",
-        "breaker_mark": f"f/state/breaker/{stamp}/c.json",
-        "night": f"f/state/breaker/{stamp}.json",
-        "reconciled": "f/state/reconciled.json",
+        "code": "f/e/code/d/",
+        "step": "f/e/runs/c/k/train/",
+        "decision": "f/e/runs/c/k/decide/decision-d.json",
+        "model": "f/e/models/c/x.tar.gz",
+        "live": "f/e/live/c.json",
+        "history": "f/e/history/c/00000007.json",
+        "retired": "f/e/state/retired/c.json",
+        "retire_cursor": "f/e/state/retire.json",
+        "record": f"f/e/state/runs/c/{stamp}-k.json",
+        "event": f"f/e/state/events/{stamp}/c/{stamp}-k.json",
+        "index": "f/e/state/index/fleet.json.gz",
+        "breaker_mark": f"f/e/state/breaker/{stamp}/c.json",
+        "night": f"f/e/state/breaker/{stamp}.json",
+        "reconciled": "f/e/state/reconciled.json",
     }
 
 
 def test_what_is_listed_holds_what_is_put() -> None:
-    keys, moment = naming.Keys("bucket", "f"), datetime(2014, 1, 2, tzinfo=UTC)
+    keys, moment = naming.Keys("bucket", "f", "e"), datetime(2014, 1, 2, tzinfo=UTC)
     record = keys.record("c", moment, "k")
     for prefix, key in (
         (keys.raw_prefix(), keys.raw("c")),

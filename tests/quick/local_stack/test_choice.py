@@ -24,7 +24,7 @@ def test_the_default_is_five_cities_that_must_be_live() -> None:
     assert len(chosen.cities) == 5
     assert chosen.must_be_live
     assert chosen.params("dallas") == {"as_of": "20150801T000000Z"}
-    assert chosen.endpoint == "texas-housing-laptop"
+    assert chosen.endpoint == "texas-housing--laptop"
 
 
 def test_cities_are_named_by_slug_or_name_in_any_number() -> None:

@@ -32,6 +32,7 @@ def environment(serving: Serving) -> dict[str, str]:
         **serving.server.environment,
         "CITY_FLEET_BUCKET": KEYS.bucket,
         "CITY_FLEET_FLEET": KEYS.fleet,
+        "CITY_FLEET_ENVIRONMENT": KEYS.environment,
         "CITY_FLEET_ENDPOINT": serving.endpoint,
         "CITY_FLEET_POINTER_TTL_SECONDS": "0",
         "CITY_FLEET_DEADLINE_SECONDS": "20",

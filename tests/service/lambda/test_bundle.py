@@ -164,6 +164,7 @@ class Policy:
     PLACES = {  # noqa: RUF012 - never changed
         "BUCKET": KEYS.bucket,
         "FLEET": KEYS.fleet,
+        "ENVIRONMENT": KEYS.environment,
         "ENDPOINT": "houses",
         "REGION": "us-east-1",
         "ACCOUNT": "123456789012",

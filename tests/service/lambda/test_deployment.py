@@ -73,16 +73,17 @@ def test_the_readme_deploys_the_function(account_url: str, folder: Path) -> None
     assert found["Environment"]["Variables"] == {
         "CITY_FLEET_BUCKET": "city-fleet",
         "CITY_FLEET_FLEET": "texas_housing",
-        "CITY_FLEET_ENDPOINT": "texas-housing-production",
+        "CITY_FLEET_ENVIRONMENT": "production",
+        "CITY_FLEET_ENDPOINT": "texas-housing--production",
     }
     allowed = client("iam").get_role_policy(RoleName="texas-housing-predict", PolicyName="predict")[
         "PolicyDocument"
     ]
     resources = [statement["Resource"] for statement in allowed["Statement"]]
     assert resources == [
-        "arn:aws:s3:::city-fleet/texas_housing/live/*",
+        "arn:aws:s3:::city-fleet/texas_housing/production/live/*",
         "arn:aws:s3:::city-fleet",
-        "arn:aws:sagemaker:us-east-1:123456789012:endpoint/texas-housing-production",
+        "arn:aws:sagemaker:us-east-1:123456789012:endpoint/texas-housing--production",
         "arn:aws:logs:us-east-1:123456789012:log-group:/aws/lambda/texas-housing-predict:*",
     ]
     assert "$" not in str(allowed)

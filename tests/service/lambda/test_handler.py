@@ -225,8 +225,13 @@ def test_settings_that_are_missing_or_wrong_stop_the_start(
 ) -> None:
     with pytest.raises(CityFleetError) as caught:
         load({})
-    for name in ("CITY_FLEET_BUCKET", "CITY_FLEET_FLEET", "CITY_FLEET_ENDPOINT"):
+    for name in ("CITY_FLEET_BUCKET", "CITY_FLEET_FLEET", "CITY_FLEET_ENVIRONMENT", "CITY_FLEET_ENDPOINT"):
         assert f"{name} is not set; allowed:" in str(caught.value)
+    for odd in ("pre-prod", "live", "a/b"):
+        with pytest.raises(
+            CityFleetError, match=f"CITY_FLEET_ENVIRONMENT: got '{odd}'; allowed: the environment"
+        ):
+            load(environment | {"CITY_FLEET_ENVIRONMENT": odd})
     wrong = environment | {"CITY_FLEET_DEADLINE_SECONDS": "soon", "CITY_FLEET_POINTER_TTL_SECONDS": "-1"}
     with pytest.raises(CityFleetError) as caught:
         load(wrong)

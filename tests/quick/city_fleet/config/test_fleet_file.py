@@ -260,7 +260,7 @@ def test_a_broken_fleet_does_not_stop_the_others(tmp_path: Path) -> None:
     ("second", "line", "field"),
     [
         ("fleet: small\nendpoint: {name: second}\n", 1, "fleet"),
-        ("fleet: other\nendpoint: {name: small-laptop}\n", 2, "endpoint.name"),
+        ("fleet: other\nendpoint: {name: small--laptop}\n", 2, "endpoint.name"),
     ],
 )
 def test_a_name_used_twice_is_the_second_files_mistake(

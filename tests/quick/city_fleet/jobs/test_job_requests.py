@@ -27,18 +27,18 @@ from tests.support.fleets import austin, january_run, texas
 from tests.support.paths import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
-CODE = "s3://city-fleet/texas_housing/code/0123456789abcdef/"
+CODE = "s3://city-fleet/texas_housing/laptop/code/0123456789abcdef/"
 DATA = {
-    name: f"s3://city-fleet/texas_housing/runs/austin/run/preprocess/job/{name}/"
+    name: f"s3://city-fleet/texas_housing/laptop/runs/austin/run/preprocess/job/{name}/"
     for name in ("train", "validation", "test", "report")
 }
-ARTIFACT = "s3://city-fleet/texas_housing/runs/austin/run/train/job/output/model.tar.gz"
+ARTIFACT = "s3://city-fleet/texas_housing/laptop/runs/austin/run/train/job/output/model.tar.gz"
 CHAMPION = live.Versioned(
     live.LivePointer(
         sequence=1,
         city="austin",
         target_model="austin/20131201T000000Z-0123456789ab.tar.gz",
-        package_arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/texas-housing-laptop-austin/1",
+        package_arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/texas-housing--laptop--austin/1",
         as_of="20131201T000000Z",
         metrics={"mape": 0.04},
         features=("trend",),
@@ -98,9 +98,9 @@ def package() -> dict[str, Any]:
                 ARTIFACT,
                 "a" * 64,
                 {
-                    "evaluation_uri": "s3://city-fleet/texas_housing/runs/austin/run/evaluate/job/evaluation.json",
-                    "decision_uri": "s3://city-fleet/texas_housing/runs/austin/run/decide/decision-0123456789.json",
-                    "manifest_uri": "s3://city-fleet/texas_housing/runs/austin/run/preprocess/job/report/manifest.json",
+                    "evaluation_uri": "s3://city-fleet/texas_housing/laptop/runs/austin/run/evaluate/job/evaluation.json",
+                    "decision_uri": "s3://city-fleet/texas_housing/laptop/runs/austin/run/decide/decision-0123456789.json",
+                    "manifest_uri": "s3://city-fleet/texas_housing/laptop/runs/austin/run/preprocess/job/report/manifest.json",
                     "code_uri": CODE,
                     "preprocess_job": "texas-housing-austin-preprocess-0123456789-1",
                     "train_job": "texas-housing-austin-train-0123456789-1",

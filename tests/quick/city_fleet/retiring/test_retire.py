@@ -35,7 +35,9 @@ def run_key(number: int) -> str:
 
 
 def arn(number: int) -> str:
-    return f"arn:aws:sagemaker:us-east-1:123456789012:model-package/texas-housing-laptop-austin/{number + 1}"
+    return (
+        f"arn:aws:sagemaker:us-east-1:123456789012:model-package/texas-housing--laptop--austin/{number + 1}"
+    )
 
 
 def model(number: int, age_days: float = 100) -> ModelObject:

@@ -149,7 +149,7 @@ def test_who_needs_a_person_is_listed() -> None:
             "tyler": IndexEntry(Champion('"e"', "is no pointer")),
         },
         fleet,
-        waiting={"texas-housing-laptop-austin": [waiting]},
+        waiting={"texas-housing--laptop--austin": [waiting]},
     )
     assert [city.city for city in found.old] == ["waco", "austin"], "the oldest first"
     text = digest_text.text(found)

@@ -143,7 +143,7 @@ def test_what_waits_and_what_is_pinned_is_said() -> None:
     pinned = replace(champion(), pinned=True, reason="bad data")
     found = status(
         IndexEntry(pinned, (run("failed", reasons=("task train failed",)),)),
-        waiting={"texas-housing-laptop-austin": [waiting(8), waiting(7)], "other": [waiting(1)]},
+        waiting={"texas-housing--laptop--austin": [waiting(8), waiting(7)], "other": [waiting(1)]},
     )
     assert found.remarks == (
         "pinned: bad data",

@@ -22,7 +22,7 @@ NIGHT = "20140101T000000Z"
 
 @pytest.fixture
 def keys() -> Keys:
-    return Keys("city-fleet", f"f{uuid.uuid4().hex}")
+    return Keys("city-fleet", f"f{uuid.uuid4().hex}", "laptop")
 
 
 def judge(s3: Any, keys: Keys, fit: int, unfit: int, as_of: str = NIGHT) -> None:

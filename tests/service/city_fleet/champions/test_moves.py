@@ -167,7 +167,9 @@ def test_a_model_whose_artifact_is_gone_is_passed_over(city: City) -> None:
     move = roll_back(city)
     assert move.after.target_model == first.target_model
     (note,) = move.notes
-    assert note.startswith(f"passed over sequence 2 ({second.target_model}): s3://city-fleet/factors/models/")
+    assert note.startswith(
+        f"passed over sequence 2 ({second.target_model}): s3://city-fleet/factors/laptop/models/"
+    )
     assert note.endswith("there is no such artifact")
     with pytest.raises(PublishError, match=r"\(sequence 2\) can't serve again: .*there is no such artifact"):
         roll_back(city, to=to("2"))
@@ -290,7 +292,7 @@ def test_a_city_whose_first_model_went_live_in_the_night_has_nothing_to_return_t
 
 
 def test_the_cities_of_a_night_are_found_by_one_list(aws: LocalSageMaker) -> None:
-    keys = Keys("city-fleet", f"f{uuid.uuid4().hex}")
+    keys = Keys("city-fleet", f"f{uuid.uuid4().hex}", "laptop")
     s3 = aws.client("s3")
     start = datetime.now(UTC)
     for name in ("waco", "austin"):

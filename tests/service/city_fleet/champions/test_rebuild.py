@@ -258,7 +258,7 @@ def test_two_who_restore_at_once_make_one_move(city: City, aws: LocalSageMaker) 
 
 
 def test_cities_whose_pointer_is_lost_are_found(aws: LocalSageMaker) -> None:
-    keys, s3 = Keys("city-fleet", f"f{uuid.uuid4().hex}"), aws.client("s3")
+    keys, s3 = Keys("city-fleet", f"f{uuid.uuid4().hex}", "laptop"), aws.client("s3")
     assert rebuild.lost_cities(s3, keys) == []
     for name in ("austin", "waco", "dallas"):
         s3.put_object(Bucket=keys.bucket, Key=keys.history(name, 1), Body=b"{}")

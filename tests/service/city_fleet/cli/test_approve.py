@@ -22,7 +22,9 @@ MARCH = "20140301T000000Z"
 def desk(aws: LocalSageMaker, tmp_path: Path) -> Desk:
     create_endpoint(aws)
     s3 = aws.client("s3")
-    for item in s3.list_objects_v2(Bucket=KEYS.bucket, Prefix="factors/state/breaker/").get("Contents", []):
+    for item in s3.list_objects_v2(Bucket=KEYS.bucket, Prefix="factors/laptop/state/breaker/").get(
+        "Contents", []
+    ):
         s3.delete_object(Bucket=KEYS.bucket, Key=item["Key"])
     return Desk(aws, tmp_path)
 

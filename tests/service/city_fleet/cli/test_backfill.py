@@ -81,7 +81,7 @@ def test_the_hint_goes_by_the_last_runs(fleet: Fleet, aws: LocalSageMaker) -> No
     if "small-data" not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
         s3.create_bucket(Bucket="small-data")
     body = Index().with_runs([("a", run)]).to_bytes()
-    s3.put_object(Bucket="small-data", Key=Keys("small-data", "small").index(), Body=body)
+    s3.put_object(Bucket="small-data", Key=Keys("small-data", "small", "laptop").index(), Body=body)
     text = fleet(*WINDOW, "a", "--dry-run", AWS_ENDPOINT_URL=aws.url).stdout
     assert (
         "1 city: 6 runs, up to 18 jobs, about 3.0 billed instance hours, estimated from the last runs" in text

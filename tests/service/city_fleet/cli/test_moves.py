@@ -274,7 +274,7 @@ def test_a_city_without_a_model(desk: OnCall) -> None:
     done = desk.run("rollback", city.slug)
     assert done.returncode == 1
     assert (
-        f"{city.slug}: no model of it is live (s3://city-fleet/factors/live/{city.slug}.json does not"
+        f"{city.slug}: no model of it is live (s3://city-fleet/factors/laptop/live/{city.slug}.json does not"
         in done.stderr
     )
 

@@ -54,7 +54,7 @@ class StatusFleet:
         self.aws, self.folder = aws, folder
         self.file = folder / f"{self.name}.yaml"
         self.write(cities)
-        self.keys = Keys(self.name, self.name)
+        self.keys = Keys(self.name, self.name, "laptop")
         self.s3, self.sagemaker = aws.client("s3"), aws.client("sagemaker")
         self.s3.create_bucket(Bucket=self.name)
 

@@ -133,7 +133,7 @@ def test_what_is_missing_is_said_with_what_to_do(aws: LocalSageMaker) -> None:
     assert said(found, Level.FAIL) == [
         "there is no role none",
         "there is no bucket no-such-bucket",
-        "there is no endpoint texas-housing-laptop",
+        "there is no endpoint texas-housing--laptop",
     ]
     assert all(each.advice for each in found if each.level is not Level.OK)
     aws.client("s3").create_bucket(Bucket="empty-fleet")

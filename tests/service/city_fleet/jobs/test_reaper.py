@@ -268,7 +268,7 @@ def requests_of(client: Any) -> list[str]:
 
 
 def test_a_look_finds_our_jobs_and_no_others(jobs: LongJobs, fleet: Fleet) -> None:
-    prefix = naming.aws_name(fleet.fleet)
+    prefix = naming.job_prefix(fleet.fleet, fleet.environment)
     ours = jobs.start(f"{prefix}-austin-evaluate-0-1", tags_of(fleet.fleet, run_id="a~b", task_id="evaluate"))
     training = jobs.train(f"{prefix}-austin-train-0-1", tags_of(fleet.fleet))
     staging = jobs.start(f"{prefix}-austin-train-1-1", tags_of(fleet.fleet, environment="staging"))
@@ -294,7 +294,7 @@ def test_a_look_finds_our_jobs_and_no_others(jobs: LongJobs, fleet: Fleet) -> No
 
 
 def test_young_jobs_cost_no_request_and_have_time_to_be_waited_for(jobs: LongJobs, fleet: Fleet) -> None:
-    jobs.start(f"{naming.aws_name(fleet.fleet)}-austin-train-0-1", tags_of(fleet.fleet))
+    jobs.start(f"{naming.job_prefix(fleet.fleet, fleet.environment)}--austin-train-0-1", tags_of(fleet.fleet))
     sent = requests_of(jobs.client)
     assert reaper.jobs_in_progress(jobs.client, fleet, later(14)).jobs == []
     assert sent == ["ListProcessingJobs", "ListTrainingJobs"]
@@ -302,7 +302,7 @@ def test_young_jobs_cost_no_request_and_have_time_to_be_waited_for(jobs: LongJob
 
 
 def test_orphans_stop_and_a_job_that_has_ended_is_no_error(jobs: LongJobs, fleet: Fleet) -> None:
-    prefix = naming.aws_name(fleet.fleet)
+    prefix = naming.job_prefix(fleet.fleet, fleet.environment)
     names = [
         jobs.start(f"{prefix}-austin-train-{n}-1", tags_of(fleet.fleet, run_id=str(n))) for n in range(3)
     ]
@@ -328,7 +328,7 @@ def test_orphans_stop_and_a_job_that_has_ended_is_no_error(jobs: LongJobs, fleet
 
 
 def test_throttling_delays_a_look_and_keeps_the_pace(jobs: LongJobs, fleet: Fleet) -> None:
-    jobs.start(f"{naming.aws_name(fleet.fleet)}-austin-train-0-1", tags_of(fleet.fleet))
+    jobs.start(f"{naming.job_prefix(fleet.fleet, fleet.environment)}--austin-train-0-1", tags_of(fleet.fleet))
     jobs.fail(
         {"kind": "throttling", "operation": "ListTags", "count": 1},
         {"kind": "throttling", "operation": "ListTrainingJobs", "count": 1},
@@ -350,7 +350,7 @@ def test_throttling_delays_a_look_and_keeps_the_pace(jobs: LongJobs, fleet: Flee
 
 
 def test_what_cannot_be_read_or_stopped_is_left_and_the_others_go_on(jobs: LongJobs, fleet: Fleet) -> None:
-    prefix = naming.aws_name(fleet.fleet)
+    prefix = naming.job_prefix(fleet.fleet, fleet.environment)
     names = {
         jobs.start(f"{prefix}-austin-train-{n}-1", tags_of(fleet.fleet, run_id=str(n))) for n in range(3)
     }
@@ -381,7 +381,7 @@ def test_a_list_that_does_not_come_is_an_error(jobs: LongJobs, fleet: Fleet) -> 
 
 
 def test_when_time_runs_out_the_rest_is_left_and_the_order_changes(jobs: LongJobs, fleet: Fleet) -> None:
-    prefix = naming.aws_name(fleet.fleet)
+    prefix = naming.job_prefix(fleet.fleet, fleet.environment)
     names = {
         jobs.start(f"{prefix}-austin-train-{n}-1", tags_of(fleet.fleet, run_id=str(n))) for n in range(2)
     }

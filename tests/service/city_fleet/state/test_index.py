@@ -23,7 +23,7 @@ NIGHT = datetime(2014, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def keys() -> Keys:
-    return Keys("city-fleet", f"f{uuid.uuid4().hex[:20]}")
+    return Keys("city-fleet", f"f{uuid.uuid4().hex[:20]}", "laptop")
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_pointer_that_goes_and_one_that_is_none(s3: Any, keys: Keys) -> None:
     index.refresh(s3, keys)
     s3.delete_object(Bucket=keys.bucket, Key=keys.live("austin"))
     s3.put_object(Bucket=keys.bucket, Key=keys.live("waco"), Body=b"{")
-    s3.put_object(Bucket=keys.bucket, Key=f"{keys.fleet}/live/notes.txt", Body=b"not ours")
+    s3.put_object(Bucket=keys.bucket, Key=f"{keys.live_prefix()}notes.txt", Body=b"not ours")
     found = index.refresh(s3, keys).index.cities
     assert found["austin"].champion is None
     assert "live/waco.json" in str(found["waco"].champion.problem)  # type: ignore[union-attr]

@@ -343,7 +343,7 @@ def new_client(aws: LocalSageMaker) -> Callable[[BadDay], Any]:
 
 def calls_of(case: Case, fault: Fault, s3: Any, day: BadDay) -> int:
     """Return how many calls of a case, on a good day, the fault may happen to."""
-    keys = Keys("city-fleet", f"f{uuid.uuid4().hex}")
+    keys = Keys("city-fleet", f"f{uuid.uuid4().hex}", "laptop")
     case.prepare(s3, keys)
     day.fault, day.at, day.seen = fault, 1 << 30, 0
     day.written.clear()
@@ -363,7 +363,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(
     s3 = new_client(day)
     calls = calls_of(case, FAULTS[fault], s3, day)
     for at in range(calls):
-        keys = Keys("city-fleet", f"f{uuid.uuid4().hex}")
+        keys = Keys("city-fleet", f"f{uuid.uuid4().hex}", "laptop")
         case.prepare(s3, keys)
         day.written.clear()
         day.fault, day.at, day.seen = FAULTS[fault], at, 0
@@ -389,7 +389,7 @@ def test_a_lost_answer_to_the_write_itself_is_no_error(
     case, day = CASES[name], BadDay()
     s3 = new_client(day)
     assert calls_of(case, fault, s3, day) == 1
-    keys = Keys("city-fleet", f"f{uuid.uuid4().hex}")
+    keys = Keys("city-fleet", f"f{uuid.uuid4().hex}", "laptop")
     case.prepare(s3, keys)
     day.written.clear()
     day.fault, day.at, day.seen = fault, 0, 0
@@ -405,10 +405,10 @@ def test_conflicts_without_an_end_are_an_error_that_names_the_object(
     monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(objects.rounds, "__defaults__", (0.2,))
     day = BadDay(Fault("ConditionalRequestConflict", 409, conditional=True, times=1 << 30))
-    keys = Keys("city-fleet", f"f{uuid.uuid4().hex}")
+    keys = Keys("city-fleet", f"f{uuid.uuid4().hex}", "laptop")
     s3 = new_client(day)
     with pytest.raises(PlatformError) as caught:
         write_record(s3, keys)
-    assert f"s3://city-fleet/{keys.fleet}/state/runs/waco/" in str(caught.value)
+    assert f"s3://city-fleet/{keys.prefix}state/runs/waco/" in str(caught.value)
     assert "others got in the way" in str(caught.value)
     assert not list(store_of(s3, keys).items(keys.records_prefix()))

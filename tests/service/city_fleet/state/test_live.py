@@ -27,7 +27,7 @@ from tests.support.paths import ROOT
 from tests.support.serving import Serving
 from tests.support.states import pointer
 
-KEYS = Keys("city-fleet", "texas_housing")
+KEYS = Keys("city-fleet", "texas_housing", "laptop")
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ from city_fleet.naming import Keys
 url, city, name = sys.argv[1:]
 s3 = boto3.client("s3", region_name="us-east-1", endpoint_url=url, aws_access_key_id="local",
                   aws_secret_access_key="local", config=Config(proxies={}))
-keys = Keys("city-fleet", "texas_housing")
+keys = Keys("city-fleet", "texas_housing", "laptop")
 done = 0
 while True:
     current = live.read(s3, keys, city)

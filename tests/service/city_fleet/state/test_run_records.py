@@ -29,7 +29,7 @@ def s3(aws: LocalSageMaker) -> Any:
 
 @pytest.fixture
 def keys() -> Keys:
-    return Keys("city-fleet", f"f{uuid.uuid4().hex[:20]}")
+    return Keys("city-fleet", f"f{uuid.uuid4().hex[:20]}", "laptop")
 
 
 def listed(s3: Any, keys: Keys, prefix: str) -> list[str]:
@@ -41,7 +41,7 @@ def test_a_record_is_written_once_and_announced(s3: Any, keys: Keys) -> None:
     record = {"city": "austin", "outcome": "live"}
     before = datetime.now(UTC).replace(microsecond=0)
     key = run_records.write(s3, keys, record, as_of=AS_OF, key_of_run="0123456789")
-    assert key == f"{keys.fleet}/state/runs/austin/20140101T000000Z-0123456789.json"
+    assert key == f"{keys.prefix}state/runs/austin/20140101T000000Z-0123456789.json"
     assert json.loads(s3.get_object(Bucket=keys.bucket, Key=key)["Body"].read()) == record
     (event,) = listed(s3, keys, keys.events_prefix())
     moment, name = event.split("/", 1)
@@ -87,7 +87,7 @@ def test_what_is_tried_twice_is_one_record(lossy_s3: Any, s3: Any, keys: Keys) -
 
 
 def test_a_record_that_s3_refuses_is_an_error(s3: Any) -> None:
-    nowhere = Keys("no-such-bucket-here", "f")
+    nowhere = Keys("no-such-bucket-here", "f", "laptop")
     with pytest.raises(ClientError, match="NoSuchBucket"):
         run_records.write(s3, nowhere, {"city": "waco"}, as_of=AS_OF, key_of_run="k")
 

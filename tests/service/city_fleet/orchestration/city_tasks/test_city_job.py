@@ -250,7 +250,7 @@ def test_a_completed_job_whose_output_is_gone_does_not_count(city: TriedTask) ->
     first = job_of(city.try_())
     city.wait_for(first, "Completed")
     s3 = city.aws.client("s3")
-    prefix = "texas_housing/runs/austin/"
+    prefix = "texas_housing/laptop/runs/austin/"
     for item in s3.list_objects_v2(Bucket="city-fleet", Prefix=prefix)["Contents"]:
         if first in item["Key"]:
             s3.delete_object(Bucket="city-fleet", Key=item["Key"])

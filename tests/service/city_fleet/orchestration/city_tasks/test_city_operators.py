@@ -53,7 +53,9 @@ def connection(aws: LocalSageMaker, monkeypatch: pytest.MonkeyPatch) -> None:
 def no_night(aws: LocalSageMaker) -> None:
     """All cities of these tests are of one fleet, whose nights they share."""
     s3 = aws.client("s3")
-    listed = s3.list_objects_v2(Bucket=KEYS.bucket, Prefix="factors/state/breaker/").get("Contents", [])
+    listed = s3.list_objects_v2(Bucket=KEYS.bucket, Prefix="factors/laptop/state/breaker/").get(
+        "Contents", []
+    )
     for item in listed:
         s3.delete_object(Bucket=KEYS.bucket, Key=item["Key"])
 
@@ -116,7 +118,7 @@ class CityRun:
 
     def train(self, factor: float, month: int) -> None:
         candidate, holdout = self.desk.train(factor, month, status=None)
-        folder = f"factors/runs/{self.desk.slug}/{uuid.uuid4().hex}/"
+        folder = f"factors/laptop/runs/{self.desk.slug}/{uuid.uuid4().hex}/"
         self.put(f"{folder}city={self.desk.slug}/status.json", STATUS)
         self.put(f"{folder}holdout.json", holdout)
         job = {"status": "Completed", "instance_type": "ml.m5.large", "billable_seconds": 1}
