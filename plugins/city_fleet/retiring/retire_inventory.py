@@ -166,7 +166,8 @@ class InventorySource:
         if current is not None and kept and kept[0][0] > current.sequence:
             raise PublishError(
                 f"city {found.city!r}: its history ends with sequence {kept[0][0]}, but sequence {current.sequence} "
-                f"is live; an object below live/ was replaced outside City Fleet. `./fleet rebuild {found.city}` puts it right"
+                f"is live; an object below live/ was replaced outside City Fleet. "
+                f"`./fleet rebuild {found.city}` puts it right"
             )
         for sequence, changed in kept[:_MOST_STATES]:
             if current is not None and sequence == current.sequence:

@@ -146,6 +146,7 @@ class CityRun:
         """Judge the model against the champion of this moment, as the evaluation job does."""
         metrics = self.desk.judge(self.holdout).metrics
         report = {
+            "holdout": {"last": "2013-12-01"},
             "as_of": naming.as_of_stamp(self.dag_run.logical_date),
             "rows": len(ACTUAL),
             "artifact_sha256": self.artifact_sha256,
@@ -233,6 +234,7 @@ def test_a_good_model_goes_live_and_everything_is_kept(auto: Desk) -> None:
         "preprocess_job": "p",
         "train_job": "t",
         "evaluate_job": "e",
+        "data_until": "2013-12-01",
         "dag_run": run.dag_run.run_id,
         "decided_event": "release",
         "decided_by": by,
