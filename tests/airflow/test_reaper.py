@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from city_fleet import naming
-from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
+from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_STEP
+from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.paths import ROOT
