@@ -8,8 +8,9 @@
     │   └── AlgorithmError      a retry would fail again
     ├── PlatformError           AWS or the network failed: a retry may help
     ├── AirflowError, RegistryError
+    ├── OldLayout               what an earlier version left has to be moved first
     ├── PublishError
-    │   └── PointerMoved, BrokenPointer, ArtifactError
+    │   └── PointerMoved, BrokenPointer, ArtifactError, OtherInstallation
     └── PredictError            ``.status`` is the HTTP status
         └── BadRequest (400), UnknownCity (404), ServingError (502), NotReady (503)
 
@@ -229,6 +230,18 @@ class AirflowError(CityFleetError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
+class OldLayout(CityFleetError):
+    """The bucket holds what an earlier version of City Fleet has written for this installation, not moved yet.
+
+    :param fleet: the fleet's name.
+    :param command: the command that moves it.
+    """
+
+    fleet: str
+    command: str
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class PublishError(CityFleetError):
     """A model that could not be published; what was live before is still live.
 
@@ -237,6 +250,10 @@ class PublishError(CityFleetError):
 
     city: str | None = None
     notes: Sequence[str] | None = None
+
+
+class OtherInstallation(PublishError):
+    """An object of S3, or a thing in AWS, that says it belongs to another fleet or environment; it was left alone."""
 
 
 class PointerMoved(PublishError):

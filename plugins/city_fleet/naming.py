@@ -16,6 +16,9 @@ from datetime import datetime
 from city_fleet import clock
 
 MAX_AWS_NAME_LENGTH = 63
+#: Tags of everything in AWS that an installation makes: whose it is.
+TAG_FLEET = "city-fleet:fleet"
+TAG_ENVIRONMENT = "city-fleet:environment"
 #: What stands directly below a fleet in a bucket: its raw data, and the folders of a layout without environments.
 RESERVED_ENVIRONMENTS = ("code", "history", "live", "models", "raw", "runs", "state")
 _SLUG = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")

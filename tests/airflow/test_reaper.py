@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from city_fleet import naming
-from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
+from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_STEP
+from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.paths import ROOT
@@ -40,7 +41,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSageMaker]:
 def start(aws: LocalSageMaker, job: str) -> str:
     """Start a job that goes on until it is stopped."""
     run_id, task_id = JOBS[job]
-    name = f"texas-housing-{job}-1"
+    name = f"texas-housing--laptop--{job}-1"
     tags = {
         TAG_FLEET: "texas_housing",
         TAG_ENVIRONMENT: "laptop",
@@ -122,7 +123,7 @@ def test_airflow_runs_it_and_only_the_orphans_stop(aws: LocalSageMaker, tmp_path
     assert in_progress(aws) == {names["waited-for"], names["retried"]}
 
     # The task log says it in sentences.
-    assert "Would stop processing job texas-housing-failed-1 of texas_housing.austin/" in output
-    assert "Stopped processing job texas-housing-failed-1 of texas_housing.austin/" in output
+    assert "Would stop processing job texas-housing--laptop--failed-1 of texas_housing.austin/" in output
+    assert "Stopped processing job texas-housing--laptop--failed-1 of texas_housing.austin/" in output
     assert "because its task has ended as failed" in output
     assert "Nothing to stop: a task waits, or may wait, for each of them" in output

@@ -143,5 +143,5 @@ def test_what_was_decided_is_neither_asked_nor_forgotten_when_a_run_is_cleared(f
     assert recorded(fleet, ASKED)["outcome"] == "live"
     assert recorded(fleet, ELSEWHERE)["outcome"] == "live"
     assert recorded(fleet, judged)["outcome"] == "held"
-    jobs = fleet.client("sagemaker").list_processing_jobs(NameContains="texas-housing-waco-evaluate")
+    jobs = fleet.client("sagemaker").list_processing_jobs(NameContains="texas-housing--laptop--waco-evaluate")
     assert len(jobs["ProcessingJobSummaries"]) == 2, "the same model was judged anew"

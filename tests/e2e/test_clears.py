@@ -32,7 +32,7 @@ def jobs(fleet: Fleet, dag_id: str) -> list[dict[str, Any]]:
     city = dag_id.split(".")[1].replace("_", "-")
     return list(
         fleet.client("sagemaker").list_training_jobs(
-            NameContains=f"texas-housing-{city}-train-", SortBy="CreationTime", SortOrder="Ascending"
+            NameContains=f"texas-housing--laptop--{city}-train-", SortBy="CreationTime", SortOrder="Ascending"
         )["TrainingJobSummaries"]
     )
 
@@ -92,7 +92,7 @@ def stranded(fleet: Fleet) -> Iterator[Fleet]:
     """
     faults: list[dict[str, Any]] = []
     for dag_id, count in {DEFERRED: 2, RUNNING: 2, MARKED: 1}.items():
-        name = f"texas-housing-{dag_id.split('.')[1].replace('_', '-')}-train-*"
+        name = f"texas-housing--laptop--{dag_id.split('.')[1].replace('_', '-')}-train-*"
         faults.append(
             {"kind": "spot_interruption", "name": name, "count": count, "capacity_after_seconds": None}
         )

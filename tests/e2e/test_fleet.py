@@ -113,7 +113,7 @@ def test_the_task_log_shows_the_jobs_own_lines_and_the_request(fleet: Fleet) -> 
         for task in fleet.stack.airflow.task_instances(LIVE_CITY, fleet.runs[LIVE_CITY])
         if task["task_id"] == "preprocess"
     )
-    assert "texas-housing-abilene-preprocess" in json.dumps(task["rendered_fields"])
+    assert "texas-housing--laptop--abilene-preprocess" in json.dumps(task["rendered_fields"])
 
 
 def test_a_model_that_breaks_a_limit_is_held_with_its_reason(fleet: Fleet) -> None:

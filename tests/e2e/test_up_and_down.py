@@ -115,8 +115,8 @@ def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
     put = s3.put_object(
         Bucket="city-fleet", Key="texas_housing/laptop/live/austin.json", Body=b'{"sequence": 1}'
     )
-    sagemaker.create_model_package_group(ModelPackageGroupName="texas-housing-austin")
-    package = sagemaker.create_model_package(ModelPackageGroupName="texas-housing-austin")["ModelPackageArn"]
+    sagemaker.create_model_package_group(ModelPackageGroupName="texas-housing--laptop--austin")
+    package = sagemaker.create_model_package(ModelPackageGroupName="texas-housing--laptop--austin")["ModelPackageArn"]
 
     server = next(record for record in stack.records if record.name == "sagemaker")
     os.kill(server.pid, signal.SIGKILL)

@@ -46,10 +46,12 @@ def apply(city: PlannedCity, package_arn: str, event: Event, author: Author) -> 
     """Take a decision about a package and carry it out.
 
     :raises RegistryError: the package is gone.
+    :raises OtherInstallation: another installation has registered it.
     :raises PublishError: the endpoint does not answer as it should. The decision stands, and the reconcile DAG will
         try again.
     """
     package = registry.read(city.aws.sagemaker, package_arn)
+    registry.refuse_other(city.keys, package)
     step, package = write(city.aws, package, state_of(city, package), event, author)
     return carry_out(city, package, step, author)
 

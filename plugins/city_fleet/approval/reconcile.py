@@ -111,6 +111,7 @@ def settle(city: PlannedCity, found: ModelPackage, now: datetime) -> Decided | N
     version = registry.describe(city.aws.sagemaker, found.arn)
     if version is None:
         return None
+    registry.refuse_other(city.keys, version)
     if _is_late(version, now):
         hours = city.plan.city.approval_expires_hours
         author = Author(_BY, f"expired: no decision within {hours} hours")

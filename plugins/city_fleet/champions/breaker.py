@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from city_fleet import clock
 from city_fleet.config import Breaker
 from city_fleet.naming import Keys
+from city_fleet.state import installation
 from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class StoppedNight:
     :param by: who decided about it; empty while undecided.
     :param note: why, in that person's words.
     :param at: ISO 8601 instant of the last change, UTC.
+    :param fleet: whose night it is, with ``environment``; empty in those of earlier versions.
     """
 
     as_of: str
@@ -52,10 +54,18 @@ class StoppedNight:
     by: str = ""
     note: str = ""
     at: str = ""
+    fleet: str = ""
+    environment: str = ""
 
     @classmethod
-    def from_json(cls, body: bytes) -> StoppedNight:
-        value = json.loads(body)
+    def from_json(cls, body: bytes, keys: Keys, as_of: str) -> StoppedNight:
+        """Read a night's bytes.
+
+        :raises OtherInstallation: it is a night of another installation.
+        """
+        value, where = json.loads(body), keys.uri(keys.night(as_of))
+        advice = f"Somebody has copied it there: `aws s3 rm {where}` takes the copy away"
+        installation.refuse_other(keys, value, where, advice)
         return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
 
     def to_json(self) -> bytes:
@@ -107,7 +117,9 @@ def stop_or_read(s3: S3Client, keys: Keys, as_of: str, rule: Breaker) -> Stopped
     found = count(s3, keys, as_of)
     if not trips(found, rule):
         return None
-    night = StoppedNight(as_of, TRIPPED, found.judged, found.unfit, at=clock.now_iso())
+    night = StoppedNight(
+        as_of, TRIPPED, found.judged, found.unfit, at=clock.now_iso(), **installation.stamp(keys)
+    )
     if ObjectStore(s3, keys.bucket).create(keys.night(as_of), night.to_json()) is not None:
         return night
     # Another city has stopped it in the same moment.
@@ -116,7 +128,7 @@ def stop_or_read(s3: S3Client, keys: Keys, as_of: str, rule: Breaker) -> Stopped
 
 def read(s3: S3Client, keys: Keys, as_of: str) -> StoppedNight | None:
     found = ObjectStore(s3, keys.bucket).get(keys.night(as_of))
-    return StoppedNight.from_json(found.body) if found else None
+    return StoppedNight.from_json(found.body, keys, as_of) if found else None
 
 
 def settle(s3: S3Client, keys: Keys, as_of: str, state: str, *, by: str, note: str) -> StoppedNight | None:
@@ -129,11 +141,12 @@ def settle(s3: S3Client, keys: Keys, as_of: str, state: str, *, by: str, note: s
     def decided(body: bytes | None) -> bytes | None:
         if body is None:
             return None
-        before = StoppedNight.from_json(body)
-        return StoppedNight(as_of, state, before.judged, before.unfit, by, note, clock.now_iso()).to_json()
+        before = StoppedNight.from_json(body, keys, as_of)
+        after = replace(before, state=state, by=by, note=note, at=clock.now_iso())
+        return replace(after, **installation.stamp(keys)).to_json()
 
     body = ObjectStore(s3, keys.bucket).update(keys.night(as_of), decided)
-    return StoppedNight.from_json(body) if body is not None else None
+    return StoppedNight.from_json(body, keys, as_of) if body is not None else None
 
 
 def nights(s3: S3Client, keys: Keys, beginning: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ from city_fleet.champions.artifact import Artifact
 from city_fleet.champions.served import Destination, walk_back, went_live_since
 from city_fleet.errors import ArtifactError, BrokenPointer, PointerMoved, PublishError
 from city_fleet.naming import Keys
-from city_fleet.state import live, objects, registry, retire_marks
+from city_fleet.state import installation, live, objects, registry, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import LivePointer, Versioned
@@ -190,6 +190,9 @@ def load_usable(city: CityContext, state: LivePointer, *, claim: bool) -> Artifa
     package = registry.describe(city.aws.sagemaker, state.package_arn)
     if package is None:
         raise ArtifactError(f"{state.package_arn} is no longer in the registry")
+    whose = installation.other(keys, package.metadata)
+    if whose is not None:
+        raise ArtifactError(f"{state.package_arn} belongs to {whose}")
     if package.status != APPROVED:
         why = f": {package.status_reason}" if package.status_reason else ""
         raise ArtifactError(f"version {package.number} is {package.status} in the registry{why}")

@@ -128,6 +128,7 @@ def load(city: CityContext, listed: ModelPackageSummary) -> LoadedPackage:
     :raises ArtifactError: its artifact can't be used.
     """
     package = registry.read(city.aws.sagemaker, listed.arn)
+    registry.refuse_other(city.keys, package)
     missing = [name for name in ("as_of", "artifact_sha256") if name not in package.metadata]
     if missing:
         raise RegistryError(

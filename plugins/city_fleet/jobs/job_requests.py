@@ -20,9 +20,7 @@ _INPUT = "/opt/ml/processing/input"
 _OUTPUT = "/opt/ml/processing/output"
 _MESSAGE_FILE = "/opt/ml/output/message"
 
-TAG_FLEET = "city-fleet:fleet"
 TAG_CITY = "city-fleet:city"
-TAG_ENVIRONMENT = "city-fleet:environment"
 TAG_RUN = "city-fleet:run"
 TAG_STEP = "city-fleet:step"
 TAG_DAG_RUN = "city-fleet:dag-run"
@@ -239,9 +237,9 @@ def _processing_request(
 
 def _tags(plan: CityPlan, run: Run, step: str) -> list[dict[str, str]]:
     tags = {
-        TAG_FLEET: plan.fleet.fleet,
+        naming.TAG_FLEET: plan.fleet.fleet,
         TAG_CITY: plan.city.slug,
-        TAG_ENVIRONMENT: plan.fleet.environment,
+        naming.TAG_ENVIRONMENT: plan.fleet.environment,
         TAG_RUN: run.key,
         TAG_STEP: step,
         TAG_DAG_RUN: naming.tag_of_run_id(run.run_id),

@@ -18,8 +18,9 @@ from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
 from city_fleet.jobs import orphans
 from city_fleet.jobs.job_faults import Remedy, remedy
-from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
+from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_STEP
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, KINDS, JobKind
+from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient

@@ -189,7 +189,7 @@ class InventorySource:
         found = self.objects.get(key)
         if found is None:
             return None, None
-        return live.LivePointer.from_json(found.body, self.keys.uri(key)), found.modified
+        return live.parse(self.keys, key, found.body), found.modified
 
     def _kept(self, city: str) -> list[tuple[int, datetime]]:
         """Return sequence and time of the city's kept pointers, newest first."""
@@ -215,7 +215,7 @@ class InventorySource:
         for listed in registry.versions(self.sagemaker, group):
             target = listed.target_model(city)
             registered_by, _, run_id = (listed.run or "").partition("/")
-            # Another fleet's group may have the same name: "a-b" and "a_b" are one there.
+            # Somebody else may have registered a version there by hand.
             if target is None or registered_by != dag_id:
                 continue
             run_key = naming.run_key(self.environment, dag_id, run_id)

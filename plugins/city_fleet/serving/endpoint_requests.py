@@ -11,7 +11,7 @@ from typing import Any
 
 from city_fleet import naming
 from city_fleet.config import Fleet
-from city_fleet.jobs.job_requests import TAG_ENVIRONMENT, TAG_FLEET
+from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from city_fleet.plan import endpoint_name
 
 

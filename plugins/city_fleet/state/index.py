@@ -23,8 +23,8 @@ from botocore.exceptions import ClientError
 from city_fleet import aws_errors, naming
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
+from city_fleet.state import installation, live
 from city_fleet.state.index_state import KEPT_RUNS, Champion, Index, RunSummary
-from city_fleet.state.live_pointer import LivePointer
 from city_fleet.state.objects import GZIP, ObjectStore, rounds
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def refresh(
             after = _fold(before, now, records, moment)
             after = after.with_champions(_moved_champions(s3, keys, after))
             runs = sum(records.get(_record(event)) is not None for event in now)
+        after = replace(after, **installation.stamp(keys))
         if after == before:
             return Refreshed(after)
         try:
@@ -107,10 +108,16 @@ def load(s3: S3Client, keys: Keys) -> tuple[Index | None, str | None]:
     """Return the index as it stands in S3 and its ETag.
 
     :return: no index and no ETag where there is no object; no index but an ETag where the object is none, or one
-        of another version of City Fleet.
+        of another version of City Fleet or of another installation.
     """
     found = ObjectStore(s3, keys.bucket).get(keys.index())
-    return (Index.from_bytes(found.body), found.etag) if found else (None, None)
+    if found is None:
+        return None, None
+    known = Index.from_bytes(found.body)
+    if known is not None and installation.other(keys, vars(known)) is not None:
+        log.warning("%s is of another installation, and is built anew", keys.uri(keys.index()))
+        known = None
+    return known, found.etag
 
 
 def build(s3: S3Client, keys: Keys) -> Index:
@@ -228,7 +235,11 @@ def _read_records(s3: S3Client, keys: Keys, names: Iterable[str]) -> dict[str, R
         if found is None:
             return None
         try:
-            return name, RunSummary.of_record(name, json.loads(found.body))
+            record = json.loads(found.body)
+            whose = installation.other(keys, record) if isinstance(record, dict) else None
+            if whose is not None:
+                raise ValueError(f"{name}: is a run of {whose}")
+            return name, RunSummary.of_record(name, record)
         except ValueError as error:
             log.warning("%s is passed over: %s", keys.uri(keys.records_prefix() + name), error)
             return name, None
@@ -254,9 +265,7 @@ def _moved_champions(s3: S3Client, keys: Keys, index: Index) -> dict[str, Champi
         if found is None:
             return None
         try:
-            return Champion.of_pointer(
-                LivePointer.from_json(found.body, keys.uri(keys.live(city))), found.etag
-            )
+            return Champion.of_pointer(live.parse(keys, keys.live(city), found.body), found.etag)
         except PublishError as error:
             return Champion(etag=found.etag, problem=str(error))
 

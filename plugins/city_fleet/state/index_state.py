@@ -147,11 +147,14 @@ class Index:
     :param watermark: stamp of the newest event that is folded in; None when none was ever.
     :param folded: names of the events that are folded in and so new that an older one may still turn up after them.
     :param cities: by slug; also cities that are not in the fleet file any more.
+    :param fleet: whose index it is, with ``environment``; empty until it is written, and in those of earlier versions.
     """
 
     watermark: str | None = None
     folded: frozenset[str] = frozenset()
     cities: Mapping[str, IndexEntry] = field(default_factory=dict)
+    fleet: str = ""
+    environment: str = ""
 
     def with_runs(self, runs: Iterable[tuple[str, RunSummary]]) -> Index:
         """Return the index with runs folded in.
@@ -178,6 +181,8 @@ class Index:
         """Return the index as it stands in S3: JSON, compressed. Equal indexes have equal bytes."""
         value = {
             "format_version": FORMAT_VERSION,
+            "fleet": self.fleet,
+            "environment": self.environment,
             "watermark": self.watermark,
             "folded": sorted(self.folded),
             "cities": {
@@ -205,7 +210,8 @@ class Index:
                 )
                 for city, entry in value["cities"].items()
             }
-            return cls(value["watermark"], frozenset(value["folded"]), cities)
+            whose = str(value.get("fleet", "")), str(value.get("environment", ""))
+            return cls(value["watermark"], frozenset(value["folded"]), cities, *whose)
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
             return None
 

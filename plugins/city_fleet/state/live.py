@@ -9,12 +9,14 @@ a gap; and a live pointer that is lost is found again in the history. The Lambda
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet.errors import BrokenPointer, PlatformError, PointerMoved, PublishError
 from city_fleet.naming import Keys
+from city_fleet.state import installation
 from city_fleet.state.live_pointer import Broken, LivePointer, Versioned
 from city_fleet.state.objects import UNCHANGED, ObjectStore
 
@@ -38,6 +40,7 @@ def read(s3: S3Client, keys: Keys, city: str, known: Versioned | None = None) ->
 
     :param known: what was read before; while that serves it is returned itself, and no body is transferred.
     :raises BrokenPointer: what is there is not a pointer.
+    :raises OtherInstallation: it is another installation's.
     """
     found = read_or_broken(s3, keys, city, known)
     if isinstance(found, Broken):
@@ -59,10 +62,28 @@ def read_or_broken(
     if found is None:
         return None
     try:
-        pointer = LivePointer.from_json(found.body, keys.uri(key))
+        pointer = parse(keys, key, found.body)
     except BrokenPointer as error:
         return Broken(error, found.etag)
     return Versioned(pointer, found.etag)
+
+
+def parse(keys: Keys, key: str, body: bytes) -> LivePointer:
+    """Read the bytes of a live pointer, or of a copy in the history.
+
+    :param key: where they were read.
+    :raises BrokenPointer: they are not a pointer.
+    :raises OtherInstallation: they are the pointer of another installation.
+    :raises PublishError: they are a pointer of a newer format.
+    """
+    pointer = LivePointer.from_json(body, keys.uri(key))
+    advice = (
+        f"Somebody has copied it there: `aws s3 rm {keys.uri(key)}` takes the copy away, and "
+        f"`./fleet rebuild {pointer.city}` restores what served here"
+    )
+    said = {installation.FLEET: pointer.fleet, installation.ENVIRONMENT: pointer.environment}
+    installation.refuse_other(keys, said, keys.uri(key), advice)
+    return pointer
 
 
 def next_sequence(s3: S3Client, keys: Keys, city: str, outgoing: Versioned | None) -> int:
@@ -82,6 +103,7 @@ def move(
     :raises PointerMoved: the pointer is no longer ``outgoing``.
     :raises PublishError: the history holds another pointer with the sequence of ``outgoing`` or ``new``.
     """
+    new = replace(new, **installation.stamp(keys))
     if keep and isinstance(outgoing, Versioned):
         _keep(s3, keys, outgoing.pointer)
     _check_free(s3, keys, new, outgoing)
@@ -114,7 +136,7 @@ def drop(s3: S3Client, keys: Keys, end: LivePointer, outgoing: Versioned | None)
     :param outgoing: what the caller read; None when the pointer is gone already and only ``end`` has to be kept.
     :raises PointerMoved: the pointer is no longer ``outgoing``, or a model was published right afterwards.
     """
-    store = ObjectStore(s3, keys.bucket)
+    store, end = ObjectStore(s3, keys.bucket), replace(end, **installation.stamp(keys))
     if outgoing is not None:
         _keep(s3, keys, outgoing.pointer)
         key = keys.live(end.city)
@@ -191,4 +213,4 @@ def _by_hand(keys: Keys, city: str, sequence: int) -> PublishError:
 def _kept_or_none(s3: S3Client, keys: Keys, city: str, sequence: int) -> LivePointer | None:
     key = keys.history(city, sequence)
     found = ObjectStore(s3, keys.bucket).get(key)
-    return LivePointer.from_json(found.body, keys.uri(key)) if found else None
+    return parse(keys, key, found.body) if found else None

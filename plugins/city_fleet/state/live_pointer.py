@@ -53,6 +53,8 @@ class LivePointer(ServedModel):
     :param moved_by: who made it: ``<dag id>/<run id>`` or the name of a person.
     :param reason: why, in the words of who made it; may be empty.
     :param restores: for a move that brings back or keeps a model: the sequence with which that model went live.
+    :param fleet: whose pointer it is, with ``environment``; whoever moves it writes both. Empty in those of earlier
+        versions.
     """
 
     sequence: int
@@ -65,6 +67,8 @@ class LivePointer(ServedModel):
     moved_by: str = ""
     reason: str = ""
     restores: int | None = None
+    fleet: str = ""
+    environment: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "moved_at", self.moved_at or self.published_at)
@@ -122,7 +126,7 @@ def _check(known: Mapping[str, Any]) -> None:
         value = known.get(name, 1 if name == "sequence" else None)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise ValueError(f"{name} is {value!r}")
-    for name in _TEXTS:
+    for name in (*_TEXTS, *(name for name in ("fleet", "environment") if name in known)):
         if not isinstance(known[name], str):
             raise ValueError(f"{name} is {known[name]!r}")
     if not isinstance(known["features"], list):

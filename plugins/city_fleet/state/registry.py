@@ -17,6 +17,8 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, naming
 from city_fleet.errors import RegistryError
+from city_fleet.naming import Keys
+from city_fleet.state import installation
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
@@ -210,6 +212,15 @@ def read(sagemaker: SageMakerClient, package_arn: str) -> ModelPackage:
     if version is None:
         raise RegistryError(f"{package_arn}: the version was deleted meanwhile")
     return version
+
+
+def refuse_other(keys: Keys, version: ModelPackage) -> None:
+    """Refuse a version that another installation has registered.
+
+    :raises OtherInstallation: its metadata say so.
+    """
+    advice = "Decide about it with the fleet file of that installation"
+    installation.refuse_other(keys, version.metadata, version.arn, advice)
 
 
 def version_from(answer: Mapping[str, Any]) -> ModelPackage:

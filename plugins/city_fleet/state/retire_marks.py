@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from city_fleet import clock
 from city_fleet.errors import ArtifactError, PublishError
 from city_fleet.naming import Keys
+from city_fleet.state import installation
 from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -52,19 +53,21 @@ class Marks:
         kept = {name: mark for name, mark in self.marked.items() if name not in dropped}
         return Marks(kept, self.going - dropped)
 
-    def to_json(self, city: str) -> bytes:
+    def to_json(self, city: str, keys: Keys) -> bytes:
         marked = {
             name: {"since": clock.iso(mark.since), "status": mark.status}
             for name, mark in sorted(self.marked.items())
         }
-        value = {"format_version": 1, "city": city, "marked": marked, "going": sorted(self.going)}
+        whose = {**installation.stamp(keys), "city": city}
+        value = {"format_version": 1, **whose, "marked": marked, "going": sorted(self.going)}
         return (json.dumps(value, indent=2) + "\n").encode()
 
     @classmethod
-    def from_json(cls, body: bytes, where: str) -> Marks:
+    def from_json(cls, body: bytes, where: str, keys: Keys) -> Marks:
         """Read the object's bytes.
 
         :param where: URI for the error message.
+        :raises OtherInstallation: they are marks of another installation.
         :raises PublishError: they are not marks of a known format.
         """
         try:
@@ -74,6 +77,8 @@ class Marks:
                     f"{where}: format_version is {value['format_version']}, this version of City Fleet reads 1; "
                     "upgrade it"
                 )
+            advice = f"Somebody has copied it there: `aws s3 rm {where}`; the next pass of `./fleet retire` marks anew"
+            installation.refuse_other(keys, value, where, advice)
             marked = {
                 str(name): Mark(clock.parse(mark["since"]), str(mark["status"]))
                 for name, mark in value["marked"].items()
@@ -115,7 +120,7 @@ def write(s3: S3Client, keys: Keys, city: str, marks: Marks, etag: str | None) -
     :raises PlatformError: others got in the way for a minute.
     """
     store = ObjectStore(s3, keys.bucket)
-    return store.replace(keys.retired(city), marks.to_json(city), etag) is not None
+    return store.replace(keys.retired(city), marks.to_json(city, keys), etag) is not None
 
 
 def update(s3: S3Client, keys: Keys, city: str, change: Callable[[Marks], Marks]) -> Marks:
@@ -130,13 +135,13 @@ def update(s3: S3Client, keys: Keys, city: str, change: Callable[[Marks], Marks]
     def changed(body: bytes | None) -> bytes | None:
         before = _parsed(body, keys, city)
         after = change(before)
-        return None if after == before else after.to_json(city)
+        return None if after == before else after.to_json(city, keys)
 
     return _parsed(ObjectStore(s3, keys.bucket).update(keys.retired(city), changed), keys, city)
 
 
 def _parsed(body: bytes | None, keys: Keys, city: str) -> Marks:
-    return Marks() if body is None else Marks.from_json(body, keys.uri(keys.retired(city)))
+    return Marks() if body is None else Marks.from_json(body, keys.uri(keys.retired(city)), keys)
 
 
 def claim(s3: S3Client, keys: Keys, city: str, target_model: str) -> None:

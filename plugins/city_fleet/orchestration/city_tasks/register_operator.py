@@ -42,10 +42,12 @@ class RegisterOperator(SageMakerRegisterModelVersionOperator):
         sha256 = upstream(context, EVALUATE)["report"]["artifact_sha256"]
         listed = registry.versions(sagemaker, city.group)
         known = [version for version in listed if version.artifact_sha256 == sha256]
+        newest = registry.read(sagemaker, (known or listed)[0].arn) if listed else None
+        if newest is not None:
+            registry.refuse_other(city.keys, newest)
         state, arn = ModelState.NEW, ""
-        if known:
-            arn = known[0].arn
-            state = approvals.state_of(city, registry.read(city.aws.sagemaker, arn))
+        if known and newest is not None:
+            arn, state = newest.arn, approvals.state_of(city, newest)
             self.log.info("Version %d holds this artifact already, and is %s", known[0].number, state.value)
         step = approval_states.transition(state, event)
         author = Author(name_of(self.plan, context), decision.reasons[0])

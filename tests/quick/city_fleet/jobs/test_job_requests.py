@@ -102,9 +102,9 @@ def package() -> dict[str, Any]:
                     "decision_uri": "s3://city-fleet/texas_housing/laptop/runs/austin/run/decide/decision-0123456789.json",
                     "manifest_uri": "s3://city-fleet/texas_housing/laptop/runs/austin/run/preprocess/job/report/manifest.json",
                     "code_uri": CODE,
-                    "preprocess_job": "texas-housing-austin-preprocess-0123456789-1",
-                    "train_job": "texas-housing-austin-train-0123456789-1",
-                    "evaluate_job": "texas-housing-austin-evaluate-0123456789-1",
+                    "preprocess_job": "texas-housing--laptop--austin-preprocess-0123456789-1",
+                    "train_job": "texas-housing--laptop--austin-train-0123456789-1",
+                    "evaluate_job": "texas-housing--laptop--austin-evaluate-0123456789-1",
                 },
             ),
             decided=package_status.decided(

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from city_fleet.champions.served import walk_back
-from city_fleet.errors import PublishError
-from city_fleet.naming import target_model
+from city_fleet.errors import OtherInstallation, PublishError
+from city_fleet.naming import Keys, target_model
 from city_fleet.retiring import retire
 from city_fleet.retiring.retire import Deletion
 from city_fleet.retiring.retire_facts import Inventory, ModelObject, PackageFact, Rule, RunFolder, ServedState
@@ -23,6 +23,8 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 RULE = Rule(keep_newest=2, keep_predecessors=1, grace=14 * DAY)
 CITY = "austin"
+
+KEYS = Keys("bucket", "fleet", "laptop")
 
 
 def target(number: int) -> str:
@@ -359,7 +361,12 @@ def test_reading_more_of_the_history_changes_nothing_once_it_is_enough(
 def test_marks_survive_their_file() -> None:
     unit = model_unit(target(1))
     marks = Marks({unit: Mark(NOW, "Rejected"), "runs/austin/0a/": Mark(NOW)}, frozenset({unit}))
-    assert Marks.from_json(marks.to_json(CITY), "s3://b/k") == marks
+    body = marks.to_json(CITY, KEYS)
+    assert Marks.from_json(body, "s3://b/k", KEYS) == marks
+    with pytest.raises(
+        OtherInstallation, match="s3://b/k: belongs to fleet 'fleet', environment 'laptop', and this"
+    ):
+        Marks.from_json(body, "s3://b/k", Keys("bucket", "fleet", "rehearsal"))
 
 
 @pytest.mark.parametrize(
@@ -368,6 +375,6 @@ def test_marks_survive_their_file() -> None:
 )
 def test_a_file_that_holds_no_marks_is_named(body: bytes) -> None:
     with pytest.raises(PublishError, match="s3://b/k: holds no marks"):
-        Marks.from_json(body, "s3://b/k")
+        Marks.from_json(body, "s3://b/k", KEYS)
     with pytest.raises(PublishError, match="format_version is 2"):
-        Marks.from_json(b'{"format_version": 2}', "s3://b/k")
+        Marks.from_json(b'{"format_version": 2}', "s3://b/k", KEYS)

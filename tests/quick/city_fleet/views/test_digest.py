@@ -78,7 +78,7 @@ def test_the_newest_night_with_a_run_is_the_last() -> None:
 def test_a_night_is_told_by_outcome_and_cause() -> None:
     held = "MAPE {}% on 12 held-out rows does not beat the naive forecast's {}%"
     failed = (
-        "task train failed: Job texas-housing-{}-train-0123456789-1 ended as Failed: AlgorithmError: "
+        "task train failed: Job texas-housing--laptop--{}-train-0123456789-1 ended as Failed: AlgorithmError: "
         "city '{}': 3 rows at 2013-{}-01T00:00:00Z"
     )
     entries = {
@@ -100,7 +100,7 @@ def test_a_night_is_told_by_outcome_and_cause() -> None:
     first, second = found.outcomes["failed"]
     assert first.cities == ("el_paso", "waco")
     assert first.cause == (
-        "task train failed: Job texas-housing-<city>-train-… ended as Failed: AlgorithmError: "
+        "task train failed: Job texas-housing--laptop--<city>-train-… ended as Failed: AlgorithmError: "
         "city '<city>': … rows at …"
     )
     assert second.cities == ("tyler",)

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from city_fleet import naming
 from city_fleet.config import Fleet
 from city_fleet.jobs import orphans, pacing, reaper
-from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_ENVIRONMENT, TAG_FLEET, TAG_STEP
+from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_STEP
 from city_fleet.jobs.reaper import Job, Task
 from city_fleet.jobs.sagemaker_jobs import KINDS, PROCESSING, TRAINING
+from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.fleets import texas
 from tests.support.local_sagemaker import LocalSageMaker

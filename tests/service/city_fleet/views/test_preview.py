@@ -83,7 +83,7 @@ def test_the_command_needs_neither_airflow_nor_aws() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "processing job texas-housing-austin-preprocess-" in done.stdout
+    assert "processing job texas-housing--laptop--austin-preprocess-" in done.stdout
     assert "3. evaluate, after train" in done.stdout
 
 

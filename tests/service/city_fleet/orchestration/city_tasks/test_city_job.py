@@ -134,7 +134,7 @@ class TriedTask:
         kind: JobKind = self.operator.kind
         client = self.aws.client("sagemaker")
         listed = getattr(client, kind.method("list"))(
-            NameContains="texas-housing-austin", MaxResults=100, SortOrder="Ascending"
+            NameContains="texas-housing--laptop--austin", MaxResults=100, SortOrder="Ascending"
         )[kind.summaries_key]
         mine = []
         for job in listed:
