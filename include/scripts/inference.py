@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from job_failure import listed, nearest
+from json_request import json_rows
 from model_artifact import Model, PackedArtifact, load_artifact, load_packed_artifact
-from request_rows import BadRequest, Row, csv_rows, json_rows, shown
+from request_rows import BadRequest, Row, csv_rows, shown
 
 CSV = "text/csv"
 JSON = "application/json"
 NAMED_FEATURES_SHOWN = 50
+COMPARED_FEATURES = 1000
 #: Rows that are evaluated, and predictions that are written, at a time: other threads have their turn in between.
 SLICE_ROWS = 512
 #: SageMaker waits as long for an answer.
@@ -155,16 +157,24 @@ def _in_order(row: Row, number: int, model: Model) -> Sequence[float]:
                 f"of {model.card.city} in this order: {names}."
             )
         return row
-    for name in row:
-        if name not in features:
-            raise BadRequest(
-                f"Row {number}: got feature '{shown(name)}', which the model of {model.card.city} does not have; "
-                f"allowed: {listed(features, NAMED_FEATURES_SHOWN)}.{nearest(shown(name), features)}"
-            )
-    lacking = [name for name in features if name not in row]
-    if lacking:
-        raise BadRequest(
-            f"Row {number}: feature {listed(lacking, NAMED_FEATURES_SHOWN)} is not there; "
-            f"allowed: all {len(features)} features of the model of {model.card.city}, null where missing."
-        )
+    if row.keys() != set(features):
+        raise _misfit(row, number, model)
     return [row[name] for name in features]
+
+
+def _misfit(row: dict[str, float], number: int, model: Model) -> BadRequest:
+    """What is wrong with the names of a row."""
+    features = model.card.features
+    known = set(features)
+    foreign = next((name for name in row if name not in known), None)
+    if foreign is not None:
+        near = nearest(shown(foreign), features[:COMPARED_FEATURES])
+        return BadRequest(
+            f"Row {number}: got feature '{shown(foreign)}', which the model of {model.card.city} does not have; "
+            f"allowed: {listed(features, NAMED_FEATURES_SHOWN)}.{near}"
+        )
+    lacking = [name for name in features if name not in row]
+    return BadRequest(
+        f"Row {number}: feature {listed(lacking, NAMED_FEATURES_SHOWN)} is not there; "
+        f"allowed: all {len(features)} features of the model of {model.card.city}, null where missing."
+    )
