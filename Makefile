@@ -119,6 +119,10 @@ bench-status: environments ## Measure what it costs to know how a fleet is: JSON
 bench-parse: environments ## Measure what reading the DAG files costs, beside a stock loop: JSON [ARGS="--cities 200"]
 	@PYTHONPATH=plugins $(BIN)/python bench/parse.py $(ARGS)
 
+flips: environments ## Damage N artifacts, make their digests right, and load each into the model server [N=50 SEED=0]
+	@ARTIFACT_FLIPS="$(N)" ARTIFACT_SEED="$(SEED)" $(BIN)/python -m pytest -q -s -n0 -k flipped \
+	  tests/service/model_server/test_hostile_artifacts.py $(ARGS)
+
 soak: environments ## Some minutes of mixed load for the model server [MINUTES=30]
 	@SOAK_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/python -m pytest -q -s -n0 tests/service/model_server/test_soak.py
 
@@ -155,4 +159,4 @@ help: ## List the commands
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
 .PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images lambda docs-local fuzz chaos mutations format \
-	bench-local bench-api bench-serving bench-status bench-parse soak environments lock lock-image wheel test-install clean help
+	bench-local bench-api bench-serving bench-status bench-parse flips soak environments lock lock-image wheel test-install clean help

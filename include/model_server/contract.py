@@ -32,6 +32,7 @@ SINGLE = "model"
 INLINE_BYTES = 4096
 #: Bodies above this size take turns: one at a time has the user's functions, so that smaller ones always get a thread.
 LARGE_BYTES = 64 * 1024
+LARGEST_LOAD_BYTES = 16 * 1024
 _INVOKE_PREFIX, _INVOKE_SUFFIX = "/models/", "/invoke"
 _CSV_HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: "
 _PONG = json_answer({"status": "Healthy"})
@@ -97,7 +98,7 @@ class Contract:
             return None
         models = self._models
         model = models.ready.get(name)
-        if model is None or model.plain is None:
+        if model is None or model.plain is None or not model.plain.is_light:
             return None
         value = model.plain.answer_line(body)
         if value is None:
@@ -123,7 +124,7 @@ class Contract:
 
     async def _by_module(self, model: Model, fields: Fields, body: bytes) -> bytes:
         value, url = model.loaded.value, model.url
-        if model.plain is not None and len(body) <= INLINE_BYTES:
+        if model.plain is not None and len(body) <= INLINE_BYTES and model.plain.is_quick(len(body)):
             return answer(200, *self._module.invoke(value, url, body, fields.values))
         if self._running >= self._most:
             self._metrics.rejected += 1
@@ -221,6 +222,8 @@ def read_load_request(body: bytes) -> tuple[str, str]:
     :raises RequestError: 400 when it is anything else.
     """
     try:
+        if len(body) > LARGEST_LOAD_BYTES:  # it is read while nobody else is answered
+            raise ValueError(len(body))
         request = json.loads(body)
         name, folder = request["model_name"], request["url"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:

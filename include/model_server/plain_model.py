@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 from model_server.answers import RequestError
 from model_server.evaluator import Evaluate
+from model_server.tree_check import check_trees
 
-HEADER = struct.Struct("<8s4IfI")
-MAGIC = b"CFTREES1"
-NODE_BYTES = 8
 SAMPLE_TOLERANCE = 1e-6  # of a prediction; float32 holds seven digits
+MOST_SAMPLES = 1000
+#: Nodes that may be visited while nobody else is answered: half a millisecond to a few, by what the caches hold.
+INLINE_STEPS = 100_000
 OVERHEAD_BYTES = 16 * 1024  # of a loaded model besides its trees, measured: 6 to 12 KB
 
 
@@ -58,6 +59,7 @@ class PlainModel:
         "_out",
         "_out_at",
         "_row",
+        "_steps",
         "_trees",
         "features",
         "model",
@@ -66,7 +68,8 @@ class PlainModel:
     def __init__(self, packed: Packed, evaluate: Evaluate) -> None:
         self._trees = packed.trees
         self._evaluate = evaluate
-        self.features = check_trees(packed.trees)
+        facts = check_trees(packed.trees)
+        self.features, self._steps = facts.features, facts.steps
         self._exponential = exponential() if packed.exponential else None
         self._factor = packed.factor
         if packed.factor is not None and not 0 <= packed.factor < self.features:
@@ -82,11 +85,24 @@ class PlainModel:
         """What the model takes in memory."""
         return sys.getsizeof(self._trees) + OVERHEAD_BYTES
 
+    def is_quick(self, size_bytes: int) -> bool:
+        """Whether a request takes so little time that nobody minds who waits for it.
+
+        :param size_bytes: of its body, which is believed to hold as many rows as fit.
+        """
+        return (size_bytes // self.features + 1) * self._steps <= INLINE_STEPS
+
+    @property
+    def is_light(self) -> bool:
+        """Whether one row does."""
+        return self._steps <= INLINE_STEPS
+
     def answer_line(self, body: bytes) -> str | None:
         """Answer one line of text/csv. Only in the event loop's thread.
 
         :return: the prediction; None for anything but one row of as many finite or missing numbers as there are
-            features. The user's functions then say what is wrong with it, or answer it all the same.
+            features, and for a prediction that is no finite number. The user's functions then say what is wrong with
+            it, or answer it all the same.
         """
         line = body.rstrip(b"\r\n")
         cells = line.split(b",")
@@ -112,19 +128,23 @@ class PlainModel:
             value = float(self._exponential(value)) * factor
         elif self._factor is not None:
             value *= factor
-        return repr(value)
+        return repr(value) if math.isfinite(value) else None
 
     def deviation(self, packed: Packed) -> float:
         """The largest relative difference between sample predictions and what the model answers; the trees' own check.
 
         :param packed: holds the samples.
-        :return: 0 when there are none; infinity when a sample gets no answer.
+        :return: 0 when there are none; infinity when a sample gets no answer, or has no number for one.
         """
+        if len(packed.samples) > MOST_SAMPLES or len(packed.samples) != len(packed.sample_predictions):
+            raise RequestError(
+                500, f"Got {len(packed.samples)} samples; allowed: {MOST_SAMPLES}, each with its prediction."
+            )
         worst = 0.0
         for row, expected in zip(packed.samples, packed.sample_predictions, strict=True):
             line = b",".join(b"" if value is None else repr(float(value)).encode() for value in row)
             answer = self.answer_line(line)
-            if answer is None:
+            if answer is None or not math.isfinite(expected):
                 return math.inf
             got = float(answer)
             worst = max(worst, abs(got - expected) / max(abs(expected), abs(got), 1e-12))
@@ -148,39 +168,6 @@ def evaluate_rows(trees: bytes, features: int, evaluate: Evaluate, values: Any) 
     out = numpy.empty(len(rows), dtype=numpy.float32)
     evaluate(trees, rows.tobytes(), len(rows), out.ctypes.data)
     return out
-
-
-def check_trees(trees: bytes) -> int:
-    """Make sure that packed trees can be evaluated: the evaluator itself checks nothing.
-
-    :param trees: the bytes of a packed ensemble.
-    :return: how many features a row has.
-    :raises RequestError: 500 when a node leads out of the file or back, or the file is not whole.
-    """
-    import numpy  # noqa: PLC0415
-
-    if len(trees) < HEADER.size:
-        raise RequestError(500, f"The packed trees are cut off after {len(trees)} bytes.")
-    magic, tree_count, node_count, features, _, _, link = HEADER.unpack_from(trees)
-    if magic != MAGIC or link > 1:
-        raise RequestError(500, "The packed trees are of a format that this server does not know.")
-    roots_at = HEADER.size
-    nodes_at = roots_at + 4 * (tree_count + tree_count % 2)
-    if not 1 <= features <= 0x7FFF or len(trees) != nodes_at + NODE_BYTES * node_count:
-        raise RequestError(
-            500, f"The packed trees are damaged: {len(trees)} bytes are not what their head says."
-        )
-    roots = numpy.frombuffer(trees, "<u4", tree_count, roots_at)
-    nodes = numpy.frombuffer(trees, "<u2", node_count * 4, nodes_at).reshape(-1, 4)
-    distance = nodes[:, 3].astype(numpy.int64)
-    behind = numpy.arange(1, node_count + 1) + distance  # number of the right child
-    if (
-        (tree_count and roots.max() >= node_count)
-        or (node_count and (nodes[:, 2] & 0x7FFF).max() >= features)
-        or bool(((distance > 0) & (behind >= node_count)).any())
-    ):
-        raise RequestError(500, "The packed trees are damaged: a node leads out of the file.")
-    return int(features)
 
 
 @functools.cache

@@ -207,16 +207,20 @@ def default_input_fn(data: Any, content_type: str) -> Any:
     """Decode rows of numbers; an XGBoost ``DMatrix`` where the image has XGBoost.
 
     :param content_type: text/csv or application/json.
+    :raises RequestError: 400 for anything but rows of numbers, 415 for another type.
     """
     import numpy  # noqa: PLC0415  # the image has it, but few handlers need it
 
-    if content_type == CSV:
-        rows = [[float(cell or "nan") for cell in line.split(",")] for line in data.splitlines() if line]
-    elif content_type == JSON:
-        rows = json.loads(data)
-    else:
+    if content_type not in (CSV, JSON):
         raise RequestError(415, f"Content type {content_type} is not supported by this framework.")
-    array = numpy.asarray(rows, dtype=float)
+    try:
+        if content_type == CSV:
+            rows = [[float(cell or "nan") for cell in line.split(",")] for line in data.splitlines() if line]
+        else:
+            rows = json.loads(data)
+        array = numpy.asarray(rows, dtype=float)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise RequestError(400, f"The body is {content_type}, but no rows of numbers: {error}.") from error
     try:
         from xgboost import DMatrix  # noqa: PLC0415  # not every image has it
     except ImportError:

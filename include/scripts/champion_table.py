@@ -20,7 +20,7 @@ import numpy as np
 from example_file import ExampleSet
 from feature_table import CALENDAR, calendar_features, mean_before
 from job_failure import listed
-from model_artifact import ArtifactError, ModelCard
+from model_card import ArtifactError, ModelCard
 
 _LAG = re.compile(r"(?P<column>.+)_lag_(?P<lag>[0-9]+)(?P<ratio>_ratio)?", re.DOTALL)
 

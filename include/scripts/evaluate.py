@@ -22,7 +22,9 @@ import inference
 from champion_table import NO_HISTORY, History, read_history, rows_for
 from example_file import ExampleSet, read_examples
 from job_failure import ArgumentParser, JobFailure, option_value, run
-from model_artifact import ArtifactError, Model, json_rows, one_archive, unpack_artifact
+from model_archive import one_archive, unpack_artifact
+from model_artifact import Model, json_rows
+from model_card import ArtifactError
 from robust_scale import centre
 
 FORMAT_VERSION = 1

@@ -7,6 +7,7 @@ format_version up to its own. Answers are in the target's own unit.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,14 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from job_failure import listed, nearest
+from json_request import json_rows
 from model_artifact import Model, PackedArtifact, load_artifact, load_packed_artifact
-from request_rows import BadRequest, Row, csv_rows, json_rows, shown
+from request_rows import BadRequest, Row, csv_rows, shown
 
 CSV = "text/csv"
 JSON = "application/json"
 NAMED_FEATURES_SHOWN = 50
+COMPARED_FEATURES = 1000
 #: Rows that are evaluated, and predictions that are written, at a time: other threads have their turn in between.
 SLICE_ROWS = 512
+#: SageMaker waits as long for an answer.
+LONGEST_SECONDS = 60
 
 
 def model_fn(model_dir: str | Path) -> Model:
@@ -71,12 +76,26 @@ def predict_fn(data: Iterable[Row], model: Model) -> np.ndarray:
     """Predict, a slice of rows at a time.
 
     :return: predictions, one per row, in the target's own unit.
-    :raises BadRequest: at the first row that can't be read or does not fit the model's features, or for no rows.
+    :raises BadRequest: at the first row that can't be read, does not fit the model's features or gets no finite
+        number, for no rows, or after the time that SageMaker gives a request.
     """
     rows, parts, number = iter(data), [], 0
+    deadline = time.monotonic() + LONGEST_SECONDS
     while part := list(islice(_checked(rows, number, model), SLICE_ROWS)):
-        parts.append(np.atleast_1d(model.predict(np.array(part, dtype=np.float64))))
+        predicted = np.atleast_1d(model.predict(np.array(part, dtype=np.float64)))
+        finite = np.isfinite(predicted)
+        if not finite.all():
+            raise BadRequest(
+                f"Row {number + int(np.argmin(finite)) + 1}: the prediction of the model of {model.card.city} is no "
+                "finite number. Look for values far from those that it was trained on."
+            )
+        parts.append(predicted)
         number += len(part)
+        if time.monotonic() > deadline:
+            raise BadRequest(
+                f"Row {number}: reached after {LONGEST_SECONDS} seconds, when nobody waits for the answer any more. "
+                "Send the rows in parts."
+            )
     if not parts:
         raise BadRequest("The request holds no rows; at least 1 is needed.")
     return np.concatenate(parts)
@@ -138,16 +157,24 @@ def _in_order(row: Row, number: int, model: Model) -> Sequence[float]:
                 f"of {model.card.city} in this order: {names}."
             )
         return row
-    for name in row:
-        if name not in features:
-            raise BadRequest(
-                f"Row {number}: got feature '{shown(name)}', which the model of {model.card.city} does not have; "
-                f"allowed: {listed(features, NAMED_FEATURES_SHOWN)}.{nearest(shown(name), features)}"
-            )
-    lacking = [name for name in features if name not in row]
-    if lacking:
-        raise BadRequest(
-            f"Row {number}: feature {listed(lacking, NAMED_FEATURES_SHOWN)} is not there; "
-            f"allowed: all {len(features)} features of the model of {model.card.city}, null where missing."
-        )
+    if row.keys() != set(features):
+        raise _misfit(row, number, model)
     return [row[name] for name in features]
+
+
+def _misfit(row: dict[str, float], number: int, model: Model) -> BadRequest:
+    """What is wrong with the names of a row."""
+    features = model.card.features
+    known = set(features)
+    foreign = next((name for name in row if name not in known), None)
+    if foreign is not None:
+        near = nearest(shown(foreign), features[:COMPARED_FEATURES])
+        return BadRequest(
+            f"Row {number}: got feature '{shown(foreign)}', which the model of {model.card.city} does not have; "
+            f"allowed: {listed(features, NAMED_FEATURES_SHOWN)}.{near}"
+        )
+    lacking = [name for name in features if name not in row]
+    return BadRequest(
+        f"Row {number}: feature {listed(lacking, NAMED_FEATURES_SHOWN)} is not there; "
+        f"allowed: all {len(features)} features of the model of {model.card.city}, null where missing."
+    )

@@ -10,68 +10,33 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
-import tarfile
-import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from booster_check import MOST_BYTES as MOST_BOOSTER_BYTES
+from booster_check import BoosterRefused, checked
 from job_failure import listed
+from model_card import (
+    FORMAT_VERSION,
+    MODEL_FILE,
+    SAMPLES_FILE,
+    SIDE_FOLDER,
+    ArtifactError,
+    ModelCard,
+    read_card,
+    read_member,
+    read_samples,
+)
+from packed_trees import MOST_BYTES as MOST_TREES_BYTES
 from packed_trees import feature_count, pack_trees
-from robust_scale import Centre
-from target_transform import TargetTransform
 
-FORMAT_VERSION = 1
 BOOSTER_FILE = "xgboost-model.ubj"
-SIDE_FOLDER = "city_fleet"
-MODEL_FILE = f"{SIDE_FOLDER}/model.json"
-SAMPLES_FILE = f"{SIDE_FOLDER}/samples.json"
 TREES_FILE = f"{SIDE_FOLDER}/trees.bin"
 _NOT_FOR_XGBOOST = re.compile(r"[\[\]<%\x00-\x1f\x7f]")
-
-# Far above any real artifact (a few hundred kilobytes in three files), far below what hurts.
-MAX_MEMBERS = 100
-MAX_UNPACKED_BYTES = 1 << 30
-
-
-class ArtifactError(ValueError):
-    """An artifact that cannot be used: its text is a sentence that says what is wrong with it.
-
-    :param message: the sentence; kept as ``message`` as well, where model servers look for it, and for its status.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.status_code = 500  # not the caller's fault
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What the booster itself does not know.
-
-    :param as_of: as it is written in keys.
-    :param transform: what the booster predicts instead of the target.
-    :param features: names, in the booster's order.
-    :param rows: how many rows trained and validated.
-    :param rounds: rounds of boosting.
-    :param xgboost_version: which XGBoost trained it.
-    :param centres: feature → where most of its values lay in training; empty in artifacts of earlier versions.
-    """
-
-    city: str
-    as_of: str
-    target: str
-    transform: TargetTransform
-    features: list[str]
-    rows: dict[str, int]
-    rounds: int
-    xgboost_version: str
-    centres: dict[str, Centre] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -181,28 +146,23 @@ def load_packed_artifact(folder: Path) -> PackedArtifact | None:
     :return: None for an artifact without packed trees, as older ones are.
     :raises ArtifactError: naming the file that is missing, too new or broken.
     """
-    card, value = _read_card(folder)
+    card, value = read_card(folder)
     sha256 = value.get("packed_trees_sha256")
     if sha256 is None:
         return None
-    try:
-        trees = (folder / TREES_FILE).read_bytes()
-        samples = json.loads((folder / SAMPLES_FILE).read_bytes())
-        rows, predictions = samples["rows"], samples["predictions"]
-    except OSError as error:
-        raise ArtifactError(f"{error.filename}: missing in the artifact ({error.strerror}).") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"{SAMPLES_FILE}: not as train.py writes it ({error!r}).") from None
+    trees = read_member(folder, TREES_FILE, MOST_TREES_BYTES, f"{MODEL_FILE} names its sha256")
     if hashlib.sha256(trees).hexdigest() != sha256:
         raise ArtifactError(
             f"{TREES_FILE}: damaged; its {len(trees)} bytes do not have the sha256 of {MODEL_FILE}."
         )
     transform = card.transform
     reference = transform.reference
-    if feature_count(trees) != len(card.features) or reference not in (None, *card.features):
+    if feature_count(trees) != len(card.features):
         raise ArtifactError(
-            f"{MODEL_FILE}: its features ({listed(card.features)}) are not those of {TREES_FILE} and the transform."
+            f"{MODEL_FILE}: its features ({_named(card.features)}) are not those of {TREES_FILE}."
         )
+    _check_reference(card)
+    rows, predictions = read_samples(folder, len(card.features))
     lean = replace(card, centres={})  # a server of thousands holds what answers need, no more
     return PackedArtifact(
         trees,
@@ -224,111 +184,32 @@ def load_artifact(folder: Path) -> Model:
     # Not before a booster is needed: it takes a second, and most of the memory of a server that needs none.
     from lean_xgboost import xgboost  # noqa: PLC0415
 
-    card, value = _read_card(folder)
-    path = folder / BOOSTER_FILE
-    if not path.is_file():
-        raise ArtifactError(
-            f"{BOOSTER_FILE}: missing in the artifact; it holds the booster in XGBoost's own format."
-        )
-    content = path.read_bytes()
+    card, value = read_card(folder)
+    content = read_member(
+        folder, BOOSTER_FILE, MOST_BOOSTER_BYTES, "it holds the booster in XGBoost's own format"
+    )
     if hashlib.sha256(content).hexdigest() != value["booster_sha256"]:
-        # XGBoost 3.2 does not survive every broken file: some end the whole process, and with it every model
-        # of a server (measured: an empty file, and 2 of 30 files with three bytes changed).
         raise ArtifactError(
             f"{BOOSTER_FILE}: damaged; its {len(content)} bytes do not have the sha256 of {MODEL_FILE}."
         )
-    booster = xgboost.Booster()
-    try:
-        booster.load_model(bytearray(content))
-    except (xgboost.core.XGBoostError, ValueError, UnicodeDecodeError) as error:
-        reason = str(error).strip().splitlines()
-        raise ArtifactError(
-            f"{BOOSTER_FILE}: XGBoost cannot read it ({reason[-1] if reason else 'no reason'})."
-        ) from None
-    # An artifact of an earlier version holds names with "%" as they are.
-    if booster.feature_names not in (names_for_xgboost(card.features), card.features):
-        raise ArtifactError(
-            f"{MODEL_FILE}: its features ({listed(card.features)}) are not those of the booster "
-            f"({listed(booster.feature_names or [])})."
-        )
     # One row is too little work for threads, and a server holds many models.
-    booster.set_param({"nthread": 1})
-    return Model(booster, card)
-
-
-def _read_card(folder: Path) -> tuple[ModelCard, dict[str, Any]]:
-    """Read model.json: the card, and the whole file's content, which holds the sha256 of other files."""
-    path = folder / MODEL_FILE
-    if not path.is_file():
+    booster = xgboost.Booster({"nthread": 1})
+    try:
+        # The sha256 is the archive's own, so it proves nothing: the file is opened elsewhere first.
+        booster.load_model(bytearray(checked(content)))
+    except BoosterRefused as error:
+        raise ArtifactError(f"{BOOSTER_FILE}: {error}. Train the model again.") from None
+    # An artifact of an earlier version holds names with "%" as they are.
+    if booster.feature_names not in (
+        names_for_xgboost(card.features),
+        card.features,
+    ) or booster.num_features() != len(card.features):
         raise ArtifactError(
-            f"{MODEL_FILE}: missing in the artifact; without it predictions cannot be turned into prices."
+            f"{MODEL_FILE}: its features ({_named(card.features)}) are not those of the booster "
+            f"({_named(booster.feature_names or [])})."
         )
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        version = value["format_version"]
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise ArtifactError(
-                f"{MODEL_FILE}: got format_version {version!r}; allowed: up to {FORMAT_VERSION}. "
-                "The artifact is newer than this inference.py: update the endpoint's code first."
-            )
-        card = ModelCard(
-            city=value["city"],
-            as_of=value["as_of"],
-            target=value["target"],
-            transform=TargetTransform.from_json(value["target_transform"]),
-            features=list(value["features"]),
-            rows=dict(value["rows"]),
-            rounds=int(value["rounds"]),
-            xgboost_version=value["xgboost_version"],
-            centres={name: Centre.from_json(item) for name, item in value.get("centres", {}).items()},
-        )
-        if not isinstance(value["booster_sha256"], str):
-            raise TypeError("booster_sha256 is not text")
-        return card, value
-    except ArtifactError:
-        raise
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{MODEL_FILE}: not as train.py writes it ({error}).") from None
-    except KeyError as error:
-        raise ArtifactError(f"{MODEL_FILE}: field {error} is missing.") from None
-
-
-def unpack_artifact(archive: Path, folder: Path) -> None:
-    """Unpack a model.tar.gz that may be hostile.
-
-    :raises ArtifactError: when it is not a tar.gz, holds anything but files and folders below its root, or is
-        too large.
-    """
-    count = total = 0
-    try:
-        # Member by member and with our own checks: tarfile's data filter came with Python 3.11.4 only.
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                count += 1
-                total += member.size
-                if count > MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
-                    raise ArtifactError(
-                        f"{archive.name}: too large; "
-                        f"allowed: {MAX_MEMBERS} members of {MAX_UNPACKED_BYTES} bytes together."
-                    )
-                name = PurePosixPath(member.name)
-                if name.is_absolute() or ".." in name.parts:
-                    raise ArtifactError(
-                        f"{archive.name}: '{member.name}' leads out of the archive; nothing of it is used."
-                    )
-                if member.isdir():
-                    continue
-                content = tar.extractfile(member) if member.isreg() else None
-                if content is None:
-                    raise ArtifactError(
-                        f"{archive.name}: '{member.name}' is a link or device; allowed: files and folders."
-                    )
-                path = folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with content, path.open("wb") as file:
-                    shutil.copyfileobj(content, file)
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ArtifactError(f"{archive.name}: not a readable tar.gz file ({error}).") from None
+    _check_reference(card)
+    return Model(booster, card)
 
 
 def json_rows(values: np.ndarray) -> list[list[float | None]]:
@@ -340,20 +221,18 @@ def json_rows(values: np.ndarray) -> list[list[float | None]]:
     return [[None if np.isnan(value) else float(value) for value in row] for row in values]
 
 
+def _check_reference(card: ModelCard) -> None:
+    reference = card.transform.reference
+    if reference not in (None, *card.features):
+        raise ArtifactError(
+            f"{MODEL_FILE}: target_transform: got reference '{str(reference)[:50]}'; allowed: one of the features."
+        )
+
+
+def _named(features: Sequence[str]) -> str:
+    """Features as a refusal lists them: not at length."""
+    return listed([name[:50] for name in features], 10)
+
+
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def one_archive(folder: Path) -> Path:
-    """Find the only archive in a folder.
-
-    :param folder: where SageMaker put it.
-    :raises ArtifactError: when there is none, or more than one.
-    """
-    found = sorted(path for path in folder.glob("*.tar.gz") if path.is_file())
-    if len(found) != 1:
-        raise ArtifactError(
-            f"{folder}: holds {len(found)} archives ({listed([path.name for path in found])}); "
-            "allowed: exactly one tar.gz."
-        )
-    return found[0]

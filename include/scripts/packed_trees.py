@@ -32,6 +32,10 @@ MAGIC = b"CFTREES1"
 HEADER = struct.Struct("<8s4IfI")
 NODE = np.dtype([("value", "<f4"), ("feature", "<u2"), ("children", "<u2")])
 MISSING_GOES_LEFT = 0x8000
+#: What servers take: a file's size, splits on a path, and trees times nodes on the longest path.
+MOST_BYTES = 64 * 1024 * 1024
+MOST_DEPTH = 4096
+MOST_STEPS = 2_000_000
 LARGEST_DISTANCE = 0xFFFF
 LINKS = {
     "reg:squarederror": 0,
@@ -48,7 +52,7 @@ def pack_trees(booster: Any) -> bytes | None:
     """Pack a booster.
 
     :return: the file's bytes; None for a booster that cannot be packed: another kind than gbtree, another objective,
-        categories, several targets, or a tree too large for 16-bit distances.
+        categories, several targets, a tree too large for 16-bit distances, or more than servers take.
     """
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     link = LINKS.get(learner["objective"]["name"])
@@ -79,6 +83,8 @@ def pack_trees(booster: Any) -> bytes | None:
         depth = max(depth, packed[1])
     roots += [0] * (len(roots) % 2)
     count = len(model["trees"])
+    if depth > MOST_DEPTH or count * (depth + 1) > MOST_STEPS or NODE.itemsize * len(nodes) > MOST_BYTES // 2:
+        return None
     header = HEADER.pack(MAGIC, count, len(nodes), features, depth, base_score, link)
     return header + np.array(roots, "<u4").tobytes() + np.array(nodes, NODE).tobytes()
 

@@ -1,20 +1,17 @@
 """Reads the rows of a request one by one: what comes behind the first bad row is never read.
 
-A body may hold 6 MB. Nothing here keeps the interpreter to itself for more than milliseconds, so a model server goes on
-answering others meanwhile.
+A body may hold 6 MB, and be made to cost as much as can be. Nothing here keeps the interpreter to itself for more than
+milliseconds, so a model server goes on answering others meanwhile; and what is no row, or none that any model has, is
+refused before it is understood.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
-import json
 import math
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 try:
     # The managed container answers with the status and message of its own kind of error only.
@@ -25,11 +22,12 @@ except ImportError:
         """Stands in where the toolkit is not installed."""
 
 
-SHAPE = '{"instances": [[1.5, null]]} or {"instances": [{"feature": 1.5}]}'
 SHOWN_CHARACTERS = 50
-#: How far the usual beginning of a request goes: what is before the list.
-_INSTANCES = re.compile(r'\s*\{\s*"instances"\s*:\s*\[\s*')
-_BETWEEN = re.compile(r"\s*([,\]])\s*")
+#: More than any row has: a model has at most 32,767 features.
+MOST_VALUES = 32_767
+MOST_ROW_CHARACTERS = 500_000
+#: Without a row in between.
+MOST_EMPTY_LINES = 1000
 
 # A row as it came: values in feature order, or by feature name.
 Row: TypeAlias = "Sequence[float] | dict[str, float]"
@@ -53,9 +51,10 @@ def csv_rows(text: str) -> Iterator[Row]:
 
     :raises BadRequest: at the first row that can't be read.
     """
-    # A StringIO knows all ends of lines, but begins with a copy four times the size.
-    lines, number = csv.reader(io.StringIO(text, newline="") if "\r" in text else _lines(text)), 0
+    source = _Lines(text)
+    lines, number, empty = csv.reader(source), 0, 0
     while True:
+        source.row = number + 1
         try:
             line = next(lines, None)
         except csv.Error as error:
@@ -63,9 +62,17 @@ def csv_rows(text: str) -> Iterator[Row]:
             raise BadRequest(f"Row {number + 1}: not CSV ({error}); allowed: {allowed}.") from None
         if line is None:
             return
+        source.taken = 0
         if not line:
+            empty += 1
+            if empty > MOST_EMPTY_LINES:
+                raise BadRequest(
+                    f"Row {number + 1}: got {empty} empty lines before it; allowed: {MOST_EMPTY_LINES}."
+                )
             continue
+        empty = 0
         number += 1
+        check_count(len(line), number)
         try:
             row = list(map(float, line))
         except ValueError:
@@ -76,31 +83,52 @@ def csv_rows(text: str) -> Iterator[Row]:
         yield row
 
 
-def json_rows(text: str) -> Iterator[Row]:
-    """Read application/json: an object whose list ``instances`` holds lists or objects, null where missing.
-
-    :raises BadRequest: at the first row that can't be read, or when the document is none.
-    """
-    try:
-        for number, instance in enumerate(_instances(text), start=1):
-            yield _json_row(instance, number)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, BadRequest):
-            raise
-        raise BadRequest(f"The request is not JSON ({error}); allowed: {SHAPE}.") from None
-
-
 def shown(text: str) -> str:
     """A value of the request as messages quote it: not at length."""
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
-def _lines(text: str) -> Iterator[str]:
-    at = 0
-    while at < len(text):
-        end = text.find("\n", at) + 1 or len(text)
-        yield text[at:end]
-        at = end
+class _Lines:
+    """The lines of a text, however they end; a row may go over some, but not without end.
+
+    :param text: the whole of it.
+    """
+
+    def __init__(self, text: str) -> None:
+        # A StringIO knows all ends of lines, but begins with a copy four times the size.
+        self._source = iter(io.StringIO(text, newline="")) if "\r" in text else self._cut(text)
+        self.row = 1
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._source)
+        self.taken += len(line)
+        if self.taken > MOST_ROW_CHARACTERS:
+            raise too_long(self.row)
+        return line
+
+    @staticmethod
+    def _cut(text: str) -> Iterator[str]:
+        at = 0
+        while at < len(text):
+            end = text.find("\n", at) + 1 or len(text)
+            yield text[at:end]
+            at = end
+
+
+def too_long(row: int) -> BadRequest:
+    return BadRequest(
+        f"Row {row}: got more than {MOST_ROW_CHARACTERS} characters; allowed: {MOST_ROW_CHARACTERS}."
+    )
+
+
+def check_count(values: int, row: int) -> None:
+    """Refuse a row that no model has, before each of its values is looked at."""
+    if values > MOST_VALUES:
+        raise BadRequest(f"Row {row}: got {values} values; allowed: at most {MOST_VALUES}.")
 
 
 def _csv_value(cell: str, row: int, position: int) -> float:
@@ -116,65 +144,3 @@ def _csv_value(cell: str, row: int, position: int) -> float:
             f"Row {row}, value {position}: got '{shown(text)}'; allowed: a number, or empty (no header row)."
         )
     return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise BadRequest(f"The request has '{shown(twice)}' twice in one object; allowed: once.")
-    return value
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
-
-
-def _instances(text: str) -> Iterator[Any]:
-    """The instances one by one where the request begins with them, as nearly all do; else all at once."""
-    begin = _INSTANCES.match(text)
-    if begin is None:
-        document = _DECODER.decode(text)
-        instances = document.get("instances") if isinstance(document, dict) else None
-        if not isinstance(instances, list):
-            raise BadRequest(f"The request has no list of instances; allowed: {SHAPE}.")
-        yield from instances
-        return
-    at = begin.end()
-    if text[at : at + 1] == "]":
-        at += 1
-    else:
-        while True:
-            instance, at = _DECODER.raw_decode(text, at)
-            yield instance
-            between = _BETWEEN.match(text, at)
-            if between is None:
-                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-            at = between.end()
-            if between[1] == "]":
-                break
-    # What follows the list is read as if the list had been empty, so that nothing in it goes unnoticed.
-    _DECODER.decode('{"instances": []' + text[at:])
-
-
-def _json_row(instance: Any, number: int) -> Row:
-    if isinstance(instance, list):
-        return [_json_value(value, f"value {at}", number) for at, value in enumerate(instance, start=1)]
-    if isinstance(instance, dict):
-        return {
-            name: _json_value(value, f"feature '{shown(name)}'", number) for name, value in instance.items()
-        }
-    got = shown(json.dumps(instance))
-    raise BadRequest(f"Row {number}: got {got}; allowed: a list of values or an object.")
-
-
-def _json_value(value: Any, where: str, row: int) -> float:
-    if value is None:
-        return math.nan
-    number = math.inf
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):
-            number = float(value)
-    if math.isinf(number):
-        got = shown(json.dumps(value))
-        raise BadRequest(f"Row {row}, {where}: got {got}; allowed: a number, or null where missing.")
-    return number

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 KINDS = ("none", "log", "log_ratio_to_mean")
+LONGEST_WINDOW = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,22 @@ class TargetTransform:
         """Read a transform from an artifact's side file.
 
         :param value: the ``target_transform`` of model.json.
-        :raises ValueError: for a kind this code does not know.
+        :raises ValueError: for a kind this code does not know, or one without what it needs.
         """
-        kind = value.get("kind")
-        if kind not in KINDS or (kind == "log_ratio_to_mean" and not isinstance(value.get("reference"), str)):
-            raise ValueError(f"target_transform: got {value}; allowed kinds: {', '.join(KINDS)}")
-        return cls(kind, value.get("window"), value.get("reference"))
+        kind, window, reference = value.get("kind"), value.get("window"), value.get("reference")
+        if kind in ("none", "log") and window is None and reference is None:
+            return cls(kind)
+        if (
+            kind == "log_ratio_to_mean"
+            and isinstance(window, int)
+            and not isinstance(window, bool)
+            and 1 <= window <= LONGEST_WINDOW
+            and isinstance(reference, str)
+        ):
+            return cls(kind, window, reference)
+        raise ValueError(
+            f"target_transform: got {value}; allowed kinds: {', '.join(KINDS)}, the last with window and reference"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Write the transform for an artifact's side file."""

@@ -20,7 +20,8 @@ from feature_table import CALENDAR_FEATURES
 from hyperparameters import Hyperparameters, parse_hyperparameters
 from job_failure import JobFailure, run
 from lean_xgboost import xgboost
-from model_artifact import Model, ModelCard, names_for_xgboost, save_artifact
+from model_artifact import Model, names_for_xgboost, save_artifact
+from model_card import ModelCard
 from robust_scale import Centre, centre
 
 FORMAT_VERSION = 1

@@ -17,7 +17,8 @@ sys.path.insert(0, sys.argv[1])
 import xgboost
 
 import inference
-from model_artifact import Model, ModelCard, save_artifact
+from model_artifact import Model, save_artifact
+from model_card import ModelCard
 from target_transform import TargetTransform
 
 REFERENCE = "price_mean_12"

@@ -35,7 +35,8 @@ import pathlib, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from lean_xgboost import xgboost
-from model_artifact import Model, ModelCard, save_artifact
+from model_artifact import Model, save_artifact
+from model_card import ModelCard
 from target_transform import TargetTransform
 
 features = sys.argv[3].split(",")

@@ -17,7 +17,8 @@ sys.path.insert(0, sys.argv[1])
 import numpy
 from example_file import read_examples
 from hyperparameters import parse_hyperparameters
-from model_artifact import Model, ModelCard
+from model_artifact import Model
+from model_card import ModelCard
 from train import fit
 cities = {}
 for folder in sorted(Path(sys.argv[2], "test").iterdir()):

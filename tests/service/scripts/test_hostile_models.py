@@ -1,0 +1,151 @@
+"""evaluate.py and inference.py with models that are not what train.py writes: a sentence, and the process lives."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.script_jobs import AS_OF, Jobs, pack
+
+Ask = Callable[..., dict[str, Any]]
+BOOSTER, CARD = "xgboost-model.ubj", "city_fleet/model.json"
+
+
+def set_booster(folder: Path, content: bytes, **changes: Any) -> None:
+    """Replace the booster, and say in model.json that it is the right one."""
+    (folder / BOOSTER).write_bytes(content)
+    card = json.loads((folder / CARD).read_text(encoding="utf-8")) | changes
+    card["booster_sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
+
+
+def hostile_boosters(good: bytes) -> dict[str, tuple[bytes, str]]:
+    """Boosters that end XGBoost, hold it up or lead it astray, with what is said of each."""
+    left = good.index(b"left_children")
+    first = good.index(b"l", good.index(b"#", left) + 1)
+    # In the list of left children: the root's own number, so that a row goes round and round.
+    begin = good.index(b"$l#L", left) + 12
+    circle = bytearray(good)
+    circle[begin : begin + 4] = bytes(4)
+    far = bytearray(good)
+    far[begin : begin + 4] = (1 << 20).to_bytes(4, "big")
+    assert first > 0
+    return {
+        "empty": (b"", "XGBoost does not survive it"),
+        "cut": (good[:-1000], "XGBoost "),
+        "a circle": (bytes(circle), "a node"),
+        "out of the tree": (bytes(far), ""),
+        "deep": (b"[" * 1_000_000, "XGBoost "),
+    }
+
+
+def test_a_booster_that_harms_is_refused_and_the_process_answers_on(
+    ask: Ask, austin: Jobs, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    model = austin.root / "model" / "model"
+    sample = json.loads((model / "city_fleet/samples.json").read_text(encoding="utf-8"))["rows"][0]
+    line = ",".join("" if value is None else repr(value) for value in sample)
+    good = ask(model, line)
+    for what, (content, said) in hostile_boosters((model / BOOSTER).read_bytes()).items():
+        with subtests.test(what):
+            folder = Path(shutil.copytree(model, tmp_path / what))
+            set_booster(folder, content)
+            answer = ask(folder, line)
+            assert answer["error"] == "ArtifactError", answer
+            assert answer["text"].startswith(f"{BOOSTER}: ")
+            assert said in answer["text"]
+            assert "\n" not in answer["text"]
+            assert "/" not in answer["text"]
+            assert ask(model, line) == good
+
+
+def champion_arguments(jobs: Jobs) -> list[str]:
+    named = ["--champion-dir", str(jobs.root / "champion"), "--champion-target-model", "austin/c.tar.gz"]
+    return [*named, "--champion-etag", "e", "--champion-as-of", AS_OF]
+
+
+def test_a_champion_that_kills_xgboost_does_not_keep_the_challenger_from_being_judged(
+    jobs: Jobs, austin: Jobs
+) -> None:
+    shutil.copytree(austin.out("test"), jobs.out("test"))
+    shutil.copytree(austin.root / "model" / "packed", jobs.root / "model" / "packed")
+    folder = Path(shutil.copytree(austin.root / "model" / "model", jobs.root / "hostile"))
+    set_booster(folder, b"")
+    pack(folder, jobs.root / "champion" / "c.tar.gz")
+    finished = jobs.evaluate("austin", more=champion_arguments(jobs))
+    assert finished.code == 0, finished.stderr
+    report = jobs.read_json("evaluate/evaluation/city=austin/evaluation.json")
+    assert report["challenger"]["mape"] < report["naive"]["mape"]
+    assert report["champion"]["error"].startswith(
+        f"The champion cannot be compared: {BOOSTER}: XGBoost does not survive it"
+    )
+
+
+def test_a_challenger_that_kills_xgboost_fails_with_a_sentence(jobs: Jobs, austin: Jobs) -> None:
+    shutil.copytree(austin.out("test"), jobs.out("test"))
+    folder = Path(shutil.copytree(austin.root / "model" / "model", jobs.root / "hostile"))
+    set_booster(folder, b"")
+    pack(folder, jobs.root / "model" / "packed" / "model.tar.gz")
+    finished = jobs.evaluate("austin")
+    assert finished.code == 1
+    assert (finished.message or "").startswith(
+        f"The new model of austin cannot be evaluated: {BOOSTER}: XGBoost does not survive it"
+    )
+    assert "Traceback" not in finished.stderr
+
+
+def test_an_archive_whose_headers_swell_is_refused(jobs: Jobs, austin: Jobs) -> None:
+    """What tarfile reads on its own account, the attributes of a member, is bounded too: 400 MB from 400 KB."""
+    shutil.copytree(austin.out("test"), jobs.out("test"))
+    info = tarfile.TarInfo("attributes")
+    info.type, info.size = tarfile.XHDTYPE, 400_000_000
+    archive = jobs.root / "model" / "packed" / "model.tar.gz"
+    archive.parent.mkdir(parents=True)
+    with gzip.open(archive, "wb", compresslevel=1) as file:
+        file.write(info.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(400):
+            file.write(bytes(1_000_000))
+    finished = jobs.evaluate("austin")
+    assert finished.code == 1
+    assert "too large; allowed: 100 members of" in (finished.message or "")
+
+
+def test_a_prediction_that_is_no_number_is_a_refusal_not_an_answer(
+    ask: Ask, austin: Jobs, subtests: pytest.Subtests
+) -> None:
+    model = austin.root / "model" / "model"
+    features = json.loads((model / CARD).read_text(encoding="utf-8"))["features"]
+    reference = features.index("median_mean_12")
+    row = ["1"] * len(features)
+    good = ",".join(row)
+    row[reference] = "1.7e308"
+    for body in (",".join(row), f"{good}\n{','.join(row)}"):
+        with subtests.test(body=body):
+            answer = ask(model, body)
+            if answer.get("status_code"):
+                assert answer["status_code"] == 400
+                assert "is no finite number" in answer["text"]
+                assert answer["text"].startswith(f"Row {body.count(chr(10)) + 1}: ")
+            else:
+                assert "inf" not in answer["text"]
+
+
+def test_gzip_of_nothing_is_no_archive(jobs: Jobs, austin: Jobs) -> None:
+    shutil.copytree(austin.out("test"), jobs.out("test"))
+    archive = jobs.root / "model" / "packed" / "model.tar.gz"
+    archive.parent.mkdir(parents=True)
+    for content in (b"", gzip.compress(b""), io.BytesIO(bytes(10_240)).getvalue()):
+        archive.write_bytes(content)
+        finished = jobs.evaluate("austin")
+        assert finished.code == 1
+        assert "Traceback" not in finished.stderr
+        assert "model.tar.gz" in (finished.message or "") or "model.json" in (finished.message or "")
