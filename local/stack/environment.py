@@ -282,6 +282,15 @@ def write_environment(layout: Layout) -> None:
     write_private(layout.passwords_file, json.dumps({UI_USER: stack_secrets(layout)["ui_password"]}) + "\n")
 
 
+def require_free_ports(layout: Layout) -> None:
+    """Make sure that a stack can listen where it is to.
+
+    :raises StackError: as :func:`require_free_port` does
+    """
+    require_free_port(layout.ui_port, "UI_PORT")
+    require_free_port(layout.sagemaker_port, "SAGEMAKER_PORT")
+
+
 def require_free_port(port: int, variable: str) -> None:
     """Make sure that a port can be listened on.
 

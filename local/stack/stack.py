@@ -130,8 +130,7 @@ class Stack:
         :raises StackError: a port is taken, a process died or the deadline passed; nothing is left running
         """
         deadline = time.monotonic() + timeout_seconds
-        environment.require_free_port(self.layout.ui_port, "UI_PORT")
-        environment.require_free_port(self.layout.sagemaker_port, "SAGEMAKER_PORT")
+        environment.require_free_ports(self.layout)
         environment.write_environment(self.layout)
         self._started_at = datetime.now(UTC)
         if not self.detached:
