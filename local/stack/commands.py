@@ -19,6 +19,7 @@ from local.stack import environment, records
 from local.stack.choice import find_fleet
 from local.stack.environment import Layout
 from local.stack.errors import StackError
+from local.stack.ports import require_free_ports
 from local.stack.runs import start_run, wait_for_dags, wait_for_run
 from local.stack.seed import seed
 from local.stack.stack import Stack
@@ -54,7 +55,7 @@ def up(
             fleets_dir=files[0].parent if files else folder,
         )
         # The ports first: a start that can't be must leave everything as it was, also with FRESH=1.
-        environment.require_free_ports(layout)
+        require_free_ports(layout)
         if fresh:
             _clear(state_dir)
         elif missing := what_is_missing(layout):
