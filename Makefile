@@ -149,9 +149,8 @@ lock-image: ## Choose the newest versions of what stands for the official image 
 	  $$uv pip compile --quiet --universal --no-annotate --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock-image" --upgrade requirements.txt --output-file requirements.lock
 
-clean: ## Remove the state of stopped stacks, caches and build leftovers; the environments stay
-	@$(STACK) down 2>/dev/null || true
-	rm -rf dist .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove the last demo, caches and build leftovers; the environments and what `make up` keeps stay
+	rm -rf dist .local/demo .local/cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} \

@@ -49,6 +49,7 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         start_delay_seconds=parsed.start_delay_seconds,
         quotas=dict(parsed.quota),
         isolate=not parsed.no_isolation,
+        hidden_folders=tuple(parsed.hide),
         warm_runner=not parsed.no_warm_runner,
         max_loaded_models=parsed.max_loaded_models,
         model_load_timeout_seconds=parsed.model_load_timeout_seconds,
@@ -130,6 +131,15 @@ def _add_instance_options(group: argparse._ArgumentGroup) -> None:
         default=_DEFAULT.start_delay_seconds,
         metavar="SECONDS",
         help="time a job or an endpoint waits for its instance (default %(default)g; minutes on AWS)",
+    )
+    group.add_argument(
+        "--hide",
+        action="append",
+        default=[],
+        type=_folder,
+        metavar="DIR",
+        help="a folder that no container sees, besides this server's own data, where the system allows that;"
+        " repeatable",
     )
     group.add_argument(
         "--no-isolation",
@@ -231,6 +241,13 @@ def _image(text: str) -> tuple[str, Path]:
     if not os.access(path, os.X_OK) or path.is_dir():
         raise argparse.ArgumentTypeError(f"image {name}: {path} is not an interpreter that can be run")
     return name, path
+
+
+def _folder(text: str) -> Path:
+    path = Path(text).expanduser().resolve()
+    if path == Path(path.root):
+        raise argparse.ArgumentTypeError("/ can't be hidden: the interpreters of the images lie below it")
+    return path
 
 
 def _label(text: str) -> tuple[str, str, str]:

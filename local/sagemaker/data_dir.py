@@ -25,6 +25,7 @@ from local.sagemaker.store import Damaged, Store
 
 FORMAT_VERSION = 1
 FORMAT_FILE = "format.json"
+STORE_FILE = "store.sqlite3"
 
 log = logging.getLogger(__name__)
 
@@ -73,17 +74,24 @@ def open_store(path: Path) -> Store:
     try:
         return Store(path, check=True)
     except Damaged as error:
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-        log.warning(
-            "%s is damaged (%s); it is kept as %s, and the server starts without what it held",
-            path,
-            error,
-            aside,
-        )
-        for end in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{path}{end}").replace(f"{aside}{end}")
+        set_aside(path, "damaged", f"is damaged ({error})")
         return Store(path)
+
+
+def set_aside(path: Path, why: str, reason: str) -> Path:
+    """Keep a database or a folder under another name: the server starts without what it held, and it can be looked at.
+
+    :param path: the database, which goes with what SQLite has beside it, or the folder.
+    :param why: part of the new name.
+    :param reason: the same in words, for the log.
+    :return: where it is now.
+    """
+    aside = path.with_name(f"{path.name}.{why}-{time.strftime('%Y%m%dT%H%M%S')}")
+    log.warning("%s %s; it is kept as %s, and the server starts without what it held", path, reason, aside)
+    for end in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{end}").replace(f"{aside}{end}")
+    return aside
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -98,9 +106,10 @@ def _check_format(folder: Path) -> None:
     try:
         version = json.loads(path.read_text(encoding="utf-8"))["format_version"]
     except FileNotFoundError:
-        # Before there was a format S3 was in memory only: what such a store tells is not true any more.
-        for left_over in folder.glob("store.sqlite3*"):
-            left_over.unlink()
+        # Before there was a format S3 was in memory only: what such a store tells is not true any more. Where S3 is
+        # on disk only this file is gone.
+        if not (folder / "services.sqlite3").exists() and (folder / STORE_FILE).exists():
+            set_aside(folder / STORE_FILE, "without-s3", "speaks of an S3 that is not there")
         version = None
     except (ValueError, KeyError, TypeError):
         log.warning("%s can't be read; the folder is assumed to have format version %s", path, FORMAT_VERSION)

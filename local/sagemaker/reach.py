@@ -13,7 +13,7 @@ from typing import Protocol
 
 from local.sagemaker.aws import Aws
 from local.sagemaker.container_spec import ContainerSpec
-from local.sagemaker.processes.processes import Supervised
+from local.sagemaker.processes.processes import Hidden, Supervised
 from local.sagemaker.processes.warm_runner import WarmRunner
 from local.sagemaker.quotas import Quotas
 from local.sagemaker.settings import Settings
@@ -130,8 +130,8 @@ class Server(Protocol):
         :param resource_type: for example ``training-job``.
         """
 
-    def hidden(self, kept: Path) -> tuple[Path, Path] | None:
-        """The folder that a container must not see, and its own folder inside it; None when nothing is hidden.
+    def hidden(self, kept: Path) -> Hidden | None:
+        """What a container must not see; None when nothing is hidden.
 
         :param kept: the container's own folder, its sandbox.
         """

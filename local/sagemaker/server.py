@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.sagemaker.aws import Aws
-from local.sagemaker.data_dir import open_store
+from local.sagemaker.data_dir import STORE_FILE, open_store
 from local.sagemaker.endpoints.endpoint_manager import EndpointManager
 from local.sagemaker.faults.faults import Faults
 from local.sagemaker.jobs.jobs import JobManager
+from local.sagemaker.processes.processes import Hidden
 from local.sagemaker.processes.warm_runner import WarmRunner
 from local.sagemaker.quotas import Quotas
 from local.sagemaker.settings import Settings
@@ -44,7 +45,7 @@ class SageMakerServer:
     @classmethod
     def create(cls, settings: Settings, url: str, data_dir: Path) -> SageMakerServer:
         """Put a server together; nothing runs and nothing listens yet."""
-        store = open_store(data_dir / "store.sqlite3")
+        store = open_store(data_dir / STORE_FILE)
         server = cls(settings, url, data_dir, store, Aws(url, settings.region))
         server.quotas = Quotas(settings.quotas, settings.default_quota)
         server.runner = WarmRunner(settings.images.values() if settings.warm_runner else ())
@@ -69,12 +70,13 @@ class SageMakerServer:
         """
         return f"arn:aws:sagemaker:{self.region}:{self.account_id}:{resource_type}/{name}"
 
-    def hidden(self, kept: Path) -> tuple[Path, Path] | None:
-        """The folder that a container must not see, and its own folder inside it; None when nothing is hidden.
+    def hidden(self, kept: Path) -> Hidden | None:
+        """What a container must not see; None when nothing is hidden.
 
         :param kept: the container's own folder, its sandbox.
         """
-        return (self.data_dir.resolve(), kept) if self.settings.isolate else None
+        folders = (self.data_dir.resolve(), *self.settings.hidden_folders)
+        return Hidden(folders, kept) if self.settings.isolate else None
 
     def recover(self) -> None:
         """Take up what an earlier server has left in the data folder."""

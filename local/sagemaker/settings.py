@@ -35,6 +35,7 @@ class Settings:
     :param spot_share: what a spot instance costs, as a share of the price on demand.
     :param warm_runner: start scripts in forks of an interpreter that has imported what they import.
     :param isolate: hide the data of the server, of other jobs and of other endpoints from each container.
+    :param hidden_folders: more folders that no container sees, such as those with somebody's secrets.
     :param check_roles: whether a role must exist in IAM and trust sagemaker.amazonaws.com, as on AWS.
     :param check_data: whether a training job's inputs and a model's data must be in S3 when they are created.
     """
@@ -51,6 +52,7 @@ class Settings:
     default_quota: int = 1000
     spot_share: float = 0.3
     isolate: bool = True
+    hidden_folders: tuple[Path, ...] = ()
     warm_runner: bool = True
     max_loaded_models: int = 100
     model_memory_bytes: int = 2 * 1024**3

@@ -19,6 +19,7 @@ from local.stack import environment, records
 from local.stack.choice import find_fleet
 from local.stack.environment import Layout
 from local.stack.errors import StackError
+from local.stack.ports import require_free_ports
 from local.stack.runs import start_run, wait_for_dags, wait_for_run
 from local.stack.seed import seed
 from local.stack.stack import Stack
@@ -29,7 +30,7 @@ def up(
 ) -> None:
     """Start a detached stack, unless it runs already. What an earlier one has left is taken up again.
 
-    :param fresh: delete the data of an earlier stack first
+    :param fresh: delete the data of an earlier stack first; nothing else ever deletes them
     :param fleet: name or path of a fleet file: its folder is the one Airflow reads; empty for include/fleets
     :raises StackError: it could not be started; nothing is left running then
     """
@@ -53,8 +54,12 @@ def up(
             sagemaker_port=sagemaker_port,
             fleets_dir=files[0].parent if files else folder,
         )
-        if fresh or not (layout.database.exists() and layout.sagemaker_data.exists()):
+        # The ports first: a start that can't be must leave everything as it was, also with FRESH=1.
+        require_free_ports(layout)
+        if fresh:
             _clear(state_dir)
+        elif missing := what_is_missing(layout):
+            console.print(missing, markup=False)
         stack = Stack(layout, detached=True, say=lambda text: console.print(f"  {text}"))
         console.print("Starting the local SageMaker and Airflow")
         try:
@@ -65,6 +70,36 @@ def up(
             raise
         console.print(f"Up after {time.monotonic() - started:.0f} s.")
         _tell(console, stack)
+
+
+def what_is_missing(layout: Layout) -> str:
+    """Say which part of an earlier stack's state is gone, what follows and what to do; empty where all is there.
+
+    Each part refers to what the others hold, and does without it: what is there is never deleted on that account.
+
+    :param layout: the folders of the stack that is about to start
+    """
+    parts = {
+        layout.database: "Airflow's history begins empty, and all cities are paused: unpause those that should run.",
+        layout.sagemaker_data / "store.sqlite3": "The registry, jobs, models and endpoints begin empty:"
+        " each city needs a new run.",
+        layout.sagemaker_data
+        / "services.sqlite3": "S3 begins empty; what is in objects/ is set aside beside it,"
+        " and the raw data are uploaded again.",
+        layout.sagemaker_data / "objects": "The objects of S3 have lost their content: they are left out,"
+        " and the raw data are uploaded again.",
+    }
+    missing = {path: effect for path, effect in parts.items() if not path.exists()}
+    if len(missing) in (0, len(parts)):
+        return ""
+    return "\n".join(
+        [
+            "Part of the last stack's state is gone. What is left stays as it is.",
+            *(f"  {path} is missing. {effect}" for path, effect in missing.items()),
+            "  If you have a copy: `make down`, put it back, `make up`."
+            " To forget all of it and begin afresh: `make down`, then `make up FRESH=1`.",
+        ]
+    )
 
 
 def _clear(state_dir: Path) -> None:

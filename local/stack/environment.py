@@ -18,10 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from local import ROOT
-from local.stack.errors import StackError
 
 HOST = "127.0.0.1"
 UI_PORT = 8080
@@ -125,12 +122,19 @@ class Layout:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, never readable by others in between."""
+    """Write a file that only its owner may read, in one step: on a full disk the old one stays as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-        handle.write(text)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(descriptor)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def stack_secrets(layout: Layout) -> dict[str, str]:
@@ -257,15 +261,28 @@ def _host_variables() -> dict[str, str]:
 
 
 def process_environment(layout: Layout) -> dict[str, str]:
-    """Return the whole environment of a process of the stack.
+    """Return the whole environment of a process of the stack that works with Airflow."""
+    return _own_environment() | build_environment(layout) | _marks(layout)
 
-    What the person has set for another Airflow, another AWS account or another Python stays out.
+
+def bare_environment(layout: Layout) -> dict[str, str]:
+    """Return the whole environment of a process that needs none of the stack's secrets: the local SageMaker.
+
+    What a process does not hold, no job can find there.
     """
+    return _own_environment() | _host_variables() | _marks(layout)
+
+
+def _own_environment() -> dict[str, str]:
+    """The person's, less what is set for another Airflow, another AWS account or another Python."""
     foreign = ("AIRFLOW", "AWS_", "CITY_FLEET_", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
-    own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
+def _marks(layout: Layout) -> dict[str, str]:
     # Airflow renames its processes, which overwrites the environment that others see, unless SPT_NOENV is
     # set: the marker would be lost.
-    return own | build_environment(layout) | {MARKER: str(layout.state_dir), "SPT_NOENV": "1"}
+    return {MARKER: str(layout.state_dir), "SPT_NOENV": "1"}
 
 
 def write_environment(layout: Layout) -> None:
@@ -280,39 +297,3 @@ def write_environment(layout: Layout) -> None:
     ]
     write_private(layout.env_file, "\n".join(lines) + "\n")
     write_private(layout.passwords_file, json.dumps({UI_USER: stack_secrets(layout)["ui_password"]}) + "\n")
-
-
-def require_free_port(port: int, variable: str) -> None:
-    """Make sure that a port can be listened on.
-
-    :param variable: the variable of make that changes it
-    :raises StackError: it is taken, out of range, or not allowed; says by whom where the system tells
-    """
-    if not 1 <= port <= 65535:
-        raise StackError(f"{variable}={port} is not a port; allowed: 1 to 65535.")
-    with socket.socket() as probe:
-        # As the servers do, so that the remains of closed connections don't count as taken.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except PermissionError as error:
-            raise StackError(f"Port {port} needs privileges; choose another: {variable}=<port>.") from error
-        except OSError as error:
-            raise StackError(
-                f"Port {port} on {HOST} is taken{_listener(port)}. Stop that, or choose another port:"
-                f" {variable}={port + 1}."
-            ) from error
-
-
-def _listener(port: int) -> str:
-    """Name the process that listens on a port; empty where the system does not tell."""
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if connection.status != psutil.CONN_LISTEN or not connection.laddr:
-                continue
-            if connection.laddr.port == port and connection.pid:
-                name = " ".join(psutil.Process(connection.pid).cmdline()[:4]) or "a process"
-                return f" by {name[:80]} (process {connection.pid})"
-    except (psutil.Error, OSError):
-        pass
-    return ""

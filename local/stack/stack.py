@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from local.stack.database import AIRFLOW, Say
 from local.stack.environment import Layout
 from local.stack.errors import StackError
 from local.stack.health import unhealthy
+from local.stack.ports import require_free_ports
 from local.stack.processes import Recorded
 
 # A cold start on two slow cores takes about a minute; this is for machines that are slower still, or busy.
@@ -130,14 +132,13 @@ class Stack:
         :raises StackError: a port is taken, a process died or the deadline passed; nothing is left running
         """
         deadline = time.monotonic() + timeout_seconds
-        environment.require_free_port(self.layout.ui_port, "UI_PORT")
-        environment.require_free_port(self.layout.sagemaker_port, "SAGEMAKER_PORT")
+        require_free_ports(self.layout)
         environment.write_environment(self.layout)
         self._started_at = datetime.now(UTC)
         if not self.detached:
             self._keeper = processes.start_keeper(self.layout.state_dir)
         try:
-            self._spawn("sagemaker", self._sagemaker_command())
+            self._spawn("sagemaker", self._sagemaker_command(), environment.bare_environment(self.layout))
             database.lay_down(self.layout, self.log("migrate"), self.say)
             for name in self.components:
                 self._spawn(name, _component_command(name, self.layout))
@@ -147,10 +148,9 @@ class Stack:
             self.stop()
             raise
 
-    def _spawn(self, name: str, command: list[str]) -> None:
-        record = processes.spawn(
-            name, command, environment.process_environment(self.layout), self.log(name), ROOT
-        )
+    def _spawn(self, name: str, command: list[str], variables: Mapping[str, str] | None = None) -> None:
+        variables = variables or environment.process_environment(self.layout)
+        record = processes.spawn(name, command, variables, self.log(name), ROOT)
         self._records.append(record)
         if self.detached:
             records.write(self.layout, self._records)
@@ -179,6 +179,8 @@ class Stack:
             f"--host={environment.HOST}",
             f"--port={self.layout.sagemaker_port}",
             f"--data-dir={self.layout.sagemaker_data}",
+            # The secrets of this stack and of others: no job may see them.
+            *(f"--hide={folder}" for folder in (self.layout.state_dir, ROOT / ".local")),
             *images,
             *(f"--image-label={label}" for label in environment.IMAGE_LABELS),
             *self.layout.sagemaker_options,

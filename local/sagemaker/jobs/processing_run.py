@@ -13,7 +13,8 @@ from typing import Any
 from local.sagemaker.errors import shorten
 from local.sagemaker.jobs.runner import End, JobFailed, JobRun, read_message
 from local.sagemaker.moments import now
-from local.sagemaker.processes.s3_transfer import TransferError, upload_tree
+from local.sagemaker.processes.outputs import OutputRefused
+from local.sagemaker.processes.s3_transfer import TransferError, upload_all
 from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.store import Document
 
@@ -50,8 +51,7 @@ class ProcessingRun(JobRun):
         limit = self.document["StoppingCondition"]["MaxRuntimeInSeconds"]
         command = sandbox.command(interpreter, words)
         end = self.execute(sandbox, command, environment, sandbox.root, limit)
-        message = read_message(sandbox.opt_ml / "output/message")
-        self._exit_message = sandbox.to_container(message) if message else None
+        self._exit_message = read_message(sandbox, sandbox.opt_ml / "output/message")
         if end.why is not End.EXITED:
             return "Stopped", None
         if end.exit_code != 0:
@@ -59,8 +59,9 @@ class ProcessingRun(JobRun):
         for each in self._outputs():
             target = each["S3Output"]
             try:
-                upload_tree(self.s3, sandbox.path(target["LocalPath"]), target["S3Uri"])
-            except TransferError as error:
+                left = sandbox.outputs.walk(sandbox.path(target["LocalPath"]))
+                upload_all(self.s3, left, target["S3Uri"])
+            except (TransferError, OutputRefused) as error:
                 raise JobFailed(
                     f"ClientError: Failed to upload output '{each['OutputName']}': {error}"
                 ) from error

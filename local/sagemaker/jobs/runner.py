@@ -16,6 +16,7 @@ from local.sagemaker.errors import FAILURE_REASON_LENGTH
 from local.sagemaker.moments import now
 from local.sagemaker.processes.images import UnknownImage, find_interpreter
 from local.sagemaker.processes.logs import LogStream
+from local.sagemaker.processes.outputs import OutputRefused
 from local.sagemaker.processes.processes import Supervised
 from local.sagemaker.processes.s3_transfer import TransferError, download_prefix
 from local.sagemaker.processes.sandbox import Sandbox
@@ -272,15 +273,16 @@ class JobRun(ABC):
         self._wake.set()
 
 
-def read_message(path: Path, limit: int = FAILURE_REASON_LENGTH) -> str | None:
-    """The message that a script has left in a file for its caller; None when there is none.
+def read_message(sandbox: Sandbox, path: Path, limit: int = FAILURE_REASON_LENGTH) -> str | None:
+    """The message that a script has left in a file for its caller, as the caller reads it; None when there is none.
 
-    :param path: the file, which may be missing.
+    :param sandbox: the script's.
+    :param path: the file, which may be missing; of one that must not be read, the message says why.
     :param limit: longer texts are cut.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(4 * limit).decode("utf-8", "replace").strip()
-    except OSError:
-        return None
-    return text[:limit] or None
+        content = sandbox.outputs.read(path, 4 * limit)
+    except OutputRefused as error:
+        return f"The message of the script is not read: {error}"
+    text = (content or b"").decode("utf-8", "replace").strip()
+    return sandbox.to_container(text)[:limit] or None

@@ -29,6 +29,7 @@ from local.sagemaker.jobs.training_layout import lay_out
 from local.sagemaker.jobs.training_states import KIND, PREPARING, charge, close, transition
 from local.sagemaker.moments import now
 from local.sagemaker.processes.archives import BadArchive, extract, pack
+from local.sagemaker.processes.outputs import OutputRefused
 from local.sagemaker.processes.s3_transfer import TransferError, describe, download, split_uri, upload
 from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.processes.warm_runner import TOOLKIT
@@ -223,24 +224,25 @@ class TrainingRun(JobRun):
         bucket, key = split_uri(f"{output.rstrip('/')}/{self.name}/output")
         try:
             if not failed:
-                self._upload(sandbox.opt_ml / "model", bucket, f"{key}/model.tar.gz")
+                self._upload(sandbox, "model", bucket, f"{key}/model.tar.gz")
                 self.update(ModelArtifacts={"S3ModelArtifacts": f"s3://{bucket}/{key}/model.tar.gz"})
-            if any((sandbox.opt_ml / "output/data").iterdir()):
-                self._upload(sandbox.opt_ml / "output/data", bucket, f"{key}/output.tar.gz")
-        except (TransferError, OSError) as error:
+            if any(sandbox.outputs.walk(sandbox.opt_ml / "output/data")):
+                self._upload(sandbox, "output/data", bucket, f"{key}/output.tar.gz")
+        except (TransferError, OutputRefused, OSError) as error:
             raise JobFailed(f"ClientError: Artifact upload failed: {error}") from error
         if failed:
-            message = read_message(sandbox.opt_ml / "output/failure") or self._last_line()
+            message = read_message(sandbox, sandbox.opt_ml / "output/failure") or self._last_line()
             reason = f", exit code: {end.exit_code}"
-            text = sandbox.to_container(message)[: 1024 - len("AlgorithmError: ") - len(reason)]
+            text = message[: 1024 - len("AlgorithmError: ") - len(reason)]
             raise JobFailed(f"AlgorithmError: {text}{reason}")
         return ("Completed" if end.why is End.EXITED else "Stopped"), None
 
     def _last_line(self) -> str:
         return next(iter(self.logs.tail(1)), "") if self.logs else ""
 
-    def _upload(self, folder: Path, bucket: str, key: str) -> None:
-        with tempfile.TemporaryDirectory(dir=folder.parent.parent) as staging:
-            archive = Path(staging) / Path(key).name
-            pack(folder, archive)
+    def _upload(self, sandbox: Sandbox, folder: str, bucket: str, key: str) -> None:
+        # Packed beside the sandbox: within it the script may have put anything in the way.
+        with tempfile.TemporaryFile(dir=sandbox.root.parent) as archive:
+            pack(sandbox.outputs.walk(sandbox.opt_ml / folder), archive)
+            archive.seek(0)
             upload(self.s3, archive, bucket, key)

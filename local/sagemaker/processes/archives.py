@@ -10,8 +10,11 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from local.sagemaker.processes.outputs import Output
 
 MAX_MEMBERS = 10_000
 MAX_BYTES = 4 * 1024**3
@@ -66,21 +69,21 @@ def extract(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def pack(folder: Path, archive: Path) -> None:
-    """Pack a folder's content as SageMaker packs ``/opt/ml/model``: members relative to it, links followed.
+def pack(outputs: Iterable[Output], archive: BinaryIO) -> None:
+    """Pack what a container has left as SageMaker packs ``/opt/ml/model``: names relative to it, links followed.
 
-    :param folder: what to pack.
-    :param archive: the tar.gz to write.
+    :param outputs: what to pack.
+    :param archive: where the tar.gz is written.
     """
-
-    def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = 0
-        member.uname = member.gname = ""
-        return member
-
-    with tarfile.open(archive, "w:gz", compresslevel=6, dereference=True) as tar:
-        for path in sorted(folder.iterdir()):
-            tar.add(path, arcname=path.name, filter=anonymous)
+    with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=6) as tar:
+        for each in outputs:
+            member = tarfile.TarInfo(each.name)
+            member.mode, member.mtime = each.info.st_mode & 0o777, int(each.info.st_mtime)
+            if each.file is None:
+                member.type = tarfile.DIRTYPE
+            else:
+                member.size = each.info.st_size
+            tar.addfile(member, each.file)
 
 
 def _check(member: tarfile.TarInfo) -> None:
@@ -124,13 +127,16 @@ class _BoundedStream(io.RawIOBase):
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder, also one in which a script took away its own permissions.
+    """Remove a folder, also one in which a script took away its own permissions; of a link or a file, only itself.
 
     :param folder: may be missing.
     """
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink(missing_ok=True)
+        return
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        for path, _, _ in os.walk(folder):
+        for path, _, _ in os.walk(folder):  # goes into no link
             with contextlib.suppress(OSError):
                 Path(path).chmod(0o700)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Hides a folder, except for one folder below it, from a process with namespaces of its own (Linux: user and mount).
+"""Hides folders, except for one folder below them, from a process with namespaces of its own (Linux: user and mount).
 
 The supervisor's part, standard library only. A process in a user namespace of its own can't look into the
 memory or, by way of ``/proc``, at the files of processes in another one either, though the user is the same.
@@ -13,6 +13,7 @@ import ctypes
 import os
 import socket
 import struct
+from collections.abc import Sequence
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
@@ -21,12 +22,12 @@ PR_CAPBSET_DROP, CAP_SYS_ADMIN, CAPABILITY_VERSION = 24, 21, 0x20080522
 ALL_IDS = "0 0 4294967295"
 
 
-def enter(parent: socket.socket, hide: str, keep: str) -> bool:
-    """In the forked, single-threaded child: go into new namespaces and hide the folder there.
+def enter(parent: socket.socket, hide: Sequence[str], keep: str) -> bool:
+    """In the forked, single-threaded child: go into new namespaces and hide the folders there.
 
     :param parent: to the process that calls :func:`let_in`.
-    :param hide: absolute path of the folder.
-    :param keep: absolute path of the folder below it that stays.
+    :param hide: absolute paths of the folders; one that is missing is left out.
+    :param keep: absolute path of the folder that stays, also below one of them.
     :return: whether that worked; if not, the process must not be used.
     """
     try:
@@ -37,11 +38,8 @@ def enter(parent: socket.socket, hide: str, keep: str) -> bool:
             return False
         call("mount", None, b"/", None, MS_REC | MS_SLAVE, None)
         kept = os.open(keep, os.O_PATH)
-        flags = MS_NOSUID | MS_NODEV
-        call("mount", b"tmpfs", hide.encode(), b"tmpfs", flags, b"mode=0755,size=64k")
-        os.makedirs(keep, 0o755)
-        call("mount", f"/proc/self/fd/{kept}".encode(), keep.encode(), None, MS_BIND, None)
-        call("mount", None, hide.encode(), None, flags | MS_REMOUNT | MS_BIND | MS_RDONLY, None)
+        for each in outermost(hide):
+            cover(each, kept, keep)
         os.close(kept)
         stay_inside()
         os.chdir(folder)  # by its path: the old one is of the mount that was covered
@@ -49,6 +47,33 @@ def enter(parent: socket.socket, hide: str, keep: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def outermost(folders: Sequence[str]) -> list[str]:
+    """The folders that are there, without those that lie in another one of them: they are hidden with it.
+
+    :param folders: absolute paths.
+    """
+    found: list[str] = []
+    for folder in sorted(os.path.realpath(each) for each in folders if os.path.isdir(each)):
+        if not any(folder == other or folder.startswith(other.rstrip("/") + "/") for other in found):
+            found.append(folder)
+    return found
+
+
+def cover(hide: str, kept: int, keep: str) -> None:
+    """Put an empty folder that can't be written to over one, with the kept folder in it if that is its place.
+
+    :param hide: absolute path of the folder.
+    :param kept: descriptor of the folder that stays.
+    :param keep: its absolute path.
+    """
+    flags = MS_NOSUID | MS_NODEV
+    call("mount", b"tmpfs", hide.encode(), b"tmpfs", flags, b"mode=0755,size=64k")
+    if keep.startswith(hide.rstrip("/") + "/"):
+        os.makedirs(keep, 0o755)
+        call("mount", f"/proc/self/fd/{kept}".encode(), keep.encode(), None, MS_BIND, None)
+    call("mount", None, hide.encode(), None, flags | MS_REMOUNT | MS_BIND | MS_RDONLY, None)
 
 
 def stay_inside() -> None:
@@ -67,7 +92,7 @@ def let_in(child: socket.socket, pid: int) -> bool:
 
     :param child: to the child in :func:`enter`.
     :param pid: its process id.
-    :return: whether the child has hidden the folder.
+    :return: whether the child has hidden the folders.
     """
     if child.recv(1) != b"?":
         return False

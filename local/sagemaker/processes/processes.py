@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import subprocess
 import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from local.sagemaker.processes.supervisor import LENGTH
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 LONGEST_LINE_BYTES = 200_000  # longer lines are cut into several; CloudWatch takes 256 KB per event
 LAST_OUTPUT_SECONDS = 5.0
+#: The supervisor's: what a job sets for itself, it must not set for the process that fences it in.
+CLEAN_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What a command must not see.
+
+    :param folders: absolute paths.
+    :param kept: the folder that it may see, also below one of them.
+    """
+
+    folders: tuple[Path, ...]
+    kept: Path
 
 
 class Supervised(ABC):
@@ -106,7 +125,7 @@ class SupervisedProcess(Supervised):
     :param command: program and arguments.
     :param environment: its whole environment.
     :param cwd: its working directory.
-    :param hidden: a folder that the command must not see, and the folder below it that it may see; None = it sees all.
+    :param hidden: what the command must not see; None = it sees all.
     """
 
     def __init__(
@@ -115,23 +134,29 @@ class SupervisedProcess(Supervised):
         *,
         environment: Mapping[str, str],
         cwd: Path,
-        hidden: tuple[Path, Path] | None = None,
+        hidden: Hidden | None = None,
         on_line: Callable[[str], None],
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        words = [f"--hide={hidden[0]}", f"--keep={hidden[1]}"] if hidden else []
+        words = (
+            [*(f"--hide={folder}" for folder in hidden.folders), f"--keep={hidden.kept}"] if hidden else []
+        )
         # -I and -S: the supervisor needs nothing but the standard library, and starts in a few milliseconds.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(SUPERVISOR), *words, "--", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=dict(environment),
+            env=CLEAN_ENVIRONMENT,
             cwd=cwd,
             start_new_session=True,  # an interrupt in the server's terminal is for the server alone
         )
         assert self._process.stdin is not None  # noqa: S101
         assert self._process.stdout is not None  # noqa: S101
+        with contextlib.suppress(OSError):  # it has died already: its end is noticed like any other
+            whole = json.dumps(dict(environment)).encode()
+            self._process.stdin.write(LENGTH.pack(len(whole)) + whole)
+            self._process.stdin.flush()
         super().__init__(self._process.stdin, self._process.stdout, on_line, on_end)
 
     @property

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
+
+from local.sagemaker.processes.outputs import Output
 
 #: Small objects go up in one PUT, so that their ETag is the MD5 of the content; request bodies are held in
 #: memory.
@@ -106,33 +109,35 @@ def download(s3: Any, bucket: str, key: str, target: Path) -> str:
     return str(response["ETag"])
 
 
-def upload_tree(s3: Any, folder: Path, uri: str) -> int:
-    """Upload every file below a folder.
+def upload_all(s3: Any, outputs: Iterable[Output], uri: str) -> int:
+    """Upload the files that a container has left in a folder.
 
     :param s3: boto3 client.
-    :param folder: what to upload; may be missing.
+    :param outputs: what to upload.
     :param uri: prefix in S3.
     :return: how many files.
     :raises TransferError: when S3 refuses.
     """
     bucket, prefix = split_uri(uri)
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-    for path in files:
-        upload(s3, path, bucket, f"{prefix.rstrip('/')}/{path.relative_to(folder).as_posix()}".lstrip("/"))
-    return len(files)
+    count = 0
+    for each in outputs:
+        if each.file is not None:
+            upload(s3, each.file, bucket, f"{prefix.rstrip('/')}/{each.name}".lstrip("/"))
+            count += 1
+    return count
 
 
-def upload(s3: Any, path: Path, bucket: str, key: str) -> None:
+def upload(s3: Any, file: BinaryIO, bucket: str, key: str) -> None:
     """Upload one file.
 
     :param s3: boto3 client.
-    :param path: the file to upload.
+    :param file: the open file.
     :param bucket: the bucket.
     :param key: the key.
     :raises TransferError: when S3 refuses.
     """
     try:
-        s3.upload_file(str(path), bucket, key, Config=PARTS)
+        s3.upload_fileobj(file, bucket, key, Config=PARTS)
     except (ClientError, BotoCoreError, Boto3Error) as error:
         raise TransferError(f"s3://{bucket}/{key}: {describe(error)}") from error
 

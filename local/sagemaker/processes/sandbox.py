@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local.sagemaker.processes.archives import remove_tree
+from local.sagemaker.processes.outputs import Outputs
 
 OPT_ML = "/opt/ml"
 #: ``/opt/ml`` where a path starts: not inside a longer path or an S3 key, not the start of a longer name.
@@ -30,6 +31,7 @@ class Sandbox:
         self.opt_ml = self.root / "opt" / "ml"
         self.tmp = self.root / "tmp"
         self.home = self.root / "root"
+        self.outputs = Outputs(self.root)
         self._make()
 
     def path(self, container_path: str) -> Path:

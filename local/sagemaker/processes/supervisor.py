@@ -1,8 +1,9 @@
 """Runs one command and makes sure that no process of it outlives the server.
 
-A program of its own: ``python -I -S supervisor.py [--hide=FOLDER --keep=FOLDER] -- COMMAND…``, standard input
-being a pipe from the server.
-The pipe is the leash: ``T`` sends SIGTERM to the command's process group, ``K`` SIGKILL, and its end, which
+A program of its own: ``python -I -S supervisor.py [--hide=FOLDER… --keep=FOLDER] -- COMMAND…``, standard input
+being a pipe from the server. Over it comes first the command's environment (a length, then JSON): this process has
+a clean one, so that nothing a job sets (LD_PRELOAD, PYTHONPATH …) takes effect before what it must not see is hidden.
+After that the pipe is the leash: ``T`` sends SIGTERM to the command's process group, ``K`` SIGKILL, and its end, which
 comes however the server dies, kills everything. On Linux the command also gets SIGKILL when the supervisor
 dies (PR_SET_PDEATHSIG), and what the command left behind in other sessions falls to the supervisor
 (PR_SET_CHILD_SUBREAPER) and is killed. What the command must not see is hidden first: isolation.py.
@@ -12,13 +13,15 @@ Single-threaded on purpose, so that code may run between fork and exec.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import util
 from pathlib import Path
 
@@ -26,6 +29,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 SWEEP_SECONDS = 5.0
 COULD_NOT_START = 127
+LENGTH = struct.Struct("!I")
 
 # By path: run as a program, this file belongs to no package.
 _spec = util.spec_from_file_location("isolation", Path(__file__).with_name("isolation.py"))
@@ -42,17 +46,34 @@ def main(arguments: list[str]) -> int:
     :return: its exit code; 128 + n when signal n ended it, as a container runtime reports it.
     """
     at = arguments.index("--")
-    options = dict(option.lstrip("-").split("=", 1) for option in arguments[:at])
+    hide = [option.removeprefix("--hide=") for option in arguments[:at] if option.startswith("--hide=")]
+    keep = [option.removeprefix("--keep=") for option in arguments[:at] if option.startswith("--keep=")]
     command = arguments[at + 1 :]
-    return supervise(lambda: execute(command), options.get("hide"), options.get("keep"))
+    environment = json.loads(read(LENGTH.unpack(read(LENGTH.size))[0]))
+    return supervise(lambda: execute(command, environment), hide, keep[0] if keep else None)
 
 
-def supervise(work: Callable[[], None], hide: str | None, keep: str | None) -> int:
+def read(length: int) -> bytes:
+    """Read from the server.
+
+    :param length: how many bytes.
+    :raises EOFError: when the server is gone.
+    """
+    data = b""
+    while len(data) < length:
+        chunk = os.read(0, length - len(data))
+        if not chunk:
+            raise EOFError("the server is gone")
+        data += chunk
+    return data
+
+
+def supervise(work: Callable[[], None], hide: Sequence[str], keep: str | None) -> int:
     """Run something in a child until it ends or the server does; see :func:`main`.
 
     :param work: what the child does; it must not return.
-    :param hide: folder that the child must not see.
-    :param keep: folder below it that the child may see.
+    :param hide: folders that the child must not see; none = it sees all.
+    :param keep: folder below one of them that the child may see.
     """
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -95,7 +116,7 @@ def send(child: int, number: int) -> None:
         pass
 
 
-def start(work: Callable[[], None], hide: str | None, keep: str | None, unwanted: tuple[int, ...]) -> int:
+def start(work: Callable[[], None], hide: Sequence[str], keep: str | None, unwanted: tuple[int, ...]) -> int:
     """Fork the child; a second one without namespaces where the system does not allow the first its own.
 
     :param unwanted: descriptors that are closed in the child.
@@ -110,11 +131,11 @@ def start(work: Callable[[], None], hide: str | None, keep: str | None, unwanted
 
 
 def fork(
-    work: Callable[[], None], unwanted: tuple[int, ...], hidden: tuple[str, str] | None
+    work: Callable[[], None], unwanted: tuple[int, ...], hidden: tuple[Sequence[str], str] | None
 ) -> tuple[int, bool]:
     """Fork a child that does the work in a session of its own.
 
-    :return: its process id, and whether the folder is hidden from it as asked for.
+    :return: its process id, and whether the folders are hidden from it as asked for.
     """
     supervisor = os.getpid()
     ours, theirs = socket.socketpair()
@@ -150,16 +171,18 @@ def become(supervisor: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def execute(command: list[str]) -> None:
+def execute(command: list[str], environment: dict[str, str]) -> None:
     """Replace this process by the command.
 
     :param command: program and arguments.
+    :param environment: its whole environment.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        os.execvp(command[0], command)  # noqa: S606
-    except OSError as error:
-        os.write(2, f"Could not start {command[0]}: {error.strerror}\n".encode())
+        os.execvpe(command[0], command, environment)  # noqa: S606
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        os.write(2, f"Could not start {command[0]}: {reason}\n".encode())
     os._exit(COULD_NOT_START)
 
 

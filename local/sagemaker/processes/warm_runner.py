@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from local.sagemaker.processes.processes import SUPERVISOR, Supervised, SupervisedProcess
+from local.sagemaker.processes.processes import SUPERVISOR, Hidden, Supervised, SupervisedProcess
 from local.sagemaker.processes.sandbox import base_environment
 from local.sagemaker.processes.warm import LENGTH
 
@@ -84,7 +84,7 @@ class WarmRunner:
         *,
         environment: Mapping[str, str],
         cwd: Path,
-        hidden: tuple[Path, Path] | None,
+        hidden: Hidden | None,
         on_line: Callable[[str], None],
         on_end: Callable[[], None],
     ) -> Supervised:
@@ -230,7 +230,7 @@ class ForkedProcess(Supervised):
         command: list[str],
         environment: Mapping[str, str],
         cwd: Path,
-        hidden: tuple[Path, Path] | None,
+        hidden: Hidden | None,
         on_line: Callable[[str], None],
         on_end: Callable[[], None],
     ) -> None:
@@ -241,8 +241,8 @@ class ForkedProcess(Supervised):
             "command": command,
             "environment": dict(environment),
             "cwd": str(cwd),
-            "hide": str(hidden[0]) if hidden else None,
-            "keep": str(hidden[1]) if hidden else None,
+            "hide": [str(folder) for folder in hidden.folders] if hidden else [],
+            "keep": str(hidden.kept) if hidden else None,
         }
         try:
             self._pid = warm.fork(request, [theirs, their_output, their_status])

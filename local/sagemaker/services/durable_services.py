@@ -17,9 +17,9 @@ from moto.backends import get_backend
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.logs.models import LogEvent, LogGroup
 
-from local.sagemaker.data_dir import open_store
+from local.sagemaker.data_dir import open_store, set_aside
 from local.sagemaker.services.called import Call
-from local.sagemaker.services.durable_s3 import DurableS3
+from local.sagemaker.services.durable_s3 import BUCKET, DurableS3
 from local.sagemaker.services.moto_state import UnknownState, pack, unpack
 from local.sagemaker.store import Store
 
@@ -51,7 +51,11 @@ class DurableServices:
 
     def __init__(self, folder: Path) -> None:
         self._store = open_store(folder / "services.sqlite3")
-        self._s3 = DurableS3(folder / "objects", self._store)
+        objects = folder / "objects"
+        if not self._store.names(BUCKET) and any(objects.glob("??/*")):
+            # The database was lost, alone: without it nobody knows whose bodies these are, so none is deleted.
+            set_aside(objects, "unknown", f"holds bodies of objects that {self._store.path} knows nothing of")
+        self._s3 = DurableS3(objects, self._store)
         self._logs = DurableLogs(self._store)
         self._s3.load()
         _load_iam(self._store)

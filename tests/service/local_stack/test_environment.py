@@ -14,6 +14,7 @@ import pytest
 from local.stack import environment
 from local.stack.environment import Layout
 from local.stack.errors import StackError
+from local.stack.ports import require_free_port
 from local.stack.stack import Stack
 
 
@@ -27,7 +28,7 @@ def test_a_taken_port_names_port_listener_and_variable() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(StackError) as caught:
-            environment.require_free_port(port, "UI_PORT")
+            require_free_port(port, "UI_PORT")
     message = str(caught.value)
     assert f"Port {port} on 127.0.0.1 is taken" in message
     assert f"process {os.getpid()}" in message
@@ -37,7 +38,7 @@ def test_a_taken_port_names_port_listener_and_variable() -> None:
 @pytest.mark.parametrize("port", [0, -1, 65536])
 def test_a_number_that_is_no_port_is_refused(port: int) -> None:
     with pytest.raises(StackError, match="allowed: 1 to 65535"):
-        environment.require_free_port(port, "SAGEMAKER_PORT")
+        require_free_port(port, "SAGEMAKER_PORT")
 
 
 def test_secrets_are_drawn_once_and_private(state_dir: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from local.sagemaker.processes.archives import BadArchive, extract, pack
+from local.sagemaker.processes.outputs import Outputs
 from local.sagemaker.processes.s3_transfer import relative_path
 
 
@@ -18,7 +19,8 @@ def test_what_is_packed_comes_back(tmp_path: Path) -> None:
     (folder / "city_fleet").mkdir(parents=True)
     (folder / "xgboost-model.ubj").write_bytes(bytes(range(256)))
     (folder / "city_fleet" / "model.json").write_text("{}")
-    pack(folder, tmp_path / "model.tar.gz")
+    with (tmp_path / "model.tar.gz").open("wb") as archive:
+        pack(Outputs(tmp_path).walk(folder), archive)
     with tarfile.open(tmp_path / "model.tar.gz") as tar:
         assert tar.getnames() == ["city_fleet", "city_fleet/model.json", "xgboost-model.ubj"]
         assert {member.uid for member in tar} == {0}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from local.sagemaker.processes.processes import Hidden
 from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.processes.warm_runner import WarmRunner, suits
 from tests.support.paths import IMAGE_PYTHON
@@ -105,7 +106,7 @@ class Runs:
             [str(IMAGE_PYTHON), str(code / "script.py"), "--city", "austin", "two words"],
             environment=sandbox.environment(IMAGE_PYTHON, {"COLOUR": "blue"}, more),
             cwd=code,
-            hidden=(self.data, sandbox.root),
+            hidden=Hidden((self.data,), sandbox.root),
             on_line=lines.append,
             on_end=ended.set,
         )
