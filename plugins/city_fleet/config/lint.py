@@ -43,17 +43,17 @@ def fleet_warnings(fleet: Fleet) -> list[str]:
     :return: one sentence per warning, with file, line, city and field. What all cities share is said once.
     """
     document = read_yaml(fleet.path, display_path(fleet.path), {})
-    warnings = [_line(document, None, path, text) for path, text in _of_fleet(fleet)]
+    warnings = [_line(document, None, path, text, _value(fleet, path)) for path, text in _of_fleet(fleet)]
     said: set[Found] = set()
     for city in fleet.cities.values():
         for check in _CHECKS:
             for path, text in check(city):
                 shared = _shared(fleet, city, path)
                 if not shared:
-                    warnings.append(_line(document, city, path, text))
+                    warnings.append(_line(document, city, path, text, _value(city, path)))
                 elif (path, text) not in said:
                     said.add((path, text))
-                    warnings.append(_line(document, None, shared, text))
+                    warnings.append(_line(document, None, shared, text, _value(city, path)))
     return warnings
 
 
@@ -78,8 +78,12 @@ def _value(node: Any, path: FieldPath) -> Any:
     return node
 
 
-def _line(document: Document, city: City | None, path: FieldPath, text: str) -> str:
+def _line(document: Document, city: City | None, path: FieldPath, text: str, value: object) -> str:
+    """Return a warning with its place, and with a value that came out of the environment as the file writes it."""
     where, subject = (path, "") if city is None else (("cities", city.slug, *path), f"city {city.slug!r}, ")
+    written = document.written(where)
+    if written is not None:
+        text = text.replace(str(value), written)
     return f"{document.name}:{document.line(where)}: {subject}field {field_text(path)!r}: {text}"
 
 

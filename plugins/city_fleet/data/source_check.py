@@ -10,6 +10,7 @@ from city_fleet.config import City, Fleet
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.mistakes import FieldPath, field_text
 from city_fleet.config.value_types import Problem
+from city_fleet.config.variables import as_written
 from city_fleet.config.yaml_reader import Document, read_yaml
 from city_fleet.data.raw_data import find_source
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match
@@ -92,4 +93,5 @@ def _slug(name: str) -> str:
 def _error(document: Document, path: FieldPath, problem: Problem, city: City | None = None) -> ConfigError:
     where = ("cities", city.slug, *path) if city else path
     slug = city.slug if city else None
+    problem = as_written(problem, document.written(where) or document.written(path))
     return problem.error(file=document.name, line=document.line(where), field=field_text(path), city=slug)

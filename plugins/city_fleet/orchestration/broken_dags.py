@@ -16,7 +16,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming
-from city_fleet.errors import FleetFileError
+from city_fleet.errors import FleetFileError, raised_in
 
 _LONGEST_NAME = 32  # of a fleet
 _log = logging.getLogger(__name__)
@@ -75,7 +75,9 @@ def built_or_broken(build: Callable[[], DAG], dag_id: str, fleet: str) -> DAG:
     except Exception as error:
         _log.exception("DAG %s can't be built", dag_id)
         reason = (
-            f"DAG {dag_id!r} can't be built from its settings in the fleet file ({type(error).__name__}: {error}). "
+            # Its text stands in the log alone: it may hold what the environment has given.
+            f"DAG {dag_id!r} can't be built from its settings in the fleet file ({type(error).__name__} "
+            f"{raised_in(error)}, more in the log of Airflow's dag-processor). "
             "Take back the last change of these settings, and tell the maintainers: `./fleet lint` should refuse it."
         )
         return broken_dag(dag_id, fleet, reason)
