@@ -109,7 +109,7 @@ class Resolver:
         problems = self._identify(entry)
         unreadable = [entry.error(path, flaw.problem) for path, flaw in flaws(entry.overrides)]
         if problems or unreadable:
-            return None, [*(self._error(entry, path, problem) for path, problem in problems), *unreadable]
+            return None, [*(self.error(entry, path, problem) for path, problem in problems), *unreadable]
         values = dict(self._base)
         for name, override in entry.overrides.items():
             if name not in OVERRIDES:
@@ -129,13 +129,13 @@ class Resolver:
             found = city_problems(city)
             if not found:
                 return city, []
-            return None, [self._shared.get(each) or self._error(entry, each.path, each) for each in found]
+            return None, [self._shared.get(each) or self.error(entry, each.path, each) for each in found]
         if self.settings is None:
             # The fleet's own sections are wrong: report what the city itself wrote, not what it inherits.
             problems = [(path, problem) for path, problem in problems if entry.wrote(path)]
-        return None, [self._error(entry, path, problem) for path, problem in problems]
+        return None, [self.error(entry, path, problem) for path, problem in problems]
 
-    def _error(self, entry: CityEntry, path: FieldPath, problem: Problem) -> ConfigError:
+    def error(self, entry: CityEntry, path: FieldPath, problem: Problem) -> ConfigError:
         """Return a problem of a city as an error, which doesn't show what came out of the environment."""
         places = (("defaults", *path), path) if path else ()
         if entry.document is not None and path:

@@ -17,6 +17,7 @@ from city_fleet import naming
 from city_fleet.config.cities import CityEntry, Resolver, entries_of_mapping
 from city_fleet.config.city_list import entries_of_list
 from city_fleet.config.mistakes import FieldPath, field_text, located_problems, schema_of
+from city_fleet.config.places import ALLOWED_PATH, is_inside, project_path, source_places
 from city_fleet.config.settings import City, Fleet, FleetSettings
 from city_fleet.config.value_types import Problem
 from city_fleet.config.variables import as_written
@@ -58,11 +59,13 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
 
 
 def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
+    if not is_inside(path, path.parent):
+        raise ConfigError(file=name, got="a link that leads out of the project", allowed=ALLOWED_PATH)
     document = read_yaml(path, name, environ)
     data = dict(document.data)
     raw_cities = data.pop("cities", None)
     errors: list[ConfigError] = []
-    settings = _settings(document, data, errors)
+    settings = _settings(document, data, path, errors)
     entries = _entries(document, path, raw_cities, errors)
 
     resolver = Resolver(data, None if errors else settings, document)
@@ -71,6 +74,8 @@ def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
     for entry in entries:
         try:
             city, found = resolver.resolve(entry)
+            if city is not None and (outside := _leading_out(_paths_of_city(city, settings), path)):
+                city, found = None, [resolver.error(entry, each.path, each) for each in outside]
         except Exception as error:  # the matter of this city alone
             city, found = None, [_unexpected(error, entry.file, entry.line, entry.id)]
         if city is not None:
@@ -150,17 +155,54 @@ def _unexpected(error: Exception, file: str, line: int | None, city: str | None 
     return ConfigError(file=file, line=line, city=city, got=got, hint=hint)
 
 
-def _settings(document: Document, data: dict[str, Any], errors: list[ConfigError]) -> FleetSettings | None:
+def _settings(
+    document: Document, data: dict[str, Any], file: Path, errors: list[ConfigError]
+) -> FleetSettings | None:
     """Validate everything but the cities; mistakes are added to ``errors``."""
     unreadable = list(flaws(data))
     errors += [_flaw_error(document, path, flaw) for path, flaw in unreadable]
     try:
-        return FleetSettings.model_validate(data)
+        settings = FleetSettings.model_validate(data)
+        errors += [_error(document, each.path, each) for each in _leading_out(_paths(settings), file)]
+        return settings
     except ValidationError as error:
         for path, problem in located_problems(error, schema_of(FleetSettings)):
             if path == () or not any(path[: len(flawed)] == flawed for flawed, _ in unreadable):
                 errors.append(_error(document, path, _with_cities(path, problem)))
     return None
+
+
+def _paths(settings: FleetSettings) -> dict[FieldPath, str | None]:
+    """Return what the fleet's own sections say about files."""
+    return {
+        ("dataset", "source"): settings.dataset.source,
+        ("defaults", "scripts"): settings.defaults.scripts,
+        ("endpoint", "scripts"): settings.endpoint.scripts,
+    }
+
+
+def _paths_of_city(city: City, settings: FleetSettings | None) -> dict[FieldPath, str | None]:
+    """Return what a city says about files otherwise than the fleet."""
+    paths: dict[FieldPath, str | None] = {}
+    if settings is None or city.dataset is not settings.dataset:
+        paths["dataset", "source"] = city.dataset.source
+    if settings is None or city.scripts != settings.defaults.scripts:
+        paths[("scripts",)] = city.scripts
+    return paths
+
+
+def _leading_out(paths: Mapping[FieldPath, str | None], file: Path) -> list[Problem]:
+    """Return the problems of paths that lead to what is not the project's; nothing there has been read."""
+    return [
+        Problem(f"{show_value(given)}, which leads out of the project", ALLOWED_PATH, path=path)
+        for path, given in paths.items()
+        if given is not None
+        and not (
+            source_places(given, file)
+            if path[-1] == "source"
+            else is_inside(project_path(given), file.parent)
+        )
+    ]
 
 
 def _with_cities(path: FieldPath, problem: Problem) -> Problem:
@@ -193,7 +235,12 @@ def _entries(document: Document, path: Path, raw: object, errors: list[ConfigErr
             others = Problem(f"from together with {list_names(sorted(set(raw) - {'from'}))}", allowed)
             errors.append(_error(document, ("cities", "from"), others))
             before += 1
-        entries = _listed(document, path.parent / raw["from"], raw["from"], errors)
+        listed = path.parent / raw["from"]
+        if not is_inside(listed, path.parent):
+            problem = Problem(f"{show_value(raw['from'])}, which leads out of the project", ALLOWED_PATH)
+            errors.append(_error(document, ("cities", "from"), problem))
+        else:
+            entries = _listed(document, listed, raw["from"], errors)
     elif isinstance(raw, dict):
         entries = entries_of_mapping(raw, document)
     elif isinstance(raw, Flaw):
@@ -213,7 +260,8 @@ def _listed(document: Document, path: Path, name: str, errors: list[ConfigError]
     problem = Problem(show_value(name), "a CSV file beside the fleet file, such as cities.csv")
     if path.suffix.lower() == ".csv":
         try:
-            return entries_of_list(path, display_path(path))
+            # Named as the fleet file does, where the environment has its part in it.
+            return entries_of_list(path, document.written(("cities", "from")) or display_path(path))
         except ConfigError as error:
             if error.line is not None:
                 errors.append(error)

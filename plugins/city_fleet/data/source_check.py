@@ -24,12 +24,14 @@ def source_mistakes(fleet: Fleet) -> list[ConfigError]:
     if fleet.dataset.source is None:
         return []
     document = read_yaml(fleet.path, display_path(fleet.path), {})
+    written = document.written(("dataset", "source"))
     try:
         path = find_source(fleet, None)
+        name = written or display_path(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(file)
             header = next(lines, [])
-            missing = list(_missing(fleet, document, display_path(path), header))
+            missing = list(_missing(fleet, document, name, header))
             if missing:
                 return missing
             at = header.index(fleet.dataset.city_column)
@@ -43,7 +45,7 @@ def source_mistakes(fleet: Fleet) -> list[ConfigError]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         problem = Problem(f"{fleet.dataset.source!r}, which can't be read ({error})", "a CSV file, as UTF-8")
         return [_error(document, ("dataset", "source"), problem)]
-    return list(_cities(fleet, document, display_path(path), names))
+    return list(_cities(fleet, document, name, names))
 
 
 def _missing(fleet: Fleet, document: Document, source: str, header: list[str]) -> Iterator[ConfigError]:
