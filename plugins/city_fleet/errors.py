@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import copyreg
 import difflib
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -372,6 +373,12 @@ def show_value(value: object) -> str:
         return f"a list of {len(value)}" if value else "an empty list"
     text = repr(value) if isinstance(value, str | int | float) else str(value)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[: MAX_SHOWN_CHARACTERS - 1]}…"
+
+
+def raised_in(error: BaseException) -> str:
+    """Return where an exception was raised, ``at cities.py:51``, for whoever has to mend the code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "at an unknown place"
 
 
 def display_path(path: Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from city_fleet import naming
 from city_fleet.config import City, Fleet, JobSettings
-from city_fleet.config.places import project_path
+from city_fleet.config.places import scripts_folder
 
 PREPROCESS = "preprocess"
 TRAIN = "train"
@@ -127,8 +127,11 @@ class CityPlan:
 
     @property
     def scripts(self) -> Path:
-        """Return the folder of the city's job scripts."""
-        return project_path(self.city.scripts)
+        """Return the folder of the city's job scripts.
+
+        :raises ConfigError: it has become a link out of the project.
+        """
+        return scripts_folder(self.city.scripts, self.fleet.path)
 
     @property
     def delay_seconds(self) -> int:

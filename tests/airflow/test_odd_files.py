@@ -90,14 +90,14 @@ def test_a_long_slug_takes_nobody_along(folder: Path, length: int) -> None:
         '"🚲": {}',
         '"../x": {}',
         'a: {name: "\\0"}',
-        'a: {name: "${NOT_TEXT}"}',
+        'a: {name: "${AWS_REGION}"}',
         "a: {tags: [é]}",
     ],
 )
 def test_an_odd_name_breaks_its_city_at_most(
     folder: Path, city: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NOT_TEXT", os.fsdecode(b"\xff"))
+    monkeypatch.setenv("AWS_REGION", os.fsdecode(b"\xff"))
     (folder / "odd.yaml").write_text(odd(city), encoding="utf-8")
     dags = stored(folder)
     assert set(dags) >= OTHER | {"odd.fine", "odd._reaper"}
@@ -167,7 +167,7 @@ def test_an_exception_nobody_thought_of_stays_with_its_city(
     dags = stored(folder)
     assert set(dags) == OTHER
     assert broken(dags) == ["small.lake"]
-    assert "KeyError: 'surprise'" in reason(dags["small.lake"])
+    assert "KeyError at test_odd_files.py:" in reason(dags["small.lake"])
     assert len(dags["small.pier"].tasks) == 9
     assert not DagContext.autoregistered_dags
 
@@ -200,7 +200,7 @@ def test_an_exception_nobody_thought_of_stays_with_its_file(
 
     monkeypatch.setattr(fleet_file, what, fail)
     first, second = load_fleets(folder)
-    assert "RuntimeError: 'surprise'" in str(first)
+    assert "RuntimeError at test_odd_files.py:" in str(first)
     assert set(second.cities) == {"lake", "pier"}  # type: ignore[union-attr]
 
 

@@ -32,6 +32,7 @@ MODULES = {
     "httpx": "httpx",
     "croniter": "croniter",
     "packaging": "packaging",
+    "jinja2": "apache-airflow",
     "pendulum": "apache-airflow",
     "sqlalchemy": "apache-airflow",
 }

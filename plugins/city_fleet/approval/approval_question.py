@@ -7,6 +7,7 @@ from typing import Any
 
 from city_fleet import naming
 from city_fleet.champions.release import target_model
+from city_fleet.outgoing_text import markdown, markdown_code, one_line
 from city_fleet.plan import CityPlan
 from city_fleet.state import registry
 from city_fleet.state.registry import ModelPackage
@@ -16,7 +17,7 @@ _WHO = {"challenger": "new model", "champion": "serves now", "naive": "last know
 
 
 def subject(plan: CityPlan) -> str:
-    return f"May a new model of {plan.city.name} go live?"
+    return f"May a new model of {one_line(plan.city.shown_name)} go live?"
 
 
 def body(
@@ -34,7 +35,7 @@ def body(
     """
     parts = [
         f"Version {version.number} of `{plan.package_group}` was made as of {_day(version.as_of)}; the last period "
-        f"that its data hold begins on {decision.get('data_until') or 'an unknown day'}. It waits until "
+        f"that its data hold begins on {markdown(str(decision.get('data_until') or 'an unknown day'))}. It waits until "
         f" {_day(version.metadata[registry.EXPIRES_AT])}, then it counts as rejected.",
         _table(decision["metrics"], decision["rows"]),
         _list("Why the gate lets it go", decision["reasons"]),
@@ -42,13 +43,17 @@ def body(
     if decision.get("warnings"):
         parts.append(_list("Warnings", decision["warnings"]))
     if night:
-        parts.append(f"**Breaker**: {night}.")
+        parts.append(f"**Breaker**: {markdown(night)}.")
     champion = decision.get("champion_target_model")
     parts.append(
         f"Approve publishes `{target_model(plan.city.slug, version)}`; Reject keeps "
-        + (f"`{champion}`." if champion else "things as they are: no model of this city is live.")
+        + (
+            f"{markdown_code(champion)}."
+            if champion
+            else "things as they are: no model of this city is live."
+        )
         + f" The same by command: `./fleet approve {plan.city.slug}` or `./fleet reject {plan.city.slug}`.\n\n"
-        f"Evaluation: `{evaluation_uri}`  \nVersion: `{version.arn}`"
+        f"Evaluation: {markdown_code(evaluation_uri)}  \nVersion: {markdown_code(version.arn)}"
     )
     return "\n\n".join(parts)
 
@@ -66,7 +71,7 @@ def _table(metrics: Mapping[str, Mapping[str, float | None]], rows: int) -> str:
 
 
 def _list(title: str, sentences: list[str]) -> str:
-    return f"**{title}**\n\n" + "\n".join(f"* {sentence}" for sentence in sentences)
+    return f"**{title}**\n\n" + "\n".join(f"* {markdown(sentence)}" for sentence in sentences)
 
 
 def _number(name: str, value: float | None) -> str:

@@ -83,14 +83,14 @@ def _loaded(path: Path) -> Fleet | FleetFileError:
 
 
 def _report(item: Fleet | FleetFileError) -> dict[str, Any]:
-    from city_fleet.config.lint import fleet_warnings  # noqa: PLC0415 - reads botocore's models
+    from city_fleet.config.lint import fleet_warnings, link_mistakes  # noqa: PLC0415 - reads botocore's models
     from city_fleet.data.source_check import source_mistakes  # noqa: PLC0415
 
     if isinstance(item, FleetFileError):
         return {"file": item.file, "errors": item.errors, "warnings": [], "cities": 0}
     return {
         "file": display_path(item.path),
-        "errors": [*item.errors, *source_mistakes(item)],
+        "errors": [*item.errors, *link_mistakes(item), *source_mistakes(item)],
         "warnings": fleet_warnings(item),
         "cities": len(item.cities),
     }

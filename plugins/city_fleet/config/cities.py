@@ -17,6 +17,7 @@ from city_fleet.config.mistakes import FieldPath, adapter, field_text, located_p
 from city_fleet.config.name_types import CITY_SLUG
 from city_fleet.config.settings import City, Defaults, FleetSettings, city_problems
 from city_fleet.config.value_types import Problem
+from city_fleet.config.variables import as_written
 from city_fleet.config.yaml_reader import Document, Flaw, flaws
 from city_fleet.errors import ConfigError, list_names, nearest_match, show_value
 
@@ -106,15 +107,15 @@ class Resolver:
     def resolve(self, entry: CityEntry) -> tuple[City | None, list[ConfigError]]:
         """Return the city's settings, or None and every mistake in them."""
         problems = self._identify(entry)
-        problems += [(path, flaw.problem) for path, flaw in flaws(entry.overrides)]
-        if problems:
-            return None, [entry.error(path, problem) for path, problem in problems]
+        unreadable = [entry.error(path, flaw.problem) for path, flaw in flaws(entry.overrides)]
+        if problems or unreadable:
+            return None, [*(self.error(entry, path, problem) for path, problem in problems), *unreadable]
         values = dict(self._base)
         for name, override in entry.overrides.items():
             if name not in OVERRIDES:
                 nearest = nearest_match(name, OVERRIDES)
                 allowed = list_names(sorted(OVERRIDES))
-                problems.append(((name,), Problem("an unknown key", allowed, nearest)))
+                problems.append(((name,), Problem("an unknown key", allowed, nearest, of_key=True)))
                 continue
             try:
                 values[name] = self._validated(name, override)
@@ -124,19 +125,29 @@ class Resolver:
             slug = values["slug"] = _slug_of(entry)
             values["name"] = values.get("name") or (entry.key if slug != entry.key else slug)
             city = City.model_construct(None, **values)
+            city.write_name(self.document.written(("cities", entry.key, "name")) if entry.document else None)
             found = city_problems(city)
             if not found:
                 return city, []
-            return None, [self._shared.get(each) or entry.error(each.path, each) for each in found]
+            return None, [self._shared.get(each) or self.error(entry, each.path, each) for each in found]
         if self.settings is None:
             # The fleet's own sections are wrong: report what the city itself wrote, not what it inherits.
             problems = [(path, problem) for path, problem in problems if entry.wrote(path)]
-        return None, [entry.error(path, problem) for path, problem in problems]
+        return None, [self.error(entry, path, problem) for path, problem in problems]
+
+    def error(self, entry: CityEntry, path: FieldPath, problem: Problem) -> ConfigError:
+        """Return a problem of a city as an error, which doesn't show what came out of the environment."""
+        places = (("defaults", *path), path) if path else ()
+        if entry.document is not None and path:
+            places = (("cities", entry.key, *path), *places)
+        written = (self.document.written(place) for place in places)
+        return entry.error(path, as_written(problem, next(filter(None, written), None)))
 
     def _fleets_own(self, problem: Problem) -> ConfigError:
         path = ("defaults", *problem.path) if problem.path[0] in Defaults.model_fields else problem.path
         document = self.document
-        return problem.error(file=document.name, line=document.line(path), field=field_text(path))
+        shown = as_written(problem, document.written(path))
+        return shown.error(file=document.name, line=document.line(path), field=field_text(path))
 
     def _validated(self, name: str, override: object) -> object:
         key = (name, repr(override))
@@ -182,7 +193,7 @@ class Resolver:
             aws_name = naming.package_group(self.settings.fleet, self.settings.environment, slug)
             other = self._aws_names.setdefault(aws_name, entry)
             if other is not entry:
-                got = f"AWS name {aws_name!r}, which city {other.key!r} on line {other.line} has already"
+                got = f"the AWS name that city {other.key!r} on line {other.line} has already"
                 problems.append(((), Problem(got, "slugs that differ in their AWS names")))
         return problems
 
@@ -214,6 +225,7 @@ def entries_of_mapping(cities: Mapping[str, Any], document: Document) -> list[Ci
             problem, line = value.problem, value.line
         elif value is not None and not isinstance(value, dict):
             problem = Problem(show_value(value), "a mapping of settings such as {name: Austin}, or nothing")
+            problem = as_written(problem, document.written(("cities", key)))
         entries.append(CityEntry(key, overrides, document.name, line, document, problem))
     return entries
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,20 @@ from city_fleet import naming
 from city_fleet.config.cities import CityEntry, Resolver, entries_of_mapping
 from city_fleet.config.city_list import entries_of_list
 from city_fleet.config.mistakes import FieldPath, field_text, located_problems, schema_of
+from city_fleet.config.places import ALLOWED_PATH, is_inside, project_path, source_places
 from city_fleet.config.settings import City, Fleet, FleetSettings
 from city_fleet.config.value_types import Problem
+from city_fleet.config.variables import as_written
 from city_fleet.config.yaml_reader import Document, Flaw, flaws, read_yaml
-from city_fleet.errors import ConfigError, FleetFileError, display_path, list_names, nearest_match, show_value
+from city_fleet.errors import (
+    ConfigError,
+    FleetFileError,
+    display_path,
+    list_names,
+    nearest_match,
+    raised_in,
+    show_value,
+)
 
 FLEET_FILE_SUFFIXES = (".yaml", ".yml")
 _TOP_LEVEL = (*FleetSettings.model_fields, "cities")
@@ -31,7 +42,8 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
     :param path: the fleet file.
     :param environ: environment variables for ``${NAME}``; the process's own by default.
     :return: the fleet; a city with a mistake is in ``broken`` instead of ``cities``.
-    :raises FleetFileError: a mistake outside the cities, or no city at all; holds every mistake of the file.
+    :raises FleetFileError: a mistake outside the cities, no city at all, or a variable that a fleet file may not
+        read; holds every mistake of the file.
     """
     path = Path(path)
     name = display_path(path)
@@ -47,11 +59,13 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
 
 
 def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
+    if not is_inside(path, path.parent):
+        raise ConfigError(file=name, got="a link that leads out of the project", allowed=ALLOWED_PATH)
     document = read_yaml(path, name, environ)
     data = dict(document.data)
     raw_cities = data.pop("cities", None)
     errors: list[ConfigError] = []
-    settings = _settings(document, data, errors)
+    settings = _settings(document, data, path, errors)
     entries = _entries(document, path, raw_cities, errors)
 
     resolver = Resolver(data, None if errors else settings, document)
@@ -60,6 +74,8 @@ def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
     for entry in entries:
         try:
             city, found = resolver.resolve(entry)
+            if city is not None and (outside := _leading_out(_paths_of_city(city, settings), path)):
+                city, found = None, [resolver.error(entry, each.path, each) for each in outside]
         except Exception as error:  # the matter of this city alone
             city, found = None, [_unexpected(error, entry.file, entry.line, entry.id)]
         if city is not None:
@@ -68,7 +84,7 @@ def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
             mistakes.setdefault(entry.id, []).extend(found)
     # One mistake of the fleet's own sections is the same error for each of its cities.
     in_cities = list({id(error): error for found in mistakes.values() for error in found}.values())
-    if errors:
+    if errors or any(flaw.problem.of_file for _, flaw in flaws(raw_cities)):
         raise FleetFileError([*errors, *in_cities], name)
     fields = {name: getattr(settings, name) for name in FleetSettings.model_fields}
     return Fleet.model_construct(
@@ -137,22 +153,31 @@ def _claim(
     got = f"{name[1]!r}, which {display_path(other.path)} has already"
     problem = Problem(got, f"{thing} of its own for each file{why}")
     file = display_path(fleet.path)
-    line = read_yaml(fleet.path, file, {}).line(field.split("."))
-    raise FleetFileError([problem.error(file=file, line=line, field=field)])
+    document = read_yaml(fleet.path, file, {})
+    # An endpoint without a name of its own is named after the fleet and the environment.
+    parts = (field.split("."), ("fleet",), ("environment",))
+    if any(document.written(part) for part in parts):
+        problem = replace(problem, got=f"the one that {display_path(other.path)} has already")
+    raise FleetFileError([problem.error(file=file, line=document.line(parts[0]), field=field)])
 
 
 def _unexpected(error: Exception, file: str, line: int | None, city: str | None = None) -> ConfigError:
-    got = f"something that City Fleet fails on ({type(error).__name__}: {show_value(str(error))})"
+    # Not its text, which may hold what the environment has given.
+    got = f"something that City Fleet fails on ({type(error).__name__} {raised_in(error)})"
     hint = "Take back the last change there, and tell the maintainers: there should be a sentence here."
     return ConfigError(file=file, line=line, city=city, got=got, hint=hint)
 
 
-def _settings(document: Document, data: dict[str, Any], errors: list[ConfigError]) -> FleetSettings | None:
+def _settings(
+    document: Document, data: dict[str, Any], file: Path, errors: list[ConfigError]
+) -> FleetSettings | None:
     """Validate everything but the cities; mistakes are added to ``errors``."""
     unreadable = list(flaws(data))
-    errors += [_error(document, path, flaw.problem, flaw.line) for path, flaw in unreadable]
+    errors += [_flaw_error(document, path, flaw) for path, flaw in unreadable]
     try:
-        return FleetSettings.model_validate(data)
+        settings = FleetSettings.model_validate(data)
+        errors += [_error(document, each.path, each) for each in _leading_out(_paths(settings), file)]
+        return settings
     except ValidationError as error:
         for path, problem in located_problems(error, schema_of(FleetSettings)):
             if path == () or not any(path[: len(flawed)] == flawed for flawed, _ in unreadable):
@@ -160,15 +185,55 @@ def _settings(document: Document, data: dict[str, Any], errors: list[ConfigError
     return None
 
 
+def _paths(settings: FleetSettings) -> dict[FieldPath, str | None]:
+    """Return what the fleet's own sections say about files."""
+    return {
+        ("dataset", "source"): settings.dataset.source,
+        ("defaults", "scripts"): settings.defaults.scripts,
+        ("endpoint", "scripts"): settings.endpoint.scripts,
+    }
+
+
+def _paths_of_city(city: City, settings: FleetSettings | None) -> dict[FieldPath, str | None]:
+    """Return what a city says about files otherwise than the fleet."""
+    paths: dict[FieldPath, str | None] = {}
+    if settings is None or city.dataset is not settings.dataset:
+        paths["dataset", "source"] = city.dataset.source
+    if settings is None or city.scripts != settings.defaults.scripts:
+        paths[("scripts",)] = city.scripts
+    return paths
+
+
+def _leading_out(paths: Mapping[FieldPath, str | None], file: Path) -> list[Problem]:
+    """Return the problems of paths that lead to what is not the project's; nothing there has been read."""
+    return [
+        Problem(f"{show_value(given)}, which leads out of the project", ALLOWED_PATH, path=path)
+        for path, given in paths.items()
+        if given is not None
+        and not (
+            source_places(given, file)
+            if path[-1] == "source"
+            else is_inside(project_path(given), file.parent)
+        )
+    ]
+
+
 def _with_cities(path: FieldPath, problem: Problem) -> Problem:
     """Name ``cities`` among the keys of the file: it is read apart from the other settings."""
     if len(path) != 1 or problem.got != "an unknown key":
         return problem
-    return Problem(problem.got, list_names(sorted(_TOP_LEVEL)), nearest_match(path[0], _TOP_LEVEL))
+    near = nearest_match(path[0], _TOP_LEVEL)
+    return Problem(problem.got, list_names(sorted(_TOP_LEVEL)), near, of_key=True)
 
 
-def _error(document: Document, path: FieldPath, problem: Problem, line: int | None = None) -> ConfigError:
-    return problem.error(file=document.name, line=line or document.line(path), field=field_text(path))
+def _flaw_error(document: Document, path: FieldPath, flaw: Flaw) -> ConfigError:
+    """Return what could not be read as an error: it holds no value of a variable."""
+    return flaw.problem.error(file=document.name, line=flaw.line, field=field_text(path))
+
+
+def _error(document: Document, path: FieldPath, problem: Problem) -> ConfigError:
+    shown = as_written(problem, document.written(path))
+    return shown.error(file=document.name, line=document.line(path), field=field_text(path))
 
 
 def _entries(document: Document, path: Path, raw: object, errors: list[ConfigError]) -> list[CityEntry]:
@@ -177,17 +242,22 @@ def _entries(document: Document, path: Path, raw: object, errors: list[ConfigErr
     before = len(errors)
     entries: list[CityEntry] = []
     if isinstance(raw, dict) and isinstance(raw.get("from"), Flaw):
-        errors.append(_error(document, ("cities", "from"), raw["from"].problem, raw["from"].line))
+        errors.append(_flaw_error(document, ("cities", "from"), raw["from"]))
     elif isinstance(raw, dict) and isinstance(raw.get("from"), str):
         if len(raw) > 1:
             others = Problem(f"from together with {list_names(sorted(set(raw) - {'from'}))}", allowed)
             errors.append(_error(document, ("cities", "from"), others))
             before += 1
-        entries = _listed(document, path.parent / raw["from"], raw["from"], errors)
+        listed = path.parent / raw["from"]
+        if not is_inside(listed, path.parent):
+            problem = Problem(f"{show_value(raw['from'])}, which leads out of the project", ALLOWED_PATH)
+            errors.append(_error(document, ("cities", "from"), problem))
+        else:
+            entries = _listed(document, listed, raw["from"], errors)
     elif isinstance(raw, dict):
         entries = entries_of_mapping(raw, document)
     elif isinstance(raw, Flaw):
-        errors.append(_error(document, ("cities",), raw.problem, raw.line))
+        errors.append(_flaw_error(document, ("cities",), raw))
     elif raw is not None:
         errors.append(_error(document, ("cities",), Problem(show_value(raw), allowed)))
     if not entries and len(errors) == before:
@@ -203,7 +273,8 @@ def _listed(document: Document, path: Path, name: str, errors: list[ConfigError]
     problem = Problem(show_value(name), "a CSV file beside the fleet file, such as cities.csv")
     if path.suffix.lower() == ".csv":
         try:
-            return entries_of_list(path, display_path(path))
+            # Named as the fleet file does, where the environment has its part in it.
+            return entries_of_list(path, document.written(("cities", "from")) or display_path(path))
         except ConfigError as error:
             if error.line is not None:
                 errors.append(error)

@@ -51,6 +51,13 @@ def managed_images(framework: str = "xgboost") -> dict[str, ManagedImage]:
 
 
 @cache
+def image_accounts(framework: str = "xgboost") -> frozenset[str]:
+    """Return the accounts in which AWS keeps its images of a framework, of all regions."""
+    images = managed_images(framework).values()
+    return frozenset(account for image in images for account in image.registries.values())
+
+
+@cache
 def usable_versions(framework: str = "xgboost") -> tuple[str, ...]:
     """Return the versions whose Python runs the job scripts."""
     return tuple(version for version, image in managed_images(framework).items() if image.runs_scripts)

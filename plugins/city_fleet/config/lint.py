@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from city_fleet.config.dataset import Target
+from city_fleet.config.image_table import image_accounts
 from city_fleet.config.mistakes import FieldPath, field_text
 from city_fleet.config.name_types import (
     ENDPOINT_INSTANCE,
@@ -13,11 +14,11 @@ from city_fleet.config.name_types import (
     TRAINING_INSTANCE,
     known_instance_types,
 )
-from city_fleet.config.places import project_path
+from city_fleet.config.places import ALLOWED_PATH, links_out, project_path
 from city_fleet.config.settings import City, Fleet
 from city_fleet.config.value_types import Duration
 from city_fleet.config.yaml_reader import Document, read_yaml
-from city_fleet.errors import display_path, nearest_match
+from city_fleet.errors import ConfigError, display_path, list_names, nearest_match
 from city_fleet.naming import slug
 from city_fleet.ticks import PRESETS
 
@@ -43,18 +44,36 @@ def fleet_warnings(fleet: Fleet) -> list[str]:
     :return: one sentence per warning, with file, line, city and field. What all cities share is said once.
     """
     document = read_yaml(fleet.path, display_path(fleet.path), {})
-    warnings = [_line(document, None, path, text) for path, text in _of_fleet(fleet)]
+    warnings = [_line(document, None, path, text, _value(fleet, path)) for path, text in _of_fleet(fleet)]
     said: set[Found] = set()
     for city in fleet.cities.values():
         for check in _CHECKS:
             for path, text in check(city):
                 shared = _shared(fleet, city, path)
                 if not shared:
-                    warnings.append(_line(document, city, path, text))
+                    warnings.append(_line(document, city, path, text, _value(city, path)))
                 elif (path, text) not in said:
                     said.add((path, text))
-                    warnings.append(_line(document, None, shared, text))
+                    warnings.append(_line(document, None, shared, text, _value(city, path)))
     return warnings
+
+
+def link_mistakes(fleet: Fleet) -> list[ConfigError]:
+    """Return one mistake for each folder of scripts that holds a link to a file elsewhere on the host."""
+    document = read_yaml(fleet.path, display_path(fleet.path), {})
+    folders: dict[str, FieldPath] = {fleet.endpoint.scripts: ("endpoint", "scripts")}
+    for city in fleet.cities.values():
+        folders.setdefault(
+            city.scripts, _shared(fleet, city, ("scripts",)) or ("cities", city.slug, "scripts")
+        )
+    return [
+        ConfigError(
+            file=document.name, line=document.line(path), field=field_text(path),
+            got=f"a folder in which {list_names(links)} leads out of the project", allowed=ALLOWED_PATH,
+        )
+        for folder, path in folders.items()
+        if (links := links_out(project_path(folder)))
+    ]  # fmt: skip
 
 
 def _shared(fleet: Fleet, city: City, path: FieldPath) -> FieldPath:
@@ -78,8 +97,12 @@ def _value(node: Any, path: FieldPath) -> Any:
     return node
 
 
-def _line(document: Document, city: City | None, path: FieldPath, text: str) -> str:
+def _line(document: Document, city: City | None, path: FieldPath, text: str, value: object) -> str:
+    """Return a warning with its place, and with a value that came out of the environment as the file writes it."""
     where, subject = (path, "") if city is None else (("cities", city.slug, *path), f"city {city.slug!r}, ")
+    written = document.written(where)
+    if written is not None:
+        text = text.replace(str(value), written)
     return f"{document.name}:{document.line(where)}: {subject}field {field_text(path)!r}: {text}"
 
 
@@ -88,8 +111,23 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
     if not (project_path(fleet.endpoint.scripts) / "inference.py").is_file():
         text = f"{fleet.endpoint.scripts} has no inference.py; paths are below the project's root"
         yield ("endpoint", "scripts"), text
+    yield from _serving_image(fleet)
     if not fleet.endpoint.model_cache:
         yield ("endpoint", "model_cache"), "every request loads its model anew, which takes many times longer"
+
+
+def _serving_image(fleet: Fleet) -> Iterator[Found]:
+    """Warn of an image that others can change: it answers every prediction, with the rights of the fleet's role."""
+    image, path = fleet.endpoint.image, ("endpoint", "image")
+    if "/" not in image:
+        return
+    account, own = image.split(".")[0], fleet.role.split(":")[4]
+    if account not in (own, *image_accounts()):
+        text = f"{image} lies in account {account}, which is neither the role's nor one of AWS's for images"
+        yield path, f"{text}; whoever owns it decides what serves"
+    if "@sha256:" not in image:
+        text = f"{image} names a tag, which can be moved to another image; write the digest that you have looked at"
+        yield path, f"{text}: …@sha256:<64 hex digits>"
 
 
 def _instance(path: FieldPath, value: str, field: tuple[str, ...]) -> Iterator[Found]:

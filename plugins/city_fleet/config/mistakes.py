@@ -71,7 +71,8 @@ def keys_of(schema: Mapping[str, Any], path: Sequence[str | int]) -> tuple[str, 
 def _problem(kind: str, value: object, path: FieldPath, schema: Mapping[str, Any]) -> Problem:
     if kind == "extra_forbidden":
         keys = keys_of(schema, path[:-1]) or ()
-        return Problem("an unknown key", list_names(sorted(keys)), nearest=nearest_match(path[-1], keys))
+        near = nearest_match(path[-1], keys)
+        return Problem("an unknown key", list_names(sorted(keys)), near, of_key=True)
     node = _descend(schema, path) or {}
     allowed = _describe(node, schema)
     if kind == "missing":

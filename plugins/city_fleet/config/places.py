@@ -1,6 +1,7 @@
-"""Where the project's files are: its root folder and the folder of the fleet files. Standard library only.
+"""Where the project's files are: its root folder and the folder of the fleet files.
 
-Airflow's processes and the command line both ask here, so they read the same files wherever they were started.
+Airflow's processes and the command line both ask here, so they read the same files wherever they were started. A path
+in a fleet file leads to nothing else: not by ``..``, not as an absolute path, not by a symbolic link.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from city_fleet.errors import ConfigError, display_path, show_value
 
 #: The environment variable that names another root folder.
 PROJECT_VARIABLE = "CITY_FLEET_PROJECT"
@@ -17,6 +20,8 @@ _FLEETS = "include/fleets"
 _LIBRARY = Path(__file__).resolve().parents[1]
 #: What the wheel brings of ``dags/`` and ``include/``; a checkout has no such folder.
 _CARRIED = _LIBRARY / "carried"
+#: What a fleet file's path may be, in words.
+ALLOWED_PATH = "a path below the project's root or the fleet file's folder, after symbolic links"
 
 
 def project_root(environ: Mapping[str, str], carried: Path = _CARRIED) -> Path:
@@ -45,6 +50,48 @@ def project_path(path: str | Path) -> Path:
     """
     found, carried = PROJECT_ROOT / path, _CARRIED / path
     return carried if not found.exists() and carried.exists() else found
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path leads, after symbolic links, below the project's root, a folder, or what the wheel brings.
+
+    :param folder: that of the fleet file.
+    """
+    try:
+        real = path.resolve()
+        return any(real.is_relative_to(root.resolve()) for root in (PROJECT_ROOT, folder, _CARRIED))
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a name that no file system takes
+        return False
+
+
+def scripts_folder(given: str, fleet_file: Path) -> Path:
+    """Return a folder of scripts that a fleet file names.
+
+    :raises ConfigError: it lies elsewhere on the host.
+    """
+    path = project_path(given)
+    if not is_inside(path, fleet_file.parent):
+        file, got = display_path(fleet_file), f"{show_value(given)}, which leads out of the project"
+        raise ConfigError(file=file, field="scripts", got=got, allowed=ALLOWED_PATH)
+    return path
+
+
+def source_places(given: str, fleet_file: Path) -> list[Path]:
+    """Return where the raw data may lie that a fleet file names: below the project's root, or beside the file.
+
+    :return: nothing that lies elsewhere on the host; an empty list where the path leads there.
+    """
+    places = dict.fromkeys((project_path(given), fleet_file.parent / given))
+    inside = [path for path in places if is_inside(path, fleet_file.parent)]
+    if any(path.exists() for path in inside):
+        return inside
+    # A link beside the fleet file is refused, and not called missing because the root has no file of its name.
+    return [] if any(os.path.lexists(path) for path in places if path not in inside) else inside
+
+
+def links_out(folder: Path) -> list[str]:
+    """Return the names of a folder's scripts that are links to what is neither the folder's nor the project's."""
+    return [path.name for path in sorted(folder.glob("*.py")) if not is_inside(path, folder)]
 
 
 def dag_files() -> list[Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.digest_section import Digest
@@ -72,9 +72,10 @@ class Algorithm(Section):
             path = ("hyperparameters", name)
             if name in RESERVED_HYPERPARAMETERS or name.startswith(("sagemaker_", "_")):
                 allowed = "any parameter but those the library sets itself"
-                problems.append(Problem("a reserved name", allowed, path=path))
+                problems.append(Problem("a reserved name", allowed, path=path, of_key=True))
             elif not name or len(name) > 256:
-                problems.append(Problem(f"a name of {len(name)} characters", "1 to 256", path=path))
+                got = f"a name of {len(name)} characters"
+                problems.append(Problem(got, "1 to 256", path=path, of_key=True))
         if len(self.hyperparameters) > MAX_HYPERPARAMETERS:
             got = f"{len(self.hyperparameters)} hyperparameters"
             problems.append(Problem(got, f"at most {MAX_HYPERPARAMETERS}", path=("hyperparameters",)))
@@ -217,6 +218,16 @@ class City(_Shared, Defaults):
     """The city in every id, name and key."""
     name: RawName
     """The city's name in the raw data."""
+    _written_name: str | None = PrivateAttr(default=None)
+
+    @property
+    def shown_name(self) -> str:
+        """Return the name for people: as the fleet file writes it, without what its ``${NAME}`` stand for."""
+        return self._written_name or self.name
+
+    def write_name(self, written: str | None) -> None:
+        """Keep how the fleet file writes the name, where that differs from the name itself."""
+        self._written_name = written
 
 
 class FleetSettings(_Shared):

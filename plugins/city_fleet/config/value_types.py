@@ -33,6 +33,8 @@ class Problem:
     :param nearest: the nearest allowed value, if one is near.
     :param hint: one more sentence that says what to do.
     :param path: the field at fault, relative to the section that was checked.
+    :param of_key: whether the key itself is at fault, and not the value behind it.
+    :param of_file: whether the whole file is refused for it, wherever it stands.
     """
 
     got: str
@@ -40,6 +42,8 @@ class Problem:
     nearest: str | None = None
     hint: str | None = None
     path: tuple[str | int, ...] = ()
+    of_key: bool = False
+    of_file: bool = False
 
     def error(
         self, *, file: str, line: int, field: str | None = None, city: str | None = None

@@ -1,7 +1,7 @@
 """Reads YAML as plain data, with the line of each value and what is wrong with the text itself.
 
 Values follow YAML 1.2's core schema (``no`` and ``12:30`` are text, ``1e-3`` is a number) plus ISO dates.
-``${NAME}`` and ``${NAME:-default}`` in a value are replaced by environment variables.
+``${NAME}`` and ``${NAME:-default}`` in a value are replaced by environment variables (variables.py).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from city_fleet.config.value_types import Problem
+from city_fleet.config.variables import interpolate as interpolate  # noqa: PLC0414 - read from here too
 from city_fleet.errors import ConfigError, nearest_match
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
@@ -24,7 +25,6 @@ MAX_DEPTH = 32
 # libyaml takes some of the process's stack for every level and has no limit of its own: 100,000 end the process.
 _SAFE_LEVELS = 1000
 MAX_VALUES = 2_000_000  # after anchors are followed; a few lines of nested anchors can stand for billions
-_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\}")
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -67,8 +67,18 @@ class Document:
 
     def line(self, path: Sequence[str | int]) -> int:
         """Return the 1-based line of the key at ``path``, or of the nearest part that exists."""
-        node: yaml.Node = self._root
-        line = node.start_mark.line + 1
+        key, _, _ = self._find(path)
+        return int(key.start_mark.line) + 1
+
+    def written(self, path: Sequence[str | int]) -> str | None:
+        """Return the text at ``path`` as it stands in the file, if it holds a ``${NAME}``; else None."""
+        _, node, there = self._find(path)
+        return str(node.value) if there and isinstance(node, yaml.ScalarNode) and "${" in node.value else None
+
+    def _find(self, path: Sequence[str | int]) -> tuple[yaml.Node, yaml.Node, bool]:
+        """Return the key and the value at ``path``, or of the nearest part that exists, and whether all exists."""
+        key: yaml.Node = self._root
+        node = key
         for part in path:
             index = self._indexes.get(id(node))
             if index is None:
@@ -77,10 +87,9 @@ class Document:
                 self._indexes[id(node)] = index
             found = index.get(part)
             if found is None:
-                break
+                return key, node, False
             key, node = found
-            line = key.start_mark.line + 1
-        return line
+        return key, node, True
 
     def _value(self, node: yaml.Node, depth: int) -> tuple[Any, int]:
         """Return a node as data, and the number of values it stands for with anchors followed."""
@@ -141,7 +150,7 @@ class Document:
         if problem is not None:
             return Flaw(problem, node.start_mark.line + 1)
         if _UNWRITABLE.search(replaced):
-            return Flaw(_unwritable(replaced), node.start_mark.line + 1)
+            return Flaw(_unwritable(text), node.start_mark.line + 1)
         # Numbers stay text here: the field's own type decides what the text means.
         return None if not node.style and replaced in ("", "~", "null") else replaced
 
@@ -207,34 +216,6 @@ def read_text(path: Path, name: str, max_bytes: int) -> str:
         line = content[: error.start].count(b"\n") + 1
         got = "bytes that are not UTF-8"
         raise ConfigError(file=name, line=line, got=got, allowed="UTF-8 text") from None
-
-
-def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, Problem | None]:
-    """Replace ``${NAME}`` and ``${NAME:-default}``.
-
-    :return: the text; and the problem, if a variable without default is not set or a ``${`` is malformed.
-    """
-    problem: Problem | None = None
-
-    def value(match: re.Match[str]) -> str:
-        nonlocal problem
-        found = environ.get(match["name"])
-        if found or (found is not None and match["default"] is None):
-            return found
-        if match["default"] is None:
-            name = match["name"]
-            problem = problem or Problem(
-                f"${{{name}}}, but the environment variable {name} is not set",
-                nearest=nearest_match(name, environ),
-                hint=f"Set {name}, or write ${{{name}:-default}}.",
-            )
-            return ""
-        return match["default"]
-
-    replaced = _VARIABLE.sub(value, text)
-    if problem is None and "${" in _VARIABLE.sub("", text):
-        problem = Problem(repr(text), "${NAME} or ${NAME:-default}, with a name of letters, digits and _")
-    return replaced, problem
 
 
 def flaws(value: object, path: Path_ = ()) -> Iterator[tuple[Path_, Flaw]]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TextIO
 
 from city_fleet.config import Fleet
-from city_fleet.config.places import project_path
+from city_fleet.config.places import ALLOWED_PATH, source_places
+from city_fleet.config.yaml_reader import read_yaml
 from city_fleet.data.records import Record, RecordReader
-from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match
+from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match, show_value
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Rows:
 def find_source(fleet: Fleet, source: str | Path | None) -> Path:
     """Find the file to ingest: the one given, else the fleet file's ``dataset.source``.
 
-    :raises ConfigError: neither is given.
+    :raises ConfigError: neither is given, or the fleet file's lies elsewhere on the host.
     :raises DataError: there is no such file.
     """
     given = source if source is not None else fleet.dataset.source
@@ -42,16 +43,22 @@ def find_source(fleet: Fleet, source: str | Path | None) -> Path:
             allowed="the CSV to ingest",
             hint="Set it in the fleet file, or name a file with --file.",
         )
-    places = [Path(given)]
-    if source is None and not places[0].is_absolute():
-        places = [project_path(given), fleet.path.parent / given]
+    places = [Path(given)] if source is not None else source_places(str(given), fleet.path)
+    if not places:
+        got = f"{show_value(given)}, which leads out of the project"
+        raise ConfigError(
+            file=display_path(fleet.path), field="dataset.source", got=got, allowed=ALLOWED_PATH
+        )
     for path in places:
         if path.is_file():
             if path.suffix.lower() not in (".csv", ".txt"):
                 got = f"a {path.suffix or 'nameless'} file"
                 raise DataError(file=display_path(path), got=got, allowed="a CSV file")
             return path
-    tried = " or ".join(display_path(path) for path in places)
+    written = None
+    if source is None:
+        written = read_yaml(fleet.path, display_path(fleet.path), {}).written(("dataset", "source"))
+    tried = written or " or ".join(display_path(path) for path in places)
     folders = [path.parent for path in places if path.parent.is_dir()]
     siblings = [path.name for folder in folders for path in folder.iterdir() if path.is_file()]
     raise DataError(file=tried, got="no such file", nearest=nearest_match(places[0].name, siblings))

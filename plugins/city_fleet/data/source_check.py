@@ -10,6 +10,7 @@ from city_fleet.config import City, Fleet
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.mistakes import FieldPath, field_text
 from city_fleet.config.value_types import Problem
+from city_fleet.config.variables import as_written
 from city_fleet.config.yaml_reader import Document, read_yaml
 from city_fleet.data.raw_data import find_source
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match
@@ -23,12 +24,14 @@ def source_mistakes(fleet: Fleet) -> list[ConfigError]:
     if fleet.dataset.source is None:
         return []
     document = read_yaml(fleet.path, display_path(fleet.path), {})
+    written = document.written(("dataset", "source"))
     try:
         path = find_source(fleet, None)
+        name = written or display_path(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(file)
             header = next(lines, [])
-            missing = list(_missing(fleet, document, display_path(path), header))
+            missing = list(_missing(fleet, document, name, header))
             if missing:
                 return missing
             at = header.index(fleet.dataset.city_column)
@@ -42,7 +45,7 @@ def source_mistakes(fleet: Fleet) -> list[ConfigError]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         problem = Problem(f"{fleet.dataset.source!r}, which can't be read ({error})", "a CSV file, as UTF-8")
         return [_error(document, ("dataset", "source"), problem)]
-    return list(_cities(fleet, document, display_path(path), names))
+    return list(_cities(fleet, document, name, names))
 
 
 def _missing(fleet: Fleet, document: Document, source: str, header: list[str]) -> Iterator[ConfigError]:
@@ -92,4 +95,5 @@ def _slug(name: str) -> str:
 def _error(document: Document, path: FieldPath, problem: Problem, city: City | None = None) -> ConfigError:
     where = ("cities", city.slug, *path) if city else path
     slug = city.slug if city else None
+    problem = as_written(problem, document.written(where) or document.written(path))
     return problem.error(file=document.name, line=document.line(where), field=field_text(path), city=slug)

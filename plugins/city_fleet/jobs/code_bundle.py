@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from city_fleet.errors import ConfigError
+from city_fleet.config.places import ALLOWED_PATH, links_out
+from city_fleet.errors import ConfigError, list_names
 from city_fleet.naming import Keys
 from city_fleet.state.objects import BYTES, ObjectStore
 
@@ -34,9 +35,18 @@ class CodeBundle:
     def load(cls, folder: Path) -> CodeBundle:
         """Read a scripts folder.
 
-        :raises ConfigError: the folder does not exist or holds no Python file.
+        :raises ConfigError: the folder does not exist, holds no Python file, or one that is a link to a file elsewhere
+            on the host.
         """
-        files = tuple((path.name, path.read_bytes()) for path in sorted(folder.glob("*.py")))
+        paths = sorted(path for path in folder.glob("*.py") if not path.is_dir())
+        if links := links_out(folder):
+            raise ConfigError(
+                file=str(folder),
+                field="scripts",
+                got=f"{list_names(links)}, a link out of the project",
+                allowed=ALLOWED_PATH,
+            )
+        files = tuple((path.name, path.read_bytes()) for path in paths)
         if not files:
             raise ConfigError(
                 file=str(folder),

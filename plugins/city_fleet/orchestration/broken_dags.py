@@ -16,7 +16,8 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming
-from city_fleet.errors import FleetFileError
+from city_fleet.errors import FleetFileError, raised_in
+from city_fleet.outgoing_text import markdown, printable
 
 _LONGEST_NAME = 32  # of a fleet
 _log = logging.getLogger(__name__)
@@ -34,8 +35,8 @@ class FleetFileMistake(BaseOperator):
 
 
 def storable(text: str) -> str:
-    """Return a text that Airflow's database takes: a file's name may hold bytes that are no text."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    """Return a text that Airflow's database takes and its pages show: a file's name may hold bytes that are no text."""
+    return printable(text)
 
 
 def broken_dag(dag_id: str, fleet: str, reason: str) -> DAG:
@@ -47,7 +48,8 @@ def broken_dag(dag_id: str, fleet: str, reason: str) -> DAG:
     with DAG(
         dag_id=dag_id,
         description="The fleet file has a mistake",
-        doc_md=f"The fleet file has a mistake. `./fleet lint` shows it too.\n\n```\n{text}\n```",
+        doc_md="The fleet file has a mistake. `./fleet lint` shows it too.\n\n"
+        + "  \n".join(map(markdown, text.splitlines())),
         schedule=None,
         tags=[f"fleet:{fleet}", "broken"],
         default_args={"owner": "data-engineering", "retries": 0},
@@ -75,7 +77,9 @@ def built_or_broken(build: Callable[[], DAG], dag_id: str, fleet: str) -> DAG:
     except Exception as error:
         _log.exception("DAG %s can't be built", dag_id)
         reason = (
-            f"DAG {dag_id!r} can't be built from its settings in the fleet file ({type(error).__name__}: {error}). "
+            # Its text stands in the log alone: it may hold what the environment has given.
+            f"DAG {dag_id!r} can't be built from its settings in the fleet file ({type(error).__name__} "
+            f"{raised_in(error)}, more in the log of Airflow's dag-processor). "
             "Take back the last change of these settings, and tell the maintainers: `./fleet lint` should refuse it."
         )
         return broken_dag(dag_id, fleet, reason)

@@ -24,6 +24,7 @@ from city_fleet.orchestration.city_tasks.record_operator import RecordOperator, 
 from city_fleet.orchestration.city_tasks.register_operator import RegisterOperator
 from city_fleet.orchestration.fleet_dags import SHORT_TASK_TIMEOUT, instant
 from city_fleet.orchestration.timetables import FleetTimetable
+from city_fleet.outgoing_text import markdown, markdown_code, one_line
 from city_fleet.plan import CityPlan
 
 _OPERATORS: dict[str, type[BaseOperator]] = {
@@ -67,7 +68,7 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
     fleet, city = city_plan.fleet, city_plan.city
     with DAG(
         dag_id=dag_id,
-        description=f"Retrain {city.name}",
+        description=f"Retrain {one_line(city.shown_name)}",
         doc_md=_city_doc(city_plan),
         schedule=None
         if city.schedule is None
@@ -149,13 +150,16 @@ def _task(task_id: str, city_plan: CityPlan) -> BaseOperator:
 
 
 def _city_doc(city_plan: CityPlan) -> str:
-    """Return what the city's DAG is about, as Markdown. No settings: every DAG's text is stored anew at every look."""
+    """Return what the city's DAG is about, as Markdown.
+
+    No settings: every DAG's text is stored anew at every look, and what the environment has given is not for everybody.
+    """
     slug, fleet = city_plan.city.slug, city_plan.fleet
+    plan_command = f"./fleet plan {slug} --fleet {fleet.fleet}"
     return (
-        f"**{city_plan.city.name}**: retrains its model from the data known by the run's `as_of` and, if the gate "
-        f"promotes it, publishes it to the shared endpoint `{city_plan.endpoint}`.\n\n"
-        f"Live pointer: `{city_plan.keys.uri(city_plan.keys.live(slug))}`  \n"
-        f"Model package group: `{city_plan.package_group}`  \n"
-        f"Settings: `{display_path(fleet.path)}`; `./fleet plan {slug} --fleet {fleet.fleet} --requests` shows what "
+        f"**{markdown(city_plan.city.shown_name)}**: retrains its model from the data known by the run's `as_of` and, "
+        "if the gate promotes it, publishes it to the fleet's shared endpoint.\n\n"
+        f"Endpoint, package group and all that a run reads and writes: `{plan_command}`  \n"
+        f"Settings: {markdown_code(display_path(fleet.path))}; `{plan_command} --requests` shows what "
         "becomes of them.\n"
     )

@@ -48,7 +48,7 @@ def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
         dag_id=dag_id,
         description=f"Create or update the shared endpoint of {fleet.fleet}",
         doc_md=(
-            f"Brings the multi-model endpoint `{plan.endpoint_name(fleet)}` to the state the fleet file describes.\n\n"
+            f"Brings the multi-model endpoint of fleet `{fleet.fleet}` to the state the fleet file describes.\n\n"
             "Run it once when a fleet starts and after a change of the endpoint's settings, image or `inference.py`. "
             "Publishing a model never needs it. Running it twice changes nothing."
         ),
@@ -84,7 +84,7 @@ def _reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
         retry_minutes=1,
         description=f"Stop jobs of {fleet.fleet} that no task waits for any more",
         doc_md=(
-            f"Looks for SageMaker jobs of fleet `{fleet.fleet}` and environment `{fleet.environment}` that have been "
+            f"Looks for SageMaker jobs of fleet `{fleet.fleet}` and of this installation's environment that have been "
             f"in progress for {fleet.reaper.grace_minutes} minutes or more, and stops those whose task instance "
             "waits for them no longer: it has ended, was deleted, waits for a newer job, or was cleared and is not "
             "scheduled. The task log says which and why.\n\n"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from city_fleet.config import Fleet
-from city_fleet.config.places import project_path
+from city_fleet.config.places import scripts_folder
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import serving_image_uri
 from city_fleet.serving import endpoint_requests
@@ -38,7 +38,7 @@ def wanted_config_name(fleet: Fleet) -> str:
 
     :raises ConfigError: there is no such image, or no serving code.
     """
-    bundle = CodeBundle.load(project_path(fleet.endpoint.scripts))
+    bundle = CodeBundle.load(scripts_folder(fleet.endpoint.scripts, fleet.path))
     model_name = wanted_model(fleet, bundle)["ModelName"]
     request = endpoint_requests.endpoint_config_request(fleet, model_name=model_name)
     return str(request["EndpointConfigName"])

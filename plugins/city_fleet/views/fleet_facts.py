@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
-from city_fleet.config.places import project_path
+from city_fleet.config.places import scripts_folder
 from city_fleet.errors import ConfigError
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.state import index, registry_search
@@ -75,7 +75,7 @@ def code_digests(fleet: Fleet) -> dict[str, str]:
     found = {}
     for scripts in {city.scripts for city in fleet.cities.values()}:
         try:
-            found[scripts] = CodeBundle.load(project_path(scripts)).digest
+            found[scripts] = CodeBundle.load(scripts_folder(scripts, fleet.path)).digest
         except ConfigError:
             continue
     return found

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseNotifier, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore.config import Config
+from jinja2 import TemplateError
 
 from city_fleet import naming
+from city_fleet.config.digest_section import refusal
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator
 from city_fleet.orchestration.run_context import upstream
 from city_fleet.state import index
@@ -72,6 +74,9 @@ class NotifyOperator(BaseOperator):
     :param arguments: what it is called with. ``digest`` in its templates is what the compose task returned.
     """
 
+    # None: neither of the two is ever rendered as a field of the task.
+    template_fields = ()
+
     def __init__(self, *, notifier: str, arguments: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.notifier = notifier
@@ -79,26 +84,40 @@ class NotifyOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         message = upstream(context, COMPOSE)
-        send(self.notifier, self.arguments, message, context)
+        send(self.notifier, self.arguments, message)
         self.log.info("Sent by %s: %s", self.notifier, message["subject"])
 
 
-def send(notifier: str, arguments: dict[str, Any], message: dict[str, Any], context: Any) -> None:
+def send(notifier: str, arguments: dict[str, Any], message: dict[str, Any]) -> None:
     """Send a message by one of Airflow's notifiers.
 
-    :param message: ``subject`` and ``text``; ``digest`` in the notifier's templates.
-    :param context: of the task that sends.
-    :raises AirflowFailException: there is no such notifier, or it is called wrongly.
+    It is not given the task's context. What stands in a fleet file is rendered here, and with the context it could read
+    connections and variables.
+
+    :param message: ``subject`` and ``text``; ``digest`` in the notifier's templates, and all that they know.
+    :raises AirflowFailException: the installation allows no such notifier, there is none, or it is called wrongly.
     """
     where = f"digest.notifiers, {notifier!r}"
+    # Before it is imported: importing is running.
+    if (refused := refusal(notifier, arguments)) is not None:
+        raise AirflowFailException(f"{where}: got {refused.got}; allowed: {refused.allowed}. {refused.hint}")
     try:
         kind = pkgutil.resolve_name(notifier)
     except (ImportError, AttributeError) as error:
         raise AirflowFailException(f"{where}: can't be imported: {error}") from error
     if not (isinstance(kind, type) and issubclass(kind, BaseNotifier)):
         raise AirflowFailException(f"{where}: is not a subclass of Airflow's BaseNotifier")
+    # A module has the names of all that it imports, from wherever.
+    if (refused := refusal(f"{kind.__module__}.{kind.__qualname__}", arguments)) is not None:
+        raise AirflowFailException(f"{where}: got {refused.got}; allowed: {refused.allowed}. {refused.hint}")
     try:
         made = kind(**arguments)
     except TypeError as error:
         raise AirflowFailException(f"{where}: {error}; got {json.dumps(sorted(arguments))}") from error
-    made({**context, "digest": message})
+    try:
+        made({"digest": message})
+    except TemplateError as error:
+        raise AirflowFailException(
+            f"{where}: an argument can't be rendered ({error}); its templates know digest.subject, digest.text and "
+            "digest.counts, and nothing else. Give it every text that it would otherwise make of Airflow's own."
+        ) from error

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors
 from city_fleet.config import Fleet
-from city_fleet.config.places import project_path
+from city_fleet.config.places import scripts_folder
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.run_context import upstream
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
@@ -58,7 +58,7 @@ class SharedModelOperator(SageMakerModelOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         keys = self.fleet.keys
-        bundle = CodeBundle.load(project_path(self.fleet.endpoint.scripts))
+        bundle = CodeBundle.load(scripts_folder(self.fleet.endpoint.scripts, self.fleet.path))
         s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name).conn
         bundle.ensure_uploaded(s3, keys)
         self.config = endpoint_state.wanted_model(self.fleet, bundle)

@@ -62,4 +62,4 @@ def notify(context: Any) -> None:
     message: Any = context["ti"].xcom_pull(task_ids=RECONCILE, key=_ALERT)
     if message:
         for each in context["task"].fleet.digest.notifiers:
-            digest_operators.send(each.notifier, each.arguments, message, context)
+            digest_operators.send(each.notifier, each.arguments, message)

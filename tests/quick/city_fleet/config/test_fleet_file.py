@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from city_fleet import naming
 from city_fleet.config import City, Duration, Fleet, load_fleet, load_fleets
 from city_fleet.config.cities import merge
-from city_fleet.config.yaml_reader import interpolate
+from city_fleet.config.variables import MORE_VARIABLE, interpolate
 from city_fleet.errors import ConfigError, FleetFileError
 from tests.support.fleets import SMALL, TEXAS, texas
 from tests.support.paths import ROOT
@@ -143,7 +143,9 @@ def test_variables_are_read_as_the_fields_type(tmp_path: Path) -> None:
         "  algorithm: {version: '${VERSION:-3.2-0}', hyperparameters: {max_depth: '${DEPTH:-6}'}}\n"
         "cities: {a: }\n"
     )
-    fleet = load(tmp_path, text, {"BUCKET": "b", "TOLERANCE": "0.5", "RETRIES": "", "DEPTH": "8"})
+    names = "BUCKET STAGE END SCHEDULE RETRIES TOLERANCE NAIVE VERSION DEPTH"
+    values = {"BUCKET": "b", "TOLERANCE": "0.5", "RETRIES": "", "DEPTH": "8"}
+    fleet = load(tmp_path, text, {**values, MORE_VARIABLE: names})
     assert (fleet.bucket, fleet.end_date, fleet.schedule) == ("b-dev", date(2021, 1, 1), None)
     assert fleet.defaults.retries == 2, "an empty variable takes the default"
     assert (fleet.defaults.gate.tolerance, fleet.defaults.gate.must_beat_naive) == (0.5, False)
@@ -153,7 +155,7 @@ def test_variables_are_read_as_the_fields_type(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["${}", "${1A}", "${A", "${A:-${B}}", "${A-b}"])
 def test_a_malformed_variable_is_a_mistake(text: str) -> None:
-    _, problem = interpolate(text, {"A": "a", "B": "b"})
+    _, problem = interpolate(text, {"A": "a", "B": "b", MORE_VARIABLE: "A,B"})
     assert problem is not None
     assert "${NAME:-default}" in (problem.allowed or "")
 

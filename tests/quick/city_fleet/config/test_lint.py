@@ -8,7 +8,7 @@ import pytest
 
 from city_fleet.config import load_fleet
 from city_fleet.config.lint import KNOWN_HYPERPARAMETERS, fleet_warnings
-from tests.support.fleets import TEXAS, texas
+from tests.support.fleets import SMALL, TEXAS, texas
 from tests.support.paths import SCRIPTS
 
 
@@ -94,3 +94,27 @@ def test_mape_is_warned_of_where_the_target_may_be_zero(tmp_path: Path) -> None:
         assert ["mape is not defined where the target is 0" in warning for warning in found] == [
             True
         ] * warned, low
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("managed", []),
+        ("own", []),
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/server@sha256:" + "a" * 64, []),
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/server:1", ["names a tag"]),
+        ("683313688378.dkr.ecr.us-east-1.amazonaws.com/x@sha256:" + "a" * 64, []),
+        ("683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.2-0", ["names a tag"]),
+        ("999999999999.dkr.ecr.us-east-1.amazonaws.com/server@sha256:" + "a" * 64, ["account 999999999999"]),
+        (
+            "999999999999.dkr.ecr.us-east-1.amazonaws.com/server:latest",
+            ["account 999999999999", "names a tag"],
+        ),
+    ],
+)
+def test_an_image_that_others_can_change_is_warned_of(tmp_path: Path, image: str, words: list[str]) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL + f"endpoint: {{image: '{image}'}}\ncities: {{a: }}\n", encoding="utf-8")
+    found = [line for line in fleet_warnings(load_fleet(path, {})) if "'endpoint.image'" in line]
+    assert len(found) == len(words)
+    assert all(word in line for word, line in zip(words, found, strict=True))

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from city_fleet.config import load_fleet
+from city_fleet.config.variables import MORE_VARIABLE
 from city_fleet.errors import ConfigError, FleetFileError
 
 # Line numbers matter here: each case replaces text of this file without adding lines before it.
@@ -58,6 +59,7 @@ FLEET_MISTAKES: list[tuple[str, str, int, str | None, str, str | None]] = [
     ("bucket: shop-data", "bucket: s3://shop-data", 3, "bucket", "'s3://shop-data'", None),
     ("bucket: shop-data", "bucket: 20200101", 3, "bucket", "20200101", None),
     ("bucket: shop-data", "bucket: ${SHOP_BUKET}", 3, "bucket", "${SHOP_BUKET}", "SHOP_BUCKET"),
+    ("bucket: shop-data", "bucket: ${SHOP_ROLE}", 3, "bucket", "${SHOP_ROLE}, but", None),
     ("role/shops", "user/shops", 4, "role", "'arn:aws:iam::123456789012:user/shops'", None),
     ("eu-west-1", "europe", 5, "region", "'europe'", None),
     ("[retail, weekly]", "[retail, '50 % off']", 7, "tags[1]", "'50 % off'", None),
@@ -158,7 +160,7 @@ CITY_MISTAKES: list[tuple[str, str, int, str, str | None, str, str | None]] = [
      "60", None),
     ("{name: Station}", "{end_date: 2019-01-01}", 33, "station", "end_date", "2019-01-01", None),
     ("{name: Station}", "{schedule: hourly}", 33, "station", "schedule", "'hourly'", "@hourly"),
-    ("{name: Station}", "{name: '${STATION}'}", 33, "station", "name", "${STATION}", None),
+    ("{name: Station}", "{name: '${AWS_REGION}'}", 33, "station", "name", "${AWS_REGION}", None),
     ("{name: Station}", "{bucket: other}", 33, "station", "bucket", "an unknown key", None),
     ("{name: Station}", "Station", 33, "station", None, "'Station'", None),
     ("{name: Station}", "{name: Harbour}", 33, "station", "name", "'Harbour', which city 'harbour'", None),
@@ -199,7 +201,7 @@ def test_mistake_of_the_fleet(
 ) -> None:
     path = _write(tmp_path, old, new)
     with pytest.raises(FleetFileError) as caught:
-        load_fleet(path, {"SHOP_BUCKET": "x"})
+        load_fleet(path, {"SHOP_BUCKET": "x", MORE_VARIABLE: "SHOP_BUCKET, SHOP_ROLE"})
     errors: list[ConfigError] = caught.value.errors
     error = next((error for error in errors if error.field == field), errors[0])
     assert (error.file, error.line, error.city, error.field) == (str(path), line, None, field)
@@ -238,9 +240,9 @@ def test_mistake_of_a_city_breaks_that_city_alone(
 
 
 def test_a_variable_that_is_not_utf_8_is_refused_where_it_is_used(tmp_path: Path) -> None:
-    fleet = load_fleet(_write(tmp_path, "Station}", "'${NAME}'}"), {"NAME": os.fsdecode(b"S\xff")})
-    (error,) = fleet.errors
-    assert (error.city, error.field, error.got) == ("station", "name", "'S\\udcff'")
+    environ = {"AWS_REGION": os.fsdecode(b"S\xff")}
+    (error,) = load_fleet(_write(tmp_path, "Station}", "'${AWS_REGION}'}"), environ).errors
+    assert (error.city, error.field, error.got) == ("station", "name", "'${AWS_REGION}'")
     assert error.allowed == "text in UTF-8, without NUL characters"
     str(error).encode()
 
@@ -357,8 +359,8 @@ _FRAGMENTS = st.sampled_from(
         ),
         *(
             "null",
-            "${A}",
-            "${A:-1}",
+            "${AWS_REGION}",
+            "${AWS_REGION:-1}",
             "${",
             "1e999",
             ".nan",

@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 
 import city_fleet.orchestration
 from city_fleet.orchestration.city_dags import city_dags
+from city_fleet.orchestration.city_tasks.approve_operator import ApproveOperator
 from city_fleet.orchestration.fleet_dags import fleet_dags
 from tests.support.paths import ROOT
 
@@ -88,7 +89,11 @@ def test_every_operator_is_in_the_table_as_it_is() -> None:
         assert rows[name] == Row(parent_of(kind).__name__, frozenset(kind.template_fields), replaced(kind)), (
             name
         )
-        assert frozenset(kind.template_fields) >= frozenset(parent_of(kind).template_fields), name
+        inherited = frozenset(parent_of(kind).template_fields)
+        # The question holds a fleet file's names, which nobody may have rendered.
+        assert frozenset(kind.template_fields) >= (
+            inherited if kind is not ApproveOperator else frozenset()
+        ), name
         assert not kind.operator_extra_links, f"{name} has links: say so below the table"
 
 
@@ -99,7 +104,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[BaseOperator]:
     text = (ROOT / "include" / "fleets" / "texas_housing.yaml").read_text()
     cities = (
         "cities:\n  austin: {name: Austin, approval: manual}\n  waco: {name: Waco, gate: {tolerance: no}}\n"
-        "digest:\n  notifiers: [{notifier: airflow.sdk.BaseNotifier}]\n"
+        "digest:\n  notifiers: [{notifier: airflow.providers.http.notifications.HttpNotifier}]\n"
     )
     text = re.sub(r"^(cities|digest):\n(?:[ #\n].*\n?|\n)*", "", text, flags=re.MULTILINE)
     (folder / "texas_housing.yaml").write_text(f"{text}\n{cities}")
