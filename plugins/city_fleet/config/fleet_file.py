@@ -6,7 +6,8 @@ A mistake within one city breaks that city alone; a mistake anywhere else refuse
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from city_fleet import naming
 from city_fleet.config.cities import CityEntry, Resolver, entries_of_mapping
 from city_fleet.config.city_list import entries_of_list
+from city_fleet.config.last_good import LastGood
 from city_fleet.config.mistakes import FieldPath, field_text, located_problems, schema_of
 from city_fleet.config.settings import City, Fleet, FleetSettings
 from city_fleet.config.value_types import Problem
@@ -33,10 +35,31 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
     :return: the fleet; a city with a mistake is in ``broken`` instead of ``cities``.
     :raises FleetFileError: a mistake outside the cities, or no city at all; holds every mistake of the file.
     """
-    path = Path(path)
+    return read_fleet(Path(path), os.environ if environ is None else environ).fleet
+
+
+@dataclass(frozen=True)
+class FleetReading:
+    """A fleet file that can be used, and what it was read from.
+
+    :param entries: its cities as they stand in the file, or in its list.
+    :param mistakes: every mistake of each city that has one, by slug or what comes nearest to one.
+    """
+
+    fleet: Fleet
+    document: Document
+    entries: list[CityEntry]
+    mistakes: dict[str, list[ConfigError]]
+
+
+def read_fleet(path: Path, environ: Mapping[str, str]) -> FleetReading:
+    """Read and check a fleet file, and keep what it was read from.
+
+    :raises FleetFileError: as :func:`load_fleet`.
+    """
     name = display_path(path)
     try:
-        return _read(path, name, os.environ if environ is None else environ)
+        return _read(path, name, environ)
     except FleetFileError:
         raise
     except ConfigError as error:
@@ -46,15 +69,29 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
         raise FleetFileError([_unexpected(error, name, None)]) from error
 
 
-def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
+def _read(path: Path, name: str, environ: Mapping[str, str]) -> FleetReading:
     document = read_yaml(path, name, environ)
     data = dict(document.data)
     raw_cities = data.pop("cities", None)
     errors: list[ConfigError] = []
     settings = _settings(document, data, errors)
     entries = _entries(document, path, raw_cities, errors)
-
     resolver = Resolver(data, None if errors else settings, document)
+    cities, mistakes = resolve_all(resolver, entries)
+    if errors or settings is None:
+        # One mistake of the fleet's own sections is the same error for each of its cities.
+        in_cities = {id(error): error for found in mistakes.values() for error in found}
+        raise FleetFileError([*errors, *in_cities.values()], name)
+    return FleetReading(assembled(settings, path, cities, mistakes), document, entries, mistakes)
+
+
+def resolve_all(
+    resolver: Resolver, entries: Iterable[CityEntry]
+) -> tuple[dict[str, City], dict[str, list[ConfigError]]]:
+    """Return the settings of each city, and every mistake of each city that has one.
+
+    A city may be in both: two entries with one slug.
+    """
     cities: dict[str, City] = {}
     mistakes: dict[str, list[ConfigError]] = {}
     for entry in entries:
@@ -66,11 +103,22 @@ def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
             cities[city.slug] = city
         if found:
             mistakes.setdefault(entry.id, []).extend(found)
-    # One mistake of the fleet's own sections is the same error for each of its cities.
-    in_cities = list({id(error): error for found in mistakes.values() for error in found}.values())
-    if errors:
-        raise FleetFileError([*errors, *in_cities], name)
+    return cities, mistakes
+
+
+def assembled(
+    settings: FleetSettings,
+    path: Path,
+    cities: Mapping[str, City],
+    mistakes: Mapping[str, list[ConfigError]],
+    last_good: LastGood | None = None,
+) -> Fleet:
+    """Return a fleet of settings and cities that were validated before.
+
+    :param last_good: of a fleet whose file can't be used now.
+    """
     fields = {name: getattr(settings, name) for name in FleetSettings.model_fields}
+    in_cities = {id(error): error for found in mistakes.values() for error in found}
     return Fleet.model_construct(
         None,
         **fields,
@@ -78,7 +126,8 @@ def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
         # Two entries with one slug: which of them is meant is not ours to guess.
         cities={slug: city for slug, city in sorted(cities.items()) if slug not in mistakes},
         broken={slug: found[0] for slug, found in sorted(mistakes.items())},
-        errors=tuple(sorted(in_cities, key=lambda error: error.line or 0)),
+        errors=tuple(sorted(in_cities.values(), key=lambda error: error.line or 0)),
+        last_good=last_good,
     )
 
 
@@ -91,19 +140,14 @@ def load_fleets(folder: str | Path, environ: Mapping[str, str] | None = None) ->
         the name of its endpoint in the same region, is an error.
     """
     loaded: list[Fleet | FleetFileError] = []
-    names: dict[tuple[str, str], Fleet] = {}
-    endpoints: dict[tuple[str, str], Fleet] = {}
+    claims = Claims()
     for path in fleet_files(folder):
         try:
             fleet = load_fleet(path, environ)
-            endpoint = fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
-            _claim(names, fleet, ("", fleet.fleet), "fleet", "a name")
-            _claim(endpoints, fleet, (fleet.region, endpoint), "endpoint.name", "an endpoint")
+            claims.claim(fleet)
             loaded.append(fleet)
         except FleetFileError as error:
             loaded.append(error)
-        except ConfigError as error:  # the file has changed since it was read
-            loaded.append(FleetFileError([error]))
     return loaded
 
 
@@ -115,17 +159,33 @@ def fleet_files(folder: str | Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in FLEET_FILE_SUFFIXES)
 
 
-def _claim(
-    taken: dict[tuple[str, str], Fleet], fleet: Fleet, name: tuple[str, str], field: str, thing: str
-) -> None:
-    other = taken.setdefault(name, fleet)
-    if other is fleet:
-        return
-    got = f"{name[1]!r}, which {display_path(other.path)} has already"
-    problem = Problem(got, f"{thing} of its own for each file")
-    file = display_path(fleet.path)
-    line = read_yaml(fleet.path, file, {}).line(field.split("."))
-    raise FleetFileError([problem.error(file=file, line=line, field=field)])
+class Claims:
+    """What only one fleet file of a folder may have: a fleet's name, and an endpoint's name in a region."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, str], Fleet] = {}
+
+    def claim(self, fleet: Fleet) -> None:
+        """Take the names of a fleet.
+
+        :raises FleetFileError: another file has one of them already.
+        """
+        endpoint = fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
+        self._claim(fleet, ("", fleet.fleet), "fleet", "a name")
+        self._claim(fleet, (fleet.region, endpoint), "endpoint.name", "an endpoint")
+
+    def _claim(self, fleet: Fleet, name: tuple[str, str], field: str, thing: str) -> None:
+        other = self._taken.setdefault(name, fleet)
+        if other is fleet:
+            return
+        got = f"{name[1]!r}, which {display_path(other.path)} has already"
+        problem = Problem(got, f"{thing} of its own for each file")
+        file = display_path(fleet.path)
+        try:
+            line = read_yaml(fleet.path, file, {}).line(field.split("."))
+        except ConfigError as error:  # the file has changed since it was read
+            raise FleetFileError([error]) from None
+        raise FleetFileError([problem.error(file=file, line=line, field=field)])
 
 
 def _unexpected(error: Exception, file: str, line: int | None, city: str | None = None) -> ConfigError:
