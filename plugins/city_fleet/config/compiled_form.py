@@ -46,6 +46,10 @@ class Form:
     manifest: bytes
     shards: tuple[bytes, ...]
 
+    def digested_shards(self) -> list[tuple[str, bytes]]:
+        """Return each shard with the digest of its bytes."""
+        return [(sha256(shard), shard) for shard in self.shards]
+
 
 @dataclass(frozen=True)
 class Variable:

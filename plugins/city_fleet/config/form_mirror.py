@@ -62,7 +62,7 @@ class Mirror:
         try:
             found = json.loads((self.folder / "current.json").read_bytes())
             return Current(str(found["form"]), found["listed"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def form(self, digest: str) -> OpenForm:
@@ -101,7 +101,7 @@ class Mirror:
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / form.digest
         if target.is_dir():
-            if self._is_whole(target, form):
+            if self.is_whole(form):
                 return
             shutil.rmtree(target, ignore_errors=True)
         made = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
@@ -119,13 +119,17 @@ class Mirror:
         finally:
             shutil.rmtree(made, ignore_errors=True)
 
-    def _is_whole(self, target: Path, form: Form) -> bool:
+    def is_whole(self, form: Form) -> bool:
+        """Tell whether a form is here, with every byte."""
+        folder = self.folder / form.digest
         try:
-            manifest = json.loads((target / "manifest.json").read_bytes())
-            digests = [sha256((target / _shard_name(n)).read_bytes()) for n in range(len(form.shards))]
-            return bool(manifest["shards"] == digests == [sha256(shard) for shard in form.shards])
-        except (OSError, ValueError, KeyError, TypeError):
+            kept = open_form((folder / "manifest.json").read_bytes())
+            digests = [
+                sha256((folder / _shard_name(number)).read_bytes()) for number in range(len(kept.shards))
+            ]
+        except (OSError, UnusableForm):
             return False
+        return kept.digest == form.digest and kept.shards == digests
 
     def _point(self, form: Form) -> None:
         manifest = json.loads(form.manifest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from city_fleet.errors import FleetFileError
 
@@ -28,3 +29,7 @@ class LastGood:
             f"Built from the last good form of {self.made_at}, because {self.error.file} has a mistake: "
             f"{first}{others}"
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as JSON-ready data."""
+        return {"made_at": self.made_at, "mistakes": [error.to_dict() for error in self.error.errors]}

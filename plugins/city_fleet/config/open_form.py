@@ -42,6 +42,11 @@ class OpenForm:
     shard: Callable[[int], bytes]
 
     @property
+    def shards(self) -> list[str]:
+        """Return the digest of each shard."""
+        return list(self.manifest["shards"])
+
+    @property
     def made_at(self) -> str:
         """Return when the form was made, in UTC."""
         return str(self.manifest["made_at"])
@@ -110,7 +115,7 @@ class OpenForm:
         return assembled(settings, path, cities, broken, good)
 
     def _cities(self, part: Part) -> list[dict[str, Any]]:
-        digests = self.manifest["shards"]
+        digests = self.shards
         found = []
         for number in part.shards(len(digests)):
             content = self.shard(number)
@@ -120,7 +125,11 @@ class OpenForm:
         return found
 
 
-def open_form(manifest: bytes, shard: Callable[[int], bytes]) -> OpenForm:
+def _no_shard(number: int) -> bytes:
+    raise UnusableForm("only the manifest is here")
+
+
+def open_form(manifest: bytes, shard: Callable[[int], bytes] = _no_shard) -> OpenForm:
     """Return a form to read from.
 
     :param shard: reads the bytes of a shard by its number.
@@ -128,10 +137,12 @@ def open_form(manifest: bytes, shard: Callable[[int], bytes]) -> OpenForm:
     """
     try:
         found = json.loads(manifest)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnusableForm("no JSON") from error
     if not isinstance(found, dict) or found.get("format_version") != FORM_VERSION:
         raise UnusableForm("a form of another version")
+    if not isinstance(found.get("shards"), list):
+        raise UnusableForm("no shards")
     return OpenForm(found, shard)
 
 

@@ -6,9 +6,10 @@ what was kept of it counts when it can't be used at all.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from city_fleet.config.compiled_form import Form, compile_form, list_named, source_digest
@@ -20,11 +21,14 @@ from city_fleet.config.settings import Fleet
 from city_fleet.config.top_lines import TopLines, read_top_lines
 from city_fleet.errors import ConfigError, FleetFileError
 
-#: Fetches the last good form of a fleet from where all machines keep it; None where there is none to be had.
-Fetch = Callable[[TopLines], Form | None]
+_log = logging.getLogger(__name__)
+#: A form as all machines share it: its manifest, and what reads a shard by its digest.
+Shared = tuple[bytes, Callable[[str], bytes]]
+#: Finds the last good form of a fleet that all machines share; None where there is none to be had.
+Fetch = Callable[[TopLines], Shared | None]
 
 
-def no_fetch(lines: TopLines) -> Form | None:
+def no_fetch(lines: TopLines) -> Shared | None:
     """Fetch nothing: what is on this machine is all there is."""
     return None
 
@@ -47,15 +51,9 @@ def usable_fleets(
     return [reader.fleet(path) for path in fleet_files(folder)]
 
 
-def usable_fleet(path: str | Path, *, fetch: Fetch = no_fetch) -> Fleet:
-    """Return the fleet of one file, with every city.
-
-    :raises FleetFileError: neither the file nor a form of it can be used.
-    """
-    found = _Reader(EVERY_CITY, os.environ, fetch).fleet(Path(path))
-    if isinstance(found, FleetFileError):
-        raise found
-    return found
+def usable_fleet(path: str | Path, *, fetch: Fetch = no_fetch) -> Fleet | FleetFileError:
+    """Return the fleet of one file, with every city, or its error."""
+    return _Reader(EVERY_CITY, os.environ, fetch).fleet(Path(path))
 
 
 def read_and_compile(path: Path, environ: Mapping[str, str]) -> tuple[FleetReading, Form | None]:
@@ -132,18 +130,22 @@ class _Reader:
     def _fetched(self, path: Path, mirror: Mirror) -> OpenForm | None:
         """Return the form that all machines share, if it is of the fleet that the file is about."""
         lines = read_top_lines(path, self.environ)
-        form = None if lines is None else self.fetch(lines)
-        if form is None:
+        shared = None if lines is None else self.fetch(lines)
+        if shared is None:
             return None
+        manifest, shard = shared
         try:
-            found = open_form(form.manifest, form.shards.__getitem__)
+            found = open_form(manifest)
+            found = replace(found, shard=lambda number: shard(found.shards[number]))
             of = found.fleet(path, self.environ, NO_CITY)
-        except UnusableForm:
+            if lines != TopLines(of.fleet, of.environment, of.bucket, of.region):
+                return None
+            # A task needs one city. Who builds all of them keeps the form, and asks no more.
+            if mirror.current() is None and self.part.slug is None:
+                mirror.keep(Form(found.digest, manifest, tuple(map(shard, found.shards))))
+        except Exception as error:
+            _log.warning("The last good form of %s that all machines share can't be used: %s", path, error)
             return None
-        if found.digest != form.digest or lines != TopLines(of.fleet, of.environment, of.bucket, of.region):
-            return None
-        if mirror.current() is None:
-            mirror.keep(form)
         return found
 
 

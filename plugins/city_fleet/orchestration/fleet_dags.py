@@ -17,6 +17,7 @@ from city_fleet.config.usable_fleets import Fetch, no_fetch, usable_fleets
 from city_fleet.orchestration.broken_dags import built_or_broken, told
 from city_fleet.orchestration.fleet_tasks import digest_operators as digests
 from city_fleet.orchestration.fleet_tasks import endpoint_operators as endpoint
+from city_fleet.orchestration.fleet_tasks.compile_operator import COMPILE, CompileOperator
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
 from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
 from city_fleet.orchestration.fleet_tasks.retire_operator import RETIRE, TIME_LIMIT_SECONDS, RetireOperator
@@ -186,11 +187,13 @@ def _reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
             "console, by a script, or by a command that did not come to its end. What was approved is published; what "
             "has waited longer than `approval_expires_hours` counts as rejected. When a model that serves is rejected, "
             f"its city is {'rolled back and ' if rolls_back else ''}named by this DAG's run, which fails, and "
-            "by the digest's notifiers.\n\nIt starts unpaused."
+            "by the digest's notifiers.\n\nIts task `compile` keeps in S3 what the fleet file says, for machines that "
+            "meet the file when it is broken.\n\nIt starts unpaused."
         ),
         dagrun_timeout=_CARE_RUN_TIMEOUT,
         is_paused_upon_creation=False,
     ) as dag:
+        CompileOperator(task_id=COMPILE, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
         ReconcileOperator(
             task_id=RECONCILE,
             fleet=fleet,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from city_fleet.config import Fleet, compiled_form, form_mirror, load_fleet, open_form, usable_fleets
+from city_fleet.config.compiled_form import Form
 from city_fleet.config.form_mirror import Mirror
 from city_fleet.config.parts import EVERY_CITY, NO_CITY, Part
 from city_fleet.config.usable_fleets import read_and_compile
@@ -312,6 +313,12 @@ def _manifest(path: Path) -> bytes:
     return (mirror.folder / current.digest / "manifest.json").read_bytes()
 
 
+def shared(form: Form | None) -> Any:
+    """A form as all machines share it."""
+    assert form is not None
+    return form.manifest, dict(form.digested_shards()).__getitem__
+
+
 def test_a_worker_without_a_mirror_fetches_what_all_machines_keep(folder: Path, tmp_path: Path) -> None:
     path = write(folder, SMALL + CITIES)
     _, form = read_and_compile(path, {})
@@ -320,10 +327,12 @@ def test_a_worker_without_a_mirror_fetches_what_all_machines_keep(folder: Path, 
 
     def fetch(lines: Any) -> Any:
         asked.append((lines.fleet, lines.environment, lines.bucket, lines.region))
-        return form
+        return shared(form)
 
     assert set(usable(folder, Part(slug="pier"), fetch=fetch).cities) == {"pier"}
     assert asked == [("small", "laptop", "small-data", "us-east-1")]
+    assert isinstance(usable_fleets.usable_fleets(folder)[0], FleetFileError), "a task keeps no whole form"
+    assert set(usable(folder, fetch=fetch).cities) == {"lake", "pier"}
     # Now it has one.
     assert set(usable(folder).cities) == {"lake", "pier"}
     shutil.rmtree(tmp_path / "compiled")
@@ -339,5 +348,5 @@ def test_a_worker_whose_last_good_form_lacks_the_city_fetches_too(folder: Path) 
     _, form = read_and_compile(path, {})
     path.write_text((SMALL + CITIES).replace("  city", "\tcity", 1))
     assert "new" not in usable(folder).cities
-    assert set(usable(folder, Part(slug="new"), fetch=lambda lines: form).cities) == {"new"}
-    assert usable(folder, Part(slug="nowhere"), fetch=lambda lines: form).cities == {}
+    assert set(usable(folder, Part(slug="new"), fetch=lambda lines: shared(form)).cities) == {"new"}
+    assert usable(folder, Part(slug="nowhere"), fetch=lambda lines: shared(form)).cities == {}
