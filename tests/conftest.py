@@ -6,6 +6,8 @@ No property test is timed.
 from __future__ import annotations
 
 import functools
+import os
+import tempfile
 from typing import Any
 
 import botocore.loaders
@@ -17,6 +19,9 @@ _STACK = "tests/e2e/"
 # The stack of another process may take both cores just when examples are drawn.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+# Forms of the fleet files of tests, and of the processes that tests start, are kept nowhere else.
+os.environ["CITY_FLEET_COMPILED"] = tempfile.mkdtemp(prefix="city-fleet-compiled-")
 
 _load_file = botocore.loaders.JSONFileLoader.load_file
 

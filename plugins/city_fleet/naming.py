@@ -288,6 +288,18 @@ class Keys:
         """Return the key of a night that the breaker has stopped."""
         return f"{self.prefix}state/breaker/{as_of}.json"
 
+    def compiled_current(self) -> str:
+        """Return the key of what names the fleet file's last good form."""
+        return f"{self.prefix}state/compiled/current.json"
+
+    def compiled_manifest(self, digest: str) -> str:
+        """Return the key of a form's manifest."""
+        return f"{self.prefix}state/compiled/{digest}.json"
+
+    def compiled_shard(self, digest: str) -> str:
+        """Return the key of a shard, by the digest of its own bytes: what two forms share is kept once."""
+        return f"{self.prefix}state/compiled/shards/{digest}.json"
+
     def reconciled(self) -> str:
         """Return the key of what says when the registry was looked at last."""
         return f"{self.prefix}state/reconciled.json"

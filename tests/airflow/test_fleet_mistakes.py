@@ -5,66 +5,23 @@ Airflow's own dag-processor reads the DAG files here, and the answer is in its d
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from city_fleet.errors import CityFleetError
 from city_fleet.orchestration.fleet_mistakes import raise_on_mistakes
+from tests.support import dag_processor
 from tests.support.fleets import SMALL
-from tests.support.paths import ROOT
 
 GOOD = SMALL + "cities:\n  lake: {}\n  pier: {}\n"
-# What the UI asks for: import errors, and which DAGs are scheduled.
-ASK = """
-import json
-from sqlalchemy import select
-from airflow.models.dag import DagModel
-from airflow.models.errors import ParseImportError
-from airflow.utils.session import create_session
-with create_session() as session:
-    errors = [(one.filename, one.stacktrace) for one in session.scalars(select(ParseImportError))]
-    dags = [(one.dag_id, one.is_stale, one.has_import_errors) for one in session.scalars(select(DagModel))]
-print("ANSWER " + json.dumps([errors, dags]))
-"""
-
-
-def airflow(home: Path, *command: str) -> str:
-    environment = {
-        **os.environ,
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-        "CITY_FLEET_FLEETS": str(home / "fleets"),
-    }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=180)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("airflow")
-    (folder / "fleets").mkdir()
-    airflow(folder, sys.executable, "-m", "airflow", "db", "migrate")
-    return folder
-
-
-def looked(home: Path) -> tuple[dict[str, str], dict[str, list[Any]]]:
-    """Let the dag-processor look once; return the import errors by file, and the DAGs."""
-    airflow(home, sys.executable, "-m", "airflow", "dag-processor", "--num-runs", "1")
-    said = airflow(home, sys.executable, "-c", ASK)
-    errors, dags = json.loads(said.partition("ANSWER ")[2])
-    return dict(errors), {dag_id: rest for dag_id, *rest in dags}
+    return dag_processor.home(tmp_path_factory.mktemp("airflow"))
 
 
 def test_a_mistake_is_red_until_it_is_mended_and_takes_no_dag_along(home: Path) -> None:
@@ -73,7 +30,7 @@ def test_a_mistake_is_red_until_it_is_mended_and_takes_no_dag_along(home: Path) 
     (home / "fleets" / "tab.yaml").write_text(
         GOOD.replace("small", "other").replace("  city_column", "\tcity_column")
     )
-    errors, dags = looked(home)
+    errors, dags = dag_processor.looked(home)
     (name,) = errors
     assert name == "fleet_mistakes.py"
     said = errors[name]
@@ -82,13 +39,13 @@ def test_a_mistake_is_red_until_it_is_mended_and_takes_no_dag_along(home: Path) 
     assert "tab.yaml:6: got text that is not YAML" in said
     assert "./fleet lint" in said
     assert {"small.lake", "small.pier", "small._reaper", "small._digest", "tab._fleet_file"} < set(dags)
-    assert all(state == [False, False] for state in dags.values()), dags
+    assert all(state[:2] == [False, False] for state in dags.values()), dags
 
     file.write_text(GOOD)
     (home / "fleets" / "tab.yaml").unlink()
-    errors, dags = looked(home)
+    errors, dags = dag_processor.looked(home)
     assert errors == {}
-    assert dags["small.lake"] == [False, False]
+    assert dags["small.lake"][:2] == [False, False]
 
 
 @pytest.fixture

@@ -21,10 +21,16 @@ class Done:
     stderr: str
 
 
+def _compiled() -> dict[str, str]:
+    """Where tests keep compiled fleets."""
+    return {"CITY_FLEET_COMPILED": os.environ["CITY_FLEET_COMPILED"]}
+
+
 def fleet(*arguments: str, **environ: str) -> Done:
     """Run a command in this process, which saves a second each."""
     clean = {name: None for name in os.environ if name.startswith(("AWS_", "CITY_FLEET"))}
-    result = CliRunner().invoke(app, arguments, env={**clean, **environ}, prog_name="./fleet")
+    kept: dict[str, str | None] = {**clean, **_compiled(), **environ}
+    result = CliRunner().invoke(app, arguments, env=kept, prog_name="./fleet")
     assert isinstance(result.exception, SystemExit | None), result.exception
     return Done(result.exit_code, result.stdout, result.stderr)
 
@@ -35,7 +41,7 @@ def fleet_script(*arguments: str, **environ: str) -> Done:
     clean |= {"CITY_FLEET_STATE_DIR": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
     done = subprocess.run(
         [str(ROOT / "fleet"), *arguments],
-        env={**clean, **environ},
+        env={**clean, **_compiled(), **environ},
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from city_fleet.cli.approve import approve, reject, waiting
 from city_fleet.cli.backfill import backfill
 from city_fleet.cli.cities_command import cities
+from city_fleet.cli.compile_command import compile
 from city_fleet.cli.data import data
 from city_fleet.cli.digest_command import digest
 from city_fleet.cli.doctor import doctor
@@ -32,7 +33,7 @@ from city_fleet.config.places import command_name
 
 #: In the order in which a newcomer needs them; the help lists them so.
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Check": (doctor, lint, schema),
+    "Check": (doctor, lint, schema, compile),
     "Install": (install,),
     "Data": (ingest, data),
     "Train and backfill": (plan, backfill),

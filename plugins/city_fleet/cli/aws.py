@@ -9,11 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from city_fleet.config import Fleet
+from city_fleet.config.top_lines import TopLines
 from city_fleet.errors import PlatformError
+from city_fleet.naming import Keys
 
 if TYPE_CHECKING:
     from botocore.config import Config
+
+    from city_fleet.config.usable_fleets import Shared
 
 #: How many cities a command works on at the same time.
 PARALLEL_CITIES = 16
@@ -46,3 +52,23 @@ def aws_errors() -> Iterator[None]:
         yield
     except (ClientError, BotoCoreError) as error:
         raise PlatformError(sentence(error), **facts(error)) from None
+
+
+def shared_form(lines: TopLines) -> Shared | None:
+    """Return from S3 the last good form of the fleet that a broken file names, or None where there is none."""
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    from city_fleet.state import form_store  # noqa: PLC0415
+    from city_fleet.state.objects import ObjectStore  # noqa: PLC0415
+
+    keys = Keys(lines.bucket, lines.fleet, lines.environment)
+    quick = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 2})
+    try:
+        with aws_errors():
+            client = boto3.client("s3", region_name=lines.region, config=quick)
+            return form_store.last_good(ObjectStore(client, lines.bucket), keys)
+    except PlatformError as error:
+        where = keys.uri(keys.compiled_current())
+        typer.echo(f"warning: {where} can't be asked for the last good form: {error}", err=True)
+        return None

@@ -96,7 +96,7 @@ def backfill(
     except ValueError as error:
         raise typer.BadParameter(f"--from and --to: {error}.") from None
     order = backfilling.BackfillOrder(begin, end, reprocess, runs_per_city, resume, unpause)
-    fleets = fleets_named(fleet)
+    fleets = fleets_named(fleet, as_they_are=True)
     names = sorted(only_fleet(fleets, "--all needs").cities) if every else cities or ()
     found = cities_named(fleets, names)
     dag_ids = {city_dag_id(item.fleet, city): item for item, city in found}

@@ -88,7 +88,7 @@ def _fleet_files(name: str | None) -> tuple[list[Fleet], list[Finding]]:
     from city_fleet.doctor.findings import Area  # noqa: PLC0415
 
     area, fleets, found = Area("fleet files"), [], []
-    loaded = load_fleets(fleets_folder()) if name is None else fleets_named(name)
+    loaded = load_fleets(fleets_folder()) if name is None else fleets_named(name, as_they_are=True)
     if not loaded:
         found.append(area.fail(str(no_fleet_file()), "Write one: docs/fleet-file.md"))
     for item in loaded:

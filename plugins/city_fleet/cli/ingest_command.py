@@ -72,7 +72,7 @@ def ingest(
         raise typer.BadParameter("--append leaves every file, --replace-all none: say one of them.")
     allow = Permissions(append, replace_all, allow_unknown, allow_fewer_rows)
     reports = []
-    fleets = fleets_named(fleet)
+    fleets = fleets_named(fleet, as_they_are=True)
     if file is not None or city:
         only_fleet(fleets, "--file and --city need")
     for item in fleets:

@@ -56,7 +56,7 @@ def plan(
     from city_fleet.plan import plan_city  # noqa: PLC0415
     from city_fleet.views.preview import preview, scheduled_run_id  # noqa: PLC0415
 
-    owner, settings = city_named(fleets_named(fleet), city)
+    owner, settings = city_named(fleets_named(fleet, as_they_are=True), city)
     city_plan = plan_city(owner, settings.slug)
     try:
         moment = _moment(settings, as_of)

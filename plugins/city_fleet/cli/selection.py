@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from city_fleet.cli.aws import shared_form
 from city_fleet.config import City, Fleet, fleet_files, load_fleet, load_fleets
-from city_fleet.config.places import fleets_folder
+from city_fleet.config.places import command_name, compiled_folder, fleets_folder
+from city_fleet.config.usable_fleets import usable_fleet, usable_fleets
 from city_fleet.errors import ConfigError, FleetFileError, PlatformError, UnknownName, display_path
 from city_fleet.naming import is_slug
 
@@ -37,29 +39,52 @@ def no_fleet_file() -> ConfigError:
     return ConfigError(file=str(fleets_folder()), got="no fleet file", allowed="files ending in .yaml")
 
 
-def fleets_named(name: str | None) -> list[Fleet]:
+def fleets_named(name: str | None, *, as_they_are: bool = False) -> list[Fleet]:
     """Return the fleet of that name or file, or all of the folder.
 
+    A file that can't be used is taken as it was when it was last right, with a warning.
+
+    :param as_they_are: for what must not go by the settings of before: a file that can't be used is an error.
     :raises CityFleetError: a file that cannot be used, no fleet at all, or no fleet of that name.
     """
+    found = _fleets_named(name, as_they_are)
+    for item in found:
+        if item.last_good is not None:
+            typer.echo(f"warning: {item.fleet}: {item.last_good.sentence}", err=True)
+    return found
+
+
+def _fleets_named(name: str | None, as_they_are: bool) -> list[Fleet]:
     if name is not None and (os.sep in name or name.endswith((".yaml", ".yml"))):
-        return [load_fleet(name)]
+        return [load_fleet(name) if as_they_are else _usable(usable_fleet(name, fetch=shared_form))]
     folder = fleets_folder()
-    loaded = load_fleets(folder)
+    loaded = load_fleets(folder) if as_they_are else usable_fleets(folder, fetch=shared_form)
     if name is None:
         if not loaded:
             raise no_fleet_file()
-        for item in loaded:
-            if isinstance(item, FleetFileError):
-                raise item
-    found = [item for item in loaded if isinstance(item, Fleet) and name in (None, item.fleet)]
+        return [_usable(item, as_they_are=as_they_are) for item in loaded]
+    found = [item for item in loaded if isinstance(item, Fleet) and name == item.fleet]
     if not found:
         for item, path in zip(loaded, fleet_files(folder), strict=True):
             if isinstance(item, FleetFileError) and path.stem == name:
-                raise item
+                _usable(item, as_they_are=as_they_are)
         names = [item.fleet for item in loaded if isinstance(item, Fleet)]
         raise UnknownName("fleet", str(name), names, display_path(folder))
     return found
+
+
+def _usable(item: Fleet | FleetFileError, *, as_they_are: bool = False) -> Fleet:
+    """:raises FleetFileError: there is nothing to work with."""
+    if isinstance(item, Fleet):
+        return item
+    if not as_they_are:
+        typer.echo(
+            f"{item.file} can't be used, and no form of it from before is in {compiled_folder()} or in the fleet's "
+            f"bucket. Mend it; `{command_name()} lint` lists the mistakes. `{command_name()} compile` keeps what a "
+            "file says, for the next time.",
+            err=True,
+        )
+    raise item
 
 
 def only_fleet(fleets: list[Fleet], what: str) -> Fleet:

@@ -35,6 +35,7 @@ class _Shown:
     :param differences: None without ``--check``.
     """
 
+    fleet: Fleet
     picture: Picture
     cities: Sequence[CityStatus]
     differences: Sequence[Difference] | None = None
@@ -46,6 +47,7 @@ class _Shown:
             "environment": snapshot.environment,
             "at": clock.iso(snapshot.at),
             "index": {"new_runs": refreshed.runs, "behind": refreshed.behind},
+            "last_good_form": self.fleet.last_good.to_dict() if self.fleet.last_good else None,
             "problems": list(self.picture.problems),
             "counts": {state.value: count for state, count in snapshot.counts.items()},
             "cities": [city.to_dict() for city in self.cities],
@@ -113,12 +115,12 @@ def status(
                 if (not cities or each.city in cities) and (not wanted or each.state in wanted)
             ]
             if chosen or not cities:
-                shown.append(_Shown(picture, chosen, _differences(item, chosen) if check else None))
+                shown.append(_Shown(item, picture, chosen, _differences(item, chosen) if check else None))
     lines = (
         line
         for each in shown
         for line in status_text.lines(
-            each.picture, each.cities, each.differences, narrowed=bool(cities or wanted)
+            each.fleet, each.picture, each.cities, each.differences, narrowed=bool(cities or wanted)
         )
     )
     show([each.to_dict() for each in shown], lines, as_json)

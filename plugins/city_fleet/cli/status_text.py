@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from city_fleet.cli.output import count_cities, table
 
 if TYPE_CHECKING:
+    from city_fleet.config import Fleet
     from city_fleet.views.drill_down import Difference
     from city_fleet.views.fleet import CityStatus
     from city_fleet.views.fleet_facts import Picture
@@ -21,6 +22,7 @@ _LONGEST_REMARKS = 120
 
 
 def lines(
+    fleet: Fleet,
     picture: Picture,
     cities: Sequence[CityStatus],
     differences: Sequence[Difference] | None,
@@ -40,6 +42,8 @@ def lines(
         f"{snapshot.fleet} ({snapshot.environment}) at {snapshot.at:%Y-%m-%d %H:%M} UTC, "
         f"{count_cities(total)}: {counts or 'none'}."
     )
+    if fleet.last_good is not None:
+        yield f"Note: {fleet.last_good.sentence}"
     if refreshed.behind:
         yield f"{refreshed.behind} newer run records are not in the index yet: run this again."
     for problem in picture.problems:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -27,6 +27,17 @@ _SHOWN_OF_KEY = 120
 OVERRIDES = tuple(name for name in City.model_fields if name != "slug")
 
 
+class Lines(Protocol):
+    """A file that knows where its values stand."""
+
+    @property
+    def name(self) -> str: ...
+
+    def line(self, path: FieldPath) -> int: ...
+
+    def written(self, path: FieldPath) -> str | None: ...
+
+
 @dataclass
 class CityEntry:
     """One city as it stands in a file.
@@ -37,14 +48,16 @@ class CityEntry:
     :param line: 1-based line of the city.
     :param document: the fleet file when the city stands in it; knows the line of each field.
     :param problem: why the entry cannot be read, if it cannot.
+    :param settled: whether it is broken whatever environment variables say; known once it was resolved.
     """
 
     key: str
     overrides: dict[str, Any]
     file: str
     line: int
-    document: Document | None = None
+    document: Lines | None = None
     problem: Problem | None = None
+    settled: bool = False
 
     @property
     def id(self) -> str:
@@ -87,7 +100,7 @@ class Resolver:
 
     raw: Mapping[str, Any]
     settings: FleetSettings | None
-    document: Document
+    document: Lines
     _seen: dict[tuple[str, str], object] = field(default_factory=dict)
     _slugs: dict[str, CityEntry] = field(default_factory=dict)
     _names: dict[str, CityEntry] = field(default_factory=dict)
@@ -107,6 +120,7 @@ class Resolver:
     def resolve(self, entry: CityEntry) -> tuple[City | None, list[ConfigError]]:
         """Return the city's settings, or None and every mistake in them."""
         problems = self._identify(entry)
+        entry.settled = bool(problems)
         unreadable = [entry.error(path, flaw.problem) for path, flaw in flaws(entry.overrides)]
         if problems or unreadable:
             return None, [*(self.error(entry, path, problem) for path, problem in problems), *unreadable]

@@ -6,8 +6,8 @@ A mistake within one city breaks that city alone; a mistake anywhere else refuse
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from city_fleet import naming
 from city_fleet.config.cities import CityEntry, Resolver, entries_of_mapping
 from city_fleet.config.city_list import entries_of_list
+from city_fleet.config.last_good import LastGood
 from city_fleet.config.mistakes import FieldPath, field_text, located_problems, schema_of
 from city_fleet.config.places import ALLOWED_PATH, is_inside, project_path, source_places
 from city_fleet.config.settings import City, Fleet, FleetSettings
@@ -45,10 +46,31 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
     :raises FleetFileError: a mistake outside the cities, no city at all, or a variable that a fleet file may not
         read; holds every mistake of the file.
     """
-    path = Path(path)
+    return read_fleet(Path(path), os.environ if environ is None else environ).fleet
+
+
+@dataclass(frozen=True)
+class FleetReading:
+    """A fleet file that can be used, and what it was read from.
+
+    :param entries: its cities as they stand in the file, or in its list.
+    :param mistakes: every mistake of each city that has one, by slug or what comes nearest to one.
+    """
+
+    fleet: Fleet
+    document: Document
+    entries: list[CityEntry]
+    mistakes: dict[str, list[ConfigError]]
+
+
+def read_fleet(path: Path, environ: Mapping[str, str]) -> FleetReading:
+    """Read and check a fleet file, and keep what it was read from.
+
+    :raises FleetFileError: as :func:`load_fleet`.
+    """
     name = display_path(path)
     try:
-        return _read(path, name, os.environ if environ is None else environ)
+        return _read(path, name, environ)
     except FleetFileError:
         raise
     except ConfigError as error:
@@ -58,7 +80,7 @@ def load_fleet(path: str | Path, environ: Mapping[str, str] | None = None) -> Fl
         raise FleetFileError([_unexpected(error, name, None)]) from error
 
 
-def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
+def _read(path: Path, name: str, environ: Mapping[str, str]) -> FleetReading:
     if not is_inside(path, path.parent):
         raise ConfigError(file=name, got="a link that leads out of the project", allowed=ALLOWED_PATH)
     document = read_yaml(path, name, environ)
@@ -67,14 +89,30 @@ def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
     errors: list[ConfigError] = []
     settings = _settings(document, data, path, errors)
     entries = _entries(document, path, raw_cities, errors)
-
     resolver = Resolver(data, None if errors else settings, document)
+    cities, mistakes = resolve_all(resolver, entries, path)
+    if errors or settings is None or any(flaw.problem.of_file for _, flaw in flaws(raw_cities)):
+        # One mistake of the fleet's own sections is the same error for each of its cities.
+        in_cities = {id(error): error for found in mistakes.values() for error in found}
+        raise FleetFileError([*errors, *in_cities.values()], name)
+    return FleetReading(assembled(settings, path, cities, mistakes), document, entries, mistakes)
+
+
+def resolve_all(
+    resolver: Resolver, entries: Iterable[CityEntry], file: Path
+) -> tuple[dict[str, City], dict[str, list[ConfigError]]]:
+    """Return the settings of each city, and every mistake of each city that has one.
+
+    A city may be in both: two entries with one slug.
+
+    :param file: the fleet file.
+    """
     cities: dict[str, City] = {}
     mistakes: dict[str, list[ConfigError]] = {}
     for entry in entries:
         try:
             city, found = resolver.resolve(entry)
-            if city is not None and (outside := _leading_out(_paths_of_city(city, settings), path)):
+            if city is not None and (outside := _leading_out(_paths_of_city(city, resolver.settings), file)):
                 city, found = None, [resolver.error(entry, each.path, each) for each in outside]
         except Exception as error:  # the matter of this city alone
             city, found = None, [_unexpected(error, entry.file, entry.line, entry.id)]
@@ -82,11 +120,22 @@ def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
             cities[city.slug] = city
         if found:
             mistakes.setdefault(entry.id, []).extend(found)
-    # One mistake of the fleet's own sections is the same error for each of its cities.
-    in_cities = list({id(error): error for found in mistakes.values() for error in found}.values())
-    if errors or any(flaw.problem.of_file for _, flaw in flaws(raw_cities)):
-        raise FleetFileError([*errors, *in_cities], name)
+    return cities, mistakes
+
+
+def assembled(
+    settings: FleetSettings,
+    path: Path,
+    cities: Mapping[str, City],
+    mistakes: Mapping[str, list[ConfigError]],
+    last_good: LastGood | None = None,
+) -> Fleet:
+    """Return a fleet of settings and cities that were validated before.
+
+    :param last_good: of a fleet whose file can't be used now.
+    """
     fields = {name: getattr(settings, name) for name in FleetSettings.model_fields}
+    in_cities = {id(error): error for found in mistakes.values() for error in found}
     return Fleet.model_construct(
         None,
         **fields,
@@ -94,7 +143,8 @@ def _read(path: Path, name: str, environ: Mapping[str, str]) -> Fleet:
         # Two entries with one slug: which of them is meant is not ours to guess.
         cities={slug: city for slug, city in sorted(cities.items()) if slug not in mistakes},
         broken={slug: found[0] for slug, found in sorted(mistakes.items())},
-        errors=tuple(sorted(in_cities, key=lambda error: error.line or 0)),
+        errors=tuple(sorted(in_cities.values(), key=lambda error: error.line or 0)),
+        last_good=last_good,
     )
 
 
@@ -107,26 +157,14 @@ def load_fleets(folder: str | Path, environ: Mapping[str, str] | None = None) ->
         the name of its endpoint in the same region, is an error.
     """
     loaded: list[Fleet | FleetFileError] = []
-    names: dict[tuple[str, str], Fleet] = {}
-    endpoints: dict[tuple[str, str], Fleet] = {}
+    claims = Claims()
     for path in fleet_files(folder):
         try:
             fleet = load_fleet(path, environ)
-            endpoint = fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
-            _claim(
-                names,
-                fleet,
-                ("", fleet.fleet),
-                "fleet",
-                "a name",
-                why=" (one Airflow runs one environment of a fleet)",
-            )
-            _claim(endpoints, fleet, (fleet.region, endpoint), "endpoint.name", "an endpoint")
+            claims.claim(fleet)
             loaded.append(fleet)
         except FleetFileError as error:
             loaded.append(error)
-        except ConfigError as error:  # the file has changed since it was read
-            loaded.append(FleetFileError([error]))
     return loaded
 
 
@@ -138,27 +176,41 @@ def fleet_files(folder: str | Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in FLEET_FILE_SUFFIXES)
 
 
-def _claim(
-    taken: dict[tuple[str, str], Fleet],
-    fleet: Fleet,
-    name: tuple[str, str],
-    field: str,
-    thing: str,
-    *,
-    why: str = "",
-) -> None:
-    other = taken.setdefault(name, fleet)
-    if other is fleet:
-        return
-    got = f"{name[1]!r}, which {display_path(other.path)} has already"
-    problem = Problem(got, f"{thing} of its own for each file{why}")
-    file = display_path(fleet.path)
-    document = read_yaml(fleet.path, file, {})
-    # An endpoint without a name of its own is named after the fleet and the environment.
-    parts = (field.split("."), ("fleet",), ("environment",))
-    if any(document.written(part) for part in parts):
-        problem = replace(problem, got=f"the one that {display_path(other.path)} has already")
-    raise FleetFileError([problem.error(file=file, line=document.line(parts[0]), field=field)])
+class Claims:
+    """What only one fleet file of a folder may have: a fleet's name, and an endpoint's name in a region."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, str], Fleet] = {}
+
+    def claim(self, fleet: Fleet) -> None:
+        """Take the names of a fleet.
+
+        :raises FleetFileError: another file has one of them already.
+        """
+        endpoint = fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
+        self._claim(
+            fleet,
+            ("", fleet.fleet),
+            "fleet",
+            "a name of its own for each file (one Airflow runs one environment of a fleet)",
+        )
+        self._claim(fleet, (fleet.region, endpoint), "endpoint.name", "an endpoint of its own for each file")
+
+    def _claim(self, fleet: Fleet, name: tuple[str, str], field: str, allowed: str) -> None:
+        other = self._taken.setdefault(name, fleet)
+        if other is fleet:
+            return
+        problem = Problem(f"{name[1]!r}, which {display_path(other.path)} has already", allowed)
+        file = display_path(fleet.path)
+        try:
+            document = read_yaml(fleet.path, file, {})
+        except ConfigError as error:  # the file has changed since it was read
+            raise FleetFileError([error]) from None
+        # An endpoint without a name of its own is named after the fleet and the environment.
+        parts = (field.split("."), ("fleet",), ("environment",))
+        if any(document.written(part) for part in parts):
+            problem = replace(problem, got=f"the one that {display_path(other.path)} has already")
+        raise FleetFileError([problem.error(file=file, line=document.line(parts[0]), field=field)])
 
 
 def _unexpected(error: Exception, file: str, line: int | None, city: str | None = None) -> ConfigError:
@@ -183,6 +235,11 @@ def _settings(
             if path == () or not any(path[: len(flawed)] == flawed for flawed, _ in unreadable):
                 errors.append(_error(document, path, _with_cities(path, problem)))
     return None
+
+
+def leads_out(settings: FleetSettings, file: Path) -> bool:
+    """Tell whether the fleet's own sections name what is not the project's."""
+    return bool(_leading_out(_paths(settings), file))
 
 
 def _paths(settings: FleetSettings) -> dict[FieldPath, str | None]:

@@ -16,6 +16,8 @@ from city_fleet.errors import ConfigError, display_path, show_value
 PROJECT_VARIABLE = "CITY_FLEET_PROJECT"
 #: The environment variable that names another folder of fleet files.
 FLEETS_VARIABLE = "CITY_FLEET_FLEETS"
+#: The environment variable that names another folder for compiled fleets.
+COMPILED_VARIABLE = "CITY_FLEET_COMPILED"
 _FLEETS = "include/fleets"
 _LIBRARY = Path(__file__).resolve().parents[1]
 #: What the wheel brings of ``dags/`` and ``include/``; a checkout has no such folder.
@@ -112,3 +114,15 @@ def fleets_folder() -> Path:
     not the user's. An empty variable counts as not set.
     """
     return PROJECT_ROOT / (os.environ.get(FLEETS_VARIABLE) or _FLEETS)
+
+
+def compiled_folder() -> Path:
+    """Return the folder that mirrors compiled fleets: the one that ``CITY_FLEET_COMPILED`` names, or a default.
+
+    The default is in Airflow's home, which no deployment replaces as it does a checkout; for a checkout without an
+    Airflow it is in ``.local``. A relative path is below the project's root.
+    """
+    if named := os.environ.get(COMPILED_VARIABLE):
+        return PROJECT_ROOT / Path(named).expanduser()
+    home = os.environ.get("AIRFLOW_HOME") or ("~/airflow" if _CARRIED.is_dir() else PROJECT_ROOT / ".local")
+    return Path(home).expanduser().absolute() / "compiled_fleets"

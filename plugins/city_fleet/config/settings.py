@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_vali
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.digest_section import Digest
 from city_fleet.config.gate_section import Approval, Breaker, Gate, Reconcile
+from city_fleet.config.last_good import LastGood
 from city_fleet.config.name_types import (
     Bucket,
     CitySlug,
@@ -277,6 +278,8 @@ class Fleet(FleetSettings):
     """The first mistake of each city that has one, by slug (or what comes nearest to one), sorted."""
     errors: tuple[ConfigError, ...] = ()
     """Every mistake of every broken city, by line."""
+    last_good: LastGood | None = None
+    """Set where the fleet file can't be used, and these are the settings of before."""
 
     @property
     def keys(self) -> Keys:

@@ -65,6 +65,11 @@ class Document:
         self._indexes: dict[int, dict[str | int, tuple[yaml.Node, yaml.Node]]] = {}
         self.data: dict[str, Any] = self._value(root, 0)[0]
 
+    @property
+    def root(self) -> yaml.MappingNode:
+        """Return the file's root node."""
+        return self._root
+
     def line(self, path: Sequence[str | int]) -> int:
         """Return the 1-based line of the key at ``path``, or of the nearest part that exists."""
         key, _, _ = self._find(path)

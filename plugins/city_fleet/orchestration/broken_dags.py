@@ -16,6 +16,7 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming
+from city_fleet.config import Fleet
 from city_fleet.errors import FleetFileError, raised_in
 from city_fleet.outgoing_text import markdown, printable
 
@@ -83,6 +84,20 @@ def built_or_broken(build: Callable[[], DAG], dag_id: str, fleet: str) -> DAG:
             "Take back the last change of these settings, and tell the maintainers: `./fleet lint` should refuse it."
         )
         return broken_dag(dag_id, fleet, reason)
+
+
+def told(dag: DAG, fleet: Fleet, *, starts: bool) -> DAG:
+    """Let a DAG of a fleet whose file can't be used say so, in its text and in the logs of its runs.
+
+    :param starts: whether a task starts now; what is logged then stands in the task's log.
+    """
+    if fleet.last_good is not None:
+        sentence = storable(fleet.last_good.sentence)
+        dag.doc_md = f"{markdown(sentence)}\n\n{dag.doc_md or ''}"
+        dag.tags.add("last-good-form")
+        if starts:
+            _log.warning("%s", sentence)
+    return dag
 
 
 def _slug_or_nothing(text: str) -> str:

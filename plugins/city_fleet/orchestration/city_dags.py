@@ -13,9 +13,11 @@ from airflow.sdk import DAG, BaseOperator, Param, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 
 from city_fleet import naming, plan
-from city_fleet.config import Fleet, load_fleets
+from city_fleet.config import Fleet
+from city_fleet.config.parts import EVERY_CITY, Part
+from city_fleet.config.usable_fleets import Fetch, no_fetch, usable_fleets
 from city_fleet.errors import FleetFileError, display_path
-from city_fleet.orchestration.broken_dags import broken_dag, broken_file, built_or_broken
+from city_fleet.orchestration.broken_dags import broken_dag, broken_file, built_or_broken, told
 from city_fleet.orchestration.city_tasks import job_operators as jobs
 from city_fleet.orchestration.city_tasks.approve_operator import ApproveOperator
 from city_fleet.orchestration.city_tasks.decide_operator import DecideOperator
@@ -39,18 +41,25 @@ _OPERATORS: dict[str, type[BaseOperator]] = {
 }
 
 
-def city_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
-    """Yield the DAG of every city of every fleet file in a folder, in a fixed order.
+def city_dags(
+    folder: Path, only: str | None = None, part: Part = EVERY_CITY, fetch: Fetch = no_fetch
+) -> Iterator[DAG]:
+    """Yield the DAG of the cities of every fleet file in a folder, in a fixed order.
 
-    A city whose settings are wrong, or a whole fleet file, yields a DAG that fails with the mistakes, so that the
-    others go on, and the UI says what is wrong. So does a city of which no DAG can be built, whatever the reason.
+    A city whose settings are wrong yields a DAG that fails with the mistakes, so that the others go on, and the UI says
+    what is wrong. So does a city of which no DAG can be built, whatever the reason. The cities of a file that can't be
+    used go on in its last good form; without one the file yields such a DAG.
 
-    :param only: build just this DAG id (Airflow's parsing context while a task starts).
+    :param only: build just this DAG id, of whatever part (Airflow's parsing context while a task starts).
+    :param part: build just these cities.
+    :param fetch: asked for last good forms that this machine lacks.
     """
-    for loaded in load_fleets(folder):
+    if only is not None:
+        part = Part(slug=only.partition(".")[2])
+    for loaded in usable_fleets(folder, part, fetch=fetch):
         if isinstance(loaded, FleetFileError):
             dag = broken_file(loaded)
-            if only in (None, dag.dag_id):
+            if only == dag.dag_id or (only is None and part.index == 0):
                 yield dag
             continue
         for slug in sorted({*loaded.cities, *loaded.broken}):
@@ -58,9 +67,10 @@ def city_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
             if only not in (None, dag_id):
                 continue
             if slug in loaded.broken:
-                yield broken_dag(dag_id, loaded.fleet, str(loaded.broken[slug]))
+                dag = broken_dag(dag_id, loaded.fleet, str(loaded.broken[slug]))
             else:
-                yield built_or_broken(partial(_city_dag, dag_id, loaded, slug), dag_id, loaded.fleet)
+                dag = built_or_broken(partial(_city_dag, dag_id, loaded, slug), dag_id, loaded.fleet)
+            yield told(dag, loaded, starts=only is not None)
 
 
 def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:

@@ -11,10 +11,13 @@ from typing import Any
 from airflow.sdk import DAG, Param
 
 from city_fleet import naming, plan
-from city_fleet.config import Fleet, load_fleets
-from city_fleet.orchestration.broken_dags import built_or_broken
+from city_fleet.config import Fleet
+from city_fleet.config.parts import EVERY_CITY, NO_CITY
+from city_fleet.config.usable_fleets import Fetch, no_fetch, usable_fleets
+from city_fleet.orchestration.broken_dags import built_or_broken, told
 from city_fleet.orchestration.fleet_tasks import digest_operators as digests
 from city_fleet.orchestration.fleet_tasks import endpoint_operators as endpoint
+from city_fleet.orchestration.fleet_tasks.compile_operator import COMPILE, CompileOperator
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
 from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
 from city_fleet.orchestration.fleet_tasks.retire_operator import RETIRE, TIME_LIMIT_SECONDS, RetireOperator
@@ -30,17 +33,20 @@ _RETIRE_MARGIN = timedelta(hours=1)
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def fleet_dags(folder: Path, only: str | None = None) -> Iterator[DAG]:
-    """Yield the fleet-wide DAGs of every fleet file in a folder.
+def fleet_dags(folder: Path, only: str | None = None, fetch: Fetch = no_fetch) -> Iterator[DAG]:
+    """Yield the fleet-wide DAGs of every fleet file in a folder, or of its last good form where it can't be used.
 
     :param only: build just this DAG id (Airflow's parsing context while a task starts).
+    :param fetch: asked for last good forms that this machine lacks.
     """
-    for fleet in load_fleets(folder):
+    # Only what such a DAG does is about the cities.
+    for fleet in usable_fleets(folder, NO_CITY if only is None else EVERY_CITY, fetch=fetch):
         if isinstance(fleet, Fleet):
             for purpose, build in _BUILDERS.items():
                 dag_id = naming.fleet_dag_id(fleet.fleet, purpose)
                 if only in (None, dag_id):
-                    yield built_or_broken(partial(build, dag_id, fleet), dag_id, fleet.fleet)
+                    dag = built_or_broken(partial(build, dag_id, fleet), dag_id, fleet.fleet)
+                    yield told(dag, fleet, starts=only is not None)
 
 
 def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
@@ -181,11 +187,13 @@ def _reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
             "console, by a script, or by a command that did not come to its end. What was approved is published; what "
             "has waited longer than `approval_expires_hours` counts as rejected. When a model that serves is rejected, "
             f"its city is {'rolled back and ' if rolls_back else ''}named by this DAG's run, which fails, and "
-            "by the digest's notifiers.\n\nIt starts unpaused."
+            "by the digest's notifiers.\n\nIts task `compile` keeps in S3 what the fleet file says, for machines that "
+            "meet the file when it is broken.\n\nIt starts unpaused."
         ),
         dagrun_timeout=_CARE_RUN_TIMEOUT,
         is_paused_upon_creation=False,
     ) as dag:
+        CompileOperator(task_id=COMPILE, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
         ReconcileOperator(
             task_id=RECONCILE,
             fleet=fleet,

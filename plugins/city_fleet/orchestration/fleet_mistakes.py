@@ -7,10 +7,12 @@ of the schedule. So the file that calls this one builds none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from city_fleet.config import load_fleets
-from city_fleet.errors import CityFleetError
+from city_fleet.config import Fleet
+from city_fleet.config.usable_fleets import usable_fleets
+from city_fleet.errors import CityFleetError, ConfigError, FleetFileError
 from city_fleet.orchestration.broken_dags import storable
 
 _SHOWN = 20
@@ -27,15 +29,23 @@ def raise_on_mistakes(folder: Path) -> None:
             f"There is no folder of fleet files: {storable(str(folder))}. No city has a DAG. Set CITY_FLEET_FLEETS to "
             "the folder for all of Airflow's processes, or unset it for include/fleets."
         )
-    mistakes = [storable(str(error)) for loaded in load_fleets(folder) for error in loaded.errors]
+    mistakes = [storable(str(error)) for loaded in usable_fleets(folder) for error in mistakes_of(loaded)]
     if mistakes:
         raise CityFleetError(_text(mistakes))
+
+
+def mistakes_of(loaded: Fleet | FleetFileError) -> Sequence[ConfigError]:
+    """Return every mistake that a fleet file holds now."""
+    if isinstance(loaded, Fleet) and loaded.last_good is not None:
+        return loaded.last_good.error.errors
+    return loaded.errors
 
 
 def _text(mistakes: list[str]) -> str:
     number = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
     lines = [
-        f"{number} in the fleet files. A city with one does not run; a file with one outside its cities has no DAGs:"
+        f"{number} in the fleet files. A city with one does not run; a file with one outside its cities stays as it "
+        "was when it was last right, or has no DAGs if it never was:"
     ]
     lines += mistakes[:_SHOWN]
     if len(mistakes) > _SHOWN:

@@ -1,0 +1,56 @@
+"""Which cities somebody needs: all, none, one, or those of one shard. Standard library only.
+
+The hash is stable: a city stays in its shard while the number of shards stays. Numbers of shards are powers of two,
+so that a shard of few is made of whole shards of many.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+
+def shard_of(slug: str, shards: int) -> int:
+    """Return the shard of a city, from 0."""
+    return zlib.crc32(slug.encode()) % shards
+
+
+def shards_for(cities: int, per_shard: int, most: int) -> int:
+    """Return how many shards so many cities take: a power of two, so that none has many more than ``per_shard``.
+
+    :param most: the largest number of shards there may be, a power of two.
+    """
+    shards = 1
+    while shards < most and cities > per_shard * shards:
+        shards *= 2
+    return shards
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a fleet's cities.
+
+    :param index: the shard, from 0, of ``of`` shards.
+    :param slug: this city alone; an empty text stands for no city.
+    """
+
+    index: int = 0
+    of: int = 1
+    slug: str | None = None
+
+    def takes(self, slug: str) -> bool:
+        """Tell whether a city belongs to the part."""
+        if self.slug is not None:
+            return slug == self.slug
+        return shard_of(slug, self.of) == self.index
+
+    def shards(self, of: int) -> list[int]:
+        """Return which shards hold the part, where the cities are kept in ``of`` shards."""
+        if self.slug is not None:
+            return [shard_of(self.slug, of)] if self.slug else []
+        common = min(of, self.of)
+        return [number for number in range(of) if number % common == self.index % common]
+
+
+EVERY_CITY = Part()
+NO_CITY = Part(slug="")
