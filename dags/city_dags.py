@@ -1,10 +1,11 @@
-"""One DAG per city of every fleet file in include/fleets (or the folder CITY_FLEET_FLEETS names)."""
+"""One DAG per city of every fleet file in include/fleets (or the folder CITY_FLEET_FLEETS names).
 
+More cities than one file can hold stand in city_dags_01.py and so on.
+"""
+
+import airflow.providers.amazon.aws.operators.sagemaker  # noqa: F401 - the DAG processor imports it once, before it forks
 from airflow.sdk import get_parsing_context
 
-from city_fleet.config.places import fleets_folder
-from city_fleet.orchestration.city_dags import city_dags
-from city_fleet.orchestration.shared_forms import shared_form
+from city_fleet.orchestration.dag_shards import shard_dags
 
-for dag in city_dags(fleets_folder(), only=get_parsing_context().dag_id, fetch=shared_form):
-    globals()[dag.dag_id] = dag
+globals().update(shard_dags(0, only=get_parsing_context().dag_id))

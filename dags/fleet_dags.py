@@ -1,5 +1,6 @@
 """The fleet-wide DAGs of every fleet file: the shared endpoint, the reaper, retiring."""
 
+import airflow.providers.amazon.aws.operators.sagemaker  # noqa: F401 - the DAG processor imports it once, before it forks
 from airflow.sdk import get_parsing_context
 
 from city_fleet.config.places import fleets_folder

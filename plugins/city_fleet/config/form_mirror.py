@@ -16,25 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from city_fleet.config import places
 from city_fleet.config.compiled_form import Form, sha256
+from city_fleet.config.current_form import Current, folder_of, read_current
 from city_fleet.config.open_form import OpenForm, UnusableForm, open_form
 
 #: Older forms of a file that stay: a process may still read one.
 _KEPT = 2
 _LONGEST_WRITE_SECONDS = 3600
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Current:
-    """Which form of a fleet file is its last good one.
-
-    :param listed: the list of cities that the file named, as it named it.
-    """
-
-    digest: str
-    listed: str | None
 
 
 @dataclass(frozen=True)
@@ -48,22 +37,12 @@ class Mirror:
 
     @classmethod
     def of(cls, path: Path) -> Mirror:
-        """Return the mirror of a fleet file: below ``CITY_FLEET_COMPILED``, by the file's place in the project."""
-        absolute = path.absolute()
-        try:
-            place = str(absolute.relative_to(places.PROJECT_ROOT))
-        except ValueError:
-            place = str(absolute)
-        name = sha256(place.encode("utf-8", "surrogateescape"))[:16]
-        return cls(places.compiled_folder() / name)
+        """Return the mirror of a fleet file."""
+        return cls(folder_of(path))
 
     def current(self) -> Current | None:
         """Return the last good form's name, or None where there is none that can be read."""
-        try:
-            found = json.loads((self.folder / "current.json").read_bytes())
-            return Current(str(found["form"]), found["listed"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
+        return read_current(self.folder)
 
     def form(self, digest: str) -> OpenForm:
         """Return a form to read from.

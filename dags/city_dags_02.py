@@ -1,0 +1,8 @@
+"""The city DAGs of shard 2: none, and no work for Airflow, while the fleets are small."""
+
+import airflow.providers.amazon.aws.operators.sagemaker  # noqa: F401 - the DAG processor imports it once, before it forks
+from airflow.sdk import get_parsing_context
+
+from city_fleet.orchestration.dag_shards import shard_dags
+
+globals().update(shard_dags(2, only=get_parsing_context().dag_id))

@@ -1,0 +1,71 @@
+"""How the cities of all fleets are spread over DAG files. Standard library only, until a file has a city to build.
+
+Airflow gives a DAG file 50 seconds, and kills with it whatever the file has built: 3,168 cities in one file were no
+fleet at all. So there are as many files as the largest fleets need, each with the cities of its shard, and as many of
+them are at work as the fleets need now: an idle one counts lines and is done. Which shard a city is in follows from its
+slug and from that number alone; a task asks any file for its DAG, also after the number has changed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from city_fleet.config.current_form import folder_of, read_current
+from city_fleet.config.parts import Part, shards_for
+from city_fleet.config.places import fleets_folder
+
+#: DAG files of cities: ``city_dags.py``, ``city_dags_01.py`` and so on. A power of two.
+DAG_FILES = 16
+# Of cities as they are counted here, about two for each city that there is.
+_PER_FILE = 500
+_SUFFIXES = (".yaml", ".yml")
+_LISTED = re.compile(rb"""\bfrom:[ ]*["']?([^"'#,{}\r\n]+)""")
+
+
+def shard_dags(index: int, only: str | None = None) -> dict[str, Any]:
+    """Return the DAGs of the cities of one DAG file by their ids.
+
+    :param index: which of the files, from 0.
+    :param only: this DAG alone, of whatever file (Airflow's parsing context while a task starts).
+    """
+    files = files_needed(fleets_folder()) if only is None else DAG_FILES
+    if index >= files:
+        return {}
+    # Not before: the provider and the settings take longer to import than an idle file takes in all.
+    from city_fleet.orchestration.city_dags import city_dags  # noqa: PLC0415
+    from city_fleet.orchestration.shared_forms import shared_form  # noqa: PLC0415
+
+    dags = city_dags(fleets_folder(), only, Part(index, files), shared_form)
+    return {dag.dag_id: dag for dag in dags}
+
+
+def files_needed(folder: Path) -> int:
+    """Return how many DAG files are at work, by a count of cities that is never too low."""
+    return shards_for(sum(map(_most_cities, _fleet_files(folder))), _PER_FILE, DAG_FILES)
+
+
+def _fleet_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES) if folder.is_dir() else []
+
+
+def _most_cities(path: Path) -> int:
+    """Return a number that a fleet file's cities do not exceed: of the file as it is, and of its last good form."""
+    current = read_current(folder_of(path))
+    # A file that was cut short goes on with all the cities that it had.
+    before = current.cities if current is not None else 0
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return before
+    # A city in a fleet file has a colon, and one in a list a line.
+    lines = sum(_lines(path.parent / name.decode(errors="replace").strip()) for name in _LISTED.findall(text))
+    return max(before, text.count(b":") + lines)
+
+
+def _lines(path: Path) -> int:
+    try:
+        return path.read_bytes().count(b"\n") + 1
+    except (OSError, ValueError):
+        return 0
