@@ -49,15 +49,19 @@ async def add(request: Request) -> dict[str, str]:
 
 @app.post("/models/{name}/invoke")
 async def invoke(name: str, request: Request) -> Response:
-    """Answer one row."""
-    row = np.array((await request.body()).split(b","), dtype=np.float64).reshape(1, -1)
+    """Answer rows, of text/csv or application/json."""
+    body = await request.body()
+    if request.headers.get("content-type") == "application/json":
+        rows = np.array(json.loads(body)["instances"], dtype=np.float64)
+    else:
+        rows = np.array([line.split(b",") for line in body.split()], dtype=np.float64)
     found = models.get(name)
     if found is None:
         found = load(name)
     models.move_to_end(name)
     booster, reference = found
-    value = float(np.exp(np.float64(booster.inplace_predict(row)[0]))) * float(row[0, reference])
-    return Response(repr(value), media_type="text/csv")
+    values = np.exp(booster.inplace_predict(rows).astype(np.float64)) * rows[:, reference]
+    return Response(",".join(map(repr, values.tolist())), media_type="text/csv")
 
 
 if __name__ == "__main__":

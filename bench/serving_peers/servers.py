@@ -167,7 +167,7 @@ class Ours(Server):
     packages = (*XGBOOST, "uvloop==0.23.0")
 
     def command(self) -> list[str]:
-        return [str(self.python), str(REPOSITORY / "model_server" / "__main__.py")]
+        return [str(self.python), str(REPOSITORY / "include" / "model_server" / "__main__.py")]
 
     def environment(self) -> dict[str, str]:
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ from model_server.chunked_body import ChunkedBody
 from model_server.http_head import LARGEST_HEAD_BYTES, BadRequest, Fields, parse_fields, parse_request_line
 
 READ_AHEAD_BYTES = 64 * 1024
+#: A body above this size arrives a piece at a time, in turn with others; so many pieces between two looks at the rest.
+LARGE_BYTES = 64 * 1024
+PIECES_AT_A_TIME = 2
 DISCARD_SECONDS = 2
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -36,6 +40,7 @@ class Connections:
         self.open: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.draining = False
+        self._arriving: deque[Connection] = deque()
         #: Seconds since the start, counted by :meth:`tick`: cheaper than a clock for every request.
         self.seconds = 0
 
@@ -50,6 +55,22 @@ class Connections:
             self.seconds += 1
             for connection in list(self.open):
                 connection.check(self.seconds)
+
+    def take_turns(self, connection: Connection) -> None:
+        """Read no more of a large body until others have had their turn.
+
+        Each piece costs the event loop milliseconds while a thread evaluates: without turns a ping would wait for a
+        piece of every body that is arriving.
+        """
+        if not self._arriving:
+            asyncio.get_running_loop().call_soon(self._read_on)
+        self._arriving.append(connection)
+
+    def _read_on(self) -> None:
+        for _ in range(min(PIECES_AT_A_TIME, len(self._arriving))):
+            self._arriving.popleft().read_on()
+        if self._arriving:
+            asyncio.get_running_loop().call_soon(self._read_on)
 
     def drain(self) -> None:
         """Close idle connections, and the others after the answer they wait for."""
@@ -69,6 +90,9 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._buffer = bytearray()  # what has come and is not understood yet
         self._needed = 0  # how long the buffer must be before another look helps
+        self._head: tuple[str, str, Fields, int] | None = (
+            None  # of the request that is arriving, and its size
+        )
         self._chunked: tuple[str, str, Fields, ChunkedBody] | None = None
         self._continued = False
         self._answering = False
@@ -113,10 +137,16 @@ class Connection(asyncio.Protocol):
                 return
             self._buffer += data
             if len(self._buffer) < self._needed:
+                if self._needed > LARGE_BYTES:
+                    self._pause()
                 return
-            data = bytes(self._buffer)
-            self._buffer.clear()
+            data = self._take_all() if self._head is None else self._take_body(*self._head)
+            if self._answering or self._ended:
+                self._buffer += data
+                return
         self._read(data)
+        if self._chunked is not None and len(self._chunked[3].content) > LARGE_BYTES and not self._ended:
+            self._pause()
 
     def check(self, seconds: int) -> None:
         """End it when something takes too long.
@@ -141,6 +171,32 @@ class Connection(asyncio.Protocol):
         """Close it if it is idle."""
         if not self._answering and not self._buffer and self._chunked is None and not self._ended:
             self._transport.close()
+
+    def read_on(self) -> None:
+        """Go on with a large body, if nothing has happened to it meanwhile."""
+        if not self._ended and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _pause(self) -> None:
+        self._transport.pause_reading()
+        self._all.take_turns(self)
+
+    def _take_all(self) -> bytes:
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
+
+    def _take_body(self, method: str, target: str, fields: Fields, begin: int) -> bytes:
+        """Answer the request whose body has arrived, which is copied once; what comes behind it."""
+        self._head = None
+        with memoryview(self._buffer) as view:
+            body, rest = bytes(view[begin : self._needed]), bytes(view[self._needed :])
+        self._buffer.clear()
+        try:
+            self._answer(method, target, fields, body)
+        except BadRequest as error:
+            self._end(error_answer(error.status, error.message))
+        return rest
 
     def _read(self, data: bytes) -> None:
         """Answer the requests in some bytes until they end or an answer takes its time."""
@@ -187,6 +243,7 @@ class Connection(asyncio.Protocol):
             raise BadRequest(413, f"The body is larger than {self._all.body_bytes} bytes.")
         self._continue(fields)
         self._keep(data, end)
+        self._head = (method, target, fields, begin)
         return None
 
     def _read_chunks(

@@ -23,8 +23,8 @@ from model_server.settings import BadSetting, Settings, read_settings
 from model_server.user_module import UserModule
 
 BACKLOG = 1024
-#: How long a thread that evaluates may keep the event loop from going on; Python's own is five times as much.
-SWITCH_SECONDS = 0.001
+#: How long a thread that evaluates may keep the event loop from going on; Python's own is 25 times as much.
+SWITCH_SECONDS = 0.0002
 
 
 def main() -> int:
