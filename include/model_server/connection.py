@@ -10,6 +10,7 @@ from typing import Any
 from model_server.answers import closing, error_answer
 from model_server.chunked_body import ChunkedBody
 from model_server.http_head import LARGEST_HEAD_BYTES, BadRequest, Fields, parse_fields, parse_request_line
+from model_server.web_pages import FORBIDDEN, refusal
 
 READ_AHEAD_BYTES = 64 * 1024
 #: A body above this size arrives a piece at a time, in turn with others; so many pieces between two looks at the rest.
@@ -27,16 +28,25 @@ class Connections:
     :param handle: answers a request; an awaitable it returns never raises.
     :param request_seconds: how long a request may take to arrive, and an answer to leave.
     :param idle_seconds: how long a connection may be idle.
+    :param on_loopback: whether only this machine reaches the server.
     """
 
     def __init__(
-        self, handle: Handle, *, most: int, body_bytes: int, request_seconds: int, idle_seconds: int
+        self,
+        handle: Handle,
+        *,
+        most: int,
+        body_bytes: int,
+        request_seconds: int,
+        idle_seconds: int,
+        on_loopback: bool,
     ) -> None:
         self.handle = handle
         self.most = most
         self.body_bytes = body_bytes
         self.request_seconds = request_seconds
         self.idle_seconds = idle_seconds
+        self.on_loopback = on_loopback
         self.open: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.draining = False
@@ -230,6 +240,8 @@ class Connection(asyncio.Protocol):
         line_end = data.find(b"\r\n", 0, head_end + 2)
         method, target, old = parse_request_line(data[:line_end])
         fields = parse_fields(data[line_end + 2 : head_end], old)
+        if refused := refusal(fields.values, self._all.on_loopback):
+            raise BadRequest(FORBIDDEN, refused)
         begin = head_end + 4
         if fields.chunked:
             self._continue(fields)

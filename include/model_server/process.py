@@ -21,6 +21,7 @@ from model_server.metrics import Metrics
 from model_server.models import Models
 from model_server.settings import BadSetting, Settings, read_settings
 from model_server.user_module import UserModule
+from model_server.web_pages import is_loopback
 
 BACKLOG = 1024
 #: How long a thread that evaluates may keep the event loop from going on; Python's own is 25 times as much.
@@ -84,6 +85,7 @@ async def serve(settings: Settings, loader: Loader, module: UserModule) -> int:
         body_bytes=settings.body_bytes,
         request_seconds=settings.request_seconds,
         idle_seconds=settings.idle_seconds,
+        on_loopback=is_loopback(settings.host),
     )
     loop = asyncio.get_running_loop()
     told = asyncio.Event()

@@ -16,8 +16,9 @@ from types import FrameType
 
 import uvicorn
 
+from local.sagemaker import disk
 from local.sagemaker.command_line import parse_command_line
-from local.sagemaker.data_dir import DataDirError, data_dir, write_whole
+from local.sagemaker.data_dir import DataDirError, data_dir, use_own_temporary_folder, write_whole
 from local.sagemaker.faults.fault_specs import FaultError
 from local.sagemaker.server import SageMakerServer
 from local.sagemaker.settings import Settings
@@ -87,16 +88,21 @@ def serve(settings: Settings, listening: socket.socket, folder: Path) -> None:
 
     if settings.ready_file is not None:
         settings.ready_file.unlink(missing_ok=True)  # left by a server that was killed
-    server = SageMakerServer.create(settings, url_of(listening), folder)
-    if settings.faults is not None:
-        try:
+    try:
+        use_own_temporary_folder(folder)
+        server = SageMakerServer.create(settings, url_of(listening), folder)
+        app = create_app(server)
+        if settings.faults is not None:
             server.faults.load(settings.faults)
-        except FaultError as error:
-            raise StartError(f"--faults {error}") from None
-    server.recover()
+        server.recover()
+    except FaultError as error:
+        raise StartError(f"--faults {error}") from None
+    except OSError as error:
+        reason = disk.full(folder) if disk.is_full(error) else f"{error.filename or folder}: {error.strerror}"
+        raise StartError(f"{reason}. What is kept in {folder} is as it was.") from error
     http = HttpServer(
         uvicorn.Config(
-            create_app(server),
+            app,
             http=HttpConnection,
             log_level="warning",
             proxy_headers=False,

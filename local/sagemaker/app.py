@@ -1,6 +1,7 @@
 """The application: one port and a list of handlers. The first handler that takes a request answers it.
 
-refuse_web_pages   what a browser sends on behalf of a web page is refused
+refuse_web_pages   what a browser sends on behalf of a web page is refused: protocol/callers.py
+refuse_changes_by_reading  what changes something does not come by GET
 health             GET /_local/health
 fault_admin        /_local/faults turns faults on and off: faults/fault_requests.py
 inject_faults      requests that meet a fault that is on: faults/fault_requests.py
@@ -12,7 +13,6 @@ moto               everything else: S3, STS, IAM, CloudWatch Logs: services/moto
 
 from __future__ import annotations
 
-import functools
 import importlib
 import logging
 import pkgutil
@@ -28,12 +28,12 @@ from local.sagemaker import __version__, endpoints, jobs, registry
 from local.sagemaker.endpoints import runtime
 from local.sagemaker.errors import InternalFailure, SageMakerError, UnsupportedOperation
 from local.sagemaker.faults import fault_requests
-from local.sagemaker.protocol import wire
+from local.sagemaker.protocol import callers, wire
 from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.protocol.control_plane import ControlPlane
 from local.sagemaker.server import SageMakerServer, request_region
+from local.sagemaker.services.called import S3, UNKNOWN, read_call
 from local.sagemaker.services.moto_services import MotoServices
-from local.sagemaker.settings import is_loopback
 
 Handler = Callable[[SageMakerServer, BoundedRequest], Awaitable[Response | None]]
 
@@ -51,6 +51,7 @@ def create_app(server: SageMakerServer) -> ASGIApp:
     moto = MotoServices(server.data_dir if server.settings.data_dir else None)
     handlers: list[Handler] = [
         refuse_web_pages,
+        refuse_changes_by_reading,
         health,
         fault_admin,
         inject_faults,
@@ -93,25 +94,31 @@ async def first_answer(handlers: list[Handler], server: SageMakerServer, request
 
 
 async def refuse_web_pages(server: SageMakerServer, request: BoundedRequest) -> Response | None:
-    """Refuse what a web page sends: jobs run the caller's code, and no password protects the server.
+    """Refuse what a web page sends: jobs run the caller's code, and no password protects the server."""
+    settings = server.settings
+    reason = callers.web_page(request.fields, settings.allowed_hosts if settings.allow_non_loopback else None)
+    return PlainTextResponse(f"Forbidden: {reason}; use {server.url}\n", 403) if reason else None
 
-    A browser adds Origin to what pages send across sites; a page whose name was made to resolve to this
-    machine (DNS rebinding) sends that name as host.
+
+async def refuse_changes_by_reading(server: SageMakerServer, request: BoundedRequest) -> Response | None:
+    """Refuse operations that change something and come by GET or HEAD: a page can have a browser send these.
+
+    Of S3 nothing changes by them. moto's own pages do: they are no part of this server.
     """
-    host = host_name(request.fields.get("host", ""))
-    if "origin" in request.fields:
-        reason = "web pages may not use the local SageMaker (the request has an Origin header)"
-    elif not server.settings.allow_non_loopback and not is_loopback(host):
-        reason = f"the local SageMaker is not called {host!r}; use {server.url}"
+    if request.path == "/moto-api" or request.path.startswith("/moto-api/"):
+        return PlainTextResponse("Not found: moto's own API is no part of the local SageMaker\n", 404)
+    if request.method not in callers.READING_METHODS:
+        return None
+    operations = request.query_params.getlist("Action")
+    if request.service not in S3 or "x-amz-target" in request.fields:
+        operations += [name for name in [read_call(request, b"").operation] if name != UNKNOWN]
+    if request.fields.get("content-length", "0") != "0" or "transfer-encoding" in request.fields:
+        reason = "it can have no body"  # which could name an operation
+    elif changing := [name for name in operations if not callers.only_reads(name)]:
+        reason = f"{changing[0]} has to come by POST"
     else:
         return None
-    return PlainTextResponse(f"Forbidden: {reason}\n", 403)
-
-
-@functools.lru_cache(maxsize=64)
-def host_name(field: str) -> str:
-    """The name in a Host field, without the port."""
-    return re.sub(r":\d*$", "", field)
+    return PlainTextResponse(f"{request.method} changes nothing here: {reason}\n", 405)
 
 
 async def health(server: SageMakerServer, request: BoundedRequest) -> Response | None:

@@ -35,6 +35,8 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
             " it without asking who they are; use --host 127.0.0.1, or add --allow-non-loopback if the"
             " network is yours alone"
         )
+    if parsed.allowed_host and not parsed.allow_non_loopback:
+        parser.error("--allowed-host goes with --allow-non-loopback: on loopback no other name leads here")
     return Settings(
         host=parsed.host,
         port=parsed.port,
@@ -49,6 +51,7 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         start_delay_seconds=parsed.start_delay_seconds,
         quotas=dict(parsed.quota),
         isolate=not parsed.no_isolation,
+        allowed_hosts=frozenset(name.lower() for name in parsed.allowed_host),
         hidden_folders=tuple(parsed.hide),
         warm_runner=not parsed.no_warm_runner,
         max_loaded_models=parsed.max_loaded_models,
@@ -77,6 +80,14 @@ def _add_server_options(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="listen on an address other machines can reach. There is no authentication: anyone who reaches the"
         " port can run code as you",
+    )
+    group.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="with --allow-non-loopback, a name that this server goes by, so that requests may have it as Host;"
+        " localhost and IP addresses are allowed anyway, all other names are refused; repeatable",
     )
     group.add_argument(
         "--data-dir",

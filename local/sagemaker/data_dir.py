@@ -6,6 +6,7 @@ store.sqlite3      SageMaker's resources: store.py
 services.sqlite3   S3, IAM and CloudWatch Logs: services/durable_s3.py, services/durable_services.py
 objects/           the bodies of S3's objects
 jobs/, endpoints/  sandboxes; emptied at each start
+tmp/               large bodies on their way; emptied at each start
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from local.sagemaker import disk
 from local.sagemaker.store import Damaged, Store
 
 FORMAT_VERSION = 1
@@ -42,7 +44,14 @@ def data_dir(wanted: Path | None) -> Iterator[Path]:
     :raises DataDirError: if it can't be made, belongs to a running server, or is of a newer version.
     """
     if wanted is None:
-        folder = Path(tempfile.mkdtemp(prefix="local-sagemaker-"))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="local-sagemaker-"))
+        except OSError as error:
+            raise DataDirError(
+                f"there is no room for temporary files ({error.strerror}; TMPDIR is"
+                f" {os.environ.get('TMPDIR', 'not set')}): set TMPDIR to a folder that can be written to, or name one"
+                " with --data-dir"
+            ) from None
         try:
             yield folder
         finally:
@@ -69,13 +78,32 @@ def data_dir(wanted: Path | None) -> Iterator[Path]:
         yield folder
 
 
-def open_store(path: Path) -> Store:
-    """Open a database; one that is damaged is set aside, and the server starts without what it held."""
+def use_own_temporary_folder(folder: Path) -> None:
+    """Have this process's temporary files lie in the data folder: TMPDIR may be small, and one disk is to be watched.
+
+    :param folder: the data folder.
+    """
+    temporary = folder / "tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(mode=0o700)
+    tempfile.tempdir = str(temporary)
+
+
+def open_store(path: Path, synced: bool = False) -> Store:
+    """Open a database; one that is damaged is set aside, and the server starts without what it held.
+
+    :param synced: whether each change waits for the disk.
+    :raises DataDirError: if it can't be opened for a reason that lies outside of it.
+    """
     try:
-        return Store(path, check=True)
-    except Damaged as error:
-        set_aside(path, "damaged", f"is damaged ({error})")
-        return Store(path)
+        try:
+            return Store(path, check=True, synced=synced)
+        except Damaged as error:
+            set_aside(path, "damaged", f"is damaged ({error})")
+            return Store(path, synced=synced)
+    except OSError as error:
+        reason = disk.full(path) if disk.is_full(error) else f"{path} can't be opened: {error.strerror}"
+        raise DataDirError(f"{reason}. Nothing in it was changed.") from error
 
 
 def set_aside(path: Path, why: str, reason: str) -> Path:
@@ -97,8 +125,23 @@ def set_aside(path: Path, why: str, reason: str) -> Path:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file in one step: a reader finds the old content or the new one, never half of it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content)
-    draft.replace(path)
+    try:
+        write_new(draft, content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, onto the disk; when that fails, nothing of it stays."""
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _check_format(folder: Path) -> None:

@@ -8,7 +8,7 @@ SageMakerError
   ConflictException          400  changed by another request meanwhile, or still in use
   SerializationException     400  the body is not what the protocol says
   UnsupportedOperation       501  the stand-in's own: it does not do this (AWS has no such code)
-  InternalFailure            500  a bug of the stand-in
+  InternalFailure            500  a bug of the stand-in, or a disk that takes no more
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class UnsupportedOperation(SageMakerError):
 
 
 class InternalFailure(SageMakerError):
-    """A bug of the stand-in; the log has the traceback."""
+    """A bug of the stand-in, whose traceback is in the log; or a disk that takes no more, which the message says."""
 
 
 def not_found(what: str, arn: str) -> ValidationException:
@@ -105,9 +105,11 @@ def not_found(what: str, arn: str) -> ValidationException:
     return ValidationException(f'Could not find {what} "{arn}".')
 
 
-def shorten(reason: str) -> str:
+def shorten(reason: str, less: int = 0) -> str:
     """Cut a reason to the length a FailureReason may have.
 
     :param reason: the reason, of any length.
+    :param less: how much of that length something else takes.
     """
-    return reason if len(reason) <= FAILURE_REASON_LENGTH else reason[: FAILURE_REASON_LENGTH - 3] + "..."
+    limit = FAILURE_REASON_LENGTH - less
+    return reason if len(reason) <= limit else reason[: limit - 3] + "..."

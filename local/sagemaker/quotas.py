@@ -8,7 +8,7 @@ the stand-in's own choice: generous, unless the settings name smaller ones.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from local.sagemaker.errors import ResourceLimitExceeded
 
@@ -44,12 +44,15 @@ class Quotas:
         self._lock = threading.Lock()
         self._held: dict[Holder, list[tuple[str, int]]] = {}
 
-    def take(self, holder: Holder, instances: Iterable[tuple[str, int]], *, check: bool = True) -> None:
+    def take(
+        self, holder: Holder, instances: Iterable[tuple[str, int]], *, check: bool = True
+    ) -> Callable[[], None]:
         """Use instances, besides those the holder uses already.
 
         :param holder: the job or endpoint.
         :param instances: quota names and numbers of instances.
         :param check: False to take them even beyond a limit.
+        :return: gives back just these.
         :raises ResourceLimitExceeded: when a limit does not allow it; nothing is taken then.
         """
         wanted: dict[str, int] = {}
@@ -67,6 +70,15 @@ class Quotas:
                         "is not available, contact AWS support to request an increase for this quota."
                     )
             self._held.setdefault(holder, []).extend(wanted.items())
+
+        def give_back() -> None:
+            with self._lock:
+                held = self._held.get(holder, [])
+                for each in wanted.items():
+                    if each in held:
+                        held.remove(each)
+
+        return give_back
 
     def keep(self, holder: Holder, instances: Iterable[tuple[str, int]]) -> None:
         """Use these instances and no others.

@@ -35,6 +35,8 @@ class Settings:
     :param spot_share: what a spot instance costs, as a share of the price on demand.
     :param warm_runner: start scripts in forks of an interpreter that has imported what they import.
     :param isolate: hide the data of the server, of other jobs and of other endpoints from each container.
+    :param allowed_hosts: names that requests may have as Host, besides those of loopback, where the server listens on
+        an address that others reach.
     :param hidden_folders: more folders that no container sees, such as those with somebody's secrets.
     :param check_roles: whether a role must exist in IAM and trust sagemaker.amazonaws.com, as on AWS.
     :param check_data: whether a training job's inputs and a model's data must be in S3 when they are created.
@@ -52,6 +54,7 @@ class Settings:
     default_quota: int = 1000
     spot_share: float = 0.3
     isolate: bool = True
+    allowed_hosts: frozenset[str] = frozenset()
     hidden_folders: tuple[Path, ...] = ()
     warm_runner: bool = True
     max_loaded_models: int = 100

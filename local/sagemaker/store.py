@@ -8,6 +8,7 @@ kind is the resource type of its ARN and the name is what follows it there (``tr
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import sqlite3
 import threading
@@ -32,16 +33,26 @@ class Damaged(Exception):
     """The file is not a SQLite database, or has pages that can't be read."""
 
 
+#: What SQLite says of a file that is broken. Anything else (a full disk, no permission) says nothing about the file.
+_BROKEN = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
 class Store:
     """Documents in SQLite. Safe to use from many threads; each call is atomic.
 
     :param path: the database file; it is made if it is not there.
     :param check: read the whole file first.
-    :raises Damaged: if it can't be read.
+    :param synced: whether each change waits for the disk, so that it outlives the machine too.
+    :raises Damaged: if what it holds can't be read.
+    :raises OSError: if it can't be opened, or there is no room for it.
+
+    Calls that change something raise OSError when that can't be written; nothing is changed then.
     """
 
-    def __init__(self, path: Path, check: bool = False) -> None:
+    def __init__(self, path: Path, check: bool = False, synced: bool = False) -> None:
         self.path = path
+        self._undone: list[Callable[[], object]] = []
+        self._synchronous = "FULL" if synced else "NORMAL"
         # One connection behind one lock: the documents are small, and SQLite has a single writer anyway. The
         # lock is re-entrant, so a change may use the store itself.
         self._lock = threading.RLock()
@@ -50,12 +61,15 @@ class Store:
             self._prepare(check)
         except sqlite3.DatabaseError as error:
             self._database.close()
-            raise Damaged(str(error)) from None
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+            if code & 0xFF in _BROKEN:
+                raise Damaged(str(error)) from None
+            raise self._unwritten(error) from error
 
     def _prepare(self, check: bool) -> None:
         self._database.execute("PRAGMA journal_mode=WAL")
-        # With a write-ahead log: never damaged, and waits for the disk at checkpoints only.
-        self._database.execute("PRAGMA synchronous=NORMAL")
+        # With a write-ahead log: never damaged, and with NORMAL it waits for the disk at checkpoints only.
+        self._database.execute(f"PRAGMA synchronous={self._synchronous}")
         if check:
             found = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
@@ -72,13 +86,37 @@ class Store:
             if self._database.in_transaction:
                 yield
                 return
-            self._database.execute("BEGIN IMMEDIATE")
+            self._write("BEGIN IMMEDIATE")
+            self._undone.clear()
             try:
                 yield
+                self._write("COMMIT")
             except BaseException:
-                self._database.execute("ROLLBACK")
+                if (
+                    self._database.in_transaction
+                ):  # SQLite has ended some by itself, of those it could not write
+                    self._database.execute("ROLLBACK")
+                for undo in self._undone:
+                    undo()
                 raise
-            self._database.execute("COMMIT")
+
+    def when_undone(self, undo: Callable[[], object]) -> None:
+        """Have something called if the transaction that is going on comes to nothing, also when it can't be written.
+
+        :param undo: takes back what was changed besides the store.
+        """
+        self._undone.append(undo)
+
+    def _write(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(statement, parameters)
+        except sqlite3.OperationalError as error:
+            raise self._unwritten(error) from error
+
+    def _unwritten(self, error: sqlite3.DatabaseError) -> OSError:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR)
+        number = errno.ENOSPC if code & 0xFF == sqlite3.SQLITE_FULL else errno.EIO
+        return OSError(number, str(error), str(self.path))
 
     def insert(self, kind: str, name: str, document: Document) -> None:
         """Add a document.
@@ -87,7 +125,7 @@ class Store:
         """
         with self._lock:
             try:
-                self._database.execute(
+                self._write(
                     "INSERT INTO documents (kind, name, document) VALUES (?, ?, ?)",
                     (kind, name, dump(document)),
                 )
@@ -97,7 +135,7 @@ class Store:
     def put(self, kind: str, name: str, document: Document) -> None:
         """Add a document, or replace the one of that name."""
         with self._lock:
-            self._database.execute(
+            self._write(
                 "INSERT INTO documents (kind, name, document) VALUES (?, ?, ?)"
                 " ON CONFLICT (kind, name) DO UPDATE SET document = excluded.document",
                 (kind, name, dump(document)),
@@ -126,7 +164,7 @@ class Store:
             changed = change(document)
             if changed is None:
                 changed = document
-            self._database.execute(
+            self._write(
                 "UPDATE documents SET document = ? WHERE kind = ? AND name = ?", (dump(changed), kind, name)
             )
             return changed
@@ -137,7 +175,7 @@ class Store:
         :returns: whether it was there.
         """
         with self._lock:
-            cursor = self._database.execute("DELETE FROM documents WHERE kind = ? AND name = ?", (kind, name))
+            cursor = self._write("DELETE FROM documents WHERE kind = ? AND name = ?", (kind, name))
             return cursor.rowcount > 0
 
     def list(self, kind: str, prefix: str = "") -> list[Document]:

@@ -17,6 +17,7 @@ from city_fleet.plan import ENDPOINT_PURPOSE
 from local import ROOT
 from local.stack import environment, records
 from local.stack.choice import find_fleet
+from local.stack.disk_space import lack_of_room, require_room
 from local.stack.environment import Layout
 from local.stack.errors import StackError
 from local.stack.ports import require_free_ports
@@ -56,6 +57,8 @@ def up(
         )
         # The ports first: a start that can't be must leave everything as it was, also with FRESH=1.
         require_free_ports(layout)
+        if not fresh:
+            require_room(state_dir)
         if fresh:
             _clear(state_dir)
         elif missing := what_is_missing(layout):
@@ -171,6 +174,8 @@ def status(console: Console, state_dir: Path) -> int:
     for record in stack.records:
         state = "ended" if record.name in dead else "not healthy" if record.name in unhealthy else "healthy"
         console.print(f"  {record.name:<15}{state:<13}process {record.pid:<9}{record.log}")
+    if lack := lack_of_room(state_dir):
+        console.print(f"  {lack}", markup=False)
     console.print(f"  memory in all: {stack.memory_mib():,.0f} MiB")
     _tell(console, stack)
     return 1 if dead or unhealthy else 0

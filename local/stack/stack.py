@@ -20,6 +20,7 @@ from local import ROOT
 from local.stack import database, environment, processes, records
 from local.stack.airflow_api import AirflowApi
 from local.stack.database import AIRFLOW, Say
+from local.stack.disk_space import require_room
 from local.stack.environment import Layout
 from local.stack.errors import StackError
 from local.stack.health import unhealthy
@@ -133,6 +134,7 @@ class Stack:
         """
         deadline = time.monotonic() + timeout_seconds
         require_free_ports(self.layout)
+        require_room(self.layout.state_dir)
         environment.write_environment(self.layout)
         self._started_at = datetime.now(UTC)
         if not self.detached:

@@ -20,10 +20,16 @@ class Job:
     :param name: the job's name.
     :param script: gets its output's folder and /opt/ml as arguments.
     :param environment: the job's own variables.
+    :param meanwhile: called once it is created, before its end is waited for.
     """
 
     def __init__(
-        self, client: Callable[[str], Any], name: str, script: str, environment: dict[str, str] | None = None
+        self,
+        client: Callable[[str], Any],
+        name: str,
+        script: str,
+        environment: dict[str, str] | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         self.s3, self._sagemaker = client("s3"), client("sagemaker")
         self.name = name
@@ -53,6 +59,7 @@ class Job:
             Environment=environment or {},
             RoleArn=ROLE,
         )
+        meanwhile()
         self.end = wait_until(self._ended, DEADLINE_SECONDS, f"{name} ends")
 
     def _ended(self) -> dict[str, Any] | None:

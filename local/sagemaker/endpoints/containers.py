@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import threading
 import time
@@ -57,6 +58,9 @@ class ModelContainer:
         self._ended = threading.Event()
         self._process: SupervisedProcess | None = None
         self.sandbox = Sandbox(server.data_dir / "endpoints", f"{spec.endpoint}-{spec.variant}")
+        #: Where a multi-model container's models lie, and the folder as it was made, whatever the container does.
+        self.models = self.sandbox.opt_ml / "models"
+        self.models_descriptor: int | None = None
         self.logs = LogStream(
             server.aws.client("logs", region),
             f"/aws/sagemaker/Endpoints/{spec.endpoint}",
@@ -99,6 +103,9 @@ class ModelContainer:
         """
         if self._process is not None:
             self._process.stop(grace_seconds)
+        if self.models_descriptor is not None:
+            os.close(self.models_descriptor)
+            self.models_descriptor = None
         self.logs.close()
         self.sandbox.remove()
 
@@ -111,6 +118,8 @@ class ModelContainer:
             self._fetch(self.spec.model_data_url, "model", "model data")
         for folder in ("model", "code"):
             (self.sandbox.opt_ml / folder).mkdir(exist_ok=True)
+        self.models.mkdir()
+        self.models_descriptor = os.open(self.models, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
 
     def _fetch(self, uri: str, folder: str, what: str) -> None:
         archive = self.sandbox.tmp / f"{folder}.tar.gz"

@@ -65,7 +65,8 @@ def create_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     try:
         with server.store.transaction():
             server.store.insert(KIND, name, document)
-            server.quotas.take((KIND, name), instances(spec for spec, _ in specs))
+            taken = server.quotas.take((KIND, name), instances(spec for spec, _ in specs))
+            server.store.when_undone(taken)
     except AlreadyExists:
         raise ValidationException(f'Cannot create already existing endpoint "{arn}".') from None
     server.endpoints.deploy(name, config, specs)
@@ -114,7 +115,8 @@ def update_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
                 f'Cannot update failed endpoint "{document["EndpointArn"]}"; delete it.'
             )
         # Blue/green: the new fleet's instances come on top of those in service.
-        server.quotas.take((KIND, name), instances(spec for spec, _ in specs))
+        taken = server.quotas.take((KIND, name), instances(spec for spec, _ in specs))
+        server.store.when_undone(taken)
         moment = now()
         document.pop("FailureReason", None)
         document.update(

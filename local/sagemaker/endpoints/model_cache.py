@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
+import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
@@ -21,6 +23,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.sagemaker import disk
 from local.sagemaker.endpoints.containers import ModelContainer
 from local.sagemaker.endpoints.model_client import ModelClient, NoAnswer
 from local.sagemaker.endpoints.model_files import ModelFiles, StoredModel, folder_bytes
@@ -37,6 +40,8 @@ from local.sagemaker.settings import Settings
 INSUFFICIENT_STORAGE = 507
 EXTRACT_MEMBERS = 1_000
 EXTRACT_BYTES = 1024**3
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -88,7 +93,8 @@ class ModelCache:
         self._keep = container.spec.cache_models
         self._limit = settings.max_loaded_models if self._keep else 0
         self._load_timeout_seconds = settings.model_load_timeout_seconds
-        self._files = ModelFiles(container.sandbox.opt_ml / "models", settings.model_disk_bytes)
+        assert container.models_descriptor is not None  # noqa: S101  # it has started
+        self._files = ModelFiles(container.models, container.models_descriptor, settings.model_disk_bytes)
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
 
@@ -158,30 +164,56 @@ class ModelCache:
     async def _bring(self, uri: str, target: str) -> StoredModel:
         """Fetch a model and make room on the volume for it."""
         stored = self._files.place(target)
-        loop = asyncio.get_running_loop()
         try:
-            stored.size_bytes = await loop.run_in_executor(self._workers, self._fetch, uri, stored.folder)
+            stored.size_bytes = await self._fetch_where_there_is_room(uri, stored)
             self._files.add(stored)
             stored.pins += 1
             while self._files.is_over:
-                unused = self._files.unused()
-                if unused is not None:
-                    await self._remove(unused)
-                elif not await self._make_room(len(self._loaded) - 1):
-                    raise ContainerError(
-                        INSUFFICIENT_STORAGE,
-                        f"There is no room for the model {target}: the volume of the endpoint holds "
-                        f"{self._files.limit_bytes} bytes, and all other models on it are in use.",
-                    )
+                if not await self._free_disk():
+                    raise self._no_room(target, f"holds {self._files.limit_bytes} bytes")
         except BaseException:
             await self._remove(stored)
             raise
         stored.pins -= 1
         return stored
 
+    async def _fetch_where_there_is_room(self, uri: str, stored: StoredModel) -> int:
+        """Fetch a model; while the disk is full other models go from it."""
+        while True:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._workers, self._fetch, uri, stored
+                )
+            except OSError as error:
+                if not disk.is_full(error):
+                    raise
+                reason = disk.full(self._container.sandbox.root.parent)
+                log.warning("the model %s: %s", stored.target, reason)
+                if not await self._free_disk():
+                    raise self._no_room(stored.target, f"takes no more: {reason}") from error
+
+    async def _free_disk(self) -> bool:
+        """Delete the least recently used model that can go from the volume.
+
+        :return: whether there was one.
+        """
+        unused = self._files.unused()
+        if unused is not None:
+            log.warning("the model %s goes from the disk to make room", unused.target)
+            await self._remove(unused)
+            return True
+        return await self._make_room(len(self._loaded) - 1) > 0
+
+    def _no_room(self, target: str, why: str) -> ContainerError:
+        return ContainerError(
+            INSUFFICIENT_STORAGE,
+            f"There is no room for the model {target}: the volume of the endpoint {why}, and all other models on"
+            " it are in use.",
+        )
+
     async def _remove(self, stored: StoredModel) -> None:
-        folder = self._files.forget(stored)
-        await asyncio.get_running_loop().run_in_executor(self._workers, remove_tree, folder)
+        self._files.forget(stored)
+        await asyncio.get_running_loop().run_in_executor(self._workers, self._files.remove, stored)
 
     def uri(self, target: str) -> str:
         """URI of a model's artifact.
@@ -196,13 +228,17 @@ class ModelCache:
             )
         return self._container.spec.model_data_url + target
 
-    def _fetch(self, uri: str, folder: Path) -> int:
+    def _fetch(self, uri: str, stored: StoredModel) -> int:
         bucket, key = split_uri(uri)
-        archive = folder.with_name("model.tar.gz")
+        # Beside the sandbox, where the container's code can put nothing in the way.
+        staging = Path(tempfile.mkdtemp(prefix="fetch-", dir=self._container.sandbox.root.parent))
         try:
+            archive, folder = staging / "model.tar.gz", staging / "model"
             download(self._s3, bucket, key, archive)
             extract(archive, folder, max_members=EXTRACT_MEMBERS, max_bytes=EXTRACT_BYTES)
-            return folder_bytes(folder)
+            size_bytes = folder_bytes(folder)
+            self._files.move_in(stored, folder)
+            return size_bytes
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
                 raise ServiceUnavailable(f"S3 does not answer: {describe(error)}") from error
@@ -222,7 +258,7 @@ class ModelCache:
                 "located at the URL is a valid tar.gz archive.",
             ) from error
         finally:
-            archive.unlink(missing_ok=True)
+            remove_tree(staging)
 
     async def _post(self, stored: StoredModel) -> None:
         load = json.dumps({"model_name": stored.name, "url": str(stored.folder)}).encode()

@@ -2,12 +2,14 @@
 
 AWS documentation, "How multi-model endpoints work": a model that is unloaded from memory stays on the volume and
 is loaded from there when it is asked for again; when the volume is full, models that are not in use are deleted
-from it.
+from it. The folder lies in the container's sandbox, whose code could put a link in its place: it is used by its
+descriptor, which always means the folder that was made for it.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -36,11 +38,13 @@ class ModelFiles:
     """The models on a volume, the least recently used first.
 
     :param folder: stands for the volume.
+    :param descriptor: of that folder.
     :param limit_bytes: how much it holds.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int) -> None:
+    def __init__(self, folder: Path, descriptor: int, limit_bytes: int) -> None:
         self._folder = folder
+        self._descriptor = descriptor
         self.limit_bytes = limit_bytes
         self._stored: OrderedDict[str, StoredModel] = OrderedDict()
 
@@ -62,6 +66,19 @@ class ModelFiles:
         name = uuid.uuid4().hex
         return StoredModel(target, name, self._folder / name / "model")
 
+    def move_in(self, stored: StoredModel, folder: Path) -> None:
+        """Put an extracted artifact into its place.
+
+        :param stored: the model.
+        :param folder: where it was extracted, on the same disk.
+        """
+        os.mkdir(stored.name, 0o755, dir_fd=self._descriptor)
+        place = os.open(stored.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._descriptor)
+        try:
+            os.rename(folder, stored.folder.name, dst_dir_fd=place)
+        finally:
+            os.close(place)
+
     def add(self, stored: StoredModel) -> None:
         """Note that a model is on the volume.
 
@@ -69,15 +86,20 @@ class ModelFiles:
         """
         self._stored[stored.target] = stored
 
-    def forget(self, stored: StoredModel) -> Path:
-        """Note that a model is on the volume no longer.
+    def forget(self, stored: StoredModel) -> None:
+        """Note that a model is on the volume no longer; :meth:`remove` deletes its files.
 
         :param stored: the model that goes.
-        :return: the folder that is to be removed.
         """
         if self._stored.get(stored.target) is stored:
             del self._stored[stored.target]
-        return stored.folder.parent
+
+    def remove(self, stored: StoredModel) -> None:
+        """Delete a model's files.
+
+        :param stored: a model that is not on the volume any more.
+        """
+        shutil.rmtree(stored.name, ignore_errors=True, dir_fd=self._descriptor)
 
     @property
     def is_over(self) -> bool:

@@ -11,21 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
-from xml.sax.saxutils import escape
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from local.sagemaker.errors import SageMakerError
 from local.sagemaker.faults.fault_specs import FaultError, FaultSpec
 from local.sagemaker.faults.faults import Faults
-from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.services.called import Call, read_call
+from local.sagemaker.services.service_errors import error_answer
 
 PATH = "/_local/faults"
-QUERY_SERVICES = ("iam", "sts")
 #: Code, message and status by what goes wrong; first of S3, then of services with an XML protocol, then of all.
 ERRORS = {
     "too fast": {
@@ -142,16 +138,7 @@ def spoil(spec: FaultSpec, call: Call) -> Response:
         return SilentResponse(closes=spec.kind == "dropped_connection")
     errors = ERRORS[CAUSES[spec.kind]]
     code, message, status = errors.get(call.service, errors[""])
-    if call.service == "s3":
-        xml = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
-    elif call.service in QUERY_SERVICES:
-        xml = (
-            f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message>"
-            f"</Error><RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>"
-        )
-    else:
-        return wire.error_response(SageMakerError(message, code, status))
-    return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{xml}', status, media_type="application/xml")
+    return error_answer(call.service, code, message, status)
 
 
 class SilentResponse(Response):

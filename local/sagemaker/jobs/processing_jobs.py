@@ -64,7 +64,8 @@ def create_processing_job(server: Server, request: dict[str, Any]) -> dict[str, 
     try:
         with server.store.transaction():
             server.store.insert(KIND, name, document)
-            server.quotas.take((KIND, name), [(quota, cluster["InstanceCount"])])
+            taken = server.quotas.take((KIND, name), [(quota, cluster["InstanceCount"])])
+            server.store.when_undone(taken)
     except AlreadyExists:
         raise ResourceInUse(
             "Job name must be unique within an AWS account and region, and a processing job with this name "

@@ -12,7 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from local.sagemaker.errors import FAILURE_REASON_LENGTH
+from local.sagemaker import disk
+from local.sagemaker.errors import FAILURE_REASON_LENGTH, shorten
 from local.sagemaker.moments import now
 from local.sagemaker.processes.images import UnknownImage, find_interpreter
 from local.sagemaker.processes.logs import LogStream
@@ -23,6 +24,7 @@ from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.reach import Server
 from local.sagemaker.store import Document
 
+END_AGAIN_SECONDS = 1.0
 INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
 
 log = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class JobRun(ABC):
         self._interrupt = threading.Event()
         self._ended = threading.Event()
         self._wake = threading.Event()
+        self._closing = threading.Event()
         self._lost = False
 
     def request_stop(self) -> None:
@@ -96,6 +99,7 @@ class JobRun(ABC):
     def lose(self) -> None:
         """The server shuts down: unless a stop was asked for, the job ends as one that has lost its instance."""
         self._lost = not self._stop.is_set()
+        self._closing.set()
 
     def end_of_stop(self) -> tuple[str, str | None]:
         """End state and reason of a job that was stopped."""
@@ -111,7 +115,7 @@ class JobRun(ABC):
         try:
             sandbox = Sandbox(self.server.data_dir / "jobs", self.name)
         except OSError as error:
-            self.end("Failed", f"{INTERNAL_ERROR} ({error})")
+            self.end("Failed", f"{INTERNAL_ERROR} ({self._what_went_wrong(error)})")
             return
         try:
             ending = self._run_in(sandbox)
@@ -121,10 +125,12 @@ class JobRun(ABC):
             ending = self.end_of_stop()
         except (JobFailed, UnknownImage) as error:
             prefix = "ClientError: " if isinstance(error, UnknownImage) else ""
-            ending = ("Failed", f"{prefix}{error}")
+            full = "" if disk.has_room(sandbox.root) else f" ({disk.full(self.server.data_dir)})"
+            ending = ("Failed", f"{prefix}{shorten(str(error), len(prefix) + len(full))}{full}")
         except Exception as error:
-            log.exception("%s %s", self.kind, self.name)
-            ending = ("Failed", f"{INTERNAL_ERROR} ({type(error).__name__}: {error})")
+            if not disk.is_full(error):
+                log.exception("%s %s", self.kind, self.name)
+            ending = ("Failed", f"{INTERNAL_ERROR} ({self._what_went_wrong(error)})")
         # Before the end state: a caller who sees that finds all lines in the log, and no sandbox.
         if self.logs:
             self.logs.close()
@@ -138,7 +144,26 @@ class JobRun(ABC):
         :param reason: the job's FailureReason, if it has one.
         """
         self.server.quotas.release((self.kind, self.name))
-        self.finish(status, reason)
+        told = False
+        while True:
+            try:
+                self.finish(status, reason)
+            except OSError as error:
+                # The job has ended, and nobody else can say so: until there is room, or an earlier end that the next
+                # server finds, it goes on being InProgress.
+                if not told:
+                    log.error(
+                        "the end of %s %s waits: %s", self.kind, self.name, self._what_went_wrong(error)
+                    )
+                told = True
+                if self._lost or self._closing.wait(END_AGAIN_SECONDS):
+                    return
+            else:
+                return
+
+    def _what_went_wrong(self, error: Exception) -> str:
+        full = disk.is_full(error)
+        return disk.full(self.server.data_dir) if full else f"{type(error).__name__}: {error}"
 
     def wait_for_instance(self) -> None:
         """Take as long as an instance takes to come up; a stop cuts it short."""

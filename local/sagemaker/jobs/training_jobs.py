@@ -91,7 +91,8 @@ def create_training_job(server: Server, request: dict[str, Any]) -> dict[str, An
         with server.store.transaction():
             server.store.insert(KIND, name, document)
             quota = quota_name(resources["InstanceType"], usage)
-            server.quotas.take((KIND, name), [(quota, resources["InstanceCount"])])
+            taken = server.quotas.take((KIND, name), [(quota, resources["InstanceCount"])])
+            server.store.when_undone(taken)
     except AlreadyExists:
         raise ResourceInUse(
             "Training job names must be unique within an AWS account and region, and a training job with "

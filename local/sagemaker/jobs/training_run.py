@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from local.sagemaker import disk
 from local.sagemaker.errors import shorten
 from local.sagemaker.jobs.job_checks import decoded_hyperparameter
 from local.sagemaker.jobs.runner import (
@@ -229,6 +230,8 @@ class TrainingRun(JobRun):
             if any(sandbox.outputs.walk(sandbox.opt_ml / "output/data")):
                 self._upload(sandbox, "output/data", bucket, f"{key}/output.tar.gz")
         except (TransferError, OutputRefused, OSError) as error:
+            if disk.is_full(error):
+                raise
             raise JobFailed(f"ClientError: Artifact upload failed: {error}") from error
         if failed:
             message = read_message(sandbox, sandbox.opt_ml / "output/failure") or self._last_line()

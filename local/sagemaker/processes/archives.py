@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from local.sagemaker import disk
 from local.sagemaker.processes.outputs import Output
 
 MAX_MEMBERS = 10_000
@@ -42,6 +43,7 @@ def extract(
     :param max_members: how many files and folders it may hold.
     :param max_bytes: how large it may become, headers included.
     :raises BadArchive: when it is not a tar.gz, is too large, or holds links, devices or paths that lead out.
+    :raises OSError: when the disk is full.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".extract-", dir=destination.parent))
@@ -64,6 +66,8 @@ def extract(
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise BadArchive(f"it is not a whole tar.gz: {error}") from error
     except (OSError, ValueError, UnicodeError) as error:
+        if disk.is_full(error):
+            raise
         raise BadArchive(f"it can't be extracted: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -19,7 +19,6 @@ CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4, 32, 4096, 16384, 1 << 19
 PR_CAPBSET_DROP, CAP_SYS_ADMIN, CAPABILITY_VERSION = 24, 21, 0x20080522
-ALL_IDS = "0 0 4294967295"
 
 
 def enter(parent: socket.socket, hide: Sequence[str], keep: str) -> bool:
@@ -104,12 +103,12 @@ def let_in(child: socket.socket, pid: int) -> bool:
 
 
 def write_ids(pid: int) -> None:
-    """Map ids to themselves: all of them for root, else the user's own.
+    """Map ids to themselves: for root all that there are here (few in a container without root), else the user's own.
 
     :param pid: process in a new user namespace.
     """
     if os.geteuid() == 0:
-        maps = {"uid_map": ALL_IDS, "gid_map": ALL_IDS}
+        maps = {name: known_ids(name) for name in ("uid_map", "gid_map")}
     else:
         maps = {
             "setgroups": "deny",
@@ -119,6 +118,16 @@ def write_ids(pid: int) -> None:
     for name, content in maps.items():
         with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:
             file.write(content)
+
+
+def known_ids(name: str) -> str:
+    """The ids that this process's own namespace has, each mapped to itself.
+
+    :param name: ``uid_map`` or ``gid_map``.
+    """
+    with open(f"/proc/self/{name}", encoding="ascii") as file:
+        ranges = [line.split() for line in file]
+    return "".join(f"{first} {first} {count}\n" for first, _, count in ranges)
 
 
 def call(function: str, *arguments: object) -> None:

@@ -12,6 +12,7 @@ from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.sagemaker import disk
 from local.sagemaker.processes.outputs import Output
 
 #: Small objects go up in one PUT, so that their ETag is the MD5 of the content; request bodies are held in
@@ -43,6 +44,7 @@ def download_prefix(s3: Any, uri: str, folder: Path) -> int:
     :param folder: where to; made when missing.
     :return: how many objects.
     :raises TransferError: when there are none, or a key leads out of the folder.
+    :raises OSError: when the disk is full.
     """
     bucket, prefix = split_uri(uri)
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +59,8 @@ def download_prefix(s3: Any, uri: str, folder: Path) -> int:
     except (ClientError, BotoCoreError) as error:
         raise TransferError(describe(error)) from error
     except OSError as error:
+        if disk.is_full(error):
+            raise
         raise TransferError(f"a previously downloaded file/folder clashes with {uri}: {error}") from error
     if count == 0:
         raise TransferError(f"S3 key: {uri} matched no files on s3")

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from starlette.responses import Response
 
+from local.sagemaker import disk
 from local.sagemaker.errors import InternalFailure, SageMakerError, UnsupportedOperation
 from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.bounded_request import BoundedRequest
@@ -53,6 +54,10 @@ def answer(server: Server, operation: str, body: bytes) -> Response:
         return wire.result_response(operation, handler(server, parameters))
     except SageMakerError as error:
         return wire.error_response(error)
+    except OSError as error:  # the store changes wholly or not at all
+        reason = disk.full(error.filename or "") if disk.is_full(error) else str(error)
+        log.error("%s: %s", operation, reason)
+        return wire.error_response(InternalFailure(f"Nothing was changed: {reason}."))
     except Exception as error:  # a bug of ours: the caller gets a 500 that names it, the log has the rest
         log.exception("%s failed", operation)
         return wire.error_response(InternalFailure(f"{operation}: {type(error).__name__}: {error}"))

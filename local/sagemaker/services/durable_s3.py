@@ -3,8 +3,10 @@
 moto keeps S3 in memory. Here each object's document (metadata, tags, versions) is a row of a database and its
 body a file that is written once, under a new name, before the row that names it: a row is there wholly or not
 at all, and a file without a row is deleted at the next start. Bodies that are kept are read from their files, so
-they take no memory. Requests do not wait for the disk: what was answered survives the end of the process, even by
-kill -9, though not always that of the machine.
+they take no memory. What was answered is on the disk, and survives the end of the process and of the machine.
+
+What can't be written (a full disk) is undone in moto too before anybody has seen it: its bucket is held meanwhile. The
+files that were written for it go, and the caller is told.
 
 Not kept: uploads in parts that are not completed (their parts are to be sent again), and the part numbers of
 an object that was uploaded in parts.
@@ -15,6 +17,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -23,6 +26,7 @@ from moto.backends import get_backend
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, s3_backends
 
+from local.sagemaker.data_dir import write_new
 from local.sagemaker.services.called import UNKNOWN, Call
 from local.sagemaker.services.moto_state import Changes, UnknownState, unpack
 from local.sagemaker.store import Document, Store
@@ -88,23 +92,55 @@ class DurableS3:
 
         :param call: the request; its buckets are held.
         :param body: body of the request.
+        :raises OSError: when it can't be written; what the request has changed is undone then.
         """
         if call.access is None or call.operation.startswith(READING):
             return
-        name, key = call.access.buckets[0], call.access.key
-        bucket = self._backend.buckets.get(name)
-        if bucket is None:
-            self._forget_bucket(name)
-        elif key:
-            self._save_object(bucket, key)
-        else:
-            self._save_bucket(bucket)
-            if call.operation == "DeleteObjects":
-                for each in _deleted_keys(body):
-                    self._save_object(bucket, each)
-            elif call.operation == UNKNOWN:
-                for each in self._unsaved(bucket):
-                    self._save_object(bucket, each)
+        name = call.access.buckets[0]
+        keys = self._changed_keys(call, body)
+        files = _Files()
+        try:
+            with self._store.transaction():
+                bucket = self._backend.buckets.get(name)
+                if bucket is None:
+                    self._forget_bucket(name)
+                elif not call.access.key:
+                    self._save_bucket(bucket)
+                for key in keys if bucket is not None else ():
+                    self._save_object(bucket, key, files)
+        except BaseException:
+            _remove(files.written)
+            self._undo(name, keys)
+            raise
+        _remove(files.outdated)
+
+    def _changed_keys(self, call: Call, body: bytes) -> list[str]:
+        """The objects that a request may have changed."""
+        assert call.access is not None  # noqa: S101
+        bucket = self._backend.buckets.get(call.access.buckets[0])
+        if call.access.key:
+            return [call.access.key]
+        if call.operation == "DeleteObjects":
+            return _deleted_keys(body)
+        return self._unsaved(bucket) if call.operation == UNKNOWN and bucket is not None else []
+
+    def _undo(self, name: str, keys: Iterable[str]) -> None:
+        """Give moto a bucket and some of its objects as they are kept."""
+        row = self._store.get(BUCKET, name)
+        changed = self._backend.buckets.pop(name, None)
+        if row is None:
+            s3_backends.bucket_accounts.pop(name, None)
+            return
+        bucket = self._load_bucket(name, row)
+        if changed is not None:
+            bucket.keys, bucket.multiparts = changed.keys, changed.multiparts
+        for key in keys:
+            kept = self._store.get(OBJECT, f"{name}/{key}")
+            versions = self._load_versions(key, name, kept["versions"]) if kept else []
+            if key in bucket.keys:
+                bucket.keys.pop(key)
+            if versions:
+                bucket.keys.setlist(key, versions)
 
     def _save_bucket(self, bucket: FakeBucket) -> None:
         document = {
@@ -119,24 +155,24 @@ class DurableS3:
             for row in self._store.names(OBJECT, f"{name}/"):
                 self._store.delete(OBJECT, row)
 
-    def _save_object(self, bucket: FakeBucket, key: str) -> None:
+    def _save_object(self, bucket: FakeBucket, key: str, files: _Files) -> None:
         row = f"{bucket.name}/{key}"
         previous = _bodies(self._store.get(OBJECT, row))
-        document = {"versions": [self._version(found) for found in bucket.keys.getlist(key, [])]}
+        document = {"versions": [self._version(found, files) for found in bucket.keys.getlist(key, [])]}
         if document["versions"]:
             self._store.put(OBJECT, row, document)
         else:
             self._store.delete(OBJECT, row)
-        for body in previous - _bodies(document):
-            self._path(body).unlink(missing_ok=True)
+        files.outdated += [self._path(body) for body in previous - _bodies(document)]
 
-    def _version(self, version: FakeKey | FakeDeleteMarker) -> Document:
+    def _version(self, version: FakeKey | FakeDeleteMarker, files: _Files) -> Document:
         if isinstance(version, FakeDeleteMarker):
             return {"marker": version.version_id, "last_modified": version.last_modified}
         _ = version.etag  # computed when it is first asked for, and kept from then on
         if version.size and not isinstance(version._value_buffer, StoredBody):
             path = self._path(uuid.uuid4().hex)
-            path.write_bytes(version.value)
+            write_new(path, version.value)
+            files.written.append(path)
             with version.lock:
                 version._value_buffer.close()
                 version._value_buffer = StoredBody(path)
@@ -159,11 +195,7 @@ class DurableS3:
     def load(self) -> None:
         """Load what was kept into moto, and delete files that belong to no object. Errors are logged, never raised."""
         for name, document in self._store.items(BUCKET):
-            bucket = self._new_bucket(name, document["region"])
-            _restore(bucket, document["state"], f"bucket {name}")
-            self._backend.buckets[name] = bucket
-            if document["tags"]:
-                self._backend.tagger.tags[bucket.arn] = document["tags"]
+            self._load_bucket(name, document)
         used: set[str] = set()
         for name, document in self._store.items(OBJECT):
             bucket_name, _, key = name.partition("/")
@@ -176,6 +208,18 @@ class DurableS3:
         for path in self._folder.glob("??/*"):
             if path.name not in used:
                 path.unlink(missing_ok=True)
+
+    def _load_bucket(self, name: str, document: Document) -> FakeBucket:
+        bucket = self._new_bucket(name, document["region"])
+        _restore(bucket, document["state"], f"bucket {name}")
+        self._backend.buckets[name] = bucket
+        self._tag(bucket.arn, document["tags"])
+        return bucket
+
+    def _tag(self, arn: str, tags: dict[str, str]) -> None:
+        self._backend.tagger.tags.pop(arn, None)
+        if tags:
+            self._backend.tagger.tags[arn] = tags
 
     def _load_versions(self, key: str, bucket: str, kept: Iterable[Document]) -> list[Any]:
         versions: list[Any] = []
@@ -197,8 +241,7 @@ class DurableS3:
                     continue
                 version._value_buffer.close()
                 version._value_buffer = StoredBody(path)
-            if document["tags"]:
-                self._backend.tagger.tags[version.arn] = document["tags"]
+            self._tag(version.arn, document["tags"])
             versions.append(version)
         return versions
 
@@ -210,6 +253,19 @@ class DurableS3:
 
     def _path(self, body: str) -> Path:
         return self._folder / body[:2] / body
+
+
+@dataclass
+class _Files:
+    """Files that go when a request has failed, and those that go when it is saved."""
+
+    written: list[Path] = field(default_factory=list)
+    outdated: list[Path] = field(default_factory=list)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _restore(target: Any, state: Document, what: str) -> None:

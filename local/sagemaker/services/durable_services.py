@@ -50,7 +50,7 @@ class DurableServices:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._store = open_store(folder / "services.sqlite3")
+        self._store = open_store(folder / "services.sqlite3", synced=True)
         objects = folder / "objects"
         if not self._store.names(BUCKET) and any(objects.glob("??/*")):
             # The database was lost, alone: without it nobody knows whose bodies these are, so none is deleted.
@@ -66,15 +66,25 @@ class DurableServices:
 
         :param region: region of the request.
         :param body: body of the request.
+        :raises OSError: when it can't be written; what the request has changed is undone then.
         """
         if call.service == "s3":
             self._s3.save(call, body)
         elif call.operation.startswith(READING):
             return
         elif call.service == "iam":
-            _save_iam(self._store)
+            try:
+                _save_iam(self._store)
+            except OSError:
+                _load_iam(self._store, anew=True)
+                raise
         elif call.service == "logs":
-            self._logs.save(region, call.operation, json.loads(body))
+            try:
+                with self._store.transaction():
+                    self._logs.save(region, call.operation, json.loads(body))
+            except OSError:
+                self._logs.load(anew=True)
+                raise
 
 
 def _save_iam(store: Store) -> None:
@@ -89,11 +99,17 @@ def _save_iam(store: Store) -> None:
         log.warning("IAM is not kept in the data folder: %s", error)
 
 
-def _load_iam(store: Store) -> None:
+def _load_iam(store: Store, anew: bool = False) -> None:
+    """Load what was kept into moto.
+
+    :param anew: forget first what is there and was not kept.
+    """
     document = store.get(IAM, IAM)
+    backend = get_backend("iam")[DEFAULT_ACCOUNT_ID]["aws"]
+    if anew:
+        backend.reset()
     if document is None:
         return
-    backend = get_backend("iam")[DEFAULT_ACCOUNT_ID]["aws"]
     try:
         members = unpack(document["state"])
     except (UnknownState, KeyError, TypeError) as error:
@@ -151,10 +167,17 @@ class DurableLogs:
             for name in [name for name in self._saved if name == row or name.startswith(prefix)]:
                 del self._saved[name]
 
-    def load(self) -> None:
-        """Load what was kept into moto."""
+    def load(self, anew: bool = False) -> None:
+        """Load what was kept into moto.
+
+        :param anew: forget first what is there and was not kept.
+        """
         streams: dict[str, Any] = {}
         backends = get_backend("logs")[DEFAULT_ACCOUNT_ID]
+        if anew:
+            self._saved.clear()
+            for backend in backends.values():
+                backend.groups.clear()
         for row, document in self._store.items(LOG_GROUP):
             region, _, name = row.partition(":")
             group = LogGroup(DEFAULT_ACCOUNT_ID, region, name, RetentionInDays=document["retention"])

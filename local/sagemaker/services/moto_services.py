@@ -6,8 +6,10 @@ import asyncio
 import contextvars
 import functools
 import io
+import logging
 import os
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from werkzeug.test import run_wsgi_app
 
+from local.sagemaker import disk
 from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.reach import Server
 from local.sagemaker.services import moto_s3
@@ -33,6 +36,9 @@ from moto.core.request import (
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from local.sagemaker.services.durable_services import DurableServices
+from local.sagemaker.services.service_errors import not_written
+
+log = logging.getLogger(__name__)
 
 WORKERS = 16
 """Threads that answer for moto; a pool of their own, because operations of the control plane wait for S3."""
@@ -65,9 +71,16 @@ class MotoServices:
             refused = moto_s3.check_conditions(access) if access else None
             if refused is not None:
                 return refused
-            response = self._run(environ)
-            if self._durable is not None:
-                self._durable.save(call, request.region or "us-east-1", body)
+            try:
+                response = self._run(environ)
+                if self._durable is not None:
+                    self._durable.save(call, request.region or "us-east-1", body)
+            except OSError as error:
+                reason = (
+                    disk.full(error.filename or tempfile.gettempdir()) if disk.is_full(error) else str(error)
+                )
+                log.error("%s %s: %s", call.service, call.operation, reason)
+                return not_written(call.service, reason)
             return response
 
     def _run(self, environ: dict[str, Any]) -> Response:

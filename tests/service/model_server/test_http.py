@@ -16,7 +16,7 @@ from model_server.http_head import BadRequest, parse_fields, parse_request_line
 from tests.support.model_servers import ModelServer
 from tests.support.waiting import wait_until
 
-INVOKE = b"POST /models/one/invoke HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\n"
+INVOKE = b"POST /models/one/invoke HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\n"
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_what_is_not_well_formed_is_refused_and_ends_the_connection(
 def test_bodies_in_chunks_and_many_requests_at_once(server: ModelServer) -> None:
     chunked = INVOKE + b"Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n1\r\nd\r\n0\r\nTrailer: z\r\n\r\n"
     plain = INVOKE + b"Content-Length: 2\r\n\r\nef"
-    stream = (chunked + plain + b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n") * 5
+    stream = (chunked + plain + b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n") * 5
     expected = [200] * 15
     began = time.monotonic()
     whole = server.talk(stream)

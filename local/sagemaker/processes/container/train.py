@@ -265,5 +265,12 @@ def report_failure(base: Path, message: str) -> None:
     """
     print(f"Reporting training FAILURE\n{message}", file=sys.stderr, flush=True)
     failure = base / "output" / "failure"
-    if not failure.exists():
-        failure.write_text(message, encoding="utf-8")
+    try:
+        if not failure.exists():
+            failure.write_text(message, encoding="utf-8")
+    except OSError as error:  # the last line stands in for the file then
+        print(
+            f"{message.splitlines()[0]} {failure} can't be written: {error.strerror}",
+            file=sys.stderr,
+            flush=True,
+        )
