@@ -26,6 +26,7 @@ from city_fleet.naming import Keys
 from city_fleet.state import installation, live
 from city_fleet.state.index_state import KEPT_RUNS, Champion, Index, RunSummary
 from city_fleet.state.objects import GZIP, ObjectStore, rounds
+from city_fleet.state.pointer_checks import MAX_POINTER_BYTES
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -261,7 +262,7 @@ def _moved_champions(s3: S3Client, keys: Keys, index: Index) -> dict[str, Champi
     moved = [city for city, etag in listed.items() if known.get(city) != etag]
 
     def read(city: str) -> Champion | None:
-        found = store.get(keys.live(city))
+        found = store.get(keys.live(city), MAX_POINTER_BYTES)
         if found is None:
             return None
         try:

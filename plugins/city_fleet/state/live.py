@@ -19,6 +19,7 @@ from city_fleet.naming import Keys
 from city_fleet.state import installation
 from city_fleet.state.live_pointer import Broken, LivePointer, Versioned
 from city_fleet.state.objects import UNCHANGED, ObjectStore
+from city_fleet.state.pointer_checks import MAX_POINTER_BYTES
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -56,7 +57,8 @@ def read_or_broken(
     :param known: as for :func:`read`.
     """
     store, key = ObjectStore(s3, keys.bucket), keys.live(city)
-    found = store.get_changed(key, known.etag) if known else store.get(key)
+    limit = MAX_POINTER_BYTES
+    found = store.get_changed(key, known.etag, limit) if known else store.get(key, limit)
     if found is UNCHANGED:
         return known
     if found is None:
@@ -212,5 +214,5 @@ def _by_hand(keys: Keys, city: str, sequence: int) -> PublishError:
 
 def _kept_or_none(s3: S3Client, keys: Keys, city: str, sequence: int) -> LivePointer | None:
     key = keys.history(city, sequence)
-    found = ObjectStore(s3, keys.bucket).get(key)
+    found = ObjectStore(s3, keys.bucket).get(key, MAX_POINTER_BYTES)
     return parse(keys, key, found.body) if found else None
