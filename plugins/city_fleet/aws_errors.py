@@ -116,6 +116,14 @@ def is_transient(error: BaseException) -> bool:
     )
 
 
+def is_passing(error: BaseException) -> bool:
+    """Tell whether what stands in a request's way passes by itself: as :func:`is_transient`, or no capacity, or other
+    writers."""
+    return is_transient(error) or (
+        isinstance(error, ClientError) and (is_no_capacity(error) or is_conflict(error))
+    )
+
+
 def sentence(error: ClientError | BotoCoreError, service: str = "AWS") -> str:
     """Return what went wrong in AWS's own words: it refused, or could not be reached.
 

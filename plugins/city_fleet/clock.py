@@ -7,7 +7,7 @@ Keys and AWS metadata hold *stamps* (``20140101T060000Z``), which sort by time; 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 _DAY = re.compile(r"\d{4}-?\d{2}-?\d{2}")
@@ -15,6 +15,10 @@ EXAMPLES = "2014-01-01, 2014-01-01T06:00:00+00:00 or 20140101T000000Z"
 #: Years that instants may have: earlier ones have no stamp of four digits, and whoever looks ahead from a later one
 #: comes to the end of Python's calendar.
 FIRST_YEAR, LAST_YEAR = 1000, 8999
+
+#: By how much the clocks of AWS and of our hosts may differ: AWS refuses requests whose times are further off
+#: (RequestTimeTooSkewed).
+CLOCKS_DIFFER = timedelta(minutes=15)
 
 
 def utc_now() -> datetime:

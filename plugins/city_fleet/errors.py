@@ -7,6 +7,7 @@
     ├── JobError
     │   └── AlgorithmError      a retry would fail again
     ├── PlatformError           AWS or the network failed: a retry may help
+    │   └── Busy                others are at it: it passes
     ├── AirflowError, RegistryError
     ├── OldLayout               what an earlier version left has to be moved first
     ├── PublishError
@@ -216,6 +217,10 @@ class PlatformError(_AboutJob):
     bucket: str | None = None
     operation: str | None = None
     code: str | None = None
+
+
+class Busy(PlatformError):
+    """Others are at it: they write the same object again and again, or it is changing. Nothing was changed."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.config import City, Fleet, JobSettings
 from city_fleet.config.places import scripts_folder
 
@@ -25,6 +25,7 @@ APPROVE = "approve"
 PUBLISH = "publish"
 KEEP_CHAMPION = "keep_champion"
 RECORD = "record"
+RECORDED = "recorded"
 JOB_STEPS = (PREPROCESS, TRAIN, EVALUATE)
 
 #: Sections of a city that make its model: after a change its model is out of date.
@@ -58,16 +59,17 @@ _STEPS = (
     Step(REGISTER, (DECIDE,)),
     Step(GATE, (REGISTER,)),
 )
+_END = (Step(RECORD, (PUBLISH, KEEP_CHAMPION)), Step(RECORDED, (RECORD,)))
 _AUTO = (
     Step(PUBLISH, (GATE,)),
     Step(KEEP_CHAMPION, (GATE,)),
-    Step(RECORD, (PUBLISH, KEEP_CHAMPION)),
+    *_END,
 )
 _MANUAL = (
     Step(APPROVE, (GATE,)),
     Step(PUBLISH, (APPROVE,)),
     Step(KEEP_CHAMPION, (GATE, APPROVE)),
-    Step(RECORD, (PUBLISH, KEEP_CHAMPION)),
+    *_END,
 )
 
 
@@ -160,7 +162,7 @@ class CityPlan:
 
         :raises ValueError: as_of lies in the future, whose data are not known yet.
         """
-        if as_of > datetime.now(UTC):
+        if as_of > datetime.now(UTC) + clock.CLOCKS_DIFFER:
             got = f"city {self.city.slug!r}: as_of {as_of.isoformat()}"
             raise ValueError(f"{got} lies in the future; allowed: a moment up to now")
         key = naming.run_key(self.fleet.environment, self.dag_id, run_id)

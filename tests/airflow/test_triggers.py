@@ -26,7 +26,8 @@ from airflow.sdk.module_loading import import_string
 from city_fleet.jobs import job_poller
 from city_fleet.jobs.orphans import ENDED, WAITING
 from city_fleet.orchestration.city_tasks import job_triggers
-from city_fleet.orchestration.city_tasks.job_triggers import JobTrigger, TurnTrigger
+from city_fleet.orchestration.city_tasks.job_triggers import JobTrigger
+from city_fleet.orchestration.turn_trigger import TurnTrigger
 from tests.support.idle_jobs import IdleJobs, idle_jobs
 from tests.support.waiting import until
 

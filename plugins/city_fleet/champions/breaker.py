@@ -109,7 +109,10 @@ def count(s3: S3Client, keys: Keys, as_of: str) -> Count:
 def stop_or_read(s3: S3Client, keys: Keys, as_of: str, rule: Breaker) -> StoppedNight | None:
     """Return the night if the breaker has stopped it, or stops it now; None while it has not.
 
-    A stopped night stays stopped, whatever is judged after it, until a person decides.
+    A stopped night stays stopped, whatever is judged after it, until a person decides. None is returned as stopped
+    that is not stored as such.
+
+    :raises Busy: others got in the way for a minute.
     """
     night = read(s3, keys, as_of)
     if night is not None:
@@ -117,13 +120,11 @@ def stop_or_read(s3: S3Client, keys: Keys, as_of: str, rule: Breaker) -> Stopped
     found = count(s3, keys, as_of)
     if not trips(found, rule):
         return None
-    night = StoppedNight(
-        as_of, TRIPPED, found.judged, found.unfit, at=clock.now_iso(), **installation.stamp(keys)
-    )
-    if ObjectStore(s3, keys.bucket).create(keys.night(as_of), night.to_json()) is not None:
-        return night
-    # Another city has stopped it in the same moment.
-    return read(s3, keys, as_of) or night
+    whose = installation.stamp(keys)
+    stops = StoppedNight(as_of, TRIPPED, found.judged, found.unfit, at=clock.now_iso(), **whose).to_json()
+    # Another city may have stopped it in the same moment, and a person decided about it in the next.
+    kept = ObjectStore(s3, keys.bucket).update(keys.night(as_of), lambda before: before or stops)
+    return StoppedNight.from_json(kept or stops, keys, as_of)
 
 
 def read(s3: S3Client, keys: Keys, as_of: str) -> StoppedNight | None:

@@ -139,7 +139,7 @@ def _candidate(city: PlannedCity, package: ModelPackage, release: Release) -> pu
     evaluation = package.metadata.get("evaluation_uri") or package.evaluation_uri
     holdout = evaluation.removesuffix("evaluation.json") + "holdout.json"
     report = _read_json(city.aws.s3, evaluation)
-    decision = _read_json(city.aws.s3, package.metadata.get("decision_uri", ""))
+    decision = _read_json(city.aws.s3, package.metadata.get("decision_uri", ""), "decide")
     return publish.Candidate(
         model=replace(
             model_of(package, city.slug, tuple(report["features"])),
@@ -162,7 +162,11 @@ def _reason(package: ModelPackage, release: Release) -> str:
     return author.note if told else package.status_reason
 
 
-def _read_json(s3: S3Client, uri: str) -> Mapping[str, Any]:
+def _read_json(s3: S3Client, uri: str, step: str = "evaluate") -> Mapping[str, Any]:
+    """Read what a step of the run has left.
+
+    :raises PublishError: it is gone, or can't be read.
+    """
     try:
         body = objects.read_uri(s3, uri)
         if body is not None:
@@ -170,6 +174,6 @@ def _read_json(s3: S3Client, uri: str) -> Mapping[str, Any]:
     except ValueError as error:
         raise PublishError(f"{uri!r}: what the evaluation left can't be read: {error}") from error
     raise PublishError(
-        f"{uri}: what the evaluation left is gone, so the model can't be checked; `./fleet promote` checks it by "
-        "the artifact's own samples"
+        f"{uri}: what the evaluation left is gone, so the model can't be checked. Clear the task {step!r} of its run "
+        "with everything downstream; or `./fleet promote`, which checks it by the artifact's own samples"
     )

@@ -188,7 +188,7 @@ class Defaults(Section):
     waiter_delay_seconds: Annotated[int, Range(True, 1, 3600)] = 30
     """Pause between two looks at a running job, or at a model that waits for a person."""
     capacity_wait_seconds: Annotated[int, Range(True, 0, 604_800)] = 21_600
-    """How long a task waits when AWS throttles it or has no capacity left, without using up a retry."""
+    """How long a task waits out throttling, missing capacity or an outage of AWS, without using up a retry."""
     stale_after_hours: Annotated[int, Range(True, 1, 8760)] = 12
     """Time after a tick of the schedule by which its model should serve; later on the city counts as stale."""
 

@@ -1,9 +1,9 @@
-"""Why a call or a job failed, and what follows from it. Pure.
+"""Why a job failed, and what follows from it. Pure.
 
-A throttled call waits. A failure of AWS may be gone next time: try again. A mistake in the script, the data
+A failure of AWS may be gone next time: try again. A mistake in the script, the data
 or the request fails the same way every time, and every time is paid for: fail at once, with its own words.
 
-Sources: SageMaker API reference, "Common Errors", DescribeTrainingJob (FailureReason, SecondaryStatus) and
+Sources: SageMaker API reference, DescribeTrainingJob (FailureReason, SecondaryStatus) and
 "Troubleshoot errors"; FailureReason begins with ``AlgorithmError``, ``ClientError``, ``InternalServerError`` or
 ``CapacityError``.
 """
@@ -15,26 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from city_fleet import aws_errors
 from city_fleet.errors import AlgorithmError, JobError, PlatformError
 from city_fleet.jobs.sagemaker_jobs import COMPLETED, FAILED, TRAINING, JobKind
-
-
-class Remedy(Enum):
-    """What to do about an error that a call has answered."""
-
-    WAIT = "wait"
-    RETRY = "retry"
-    FAIL = "fail"
-
-
-def remedy(error: ClientError) -> Remedy:
-    """Return what to do about an error of the AWS API."""
-    if aws_errors.is_throttled(error) or aws_errors.is_no_capacity(error):
-        return Remedy.WAIT
-    return Remedy.FAIL if aws_errors.is_refused(error) else Remedy.RETRY
 
 
 class Ending(Enum):

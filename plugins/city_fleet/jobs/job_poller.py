@@ -55,7 +55,7 @@ async def wait_for_job(
 
     :param connect: how to open a client; the poller uses that of its first wait.
     :param job: the job's name.
-    :param since: the job was seen unfinished then, or later.
+    :param since: the job was seen unfinished then, or later; by SageMaker's clock.
     :param deadline: when to give up, whatever happened meanwhile.
     :param poll_seconds: a poller asks as often as the most impatient of its waits wants it to.
     :return: over, deadline, or an error that waiting will not heal. Throttling, errors of AWS and of the network are
@@ -158,7 +158,7 @@ class JobPoller:
         request = waiting_jobs.list_changes(jobs, self._rules.overlap_seconds)
         moment, _ = await self._list(client, jobs, request)
         for job in jobs:
-            job.seen_to = max(job.seen_to, moment or job.seen_to)
+            job.seen_to = moment or job.seen_to
         await self._settle_doubts(client)
 
     async def _settle_doubts(self, client: AioBaseClient) -> None:

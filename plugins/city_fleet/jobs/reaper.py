@@ -17,7 +17,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
 from city_fleet.jobs import orphans
-from city_fleet.jobs.job_faults import Remedy, remedy
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_STEP
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, KINDS, JobKind
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
@@ -149,6 +148,7 @@ def jobs_in_progress(
     takes them in another order.
 
     :param client: a SageMaker client; see :func:`city_fleet.jobs.pacing.keep_pace`.
+    :param now: by SageMaker's clock, as are the jobs' times.
     :param in_time: says whether there is time for another request.
     :raises ClientError: the jobs could not even be listed.
     """
@@ -166,7 +166,7 @@ def jobs_in_progress(
             if isinstance(error, ClientError) and aws_errors.is_missing(error):
                 continue  # deleted in the meantime
             found.unread.append(name)
-            if not _is_throttled(error):
+            if not aws_errors.is_passing(error):
                 found.problems.append(f"The tags of {name} cannot be read: {error}")
             continue
         task = task_of_tags(tags)
@@ -246,7 +246,7 @@ def stop(
             asked = KINDS[verdict.job.kind].stop(client, verdict.job.name)
         except (ClientError, BotoCoreError) as error:
             done.left.append(verdict)
-            if not _is_throttled(error):
+            if not aws_errors.is_passing(error):
                 done.problems.append(f"{verdict.job.name} cannot be stopped: {error}")
             continue
         (done.stopped if asked else done.over).append(verdict)
@@ -262,7 +262,3 @@ def result_of(verdict: OrphanVerdict, now: datetime) -> dict[str, Any]:
         "reason": verdict.reason,
         "age_minutes": verdict.job.age_minutes(now),
     }
-
-
-def _is_throttled(error: Exception) -> bool:
-    return isinstance(error, ClientError) and remedy(error) is Remedy.WAIT

@@ -6,7 +6,8 @@ Standard library and botocore only: operators, triggers and the reaper use the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -51,13 +52,13 @@ class JobKind:
         """Return the boto3 method: ``describe_training_job``; for ``list`` the plural."""
         return f"{verb}_{self.name.lower()}_job{'s' if verb == 'list' else ''}"
 
-    def create(self, client: SageMakerClient, request: Mapping[str, Any]) -> None:
-        """Start a job.
+    def create(self, client: SageMakerClient, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Start a job and return the answer.
 
         :raises NameTaken: there is one of that name.
         """
         try:
-            getattr(client, self.method("create"))(**request)
+            return dict(getattr(client, self.method("create"))(**request))
         except ClientError as error:
             if aws_errors.is_taken(error):
                 raise NameTaken(request[self.name_key]) from error
@@ -100,6 +101,24 @@ class JobKind:
 PROCESSING = JobKind("Processing")
 TRAINING = JobKind("Training")
 KINDS = {kind.name: kind for kind in (PROCESSING, TRAINING)}
+
+
+def answered_at(answer: Mapping[str, Any]) -> datetime | None:
+    """Return when SageMaker has answered, by its own clock and to the second; None if the answer does not say.
+
+    A job's times are of the same clock. This host's may be some minutes ahead or behind.
+    """
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    try:
+        moment = parsedate_to_datetime(date) if date else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo else None
+
+
+def time_at(client: SageMakerClient) -> datetime:
+    """Ask SageMaker for its time, by the smallest request there is."""
+    return answered_at(client.list_training_jobs(MaxResults=1)) or datetime.now(UTC)
 
 
 def is_nothing_to_stop(error: ClientError) -> bool:

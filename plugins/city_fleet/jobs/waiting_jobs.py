@@ -12,10 +12,9 @@ from asyncio import Future
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, JobKind
+from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, JobKind, answered_at
 
 OVER = "over"
 DEADLINE = "deadline"
@@ -108,10 +107,7 @@ def read_page(
 
 def time_of(kind: JobKind, answer: Mapping[str, Any]) -> datetime | None:
     """Return an instant of SageMaker's clock that is not after the answer; None if nothing tells one."""
-    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    try:
-        if date and (moment := parsedate_to_datetime(date)).tzinfo:
-            return moment
-    except ValueError:
-        pass
-    return max((summary["LastModifiedTime"] for summary in answer.get(kind.summaries_key, ())), default=None)
+    last_change = max(
+        (summary["LastModifiedTime"] for summary in answer.get(kind.summaries_key, ())), default=None
+    )
+    return answered_at(answer) or last_change

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerConditionOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator, Param, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 
@@ -24,10 +25,13 @@ from city_fleet.orchestration.city_tasks.decide_operator import DecideOperator
 from city_fleet.orchestration.city_tasks.publish_operator import KeepChampionOperator, PublishOperator
 from city_fleet.orchestration.city_tasks.record_operator import RecordOperator, keep_failure
 from city_fleet.orchestration.city_tasks.register_operator import RegisterOperator
-from city_fleet.orchestration.fleet_dags import SHORT_TASK_TIMEOUT, instant
+from city_fleet.orchestration.fleet_dags import BACKS_OFF, SHORT_TASK_TIMEOUT, instant
 from city_fleet.orchestration.timetables import FleetTimetable
 from city_fleet.outgoing_text import markdown, markdown_code, one_line
 from city_fleet.plan import CityPlan
+
+# With its pauses about three hours, beside what the task waits out by itself.
+_RECORD_RETRIES = 8
 
 _OPERATORS: dict[str, type[BaseOperator]] = {
     plan.PREPROCESS: jobs.PreprocessOperator,
@@ -92,6 +96,7 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
             "owner": city.owner,
             "retries": city.retries,
             "retry_delay": timedelta(seconds=city.retry_delay_seconds),
+            **BACKS_OFF,
             "on_failure_callback": keep_failure,
         },
         auto_register=False,  # else one whose tasks can't be built would be registered too
@@ -101,7 +106,8 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
         for step in steps:
             for before in step.upstream:
                 tasks[before] >> tasks[step.task_id]
-        # A teardown runs whatever happened before, and leaves the run's state to publish and keep_champion.
+        # A teardown runs whatever happened before, and leaves the run's state to publish and keep_champion; and to
+        # recorded, which no worker runs and which fails with it: a run without its record is no success.
         tasks[plan.RECORD].as_teardown()
     # Not before its tasks are there: each would inherit a copy, and serialising those took longer than all the rest. A
     # run's tasks are given the DAG's params whether they have inherited them or not.
@@ -147,12 +153,17 @@ def _task(task_id: str, city_plan: CityPlan) -> BaseOperator:
     if task_id == plan.APPROVE:
         # No execution_timeout: Airflow would take it for the time that the person has.
         return ApproveOperator(task_id=task_id, plan=city_plan)
+    if task_id == plan.RECORDED:
+        return EmptyOperator(task_id=task_id)
     if task_id in plan.JOB_STEPS:
         extra: dict[str, Any] = {"pool": city_plan.fleet.pools.jobs, "region_name": city_plan.fleet.region}
     else:
         extra = {"execution_timeout": SHORT_TASK_TIMEOUT}
         if task_id == plan.REGISTER:
             extra["region_name"] = city_plan.fleet.region
+        if task_id == plan.RECORD:
+            # It costs nothing, and nothing else tells what came of the run.
+            extra["retries"] = max(city_plan.city.retries, _RECORD_RETRIES)
         if task_id == plan.KEEP_CHAMPION and asks:
             # Behind both the gate and the person, of whom only one sends a run here.
             extra["trigger_rule"] = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS

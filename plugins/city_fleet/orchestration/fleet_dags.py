@@ -25,6 +25,8 @@ from city_fleet.orchestration.timetables import FleetTimetable
 
 #: Tasks that only read and write a few small objects; more than this is a hang.
 SHORT_TASK_TIMEOUT = timedelta(minutes=15)
+#: Each pause between two tries is up to twice as long as the one before.
+BACKS_OFF = {"retry_exponential_backoff": 2.0, "max_retry_delay": timedelta(minutes=30)}
 # Two looks of the reaper, the time between them, and a retry; a look of reconcile, and a retry.
 _CARE_RUN_TIMEOUT = timedelta(hours=1)
 # A pass of retiring ends by itself at its time limit; it then has to wait for the cities that are under way.
@@ -67,6 +69,7 @@ def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
             "owner": fleet.owner,
             "retries": 2,
             "retry_delay": timedelta(seconds=30),
+            **BACKS_OFF,
             "region_name": fleet.region,
         },
         auto_register=False,  # else one whose tasks can't be built would be registered too
@@ -220,7 +223,7 @@ def _care_dag(
         catchup=False,
         max_active_runs=1,
         tags=[f"fleet:{fleet.fleet}", purpose, *fleet.tags],
-        default_args={"owner": fleet.owner, "retries": retries, "retry_delay": retry_delay},
+        default_args={"owner": fleet.owner, "retries": retries, "retry_delay": retry_delay, **BACKS_OFF},
         auto_register=False,
         **settings,
     )

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming
-from city_fleet.plan import CityPlan, Run
+from city_fleet.errors import RegistryError
+from city_fleet.plan import REGISTER, CityPlan, Run
+from city_fleet.state import registry
 from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from types_boto3_sagemaker import SageMakerClient
 
 
 def run_of(plan: CityPlan, context: Context) -> Run:
@@ -53,3 +56,16 @@ def upstream(context: Context, task_id: str) -> dict[str, Any]:
             f"Task {task_id!r} of this run has no result; clear it together with everything downstream"
         )
     return value
+
+
+def registered(context: Context, sagemaker: SageMakerClient) -> registry.ModelPackage:
+    """Return the version that the run's task ``register`` has registered, as it is now.
+
+    :raises AirflowFailException: it was deleted since, which no retry brings back.
+    """
+    try:
+        return registry.read(sagemaker, upstream(context, REGISTER)["package_arn"])
+    except RegistryError as error:
+        raise AirflowFailException(
+            f"{error}. Clear the task {REGISTER!r} with everything downstream: it registers the model again"
+        ) from error

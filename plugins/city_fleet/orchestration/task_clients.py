@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from botocore.config import Config
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 
 #: The provider's deferrable operators need it; an Airflow may do without (docs/install.md).
 AIOBOTOCORE_IS_INSTALLED = importlib.util.find_spec("aiobotocore") is not None
+
+#: Of a task's clients. A worker must not sit through botocore's long back-off: the triggerer waits cheaper. Reading
+#: takes longer than InvokeEndpoint may (60 s).
+CLIENT_SETTINGS = {
+    "retries": {"mode": "standard", "max_attempts": 3},
+    "connect_timeout": 10,
+    "read_timeout": 70,
+}
+CLIENT_CONFIG = Config(**CLIENT_SETTINGS)
 
 
 class TaskClients:
@@ -41,4 +51,6 @@ class TaskClients:
         return self._client("sagemaker-runtime")
 
     def _client(self, service: str) -> Any:
-        return AwsBaseHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.region).conn
+        hook = AwsBaseHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.region)
+        # What the connection says counts.
+        return hook.get_client_type(config=CLIENT_CONFIG.merge(hook.config))

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors, naming
-from city_fleet.errors import PlatformError
+from city_fleet.errors import Busy, PlatformError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -83,14 +83,14 @@ def rounds(what: str, seconds: float = PATIENCE_SECONDS) -> Iterator[int]:
     Its use is ``while True: next(attempts); …``, which ends with a return or with the error.
 
     :param what: names the object in the error, for example a URI.
-    :raises PlatformError: the time is up.
+    :raises Busy: the time is up.
     """
     end = time.monotonic() + seconds
     pause = _FIRST_PAUSE_SECONDS
     for tries in count(1):
         yield tries
         if time.monotonic() >= end:
-            raise PlatformError(
+            raise Busy(
                 f"{what}: others got in the way {tries} times within {seconds:.0f} seconds; nothing was changed. "
                 "Try again"
             )
@@ -174,7 +174,7 @@ class ObjectStore:
         """Write an object where there is none, and return its ETag.
 
         :return: None where there is one with other bytes; nothing is written then.
-        :raises PlatformError: others got in the way for a minute.
+        :raises Busy: others got in the way for a minute.
         """
         return self._put_if(key, body, content_type, {"IfNoneMatch": "*"})
 
@@ -183,7 +183,7 @@ class ObjectStore:
 
         :param etag: of the one that was read; None where there was none.
         :return: None where another writer has changed it since; nothing is written then.
-        :raises PlatformError: others got in the way for a minute.
+        :raises Busy: others got in the way for a minute.
         """
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         return self._put_if(key, body, content_type, condition)
@@ -195,7 +195,7 @@ class ObjectStore:
             made itself: the answer to a write may be lost. It returns the bytes to write, or None to leave
             everything as it is.
         :return: the bytes that are there afterwards.
-        :raises PlatformError: others got in the way for a minute.
+        :raises Busy: others got in the way for a minute.
         """
         attempts = rounds(self.uri(key))
         while True:
@@ -213,7 +213,7 @@ class ObjectStore:
 
         :return: False where another writer has changed it since; nothing is deleted then. True where it is gone: it
             was deleted by another, or by this very request, which the SDK repeats when it hears no answer.
-        :raises PlatformError: others got in the way for a minute.
+        :raises Busy: others got in the way for a minute.
         """
         attempts = rounds(self.uri(key))
         while True:

@@ -18,6 +18,7 @@ from city_fleet.errors import (
     ArtifactError,
     BadRequest,
     BrokenPointer,
+    Busy,
     CityFleetError,
     ConfigError,
     DataError,
@@ -135,6 +136,7 @@ EXAMPLES: list[tuple[CityFleetError, dict[str, Any]]] = [
     (AlgorithmError("m", **JOB), {"message": "m", **JOB}),
     (PlatformError("m", **JOB), {"message": "m", **JOB}),
     (PlatformError("m"), {"message": "m"}),
+    (Busy("m"), {"message": "m"}),
     (
         PlatformError("m", bucket="b", operation="PutObject", code="AccessDenied"),
         {"message": "m", "bucket": "b", "operation": "PutObject", "code": "AccessDenied"},

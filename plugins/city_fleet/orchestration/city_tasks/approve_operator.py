@@ -15,10 +15,11 @@ from city_fleet.champions import approval_states, breaker
 from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.orchestration.city_tasks.approve_trigger import DECIDED, EXPIRED, OPTIONS, ApprovalTrigger
-from city_fleet.orchestration.city_tasks.city_operator import city_of
+from city_fleet.orchestration.city_tasks.city_operator import PatientTask, city_of
 from city_fleet.orchestration.city_tasks.record_operator import record_of, results_of
-from city_fleet.orchestration.run_context import name_of, run_of, upstream
-from city_fleet.plan import DECIDE, EVALUATE, KEEP_CHAMPION, PUBLISH, REGISTER, CityPlan
+from city_fleet.orchestration.patience import patient
+from city_fleet.orchestration.run_context import name_of, registered, run_of, upstream
+from city_fleet.plan import DECIDE, EVALUATE, KEEP_CHAMPION, PUBLISH, CityPlan
 from city_fleet.state import registry, run_records
 from city_fleet.state.author import Author
 from city_fleet.state.outcomes import Outcome
@@ -31,7 +32,7 @@ _APPROVE, _REJECT = OPTIONS
 _NOTE = "note"
 
 
-class ApproveOperator(HITLBranchOperator):
+class ApproveOperator(PatientTask, HITLBranchOperator):
     """Ask a person, in Airflow's own form; then publish, or keep the champion.
 
     The answer goes to the registry. A decision that is made there instead, by command or in the console, ends the
@@ -63,6 +64,7 @@ class ApproveOperator(HITLBranchOperator):
         self.plan = plan
         self.aws_conn_id = aws_conn_id
 
+    @patient
     def execute(self, context: Context) -> Any:
         run = run_of(self.plan, context)
         city = city_of(self.plan, self.aws_conn_id)
@@ -86,6 +88,7 @@ class ApproveOperator(HITLBranchOperator):
         except TaskAwaitingInput:
             self.defer(trigger=self._trigger(context, version), method_name="execute_complete")
 
+    @patient
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         city = city_of(self.plan, self.aws_conn_id)
         version, state = self._version(city, context)
@@ -118,7 +121,7 @@ class ApproveOperator(HITLBranchOperator):
         return Author(str(who.get("name") or "an unnamed person in Airflow"), str(note or "").strip())
 
     def _version(self, city: PlannedCity, context: Context) -> tuple[ModelPackage, ModelState]:
-        version = registry.read(city.aws.sagemaker, upstream(context, REGISTER)["package_arn"])
+        version = registered(context, city.aws.sagemaker)
         return version, approvals.state_of(city, version)
 
     def _record_wait(self, context: Context, version: ModelPackage, city: PlannedCity) -> None:

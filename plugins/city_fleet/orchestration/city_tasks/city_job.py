@@ -10,32 +10,33 @@ from __future__ import annotations
 import json
 import math
 from abc import abstractmethod
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import naming
 from city_fleet.errors import JobError, PlatformError
 from city_fleet.jobs import job_attempts, job_faults, job_logs, job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.job_attempts import AttemptAction, Memory
-from city_fleet.jobs.job_faults import Ending
+from city_fleet.jobs.job_faults import Ending, JobEnding
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
 from city_fleet.orchestration.run_context import run_of
-from city_fleet.plan import CityPlan, Run
+from city_fleet.orchestration.task_clients import CLIENT_SETTINGS, TaskClients
+from city_fleet.plan import JOB_STEPS, CityPlan, Run
 from city_fleet.state.objects import ObjectStore, read_uri
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from types_boto3_s3 import S3Client
 
-# A worker must not sit through botocore's long back-off: the triggerer waits cheaper.
-_BOTOCORE_CONFIG = {"retries": {"mode": "standard", "max_attempts": 3}}
-_STORE_KEY = "job"
+_STORE_KEY, _LOST_KEY = "job", "lost_jobs"
+# So many jobs that AWS has ended are made anew in one try; each pause is twice as long as the one before.
+_LOST_JOBS = 5
+_LOST_PAUSE_SECONDS, _CAPACITY_PAUSE_SECONDS = 5.0, 60.0
 
 
 class CityJob(JobPhases):
@@ -52,7 +53,7 @@ class CityJob(JobPhases):
         config: dict[str, Any]
 
     def __init__(self, *, plan: CityPlan, **kwargs: Any) -> None:
-        kwargs.setdefault("botocore_config", _BOTOCORE_CONFIG)
+        kwargs.setdefault("botocore_config", CLIENT_SETTINGS)
         # Next in line is the provider's operator.
         super().__init__(config={}, deferrable=True, **kwargs)  # type: ignore[call-arg]
         self.plan = plan
@@ -76,7 +77,7 @@ class CityJob(JobPhases):
 
     @property
     def s3(self) -> S3Client:
-        return S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name).conn
+        return TaskClients(self.aws_conn_id, self.region_name).s3
 
     def submit(self, context: Context) -> dict[str, Any]:
         """Start the step's job, or adopt the one an earlier try of this task has started."""
@@ -103,8 +104,8 @@ class CityJob(JobPhases):
             if description is not None and not start.adopts:
                 continue
             self._remember(context, Memory(name, attempt, ti.max_tries, on_demand))
-            if description is None and self._create(name):
-                self.wait_for(name, created_at=datetime.now(UTC))
+            if description is None and (answer := self._create(name)) is not None:
+                self.wait_for(name, answer)
             description = description or self._describe(name)
             if description is None:
                 raise PlatformError(
@@ -145,7 +146,7 @@ class CityJob(JobPhases):
             return self._finish(run_of(self.plan, context), description, context)
         if outcome != "deadline":
             # List and Describe need not agree to the second; what Describe says is what counts.
-            self.wait_for(name, created_at=self.kind.created_at(description))
+            self.wait_for(name, description)
         self.kind.stop(self.hook.conn, name)
         raise JobError(
             f"Job {name} is still {self.kind.status(description)} {self.time_limit_seconds} seconds after it was "
@@ -162,13 +163,13 @@ class CityJob(JobPhases):
         name, status = description[self.kind.name_key], self.kind.status(description)
         found = job_attempts.finding(status, output_exists=lambda: self.output_exists(description))
         if found is AttemptAction.WAIT_UNTIL_OVER:
-            self.wait_until_over(name)
+            self.wait_until_over(name, description)
         if found is AttemptAction.NEXT_ATTEMPT:
             self.log.info("%s is %s and does not count; trying the next attempt", name, status)
             return False
         self.log.info("Adopted %s, which is %s", name, status)
         if status == IN_PROGRESS:
-            self.wait_for(name, created_at=self.kind.created_at(description))
+            self.wait_for(name, description)
         return True
 
     def _finish(self, run: Run, description: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -185,21 +186,59 @@ class CityJob(JobPhases):
             max_tries: int = context["ti"].max_tries
             self._remember(context, Memory(memory.name, memory.attempt, max_tries, on_demand=True))
             return self.submit(context)
+        self._start_anew(verdict, description, context)
+        if verdict.ending is Ending.REQUEST:
+            verdict = replace(verdict, sentence=". ".join([verdict.sentence, *self.gone_inputs(description)]))
         context["ti"].xcom_push(key="failed_job", value=facts)
         raise job_faults.error_of(verdict, **self._fields(description))
 
-    def _create(self, name: str) -> bool:
-        """Start the job; False when the name is taken. A kill that arrived meanwhile stops the job again."""
+    def gone_inputs(self, request: dict[str, Any]) -> list[str]:
+        """Return a sentence about each input that another step of the run has made and that is gone.
+
+        :param request: or the job's description.
+        """
+        uris = [item["S3Input"]["S3Uri"] for item in request.get("ProcessingInputs", ()) if "S3Input" in item]
+        uris += [item["DataSource"]["S3DataSource"]["S3Uri"] for item in request.get("InputDataConfig", ())]
+        sentences = []
+        for bucket, key in map(naming.split_uri, uris):
+            step = next((step for step in JOB_STEPS if f"/{step}/" in key), None)
+            if step and next(ObjectStore(self.s3, bucket).items(key, limit=1), None) is None:
+                sentences.append(
+                    f"s3://{bucket}/{key} is gone; clear the task {step!r} with everything downstream"
+                )
+        return sentences
+
+    def _start_anew(self, verdict: JobEnding, description: dict[str, Any], context: Context) -> None:
+        """Come back for the next attempt after a pause, in this very try, where AWS has ended the job; a few times."""
+        spot = bool(description.get("EnableManagedSpotTraining"))
+        capacity = verdict.ending is Ending.NO_SPOT_CAPACITY and not spot
+        if verdict.ending is not Ending.PLATFORM and not capacity:
+            return
+        store, max_tries = context["task_state_store"], context["ti"].max_tries
+        kept: Any = store.get(_LOST_KEY) or {}
+        lost = list(kept.get("jobs", ())) if kept.get("max_tries") == max_tries else []
+        name = description[self.kind.name_key]
+        if name not in lost:
+            lost.append(name)
+        if len(lost) > _LOST_JOBS:
+            return
+        store.set(_LOST_KEY, {"max_tries": max_tries, "jobs": lost})
+        pause = (_CAPACITY_PAUSE_SECONDS if capacity else _LOST_PAUSE_SECONDS) * 2 ** (len(lost) - 1)
+        self.log.warning("%s. The next attempt starts in %d seconds", verdict.sentence, pause)
+        self.wait_a_while(pause, "lost job", phase="execute")
+
+    def _create(self, name: str) -> dict[str, Any] | None:
+        """Start the job; None when the name is taken. A kill that arrived meanwhile stops the job again."""
         assert self._kill is not None  # noqa: S101 - set before every phase
         self._kill.check()
         self._kill.job = name
         try:
-            self.kind.create(self.hook.conn, self.config)
+            answer = self.kind.create(self.hook.conn, self.config)
         except NameTaken:
-            return False
+            return None
         self.log.info("Started %s", name)
         self._kill.check()
-        return True
+        return answer
 
     def _describe(self, name: str) -> dict[str, Any] | None:
         return self.kind.describe(self.hook.conn, name)
@@ -211,7 +250,7 @@ class CityJob(JobPhases):
             return
         if self.kind.stop(self.hook.conn, name):
             self.log.info("Stopped %s: another job takes its place", name)
-        self.wait_until_over(name)
+        self.wait_until_over(name, description)
 
     def _memory(self, context: Context) -> Memory | None:
         value: Any = context["task_state_store"].get(_STORE_KEY)
@@ -251,7 +290,7 @@ class CityJob(JobPhases):
                 self.log.info("Last lines of %s in %s:", stream, self.kind.log_group)
                 for line in lines:
                     self.log.info("  %s", line)
-        except ClientError as error:
+        except (ClientError, BotoCoreError) as error:
             self.log.warning("The log of %s cannot be read: %s", name, error)
 
     def is_in_s3(self, uri: str) -> bool:
@@ -266,7 +305,10 @@ class CityJob(JobPhases):
         try:
             body = read_uri(self.s3, uri)
             if body is None:
-                raise PlatformError(f"{uri}: the job's output cannot be read: it is not there")
+                raise PlatformError(
+                    f"{uri}: the job's output cannot be read: it is not there. Clear the task {self.step!r} with "
+                    "everything downstream"
+                )
             return json.loads(body)
         except (ClientError, ValueError) as error:
             raise PlatformError(f"{uri}: the job's output cannot be read: {error}") from error

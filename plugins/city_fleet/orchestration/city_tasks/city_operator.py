@@ -1,4 +1,4 @@
-"""Base of the tasks of a city's DAG that start no job."""
+"""Bases of the tasks of a city's DAG."""
 
 from __future__ import annotations
 
@@ -7,11 +7,27 @@ from typing import Any
 from airflow.sdk import BaseOperator
 
 from city_fleet.champions.planned_city import PlannedCity
+from city_fleet.orchestration.patience import Patient
 from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.plan import CityPlan
 
 
-class CityOperator(BaseOperator):
+class PatientTask(Patient):
+    """A task of a city that waits as long as its ``capacity_wait_seconds``."""
+
+    plan: CityPlan
+    task_id: str
+
+    @property
+    def patience_seconds(self) -> float:
+        return self.plan.city.capacity_wait_seconds
+
+    @property
+    def where(self) -> str:
+        return f"City {self.plan.city.slug!r}, task {self.task_id}"
+
+
+class CityOperator(PatientTask, BaseOperator):
     """A task of a city's DAG that starts no job.
 
     :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from city_fleet import naming
 from city_fleet.champions import breaker, data_checks, gate
-from city_fleet.errors import PlatformError
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
+from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import run_of, upstream
 from city_fleet.plan import EVALUATE, PREPROCESS
 from city_fleet.state import objects
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 class DecideOperator(CityOperator):
     """Apply the gate to the evaluation report, keep the decision beside the run, and count it for the night."""
 
+    @patient
     def execute(self, context: Context) -> dict[str, Any]:
         run, place = run_of(self.plan, context), self.city()
         rule = self.plan.city.gate
@@ -42,10 +45,12 @@ class DecideOperator(CityOperator):
     def _data_report(self, s3: S3Client, context: Context) -> Any:
         """Return what the preprocess job has measured of the data.
 
-        :raises PlatformError: its report is gone.
+        :raises AirflowFailException: its report is gone, which no retry brings back.
         """
         uri = f"{upstream(context, PREPROCESS)['outputs']['report']}city={self.plan.city.slug}/status.json"
         body = objects.read_uri(s3, uri)
         if body is None:
-            raise PlatformError(f"{uri} is gone; clear the task {PREPROCESS!r} with everything downstream")
+            raise AirflowFailException(
+                f"{uri} is gone; clear the task {PREPROCESS!r} with everything downstream"
+            )
         return json.loads(body)

@@ -15,6 +15,8 @@ from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import image_uri
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 from city_fleet.orchestration.city_tasks.city_job import CityJob
+from city_fleet.orchestration.city_tasks.city_operator import city_of
+from city_fleet.orchestration.city_tasks.record_operator import tell_record
 from city_fleet.orchestration.run_context import upstream
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
 from city_fleet.state import live
@@ -59,6 +61,7 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         }
         if status["status"] != "ready":
             context["ti"].xcom_push(key="return_value", value={**self.facts(description), **result})
+            tell_record(city_of(self.plan, self.aws_conn_id), context)
             raise AirflowSkipException(status["reason"])
         self.log.info("Rows: %s", status["rows"])
         return result

@@ -1,7 +1,4 @@
-"""Triggers: what deferred tasks wait for, all in the one event loop of a triggerer.
-
-:class:`JobTrigger` waits until a job is over, :class:`TurnTrigger` until it is a task's turn to call AWS again.
-"""
+"""Trigger of a job operator: it waits until the job is over, in the one event loop of a triggerer."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
@@ -174,37 +170,3 @@ class JobTrigger(BaseTrigger):
             region_name=hook.region_name, config=config, deferrable=True
         )
         return client
-
-
-class TurnTrigger(BaseTrigger):
-    """Wait for a turn to call AWS again after it refused for load; paced over all waiting tasks of this triggerer.
-
-    Its one event is ``{"turn": True}``.
-
-    :param lane: tasks with equal lanes share one pace, for example ``aws_default/us-east-1/CreateTrainingJob``.
-    :param per_second: turns a second.
-    :param not_before: ISO instant before which no turn is wanted.
-    """
-
-    def __init__(self, *, lane: str, per_second: float, not_before: str) -> None:
-        super().__init__()
-        self.lane = lane
-        self.per_second = per_second
-        self.not_before = not_before
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}.{type(self).__qualname__}", {
-            "lane": self.lane,
-            "per_second": self.per_second,
-            "not_before": self.not_before,
-        }
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        self.log.info("Waiting for a turn: %s, not before %s", self.lane, self.not_before)
-        moment = clock.parse(self.not_before)
-        while (left := (moment - datetime.now(UTC)).total_seconds()) > 0:
-            await asyncio.sleep(left)
-        async with pace(self.lane).turn(self.per_second):
-            pass
-        self.log.info("Calling AWS again: %s", self.lane)
-        yield TriggerEvent({"turn": True})

@@ -8,9 +8,10 @@ from city_fleet.approval import run_release
 from city_fleet.champions.approval_states import ModelState
 from city_fleet.champions.release import target_model
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
-from city_fleet.orchestration.run_context import author_of, run_of, upstream
+from city_fleet.orchestration.city_tasks.record_operator import tell_record
+from city_fleet.orchestration.patience import patient
+from city_fleet.orchestration.run_context import author_of, registered, run_of, upstream
 from city_fleet.plan import APPROVE, DECIDE, REGISTER
-from city_fleet.state import registry
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -20,23 +21,27 @@ if TYPE_CHECKING:
 class PublishOperator(CityOperator):
     """Make the registered model the one that serves the city, unless its night awaits approval."""
 
+    @patient
     def execute(self, context: Context) -> dict[str, Any]:
         city = self.city()
-        package = registry.read(city.aws.sagemaker, upstream(context, REGISTER)["package_arn"])
+        package = registered(context, city.aws.sagemaker)
         ended = run_release.release(city, package, run_of(self.plan, context), author_of(self.plan, context))
         for reason in ended.reasons:
             self.log.info("%s: %s", ended.outcome, reason)
-        return {
+        result = {
             "outcome": ended.outcome.value,
             "reasons": list(ended.reasons),
             "target_model": target_model(city.slug, package),
             "live": ended.live,
         }
+        tell_record(city, context, publish=result)
+        return result
 
 
 class KeepChampionOperator(CityOperator):
     """Say why the model that serves stays. It changes nothing."""
 
+    @patient
     def execute(self, context: Context) -> dict[str, Any]:
         decision = upstream(context, DECIDE)
         registered = upstream(context, REGISTER)
@@ -51,4 +56,6 @@ class KeepChampionOperator(CityOperator):
             outcome = (Outcome.SUPERSEDED if superseded else Outcome.HELD).value
         for reason in reasons:
             self.log.info("%s: %s", outcome, reason)
-        return {"outcome": outcome, "reasons": reasons}
+        result = {"outcome": outcome, "reasons": reasons}
+        tell_record(self.city(), context, keep_champion=result)
+        return result

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from city_fleet import clock
 from city_fleet.champions import breaker
+from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
+from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import run_of
 from city_fleet.plan import (
     APPROVE,
@@ -18,6 +21,8 @@ from city_fleet.plan import (
     KEEP_CHAMPION,
     PREPROCESS,
     PUBLISH,
+    RECORD,
+    RECORDED,
     REGISTER,
     CityPlan,
     Run,
@@ -31,6 +36,9 @@ if TYPE_CHECKING:
 _FAILURE = "failure"
 _LONGEST_MESSAGE = 1000
 _STEPS = (*JOB_STEPS, DECIDE, REGISTER, APPROVE, PUBLISH, KEEP_CHAMPION)
+_ENDED = frozenset({"success", "failed", "upstream_failed", "skipped"})
+
+log = logging.getLogger("airflow.task")
 
 
 class RecordOperator(CityOperator):
@@ -39,41 +47,73 @@ class RecordOperator(CityOperator):
     The task is a teardown: it runs after success, failure and skip alike, and does not decide how the run counts.
     """
 
+    @patient
     def execute(self, context: Context) -> dict[str, Any]:
-        run = run_of(self.plan, context)
-        ti: Any = context["ti"]
-        s3 = self.city().aws.s3
-        states = ti.get_task_states(dag_id=self.plan.dag_id, run_ids=[run.run_id])[run.run_id]
-        results = results_of(context)
-        failed_task = next((task for task, state in states.items() if state == "failed"), None)
-        failed_job = ti.xcom_pull(task_ids=failed_task, key="failed_job") if failed_task else None
-        failure = ti.xcom_pull(task_ids=failed_task, key=_FAILURE) if failed_task else None
-        ended = results[PUBLISH] or results[KEEP_CHAMPION]
-        if failed_task is not None:
-            said = f": {failure['message']}" if failure and failure["message"] else ""
-            outcome, reasons = Outcome.FAILED.value, [f"task {failed_task} failed{said}"]
-            if failed_task == PREPROCESS and failed_job and failed_job["status"] == "Failed":
-                # Data that are refused are as bad a sign for the night as a model that is.
-                breaker.mark(s3, self.plan.keys, run.stamp, self.plan.city.slug, reasons)
-        elif results[PREPROCESS].get("data_status") == Outcome.TOO_LITTLE_DATA:
-            outcome, reasons = Outcome.TOO_LITTLE_DATA.value, [results[PREPROCESS]["reason"]]
-        elif ended:
-            outcome, reasons = ended["outcome"], ended["reasons"]
-        else:
-            outcome, reasons = (
-                Outcome.FAILED.value,
-                ["the run was stopped before it published or held a model"],
-            )
-        record = {
-            **record_of(self.plan, run, results, outcome, reasons),
-            "failed_task": failed_task,
-            "failure": failure,
-        }
-        if failed_job:
-            record["jobs"].append(_job(failed_job))
-        key = run_records.write(s3, self.plan.keys, record, as_of=run.as_of, key_of_run=run.key)
-        self.log.info("%s: %s", outcome, "; ".join(reasons) or "no reason given")
-        return {"record_uri": self.plan.keys.uri(key), "outcome": outcome}
+        return write_record(self.city(), context, results_of(context), _states(self.plan, context))
+
+
+def tell_record(city: PlannedCity, context: Context, **ended: dict[str, Any]) -> None:
+    """Write the run's record anew where it was written before a task of the run has ended in another way.
+
+    Airflow runs the record's task again when it is cleared with the others; whoever clears the failed tasks alone
+    leaves it out.
+
+    :param ended: task id → its result, which Airflow does not know yet.
+    """
+    states = _states(city.plan, context)
+    if states.get(RECORD) in _ENDED:
+        write_record(city, context, results_of(context) | ended, states)
+
+
+def write_record(
+    city: PlannedCity, context: Context, results: dict[str, dict[str, Any]], states: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write how a run has ended, and return the record's URI and outcome.
+
+    :param results: of the run's steps, as :func:`results_of` returns them.
+    :param states: of its tasks.
+    """
+    plan = city.plan
+    run = run_of(plan, context)
+    ti: Any = context["ti"]
+    failed = (task for task, state in states.items() if state == "failed" and task not in (RECORD, RECORDED))
+    failed_task = next(failed, None)
+    failed_job = ti.xcom_pull(task_ids=failed_task, key="failed_job") if failed_task else None
+    failure = ti.xcom_pull(task_ids=failed_task, key=_FAILURE) if failed_task else None
+    ended = results[PUBLISH] or results[KEEP_CHAMPION]
+    if failed_task is not None:
+        said = f": {failure['message']}" if failure and failure["message"] else ""
+        outcome, reasons = Outcome.FAILED.value, [f"task {failed_task} failed{said}"]
+        if failed_task == PREPROCESS and failed_job and failed_job["status"] == "Failed":
+            # Data that are refused are as bad a sign for the night as a model that is.
+            breaker.mark(city.aws.s3, plan.keys, run.stamp, city.slug, reasons)
+    elif results[PREPROCESS].get("data_status") == Outcome.TOO_LITTLE_DATA:
+        outcome, reasons = Outcome.TOO_LITTLE_DATA.value, [results[PREPROCESS]["reason"]]
+    elif ended:
+        outcome, reasons = ended["outcome"], ended["reasons"]
+    else:
+        outcome, reasons = (
+            Outcome.FAILED.value,
+            ["the run was stopped before it published or held a model"],
+        )
+    record = {
+        **record_of(plan, run, results, outcome, reasons),
+        "failed_task": failed_task,
+        "failure": failure,
+    }
+    if failed_job:
+        record["jobs"].append(_job(failed_job))
+    key = run_records.write(city.aws.s3, plan.keys, record, as_of=run.as_of, key_of_run=run.key)
+    log.info("%s: %s", outcome, "; ".join(reasons) or "no reason given")
+    return {"record_uri": plan.keys.uri(key), "outcome": outcome}
+
+
+def _states(plan: CityPlan, context: Context) -> dict[str, Any]:
+    """Return the states of the run's tasks; None of one that has none yet."""
+    ti: Any = context["ti"]
+    run_id = context["dag_run"].run_id
+    states: dict[str, Any] = ti.get_task_states(dag_id=plan.dag_id, run_ids=[run_id])[run_id]
+    return states
 
 
 def keep_failure(context: Mapping[str, Any]) -> None:

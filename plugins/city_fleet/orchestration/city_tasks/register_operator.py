@@ -14,8 +14,10 @@ from city_fleet.champions import approval_states, gate, package_request
 from city_fleet.champions.approval_states import Effect, Event, ModelState
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import image_uri
-from city_fleet.orchestration.city_tasks.city_operator import city_of
+from city_fleet.orchestration.city_tasks.city_operator import PatientTask, city_of
+from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import name_of, run_of, upstream
+from city_fleet.orchestration.task_clients import CLIENT_SETTINGS
 from city_fleet.plan import DECIDE, EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
 from city_fleet.state import package_status, registry
 from city_fleet.state.author import Author
@@ -24,15 +26,17 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class RegisterOperator(SageMakerRegisterModelVersionOperator):
+class RegisterOperator(PatientTask, SageMakerRegisterModelVersionOperator):
     """Register every trained model as a version, and say where it stands after the gate's judgement."""
 
     overwrite_rtif_after_execution = True
 
     def __init__(self, *, plan: CityPlan, **kwargs: Any) -> None:
+        kwargs.setdefault("botocore_config", CLIENT_SETTINGS)
         super().__init__(image_uri="", model_url="", package_group_name=plan.package_group, **kwargs)
         self.plan = plan
 
+    @patient
     def execute(self, context: Context) -> dict[str, Any]:
         run = run_of(self.plan, context)
         city = city_of(self.plan, self.aws_conn_id)

@@ -15,6 +15,7 @@ from jinja2 import TemplateError
 from city_fleet import naming
 from city_fleet.config.digest_section import refusal
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator
+from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import upstream
 from city_fleet.state import index
 from city_fleet.views import digest, digest_text, fleet_facts
@@ -32,6 +33,7 @@ class ComposeOperator(FleetOperator):
     Returns ``{subject, text, counts, night}``.
     """
 
+    @patient
     def execute(self, context: Context) -> dict[str, Any]:
         config = Config(max_pool_connections=index.WORKERS)
         s3, sagemaker = self.client("s3", config), self.client("sagemaker", config)

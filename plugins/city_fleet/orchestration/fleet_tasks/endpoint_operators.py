@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.operators.sagemaker import (
     SageMakerEndpointConfigOperator,
     SageMakerEndpointOperator,
@@ -21,9 +20,12 @@ from botocore.exceptions import ClientError
 from city_fleet import aws_errors
 from city_fleet.config import Fleet
 from city_fleet.config.places import scripts_folder
+from city_fleet.errors import Busy
 from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.orchestration.fleet_tasks.fleet_operator import PatientTask
+from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import upstream
-from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
+from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED, CLIENT_SETTINGS, TaskClients
 from city_fleet.plan import endpoint_name
 from city_fleet.serving import endpoint_requests, endpoint_state
 
@@ -35,6 +37,8 @@ ENDPOINT_CONFIG = "endpoint_config"
 ENDPOINT = "endpoint"
 # An endpoint that has not settled after an hour has failed in a way SageMaker does not report.
 _TIME_LIMIT_SECONDS = 3600
+# SageMaker takes no other request about the endpoint meanwhile.
+_UNDER_WAY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 
 
 def _described(describe: Callable[[str], Any], name: str) -> dict[str, Any] | None:
@@ -47,19 +51,20 @@ def _described(describe: Callable[[str], Any], name: str) -> dict[str, Any] | No
         raise
 
 
-class SharedModelOperator(SageMakerModelOperator):
+class SharedModelOperator(PatientTask, SageMakerModelOperator):
     """The container that serves every city: the image, the serving code and the prefix of the artifacts."""
 
     overwrite_rtif_after_execution = True
 
     def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
-        super().__init__(config={}, **kwargs)
+        super().__init__(config={}, botocore_config=CLIENT_SETTINGS, **kwargs)
         self.fleet = fleet
 
+    @patient
     def execute(self, context: Context) -> dict[str, Any]:
         keys = self.fleet.keys
         bundle = CodeBundle.load(scripts_folder(self.fleet.endpoint.scripts, self.fleet.path))
-        s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name).conn
+        s3 = TaskClients(self.aws_conn_id, self.region_name).s3
         bundle.ensure_uploaded(s3, keys)
         self.config = endpoint_state.wanted_model(self.fleet, bundle)
         name = self.config["ModelName"]
@@ -70,15 +75,16 @@ class SharedModelOperator(SageMakerModelOperator):
         return {"model_name": name}
 
 
-class SharedEndpointConfigOperator(SageMakerEndpointConfigOperator):
+class SharedEndpointConfigOperator(PatientTask, SageMakerEndpointConfigOperator):
     """Instance type, count and the one model of the shared endpoint."""
 
     overwrite_rtif_after_execution = True
 
     def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
-        super().__init__(config={}, **kwargs)
+        super().__init__(config={}, botocore_config=CLIENT_SETTINGS, **kwargs)
         self.fleet = fleet
 
+    @patient
     def execute(self, context: Context) -> dict[str, Any]:
         self.config = endpoint_requests.endpoint_config_request(
             self.fleet, model_name=upstream(context, MODEL)["model_name"]
@@ -91,7 +97,7 @@ class SharedEndpointConfigOperator(SageMakerEndpointConfigOperator):
         return {"endpoint_config_name": name}
 
 
-class SharedEndpointOperator(SageMakerEndpointOperator):
+class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
     """The shared endpoint, created or updated until it is in service with the wanted configuration."""
 
     overwrite_rtif_after_execution = True
@@ -99,6 +105,7 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
     def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
         super().__init__(
             config={},
+            botocore_config=CLIENT_SETTINGS,
             # Without aiobotocore, which the provider's trigger needs, the task waits in its worker.
             deferrable=AIOBOTOCORE_IS_INSTALLED,
             check_interval=fleet.defaults.waiter_delay_seconds,
@@ -107,6 +114,7 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
         )
         self.fleet = fleet
 
+    @patient
     def execute(self, context: Context) -> dict[str, Any]:
         self.config = endpoint_requests.endpoint_request(
             self.fleet, endpoint_config_name=upstream(context, ENDPOINT_CONFIG)["endpoint_config_name"]
@@ -115,6 +123,9 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
         found = _described(self.hook.describe_endpoint, name)
         if found is None:
             self.operation = "create"
+        elif found["EndpointStatus"] in _UNDER_WAY:
+            # An earlier try has asked for it, whose wait was lost, or somebody else has asked for something.
+            raise Busy(f"Endpoint {name} is {found['EndpointStatus']}")
         elif found["EndpointStatus"] == "Failed":
             # A failed endpoint takes no update; it serves nothing, so deleting it loses nothing.
             self.log.warning(
@@ -137,14 +148,19 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
         super().execute(context)
         return self._result(context, self.hook.describe_endpoint(name))
 
+    @patient
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         name = endpoint_name(self.fleet)
-        if (event or {}).get("status") == "success":
-            return self._result(context, self.hook.describe_endpoint(name))
         found = _described(self.hook.describe_endpoint, name) or {}
+        status = found.get("EndpointStatus", "gone")
+        if status in _UNDER_WAY:
+            # The wait was lost, for example in an outage.
+            raise Busy(f"Endpoint {name} is {status}")
+        if (event or {}).get("status") == "success" or status == "InService":
+            return self._result(context, found)
         # The event has the waiter's words only. A retry creates an endpoint that has failed anew.
         raise AirflowException(
-            f"Endpoint {name} is {found.get('EndpointStatus', 'gone')}. SageMaker says: "
+            f"Endpoint {name} is {status}. SageMaker says: "
             f"{found.get('FailureReason') or 'it gives no reason'} ({(event or {}).get('message', 'no event')})"
         )
 

@@ -11,9 +11,26 @@ from airflow.sdk import BaseOperator
 from botocore.config import Config
 
 from city_fleet.config import Fleet
+from city_fleet.orchestration.patience import Patient
+from city_fleet.orchestration.task_clients import CLIENT_CONFIG
 
 
-class FleetOperator(BaseOperator):
+class PatientTask(Patient):
+    """A task of a fleet that waits as long as ``defaults.capacity_wait_seconds``."""
+
+    fleet: Fleet
+    task_id: str
+
+    @property
+    def patience_seconds(self) -> float:
+        return self.fleet.defaults.capacity_wait_seconds
+
+    @property
+    def where(self) -> str:
+        return f"Fleet {self.fleet.fleet!r}, task {self.task_id}"
+
+
+class FleetOperator(PatientTask, BaseOperator):
     """A task that looks after a whole fleet.
 
     :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.
@@ -30,7 +47,7 @@ class FleetOperator(BaseOperator):
         :param config: settings beside those of the connection.
         """
         hook = AwsBaseHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.fleet.region)
-        return hook.get_client_type(config=hook.config.merge(config))
+        return hook.get_client_type(config=CLIENT_CONFIG.merge(hook.config).merge(config))
 
 
 def within(seconds: float) -> Callable[[], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
@@ -12,7 +12,9 @@ from airflow.sdk.exceptions import AirflowException
 from city_fleet.errors import list_names
 from city_fleet.jobs import pacing, reaper
 from city_fleet.jobs.reaper import Job, OrphanVerdict, Task
+from city_fleet.jobs.sagemaker_jobs import time_at
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
+from city_fleet.orchestration.patience import patient
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,8 +40,10 @@ class ReapOperator(FleetOperator):
         """Return a SageMaker client that keeps the pace and backs off when it is throttled."""
         return pacing.keep_pace(self.client("sagemaker", pacing.RETRIES), pacing.RequestPace())
 
+    @patient
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        client, now = self.sagemaker(), datetime.now(UTC)
+        client = self.sagemaker()
+        now = time_at(client)
         found = reaper.jobs_in_progress(client, self.fleet, now, within(_LOOK_SECONDS))
         self._say_what_is_left_alone(found)
         verdicts = reaper.judge(found.jobs, task_states(context, found.jobs))
@@ -58,13 +62,15 @@ class ReapOperator(FleetOperator):
             self.defer(trigger=TimeDeltaTrigger(reaper.SECOND_LOOK_AFTER), method_name="look_again")
         return self._end(results, [*found.problems, *problems])
 
+    @patient
     def look_again(self, context: Context, event: Any = None) -> list[dict[str, Any]]:
         """Judge the jobs whose tasks had no state once more, and for good."""
         first: Any = context["ti"].xcom_pull(task_ids=self.task_id, key=_FIRST_LOOK)
-        now = datetime.now(UTC)
+        client = self.sagemaker()
+        now = time_at(client)
         jobs = [Job.from_dict(job) for job in first["jobs"]]
         verdicts = reaper.judge(jobs, task_states(context, jobs), second_look=True)
-        results, problems = self._stop(self.sagemaker(), verdicts, now, context)
+        results, problems = self._stop(client, verdicts, now, context)
         return self._end([*first["results"], *results], [*first["problems"], *problems])
 
     def _say_what_is_left_alone(self, found: reaper.Found) -> None:

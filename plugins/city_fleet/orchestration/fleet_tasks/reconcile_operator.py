@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from city_fleet.approval import reconcile
 from city_fleet.orchestration.fleet_tasks import digest_operators
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
+from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.state.outcomes import Decided, Outcome
 
@@ -29,6 +30,7 @@ class ReconcileOperator(FleetOperator):
     serves was rejected, once, so that it shows among the failed runs; all else is done before.
     """
 
+    @patient
     def execute(self, context: Context) -> list[dict[str, Any]]:
         done = reconcile.run(
             TaskClients(self.aws_conn_id, self.fleet.region),

@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from city_fleet.jobs import pacing
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
+from city_fleet.orchestration.patience import patient
 from city_fleet.retiring import retire_sweep
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import Totals
@@ -29,6 +30,7 @@ class RetireOperator(FleetOperator):
     is changed and they say what would have been done. Fails at the end when a city could not be dealt with.
     """
 
+    @patient
     def execute(self, context: Context) -> dict[str, int]:
         dry_run = bool(context["params"]["dry_run"])
         pace = pacing.RequestPace(retire_sweep.REGISTRY_REQUESTS_PER_SECOND)

@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from city_fleet.errors import AlgorithmError, JobError, PlatformError
-from city_fleet.jobs.job_faults import Ending, Remedy, error_of, judge, remedy
+from city_fleet.jobs.job_faults import Ending, error_of, judge
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -17,24 +16,6 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def training(status: str, **more: Any) -> dict[str, Any]:
     return {"TrainingJobName": "austin-train-1", "TrainingJobStatus": status, **more}
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        ("ThrottlingException", Remedy.WAIT),
-        ("SlowDown", Remedy.WAIT),
-        ("ResourceLimitExceeded", Remedy.WAIT),
-        ("InternalFailure", Remedy.RETRY),
-        ("ServiceUnavailable", Remedy.RETRY),
-        ("ExpiredTokenException", Remedy.RETRY),
-        ("ValidationException", Remedy.FAIL),
-        ("AccessDeniedException", Remedy.FAIL),
-    ],
-)
-def test_what_to_do_about_an_error_of_a_call(code: str, expected: Remedy) -> None:
-    error = ClientError({"Error": {"Code": code, "Message": "m"}}, "CreateTrainingJob")
-    assert remedy(error) is expected
 
 
 @pytest.mark.parametrize(
