@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 #: Of one and the same end, only this differs from try to try.
 _MOMENT = "finished_at"
+_RUN_ID, _SAME_END = "run_id", ("outcome", "failed_task")
 
 
 def write(s3: S3Client, keys: Keys, record: Mapping[str, Any], *, as_of: datetime, key_of_run: str) -> str:
     """Write a run's record, once. A run that was cleared and ended in another way gets another one beside the first.
 
-    A retry of the task, or of a put whose answer was lost, finds the record there and leaves it.
+    A retry of the task, or of a put whose answer was lost, finds the record there and leaves it; so does another DAG
+    run that has joined the run and comes to the same end.
 
     The event goes first: a process that dies between the two leaves an event without a record, which readers
     pass over, and never a record that no view learns of.
@@ -45,9 +47,16 @@ def write(s3: S3Client, keys: Keys, record: Mapping[str, Any], *, as_of: datetim
         if store.create(key, body) is not None:
             return key
         kept = store.get(key)
-        if kept is not None and _end(json.loads(kept.body)) == _end(json.loads(body)):
+        if kept is not None and _is_same(json.loads(kept.body), json.loads(body)):
             return key
     return again
+
+
+def _is_same(kept: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Tell whether a record says already how a run has ended."""
+    if kept.get(_RUN_ID) != new.get(_RUN_ID):
+        return all(kept.get(name) == new.get(name) for name in _SAME_END)
+    return _end(kept) == _end(new)
 
 
 def _end(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,15 @@ class JobPhases:
     def collect(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
         """Return the result of the job that the trigger was waiting for."""
 
+    @abstractmethod
+    def others(self) -> list[str]:
+        """Return the ids of the other DAG runs that work on the same run."""
+
+    @property
+    @abstractmethod
+    def attached_uri(self) -> str:
+        """Return where the DAG runs that work on the same run are marked."""
+
     def execute(self, context: Context) -> dict[str, Any]:
         return self._phase(context, SUBMIT)
 
@@ -108,7 +117,7 @@ class JobPhases:
         refused_since: str | None = None,
         refusals: int = 0,
     ) -> dict[str, Any]:
-        self._kill = WorkerKill(context["ti"], self.kind, self.hook, self.log)
+        self._kill = WorkerKill(context["ti"], self.kind, self.hook, self.log, others=self.others)
         where = f"City {self.plan.city.slug!r}, step {self.step}"
         try:
             return self.submit(context) if phase == SUBMIT else self.collect(context, event)
@@ -152,6 +161,7 @@ class JobPhases:
                 since=since.isoformat(),
                 deadline=deadline.isoformat(),
                 poll_seconds=self.plan.city.waiter_delay_seconds,
+                attached=self.attached_uri,
                 aws_conn_id=self.aws_conn_id,
                 region_name=self.region_name,
                 verify=self.verify,
