@@ -54,11 +54,12 @@ class Task:
     try_number: int = 1
 
     def xcom_pull(self, *, task_ids: str, key: str = "return_value") -> Any:
-        """The result of a task."""
-        return self.results.get(task_ids) if key == "return_value" else None
+        """What a task has returned or pushed."""
+        return self.results.get(task_ids if key == "return_value" else f"{task_ids}/{key}")
 
     def xcom_push(self, *, key: str, value: Any) -> None:
-        """Nothing reads it here."""
+        """Keep what a task pushes."""
+        self.results[f"{self.task_id}/{key}"] = value
 
     def get_task_states(self, *, dag_id: str, run_ids: list[str], **_: Any) -> dict[str, Any]:
         """All tasks that have a result have succeeded."""

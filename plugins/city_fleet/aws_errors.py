@@ -63,6 +63,11 @@ def is_taken(error: ClientError) -> bool:
     return code_of(error) == "ResourceInUse"
 
 
+def is_token_taken(error: ClientError) -> bool:
+    """Tell whether SageMaker has answered another request with the same ClientToken."""
+    return code_of(error) == "ConflictException"
+
+
 def is_invalid(error: ClientError) -> bool:
     """Tell whether AWS says that the request itself does not fit, for example a job that is not in progress."""
     return code_of(error) in _VALIDATION

@@ -116,9 +116,13 @@ def endpoint_name(fleet: str, environment: str) -> str:
     return aws_name(fleet, environment)
 
 
-def run_key(environment: str, dag_id: str, run_id: str) -> str:
-    """Return the 10 hex digits that stand for one DAG run in keys and job names."""
-    return digest([environment, dag_id, run_id], 10)
+def run_key(about: str, repetition: int) -> str:
+    """Return the 10 hex digits that stand for a run in keys and job names.
+
+    :param about: digest of what the run is about.
+    :param repetition: 1 for the first run about it; each that was asked for on purpose counts one more.
+    """
+    return digest([about, repetition], 10)
 
 
 def tag_of_run_id(run_id: str) -> str:
@@ -212,13 +216,25 @@ class Keys:
         """Return the prefix of one version of the job scripts."""
         return f"{self.prefix}code/{bundle_digest}/"
 
+    def run(self, city: str, key_of_run: str) -> str:
+        """Return the prefix of all that the jobs of a run write."""
+        return f"{self.runs_prefix()}{city}/{key_of_run}/"
+
+    def run_facts(self, city: str, key_of_run: str) -> str:
+        """Return the key of what a run's first task has fixed for all its tasks."""
+        return f"{self.run(city, key_of_run)}run.json"
+
+    def attached_prefix(self, city: str, key_of_run: str) -> str:
+        """Return the prefix of the marks of the DAG runs that work on a run, one object each."""
+        return f"{self.run(city, key_of_run)}attached/"
+
     def step(self, city: str, key_of_run: str, step: str) -> str:
         """Return the prefix below which each job of a step writes to a folder of its own name."""
-        return f"{self.prefix}runs/{city}/{key_of_run}/{step}/"
+        return f"{self.run(city, key_of_run)}{step}/"
 
     def decision(self, city: str, key_of_run: str, decision_digest: str) -> str:
         """Return the key of a decision; a second, different decision of the same run gets another key."""
-        return f"{self.prefix}runs/{city}/{key_of_run}/decide/decision-{decision_digest}.json"
+        return f"{self.run(city, key_of_run)}decide/decision-{decision_digest}.json"
 
     def models_prefix(self) -> str:
         """Return the prefix the shared endpoint serves from."""

@@ -82,18 +82,34 @@ def steps(approval: str = "auto") -> tuple[Step, ...]:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One DAG run of one city.
+class FixedChampion:
+    """The model that served a city when a run began, which the run's own model is judged against.
 
+    :param etag: of the live pointer it was read from.
+    :param as_of: stamp of the moment up to which it has seen data.
+    """
+
+    target_model: str
+    etag: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the tasks of a DAG run of a city work on, alone or together with other DAG runs about the same.
+
+    :param run_id: of the DAG run.
+    :param key: ten hex digits that stand for what the run is about, in keys and job names: see ADR 0018.
     :param as_of: the moment up to which the run may see data, UTC.
-    :param key: ten hex digits that stand for the run in keys and job names.
     :param force: publish despite gate, order of as_of and pin.
+    :param champion: the model that served when the run began; None when none did.
     """
 
     run_id: str
     key: str
     as_of: datetime
     force: bool = False
+    champion: FixedChampion | None = None
 
     @property
     def stamp(self) -> str:
@@ -153,20 +169,41 @@ class CityPlan:
             counted[name] = section.model_dump(mode="json", exclude=left_out)
         return naming.digest(counted, 16)
 
-    def settings(self, step: str) -> JobSettings:
-        """Return instance, volume and time limit of a job step."""
-        return self.city.training if step == TRAIN else self.city.processing
+    def check_as_of(self, as_of: datetime) -> datetime:
+        """Return the as_of of a run, if a run may have it.
 
-    def run(self, run_id: str, as_of: datetime, *, force: bool = False) -> Run:
-        """Return what a DAG run adds to the plan.
-
-        :raises ValueError: as_of lies in the future, whose data are not known yet.
+        :raises ValueError: it lies in the future, whose data are not known yet.
         """
         if as_of > datetime.now(UTC) + clock.CLOCKS_DIFFER:
             got = f"city {self.city.slug!r}: as_of {as_of.isoformat()}"
             raise ValueError(f"{got} lies in the future; allowed: a moment up to now")
-        key = naming.run_key(self.fleet.environment, self.dag_id, run_id)
-        return Run(run_id=run_id, key=key, as_of=as_of, force=force)
+        return as_of
+
+    def settings(self, step: str) -> JobSettings:
+        """Return instance, volume and time limit of a job step."""
+        return self.city.training if step == TRAIN else self.city.processing
+
+    def about(self, as_of: datetime, raw: str, code: str) -> str:
+        """Return a digest of what a run is about: equal for whoever starts it, as long as nothing of it changes.
+
+        Left out is how its jobs run (instances, limits, spot, tags), what is decided after them (gate, approval,
+        force), and who started it.
+
+        :param raw: digest of the city's raw data.
+        :param code: digest of the job scripts.
+        """
+        return naming.digest(
+            {
+                "fleet": self.fleet.fleet,
+                "environment": self.fleet.environment,
+                "city": self.city.slug,
+                "as_of": naming.as_of_stamp(as_of),
+                "raw": raw,
+                "settings": self.settings_digest,
+                "code": code,
+            },
+            32,
+        )
 
 
 def plan_city(fleet: Fleet, slug: str) -> CityPlan:

@@ -224,7 +224,7 @@ class City:
             self.sagemaker.create_model_package_group(ModelPackageGroupName=self.group)
         answer = self.sagemaker.create_model_package(
             ModelPackageGroupName=self.group,
-            ModelPackageDescription=registry.package_description(as_of, sha256, "factors/test"),
+            ModelPackageDescription=registry.package_description(as_of, sha256, "factors/test", "0" * 10),
             ModelApprovalStatus=status,
             InferenceSpecification={
                 "Containers": [{"Image": IMAGE, "ModelDataUrl": uri}],

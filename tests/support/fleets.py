@@ -36,4 +36,4 @@ def austin() -> CityPlan:
 
 
 def january_run() -> Run:
-    return austin().run("scheduled__2014-01-01T00:00:00+00:00", AS_OF)
+    return Run("scheduled__2014-01-01T00:00:00+00:00", "0123456789", AS_OF)

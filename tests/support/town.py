@@ -50,9 +50,11 @@ class Town:
     def run(self, night: int) -> str:
         return f"{self.keys.fleet}.{self.slug}/manual__{night}"
 
+    def run_key(self, night: int) -> str:
+        return naming.run_key(self.run(night), 1)
+
     def run_folder(self, night: int) -> str:
-        dag_id, run_id = self.run(night).split("/")
-        return f"{self.keys.runs_prefix()}{self.slug}/{naming.run_key('laptop', dag_id, run_id)}/"
+        return self.keys.run(self.slug, self.run_key(night))
 
     def put(self, key: str, body: bytes = b"x" * 100) -> None:
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
@@ -73,7 +75,7 @@ class Town:
             self.arns[night] = self.sagemaker.create_model_package(
                 ModelPackageGroupName=self.group,
                 ModelPackageDescription=registry.package_description(
-                    stamp, self.sha256(night), self.run(night)
+                    stamp, self.sha256(night), self.run(night), self.run_key(night)
                 ),
                 ModelApprovalStatus=status,
                 InferenceSpecification={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ from city_fleet.cli.selection import CityName, FleetName, city_named, fleets_nam
 from city_fleet.config import City
 
 if TYPE_CHECKING:
+    from city_fleet.jobs.code_bundle import CodeBundle
+    from city_fleet.plan import CityPlan, Run
     from city_fleet.views.preview import PlannedJob, Preview
 
 
@@ -38,37 +41,61 @@ def plan(
     requests: Annotated[
         bool, typer.Option("--requests", help="Print the requests to SageMaker as JSON, as boto3 takes them.")
     ] = False,
+    look: Annotated[
+        bool,
+        typer.Option(
+            "--look",
+            help="Ask S3 for the raw data: show the run's real key and names, and whether it is paid for already.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a run of a city would do, without starting it.
 
     The tasks in their order, the SageMaker jobs, and everything they read and write in S3. Neither Airflow nor AWS is
-    asked, so it works without credentials.
+    asked, so it works without credentials; but then it can't know the raw data, and the run's key and job names, which
+    depend on them, are only examples. `--look` shows the real ones.
 
     \b
     Examples:
       ./fleet plan austin
       ./fleet plan austin --as-of 2014-01-01 --requests
+      ./fleet plan austin --look
       ./fleet plan austin --json
     """
     from city_fleet.jobs.code_bundle import CodeBundle  # noqa: PLC0415 - these take a second to import
     from city_fleet.jobs.images import image_uri  # noqa: PLC0415
     from city_fleet.plan import plan_city  # noqa: PLC0415
-    from city_fleet.views.preview import preview, scheduled_run_id  # noqa: PLC0415
+    from city_fleet.views.preview import preview, run_unseen, scheduled_run_id  # noqa: PLC0415
 
     owner, settings = city_named(fleets_named(fleet, as_they_are=True), city)
     city_plan = plan_city(owner, settings.slug)
+    bundle = CodeBundle.load(city_plan.scripts)
+    uri = image_uri(settings.algorithm, owner.region)
     try:
         moment = _moment(settings, as_of)
-        run = city_plan.run(run_id or scheduled_run_id(city_plan, moment), moment)
+        run = run_unseen(city_plan, run_id or scheduled_run_id(city_plan, moment), moment, bundle)
     except ValueError as error:
         raise typer.BadParameter(f"--as-of: {error}") from None
-    bundle = CodeBundle.load(city_plan.scripts)
-    found = preview(city_plan, run, image_uri=image_uri(settings.algorithm, owner.region), bundle=bundle)
+    joins = None
+    if look:
+        run, joins = _looked(city_plan, run, bundle)
+    found = preview(city_plan, run, image_uri=uri, bundle=bundle, looked=look, joins=joins)
     if requests and not as_json:
         print_json({job.name: job.request for job in found.jobs.values()})
     else:
         show(found.to_dict(), _lines(found), as_json)
+
+
+def _looked(city_plan: CityPlan, run: Run, bundle: CodeBundle) -> tuple[Run, str | None]:
+    """Return the run with the key and champion that it would have, and who has begun a run about the same."""
+    from city_fleet.cli.aws import aws_errors, client  # noqa: PLC0415
+    from city_fleet.jobs import fixed_run  # noqa: PLC0415 - imports botocore
+
+    s3 = client(city_plan.fleet, "s3")
+    with aws_errors():
+        found, begun = fixed_run.find(s3, city_plan, run.as_of, bundle.digest)
+    return replace(run, key=found.key, champion=found.champion), found.begun_by if begun else None
 
 
 def _moment(city: City, as_of: str | None) -> datetime:
@@ -84,7 +111,12 @@ def _moment(city: City, as_of: str | None) -> datetime:
 
 def _lines(found: Preview) -> Iterator[str]:
     yield f"{found.dag_id}, as_of {found.as_of}"
-    yield f"  run           {found.run_id}, key {found.run_key}"
+    key = found.run_key if found.looked else "unknown: it depends on the raw data; --look asks S3"
+    yield f"  run           {found.run_id}, key {key}"
+    if found.joins:
+        yield f"  joins         the run that {found.joins} has begun: what that has paid for is not paid again"
+    if not found.looked:
+        yield f"                {found.run_key} stands for it below, so names and URIs are examples"
     yield f"  made by       settings {found.settings_digest}, scripts {found.code_digest}"
     yield f"  package group {found.package_group}"
     yield f"  endpoint      {found.endpoint}"

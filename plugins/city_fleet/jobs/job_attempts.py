@@ -4,6 +4,9 @@ A job's name follows from its request and the number of the attempt, and SageMak
 SageMaker that guarantees that an attempt is paid once; what is decided here is only when a task moves on to the
 next attempt.
 
+What a first try finds under the names of its step was paid for by another DAG run about the same, perhaps before
+Airflow's database was lost; it takes up the newest attempt, as its predecessor would have.
+
 An automatic retry and a person's clear look alike to the task but for one number: a clear raises ``max_tries``
 (Airflow 3.3.2, ``clear_task_instances``). So the number is remembered at submission, where it survives both.
 A clear of a task that a worker is running does not raise it; there, the worker's own ``on_kill`` sees the state
@@ -18,6 +21,7 @@ from enum import Enum
 from typing import Any
 
 from city_fleet.jobs.sagemaker_jobs import COMPLETED, IN_PROGRESS, STOPPING
+from city_fleet.plan import FixedChampion
 
 MAX_ATTEMPTS = 100
 
@@ -30,12 +34,16 @@ class Memory:
     :param attempt: its number, 1 for the first.
     :param max_tries: the task instance's own, when the job was submitted.
     :param on_demand: the job was submitted without spot, because spare capacity had not been enough.
+    :param key: of the run that the job is a step of.
+    :param champion: what the job judges against, if it judges.
     """
 
     name: str
     attempt: int
     max_tries: int
     on_demand: bool = False
+    key: str = ""
+    champion: FixedChampion | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,7 +53,8 @@ class Memory:
         """Read what :meth:`to_dict` wrote; None where nothing was remembered."""
         if not value:
             return None
-        return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        return cls(**known | {"champion": value.get("champion") and FixedChampion(**value["champion"])})
 
 
 @dataclass(frozen=True)
@@ -55,28 +64,32 @@ class Start:
     :param attempt: the first attempt it may use.
     :param abandoned: a job that no task waits for any more and that has to be over before another one starts.
     :param adopts: whether a job that exists under an attempt's name may be adopted.
+    :param joins: take up the newest attempt that exists: it is not known yet which one that is.
     """
 
     attempt: int
     abandoned: str | None
     adopts: bool
+    joins: bool = False
 
 
-def start_of_try(memory: Memory | None, max_tries: int, name_of: Callable[[int], str]) -> Start:
+def start_of_try(memory: Memory | None, max_tries: int, key: str, name_of: Callable[[int], str]) -> Start:
     """Return where a try begins.
 
     :param memory: what the tries before have left.
     :param max_tries: the task instance's own now.
+    :param key: of the run that the task works on now.
     :param name_of: attempt → name of the job, for the request as it is now.
     """
     if memory is None:
-        return Start(1, None, adopts=True)
+        return Start(1, None, adopts=True, joins=True)
     same_request = memory.name == name_of(memory.attempt)
-    if memory.max_tries != max_tries:
+    # With another run the clear, if there was one, is counted already: that run is the repetition.
+    if memory.max_tries != max_tries and memory.key == key:
         return Start(memory.attempt + 1 if same_request else 1, memory.name, adopts=False)
     if not same_request:
         # The inputs have changed since: a result of the old job would be a result of something else.
-        return Start(1, memory.name, adopts=True)
+        return Start(1, memory.name, adopts=True, joins=True)
     return Start(memory.attempt, None, adopts=True)
 
 

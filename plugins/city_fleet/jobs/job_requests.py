@@ -1,8 +1,9 @@
 """Requests to SageMaker as boto3 takes them, made of a plan, a run and upstream results. Pure.
 
 A job's output URIs hold the job's name, and the name holds a digest of the request, so requests are built with
-``JOB_NAME`` in place of the name and :func:`named` fills it in for an attempt. Equal inputs give equal requests and
-so equal names: SageMaker itself then refuses to run the same job twice.
+``JOB_NAME`` in place of the name and :func:`named` fills it in for an attempt. The digest is over what makes the
+job's result, so equal work has an equal name, whoever asks for it and on which instance: SageMaker itself then refuses
+to run the same job twice.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 
 from city_fleet import naming
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
-from city_fleet.state import live
 
 JOB_NAME = "{job_name}"
 _INPUT = "/opt/ml/processing/input"
@@ -25,6 +25,15 @@ TAG_RUN = "city-fleet:run"
 TAG_STEP = "city-fleet:step"
 TAG_DAG_RUN = "city-fleet:dag-run"
 
+#: Members of a request that say who asks and how the job runs, and change nothing about its result.
+_MAKES_NO_RESULT = (
+    "Tags",
+    "RoleArn",
+    "ProcessingResources",
+    "ResourceConfig",
+    "StoppingCondition",
+    "EnableManagedSpotTraining",
+)
 #: The folders that a processing job writes.
 _OUTPUTS = {PREPROCESS: ("train", "validation", "test", "report"), EVALUATE: ("evaluation",)}
 
@@ -38,7 +47,8 @@ def named(
     :param attempt: 1 for the first job of the step in this run.
     """
     fleet, city = plan.fleet, plan.city.slug
-    request_digest = naming.digest([fleet.fleet, fleet.environment, city, run.key, request])
+    makes_result = {member: value for member, value in request.items() if member not in _MAKES_NO_RESULT}
+    request_digest = naming.digest([fleet.fleet, fleet.environment, city, run.key, makes_result])
     name = naming.job_name(
         fleet.fleet, fleet.environment, city, step, request_digest=request_digest, attempt=attempt
     )
@@ -152,7 +162,6 @@ def evaluate_request(
     *,
     image_uri: str,
     inputs: Mapping[str, str],
-    champion: live.Versioned | None,
 ) -> dict[str, Any]:
     """Return the CreateProcessingJob request that judges the new model, the naive forecast and the champion.
 
@@ -170,11 +179,16 @@ def evaluate_request(
         *("--output-dir", _OUTPUT),
         *("--message-file", _MESSAGE_FILE),
     ]
+    champion = run.champion
     if champion is not None:
-        pointer = champion.pointer
-        arguments += ["--champion-dir", f"{_INPUT}/champion", "--champion-target-model", pointer.target_model]
-        arguments += ["--champion-etag", champion.etag, "--champion-as-of", pointer.as_of]
-        inputs = {**inputs, "champion": plan.keys.uri(plan.keys.model(pointer.target_model))}
+        arguments += [
+            "--champion-dir",
+            f"{_INPUT}/champion",
+            "--champion-target-model",
+            champion.target_model,
+        ]
+        arguments += ["--champion-etag", champion.etag, "--champion-as-of", champion.as_of]
+        inputs = {**inputs, "champion": plan.keys.uri(plan.keys.model(champion.target_model))}
     return _processing_request(plan, run, EVALUATE, image_uri=image_uri, arguments=arguments, inputs=inputs)
 
 

@@ -6,7 +6,7 @@ state that a task does not leave by itself says that its job has become an orpha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 #: States in which a task instance may still come back for its job.
@@ -29,3 +29,11 @@ def state_of(states: Mapping[str, Mapping[str, Any]], run_id: str, task_id: str)
     """
     state = states.get(run_id, {}).get(task_id, GONE)
     return None if state is None else str(getattr(state, "value", state))
+
+
+def may_come(states: Mapping[str, Mapping[str, Any]], run_ids: Iterable[str], task_id: str) -> list[str]:
+    """Return those of some DAG runs whose task may still come for the job that they share.
+
+    :param states: run id → task id → state, as ``get_task_states`` answers.
+    """
+    return [run_id for run_id in run_ids if state_of(states, run_id, task_id) not in ENDED | {GONE}]

@@ -1,8 +1,9 @@
 """Find jobs of a fleet that no task waits for any more, and stop them. The rule is pure; a boto3 client is passed in.
 
 A look at a fleet has three parts: list the jobs in progress that are older than the grace period and read whose they
-are from their tags (:func:`jobs_in_progress`); judge each by its task instance (:func:`judge`); stop the orphans
-(:func:`stop`). A job that a part could not settle is left to the next look, and never keeps it from the others.
+are from their tags (:func:`jobs_in_progress`); judge each by its task instance, and by those of the other DAG runs that
+work on the same run (:func:`judge`); stop the orphans (:func:`stop`). A job that a part could not settle is left to the
+next look, and never keeps it from the others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
 from city_fleet.jobs import orphans
-from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_STEP
+from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_RUN, TAG_STEP
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, KINDS, JobKind
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 
@@ -46,13 +47,16 @@ class Job:
 
     :param kind: ``Processing`` or ``Training``.
     :param created: when it was created, with a time zone.
-    :param task: whose it is.
+    :param task: the task instance that has started it.
+    :param city: slug, and ``run_key`` of the run that it is a step of.
     """
 
     kind: str
     name: str
     created: datetime
     task: Task
+    city: str = ""
+    run_key: str = ""
 
     def age_minutes(self, now: datetime) -> int:
         return int((now - self.created).total_seconds() // 60)
@@ -79,10 +83,25 @@ class OrphanVerdict:
     reason: str
 
 
-def judge(
-    jobs: Sequence[Job], states: Mapping[Task, str | None], *, second_look: bool = False
-) -> list[OrphanVerdict]:
-    """Say of each job whether its task still waits for it.
+@dataclass(frozen=True)
+class Look:
+    """What is known beside the jobs when they are judged.
+
+    :param states: the states of those of their task instances that exist, read after the jobs were listed. A state
+        that this library does not know keeps the job.
+    :param others: job name → the task instances of other DAG runs that work on the same run and may come for the job.
+    :param remembers_since: since when Airflow's database knows of the fleet; None where nobody can say.
+    :param second: the jobs' tasks had no state at the first look.
+    """
+
+    states: Mapping[Task, str | None]
+    others: Mapping[str, Sequence[Task]] = field(default_factory=dict)
+    remembers_since: datetime | None = None
+    second: bool = False
+
+
+def judge(jobs: Sequence[Job], look: Look) -> list[OrphanVerdict]:
+    """Say of each job whether a task still waits for it.
 
     A task instance without a state needs a second look. If it was cleared, its next try stops the job; in a paused DAG
     that try may never come, and the job bills until its time limit. If a scheduler has reset it after a restart, its
@@ -90,34 +109,43 @@ def judge(
     at two looks, ``SECOND_LOOK_AFTER`` apart, is not about to start, so its job is stopped; if it had not been cleared
     after all, the next try starts a new job, which costs money but breaks nothing.
 
+    A job that is older than Airflow's memory is left alone: a database that was lost and made anew knows no run of
+    before, and who runs the same again needs the job. It ends by itself, at its time limit at the latest.
+
     :param jobs: jobs in progress.
-    :param states: the states of those of their task instances that exist, read after the jobs were listed. A state
-        that this library does not know keeps the job.
-    :param second_look: the jobs' tasks had no state at the first look.
     """
     newest: dict[Task, Job] = {}
     for job in jobs:
         if job.task not in newest or newest[job.task].created < job.created:
             newest[job.task] = job
-    return [_judge(job, newest[job.task], states, second_look) for job in jobs]
+    verdicts = []
+    for job in jobs:
+        tasks = (job.task, *look.others.get(job.name, ()))
+        of_tasks = [_judge(job, task, newest.get(task, job), look) for task in tasks]
+        # One task that waits is enough; one that may wait comes second.
+        verdicts.append(min(of_tasks, key=lambda verdict: (False, None, True).index(verdict.orphan)))
+    return verdicts
 
 
-def _judge(job: Job, newest: Job, states: Mapping[Task, str | None], second_look: bool) -> OrphanVerdict:
-    state = states.get(job.task)
+def _judge(job: Job, task: Task, newest: Job, look: Look) -> OrphanVerdict:
+    state = look.states.get(task)
     minutes = int(SECOND_LOOK_AFTER.total_seconds() // 60)
+    whose = "its task" if task == job.task else f"the task of {task.run_id}, which works on the same run,"
     orphan: bool | None = True
-    if job.task not in states:
-        reason = "its task does not exist any more: the task, its run or its DAG was deleted"
+    if task not in look.states:
+        reason = f"{whose} does not exist any more: the task, its run or its DAG was deleted"
+        if look.remembers_since is not None and job.created < look.remembers_since:
+            orphan, reason = False, "it is older than all that this Airflow remembers"
     elif state in orphans.ENDED:
-        reason = f"its task has ended as {state}"
+        reason = f"{whose} has ended as {state}"
     elif newest.created > job.created:
-        reason = f"its task waits for a newer job, {newest.name}"
+        reason = f"{whose} waits for a newer job, {newest.name}"
     elif state is not None:
-        orphan, reason = False, f"its task is {state}"
-    elif second_look:
-        reason = f"its task was without a state twice, {minutes} minutes apart: cleared, and not scheduled"
+        orphan, reason = False, f"{whose} is {state}"
+    elif look.second:
+        reason = f"{whose} was without a state twice, {minutes} minutes apart: cleared, and not scheduled"
     else:
-        orphan, reason = None, "its task has no state: it was cleared, or is about to be scheduled"
+        orphan, reason = None, f"{whose} has no state: it was cleared, or is about to be scheduled"
     return OrphanVerdict(job, orphan, reason)
 
 
@@ -175,7 +203,8 @@ def jobs_in_progress(
         elif (tags[TAG_FLEET], tags[TAG_ENVIRONMENT]) != (fleet.fleet, fleet.environment):
             found.elsewhere.append(name)
         else:
-            found.jobs.append(Job(kind.name, name, kind.created_at(summary), task))
+            of_run = tags[TAG_CITY], tags.get(TAG_RUN, "")
+            found.jobs.append(Job(kind.name, name, kind.created_at(summary), task, *of_run))
     return found
 
 

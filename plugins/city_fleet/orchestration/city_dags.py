@@ -131,6 +131,13 @@ def _params() -> ParamsDict:
             description="Publish despite gate, order of as_of and pin.",
             source="dag",
         ),
+        "repeat": Param(
+            False,
+            type="boolean",
+            title="Repeat",
+            description="Start and pay new jobs, though the same have been paid for.",
+            source="dag",
+        ),
     })  # fmt: skip
 
 

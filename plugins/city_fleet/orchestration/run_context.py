@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming
 from city_fleet.errors import RegistryError
-from city_fleet.plan import REGISTER, CityPlan, Run
+from city_fleet.jobs.fixed_run import FixedRun
+from city_fleet.plan import PREPROCESS, REGISTER, CityPlan, FixedChampion, Run
 from city_fleet.state import registry
 from city_fleet.state.author import Author
 
@@ -17,18 +20,65 @@ if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
 
 
-def run_of(plan: CityPlan, context: Context) -> Run:
-    """Return the run a task belongs to. as_of is the run's param, else its logical date, else its run_after.
+#: Name of the XCom by which the first task hands on what the run is about.
+BEGUN = "run"
 
-    :raises AirflowFailException: as_of is not an instant, or lies in the future.
+
+def as_of(plan: CityPlan, context: Context) -> datetime:
+    """Return the moment up to which a run may see data: its param, else its logical date, else its run_after.
+
+    :raises AirflowFailException: it is not an instant, or lies in the future.
     """
     dag_run = context["dag_run"]
     text = context["params"].get("as_of")
     try:
         moment = naming.parse_as_of(text) if text else dag_run.logical_date or dag_run.run_after
-        return plan.run(dag_run.run_id, moment, force=bool(context["params"].get("force")))
+        return plan.check_as_of(moment)
     except ValueError as error:
         raise AirflowFailException(str(error)) from error
+
+
+def run_of(plan: CityPlan, context: Context) -> Run:
+    """Return the run a task belongs to, as the first task has fixed it.
+
+    :raises AirflowFailException: as_of is not an instant, or lies in the future; or the first task has not come so far.
+    """
+    run = begun_run(plan, context)
+    if run is None:
+        raise AirflowFailException(
+            f"Task {PREPROCESS!r} of this run has not said what the run is about; clear it together with everything "
+            "downstream"
+        )
+    return run
+
+
+def begun_run(plan: CityPlan, context: Context) -> Run | None:
+    """Return the run a task belongs to, or None where its first task has not come so far as to fix it.
+
+    :raises AirflowFailException: as for :func:`as_of`.
+    """
+    begun = context["ti"].xcom_pull(task_ids=PREPROCESS, key=BEGUN)
+    moment = as_of(plan, context)
+    if not begun:
+        return None
+    return Run(
+        run_id=context["dag_run"].run_id,
+        key=begun["key"],
+        as_of=moment,
+        force=bool(context["params"].get("force")),
+        champion=begun["champion"] and FixedChampion(**begun["champion"]),
+    )
+
+
+def hand_on(fixed: FixedRun, context: Context) -> None:
+    """Hand on to the later tasks what the first task has fixed."""
+    value = {
+        "key": fixed.key,
+        "repetition": fixed.repetition,
+        "champion": fixed.champion and asdict(fixed.champion),
+        "begun_by": fixed.begun_by,
+    }
+    context["ti"].xcom_push(key=BEGUN, value=value)
 
 
 def name_of(plan: CityPlan, context: Context) -> str:
@@ -39,7 +89,7 @@ def name_of(plan: CityPlan, context: Context) -> str:
 def author_of(plan: CityPlan, context: Context) -> Author:
     """Return who lets the model of a run go live: of a forced run the person who has started it, else the run."""
     name = name_of(plan, context)
-    if not run_of(plan, context).force:
+    if not context["params"].get("force"):
         return Author(name)
     person = getattr(context["dag_run"], "triggering_user_name", None)
     return Author(person, f"forced run {name}") if person else Author(name, "forced")

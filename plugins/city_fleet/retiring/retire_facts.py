@@ -74,7 +74,7 @@ class PackageFact:
 class ServedState:
     """A state of the live pointer.
 
-    :param run_key: the run that published its model; None when a person did.
+    :param run_key: the run that trained its model; None when its version is gone.
     :param until: when it was replaced; None while it serves, or when no later state is known.
     """
 

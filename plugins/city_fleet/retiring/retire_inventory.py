@@ -162,7 +162,10 @@ class InventorySource:
         """
         kept = self._kept(found.city)  # first: who moves the pointer copies it to the history afterwards
         current, replaced_at = self._live(found.city)
-        states = [self._state(current, None)] if current is not None else []
+        run_keys = {version.arn: version.run_key for version in found.versions}
+        states = (
+            [ServedState(current, run_keys.get(current.package_arn), None)] if current is not None else []
+        )
         if current is not None and kept and kept[0][0] > current.sequence:
             raise PublishError(
                 f"city {found.city!r}: its history ends with sequence {kept[0][0]}, but sequence {current.sequence} "
@@ -179,7 +182,7 @@ class InventorySource:
             # removal ends the last state; a pointer that is merely lost may be restored.
             until = None if replaced_at is None else max(replaced_at, changed)
             if pointer.move != live.REMOVE:
-                states.append(self._state(pointer, until))
+                states.append(ServedState(pointer, run_keys.get(pointer.package_arn), until))
             replaced_at = changed
         return states
 
@@ -201,12 +204,6 @@ class InventorySource:
                 found.append((int(match["sequence"]), item.modified))
         return sorted(found, reverse=True)
 
-    def _state(self, pointer: live.LivePointer, until: datetime | None) -> ServedState:
-        dag_id, _, run_id = pointer.published_by.partition("/")
-        ours = dag_id == naming.city_dag_id(self.keys.fleet, pointer.city) and run_id
-        run_key = naming.run_key(self.environment, dag_id, run_id) if ours else None
-        return ServedState(pointer, run_key, until)
-
     def versions(self, city: str) -> tuple[PackageFact, ...]:
         """Return the versions that this fleet has registered for a city."""
         group = naming.package_group(self.keys.fleet, self.environment, city)
@@ -218,7 +215,8 @@ class InventorySource:
             # Somebody else may have registered a version there by hand.
             if target is None or registered_by != dag_id:
                 continue
-            run_key = naming.run_key(self.environment, dag_id, run_id)
+            # A version without a key was registered when a run's folder was named after its id.
+            run_key = listed.run_key or naming.digest([self.environment, dag_id, run_id])
             found.append(PackageFact(listed.arn, target, run_key, listed.status, listed.created))
         return tuple(found)
 

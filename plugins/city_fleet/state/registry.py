@@ -41,7 +41,8 @@ EXPIRES_AT = "approval_expires_at"
 
 ARTIFACT_WORD = "artifact"
 _DESCRIPTION = re.compile(
-    rf"as_of (?P<as_of>\S+), {ARTIFACT_WORD} (?P<sha256>[0-9a-f]{{64}})(?:, run (?P<run>\S+))?"
+    rf"as_of (?P<as_of>\S+), {ARTIFACT_WORD} (?P<sha256>[0-9a-f]{{64}})(?:, run (?P<run>[^\s,]+))?"
+    r"(?:, key (?P<key>[0-9a-f]{10}))?"
 )
 
 
@@ -53,7 +54,8 @@ class ModelPackageSummary:
     :param status: ``Approved``, ``Rejected`` or ``PendingManualApproval``.
     :param as_of: stamp of the moment up to which the model may have seen data; None if City Fleet did not register it.
     :param artifact_sha256: of ``model.tar.gz``; None if City Fleet did not register it.
-    :param run: ``<dag id>/<run id>`` of the run that registered it; None if City Fleet did not.
+    :param run: ``<dag id>/<run id>`` of the DAG run that registered it; None if City Fleet did not.
+    :param run_key: of the run that trained it; None if City Fleet did not, or an earlier version did.
     :param created: when it was registered.
     """
 
@@ -63,6 +65,7 @@ class ModelPackageSummary:
     as_of: str | None
     artifact_sha256: str | None
     run: str | None
+    run_key: str | None
     created: datetime
 
     def target_model(self, city: str) -> str | None:
@@ -146,11 +149,13 @@ class ModelPackage:
         return version_of(self.arn)
 
 
-def package_description(as_of: str, artifact_sha256: str, run: str) -> str:
-    """Return the description of a version. It names the artifact, because List returns descriptions and not
-    metadata: one List finds the version of an artifact without a Describe per version.
+def package_description(as_of: str, artifact_sha256: str, run: str, run_key: str) -> str:
+    """Return the description of a version. It names artifact and run, because List returns descriptions and not
+    metadata: one List finds the version of an artifact, and whose it is, without a Describe per version.
+
+    :param run: ``<dag id>/<run id>`` of the DAG run, of at most 500 characters.
     """
-    return f"as_of {as_of}, {ARTIFACT_WORD} {artifact_sha256}, run {run}"[:1024]
+    return f"as_of {as_of}, {ARTIFACT_WORD} {artifact_sha256}, run {run}, key {run_key}"
 
 
 def versions(sagemaker: SageMakerClient, group: str) -> list[ModelPackageSummary]:
@@ -188,6 +193,7 @@ def _summary(listed: Mapping[str, Any]) -> ModelPackageSummary:
         as_of=match["as_of"] if match else None,
         artifact_sha256=match["sha256"] if match else None,
         run=match["run"] if match else None,
+        run_key=match["key"] if match else None,
         created=listed["CreationTime"],
     )
 

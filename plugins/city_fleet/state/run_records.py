@@ -21,33 +21,55 @@ if TYPE_CHECKING:
 
 #: Of one and the same end, only this differs from try to try.
 _MOMENT = "finished_at"
+#: Of two DAG runs that work on one run, these tell whether they came to the same end.
+_RUN_ID, _SAME_END = "run_id", ("outcome", "failed_task")
 
 
 def write(s3: S3Client, keys: Keys, record: Mapping[str, Any], *, as_of: datetime, key_of_run: str) -> str:
-    """Write a run's record, once. A run that was cleared and ended in another way gets another one beside the first.
+    """Write a run's record, unless the newest one says already how the run has ended.
 
-    A retry of the task, or of a put whose answer was lost, finds the record there and leaves it.
+    A retry of the task, or of a put whose answer was lost, finds it there; so does another DAG run that has joined the
+    run and comes to the same end. A run that was cleared and ended in another way gets another one beside the first.
 
     The event goes first: a process that dies between the two leaves an event without a record, which readers
     pass over, and never a record that no view learns of.
 
     :param record: ``city`` and whatever else there is to say.
-    :return: the record's key.
+    :return: the key of the record that says it.
     :raises PlatformError: other writes of the same record got in the way for a minute.
     """
     body = json.dumps(record, indent=2).encode()
     first = keys.record(str(record["city"]), as_of, key_of_run)
-    # The name follows from the end, so a retry meets its own record here too.
-    again = f"{first.removesuffix('.json')}-{naming.digest(_end(json.loads(body)), 8)}.json"
     store = ObjectStore(s3, keys.bucket)
-    for key in (first, again):
-        store.put(keys.event(datetime.now(UTC), key), b"", BYTES)
-        if store.create(key, body) is not None:
-            return key
-        kept = store.get(key)
-        if kept is not None and _end(json.loads(kept.body)) == _end(json.loads(body)):
-            return key
+    store.put(keys.event(datetime.now(UTC), first), b"", BYTES)
+    if store.create(first, body) is not None:
+        return first
+    newest, kept = _newest(store, first)
+    if _is_same(kept, json.loads(body)):
+        if newest != first:
+            store.put(keys.event(datetime.now(UTC), newest), b"", BYTES)
+        return newest
+    again = f"{first.removesuffix('.json')}-{naming.digest(json.loads(body), 8)}.json"
+    store.put(keys.event(datetime.now(UTC), again), b"", BYTES)
+    store.create(again, body)
     return again
+
+
+def _newest(store: ObjectStore, first: str) -> tuple[str, dict[str, Any]]:
+    """Return the newest record of a run, and its key.
+
+    :param first: the key of the first one, which is there.
+    """
+    bodies = ((item.key, store.get(item.key)) for item in store.items(first.removesuffix(".json")))
+    found = [(key, dict(json.loads(body.body))) for key, body in bodies if body]
+    return max(found, key=lambda each: str(each[1].get(_MOMENT, "")))
+
+
+def _is_same(kept: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Tell whether a record says already how a run has ended."""
+    if kept.get(_RUN_ID) != new.get(_RUN_ID):
+        return all(kept.get(name) == new.get(name) for name in _SAME_END)
+    return _end(kept) == _end(new)
 
 
 def _end(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a run of a city would do, without doing it: its steps, jobs, names, URIs and requests. Pure.
 
-Names and URIs are those the run itself would use, because they follow from the same functions; only what is decided
-while the run goes on is left open: a second attempt, and the champion the new model is evaluated against.
+Names and URIs are those the run itself would use, because they follow from the same functions, if the run's key is the
+one that its raw data give it; only what is decided while the run goes on is left open: a second attempt.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from city_fleet import naming
 from city_fleet.jobs import job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 from city_fleet.plan import EVALUATE, JOB_STEPS, PREPROCESS, TRAIN, CityPlan, Run, steps
 
 _CHAMPION_NOTE = (
-    "The champion of that moment is added as an input and as arguments, which gives the job another name; without "
+    "A champion of that moment is added as an input and as arguments, which gives the job another name; without "
     "a champion this is the request."
 )
 
@@ -48,6 +49,8 @@ class Preview:
     :param tasks: task ids of the DAG with those directly before each.
     :param jobs: by step.
     :param may_write: URI → what, beside the jobs' outputs.
+    :param looked: whether the run's key was made of the raw data that are there; else names and URIs only look alike.
+    :param joins: ``<dag id>/<run id>`` that has begun a run about the same: what it has paid for is not paid again.
     """
 
     fleet: str
@@ -63,6 +66,8 @@ class Preview:
     endpoint: str
     settings_digest: str
     code_digest: str
+    looked: bool = False
+    joins: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,11 +78,27 @@ def scheduled_run_id(plan: CityPlan, tick: datetime) -> str:
     return f"scheduled__{(tick + timedelta(seconds=plan.delay_seconds)).isoformat()}"
 
 
-def preview(plan: CityPlan, run: Run, *, image_uri: str, bundle: CodeBundle) -> Preview:
+def run_unseen(plan: CityPlan, run_id: str, moment: datetime, bundle: CodeBundle) -> Run:
+    """Return a run whose key stands for no raw data, for a preview that does not look at them."""
+    about = plan.about(plan.check_as_of(moment), "", bundle.digest)
+    return Run(run_id, naming.run_key(about, 1), moment)
+
+
+def preview(
+    plan: CityPlan,
+    run: Run,
+    *,
+    image_uri: str,
+    bundle: CodeBundle,
+    looked: bool = False,
+    joins: str | None = None,
+) -> Preview:
     """Return what a run would do.
 
     :param image_uri: of the city's algorithm.
     :param bundle: the city's job scripts.
+    :param looked: whether the run's key and champion were read in S3.
+    :param joins: who has begun a run about the same.
     """
     keys, city = plan.keys, plan.city.slug
     prefix = bundle.prefix_uri(keys)
@@ -88,8 +109,8 @@ def preview(plan: CityPlan, run: Run, *, image_uri: str, bundle: CodeBundle) -> 
     )
     train = _job(plan, run, TRAIN, template)
     inputs = {"code": prefix, "test": preprocess.writes["test"], "model": train.writes["model"]}
-    template = job_requests.evaluate_request(plan, run, image_uri=image_uri, inputs=inputs, champion=None)
-    evaluate = _job(plan, run, EVALUATE, template, note=_CHAMPION_NOTE)
+    template = job_requests.evaluate_request(plan, run, image_uri=image_uri, inputs=inputs)
+    evaluate = _job(plan, run, EVALUATE, template, note=None if looked else _CHAMPION_NOTE)
     model = keys.model(f"{city}/{run.stamp}-<sha256 of the artifact>.tar.gz")
     return Preview(
         fleet=plan.fleet.fleet,
@@ -110,6 +131,8 @@ def preview(plan: CityPlan, run: Run, *, image_uri: str, bundle: CodeBundle) -> 
         endpoint=plan.endpoint,
         settings_digest=plan.settings_digest,
         code_digest=bundle.digest,
+        looked=looked,
+        joins=joins,
     )
 
 

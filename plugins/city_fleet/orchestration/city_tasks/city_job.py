@@ -17,8 +17,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import naming
-from city_fleet.errors import JobError, PlatformError
-from city_fleet.jobs import job_attempts, job_faults, job_logs, job_requests
+from city_fleet.errors import JobError, PlatformError, list_names
+from city_fleet.jobs import fixed_run, job_attempts, job_faults, job_logs, job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.job_attempts import AttemptAction, Memory
 from city_fleet.jobs.job_faults import Ending, JobEnding
@@ -26,7 +26,7 @@ from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
 from city_fleet.orchestration.run_context import run_of
 from city_fleet.orchestration.task_clients import CLIENT_SETTINGS, TaskClients
-from city_fleet.plan import JOB_STEPS, CityPlan, Run
+from city_fleet.plan import JOB_STEPS, CityPlan, FixedChampion, Run
 from city_fleet.state.objects import ObjectStore, read_uri
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ _LOST_PAUSE_SECONDS, _CAPACITY_PAUSE_SECONDS = 5.0, 60.0
 class CityJob(JobPhases):
     """What processing and training jobs of a city share. Mixed in before the provider's operator.
 
-    A job's name follows from its request, so the same step of the same run has one name per attempt. A retry
-    adopts the job of the try before; a job that failed, or a task that a person cleared, gets the next attempt.
+    A job's name follows from its run's key and its request, so the same step of the same run has one name per attempt.
+    A retry adopts the job of the try before, and another DAG run about the same the newest; a job that failed, or a
+    task that a person cleared, gets the next attempt.
     """
 
     # The request is known only when the task runs; show it under "Rendered Templates" all the same.
@@ -57,6 +58,7 @@ class CityJob(JobPhases):
         # Next in line is the provider's operator.
         super().__init__(config={}, deferrable=True, **kwargs)  # type: ignore[call-arg]
         self.plan = plan
+        self._at_work: Run | None = None
 
     @abstractmethod
     def build_request(
@@ -79,31 +81,64 @@ class CityJob(JobPhases):
     def s3(self) -> S3Client:
         return TaskClients(self.aws_conn_id, self.region_name).s3
 
+    @property
+    def objects(self) -> ObjectStore:
+        return ObjectStore(self.s3, self.plan.keys.bucket)
+
+    def begin(self, context: Context) -> Run:
+        """Return the run whose step this is."""
+        return run_of(self.plan, context)
+
+    def champion_of_clear(self, run: Run) -> FixedChampion | None:
+        """Return what a job judges against that a person has asked for by clearing its task."""
+        return run.champion
+
+    @property
+    def attached_uri(self) -> str:
+        return self.plan.keys.uri(self._attached_prefix(self._at_work.key)) if self._at_work else ""
+
+    def others(self, key: str = "") -> list[str]:
+        """Return the ids of the other DAG runs that work on the same run.
+
+        :param key: of another run than the task's own.
+        """
+        run = self._at_work
+        if run is None:
+            return []
+        marked = fixed_run.attached(self.objects, self._attached_prefix(key or run.key))
+        return [each for each in marked if each != run.run_id]
+
+    def _attached_prefix(self, key: str) -> str:
+        return self.plan.keys.attached_prefix(self.plan.city.slug, key)
+
     def submit(self, context: Context) -> dict[str, Any]:
-        """Start the step's job, or adopt the one an earlier try of this task has started."""
-        run = run_of(self.plan, context)
+        """Start the step's job, or adopt that of an earlier try or of another DAG run about the same."""
         ti: Any = context["ti"]
+        run, memory = self.begin(context), self._memory(context)
+        self._at_work = run
         bundle = CodeBundle.load(self.plan.scripts)
         if bundle.ensure_uploaded(self.s3, self.plan.keys):
             self.log.info("Uploaded the job scripts %s", bundle.prefix_uri(self.plan.keys))
-        memory = self._memory(context)
+        cleared = memory is not None and memory.max_tries != ti.max_tries
         # A person who clears the task gets what the fleet file says, spot included.
-        on_demand = memory is not None and memory.on_demand and memory.max_tries == ti.max_tries
+        on_demand = memory is not None and memory.on_demand and not cleared
+        if memory is not None and memory.key == run.key:
+            run = replace(run, champion=self.champion_of_clear(run) if cleared else memory.champion)
         request = self.build_request(run, bundle, context, on_demand=on_demand)
 
         def named(attempt: int) -> tuple[str, dict[str, Any]]:
             return job_requests.named(request, self.plan, run, self.step, attempt)
 
-        start = job_attempts.start_of_try(memory, ti.max_tries, lambda attempt: named(attempt)[0])
-        if start.abandoned is not None:
-            self._end_abandoned(start.abandoned)
+        start = job_attempts.start_of_try(memory, ti.max_tries, run.key, lambda attempt: named(attempt)[0])
+        if memory is not None and start.abandoned is not None:
+            self._end_abandoned(memory)
         for attempt in range(start.attempt, start.attempt + job_attempts.MAX_ATTEMPTS):
             name, self.config = named(attempt)
             # A first try asks SageMaker for the job at once; a later one looks first whether it is there.
             description = None if memory is None else self._describe(name)
             if description is not None and not start.adopts:
                 continue
-            self._remember(context, Memory(name, attempt, ti.max_tries, on_demand))
+            self._remember(context, Memory(name, attempt, ti.max_tries, on_demand, run.key, run.champion))
             if description is None and (answer := self._create(name)) is not None:
                 self.wait_for(name, answer)
             description = description or self._describe(name)
@@ -111,6 +146,8 @@ class CityJob(JobPhases):
                 raise PlatformError(
                     f"SageMaker says that {name} exists and then that it does not; a retry looks again"
                 )
+            if start.joins and self._describe(named(attempt + 1)[0]) is not None:
+                continue
             if self._adopt(description):
                 return self._finish(run, description, context)
         raise AirflowFailException(
@@ -119,6 +156,7 @@ class CityJob(JobPhases):
 
     def collect(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
         """Return the result of the job that the trigger was waiting for."""
+        run = self._at_work = run_of(self.plan, context)
         told = event or {}
         memory = self._memory(context)
         name = told.get("job_name") if memory is None else memory.name
@@ -143,7 +181,7 @@ class CityJob(JobPhases):
             if key in description
         } | {self.kind.name_key: name}
         if self.kind.is_over(description):
-            return self._finish(run_of(self.plan, context), description, context)
+            return self._finish(run, description, context)
         if outcome != "deadline":
             # List and Describe need not agree to the second; what Describe says is what counts.
             self.wait_for(name, description)
@@ -184,7 +222,7 @@ class CityJob(JobPhases):
         if verdict.ending is Ending.NO_SPOT_CAPACITY and memory and self._may_fall_back(description):
             self.log.warning("%s. Training on demand now, as on_demand_fallback says", verdict.sentence)
             max_tries: int = context["ti"].max_tries
-            self._remember(context, Memory(memory.name, memory.attempt, max_tries, on_demand=True))
+            self._remember(context, replace(memory, max_tries=max_tries, on_demand=True))
             return self.submit(context)
         self._start_anew(verdict, description, context)
         if verdict.ending is Ending.REQUEST:
@@ -243,10 +281,14 @@ class CityJob(JobPhases):
     def _describe(self, name: str) -> dict[str, Any] | None:
         return self.kind.describe(self.hook.conn, name)
 
-    def _end_abandoned(self, name: str) -> None:
+    def _end_abandoned(self, memory: Memory) -> None:
         """Make sure that a job that no task waits for any more is over: stop it, and wait until it has stopped."""
-        description = self._describe(name)
+        assert self._kill is not None  # noqa: S101 - set before every phase
+        name, description = memory.name, self._describe(memory.name)
         if description is None or self.kind.is_over(description):
+            return
+        if waiting := self._kill.waiting(self.others(memory.key)):
+            self.log.info("%s goes on for %s", name, list_names(waiting))
             return
         if self.kind.stop(self.hook.conn, name):
             self.log.info("Stopped %s: another job takes its place", name)

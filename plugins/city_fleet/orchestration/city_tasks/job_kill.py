@@ -3,18 +3,19 @@
 ``on_kill`` says that the process is to end and not why: a person marked the task failed or cleared it, the
 scheduler took the task for lost and will try it again, or the worker is being replaced during a deploy. Only the
 state of the task instance tells them apart, and only the first is a reason to stop the job. A worker that is asked too
-late leaves it to the task's next try and to the reaper.
+late leaves it to the task's next try and to the reaper. A job that another DAG run about the same may come for goes on.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet.errors import JobError
-from city_fleet.jobs.orphans import ENDED, GONE, RESTARTING, state_of
+from city_fleet.errors import JobError, list_names
+from city_fleet.jobs.orphans import ENDED, GONE, RESTARTING, may_come, state_of
 from city_fleet.jobs.sagemaker_jobs import JobKind
 
 
@@ -22,12 +23,16 @@ class WorkerKill:
     """What a worker's process does about a kill while it starts or collects a job.
 
     :param ti: the running task instance.
+    :param others: returns the ids of the other DAG runs that work on the same run.
     :param hook: the provider's hook; its client is made when it is needed.
     :param log: the task's logger.
     """
 
-    def __init__(self, ti: Any, kind: JobKind, hook: Any, log: Any) -> None:
+    def __init__(
+        self, ti: Any, kind: JobKind, hook: Any, log: Any, *, others: Callable[[], list[str]]
+    ) -> None:
         self._ti = ti
+        self._others = others
         self._kind = kind
         self._hook = hook
         self._log = log
@@ -53,13 +58,23 @@ class WorkerKill:
         if state not in ENDED | {GONE, RESTARTING}:
             self._log.info("The worker's process is to end and the task is %s: its job goes on", state)
             return
+        if waiting := self.waiting(self._others()):
+            self._log.info("The task is %s, and its job goes on for %s", state, list_names(waiting))
+            return
         self._unwanted.set()
         self._stop()
 
+    def waiting(self, run_ids: list[str]) -> list[str]:
+        """Return those of some other DAG runs that may still come for the job that they share with the task."""
+        return may_come(self._states(run_ids), run_ids, self._ti.task_id) if run_ids else []
+
     def _state(self) -> str | None:
         ti = self._ti
-        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id])
-        return state_of(states, ti.run_id, ti.task_id)
+        return state_of(self._states([ti.run_id]), ti.run_id, ti.task_id)
+
+    def _states(self, run_ids: list[str]) -> Any:
+        ti = self._ti
+        return ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=run_ids)
 
     def _stop(self) -> None:
         if self.job is None:

@@ -10,19 +10,23 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 )
 from airflow.sdk.exceptions import AirflowSkipException
 
-from city_fleet.jobs import job_requests
+from city_fleet.errors import PlatformError
+from city_fleet.jobs import fixed_run, job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.jobs.fixed_run import FixedRun
 from city_fleet.jobs.images import image_uri
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
-from city_fleet.orchestration.run_context import upstream
-from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
-from city_fleet.state import live
+from city_fleet.orchestration.run_context import as_of, hand_on, name_of, run_of, upstream
+from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, FixedChampion, Run
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+#: Where the first task keeps, from one try to the next, what it has fixed.
+_KEPT = "run"
 
 
 class PreprocessOperator(CityJob, SageMakerProcessingOperator):
@@ -45,15 +49,79 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
             code_uri=bundle.prefix_uri(self.plan.keys),
         )
 
+    def begin(self, context: Context) -> Run:
+        """Fix what the run is about, for this task's later tries and for all tasks after it; or join who has done so.
+
+        A try keeps to what the one before has fixed. A person's clear, and the run's param ``repeat``, ask for another
+        run about the same, whose jobs are paid for again.
+        """
+        ti: Any = context["ti"]
+        moment, kept, city = as_of(self.plan, context), self._kept(context), self.plan.city.slug
+        cleared = bool(kept) and kept["max_tries"] != ti.max_tries
+        keeps = bool(kept) and kept["key"] and not cleared
+        digest = CodeBundle.load(self.plan.scripts).digest
+        fixed = fixed_run.read(self.objects, self.plan.keys, city, kept["key"]) if keeps else None
+        if fixed is None or not fixed.is_about(self.plan, moment, digest):
+            repeat = cleared or bool(kept.get("repeat")) or bool(context["params"].get("repeat"))
+            asked_by = f"{name_of(self.plan, context)}/{ti.max_tries}"
+            fixed = fixed_run.begin(self.s3, self.plan, moment, digest, asked_by=asked_by, repeat=repeat)
+            if kept.get("key") not in (None, "", fixed.key):
+                fixed_run.detach(self.objects, self.plan.keys, city, kept["key"], context["dag_run"].run_id)
+            self._keep(context, {"key": fixed.key, "max_tries": ti.max_tries, "repeat": repeat})
+            self._say(fixed, asked_by)
+        fixed_run.attach(self.objects, self.plan.keys, city, fixed.key, context["dag_run"].run_id)
+        hand_on(fixed, context)
+        return run_of(self.plan, context)
+
+    def _say(self, fixed: FixedRun, asked_by: str) -> None:
+        if fixed.asked_by == asked_by:
+            self.log.info("Run %s begins, repetition %d of the same", fixed.key, fixed.repetition)
+            return
+        self.log.info(
+            "%s has begun a run about the same as_of, raw data, settings and scripts: this one joins it, as run %s, "
+            "and nothing is paid for twice. A clear of %s, or the run's param repeat, starts new jobs",
+            fixed.begun_by,
+            fixed.key,
+            PREPROCESS,
+        )
+
+    def _kept(self, context: Context) -> dict[str, Any]:
+        value: Any = context["task_state_store"].get(_KEPT)
+        return value or {}
+
+    def _keep(self, context: Context, value: dict[str, Any]) -> None:
+        context["task_state_store"].set(_KEPT, value)
+
     def output_exists(self, description: dict[str, Any]) -> bool:
-        return self.is_in_s3(_output_uris(description)["report"] + f"city={self.plan.city.slug}/status.json")
+        report = self._report(description)
+        written = (self.is_in_s3(report + name) for name in ("status.json", "manifest.json"))
+        return all(written) and self._difference(report) is None
+
+    def _report(self, description: dict[str, Any]) -> str:
+        return f"{_output_uris(description)['report']}city={self.plan.city.slug}/"
+
+    def _difference(self, report: str) -> str | None:
+        """Return what the job has read that is not what the run is about; None where there is nothing."""
+        city, keys = self.plan.city.slug, self.plan.keys
+        assert self._at_work is not None  # noqa: S101 - set before every phase
+        fixed = fixed_run.read(self.objects, keys, city, self._at_work.key)
+        if fixed is None:
+            return None
+        inputs = self.read_json(report + "manifest.json")["inputs"]
+        return fixed_run.difference(fixed, inputs, keys.uri(keys.raw(city)))
 
     def result(self, run: Run, description: dict[str, Any], context: Context) -> dict[str, Any]:
-        outputs = _output_uris(description)
-        report = f"{outputs['report']}city={self.plan.city.slug}/"
+        report = self._report(description)
+        if changed := self._difference(report):
+            self._keep(context, {**self._kept(context), "key": ""})
+            raise PlatformError(
+                f"City {self.plan.city.slug!r}: {changed} after the run had begun and before its job "
+                f"{description['ProcessingJobName']} read the raw data, so the job's result does not count; the next "
+                "try begins with the data as they are then. Write raw data before the run's schedule, all at once"
+            )
         status = self.read_json(report + "status.json")
         result = {
-            "outputs": outputs,
+            "outputs": _output_uris(description),
             "manifest_uri": report + "manifest.json",
             "rows": status["rows"],
             "data_status": status["status"],
@@ -118,8 +186,11 @@ class EvaluateOperator(CityJob, SageMakerProcessingOperator):
                 "test": upstream(context, PREPROCESS)["outputs"]["test"],
                 "model": upstream(context, TRAIN)["artifact_uri"],
             },
-            champion=live.read(self.s3, self.plan.keys, self.plan.city.slug),
         )
+
+    def champion_of_clear(self, run: Run) -> FixedChampion | None:
+        """A person who clears the task wants the model judged against what serves now."""
+        return fixed_run.champion_of(self.s3, self.plan)
 
     def output_exists(self, description: dict[str, Any]) -> bool:
         return self.is_in_s3(self._folder(description) + "evaluation.json")

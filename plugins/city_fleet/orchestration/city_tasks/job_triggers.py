@@ -8,20 +8,23 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from city_fleet import clock
-from city_fleet.jobs import orphans
+from city_fleet import clock, naming
+from city_fleet.errors import list_names
+from city_fleet.jobs import fixed_run, orphans
 from city_fleet.jobs.job_poller import wait_for_job
 from city_fleet.jobs.pacing import pace
 from city_fleet.jobs.poll_rules import RULES, JobSource
 from city_fleet.jobs.sagemaker_jobs import KINDS, is_nothing_to_stop
 from city_fleet.jobs.thread_client import ThreadClient
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
+from city_fleet.state.objects import ObjectStore
 
 # Tries to learn a task's state, and to stop its job; the pauses between them add up to half a minute.
 _TRIES = 5
@@ -39,6 +42,7 @@ class JobTrigger(BaseTrigger):
     :param since: ISO instant at which, or after which, the job was seen unfinished.
     :param deadline: ISO instant at which the wait ends; restarts of the triggerer do not move it.
     :param poll_seconds: how soon the end of the job should be noticed.
+    :param attached: where the DAG runs are marked that may come for the job as well; empty where there are no others.
     :param aws: ``aws_conn_id``, ``region_name``, ``verify`` and ``botocore_config``, as of the provider's operators.
     """
 
@@ -50,6 +54,7 @@ class JobTrigger(BaseTrigger):
         since: str,
         deadline: str,
         poll_seconds: float = 30,
+        attached: str = "",
         **aws: Any,
     ) -> None:
         super().__init__()
@@ -58,6 +63,7 @@ class JobTrigger(BaseTrigger):
         self.since = since
         self.deadline = deadline
         self.poll_seconds = poll_seconds
+        self.attached = attached
         self.aws = aws
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -67,6 +73,7 @@ class JobTrigger(BaseTrigger):
             "since": self.since,
             "deadline": self.deadline,
             "poll_seconds": self.poll_seconds,
+            "attached": self.attached,
             **self.aws,
         }
 
@@ -106,6 +113,9 @@ class JobTrigger(BaseTrigger):
                 if state not in orphans.ENDED | {orphans.GONE}:
                     self.log.info("Job %s goes on: its task is %s", self.job_name, state or "cleared")
                     return
+                if waiting := await self._others_waiting():
+                    self.log.info("Job %s goes on for %s", self.job_name, list_names(waiting))
+                    return
                 stopped = await self._stop()
                 end = "is stopped" if stopped else "was over already"
                 self.log.info("Job %s %s: its task is %s", self.job_name, end, state)
@@ -119,19 +129,40 @@ class JobTrigger(BaseTrigger):
 
     async def _task_state(self) -> str | None:
         """Return the state of the task instance, None if it was cleared, ``gone`` if there is none any more."""
-        ti = self.task_instance
-        if ti is None:
+        ti = self._own_task()
+        states = await self._states([ti.run_id], map_index=ti.map_index)
+        name = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
+        return orphans.state_of(states, ti.run_id, name)
+
+    async def _others_waiting(self) -> list[str]:
+        """Return the ids of the other DAG runs that may still come for the job."""
+        ti = self._own_task()
+        run_ids = [each for each in await asyncio.to_thread(self._attached) if each != ti.run_id]
+        return orphans.may_come(await self._states(run_ids), run_ids, ti.task_id) if run_ids else []
+
+    def _attached(self) -> list[str]:
+        if not self.attached:
+            return []
+        bucket, prefix = naming.split_uri(self.attached)
+        aws = {name: self.aws[name] for name in ("aws_conn_id", "region_name", "verify") if name in self.aws}
+        return fixed_run.attached(ObjectStore(S3Hook(**aws).conn, bucket), prefix)
+
+    def _own_task(self) -> Any:
+        if self.task_instance is None:
             raise RuntimeError("the trigger belongs to no task")
+        return self.task_instance
+
+    async def _states(self, run_ids: list[str], **which: Any) -> dict[str, Any]:
+        """Return the states of this task in DAG runs."""
+        ti = self._own_task()
         # In a thread: it waits for the supervisor's answer.
-        states = await asyncio.to_thread(
+        return await asyncio.to_thread(
             RuntimeTaskInstance.get_task_states,
             dag_id=ti.dag_id,
             task_ids=[ti.task_id],
-            run_ids=[ti.run_id],
-            map_index=ti.map_index,
+            run_ids=run_ids,
+            **which,
         )
-        name = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
-        return orphans.state_of(states, ti.run_id, name)
 
     async def _stop(self) -> bool:
         """Ask SageMaker to stop the job; False when there was nothing to stop."""

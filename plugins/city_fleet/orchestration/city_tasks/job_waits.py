@@ -66,6 +66,15 @@ class JobPhases(Patient):
     def gone_inputs(self, request: dict[str, Any]) -> list[str]:
         """Return a sentence about each input of the job that is gone."""
 
+    @abstractmethod
+    def others(self) -> list[str]:
+        """Return the ids of the other DAG runs that work on the same run."""
+
+    @property
+    @abstractmethod
+    def attached_uri(self) -> str:
+        """Return where the DAG runs that work on the same run are marked."""
+
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
         return self._phase(context, lambda: self.submit(context))
@@ -88,7 +97,7 @@ class JobPhases(Patient):
             self._kill.hint()
 
     def _phase(self, context: Context, phase: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        self._kill = WorkerKill(context["ti"], self.kind, self.hook, self.log)
+        self._kill = WorkerKill(context["ti"], self.kind, self.hook, self.log, others=self.others)
         try:
             return phase()
         except AlgorithmError as error:
@@ -147,6 +156,7 @@ class JobPhases(Patient):
                 since=since.isoformat(),
                 deadline=deadline.isoformat(),
                 poll_seconds=self.plan.city.waiter_delay_seconds,
+                attached=self.attached_uri,
                 aws_conn_id=self.aws_conn_id,
                 region_name=self.region_name,
                 verify=self.verify,

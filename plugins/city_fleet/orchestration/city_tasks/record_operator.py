@@ -6,13 +6,13 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from city_fleet import clock
+from city_fleet import clock, naming
 from city_fleet.champions import breaker
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.patience import patient
-from city_fleet.orchestration.run_context import run_of
+from city_fleet.orchestration.run_context import as_of, begun_run, name_of
 from city_fleet.plan import (
     APPROVE,
     DECIDE,
@@ -74,7 +74,7 @@ def write_record(
     :param states: of its tasks.
     """
     plan = city.plan
-    run = run_of(plan, context)
+    run = begun_run(plan, context) or _unbegun(plan, context)
     ti: Any = context["ti"]
     failed = (task for task, state in states.items() if state == "failed" and task not in (RECORD, RECORDED))
     failed_task = next(failed, None)
@@ -116,6 +116,13 @@ def _states(plan: CityPlan, context: Context) -> dict[str, Any]:
     return states
 
 
+def _unbegun(plan: CityPlan, context: Context) -> Run:
+    """Return a run whose first task has failed before it could fix what it is about: it has a record of its own."""
+    moment, name = as_of(plan, context), name_of(plan, context)
+    key = naming.digest([plan.fleet.environment, name])
+    return Run(context["dag_run"].run_id, key, moment, force=bool(context["params"].get("force")))
+
+
 def keep_failure(context: Mapping[str, Any]) -> None:
     """Keep why a task has failed for good, where the run record finds it, as XCom ``failure``: ``{error, message}``.
 
@@ -152,6 +159,7 @@ def record_of(
         "as_of": run.stamp,
         "dag_id": plan.dag_id,
         "run_id": run.run_id,
+        "run_key": run.key,
         "outcome": outcome,
         "reasons": reasons,
         "failed_task": None,

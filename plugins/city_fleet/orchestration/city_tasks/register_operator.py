@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerRegisterModelVersionOperator
 from airflow.providers.amazon.aws.utils.sagemaker import ApprovalStatus
+from botocore.exceptions import ClientError
 
-from city_fleet import naming
+from city_fleet import aws_errors, naming
 from city_fleet.approval import approvals
 from city_fleet.champions import approval_states, gate, package_request
 from city_fleet.champions.approval_states import Effect, Event, ModelState
@@ -38,6 +39,15 @@ class RegisterOperator(PatientTask, SageMakerRegisterModelVersionOperator):
 
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
+        try:
+            return self._register(context)
+        except ClientError as error:
+            if not aws_errors.is_token_taken(error):
+                raise
+        self.log.info("Another DAG run about the same has registered this model in the meantime")
+        return self._register(context)
+
+    def _register(self, context: Context) -> dict[str, Any]:
         run = run_of(self.plan, context)
         city = city_of(self.plan, self.aws_conn_id)
         sagemaker = city.aws.sagemaker
@@ -86,7 +96,7 @@ class RegisterOperator(PatientTask, SageMakerRegisterModelVersionOperator):
         self.image_uri = image_uri(self.plan.city.algorithm, self.plan.fleet.region)
         self.model_url = upstream(context, TRAIN)["artifact_uri"]
         self.model_approval = ApprovalStatus(status)
-        self.package_desc = registry.package_description(run.stamp, sha256, by)
+        self.package_desc = registry.package_description(run.stamp, sha256, by, run.key)
         lineage = {
             **self._judgement(context),
             "manifest_uri": upstream(context, PREPROCESS)["manifest_uri"],

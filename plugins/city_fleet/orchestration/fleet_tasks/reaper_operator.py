@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk.exceptions import AirflowException
 
+from city_fleet import clock
 from city_fleet.errors import list_names
-from city_fleet.jobs import pacing, reaper
-from city_fleet.jobs.reaper import Job, OrphanVerdict, Task
+from city_fleet.jobs import fixed_run, pacing, reaper
+from city_fleet.jobs.reaper import Job, Look, OrphanVerdict, Task
 from city_fleet.jobs.sagemaker_jobs import time_at
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.orchestration.patience import patient
+from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +29,7 @@ _LOOK_SECONDS = 360.0
 _STOP_SECONDS = 360.0
 # Run ids travel in the query of a GET request, of which a server reads 64 KB.
 _RUNS_PER_REQUEST = 50
-_FIRST_LOOK = "first_look"
+_FIRST_LOOK, _REMEMBERS_SINCE = "first_look", "remembers_since"
 
 
 class ReapOperator(FleetOperator):
@@ -46,7 +49,7 @@ class ReapOperator(FleetOperator):
         now = time_at(client)
         found = reaper.jobs_in_progress(client, self.fleet, now, within(_LOOK_SECONDS))
         self._say_what_is_left_alone(found)
-        verdicts = reaper.judge(found.jobs, task_states(context, found.jobs))
+        verdicts = self._judge(found.jobs, context, self._remembers_since(context, now))
         results, problems = self._stop(client, verdicts, now, context)
         unsure = [verdict for verdict in verdicts if verdict.orphan is None]
         for verdict in unsure:
@@ -69,9 +72,38 @@ class ReapOperator(FleetOperator):
         client = self.sagemaker()
         now = time_at(client)
         jobs = [Job.from_dict(job) for job in first["jobs"]]
-        verdicts = reaper.judge(jobs, task_states(context, jobs), second_look=True)
+        verdicts = self._judge(jobs, context, self._remembers_since(context, now), second=True)
         results, problems = self._stop(client, verdicts, now, context)
         return self._end([*first["results"], *results], [*first["problems"], *problems])
+
+    def _judge(
+        self, jobs: Sequence[Job], context: Context, since: datetime, *, second: bool = False
+    ) -> list[OrphanVerdict]:
+        """Judge jobs by the tasks that have started them, and where those do not want them, by the other DAG runs."""
+        look = Look(task_states(context, [job.task for job in jobs]), remembers_since=since, second=second)
+        verdicts = reaper.judge(jobs, look)
+        unwanted = [
+            verdict.job for verdict in verdicts if verdict.orphan is not False and verdict.job.run_key
+        ]
+        if not unwanted:
+            return verdicts
+        store, keys = ObjectStore(self.client("s3", pacing.RETRIES), self.fleet.bucket), self.fleet.keys
+        others: dict[str, list[Task]] = {}
+        for job in unwanted:
+            run_ids = fixed_run.attached(store, keys.attached_prefix(job.city, job.run_key))
+            others[job.name] = [job.task._replace(run_id=each) for each in run_ids if each != job.task.run_id]
+        states = task_states(context, [task for tasks in others.values() for task in tasks])
+        return reaper.judge(jobs, replace(look, states={**look.states, **states}, others=others))
+
+    def _remembers_since(self, context: Context, now: datetime) -> datetime:
+        """Return since when Airflow's database knows of this fleet: since its first look, which each look hands on."""
+        ti: Any = context["ti"]
+        kept = ti.xcom_pull(task_ids=self.task_id, key=_REMEMBERS_SINCE, include_prior_dates=True)
+        if not kept:
+            self.log.info("This is the first look in this Airflow: jobs of before are left alone")
+        since = str(kept or now.isoformat())
+        ti.xcom_push(key=_REMEMBERS_SINCE, value=since)
+        return clock.parse(since)
 
     def _say_what_is_left_alone(self, found: reaper.Found) -> None:
         self.log.info(
@@ -126,8 +158,8 @@ class ReapOperator(FleetOperator):
         return results
 
 
-def task_states(context: Context, jobs: Sequence[Job]) -> dict[Task, str | None]:
-    """Return the states of those of the jobs' task instances that exist.
+def task_states(context: Context, tasks: Iterable[Task]) -> dict[Task, str | None]:
+    """Return the states of those of some task instances that exist.
 
     Airflow answers nothing for a DAG, run or task instance that it does not have, and None for one without a state.
     An answer that does not come is an error of the task: what is not known must not look like what is not there.
@@ -136,12 +168,12 @@ def task_states(context: Context, jobs: Sequence[Job]) -> dict[Task, str | None]
     """
     ti: Any = context["ti"]
     wanted: dict[str, set[Task]] = {}
-    for job in jobs:
-        wanted.setdefault(job.task.dag_id, set()).add(job.task)
+    for task in tasks:
+        wanted.setdefault(task.dag_id, set()).add(task)
     states: dict[Task, str | None] = {}
-    for dag_id, tasks in wanted.items():
-        task_ids = sorted({task.task_id for task in tasks})
-        run_ids = sorted({task.run_id for task in tasks})
+    for dag_id, of_dag in wanted.items():
+        task_ids = sorted({task.task_id for task in of_dag})
+        run_ids = sorted({task.run_id for task in of_dag})
         for start in range(0, len(run_ids), _RUNS_PER_REQUEST):
             batch = run_ids[start : start + _RUNS_PER_REQUEST]
             answer = ti.get_task_states(dag_id=dag_id, task_ids=task_ids, run_ids=batch)

@@ -18,8 +18,9 @@ import pytest
 from city_fleet.champions import package_request
 from city_fleet.jobs import job_requests as requests
 from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.plan import CityPlan, FixedChampion, Run
 from city_fleet.serving import endpoint_requests
-from city_fleet.state import live, package_status, registry
+from city_fleet.state import package_status, registry
 from local.sagemaker.processes.container.train import command_line, decode_hyperparameters
 from local.sagemaker.protocol.validation import validate
 from tests.support.aws_names import IMAGE_URI
@@ -33,20 +34,10 @@ DATA = {
     for name in ("train", "validation", "test", "report")
 }
 ARTIFACT = "s3://city-fleet/texas_housing/laptop/runs/austin/run/train/job/output/model.tar.gz"
-CHAMPION = live.Versioned(
-    live.LivePointer(
-        sequence=1,
-        city="austin",
-        target_model="austin/20131201T000000Z-0123456789ab.tar.gz",
-        package_arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/texas-housing--laptop--austin/1",
-        as_of="20131201T000000Z",
-        metrics={"mape": 0.04},
-        features=("trend",),
-        artifact_sha256="0" * 64,
-        published_at="2013-12-01T00:00:00+00:00",
-        published_by="texas_housing.austin/scheduled",
-    ),
+CHAMPION = FixedChampion(
+    "austin/20131201T000000Z-0123456789ab.tar.gz",
     etag='"0123456789abcdef0123456789abcdef"',
+    as_of="20131201T000000Z",
 )
 
 
@@ -73,15 +64,14 @@ def train() -> dict[str, Any]:
     )
 
 
-def evaluate(champion: live.Versioned | None = CHAMPION) -> dict[str, Any]:
+def evaluate(champion: FixedChampion | None = CHAMPION) -> dict[str, Any]:
     return job(
         "evaluate",
         requests.evaluate_request(
             austin(),
-            january_run(),
+            replace(january_run(), champion=champion),
             image_uri=IMAGE_URI,
             inputs={"code": CODE, "test": DATA["test"], "model": ARTIFACT},
-            champion=champion,
         ),
     )
 
@@ -210,12 +200,31 @@ def test_the_same_inputs_give_the_same_name_and_another_request_another() -> Non
     assert len(names) == 2
 
 
-def test_another_run_of_the_same_day_gets_other_jobs() -> None:
-    other = austin().run("manual__1", january_run().as_of)
-    request = requests.preprocess_request(austin(), january_run(), image_uri=IMAGE_URI, code_uri=CODE)
-    assert (
-        requests.named(request, austin(), other, "preprocess", 1)[0]
-        != requests.named(request, austin(), january_run(), "preprocess", 1)[0]
+def test_a_name_says_what_is_done_and_not_who_asks_or_on_what_it_runs() -> None:
+    plan, run = austin(), january_run()
+
+    def names(plan: CityPlan, run: Run) -> set[str]:
+        data = {"image_uri": IMAGE_URI, "code_archive_uri": "s3://b/code.tar.gz", "data": DATA}
+        requested = {
+            "preprocess": requests.preprocess_request(plan, run, image_uri=IMAGE_URI, code_uri=CODE),
+            "train": requests.train_request(plan, run, **data),
+        }
+        return {requests.named(request, plan, run, step, 1)[0] for step, request in requested.items()}
+
+    larger = plan.city.training.model_copy(
+        update={"instance_type": "ml.m5.4xlarge", "max_runtime_seconds": 7200, "spot": True}
+    )
+    other_place = replace(
+        plan,
+        fleet=plan.fleet.model_copy(update={"role": "arn:aws:iam::123456789012:role/other"}),
+        city=plan.city.model_copy(update={"training": larger}),
+    )
+    same = (replace(run, run_id="manual__1", force=True), plan), (run, other_place)
+    assert [names(other, of_run) == names(plan, run) for of_run, other in same] == [True, True]
+    deeper = plan.city.algorithm.model_copy(update={"hyperparameters": {"max_depth": 9}})
+    assert names(plan, replace(run, key="f" * 10)).isdisjoint(names(plan, run))
+    assert names(replace(plan, city=plan.city.model_copy(update={"algorithm": deeper})), run) != names(
+        plan, run
     )
 
 

@@ -20,7 +20,7 @@ from city_fleet import naming
 from city_fleet.config import Fleet
 from city_fleet.jobs import orphans, pacing, reaper
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_STEP
-from city_fleet.jobs.reaper import Job, Task
+from city_fleet.jobs.reaper import Job, Look, Task
 from city_fleet.jobs.sagemaker_jobs import KINDS, PROCESSING, TRAINING
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from tests.support.aws_names import IMAGE_URI, ROLE
@@ -41,13 +41,13 @@ def job(name: str = "reaped-austin-train-0-1", task: Task = TASK, minutes_old: i
 
 @pytest.mark.parametrize("state", sorted(orphans.WAITING))
 def test_a_job_whose_task_may_come_back_is_kept(state: str) -> None:
-    (verdict,) = reaper.judge([job()], {TASK: state})
+    (verdict,) = reaper.judge([job()], Look({TASK: state}))
     assert (verdict.orphan, verdict.reason) == (False, f"its task is {state}")
 
 
 @pytest.mark.parametrize("state", sorted(orphans.ENDED))
 def test_a_job_whose_task_has_ended_is_an_orphan(state: str) -> None:
-    (verdict,) = reaper.judge([job()], {TASK: state})
+    (verdict,) = reaper.judge([job()], Look({TASK: state}))
     assert (verdict.orphan, verdict.reason) == (True, f"its task has ended as {state}")
 
 
@@ -61,34 +61,81 @@ def test_a_job_whose_task_has_ended_is_an_orphan(state: str) -> None:
     ],
 )
 def test_a_job_whose_task_is_gone_is_an_orphan(states: dict[Task, str | None]) -> None:
-    (verdict,) = reaper.judge([job()], states)
+    (verdict,) = reaper.judge([job()], Look(states))
     assert verdict.orphan is True
     assert "does not exist any more" in verdict.reason
 
 
 def test_a_job_that_was_replaced_is_an_orphan_and_the_newest_is_not() -> None:
     first, second, third = job("a", minutes_old=90), job("b", minutes_old=30), job("c", minutes_old=60)
-    verdicts = {each.job.name: each for each in reaper.judge([first, second, third], {TASK: "deferred"})}
+    verdicts = {
+        each.job.name: each for each in reaper.judge([first, second, third], Look({TASK: "deferred"}))
+    }
     assert {name: verdict.orphan for name, verdict in verdicts.items()} == {"a": True, "b": False, "c": True}
     assert verdicts["a"].reason == "its task waits for a newer job, b"
 
 
 def test_two_jobs_of_one_moment_are_both_kept() -> None:
-    assert [each.orphan for each in reaper.judge([job("a"), job("b")], {TASK: "deferred"})] == [False, False]
+    assert [each.orphan for each in reaper.judge([job("a"), job("b")], Look({TASK: "deferred"}))] == [
+        False,
+        False,
+    ]
 
 
 def test_a_task_without_a_state_gets_a_second_look() -> None:
-    (first,) = reaper.judge([job()], {TASK: None})
+    (first,) = reaper.judge([job()], Look({TASK: None}))
     assert first.orphan is None
-    (second,) = reaper.judge([job()], {TASK: None}, second_look=True)
+    (second,) = reaper.judge([job()], Look({TASK: None}, second=True))
     assert second.orphan is True
     assert second.reason == "its task was without a state twice, 10 minutes apart: cleared, and not scheduled"
-    (scheduled,) = reaper.judge([job()], {TASK: "scheduled"}, second_look=True)
+    (scheduled,) = reaper.judge([job()], Look({TASK: "scheduled"}, second=True))
     assert scheduled.orphan is False
 
 
+OTHER = TASK._replace(run_id="manual__other")
+
+
+@pytest.mark.parametrize(
+    ("state", "second", "orphan"),
+    [
+        ("deferred", False, False),
+        ("scheduled", False, False),
+        (None, False, None),
+        (None, True, True),
+        ("success", False, True),
+        ("gone", False, True),
+    ],
+)
+def test_a_job_that_another_dag_run_works_with_is_judged_by_that_one_too(
+    state: str | None, second: bool, orphan: bool | None
+) -> None:
+    states = {TASK: "failed"} if state == "gone" else {TASK: "failed", OTHER: state}
+    (verdict,) = reaper.judge([job()], Look(states, {job().name: [OTHER]}, second=second))
+    assert verdict.orphan is orphan
+    if orphan is not True:
+        assert "manual__other, which works on the same run" in verdict.reason
+
+
+def test_a_dag_run_that_has_started_a_newer_job_wants_the_shared_one_no_more() -> None:
+    shared, newer = job("shared", minutes_old=60), job("newer", task=OTHER, minutes_old=30)
+    look = Look({TASK: "failed", OTHER: "deferred"}, {"shared": [OTHER]})
+    verdicts = {each.job.name: each.orphan for each in reaper.judge([shared, newer], look)}
+    assert verdicts == {"shared": True, "newer": False}
+
+
+def test_a_job_that_is_older_than_airflows_memory_is_left_alone() -> None:
+    old, young = job("old", minutes_old=60), job("young", minutes_old=30)
+    look = Look({}, remembers_since=NOON - timedelta(minutes=45))
+    assert {each.job.name: each.orphan for each in reaper.judge([old, young], look)} == {
+        "old": False,
+        "young": True,
+    }
+    # What Airflow does remember counts: this one has ended.
+    assert reaper.judge([old], Look({TASK: "failed"}, remembers_since=NOON))[0].orphan is True
+
+
 def test_a_state_nobody_has_heard_of_keeps_the_job() -> None:
-    assert reaper.judge([job()], {TASK: "awaiting_input"})[0].orphan is False
+    assert reaper.judge([job()], Look({TASK: "awaiting_input"}))[0].orphan is False
 
 
 TASKS = st.builds(Task, st.sampled_from(["f.a", "f.b"]), st.sampled_from("xy"), st.sampled_from(["train"]))
@@ -109,7 +156,7 @@ STATES = st.dictionaries(
 
 @given(JOBS, STATES, st.booleans())
 def test_what_is_true_of_all_jobs(jobs: list[Job], states: dict[Task, str | None], second_look: bool) -> None:
-    verdicts = reaper.judge(jobs, states, second_look=second_look)
+    verdicts = reaper.judge(jobs, Look(states, second=second_look))
     assert [each.job for each in verdicts] == jobs
     for each in verdicts:
         of_task = [other for other in jobs if other.task == each.job.task]
@@ -123,7 +170,7 @@ def test_what_is_true_of_all_jobs(jobs: list[Job], states: dict[Task, str | None
         if exists and state is None and newest:
             assert each.orphan is (True if second_look else None)
         # Jobs of other tasks have no say.
-        assert each in reaper.judge(of_task, states, second_look=second_look)
+        assert each in reaper.judge(of_task, Look(states, second=second_look))
 
 
 @given(JOBS)
@@ -310,7 +357,7 @@ def test_orphans_stop_and_a_job_that_has_ended_is_no_error(jobs: LongJobs, fleet
     now = later()
     found = reaper.jobs_in_progress(jobs.client, fleet, now)
     waited_for = Task(f"{fleet.fleet}.austin", "0", "train")
-    doomed = [each for each in reaper.judge(found.jobs, {waited_for: "deferred"}) if each.orphan]
+    doomed = [each for each in reaper.judge(found.jobs, Look({waited_for: "deferred"})) if each.orphan]
     jobs.end(names[1])
     done = reaper.stop(jobs.client, doomed)
     assert [each.job.name for each in done.stopped] == [names[2]]
@@ -369,7 +416,7 @@ def test_what_cannot_be_read_or_stopped_is_left_and_the_others_go_on(jobs: LongJ
         {"kind": "throttling", "operation": "StopProcessingJob", "count": 1},
         {"kind": "internal_error", "operation": "StopProcessingJob", "count": 1},
     )
-    doomed = reaper.judge(reaper.jobs_in_progress(jobs.client, fleet, later()).jobs, {})
+    doomed = reaper.judge(reaper.jobs_in_progress(jobs.client, fleet, later()).jobs, Look({}))
     done = reaper.stop(jobs.client, doomed)
     assert (len(done.left), len(done.stopped)) == (2, 1)
     assert done.problems[0].startswith(f"{done.left[1].job.name} cannot be stopped: ")
@@ -397,5 +444,5 @@ def test_when_time_runs_out_the_rest_is_left_and_the_order_changes(jobs: LongJob
         if first == names:
             break
     assert first == names
-    done = reaper.stop(jobs.client, reaper.judge(found.jobs, {}), lambda: False)
+    done = reaper.stop(jobs.client, reaper.judge(found.jobs, Look({})), lambda: False)
     assert (len(done.left), done.stopped) == (1, [])

@@ -86,7 +86,9 @@ def test_what_somebody_else_has_put_there_stays(town: Town) -> None:
     arn = town.sagemaker.create_model_package(
         ModelPackageGroupName=town.group, ModelPackageDescription="registered in the console"
     )["ModelPackageArn"]
-    other = registry.package_description("20250101T000000Z", f"{0:064x}", "another_fleet.austin/manual__0")
+    other = registry.package_description(
+        "20250101T000000Z", f"{0:064x}", "another_fleet.austin/manual__0", "0" * 10
+    )
     second = town.sagemaker.create_model_package(
         ModelPackageGroupName=town.group, ModelPackageDescription=other
     )["ModelPackageArn"]

@@ -34,7 +34,9 @@ def create(sagemaker: Any, group: str, status: str = registry.PENDING, **metadat
     sha256 = uuid.uuid4().hex * 2
     answer = sagemaker.create_model_package(
         ModelPackageGroupName=group,
-        ModelPackageDescription=registry.package_description("20140101T000000Z", sha256, "towns.austin/run"),
+        ModelPackageDescription=registry.package_description(
+            "20140101T000000Z", sha256, "towns.austin/run", "0123456789"
+        ),
         ModelApprovalStatus=status,
         CustomerMetadataProperties={"as_of": "20140101T000000Z", "artifact_sha256": sha256, **metadata},
     )

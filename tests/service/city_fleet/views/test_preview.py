@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from city_fleet.data.ingest import ingest
+from city_fleet.jobs import fixed_run
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.sagemaker_jobs import KINDS
 from city_fleet.naming import split_uri
@@ -97,7 +98,34 @@ def test_the_requests_are_printed_as_boto3_takes_them() -> None:
     assert hyperparameters.keys() == golden["request"]["HyperParameters"].keys()
     other = json.loads(fleet("plan", "austin", "--as-of", "2014-01-01", "--run-id", "mine", "--json").stdout)
     assert other["run_id"] == "mine"
-    assert other["jobs"]["train"]["name"] != as_json["jobs"]["train"]["name"]
+    assert other["jobs"]["train"]["name"] == as_json["jobs"]["train"]["name"], (
+        "who runs it makes no other job"
+    )
+    later = json.loads(fleet("plan", "austin", "--as-of", "2014-02-01", "--json").stdout)
+    assert later["jobs"]["train"]["name"] != as_json["jobs"]["train"]["name"]
+    assert as_json["looked"] is False
+
+
+def test_a_look_into_s3_shows_the_runs_own_key_and_who_has_begun_it(aws: LocalSageMaker) -> None:
+    bucket = "looked-at"
+    plan = CityPlan(texas().model_copy(update={"bucket": bucket}), austin().city)
+    s3 = aws.client("s3")
+    ingest(plan.fleet, s3, cities=["austin"], create_bucket=True)
+    words = ["plan", "austin", "--as-of", "2014-01-01", "--look", "--json"]
+
+    def looked() -> dict[str, Any]:
+        done = fleet(*words, **aws.variables, CITY_FLEET_BUCKET=bucket)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    before = looked()
+    assert (before["looked"], before["joins"]) == (True, None)
+    digest = CodeBundle.load(plan.scripts).digest
+    fixed = fixed_run.begin(s3, plan, AS_OF, digest, asked_by="texas_housing.austin/mine/2", repeat=False)
+    after = looked()
+    assert (after["run_key"], after["joins"]) == (fixed.key, "texas_housing.austin/mine")
+    assert before["run_key"] == fixed.key
 
 
 def test_by_default_it_is_the_last_ticks_run() -> None:

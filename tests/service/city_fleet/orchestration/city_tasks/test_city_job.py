@@ -32,11 +32,20 @@ from tests.support.waiting import wait_until
 DEADLINE_SECONDS = 60
 WAITS = "import time\ntime.sleep(600)\n"
 DONE = """
-import json, pathlib
+import hashlib, json, pathlib
 import sys
-out = pathlib.Path(sys.argv[sys.argv.index("--output-dir") + 1])
-report = out / "report" / "city=austin"
+argument = lambda name: sys.argv[sys.argv.index(name) + 1]
+report = pathlib.Path(argument("--output-dir")) / "report" / "city=austin"
 report.mkdir(parents=True, exist_ok=True)
+inputs = [
+    {
+        "uri": argument("--raw-uri") + "city=austin/" + path.name,
+        "size_bytes": path.stat().st_size,
+        "etag": hashlib.md5(path.read_bytes()).hexdigest(),
+    }
+    for path in (pathlib.Path(argument("--raw-dir")) / "city=austin").iterdir()
+]
+(report / "manifest.json").write_text(json.dumps({"inputs": inputs}))
 (report / "status.json").write_text(json.dumps({"status": "ready", "reason": "", "rows": {"train": 1}}))
 """
 FAILS = """
@@ -66,11 +75,12 @@ class JobTaskInstance:
     ) -> dict[str, Any]:
         return {} if self.state == "gone" else {run_ids[0]: {self.task_id: self.state}}
 
-    def xcom_pull(self, *, task_ids: str) -> Any:
-        return self.results.get(task_ids)
+    def xcom_pull(self, *, task_ids: str, key: str = "return_value") -> Any:
+        return self.results.get(task_ids if key == "return_value" else f"{task_ids}/{key}")
 
     def xcom_push(self, *, key: str, value: Any) -> None:
         self.pushed[key] = value
+        self.results[f"{self.task_id}/{key}"] = value
 
 
 @dataclass
@@ -91,8 +101,11 @@ class TriedTask:
         self.store: dict[str, Any] = {}
         self.task = JobTaskInstance(self.plan.dag_id, self.run_id, operator.step)
         (folder / "train.py").write_text(WAITS)
+        # Raw data of its own: what another test has paid for is about others.
         aws.client("s3").put_object(
-            Bucket="city-fleet", Key="texas_housing/raw/city=austin/a.csv", Body=b"a\n1\n"
+            Bucket="city-fleet",
+            Key=self.plan.keys.raw("austin") + "a.csv",
+            Body=f"a\n{self.run_id}\n".encode(),
         )
 
     def script(self, text: str) -> None:
@@ -136,7 +149,7 @@ class TriedTask:
         kind: JobKind = self.operator.kind
         client = self.aws.client("sagemaker")
         listed = getattr(client, kind.method("list"))(
-            NameContains="texas-housing--laptop--austin", MaxResults=100, SortOrder="Ascending"
+            NameContains=naming.job_prefix("texas_housing", "laptop"), MaxResults=100, SortOrder="Ascending"
         )[kind.summaries_key]
         mine = []
         for job in listed:
@@ -254,7 +267,7 @@ def test_a_completed_job_whose_output_is_gone_does_not_count(city: TriedTask) ->
     first = job_of(city.try_())
     city.wait_for(first, "Completed")
     s3 = city.aws.client("s3")
-    prefix = "texas_housing/laptop/runs/austin/"
+    prefix = f"{city.plan.keys.runs_prefix()}austin/"
     for item in s3.list_objects_v2(Bucket="city-fleet", Prefix=prefix)["Contents"]:
         if first in item["Key"]:
             s3.delete_object(Bucket="city-fleet", Key=item["Key"])
@@ -476,6 +489,7 @@ def spot_city(city: TriedTask, tmp_path: Path) -> TriedTask:
         s3.put_object(Bucket="city-fleet", Key=f"{key}a.csv", Body=b"a\n1\n")
         channels[channel] = f"s3://city-fleet/{key}"
     spot.task.results["preprocess"] = {"outputs": channels}
+    spot.task.results["preprocess/run"] = {"key": naming.digest(spot.run_id), "champion": None}
     return spot
 
 

@@ -1,0 +1,290 @@
+"""What is paid for once, whoever runs it: real operators, real jobs, and an Airflow that is thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from city_fleet import plan
+from city_fleet.errors import JobError, PlatformError
+from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
+from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN
+from tests.support.nights import NIGHT, Database, Town, town
+from tests.support.waiting import wait_until
+
+CITIES = ("austin", "waco", "tyler", "dallas", "abilene", "victoria")
+JOBS = len(plan.JOB_STEPS)
+_moments = count(1)
+
+
+@pytest.fixture(scope="module")
+def texas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    folder = tmp_path_factory.mktemp("town")
+    with town(folder, *CITIES) as found:
+        yield found
+
+
+@pytest.fixture
+def moment(texas: Town) -> Iterator[datetime]:
+    """An as_of of the test's own: its runs are about nothing that another test has paid for."""
+    yield NIGHT + next(_moments) * timedelta(days=31)
+    texas.stop_all()
+
+
+def jobs_since(texas: Town, city: str, before: dict[str, str]) -> list[str]:
+    return sorted(set(texas.jobs(city)) - set(before))
+
+
+def wait_for(texas: Town, kind: Any, job: str, *statuses: str) -> None:
+    client = texas.aws.client("sagemaker")
+    wait_until(lambda: kind.status(kind.describe(client, job)) in statuses, 60, f"{job} is {statuses}")
+
+
+@pytest.mark.parametrize(
+    ("city", "reached"),
+    [("austin", PREPROCESS), ("waco", EVALUATE), ("tyler", plan.REGISTER), ("dallas", None)],
+)
+def test_a_lost_database_costs_nothing_and_changes_nothing(
+    texas: Town, city: str, reached: str | None
+) -> None:
+    """Half a night, and the same night again under another id: whichever task it had come to."""
+    half = texas.night(Database(), city, "scheduled__2014-01-01T00:00:00+00:00")
+    half.go(reached)
+    if reached == PREPROCESS:
+        half.start(TRAIN)
+    before = texas.jobs(city)
+    pointer = texas.pointer(city)
+
+    again = texas.night(Database(), city, "manual__after")
+    record = again.go()
+
+    after = texas.jobs(city)
+    assert set(before) <= set(after)
+    assert list(after.values()) == ["Completed"] * JOBS, after
+    assert again.key == half.key
+    assert len(texas.versions(city)) == 1
+    assert [(each["outcome"], each["as_of"]) for each in texas.records(city)] == [
+        (record["outcome"], "20140101T000000Z")
+    ]
+    assert record["outcome"] == "live"
+    if pointer is not None:
+        assert texas.pointer(city) == pointer
+
+
+def test_a_night_that_published_is_not_evaluated_again_against_itself(texas: Town, moment: datetime) -> None:
+    """The champion is part of an evaluation's name, and by now it is the run's own model."""
+    first = texas.night(Database(), "abilene", "scheduled__1", moment)
+    first.go()
+    again = texas.night(Database(), "abilene", "manual__1", moment)
+    again.go()
+    assert [again.job(step) for step in plan.JOB_STEPS] == [first.job(step) for step in plan.JOB_STEPS]
+    assert len([each for each in texas.records("abilene") if each["run_key"] == first.key]) == 1
+
+
+def test_corrected_data_and_changed_settings_are_new_runs(texas: Town, moment: datetime) -> None:
+    database, before = Database(), texas.jobs("victoria")
+    first = texas.night(database, "victoria", "scheduled__1", moment)
+    first.finish(PREPROCESS)
+
+    ((name, content),) = texas.raw("victoria").items()
+    *lines, _ = content.decode().splitlines()
+    texas.put_raw("victoria", name, "\n".join(lines).encode())
+    corrected = texas.night(database, "victoria", "manual__corrected", moment)
+    corrected.finish(PREPROCESS)
+    assert corrected.key != first.key
+    assert corrected.job(PREPROCESS) != first.job(PREPROCESS)
+
+    changed = texas.night(database, "victoria", "manual__deeper", moment)
+    changed.change(dataset={"holdout_periods": 6})
+    changed.finish(PREPROCESS)
+    assert changed.key not in {first.key, corrected.key}
+    assert len(jobs_since(texas, "victoria", before)) == 3
+
+    # On what its jobs run makes no other run of it.
+    larger = texas.night(database, "victoria", "manual__larger", moment)
+    larger.change(processing={"instance_type": "ml.m5.4xlarge"}, gate={"tolerance": 0.5})
+    larger.finish(PREPROCESS)
+    assert larger.job(PREPROCESS) == corrected.job(PREPROCESS)
+
+
+def test_a_clear_is_paid_for_once_and_a_retry_never(texas: Town, moment: datetime) -> None:
+    night = texas.night(Database(), "austin", "scheduled__1", moment)
+    night.go(TRAIN)
+    first = night.key, night.job(PREPROCESS), night.job(TRAIN)
+    before = texas.jobs("austin")
+
+    night.retry(PREPROCESS)
+    night.retry(TRAIN)
+    night.go(TRAIN)
+    assert (night.key, night.job(PREPROCESS), night.job(TRAIN)) == first
+    assert texas.jobs("austin") == before
+
+    night.clear(PREPROCESS, TRAIN)
+    night.go(TRAIN)
+    second = night.key, night.job(PREPROCESS), night.job(TRAIN)
+    assert not set(first) & set(second)
+    assert jobs_since(texas, "austin", before) == sorted(second[1:])
+    night.retry(PREPROCESS)
+    night.retry(TRAIN)
+    night.go(TRAIN)
+    assert (night.key, night.job(PREPROCESS), night.job(TRAIN)) == second
+
+    night.clear(TRAIN)
+    night.finish(TRAIN)
+    assert night.key == second[0]
+    assert night.job(TRAIN) == second[2].removesuffix("-1") + "-2"
+
+    # Who comes later, perhaps because Airflow's database is lost, joins the newest of all that.
+    before = texas.jobs("austin")
+    later = texas.night(Database(), "austin", "manual__later", moment)
+    later.go(TRAIN)
+    assert (later.key, later.job(TRAIN)) == (night.key, night.job(TRAIN))
+    assert texas.jobs("austin") == before
+
+
+def test_the_param_repeat_pays_again_once_and_force_does_not(texas: Town, moment: datetime) -> None:
+    database = Database()
+    first = texas.night(database, "waco", "scheduled__1", moment)
+    first.go()
+    before = texas.jobs("waco")
+    forced = texas.night(database, "waco", "manual__forced", moment, force=True)
+    forced.go()
+    assert texas.jobs("waco") == before
+    assert forced.key == first.key
+
+    repeated = texas.night(database, "waco", "manual__repeated", moment, repeat=True)
+    repeated.go(PREPROCESS)
+    repeated.retry(PREPROCESS)
+    repeated.go(TRAIN)
+    assert repeated.key != first.key
+    assert len(jobs_since(texas, "waco", before)) == 2
+    # A try that has lost its memory as well finds the repetition that it has asked for.
+    database.stores.clear()
+    repeated.retry(PREPROCESS)
+    repeated.go(PREPROCESS)
+    assert len(jobs_since(texas, "waco", before)) == 2
+
+
+def test_two_runs_at_once_share_their_jobs_and_both_end_well(texas: Town, moment: datetime) -> None:
+    database, before, versions = Database(), texas.jobs("tyler"), len(texas.versions("tyler"))
+    one = texas.night(database, "tyler", "scheduled__1", moment)
+    two = texas.night(database, "tyler", "manual__1", moment)
+    for step in plan.JOB_STEPS:
+        assert isinstance(one.start(step), TaskDeferred)
+        two.start(step)
+        assert two.job(step) == one.job(step)
+        for each in (one, two):
+            if step in each.waiting:
+                each.finish(step)
+    ends = [night.go() for night in (one, two)]
+    assert ends[0] == ends[1]
+    assert len(jobs_since(texas, "tyler", before)) == JOBS
+    assert len(texas.versions("tyler")) == versions + 1
+    assert len([each for each in texas.records("tyler") if each["run_key"] == one.key]) == 1
+
+
+def test_two_runs_that_register_at_the_same_moment_make_one_version(
+    texas: Town, moment: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, versions = Database(), len(texas.versions("dallas"))
+    one = texas.night(database, "dallas", "scheduled__1", moment)
+    two = texas.night(database, "dallas", "manual__1", moment)
+    for each in (one, two):
+        each.go(plan.DECIDE)
+    operator = two.operator(plan.REGISTER)
+    create = operator._create
+
+    def late(*arguments: Any, **keywords: Any) -> str:
+        if one.value(plan.REGISTER) is None:
+            one.finish(plan.REGISTER)
+        return str(create(*arguments, **keywords))
+
+    monkeypatch.setattr(operator, "_create", late)
+    assert two.finish(plan.REGISTER)["package_arn"] == one.value(plan.REGISTER)["package_arn"]
+    assert len(texas.versions("dallas")) == versions + 1
+
+
+def test_a_clear_leaves_the_job_to_the_run_that_shares_it(texas: Town, moment: datetime) -> None:
+    database = Database()
+    one, two = (texas.night(database, "abilene", run_id, moment) for run_id in ("scheduled__1", "manual__1"))
+    for night in (one, two):
+        night.change(scripts=texas.slow_scripts())
+    one.start(PREPROCESS)
+    two.start(PREPROCESS)
+    shared = one.job(PREPROCESS)
+    one.clear(PREPROCESS)
+    one.start(PREPROCESS)
+    assert one.job(PREPROCESS) != shared
+    assert texas.jobs("abilene")[shared] == "InProgress"
+    # The other one alone is left; when it is cleared as well, nobody wants the job.
+    two.clear(PREPROCESS)
+    two.start(PREPROCESS)
+    wait_for(texas, PROCESSING, shared, "Stopping", "Stopped")
+
+
+def test_a_job_that_was_stopped_under_another_run_is_started_once_more(texas: Town, moment: datetime) -> None:
+    database = Database()
+    one, two = (texas.night(database, "victoria", run_id, moment) for run_id in ("scheduled__1", "manual__1"))
+    for night in (one, two):
+        night.go(PREPROCESS)
+    for night in (one, two):
+        night.change(scripts=texas.slow_scripts())
+    one.start(TRAIN)
+    two.start(TRAIN)
+    first = one.job(TRAIN)
+    TRAINING.stop(texas.aws.client("sagemaker"), first)
+    for night in (one, two):
+        with pytest.raises(JobError):
+            night.finish(TRAIN)
+        night.retry(TRAIN)
+    for night in (one, two):
+        night.start(TRAIN)
+    assert one.job(TRAIN) == two.job(TRAIN) == first.removesuffix("-1") + "-2"
+
+
+def test_data_that_change_before_a_job_has_read_them_are_another_run(texas: Town, moment: datetime) -> None:
+    """Nobody takes up what the job has left that read them, though it completed."""
+    ((name, content),) = texas.raw("dallas").items()
+    header, *rows = content.splitlines()
+    changes = {
+        "added": lambda: texas.put_raw("dallas", "more.csv", header),
+        "replaced": lambda: texas.put_raw("dallas", "more.csv", b"\n".join([header, rows[0]])),
+        "taken away": lambda: texas.remove_raw("dallas", "more.csv"),
+    }
+    night = texas.night(Database(), "dallas", "scheduled__1", moment)
+    for change, make in changes.items():
+        night.before_create = make
+        with pytest.raises(
+            PlatformError, match=f"City 'dallas': s3://.*more.csv was {change} after the run "
+        ):
+            night.finish(PREPROCESS)
+        failed = night.job(PREPROCESS)
+        night.before_create = lambda: None
+        night.retry(PREPROCESS)
+        night.finish(PREPROCESS)
+        assert night.job(PREPROCESS) != failed
+        night.clear(PREPROCESS)
+    assert list(texas.raw("dallas")) == [name]
+
+
+def test_a_kill_leaves_the_job_to_the_run_that_shares_it(texas: Town, moment: datetime) -> None:
+    database = Database()
+    one, two = (texas.night(database, "waco", run_id, moment) for run_id in ("scheduled__1", "manual__1"))
+    for night in (one, two):
+        night.change(scripts=texas.slow_scripts())
+    operator = one.operator(PREPROCESS)
+    with pytest.raises(TaskDeferred):
+        operator.execute(one.context(PREPROCESS))
+    two.start(PREPROCESS)
+    job = two.job(PREPROCESS)
+    database.states[one.place(PREPROCESS)] = "failed"
+    operator._kill._look()
+    assert texas.jobs("waco")[job] == "InProgress"
+    database.states[two.place(PREPROCESS)] = "failed"
+    operator._kill._look()
+    wait_for(texas, PROCESSING, job, "Stopping", "Stopped")
