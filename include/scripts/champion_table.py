@@ -10,7 +10,8 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -46,20 +47,40 @@ def read_history(path: Path) -> History:
     """Read ``history.csv``; one that is not there, as of an earlier preprocess.py, holds nothing."""
     if not path.is_file():
         return NO_HISTORY
+    indices: dict[str, int] = {}
+    values: dict[int, Mapping[str, float | None]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
-        columns = next(lines, [])[2:]
-        rows = list(lines)
-    return History(
-        {row[1]: int(row[0]) for row in rows},
-        {
-            int(row[0]): {
-                name: float(cell) if cell else None for name, cell in zip(columns, row[2:], strict=True)
-            }
-            for row in rows
-        },
-        frozenset(columns),
-    )
+        places = {name: at for at, name in enumerate(next(lines, [])[2:])}
+        for row in lines:
+            indices[row[1]] = int(row[0])
+            numbers = array("d", [float(cell) if cell else math.nan for cell in row[2:]])
+            values[int(row[0])] = _Period(places, numbers)
+    return History(indices, values, frozenset(places))
+
+
+class _Period(Mapping[str, "float | None"]):
+    """The values of one period, in an eighth of a dictionary's memory.
+
+    :param places: column → its place, shared by all periods.
+    :param numbers: NaN where missing.
+    """
+
+    __slots__ = ("_numbers", "_places")
+
+    def __init__(self, places: Mapping[str, int], numbers: array[float]) -> None:
+        self._places = places
+        self._numbers = numbers
+
+    def __getitem__(self, name: str) -> float | None:
+        value = self._numbers[self._places[name]]
+        return None if math.isnan(value) else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def rows_for(card: ModelCard, test: ExampleSet, history: History) -> np.ndarray:

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 # SageMaker cuts ExitMessage and FailureReason at 1,024 characters; cutting here keeps the cut visible.
 MESSAGE_LIMIT_CHARACTERS = 1000
+QUOTED_CHARACTERS = 60
 
 
 class JobFailure(Exception):
@@ -59,6 +60,15 @@ def listed(words: Sequence[str], limit: int = 20) -> str:
         return "none"
     more = f" and {len(words) - limit} more" if len(words) > limit else ""
     return ", ".join(words[:limit]) + more
+
+
+def quoted(text: str) -> str:
+    """Spell what data hold as a sentence can quote it: not at length, and without characters that nobody sees.
+
+    :return: for example ``2014\\x00`` for a text that ends with a NUL.
+    """
+    short = text if len(text) <= QUOTED_CHARACTERS else f"{text[:QUOTED_CHARACTERS]}…"
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in short)
 
 
 def option_value(arguments: Sequence[str], option: str) -> str | None:

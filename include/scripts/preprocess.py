@@ -81,12 +81,15 @@ def prepare_city(
 
 def _write_history(path: Path, raw: RawCity, settings: Settings) -> None:
     """Write every column of numbers, for a model that serves and needs other features than the settings ask for."""
-    rows = [(row, row.values | row.others) for row in raw.rows]
-    columns = list(dict.fromkeys([*settings.limits, *(name for _, values in rows for name in values)]))
+    headers = dict.fromkeys((tuple(row.values), row.other_names) for row in raw.rows)
+    columns = list(
+        dict.fromkeys([*settings.limits, *(name for names in headers for part in names for name in part)])
+    )
     columns = [name for name in columns if name not in settings.time.columns or name in settings.limits]
+    known = ((row, {**dict(row.others), **row.values}) for row in raw.rows)
     lines = (
         [row.index, _day(row.index, settings), *(values.get(name) for name in columns)]
-        for row, values in rows
+        for row, values in known
     )
     _write_csv(path, ["index", "period", *columns], lines)
 

@@ -8,20 +8,18 @@ at a time.
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import importlib
-import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from calendar_grid import Duration, period_index, period_start
-from job_failure import JobFailure, listed, nearest
+from job_failure import JobFailure, listed, quoted
+from raw_records import DataFile, Record
 from same_period import contradiction, is_repeated, repeated_note
 from time_columns import TimeColumns
 
@@ -74,14 +72,15 @@ class Limits:
         return "a number above 0" if self.above_zero else "a number"
 
 
-@dataclass
+@dataclass(slots=True)
 class Row:
     """One period of one city, as the file has it.
 
     :param number: row in the file; 1 is the header.
-    :param cells: used columns → text as in the file.
+    :param cells: needed columns → text as in the file.
     :param values: number columns → value; None where missing.
-    :param others: the file's other columns → value; None where missing or no number.
+    :param other_names: the file's other columns; all its rows share them.
+    :param other_values: one for each of them; NaN where missing or no number.
     """
 
     file: str
@@ -89,7 +88,38 @@ class Row:
     index: int
     cells: dict[str, str]
     values: dict[str, float | None]
-    others: dict[str, float | None] = field(default_factory=dict)
+    other_names: tuple[str, ...] = ()
+    other_values: array[float] = field(default_factory=lambda: array("d"))
+
+    @property
+    def others(self) -> Iterator[tuple[str, float | None]]:
+        """The other columns with their values; None where missing or no number."""
+        for name, value in zip(self.other_names, self.other_values, strict=True):
+            yield name, None if math.isnan(value) else value
+
+
+class Complaints:
+    """What is wrong with the data: all of it is counted, and the first is kept."""
+
+    def __init__(self) -> None:
+        self._first: list[str] = []
+        self._count = 0
+
+    def add(self, complaint: str) -> None:
+        """Note one."""
+        self._count += 1
+        if len(self._first) < COMPLAINTS_SHOWN:
+            self._first.append(complaint)
+
+    def raise_any(self) -> None:
+        """Fail if there is one.
+
+        :raises JobFailure: naming the first, and how many there are.
+        """
+        if self._first:
+            more = self._count - len(self._first)
+            tail = f" There are {more} more like these." if more > 0 else ""
+            raise JobFailure(" ".join(self._first) + tail + " Correct the data and run again.")
 
 
 @dataclass
@@ -126,48 +156,48 @@ def read_city(
     """
     files = _data_files(folder, uri)
     city = RawCity()
-    complaints: list[str] = []
+    complaints = Complaints()
     seen: dict[int, Row] = {}
     needed = [*time.columns, *(column for column in limits if column not in time.columns)]
     for path in files:
-        file_uri = uri + path.relative_to(folder).as_posix()
-        content = path.read_bytes()
+        file = DataFile(path, uri + path.relative_to(folder).as_posix(), needed)
         rows = used = repeated = 0
-        for number, cells in _records(path, file_uri, content, needed):
+        for record in file.records():
             rows += 1
-            index = _index(file_uri, number, cells, time, complaints)
+            number, cells, _ = record
+            index = _index(file.uri, number, cells, time, complaints)
             if index is None or available_after.after(period_start(index, time.frequency)) > as_of:
                 continue
-            values = _values(file_uri, number, cells, limits, complaints)
-            others = {name: _other(text) for name, text in cells.items() if name not in needed}
-            row = Row(file_uri, number, index, cells, values, others)
+            row = _row(file, record, index, _values(file.uri, number, cells, limits, complaints))
             if index in seen and is_repeated(seen[index], row):
                 repeated += 1
                 continue
             used += 1
             if index in seen:
-                complaints.append(contradiction(seen[index], row, time.frequency))
+                complaints.add(contradiction(seen[index], row, time.frequency))
             seen.setdefault(index, row)
         if repeated:
-            print(repeated_note(file_uri, repeated), flush=True)
+            print(repeated_note(file.uri, repeated), flush=True)
         city.inputs.append(
             {
-                "uri": file_uri,
-                "size_bytes": len(content),
+                "uri": file.uri,
+                "size_bytes": file.size_bytes,
                 # The ETag that S3 gives an object put in one part.
-                "etag": hashlib.md5(content, usedforsecurity=False).hexdigest(),
-                "sha256": hashlib.sha256(content).hexdigest(),
+                "etag": file.md5,
+                "sha256": file.sha256,
                 "rows": rows,
                 "rows_used": used,
                 "rows_repeated": repeated,
             }
         )
-    if complaints:
-        more = len(complaints) - COMPLAINTS_SHOWN
-        tail = f" There are {more} more like these." if more > 0 else ""
-        raise JobFailure(" ".join(complaints[:COMPLAINTS_SHOWN]) + tail + " Correct the data and run again.")
+    complaints.raise_any()
     city.rows = [seen[index] for index in sorted(seen)]
     return city
+
+
+def _row(file: DataFile, record: Record, index: int, values: dict[str, float | None]) -> Row:
+    number, cells, texts = record
+    return Row(file.uri, number, index, cells, values, file.others, array("d", map(_other, texts)))
 
 
 def _data_files(folder: Path, uri: str) -> list[Path]:
@@ -190,112 +220,17 @@ def _data_files(folder: Path, uri: str) -> list[Path]:
     return files
 
 
-def _records(
-    path: Path, file_uri: str, content: bytes, needed: Sequence[str]
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield row number and texts of every row of a file: of the needed columns, and of others named only once."""
-    if path.suffix.lower() == ".parquet":
-        yield from _parquet_records(file_uri, content, needed)
-        return
-    if path.suffix.lower() != ".csv":
-        raise JobFailure(
-            f"{file_uri}: raw data must be .csv or .parquet files. Convert the file, or move it elsewhere."
-        )
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise JobFailure(
-            f"{file_uri}: not UTF-8 text (byte {error.start}). Save the file as UTF-8."
-        ) from None
-    reader = csv.reader(io.StringIO(text, newline=""))
-    try:
-        yield from _csv_records(reader, file_uri, needed)
-    except csv.Error as error:
-        raise JobFailure(
-            f"{file_uri}, row {reader.line_num}: not CSV ({error}); often a quote that is never closed. "
-            "Correct the row, or export the file again."
-        ) from None
-
-
-def _csv_records(reader: Any, file_uri: str, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a csv.reader, whose class has no public name."""
-    header = [name.strip() for name in next(reader, [])]
-    if not any(header):
-        raise JobFailure(f"{file_uri}: no header; row 1 must name the columns {listed(needed)}.")
-    _check_columns(file_uri, header, needed)
-    positions = {column: header.index(column) for column in _readable(header, needed)}
-    number = reader.line_num + 1
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            # A short row has missing cells; what they mean is judged per column.
-            yield number, {name: cells[at] if at < len(cells) else "" for name, at in positions.items()}
-        number = reader.line_num + 1
-
-
-def _parquet_records(
-    file_uri: str, content: bytes, needed: Sequence[str]
-) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise JobFailure(
-            f"{file_uri}: reading Parquet needs pyarrow, which is not installed here. Use CSV instead."
-        ) from None
-    try:
-        table = parquet.read_table(io.BytesIO(content))
-    except Exception as error:  # pyarrow's own kinds, of which not all are an OSError or a ValueError
-        raise JobFailure(f"{file_uri}: not a readable Parquet file ({error}).") from None
-    _check_columns(file_uri, table.column_names, needed)
-    names = _readable(table.column_names, needed)
-    columns = [_parquet_texts(table.column(name)) for name in names]
-    for number, texts in enumerate(zip(*columns, strict=True), start=2):
-        yield number, dict(zip(names, texts, strict=True))
-
-
-def _parquet_texts(column: Any) -> list[str]:
-    """Return a column's cells as text; of a moment that no calendar holds, the number it is stored as."""
-    try:
-        values = column.to_pylist()
-    except (ValueError, OverflowError):
-        values = [_parquet_value(cell) for cell in column]
-    return ["" if value is None else str(value) for value in values]
-
-
-def _parquet_value(cell: Any) -> Any:
-    try:
-        return cell.as_py()
-    except (ValueError, OverflowError):
-        return f"{cell.value} ({cell.type})"
-
-
-def _readable(header: Sequence[str], needed: Sequence[str]) -> list[str]:
-    return [*needed, *(name for name in header if name and name not in needed and header.count(name) == 1)]
-
-
-def _other(text: str) -> float | None:
-    """Read a cell of a column that the settings do not ask for: whatever is no number is missing."""
+def _other(text: str) -> float:
+    """Read a cell of a column that the settings do not ask for: whatever is no number is missing (NaN)."""
     try:
         value = math.nan if "_" in text else float(text.strip())
     except ValueError:
-        return None
-    return value if abs(value) <= LARGEST else None
-
-
-def _check_columns(file_uri: str, header: Sequence[str], needed: Sequence[str]) -> None:
-    for column in needed:
-        if header.count(column) > 1:
-            raise JobFailure(
-                f"{file_uri}, row 1: column '{column}' is there {header.count(column)} times; allowed: once."
-            )
-        if column not in header:
-            raise JobFailure(
-                f"{file_uri}: column '{column}' is missing; columns found: {listed(header)}."
-                f"{nearest(column, header)}"
-            )
+        return math.nan
+    return value if abs(value) <= LARGEST else math.nan
 
 
 def _index(
-    file_uri: str, number: int, cells: Mapping[str, str], time: TimeColumns, complaints: list[str]
+    file_uri: str, number: int, cells: Mapping[str, str], time: TimeColumns, complaints: Complaints
 ) -> int | None:
     texts = [cells[column] for column in time.columns]
     try:
@@ -303,15 +238,13 @@ def _index(
     except ValueError as error:
         names = "', '".join(time.columns)
         plural = "s" if len(texts) > 1 else ""
-        got = "', '".join(texts)
-        complaints.append(
-            f"{file_uri}, row {number}, column{plural} '{names}': got '{got}'; allowed: {error}."
-        )
+        got = "', '".join(quoted(text) for text in texts)
+        complaints.add(f"{file_uri}, row {number}, column{plural} '{names}': got '{got}'; allowed: {error}.")
         return None
 
 
 def _values(
-    file_uri: str, number: int, cells: Mapping[str, str], limits: Mapping[str, Limits], complaints: list[str]
+    file_uri: str, number: int, cells: Mapping[str, str], limits: Mapping[str, Limits], complaints: Complaints
 ) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     for column, allowed in limits.items():
@@ -328,7 +261,8 @@ def _values(
             values[column] = value
         else:
             size = f" (between -{LARGEST:g} and {LARGEST:g})" if LARGEST < abs(value) < math.inf else ""
-            complaints.append(
-                f"{file_uri}, row {number}, column '{column}': got '{text}'; allowed: {allowed}{size}, or empty."
+            complaints.add(
+                f"{file_uri}, row {number}, column '{column}': got '{quoted(text)}'; "
+                f"allowed: {allowed}{size}, or empty."
             )
     return values

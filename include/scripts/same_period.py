@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from calendar_grid import period_start
+from job_failure import quoted
 
 
 class PeriodRow(Protocol):
@@ -45,7 +46,7 @@ def contradiction(first: PeriodRow, second: PeriodRow, frequency: str) -> str:
     column = next(name for name, value in second.values.items() if first.values[name] != value)
     return (
         f"{there}in row {first.number} of {first.file}, with another '{column}': "
-        f"'{first.cells[column].strip()}' there, '{second.cells[column].strip()}' here; "
+        f"'{quoted(first.cells[column].strip())}' there, '{quoted(second.cells[column].strip())}' here; "
         "allowed: once, or the same values in both files."
     )
 

@@ -1,0 +1,261 @@
+"""Reads files of raw data row by row: a file is never in memory as a whole, and no row without end is.
+
+What a file says of itself bounds nothing: a row, over all its lines, and a cell have a largest size. A larger row,
+bytes that are no text, and a quote that is never closed are named with file and row.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import importlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from job_failure import JobFailure, listed, nearest, quoted
+
+#: Of a row, over all its lines. Python's csv itself refuses a cell of more than 131,072.
+MOST_ROW_CHARACTERS = 1_000_000
+MOST_COLUMNS = 10_000
+_CHUNK_BYTES = 1 << 20
+_BATCH_ROWS = 1000
+_COMPARED_COLUMNS = 500
+
+#: Number of a row in the file (1 is the header), the texts of its needed columns, and of the others in order.
+Record = tuple[int, dict[str, str], list[str]]
+
+
+class _Digested(io.RawIOBase):
+    """A file whose digests are taken while it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size_bytes = 0
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        self.sha256 = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read on, as io.RawIOBase wants it."""
+        content = self._file.read(len(buffer))
+        buffer[: len(content)] = content
+        self.size_bytes += len(content)
+        self.md5.update(content)
+        self.sha256.update(content)
+        return len(content)
+
+
+class DataFile:
+    """A file of raw data.
+
+    :param path: where it lies.
+    :param uri: what it is called in messages.
+    :param needed: columns that it must have, each once.
+    """
+
+    def __init__(self, path: Path, uri: str, needed: Sequence[str]) -> None:
+        self._path = path
+        self.uri = uri
+        self._needed = needed
+        #: Names of the other columns that are there once; known with the first row.
+        self.others: tuple[str, ...] = ()
+        #: Of the file, once its last row has been read.
+        self.size_bytes = 0
+        self.md5 = self.sha256 = ""
+
+    def records(self) -> Iterator[Record]:
+        """Read the rows, empty ones left out.
+
+        :raises JobFailure: the file can't be read, or lacks a column.
+        """
+        suffix = self._path.suffix.lower()
+        if suffix not in (".csv", ".parquet"):
+            raise JobFailure(
+                f"{self.uri}: raw data must be .csv or .parquet files. Convert the file, or move it elsewhere."
+            )
+        with self._path.open("rb", buffering=0) as file:
+            source = _Digested(file)
+            if suffix == ".csv":
+                yield from self._csv(source)
+            else:
+                yield from self._parquet()
+                while source.read(_CHUNK_BYTES):
+                    pass
+        self.size_bytes = source.size_bytes
+        self.md5, self.sha256 = source.md5.hexdigest(), source.sha256.hexdigest()
+
+    def _csv(self, source: _Digested) -> Iterator[Record]:
+        text = io.TextIOWrapper(io.BufferedReader(source, _CHUNK_BYTES), encoding="utf-8-sig", newline="")
+        lines = _Lines(text, self.uri)
+        # Without strict a quote that is never closed swallows all rows behind it, and nobody is told.
+        reader = csv.reader(lines, strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            if not any(header):
+                raise JobFailure(
+                    f"{self.uri}: no header; row 1 must name the columns {listed(self._needed)}."
+                )
+            self._set_columns(header)
+            positions = {column: at for at, column in enumerate(header)}  # those that are used are there once
+            places = {column: positions[column] for column in self._needed}
+            others = [positions[column] for column in self.others]
+            lines.begin_row(reader.line_num)
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    count = len(cells)
+                    # A short row has missing cells; what they mean is judged per column.
+                    yield (
+                        lines.row,
+                        {name: cells[at] if at < count else "" for name, at in places.items()},
+                        [cells[at] if at < count else "" for at in others],
+                    )
+                lines.begin_row(reader.line_num)
+        except csv.Error as error:
+            raise JobFailure(
+                f"{self.uri}, row {lines.row}: not CSV ({error}); often a quote that is never closed. "
+                "Correct the row, or export the file again."
+            ) from None
+        except UnicodeDecodeError:
+            byte, row = _bad_byte(self._path)
+            raise JobFailure(
+                f"{self.uri}, row {row}: not UTF-8 text (byte {byte}). Save the file as UTF-8, all of it."
+            ) from None
+
+    def _parquet(self) -> Iterator[Record]:
+        try:
+            parquet = importlib.import_module("pyarrow.parquet")
+        except ImportError:
+            raise JobFailure(
+                f"{self.uri}: reading Parquet needs pyarrow, which is not installed here. Use CSV instead."
+            ) from None
+        number = 1
+        try:
+            with parquet.ParquetFile(self._path) as file:
+                self._set_columns(file.schema_arrow.names)
+                names = [*self._needed, *self.others]
+                for batch in file.iter_batches(_BATCH_ROWS, columns=names):
+                    columns = [_parquet_texts(batch.column(name)) for name in names]
+                    for texts in zip(*columns, strict=True):
+                        number += 1
+                        needed = dict(zip(self._needed, texts, strict=False))
+                        yield number, needed, list(texts[len(self._needed) :])
+        except JobFailure:
+            raise
+        except Exception as error:  # pyarrow's own kinds, of which not all are an OSError or a ValueError
+            said = " ".join(str(error).split())[:200]
+            raise JobFailure(f"{self.uri}: not a readable Parquet file ({said}).") from None
+
+    def _set_columns(self, header: Sequence[str]) -> None:
+        if len(header) > MOST_COLUMNS:
+            raise JobFailure(
+                f"{self.uri}, row 1: got {len(header)} columns; allowed: at most {MOST_COLUMNS}."
+            )
+        counts = dict.fromkeys(header, 0)
+        for name in header:
+            counts[name] += 1
+        for column in self._needed:
+            if counts.get(column, 0) > 1:
+                raise JobFailure(
+                    f"{self.uri}, row 1: column '{column}' is there {counts[column]} times; allowed: once."
+                )
+            if column not in counts:
+                found = [quoted(name) for name in header[:_COMPARED_COLUMNS]]
+                more = f" (of {len(header)})" if len(header) > _COMPARED_COLUMNS else ""
+                raise JobFailure(
+                    f"{self.uri}: column '{column}' is missing; columns found: {listed(found)}{more}."
+                    f"{nearest(column, found)}"
+                )
+        needed = set(self._needed)
+        self.others = tuple(
+            name for name, count in counts.items() if name and count == 1 and name not in needed
+        )
+
+
+class _Lines:
+    """The lines of a text, for a csv.reader; a row may go over several, but not without end.
+
+    :param text: open, with its ends of lines as they are.
+    :param uri: what the file is called in messages.
+    """
+
+    def __init__(self, text: io.TextIOWrapper, uri: str) -> None:
+        self._text = text
+        self._uri = uri
+        self._left = MOST_ROW_CHARACTERS
+        #: Number of the row that is being read.
+        self.row = 1
+
+    def begin_row(self, lines: int) -> None:
+        """Note that a row has been read.
+
+        :param lines: how many lines there have been.
+        """
+        self._left = MOST_ROW_CHARACTERS
+        self.row = lines + 1
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(self._left + 1)
+        if not line:
+            raise StopIteration
+        self._left -= len(line)
+        if self._left < 0:
+            raise JobFailure(
+                f"{self._uri}, row {self.row}: more than {MOST_ROW_CHARACTERS} characters in one row; often a quote "
+                "that is never closed, or a file without ends of lines. Correct the row, or export the file again."
+            )
+        return line
+
+
+def _bad_byte(path: Path) -> tuple[int, int]:
+    """Find the first byte of a file that is no UTF-8, and the row that it is in."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    before, row, ended_cr = 0, 1, False
+    with path.open("rb") as file:
+        while True:
+            content = file.read(_CHUNK_BYTES)
+            held = len(decoder.getstate()[0])  # bytes of a character that has begun
+            try:
+                decoder.decode(content, final=not content)
+                end = len(content)
+            except UnicodeDecodeError as error:
+                end = error.start - held
+                row += _ends(content[: max(0, end)], ended_cr)
+                return before + end, row
+            row += _ends(content, ended_cr)
+            ended_cr = content.endswith(b"\r")
+            before += end
+            if not content:
+                return before, row
+
+
+def _ends(content: bytes, ended_cr: bool) -> int:
+    """Count the ends of lines: CR, LF, or both together.
+
+    :param ended_cr: whether what came before ended with a CR.
+    """
+    both = content.count(b"\r\n") + (ended_cr and content.startswith(b"\n"))
+    return content.count(b"\n") + content.count(b"\r") - both
+
+
+def _parquet_texts(column: Any) -> list[str]:
+    """Return a column's cells as text; of a moment that no calendar holds, the number it is stored as."""
+    try:
+        values = column.to_pylist()
+    except (ValueError, OverflowError):
+        values = [_parquet_value(cell) for cell in column]
+    return ["" if value is None else str(value) for value in values]
+
+
+def _parquet_value(cell: Any) -> Any:
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError):
+        return f"{cell.value} ({cell.type})"
