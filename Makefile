@@ -5,6 +5,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
+# Another project's modules may have the names of ours.
+unexport PYTHONPATH PYTHONHOME
 
 # Settings, as `make demo CITIES=austin,waco`.
 PYTHON ?=
