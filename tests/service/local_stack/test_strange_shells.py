@@ -64,6 +64,26 @@ def test_a_user_without_a_name_or_a_home_may_use_it(program: str, tmp_path: Path
     assert (code, SAYS[program][1] in _whole(said)) == (SAYS[program][0], True), said
 
 
+def test_doctor_asks_for_no_home(tmp_path: Path) -> None:
+    within = ("unshare", "-U", "--map-user=54321", "--map-group=54321")
+    if subprocess.run([*within, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine lets no test be another user")
+    done = subprocess.run(
+        [*within, sys.executable, "-m", "city_fleet.cli.app", "doctor"],
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "plugins"),
+            "CITY_FLEET_FLEETS": str(tmp_path),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "home directory" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_airflow_gets_a_name_and_a_home_for_such_a_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
