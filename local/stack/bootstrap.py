@@ -149,7 +149,9 @@ def quiet_environment() -> "dict[str, str]":
 NETWORK_REMEDY = (
     "If the lines above speak of a connection, a name or a time-out, this machine does not reach the Python"
     " package index: check the network and the proxy (HTTPS_PROXY), or name your mirror (UV_DEFAULT_INDEX,"
-    " PIP_INDEX_URL). Then run the same command again; what was fetched already is kept."
+    " PIP_INDEX_URL). If they speak of a hash, the file that came is not the one that was locked: do not go on, and"
+    " look at the index or mirror that it came from. Then run the same command again; what was fetched already is"
+    " kept."
 )
 
 
