@@ -5,6 +5,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
+# Another project's modules may have the names of ours.
+unexport PYTHONPATH PYTHONHOME
 
 # Settings, as `make demo CITIES=austin,waco`.
 PYTHON ?=
@@ -139,13 +141,21 @@ else
 	@$(STARTER) local/stack/bootstrap.py --python "$(PYTHON)"
 endif
 
-# What production installs comes from requirements.txt without its tests; dev.lock is held to the same versions.
-LOCK = pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
-	  --custom-compile-command "make lock" --overrides requirements/overrides.txt
-lock: ## Choose the newest versions that the requirements allow and write both locks
+# What production installs comes from requirements.txt without its tests; dev.lock is held to the same versions. Every
+# package has its hashes: uv and pip refuse a file that has another one.
+COMPILE = pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --custom-compile-command "make lock"
+LOCK = $(COMPILE) --overrides requirements/overrides.txt
+lock: ## Choose the newest versions that the requirements allow and write all locks, with hashes
 	@uv=$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) && \
 	  $$uv $(LOCK) --upgrade requirements/dev.txt --output-file requirements/dev.lock && \
-	  grep -v '^pytest' requirements.txt | $$uv $(LOCK) --constraint requirements/dev.lock - --output-file requirements/production.lock
+	  grep -v '^pytest' requirements.txt | $$uv $(LOCK) --constraint requirements/dev.lock - --output-file requirements/production.lock && \
+	  $$uv $(COMPILE) --upgrade include/scripts/requirements.txt --output-file requirements/image.lock && \
+	  $$uv $(COMPILE) --upgrade include/model_server/requirements.txt --output-file include/model_server/requirements.lock && \
+	  $$uv $(COMPILE) requirements/uv.txt --output-file requirements/uv.lock
+
+base-images: environments ## Write the digests that the base images' tags have now into the Dockerfiles (needs docker)
+	@$(BIN)/python -m local.stack.base_images
 
 lock-image: ## Choose the newest versions of what stands for the official image of Airflow in tests
 	@uv=$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) && cd tests/support/official_image && \
@@ -161,4 +171,4 @@ help: ## List the commands
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
 .PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images lambda docs-local fuzz chaos mutations format \
-	bench-local bench-api bench-serving bench-bodies bench-status bench-parse flips soak environments lock lock-image wheel test-install clean help
+	bench-local bench-api bench-serving bench-bodies bench-status bench-parse flips soak environments lock lock-image base-images wheel test-install clean help

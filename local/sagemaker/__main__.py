@@ -14,6 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
+from local import without_foreign
+
+sys.path[:] = without_foreign(sys.path)
+
 import uvicorn
 
 from local.sagemaker import disk

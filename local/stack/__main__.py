@@ -8,18 +8,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
-import typer
-from rich.console import Console
+from local import ROOT, without_foreign
 
-from local import ROOT
-from local.stack import environment
-from local.stack.errors import StackError, UsageError
-
+sys.path[:] = without_foreign(sys.path)
 # The library lives where Airflow looks for it; nothing has to be installed.
 sys.path.insert(0, str(ROOT / "plugins"))
 
-from local.stack import commands
+import typer
+from rich.console import Console
+
+from local.stack import commands, environment
 from local.stack import demo as demonstration
+from local.stack.errors import StackError, UsageError
 
 app = typer.Typer(
     add_completion=False,

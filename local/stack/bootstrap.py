@@ -1,9 +1,9 @@
 """Create the two Python environments from nothing but git, make and Python 3.11 to 3.13.
 
 `.venv` holds Airflow, the checks and the tests (requirements/dev.lock); `.venv-image` stands for the managed
-XGBoost image and holds its versions (include/scripts/requirements.txt). Both are made by uv, which is itself
-brought in when it is missing. A stamp in each environment remembers what it was made from, so that a second
-call does nothing.
+XGBoost image and holds its versions (requirements/image.lock). Both are made by uv, which is itself brought in
+when it is missing (requirements/uv.lock). All of it has hashes: a file that has another one is refused. A stamp in
+each environment remembers what it was made from, so that a second call does nothing.
 
 This file is started by whatever `python3` is, so it uses the standard library only and no syntax newer than
 Python 3.6 (annotations are quoted), to get as far as saying which Python is needed.
@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-UV_VERSION = "0.13.9"
+UV_LOCK = "requirements/uv.lock"
 UV_OLDEST = (0, 5, 0)
 PYTHON_OLDEST = (3, 11)
 PYTHON_NEWEST = (3, 13)
@@ -28,7 +28,7 @@ CANDIDATES = ("python3", "python3.13", "python3.12", "python3.11")
 # Name of the environment's folder -> file with what goes into it.
 ENVIRONMENTS = {
     ".venv": "requirements/dev.lock",
-    ".venv-image": "include/scripts/requirements.txt",
+    ".venv-image": "requirements/image.lock",
 }
 STAMP = ".city-fleet-stamp"
 
@@ -149,7 +149,9 @@ def quiet_environment() -> "dict[str, str]":
 NETWORK_REMEDY = (
     "If the lines above speak of a connection, a name or a time-out, this machine does not reach the Python"
     " package index: check the network and the proxy (HTTPS_PROXY), or name your mirror (UV_DEFAULT_INDEX,"
-    " PIP_INDEX_URL). Then run the same command again; what was fetched already is kept."
+    " PIP_INDEX_URL). If they speak of a hash, the file that came is not the one that was locked: do not go on, and"
+    " look at the index or mirror that it came from. Then run the same command again; what was fetched already is"
+    " kept."
 )
 
 
@@ -180,9 +182,9 @@ def find_uv(python: "str") -> "str":
         return str(binary)
     shutil.rmtree(str(tools), ignore_errors=True)
     tools.parent.mkdir(parents=True, exist_ok=True)
-    package = "uv==" + UV_VERSION
-    install = ["-m", "pip", "install", "--quiet", "--target", str(tools), package]
-    say("fetching " + package + " into .tools/uv")
+    install = ["-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--target", str(tools)]
+    install += ["-r", str(ROOT / UV_LOCK)]
+    say("fetching uv into .tools/uv (" + UV_LOCK + ")")
     if has_module(python, "pip"):
         # --target is allowed where the distribution guards its own Python against pip (PEP 668).
         run([python, *install], "Fetching uv", NETWORK_REMEDY)
@@ -261,9 +263,10 @@ def make_environment(name: "str", python: "str", version: "tuple[int, int, int]"
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
     if name == ".venv":
         # The lock names every package, so sync also removes what left it.
-        command = [uv, "pip", "sync", *quiet, "--python", str(inside), str(requirements)]
+        command = [uv, "pip", "sync", *quiet, "--require-hashes", "--python", str(inside), str(requirements)]
     else:
-        command = [uv, "pip", "install", *quiet, "--python", str(inside), "-r", str(requirements)]
+        command = [uv, "pip", "install", *quiet, "--require-hashes", "--python", str(inside)]
+        command += ["-r", str(requirements)]
     run(command, "Installing the packages of " + name, NETWORK_REMEDY)
     (folder / STAMP).write_text(stamp)
     return True

@@ -53,7 +53,7 @@ def run(console: Console, state_dir: Path, cities: str, fleet: str, as_of: str) 
     )
     choice = choose(path, cities, as_of, environment.fleet_variables(layout) | _fleet_settings())
     with records.exclusive(state_dir):
-        shutil.rmtree(state_dir, ignore_errors=True)
+        _clear_the_last_demo(state_dir)
         names = ", ".join(choice.cities) if len(choice.cities) <= 10 else f"{len(choice.cities)} cities"
         console.print(f"{choice.fleet.fleet}: {names}")
         console.print("Starting the local SageMaker and Airflow")
@@ -70,6 +70,23 @@ def run(console: Console, state_dir: Path, cities: str, fleet: str, as_of: str) 
     console.print()
     report.show(console, outcomes)
     return _verdict(console, choice, outcomes, layout, time.monotonic() - started)
+
+
+def _clear_the_last_demo(state_dir: Path) -> None:
+    """Delete what an earlier demo has left; what is no demo's stays.
+
+    :raises StackError: the folder holds something else
+    """
+    mark = state_dir / "demo"
+    used = state_dir.is_dir() and any(state_dir.iterdir())
+    if used and not mark.exists() and state_dir != ROOT / ".local" / "demo":
+        raise StackError(
+            f"{state_dir} holds what is no demo's, such as the stack of `make up`, and a demo begins with an empty"
+            " folder. Name another one with --state-dir."
+        )
+    shutil.rmtree(state_dir, ignore_errors=True)
+    state_dir.mkdir(parents=True)
+    mark.touch()
 
 
 def _fleet_settings() -> dict[str, str]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pwd
 import secrets
 import shlex
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -276,7 +278,21 @@ def bare_environment(layout: Layout) -> dict[str, str]:
 def _own_environment() -> dict[str, str]:
     """The person's, less what is set for another Airflow, another AWS account or another Python."""
     foreign = ("AIRFLOW", "AWS_", "CITY_FLEET_", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return _name_of_the_user() | own
+
+
+def _name_of_the_user() -> dict[str, str]:
+    """A name and a home for a user whom the system does not know (a container's number): Airflow asks for both."""
+    try:
+        known = pwd.getpwuid(os.getuid())
+    except KeyError:
+        return {
+            "USER": f"user-{os.getuid()}",
+            "LOGNAME": f"user-{os.getuid()}",
+            "HOME": tempfile.gettempdir(),
+        }
+    return {"USER": known.pw_name, "LOGNAME": known.pw_name, "HOME": known.pw_dir}
 
 
 def _marks(layout: Layout) -> dict[str, str]:

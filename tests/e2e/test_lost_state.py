@@ -56,6 +56,23 @@ def test_a_start_that_fails_at_a_taken_port_leaves_every_file(
     assert processes.marked(state) == []
 
 
+def test_a_demo_deletes_nothing_but_a_demos_folder(tmp_path: Path) -> None:
+    state = tmp_path / "up"
+    (state / "sagemaker").mkdir(parents=True)
+    (state / "sagemaker" / "services.sqlite3").write_bytes(b"kept")
+    done = subprocess.run(
+        [sys.executable, "-m", "local.stack", "demo", "--state-dir", str(state)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "holds what is no demo's" in done.stderr
+    assert _content(state) == {"sagemaker/services.sqlite3": b"kept"}
+
+
 @pytest.mark.e2e
 def test_without_airflows_database_s3_registry_and_endpoint_stay(state_dir: Path) -> None:
     layout = Layout(state_dir=state_dir)

@@ -51,7 +51,7 @@ def pins(path: str, python: str) -> dict[str, str]:
         "platform_python_implementation": "CPython",
     }
     for line in (ROOT / path).read_text(encoding="utf-8").splitlines():
-        text = line.split(" #")[0].strip()
+        text = line.split(" #")[0].rstrip("\\ ").strip()
         if text and not text.startswith(("#", "-")):
             wanted = Requirement(text)
             if wanted.marker is None or wanted.marker.evaluate(marker_environment):

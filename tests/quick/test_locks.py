@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -15,7 +17,7 @@ def pins(path: str) -> dict[str, set[str]]:
     """The versions of a requirements file by canonical name: two where environments need different ones."""
     found: dict[str, set[str]] = {}
     for line in (ROOT / path).read_text(encoding="utf-8").splitlines():
-        text = line.split(" #")[0].strip()
+        text = line.split(" #")[0].rstrip("\\ ").strip()
         if text and not text.startswith(("#", "-")):
             wanted = Requirement(text)
             found.setdefault(canonicalize_name(wanted.name), set()).add(str(wanted.specifier))
@@ -48,3 +50,47 @@ def test_production_installs_everything_that_is_pinned_but_pytest() -> None:
     }
     assert not lost, f"requirements.txt pins what production.lock does not hold (make lock writes it): {lost}"
     assert "pytest" in direct
+
+
+LOCKS = (
+    *(
+        "requirements/dev.lock",
+        "requirements/production.lock",
+        "requirements/image.lock",
+        "requirements/uv.lock",
+    ),
+    "include/model_server/requirements.lock",
+)
+
+
+def test_every_package_of_every_lock_has_hashes() -> None:
+    for path in LOCKS:
+        text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")
+        lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        assert lines, path
+        assert not [line for line in lines if not re.search(r" --hash=sha256:[0-9a-f]{64}", line)], path
+
+
+def test_each_lock_holds_what_its_requirements_pin() -> None:
+    sources = {
+        "requirements/image.lock": "include/scripts/requirements.txt",
+        "include/model_server/requirements.lock": "include/model_server/requirements.txt",
+        "requirements/uv.lock": "requirements/uv.txt",
+    }
+    for lock, source in sources.items():
+        held = pins(lock)
+        lost = {name: pinned for name, pinned in pins(source).items() if not pinned <= held.get(name, set())}
+        assert not lost, f"{source} pins what {lock} does not hold (make lock writes it): {lost}"
+
+
+def test_whatever_installs_from_a_lock_asks_for_hashes() -> None:
+    installs = {
+        path: re.findall(
+            r"^.*pip\b.* (?:sync|install)\b.*$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE
+        )
+        for path in (".ci/run", "local/Dockerfile", "include/model_server/Dockerfile")
+    }
+    for path, lines in installs.items():
+        assert not [line for line in lines if "--require-hashes" not in line and "apt-get" not in line], path
+    bootstrap = (ROOT / "local/stack/bootstrap.py").read_text(encoding="utf-8")
+    assert len(re.findall(r'"(?:sync|install)", ', bootstrap)) == bootstrap.count('"--require-hashes"') == 3

@@ -36,9 +36,9 @@ def project_root(environ: Mapping[str, str], carried: Path = _CARRIED) -> Path:
     :param carried: the folder that only the wheel has.
     """
     if named := environ.get(PROJECT_VARIABLE):
-        return Path(named).expanduser().absolute()
+        return Path(os.path.expanduser(named)).absolute()  # without an error for a user who has no home
     if carried.is_dir():
-        return Path(environ.get("AIRFLOW_HOME") or "~/airflow").expanduser().absolute()
+        return Path(os.path.expanduser(environ.get("AIRFLOW_HOME") or "~/airflow")).absolute()
     return _LIBRARY.parents[1]
 
 

@@ -50,6 +50,20 @@ def test_it_holds_no_secret() -> None:
     assert not re.search(r"(password|secret|fernet|token)\w*\s*[:=]\s*\S", COMPOSE, re.IGNORECASE)
 
 
+def test_no_secret_reaches_the_container_that_runs_jobs(services: dict[str, Any]) -> None:
+    own = services["local-sagemaker"]
+    others = {
+        volume for name, each in services.items() if name != "local-sagemaker" for volume in each["volumes"]
+    }
+    assert others == {"state:/state"}
+    assert own["volumes"] == ["sagemaker:/state"]
+    # The image's entry point draws the secrets and hands them on.
+    assert own["entrypoint"] == []
+    assert own["command"][:3] == ["python", "-m", "local.sagemaker"]
+    assert "env_file" not in own
+    assert not own.get("environment")
+
+
 def test_the_local_sagemaker_gets_the_images_of_the_laptop(services: dict[str, Any]) -> None:
     given = [part for part in services["local-sagemaker"]["command"] if part.startswith("--image=")]
     assert given == [f"--image={image}=/opt/city-fleet/{python}" for image, python in IMAGES.items()]
