@@ -7,7 +7,7 @@ DAG of that file out of the schedule.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from city_fleet.errors import FleetFileError, raised_in
 from city_fleet.outgoing_text import markdown, printable
 
 _LONGEST_NAME = 32  # of a fleet
+_UNFORESEEN = "unforeseen"
 _log = logging.getLogger(__name__)
 
 
@@ -83,7 +84,14 @@ def built_or_broken(build: Callable[[], DAG], dag_id: str, fleet: str) -> DAG:
             f"{raised_in(error)}, more in the log of Airflow's dag-processor). "
             "Take back the last change of these settings, and tell the maintainers: `./fleet lint` should refuse it."
         )
-        return broken_dag(dag_id, fleet, reason)
+        dag = broken_dag(dag_id, fleet, reason)
+        dag.tags.add(_UNFORESEEN)
+        return dag
+
+
+def unbuilt(dags: Iterable[DAG]) -> dict[str, str]:
+    """Return why DAGs could not be built, by their ids; a mistake in a fleet file is no such reason."""
+    return {dag.dag_id: task.message for dag in dags if _UNFORESEEN in dag.tags for task in dag.tasks}
 
 
 def told(dag: DAG, fleet: Fleet, *, starts: bool) -> DAG:

@@ -15,6 +15,7 @@ from typing import Any
 from city_fleet.config.current_form import folder_of, read_current
 from city_fleet.config.parts import Part, shards_for
 from city_fleet.config.places import fleets_folder
+from city_fleet.orchestration import unbuilt_dags
 
 #: DAG files of cities: ``city_dags.py``, ``city_dags_01.py`` and so on. A power of two.
 DAG_FILES = 16
@@ -32,12 +33,32 @@ def shard_dags(index: int, only: str | None = None) -> dict[str, Any]:
     """
     files = files_needed(fleets_folder()) if only is None else DAG_FILES
     if index >= files:
+        unbuilt_dags.report(f"cities-{index}", {})
         return {}
-    # Not before: the provider and the settings take longer to import than an idle file takes in all.
+    # Not before: the settings take longer to import than an idle file takes in all.
     from city_fleet.orchestration.city_dags import city_dags  # noqa: PLC0415
     from city_fleet.orchestration.shared_forms import shared_form  # noqa: PLC0415
 
-    dags = city_dags(fleets_folder(), only, Part(index, files), shared_form)
+    dags = list(city_dags(fleets_folder(), only, Part(index, files), shared_form))
+    return _by_id(f"cities-{index}", dags, only)
+
+
+def fleet_wide_dags(only: str | None = None) -> dict[str, Any]:
+    """Return the fleet-wide DAGs of every fleet by their ids.
+
+    :param only: this DAG alone.
+    """
+    from city_fleet.orchestration.fleet_dags import fleet_dags  # noqa: PLC0415
+    from city_fleet.orchestration.shared_forms import shared_form  # noqa: PLC0415
+
+    return _by_id("fleets", list(fleet_dags(fleets_folder(), only, shared_form)), only)
+
+
+def _by_id(dag_file: str, dags: list[Any], only: str | None) -> dict[str, Any]:
+    from city_fleet.orchestration.broken_dags import unbuilt  # noqa: PLC0415
+
+    if only is None:
+        unbuilt_dags.report(dag_file, unbuilt(dags))
     return {dag.dag_id: dag for dag in dags}
 
 

@@ -7,13 +7,13 @@ of the schedule. So the file that calls this one builds none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from city_fleet.config import Fleet
 from city_fleet.config.usable_fleets import usable_fleets
-from city_fleet.errors import CityFleetError, ConfigError, FleetFileError
+from city_fleet.errors import CityFleetError
 from city_fleet.orchestration.broken_dags import storable
+from city_fleet.orchestration.mistake_alert import forget, mistakes_of
 
 _SHOWN = 20
 
@@ -29,16 +29,12 @@ def raise_on_mistakes(folder: Path) -> None:
             f"There is no folder of fleet files: {storable(str(folder))}. No city has a DAG. Set CITY_FLEET_FLEETS to "
             "the folder for all of Airflow's processes, or unset it for include/fleets."
         )
-    mistakes = [storable(str(error)) for loaded in usable_fleets(folder) for error in mistakes_of(loaded)]
-    if mistakes:
-        raise CityFleetError(_text(mistakes))
-
-
-def mistakes_of(loaded: Fleet | FleetFileError) -> Sequence[ConfigError]:
-    """Return every mistake that a fleet file holds now."""
-    if isinstance(loaded, Fleet) and loaded.last_good is not None:
-        return loaded.last_good.error.errors
-    return loaded.errors
+    found = [(loaded, mistakes_of(loaded)) for loaded in usable_fleets(folder)]
+    for loaded, mistakes in found:
+        if isinstance(loaded, Fleet) and not mistakes:
+            forget(loaded.path)
+    if everything := [mistake for _, mistakes in found for mistake in mistakes]:
+        raise CityFleetError(_text(everything))
 
 
 def _text(mistakes: list[str]) -> str:
