@@ -288,6 +288,10 @@ class Keys:
         """Return the key of a night that the breaker has stopped."""
         return f"{self.prefix}state/breaker/{as_of}.json"
 
+    def moved(self) -> str:
+        """Return the key of what says that nothing of the layout of before awaits being moved."""
+        return f"{self.prefix}state/moved.json"
+
     def reconciled(self) -> str:
         """Return the key of what says when the registry was looked at last."""
         return f"{self.prefix}state/reconciled.json"

@@ -116,7 +116,9 @@ def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
         Bucket="city-fleet", Key="texas_housing/laptop/live/austin.json", Body=b'{"sequence": 1}'
     )
     sagemaker.create_model_package_group(ModelPackageGroupName="texas-housing--laptop--austin")
-    package = sagemaker.create_model_package(ModelPackageGroupName="texas-housing--laptop--austin")["ModelPackageArn"]
+    package = sagemaker.create_model_package(ModelPackageGroupName="texas-housing--laptop--austin")[
+        "ModelPackageArn"
+    ]
 
     server = next(record for record in stack.records if record.name == "sagemaker")
     os.kill(server.pid, signal.SIGKILL)

@@ -10,7 +10,7 @@ from city_fleet.champions.release import target_model
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.run_context import author_of, run_of, upstream
 from city_fleet.plan import APPROVE, DECIDE, REGISTER
-from city_fleet.state import registry
+from city_fleet.state import old_layout, registry
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class PublishOperator(CityOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         city = self.city()
+        old_layout.refuse(city.aws.s3, city.keys)
         package = registry.read(city.aws.sagemaker, upstream(context, REGISTER)["package_arn"])
         ended = run_release.release(city, package, run_of(self.plan, context), author_of(self.plan, context))
         for reason in ended.reasons:
