@@ -18,7 +18,7 @@ from city_fleet.config import Fleet
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.errors import list_names
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
-from city_fleet.state import old_layout
+from city_fleet.state import installation, old_layout
 from city_fleet.state.objects import ObjectStore
 
 SAGEMAKER = "sagemaker.amazonaws.com"
@@ -182,6 +182,11 @@ def _endpoint(
     else:
         what = f"endpoint {name} serves with {found['EndpointConfigName']}, the fleet file describes {wanted}"
         yield area.warn(what, f"{run}: it updates the endpoint")
+    said = installation.of_tags(installation.tags_of(client("sagemaker"), found["EndpointArn"]))
+    whose = installation.other(fleet.keys, said)
+    if whose is not None:
+        advice = "Set endpoint.name in the fleet file to a name that is free, or take it out there"
+        yield area.fail(f"endpoint {name} belongs to {whose}", advice)
 
 
 def _reason(found: Mapping[str, Any]) -> str:

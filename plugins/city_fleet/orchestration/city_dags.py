@@ -76,7 +76,12 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
         catchup=False,
         # Where a person is asked, tonight's run must not wait behind last night's question: it supersedes it.
         max_active_runs=2 if city.approval == "manual" else 1,
-        tags=[f"fleet:{fleet.fleet}", f"city:{city.slug}", *city.tags],
+        tags=[
+            f"fleet:{fleet.fleet}",
+            naming.environment_tag(fleet.environment),
+            f"city:{city.slug}",
+            *city.tags,
+        ],
         default_args={
             "owner": city.owner,
             "retries": city.retries,
@@ -137,7 +142,7 @@ def _task(task_id: str, city_plan: CityPlan) -> BaseOperator:
         # No execution_timeout: Airflow would take it for the time that the person has.
         return ApproveOperator(task_id=task_id, plan=city_plan)
     if task_id in plan.JOB_STEPS:
-        extra: dict[str, Any] = {"pool": city_plan.fleet.pools.jobs, "region_name": city_plan.fleet.region}
+        extra: dict[str, Any] = {"pool": city_plan.fleet.jobs_pool, "region_name": city_plan.fleet.region}
     else:
         extra = {"execution_timeout": SHORT_TASK_TIMEOUT}
         if task_id == plan.REGISTER:

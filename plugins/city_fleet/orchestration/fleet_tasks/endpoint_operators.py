@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from city_fleet import aws_errors
 from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
+from city_fleet.errors import OtherInstallation
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.run_context import upstream
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
@@ -115,6 +116,11 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
         )
         name = self.config["EndpointName"]
         found = _described(self.hook.describe_endpoint, name)
+        if found is not None:
+            try:
+                endpoint_state.refuse_other(self.hook.conn, self.fleet, found)
+            except OtherInstallation as error:
+                raise AirflowFailException(str(error)) from error
         if found is None:
             self.operation = "create"
         elif found["EndpointStatus"] == "Failed":
