@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from city_fleet.config import Fleet, load_fleets
 from local import ROOT
 from local.stack import database, environment, processes, records
 from local.stack.airflow_api import AirflowApi
@@ -30,8 +31,7 @@ from local.stack.processes import Recorded
 # A cold start on two slow cores takes about a minute; this is for machines that are slower still, or busy.
 START_TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 0.25
-JOBS_POOL = "city_fleet_jobs"
-JOBS_POOL_SLOTS = 64
+LAPTOP_POOL, JOBS_POOL_SLOTS = "city_fleet_laptop", 64
 # Airflow's processes, in the order they are started: the two API servers take longest and the others wait for
 # them. They are two, because of SQLite: the core API writes its audit log on its event loop. In one process
 # with the execution API that write can wait for a task's transaction whose commit waits for the event loop
@@ -212,9 +212,13 @@ class Stack:
         return unhealthy(self.layout, self._started_at)
 
     def _create_pools(self) -> None:
-        self.airflow.put_pool(
-            JOBS_POOL, JOBS_POOL_SLOTS, "SageMaker jobs that City Fleet has running at a time"
-        )
+        """Make the pool of each fleet's jobs, and the one of a laptop for fleets that come later."""
+        variables = {**os.environ, **environment.fleet_variables(self.layout)}
+        loaded = load_fleets(self.layout.fleets_dir, variables)
+        for name in {LAPTOP_POOL, *(item.jobs_pool for item in loaded if isinstance(item, Fleet))}:
+            self.airflow.put_pool(
+                name, JOBS_POOL_SLOTS, "SageMaker jobs that City Fleet has running at a time"
+            )
 
     # -- stopping -----------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import httpx
 
 from city_fleet import clock
 from city_fleet.errors import AirflowError
+from city_fleet.naming import ENVIRONMENT_TAG
 
 URL = "CITY_FLEET_AIRFLOW_URL"
 TOKEN = "CITY_FLEET_AIRFLOW_TOKEN"  # noqa: S105 - a variable's name
@@ -35,10 +36,12 @@ class Dag:
 
     :param paused: none of its tasks is started, even in a run that was triggered by hand.
     :param stale: it has left the DAG files.
+    :param environment: of the installation that made it; None of an earlier version of City Fleet, or a DAG of others.
     """
 
     paused: bool
     stale: bool
+    environment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,25 @@ class AirflowRest:
     def dag(self, dag_id: str) -> Dag | None:
         """Return a DAG, or None when Airflow has never seen it."""
         found = self.request("GET", f"/dags/{quote(dag_id)}", missing_is_none=True)
-        return None if found is None else Dag(bool(found["is_paused"]), bool(found["is_stale"]))
+        if found is None:
+            return None
+        tags = [str(tag["name"]) for tag in found.get("tags") or ()]
+        said = [tag.removeprefix(ENVIRONMENT_TAG) for tag in tags if tag.startswith(ENVIRONMENT_TAG)]
+        return Dag(bool(found["is_paused"]), bool(found["is_stale"]), said[0] if said else None)
+
+    def refuse_other_environment(self, dag_id: str, environment: str) -> None:
+        """Refuse an Airflow that runs another environment of a fleet.
+
+        :param dag_id: of one of the fleet's DAGs.
+        :raises AirflowError: it does, or does not answer.
+        """
+        dag = self.dag(dag_id)
+        if dag is not None and dag.environment not in (None, environment):
+            raise AirflowError(
+                f"Airflow at {self.url} runs environment {dag.environment!r} of the fleet ({dag_id} says so), and the "
+                f"fleet file here is of environment {environment!r}. Nothing was done. Use the fleet file of that "
+                f"environment (CITY_FLEET_ENVIRONMENT), or name the Airflow of this one with {URL}"
+            )
 
     def set_paused(self, dag_id: str, paused: bool) -> None:
         self.request("PATCH", f"/dags/{quote(dag_id)}", json={"is_paused": paused})

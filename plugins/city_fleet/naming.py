@@ -19,6 +19,8 @@ MAX_AWS_NAME_LENGTH = 63
 #: Tags of everything in AWS that an installation makes: whose it is.
 TAG_FLEET = "city-fleet:fleet"
 TAG_ENVIRONMENT = "city-fleet:environment"
+#: What the tag of every DAG begins with that says its environment.
+ENVIRONMENT_TAG = "environment:"
 #: What stands directly below a fleet in a bucket: its raw data, and the folders of a layout without environments.
 RESERVED_ENVIRONMENTS = ("code", "history", "live", "models", "raw", "runs", "state")
 _SLUG = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
@@ -114,6 +116,16 @@ def package_groups_part(fleet: str, environment: str) -> str:
 
 def endpoint_name(fleet: str, environment: str) -> str:
     return aws_name(fleet, environment)
+
+
+def jobs_pool(environment: str) -> str:
+    """Return the Airflow pool of an environment's jobs: a rehearsal takes no slot of production."""
+    return f"city_fleet_{environment}"
+
+
+def environment_tag(environment: str) -> str:
+    """Return the tag by which Airflow says of which environment a DAG is."""
+    return f"{ENVIRONMENT_TAG}{environment}"
 
 
 def run_key(about: str, repetition: int) -> str:
@@ -315,6 +327,10 @@ class Keys:
     def compiled_shard(self, digest: str) -> str:
         """Return the key of a shard, by the digest of its own bytes: what two forms share is kept once."""
         return f"{self.prefix}state/compiled/shards/{digest}.json"
+
+    def moved(self) -> str:
+        """Return the key of what says that nothing of the layout of before awaits being moved."""
+        return f"{self.prefix}state/moved.json"
 
     def reconciled(self) -> str:
         """Return the key of what says when the registry was looked at last."""

@@ -157,7 +157,7 @@ def test_a_failed_run_is_told_by_every_notifier(
     doctor = run(environ, "-m", "city_fleet.cli.app", "doctor", "--no-aws", "--json")
     found = {each["what"]: each["level"] for each in json.loads(doctor.stdout) if each["area"] == "Airflow"}
     assert found["texas_housing: 1 of 1 cities are paused"] == "warn"
-    assert found["there is no pool city_fleet_jobs: its tasks wait for ever"] == "fail"
+    assert found["there is no pool city_fleet_laptop: its tasks wait for ever"] == "fail"
     assert doctor.returncode == 1
 
 

@@ -115,7 +115,7 @@ def test_operators_are_the_providers(dags: dict[str, Any]) -> None:
 
 def test_every_dag_keeps_the_policies(dags: dict[str, Any]) -> None:
     for dag in dags.values():
-        assert "fleet:texas_housing" in dag.tags
+        assert {"fleet:texas_housing", "environment:laptop"} <= set(dag.tags)
         assert dag.doc_md
         assert dag.max_active_runs == 1
         assert dag.catchup is False
@@ -126,7 +126,7 @@ def test_every_dag_keeps_the_policies(dags: dict[str, Any]) -> None:
             # Retiring goes through thousands of cities, and ends by itself.
             longest = timedelta(hours=7) if task.task_id == "retire" else timedelta(minutes=15)
             assert waits_for_a_job or task.execution_timeout <= longest
-            assert task.pool == ("city_fleet_jobs" if hasattr(task, "step") else "default_pool")
+            assert task.pool == ("city_fleet_laptop" if hasattr(task, "step") else "default_pool")
 
 
 def test_serialising_twice_gives_the_same(dags: dict[str, Any]) -> None:

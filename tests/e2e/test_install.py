@@ -182,7 +182,7 @@ def test_the_wheel_and_a_city_that_goes_live(airflow: Airflow, aws: LocalSageMak
     airflow.variables |= {"CITY_FLEET_WAITER_DELAY_SECONDS": "1"}
     shutil.copytree(ROOT / "include" / "data", airflow.home / "include" / "data")
     airflow.run("city-fleet ingest --create-bucket --city austin")
-    airflow.run('airflow pools set city_fleet_jobs 64 "jobs of City Fleet" --include-deferred')
+    airflow.run('airflow pools set city_fleet_laptop 64 "jobs of City Fleet" --include-deferred')
     airflow.run("airflow dags test texas_housing._endpoint")
     airflow.run("airflow dags test texas_housing.austin 2015-08-01")
     assert "publish" in airflow.run("city-fleet history austin")

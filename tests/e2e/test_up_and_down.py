@@ -89,7 +89,7 @@ def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
     login = httpx.post(f"{stack.layout.ui_url}/auth/token", json={"username": "admin", "password": password})
     assert login.status_code == 201
     assert httpx.get(f"{stack.layout.ui_url}/api/v2/dags").status_code == 401
-    assert stack.airflow.request("GET", "/pools/city_fleet_jobs")["include_deferred"] is True
+    assert stack.airflow.request("GET", "/pools/city_fleet_laptop")["include_deferred"] is True
 
     # Raw data and endpoint are there, as boto3 sees them in the environment that `env` prints.
     shown = _stack("env", "--state-dir", state_dir).stdout

@@ -25,6 +25,7 @@ class FakeDag:
 
     :param fails: logical dates whose runs fail.
     :param runs: logical date → state.
+    :param tags: as the DAG file gives them.
     """
 
     paused: bool = False
@@ -32,6 +33,7 @@ class FakeDag:
     periodic: bool = True
     fails: set[datetime] = field(default_factory=set)
     runs: dict[datetime, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
 
 
 class AirflowServer:
@@ -76,7 +78,12 @@ class AirflowServer:
             return 404, {"detail": f"The Dag with ID: `{dag_id}` was not found"}
         if method == "PATCH":
             dag.paused = body["is_paused"]
-        return 200, {"dag_id": dag_id, "is_paused": dag.paused, "is_stale": dag.stale}
+        return 200, {
+            "dag_id": dag_id,
+            "is_paused": dag.paused,
+            "is_stale": dag.stale,
+            "tags": [{"name": name, "dag_id": dag_id} for name in dag.tags],
+        }
 
     def _runs(self, dag: FakeDag, query: dict[str, list[str]]) -> tuple[int, Any]:
         found = [

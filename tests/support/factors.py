@@ -166,7 +166,7 @@ class City:
                 "city_fleet/samples.json": json.dumps(samples).encode(),
             }
         )
-        run = f"factors/laptop/runs/{self.slug}/{uuid.uuid4().hex}"
+        run = f"{KEYS.prefix}runs/{self.slug}/{uuid.uuid4().hex[:10]}"
         key = f"{run}/model.tar.gz"
         self.s3.put_object(Bucket=KEYS.bucket, Key=key, Body=body)
         rows = [

@@ -20,6 +20,7 @@ from city_fleet.cli.history import history
 from city_fleet.cli.ingest_command import ingest
 from city_fleet.cli.install import install
 from city_fleet.cli.lint_command import lint, schema
+from city_fleet.cli.migrate import migrate
 from city_fleet.cli.output import errors
 from city_fleet.cli.plan_command import plan
 from city_fleet.cli.predict_command import predict
@@ -34,7 +35,7 @@ from city_fleet.config.places import command_name
 #: In the order in which a newcomer needs them; the help lists them so.
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Check": (doctor, lint, schema, compile),
-    "Install": (install,),
+    "Install": (install, migrate),
     "Data": (ingest, data),
     "Train and backfill": (plan, backfill),
     "Look": (status, digest, history, cities),

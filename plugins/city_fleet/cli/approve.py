@@ -157,12 +157,13 @@ def _decide(
     with aws_errors():
         if night is not None:
             owner = only_fleet(fleets, "--night needs")
+            clients[owner.fleet].refuse_old_layout()
             targets = of_night(clients[owner.fleet], night, order, notes)
         else:
-            targets = [
-                of_city(clients[item.fleet], city, version, order)
-                for item, city in cities_named(fleets, cities)
-            ]
+            named = cities_named(fleets, cities)
+            for name in sorted({item.fleet for item, _ in named}):
+                clients[name].refuse_old_layout()
+            targets = [of_city(clients[item.fleet], city, version, order) for item, city in named]
     if not as_json:
         for note in notes:
             typer.echo(note)

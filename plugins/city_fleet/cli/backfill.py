@@ -13,7 +13,8 @@ from city_fleet.cli.output import AsJson, count_cities, print_json
 from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.config import Fleet
 from city_fleet.errors import PlatformError
-from city_fleet.naming import city_dag_id
+from city_fleet.naming import city_dag_id, fleet_dag_id
+from city_fleet.plan import ENDPOINT_PURPOSE
 
 if TYPE_CHECKING:
     from city_fleet.airflow_rest import AirflowRest
@@ -102,6 +103,8 @@ def backfill(
     dag_ids = {city_dag_id(item.fleet, city): item for item, city in found}
     with AirflowRest.of_environment(os.environ) as airflow:
         airflow.check()
+        for item in {item.fleet: item for item in dag_ids.values()}.values():
+            airflow.refuse_other_environment(fleet_dag_id(item.fleet, ENDPOINT_PURPOSE), item.environment)
         if dry_run:
             done = list(backfilling.plan(airflow, order, list(dag_ids)))
         else:

@@ -66,6 +66,16 @@ class FleetClients:
 
         return CityContext(self, self.keys, self.endpoint, self.group(slug), slug)
 
+    def refuse_old_layout(self) -> None:
+        """Refuse to look at, or to write, an installation that awaits being moved from the layout of before.
+
+        :raises OldLayout: with the command that moves it.
+        """
+        from city_fleet.state import old_layout  # noqa: PLC0415 - imports botocore
+
+        with aws_errors():
+            old_layout.refuse(self.s3, self.keys)
+
     def ever_served(self, city: str) -> bool:
         from city_fleet.state import live  # noqa: PLC0415 - imports botocore
 
@@ -78,12 +88,15 @@ def cities_and_clients(fleet: str | None, names: Iterable[str]) -> list[tuple[Fl
     """Return named cities with the clients of their fleets, also those that have served and left their fleet file.
 
     :param fleet: the option ``--fleet``.
-    :raises CityFleetError: a fleet file can't be used, or a city is in no fleet.
+    :raises CityFleetError: a fleet file can't be used, a city is in no fleet, or its fleet has to be moved from the
+        layout of before.
     :raises typer.BadParameter: a city is in several fleets.
     """
     fleets = fleets_named(fleet)
     clients = {item.fleet: FleetClients(item) for item in fleets}
     found = cities_named(fleets, names, lambda item, city: clients[item.fleet].ever_served(city))
+    for name in sorted({item.fleet for item, _ in found}):
+        clients[name].refuse_old_layout()
     return [(clients[item.fleet], city) for item, city in found]
 
 

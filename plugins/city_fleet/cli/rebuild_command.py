@@ -59,6 +59,7 @@ def rebuild(
     targets = cities_and_clients(fleet, cities) if cities else []
     for item in fleets_named(fleet) if not cities else ():
         clients = FleetClients(item)
+        clients.refuse_old_layout()
         targets += [(clients, city) for city in sorted({*item.cities, *item.broken})]
         _name_those_left_alone(clients)
 

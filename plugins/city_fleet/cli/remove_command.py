@@ -14,7 +14,8 @@ from city_fleet.cli.moving import By, DryRun, Reason, cities_and_clients, mover,
 from city_fleet.cli.output import AsJson, print_json
 from city_fleet.cli.selection import FleetName, NamedCities
 from city_fleet.errors import CityFleetError
-from city_fleet.naming import city_dag_id
+from city_fleet.naming import city_dag_id, fleet_dag_id
+from city_fleet.plan import ENDPOINT_PURPOSE
 from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def remove(
     with ExitStack() as stack:
         found = cities_and_clients(fleet, cities)
         airflow = None if without_airflow else stack.enter_context(_airflow())
+        if airflow is not None:
+            for item in {clients.fleet.fleet: clients.fleet for clients, _ in found}.values():
+                airflow.refuse_other_environment(fleet_dag_id(item.fleet, ENDPOINT_PURPOSE), item.environment)
         for fleet_clients, city in found:
             item = fleet_clients.fleet
             try:

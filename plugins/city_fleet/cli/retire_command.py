@@ -45,6 +45,7 @@ def retire(
     """
     from city_fleet.retiring import retire_sweep  # noqa: PLC0415 - imports botocore
     from city_fleet.retiring.retire_report import Totals  # noqa: PLC0415
+    from city_fleet.state import old_layout  # noqa: PLC0415 - imports botocore
 
     named, problems, found = sorted(set(cities or [])), 0, []
     with aws_errors():
@@ -57,6 +58,7 @@ def retire(
         for item, only in targets:
             if only == []:
                 continue
+            old_layout.refuse(sources[item.fleet].s3, item.keys)
             rule, totals = retire_sweep.rule_of(item), Totals()
             for report in retire_sweep.run(sources[item.fleet], rule, only=only, dry_run=dry_run):
                 totals += report.totals()

@@ -46,7 +46,7 @@ from city_fleet.config.value_types import (
     without_nulls,
 )
 from city_fleet.errors import ConfigError, show_value
-from city_fleet.naming import Keys
+from city_fleet.naming import Keys, jobs_pool
 
 PROCESSING_MAX_SECONDS = 777_600
 TRAINING_MAX_SECONDS = 2_419_200
@@ -136,8 +136,8 @@ class Endpoint(Section):
 class Pools(Section):
     """Airflow pools of the tasks."""
 
-    jobs: PoolName = "city_fleet_jobs"
-    """Pool of the tasks that start a SageMaker job and wait for it (with include_deferred)."""
+    jobs: PoolName | None = None
+    """Pool of the tasks that start a SageMaker job and wait (with include_deferred); null: city_fleet_<environment>."""
 
 
 class Reaper(Section):
@@ -285,6 +285,11 @@ class Fleet(FleetSettings):
     def keys(self) -> Keys:
         """Return where this installation of the fleet keeps its objects."""
         return Keys(self.bucket, self.fleet, self.environment)
+
+    @property
+    def jobs_pool(self) -> str:
+        """Return the Airflow pool of the tasks that start a job and wait for it."""
+        return self.pools.jobs or jobs_pool(self.environment)
 
 
 def city_problems(city: City) -> list[Problem]:

@@ -15,7 +15,7 @@ from city_fleet import naming
 from city_fleet.config import Fleet
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.errors import list_names
-from city_fleet.plan import DIGEST_PURPOSE, REAPER_PURPOSE, RECONCILE_PURPOSE, steps
+from city_fleet.plan import DIGEST_PURPOSE, ENDPOINT_PURPOSE, REAPER_PURPOSE, RECONCILE_PURPOSE, steps
 
 AREA = Area("Airflow")
 #: The oldest minor version that has what City Fleet relies on, and the newest that its tests have run with; both are
@@ -56,6 +56,7 @@ def check(facts: Mapping[str, Any], fleets: Sequence[Fleet], cities: int | None 
             names = list_names(sorted(facts["import_errors"]))
             found.append(AREA.fail(f"DAG files that can't be read: {names}", advice))
         for fleet in fleets:
+            found += _environment(fleet, facts["environments"])
             found += _dags(fleet, facts["dags"])
             found += _pool(fleet, facts["pools"], facts["settings"], number)
     found += _settings(facts["settings"], number)
@@ -100,6 +101,18 @@ def look_at_health(answer: Mapping[str, Any] | None, url: str) -> list[Finding]:
     return found or [AREA.ok("database, scheduler, DAG processor and triggerer are healthy")]
 
 
+def _environment(fleet: Fleet, environments: Mapping[str, str]) -> Iterator[Finding]:
+    """Tell whether Airflow runs another environment of the fleet than the fleet file here describes."""
+    dag_id = naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)
+    theirs = environments.get(dag_id, fleet.environment)
+    if theirs != fleet.environment:
+        what = f"{dag_id} is of environment {theirs}, the fleet file here of {fleet.environment}"
+        advice = (
+            "One Airflow runs one environment of a fleet: is CITY_FLEET_ENVIRONMENT the same here and there?"
+        )
+        yield AREA.fail(what, advice)
+
+
 def _dags(fleet: Fleet, dags: Mapping[str, bool]) -> Iterator[Finding]:
     ids = {naming.city_dag_id(fleet.fleet, slug): slug for slug in fleet.cities}
     missing = sorted(slug for dag_id, slug in ids.items() if dag_id not in dags)
@@ -128,7 +141,7 @@ def _dags(fleet: Fleet, dags: Mapping[str, bool]) -> Iterator[Finding]:
 def _pool(
     fleet: Fleet, pools: Mapping[str, Any], settings: Mapping[str, Any], cities: int
 ) -> Iterator[Finding]:
-    name = fleet.pools.jobs
+    name = fleet.jobs_pool
     pool = pools.get(name)
     create = f"airflow pools set {name} 50 'SageMaker jobs at a time' --include-deferred"
     if pool is None:

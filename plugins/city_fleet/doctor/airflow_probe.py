@@ -13,6 +13,8 @@ import platform
 import sys
 from typing import Any
 
+from city_fleet.naming import ENVIRONMENT_TAG
+
 #: What the doctor wants to know: section and option, and how its value is read.
 SETTINGS: dict[tuple[str, str], type] = {
     ("core", "executor"): str,
@@ -30,7 +32,7 @@ MARK = "AIRFLOW PROBE "
 
 
 def facts() -> dict[str, Any]:
-    """Return version, settings, pools, DAGs (id → paused) and import errors, or the problem with the database."""
+    """Return version, settings, pools, DAGs (id → paused, environment), import errors; or the database's problem."""
     from airflow import __version__  # noqa: PLC0415 - this module is imported where there is no Airflow, too
     from airflow.configuration import conf  # noqa: PLC0415
 
@@ -46,6 +48,7 @@ def facts() -> dict[str, Any]:
         "problem": None,
         "pools": {},
         "dags": {},
+        "environments": {},
         "import_errors": [],
     }
     try:
@@ -56,7 +59,7 @@ def facts() -> dict[str, Any]:
 
 
 def _from_database() -> dict[str, Any]:
-    from airflow.models.dag import DagModel  # noqa: PLC0415
+    from airflow.models.dag import DagModel, DagTag  # noqa: PLC0415
     from airflow.models.errors import ParseImportError  # noqa: PLC0415
     from airflow.models.pool import Pool  # noqa: PLC0415
     from airflow.utils.session import create_session  # noqa: PLC0415
@@ -65,10 +68,14 @@ def _from_database() -> dict[str, Any]:
     with create_session() as session:
         pools = session.execute(select(Pool.pool, Pool.slots, Pool.include_deferred))
         dags = session.execute(select(DagModel.dag_id, DagModel.is_paused).where(~DagModel.is_stale))
+        tags = session.execute(
+            select(DagTag.dag_id, DagTag.name).where(DagTag.name.startswith(ENVIRONMENT_TAG))
+        )
         errors = session.scalars(select(ParseImportError.filename))
         return {
             "pools": {name: {"slots": slots, "include_deferred": bool(all_)} for name, slots, all_ in pools},
             "dags": {dag_id: bool(paused) for dag_id, paused in dags},
+            "environments": {dag_id: name.removeprefix(ENVIRONMENT_TAG) for dag_id, name in tags},
             "import_errors": [str(name) for name in errors],
         }
 

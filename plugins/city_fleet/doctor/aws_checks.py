@@ -18,6 +18,7 @@ from city_fleet.config import Fleet
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.errors import list_names
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
+from city_fleet.state import installation, old_layout
 from city_fleet.state.objects import ObjectStore
 
 SAGEMAKER = "sagemaker.amazonaws.com"
@@ -42,6 +43,7 @@ def check(fleet: Fleet, client: MakeClient, endpoint_config: str | None = None) 
         "role": _role,
         "bucket": _bucket,
         "raw data": _raw_data,
+        "layout": _layout,
         "endpoint": partial(_endpoint, wanted=endpoint_config),
     }
     for what, step in steps.items():
@@ -140,6 +142,18 @@ def _raw_data(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Ite
         yield area.ok(f"all {len(fleet.cities)} cities have raw data")
 
 
+def _layout(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
+    try:
+        left = old_layout.left_over(client("s3"), fleet.keys)
+    except ClientError as error:
+        if aws_errors.is_no_bucket(error):
+            return  # said already
+        raise
+    if left is not None:
+        advice = f"./fleet migrate --fleet {fleet.fleet} moves it; until then nothing of the fleet runs"
+        yield area.fail(f"{left} was left by an earlier version and awaits being moved", advice)
+
+
 def _endpoint(
     area: Area, fleet: Fleet, client: MakeClient, account: str, wanted: str | None = None
 ) -> Iterator[Finding]:
@@ -168,6 +182,11 @@ def _endpoint(
     else:
         what = f"endpoint {name} serves with {found['EndpointConfigName']}, the fleet file describes {wanted}"
         yield area.warn(what, f"{run}: it updates the endpoint")
+    said = installation.of_tags(installation.tags_of(client("sagemaker"), found["EndpointArn"]))
+    whose = installation.other(fleet.keys, said)
+    if whose is not None:
+        advice = "Set endpoint.name in the fleet file to a name that is free, or take it out there"
+        yield area.fail(f"endpoint {name} belongs to {whose}", advice)
 
 
 def _reason(found: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from city_fleet.jobs import orphans
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_RUN, TAG_STEP
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, KINDS, JobKind
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
+from city_fleet.state import installation
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
@@ -189,7 +190,7 @@ def jobs_in_progress(
             found.unread.append(name)
             continue
         try:
-            tags = _tags(client, str(summary[kind.arn_key]))
+            tags = installation.tags_of(client, str(summary[kind.arn_key]))
         except (ClientError, BotoCoreError) as error:
             if isinstance(error, ClientError) and aws_errors.is_missing(error):
                 continue  # deleted in the meantime
@@ -235,11 +236,6 @@ def _listed(
 def _turn(kind: JobKind, summary: Mapping[str, Any], now: datetime) -> str:
     """Return a job's place in the order of a look: another one each time, so that no job is always the last."""
     return naming.digest([kind.name, summary[kind.name_key], now.isoformat()])
-
-
-def _tags(client: SageMakerClient, arn: str) -> dict[str, str]:
-    pages = client.get_paginator("list_tags").paginate(ResourceArn=arn)
-    return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
 
 
 @dataclass

@@ -91,7 +91,12 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
         catchup=False,
         # Where a person is asked, tonight's run must not wait behind last night's question: it supersedes it.
         max_active_runs=2 if city.approval == "manual" else 1,
-        tags=[f"fleet:{fleet.fleet}", f"city:{city.slug}", *city.tags],
+        tags=[
+            f"fleet:{fleet.fleet}",
+            naming.environment_tag(fleet.environment),
+            f"city:{city.slug}",
+            *city.tags,
+        ],
         default_args={
             "owner": city.owner,
             "retries": city.retries,
@@ -163,7 +168,7 @@ def _task(task_id: str, city_plan: CityPlan) -> BaseOperator:
     if task_id == plan.RECORDED:
         return EmptyOperator(task_id=task_id)
     if task_id in plan.JOB_STEPS:
-        extra: dict[str, Any] = {"pool": city_plan.fleet.pools.jobs, "region_name": city_plan.fleet.region}
+        extra: dict[str, Any] = {"pool": city_plan.fleet.jobs_pool, "region_name": city_plan.fleet.region}
     else:
         extra = {"execution_timeout": SHORT_TASK_TIMEOUT}
         if task_id == plan.REGISTER:

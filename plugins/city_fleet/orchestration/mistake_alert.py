@@ -68,7 +68,7 @@ def tell(folder: Path) -> int:
             continue
         for each in loaded.digest.notifiers:
             try:
-                send(each.notifier, each.arguments, _message(loaded, new), {})
+                send(each.notifier, each.arguments, _message(loaded, new))
                 sent += 1
             except Exception:
                 _log.exception("%s can't be told of the mistakes in %s", each.notifier, loaded.path)

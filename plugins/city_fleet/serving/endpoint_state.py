@@ -14,6 +14,7 @@ from city_fleet.config.places import scripts_folder
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import serving_image_uri
 from city_fleet.serving import endpoint_requests
+from city_fleet.state import installation
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
@@ -42,6 +43,17 @@ def wanted_config_name(fleet: Fleet) -> str:
     model_name = wanted_model(fleet, bundle)["ModelName"]
     request = endpoint_requests.endpoint_config_request(fleet, model_name=model_name)
     return str(request["EndpointConfigName"])
+
+
+def refuse_other(sagemaker: SageMakerClient, fleet: Fleet, found: Mapping[str, Any]) -> None:
+    """Refuse an endpoint that another installation has made: a name set by hand may be taken.
+
+    :param found: its description.
+    :raises OtherInstallation: its tags say so.
+    """
+    said = installation.of_tags(installation.tags_of(sagemaker, found["EndpointArn"]))
+    advice = "Set endpoint.name in the fleet file to a name that is free, or take it out there"
+    installation.refuse_other(fleet.keys, said, f"Endpoint {found['EndpointName']}", advice)
 
 
 def shortcoming(

@@ -2,16 +2,20 @@
 
 Keys and names keep installations apart. What is read at a key of ours, or met under a name of ours, and says that it is
 another installation's was copied or named by somebody, and is neither believed nor changed.
+A boto3 client is passed in where tags are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from city_fleet import naming
 from city_fleet.errors import OtherInstallation
 from city_fleet.naming import Keys
+
+if TYPE_CHECKING:
+    from types_boto3_sagemaker import SageMakerClient
 
 FLEET, ENVIRONMENT = "fleet", "environment"
 
@@ -50,6 +54,12 @@ def refuse_other(keys: Keys, said: Mapping[str, Any], where: str, advice: str) -
         )
 
 
+def tags_of(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
+    """Return the tags of something in SageMaker."""
+    pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+    return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+
+
 def of_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return what the tags of a thing in AWS say of its installation, as :func:`other` takes it."""
+    """Return what tags say of an installation, as :func:`other` takes it."""
     return {FLEET: tags.get(naming.TAG_FLEET, ""), ENVIRONMENT: tags.get(naming.TAG_ENVIRONMENT, "")}

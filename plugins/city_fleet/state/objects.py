@@ -170,6 +170,11 @@ class ObjectStore:
         )
         return answer["ETag"]
 
+    def copy(self, key: str, to: str) -> None:
+        """Copy an object within the bucket; its bytes do not pass through this process."""
+        source: dict[str, Any] = {"Bucket": self.bucket, "Key": key}
+        self.client.copy_object(Bucket=self.bucket, Key=to, CopySource=source)  # type: ignore[arg-type]
+
     def create(self, key: str, body: bytes, content_type: str = JSON) -> str | None:
         """Write an object where there is none, and return its ETag.
 

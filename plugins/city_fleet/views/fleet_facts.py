@@ -17,7 +17,7 @@ from city_fleet.config import Fleet
 from city_fleet.config.places import scripts_folder
 from city_fleet.errors import ConfigError
 from city_fleet.jobs.code_bundle import CodeBundle
-from city_fleet.state import index, registry_search
+from city_fleet.state import index, old_layout, registry_search
 from city_fleet.state.index import Refreshed
 from city_fleet.views import digest
 from city_fleet.views import fleet as fleet_state
@@ -59,6 +59,11 @@ def picture(
     keys = fleet.keys
     refreshed = index.refresh(s3, keys, limit=limit, anew=anew, say=say)
     problems = [refreshed.problem] if refreshed.problem else []
+    left = old_layout.left_over(s3, keys)
+    if left is not None:
+        problems.append(
+            f"{left} was left by an earlier version and is not shown: `./fleet migrate --fleet {fleet.fleet}` moves it"
+        )
     waiting: dict[str, list[Waiting]] = {}
     try:
         waiting = waiting_versions(sagemaker, fleet, at)

@@ -193,6 +193,7 @@ def test_the_keys_of_a_fleet_are_those_of_the_architecture_page() -> None:
         "breaker_mark": keys.breaker_mark(stamp, "c"),
         "night": keys.night(stamp),
         "reconciled": keys.reconciled(),
+        "moved": keys.moved(),
     } == {
         "uri": "s3://bucket/f/x",
         "raw": "f/raw/city=c/",
@@ -210,6 +211,7 @@ def test_the_keys_of_a_fleet_are_those_of_the_architecture_page() -> None:
         "breaker_mark": f"f/e/state/breaker/{stamp}/c.json",
         "night": f"f/e/state/breaker/{stamp}.json",
         "reconciled": "f/e/state/reconciled.json",
+        "moved": "f/e/state/moved.json",
     }
 
 

@@ -12,6 +12,7 @@ from city_fleet.orchestration.city_tasks.record_operator import tell_record
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import author_of, registered, run_of, upstream
 from city_fleet.plan import APPROVE, DECIDE, REGISTER
+from city_fleet.state import old_layout
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class PublishOperator(CityOperator):
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
         city = self.city()
+        old_layout.refuse(city.aws.s3, city.keys)
         package = registered(context, city.aws.sagemaker)
         ended = run_release.release(city, package, run_of(self.plan, context), author_of(self.plan, context))
         for reason in ended.reasons:

@@ -27,7 +27,7 @@ from city_fleet.plan import (
     CityPlan,
     Run,
 )
-from city_fleet.state import run_records
+from city_fleet.state import old_layout, run_records
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def write_record(
     :param states: of its tasks.
     """
     plan = city.plan
+    old_layout.refuse(city.aws.s3, plan.keys)
     run = begun_run(plan, context) or _unbegun(plan, context)
     ti: Any = context["ti"]
     failed = (task for task, state in states.items() if state == "failed" and task not in (RECORD, RECORDED))

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from city_fleet import aws_errors
 from city_fleet.config import Fleet
 from city_fleet.config.places import scripts_folder
-from city_fleet.errors import Busy
+from city_fleet.errors import Busy, OtherInstallation
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.fleet_tasks.fleet_operator import PatientTask
 from city_fleet.orchestration.patience import patient
@@ -28,6 +28,7 @@ from city_fleet.orchestration.run_context import upstream
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED, CLIENT_SETTINGS, TaskClients
 from city_fleet.plan import endpoint_name
 from city_fleet.serving import endpoint_requests, endpoint_state
+from city_fleet.state import old_layout
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -65,6 +66,7 @@ class SharedModelOperator(PatientTask, SageMakerModelOperator):
         keys = self.fleet.keys
         bundle = CodeBundle.load(scripts_folder(self.fleet.endpoint.scripts, self.fleet.path))
         s3 = TaskClients(self.aws_conn_id, self.region_name).s3
+        old_layout.refuse(s3, keys)
         bundle.ensure_uploaded(s3, keys)
         self.config = endpoint_state.wanted_model(self.fleet, bundle)
         name = self.config["ModelName"]
@@ -121,6 +123,11 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         )
         name = self.config["EndpointName"]
         found = _described(self.hook.describe_endpoint, name)
+        if found is not None:
+            try:
+                endpoint_state.refuse_other(self.hook.conn, self.fleet, found)
+            except OtherInstallation as error:
+                raise AirflowFailException(str(error)) from error
         if found is None:
             self.operation = "create"
         elif found["EndpointStatus"] in _UNDER_WAY:

@@ -52,7 +52,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     assert city.dataset.target.window is None
     assert (city.gate.metric, city.gate.tolerance, city.gate.minimum_rows) == ("mape", 0.02, 6)
     assert fleet.endpoint.name is None
-    assert fleet.pools.jobs == "city_fleet_jobs"
+    assert (fleet.pools.jobs, fleet.jobs_pool) == (None, "city_fleet_laptop")
     assert city.training.instance_type == "ml.m5.large"
     assert city.processing.instance_type == "ml.t3.medium"
 

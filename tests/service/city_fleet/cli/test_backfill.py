@@ -73,6 +73,17 @@ def test_a_dry_run_says_how_many_runs_and_jobs(fleet: Fleet, server: AirflowServ
     assert server.backfills == []
 
 
+def test_an_airflow_of_another_environment_is_refused(fleet: Fleet, server: AirflowServer) -> None:
+    server.dags["small._endpoint"] = FakeDag(tags=("fleet:small", "environment:production"))
+    done = fleet(*WINDOW, "a")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"Airflow at {server.url} runs environment 'production' of the fleet")
+    assert "the fleet file here is of environment 'laptop'. Nothing was done." in done.stderr
+    assert server.backfills == []
+    server.dags["small._endpoint"] = FakeDag(tags=("environment:laptop",))
+    assert fleet(*WINDOW, "a", "--dry-run").exit_code == 0
+
+
 def test_the_hint_goes_by_the_last_runs(fleet: Fleet, aws: LocalSageMaker) -> None:
     run = RunSummary(
         "20140101T000000Z", "0" * 10, "2014-01-01", "r", "live", seconds=(("ml.m5.large", 1800),)

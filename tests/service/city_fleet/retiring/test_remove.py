@@ -294,6 +294,16 @@ def fleet(town: Town, server: AirflowServer, aws: LocalSageMaker, tmp_path: Path
     return run
 
 
+def test_an_airflow_of_another_environment_is_refused(
+    fleet: Callable[..., Result], town: Town, server: AirflowServer
+) -> None:
+    server.dags[f"{town.keys.fleet}._endpoint"] = FakeDag(tags=("environment:production",))
+    done = fleet("remove", "waco", "--by", "ann")
+    assert done.exit_code == 1
+    assert "runs environment 'production' of the fleet" in done.stderr
+    assert live.read(town.s3, town.keys, "waco") is not None
+
+
 def test_the_command_says_what_is_left_and_how_to_delete_it(
     fleet: Callable[..., Result], town: Town, aws: LocalSageMaker
 ) -> None:
