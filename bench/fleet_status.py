@@ -141,7 +141,7 @@ def end_run(s3: Any, keys: Keys, city: str, as_of: datetime) -> None:
         ],
         "finished_at": (as_of + timedelta(hours=2)).isoformat(),
     }
-    key = naming.run_key("laptop", f"many.{city}", run_id)
+    key = naming.run_key(f"{city} {run_id}", 1)
     run_records.write(s3, keys, record, as_of=as_of, key_of_run=key)
 
 

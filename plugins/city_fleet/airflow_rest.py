@@ -189,14 +189,24 @@ class AirflowRest:
         return int(self.request("POST", "/backfills/dry_run", json=body)["total_entries"])
 
     def create_backfill(
-        self, dag_id: str, first: datetime, last: datetime, reprocess: str, max_active_runs: int
+        self,
+        dag_id: str,
+        first: datetime,
+        last: datetime,
+        reprocess: str,
+        max_active_runs: int,
+        *,
+        conf: Mapping[str, Any] | None = None,
     ) -> Backfill:
         """Start a backfill.
 
+        :param conf: values of the DAG's params for each of its runs.
         :raises AirflowError: with Airflow's own words; its ``status`` is 409 when the DAG has one under way, and 503
             when the database was locked.
         """
         body = {**_backfill_body(dag_id, first, last, reprocess), "max_active_runs": max_active_runs}
+        if conf:
+            body["dag_run_conf"] = dict(conf)
         return Backfill.of_answer(self.request("POST", "/backfills", json=body))
 
     def request(self, method: str, path: str, *, missing_is_none: bool = False, **options: Any) -> Any:

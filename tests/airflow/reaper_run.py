@@ -20,7 +20,7 @@ from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from city_fleet.config.places import fleets_folder
 from city_fleet.jobs import reaper
@@ -75,6 +75,16 @@ def reap(**conf: Any) -> tuple[str, Any]:
         return str(run.state), None if found is None else XComModel.deserialize_value(found)
 
 
+def remember_for_long() -> None:
+    """Make the database one that has known the fleet for years."""
+    with create_session() as session:
+        session.execute(
+            update(XComModel)
+            .where(XComModel.key == "remembers_since")
+            .values(value="2000-01-01T00:00:00+00:00")
+        )
+
+
 def main() -> None:
     states: dict[str, dict[str, str | None]] = json.loads(sys.argv[1])
     initdb()
@@ -82,7 +92,9 @@ def main() -> None:
     for run_id, of_run in states.items():
         start_run(run_id, of_run)
     reaper.SECOND_LOOK_AFTER = timedelta(seconds=1)
-    report = {"paused": paused, "dry": reap(dry_run=True), "real": reap(), "again": reap()}
+    report: dict[str, Any] = {"paused": paused, "new": reap(dry_run=True)}
+    remember_for_long()
+    report |= {"dry": reap(dry_run=True), "real": reap(), "again": reap()}
     print("REPORT " + json.dumps(report), flush=True)
     os._exit(0)  # Airflow's threads would keep the process for a while
 

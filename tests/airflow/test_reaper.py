@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from city_fleet import naming
-from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_STEP
-from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
+from city_fleet.jobs import fixed_run
+from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_RUN, TAG_STEP
+from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET, Keys
+from city_fleet.state.objects import ObjectStore
 from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.paths import ROOT
@@ -29,7 +31,10 @@ JOBS = {
     "retried": (OTHER_RUN, "evaluate"),
     "deleted-run": ("manual__gone", "train"),
     "deleted-city": ("manual__gone", "train"),
+    "shared": ("manual__gone", "train"),
 }
+#: The run that a job is a step of; only the shared one has other DAG runs that work on it.
+RUN_KEY, SHARED_KEY = "0123456789", "fedcba9876"
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +52,7 @@ def start(aws: LocalSageMaker, job: str) -> str:
         TAG_ENVIRONMENT: "laptop",
         TAG_CITY: "atlantis" if job == "deleted-city" else "austin",
         TAG_STEP: task_id,
+        TAG_RUN: SHARED_KEY if job == "shared" else RUN_KEY,
         TAG_DAG_RUN: naming.tag_of_run_id(run_id),
     }
     aws.client("sagemaker").create_processing_job(
@@ -71,6 +77,10 @@ def in_progress(aws: LocalSageMaker) -> set[str]:
 
 def test_airflow_runs_it_and_only_the_orphans_stop(aws: LocalSageMaker, tmp_path: Path) -> None:
     names = {job: start(aws, job) for job in JOBS}
+    s3, keys = aws.client("s3"), Keys("city-fleet", "texas_housing", "laptop")
+    s3.create_bucket(Bucket=keys.bucket)
+    # A DAG run whose train is deferred works on the same run.
+    fixed_run.attach(ObjectStore(s3, keys.bucket), keys, "austin", SHARED_KEY, RUN)
     (tmp_path / "fleets").mkdir()
     texas = (ROOT / "include" / "fleets" / "texas_housing.yaml").read_text().split("\ncities:\n")[0]
     (tmp_path / "fleets" / "texas_housing.yaml").write_text(f"{texas}\ncities:\n  austin: {{name: Austin}}\n")
@@ -111,6 +121,9 @@ def test_airflow_runs_it_and_only_the_orphans_stop(aws: LocalSageMaker, tmp_path
         names["deleted-run"]: "its task does not exist any more: the task, its run or its DAG was deleted",
         names["deleted-city"]: "its task does not exist any more: the task, its run or its DAG was deleted",
     }
+    # A database that was made anew knows nothing of what was before it: that is no reason to stop a job.
+    state, would = report["new"]
+    assert (state, {each["job"] for each in would}) == ("success", {names["failed"]})
     state, would = report["dry"]
     assert (state, {each["job"]: each["reason"] for each in would}) == ("success", reasons)
     state, stopped = report["real"]
@@ -120,7 +133,7 @@ def test_airflow_runs_it_and_only_the_orphans_stop(aws: LocalSageMaker, tmp_path
     assert cleared["task"] == f"texas_housing.austin/{OTHER_RUN}/train"
     assert {each["job"]: each["reason"] for each in stopped if each is not cleared} == reasons
     assert report["again"] == ["success", []]
-    assert in_progress(aws) == {names["waited-for"], names["retried"]}
+    assert in_progress(aws) == {names["waited-for"], names["retried"], names["shared"]}
 
     # The task log says it in sentences.
     assert "Would stop processing job texas-housing--laptop--failed-1 of texas_housing.austin/" in output

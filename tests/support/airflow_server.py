@@ -146,6 +146,7 @@ class AirflowServer:
                 "to_date": last.isoformat(),
                 "reprocess_behavior": body["reprocess_behavior"],
                 "max_active_runs": body["max_active_runs"],
+                "dag_run_conf": body.get("dag_run_conf"),
                 "is_paused": False,
                 "created_at": (datetime.now(UTC) - timedelta(seconds=1)).isoformat(),
                 "completed_at": None,

@@ -93,7 +93,12 @@ class NightTask:
         self.database.values[self.place, key] = json.loads(json.dumps(value))
 
     def get_task_states(
-        self, *, dag_id: str, run_ids: list[str], task_ids: list[str] | None = None
+        self,
+        *,
+        dag_id: str,
+        run_ids: list[str],
+        task_ids: list[str] | None = None,
+        map_index: int | None = None,
     ) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for place, state in self.database.states.items():

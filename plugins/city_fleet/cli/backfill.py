@@ -54,6 +54,10 @@ def backfill(
         bool,
         typer.Option("--unpause", help="Unpause paused DAGs; they also run on their schedule from then on."),
     ] = False,
+    repeat: Annotated[
+        bool,
+        typer.Option("--repeat", help="Pay for all jobs, though the same have been paid for already."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show how many runs and jobs it would start, and start nothing.")
     ] = False,
@@ -67,6 +71,9 @@ def backfill(
 
     It needs Airflow's REST API: set CITY_FLEET_AIRFLOW_URL and CITY_FLEET_AIRFLOW_TOKEN (or CITY_FLEET_AIRFLOW_USER
     and CITY_FLEET_AIRFLOW_PASSWORD). While a local stack is up they are set.
+
+    A run whose raw data, settings and scripts are those of a run before it takes up that one's jobs, and pays for
+    nothing twice. With `--reprocess` and `--repeat` it pays for all of its jobs again; `--dry-run` says for how many.
 
     You may stop the command at any time: Airflow finishes the backfills that it has begun, and the same command
     continues from there. With `--reprocess failed` or `completed` add `--resume`, else cities that are done start
@@ -96,7 +103,7 @@ def backfill(
         begin, end = backfilling.window(first, last)
     except ValueError as error:
         raise typer.BadParameter(f"--from and --to: {error}.") from None
-    order = backfilling.BackfillOrder(begin, end, reprocess, runs_per_city, resume, unpause)
+    order = backfilling.BackfillOrder(begin, end, reprocess, runs_per_city, resume, unpause, repeat)
     fleets = fleets_named(fleet, as_they_are=True)
     names = sorted(only_fleet(fleets, "--all needs").cities) if every else cities or ()
     found = cities_named(fleets, names)
@@ -148,6 +155,11 @@ def _print_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: 
         f"{count_cities(len(planned))}: {runs} runs, up to {runs * JOBS_PER_RUN} jobs{hint}; "
         f"at most {at_once} cities at the same time."
     )
+    if repeats := sum(each.repeats for each in planned):
+        typer.echo(
+            f"{repeats} of the runs are repetitions: they pay again for jobs that have been paid for. The others take "
+            "up what was paid for with the same raw data, settings and scripts."
+        )
 
 
 def _print(each: CityBackfill, progress: str = "") -> None:
@@ -155,7 +167,8 @@ def _print(each: CityBackfill, progress: str = "") -> None:
 
     parts = []
     if each.state == PLANNED:
-        parts.append(f"{each.runs} runs, up to {each.runs * JOBS_PER_RUN} jobs")
+        again = f", {each.repeats} of the runs again" if each.repeats else ""
+        parts.append(f"{each.runs} runs, up to {each.runs * JOBS_PER_RUN} jobs{again}")
     elif each.state == NOTHING:
         parts.append(
             "nothing to do: every run exists already, or the schedule has no run between these dates"

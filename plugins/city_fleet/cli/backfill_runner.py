@@ -49,6 +49,7 @@ class BackfillOrder:
     :param runs_per_city: runs of one city at the same time.
     :param resume: skip cities for which the same backfill has been completed.
     :param unpause: unpause paused DAGs.
+    :param repeat: pay for all jobs, though the same have been paid for.
     """
 
     first: datetime
@@ -57,6 +58,7 @@ class BackfillOrder:
     runs_per_city: int = 1
     resume: bool = False
     unpause: bool = False
+    repeat: bool = False
 
     def is_about(self, backfill: Backfill) -> bool:
         return (self.first, self.last) == (backfill.first, backfill.last)
@@ -72,6 +74,7 @@ class CityBackfill:
     :param state: ``planned`` (a dry run), ``done``, ``nothing to do`` or ``failed``.
     :param runs: how many runs were, or would be, started.
     :param failed_runs: how many runs between the dates have failed.
+    :param repeats: how many of them would pay for jobs again that have been paid for.
     :param note: what went wrong, or why there was nothing to do.
     """
 
@@ -79,6 +82,7 @@ class CityBackfill:
     state: str
     runs: int = 0
     failed_runs: int = 0
+    repeats: int = 0
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,15 +114,21 @@ def plan(airflow: AirflowRest, order: BackfillOrder, dag_ids: Sequence[str]) -> 
             if dag is None or dag.stale:
                 return _without_dag(dag_id)
             done = _done_before(order, airflow.backfills(dag_id))
-            runs = airflow.runs_of_backfill(
-                dag_id, order.first, order.last, NONE if done else order.reprocess
+            reprocess = NONE if done else order.reprocess
+            runs = airflow.runs_of_backfill(dag_id, order.first, order.last, reprocess)
+            # A run that is there already is cleared, and a clear is a repetition.
+            new = (
+                runs if reprocess == NONE else airflow.runs_of_backfill(dag_id, order.first, order.last, NONE)
             )
         except AirflowError as error:
             if error.status is None:
                 raise
             return CityBackfill(dag_id, FAILED, note=str(error))
         note = _PAUSED if dag.paused and not order.unpause else ""
-        return CityBackfill(dag_id, PLANNED if runs else NOTHING, runs, note=note if runs else "")
+        repeats = runs if order.repeat else runs - new
+        return CityBackfill(
+            dag_id, PLANNED if runs else NOTHING, runs, repeats=repeats, note=note if runs else ""
+        )
 
     with ThreadPoolExecutor(_PARALLEL_QUESTIONS) as pool:
         yield from pool.map(one, dag_ids)
@@ -223,7 +233,12 @@ class _Task:
             return self._end(FAILED, note=f"{runs} runs are still missing after {created} backfills")
         self._runs = self._runs or runs
         self._waits_for = self._airflow.create_backfill(
-            self._dag_id, order.first, order.last, reprocess, order.runs_per_city
+            self._dag_id,
+            order.first,
+            order.last,
+            reprocess,
+            order.runs_per_city,
+            conf={"repeat": True} if order.repeat else None,
         ).id
         return None
 
@@ -233,7 +248,7 @@ class _Task:
         )
 
     def _end(self, state: str, failed_runs: int = 0, note: str = "") -> CityBackfill:
-        return CityBackfill(self._dag_id, state, self._runs, failed_runs, note)
+        return CityBackfill(self._dag_id, state, self._runs, failed_runs, note=note)
 
 
 def _done_before(order: BackfillOrder, known: Iterable[Backfill]) -> Backfill | None:

@@ -217,7 +217,7 @@ class Index:
 
 
 def kept(runs: Iterable[RunSummary]) -> tuple[RunSummary, ...]:
-    """Return those of a city's runs that the index keeps, newest as_of first.
+    """Return those of a city's runs that the index keeps, newest as_of first; of one as_of, what ended last.
 
     Keeping what is kept of a part, together with the rest, keeps the same: folding may go in any steps.
     """
@@ -227,7 +227,7 @@ def kept(runs: Iterable[RunSummary]) -> tuple[RunSummary, ...]:
         other = newest.get(place)
         if other is None or _end(other) < _end(run):
             newest[place] = run
-    ordered = sorted(newest.values(), key=lambda run: (run.as_of, run.run_key), reverse=True)
+    ordered = sorted(newest.values(), key=lambda run: (run.as_of, _end(run)), reverse=True)
     last = max(ordered, key=_end, default=None)
     return tuple(run for number, run in enumerate(ordered) if number < KEPT_RUNS or run is last)
 

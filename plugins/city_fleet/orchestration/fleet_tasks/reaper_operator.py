@@ -98,7 +98,9 @@ class ReapOperator(FleetOperator):
     def _remembers_since(self, context: Context, now: datetime) -> datetime:
         """Return since when Airflow's database knows of this fleet: since its first look, which each look hands on."""
         ti: Any = context["ti"]
-        kept = ti.xcom_pull(task_ids=self.task_id, key=_REMEMBERS_SINCE, include_prior_dates=True)
+        # With the map index Airflow answers the newest one, without it all that there are.
+        asked = {"key": _REMEMBERS_SINCE, "map_indexes": -1, "include_prior_dates": True}
+        kept = ti.xcom_pull(task_ids=self.task_id, **asked)
         if not kept:
             self.log.info("This is the first look in this Airflow: jobs of before are left alone")
         since = str(kept or now.isoformat())

@@ -84,6 +84,36 @@ def test_an_airflow_of_another_environment_is_refused(fleet: Fleet, server: Airf
     assert fleet(*WINDOW, "a", "--dry-run").exit_code == 0
 
 
+def test_a_dry_run_says_what_would_be_paid_for_again(fleet: Fleet, server: AirflowServer) -> None:
+    server.dags["small.b"].runs = {MONTHS[0]: "success", MONTHS[1]: "failed"}
+    for more, repeats in (
+        (("--reprocess", "completed"), 2),
+        (("--reprocess", "failed"), 1),
+        (("--repeat",), 4),
+        ((), 0),
+    ):
+        lines = fleet(*WINDOW, "b", "--dry-run", *more).stdout.splitlines()
+        (planned,) = json.loads(fleet(*WINDOW, "b", "--dry-run", "--json", *more).stdout)
+        assert planned["repeats"] == repeats
+        assert (f", {repeats} of the runs again" in lines[0]) is bool(repeats)
+        assert lines[2:] == (
+            [
+                f"{repeats} of the runs are repetitions: they pay again for jobs that have been paid for. The others "
+                "take up what was paid for with the same raw data, settings and scripts."
+            ]
+            if repeats
+            else []
+        )
+    assert server.backfills == []
+
+
+def test_a_repetition_is_asked_of_every_run(fleet: Fleet, server: AirflowServer) -> None:
+    for more, conf in (((), None), (("--repeat",), {"repeat": True})):
+        server.dags["small.a"].runs = {}
+        assert fleet(*WINDOW, "a", *more).exit_code == 0
+        assert server.backfills[-1]["dag_run_conf"] == conf
+
+
 def test_the_hint_goes_by_the_last_runs(fleet: Fleet, aws: LocalSageMaker) -> None:
     run = RunSummary(
         "20140101T000000Z", "0" * 10, "2014-01-01", "r", "live", seconds=(("ml.m5.large", 1800),)

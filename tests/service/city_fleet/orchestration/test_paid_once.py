@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import count
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from city_fleet import plan
 from city_fleet.errors import JobError, PlatformError
@@ -272,18 +274,32 @@ def test_data_that_change_before_a_job_has_read_them_are_another_run(texas: Town
     assert list(texas.raw("dallas")) == [name]
 
 
-def test_a_kill_leaves_the_job_to_the_run_that_shares_it(texas: Town, moment: datetime) -> None:
+@pytest.mark.parametrize("who", ["worker", "triggerer"])
+def test_a_kill_leaves_the_job_to_the_run_that_shares_it(
+    texas: Town, moment: datetime, who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = Database()
     one, two = (texas.night(database, "waco", run_id, moment) for run_id in ("scheduled__1", "manual__1"))
     for night in (one, two):
         night.change(scripts=texas.slow_scripts())
     operator = one.operator(PREPROCESS)
-    with pytest.raises(TaskDeferred):
+    with pytest.raises(TaskDeferred) as deferral:
         operator.execute(one.context(PREPROCESS))
+    ti = one.context(PREPROCESS)["ti"]
+    trigger: Any = deferral.value.trigger
+    trigger.task_instance = ti
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(ti.get_task_states))
+
+    def kill() -> None:
+        if who == "worker":
+            kill()
+        else:
+            asyncio.run(trigger.on_kill())
+
     two.start(PREPROCESS)
     job = two.job(PREPROCESS)
     database.states[one.place(PREPROCESS)] = "failed"
-    operator._kill._look()
+    kill()
     assert texas.jobs("waco")[job] == "InProgress"
     database.states[two.place(PREPROCESS)] = "failed"
     operator._kill._look()
