@@ -96,8 +96,8 @@ docs-local: environments ## Write the table of operations in docs/local.md from 
 fuzz: environments ## Send hostile requests to the local SageMaker for some minutes [ARGS="--hypothesis-seed=1"]
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q -s tests/service/local_sagemaker/test_fuzz.py $(ARGS)
 
-chaos: environments ## Kill and freeze Airflow's processes N times while cities train: JSON [N=50 SEED=0]
-	@PYTHONPATH=.:plugins $(BIN)/python -m tests.e2e.chaos --n "$(N)" --seed "$(SEED)" $(ARGS)
+chaos: environments ## Strike Airflow's processes and AWS N times while cities train: JSON [N=50 SEED=drawn ARGS=--nights 10]
+	@PYTHONPATH=.:plugins $(BIN)/python -m tests.e2e.chaos --n "$(N)" --seed "$(if $(filter-out file,$(origin SEED)),$(SEED))" $(ARGS)
 
 mutations: environments ## Make N small changes in a copy, and count those that `make quick` notices: JSON [N=60 SEED=1]
 	@$(BIN)/python bench/mutations.py --n "$(N)" --seed "$(SEED)" $(ARGS)

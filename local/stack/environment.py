@@ -61,8 +61,9 @@ class Layout:
     :param parse_interval_seconds: how long an edited fleet file may go unnoticed
     :param triggerers: how many triggerers there are; a second one takes over what a lost one was waiting for
     :param airflow_settings: variables (`AIRFLOW__SECTION__KEY`) that replace the stack's own settings; these and the
-        two beside it are not remembered of a detached stack
+        others beside it are not remembered of a detached stack
     :param sagemaker_options: options of `python -m local.sagemaker` besides the stack's own
+    :param sagemaker_module: what is run in its place, with the same options
     """
 
     state_dir: Path
@@ -76,6 +77,7 @@ class Layout:
     triggerers: int = 1
     airflow_settings: Mapping[str, str] = field(default_factory=dict, hash=False)
     sagemaker_options: tuple[str, ...] = ()
+    sagemaker_module: str = "local.sagemaker"
 
     @property
     def airflow_home(self) -> Path:

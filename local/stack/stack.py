@@ -158,26 +158,27 @@ class Stack:
             records.write(self.layout, self._records)
 
     def restart(self, name: str) -> None:
-        """Start a component of Airflow again that has died, as systemd or Kubernetes does in a deployment.
+        """Start a process again that has died, as systemd or Kubernetes does in a deployment.
 
         What it had started itself and left behind, such as a scheduler's workers, is not touched.
 
         :raises StackError: there is no such component, or it runs
         """
         known = {record.name: number for number, record in enumerate(self._records)}
-        if name not in self.components or name not in known:
-            raise StackError(f"{name!r} can't be started again; allowed: {', '.join(self.components)}.")
+        if name not in known:
+            raise StackError(f"{name!r} can't be started again; allowed: {', '.join(known) or 'nothing'}.")
         if self._records[known[name]].find() is not None:
             raise StackError(f"{name} runs; only a component that has died is started again.")
         processes.forget(self._records.pop(known[name]))
-        self._spawn(name, _component_command(name, self.layout))
+        command = self._sagemaker_command() if name == "sagemaker" else _component_command(name, self.layout)
+        self._spawn(name, command)
 
     def _sagemaker_command(self) -> list[str]:
         images = [
             f"--image={image}={ROOT / interpreter}" for image, interpreter in environment.IMAGES.items()
         ]
         return [
-            *(sys.executable, "-m", "local.sagemaker"),
+            *(sys.executable, "-m", self.layout.sagemaker_module),
             f"--host={environment.HOST}",
             f"--port={self.layout.sagemaker_port}",
             f"--data-dir={self.layout.sagemaker_data}",

@@ -122,11 +122,18 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Tell whether what stands in a request's way passes by itself: as :func:`is_transient`, or no capacity, or other
-    writers."""
-    return is_transient(error) or (
-        isinstance(error, ClientError) and (is_no_capacity(error) or is_conflict(error))
-    )
+    """Tell whether what stands in the way passes by itself: as :func:`is_transient`, or no capacity, or other writers.
+
+    What was raised from such an error passes with it. An error that is none of AWS says so by ``passes``.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "passes", False) or is_transient(cause):
+            return True
+        if isinstance(cause, ClientError) and (is_no_capacity(cause) or is_conflict(cause)):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def sentence(error: ClientError | BotoCoreError, service: str = "AWS") -> str:

@@ -222,6 +222,9 @@ class PlatformError(_AboutJob):
 class Busy(PlatformError):
     """Others are at it: they write the same object again and again, or it is changing. Nothing was changed."""
 
+    #: For ``aws_errors.is_passing``.
+    passes: ClassVar[bool] = True
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class AirflowError(CityFleetError):

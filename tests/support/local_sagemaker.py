@@ -88,25 +88,19 @@ class LocalSageMaker:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path, *arguments: str, within: Sequence[str] = ()) -> Iterator[LocalSageMaker]:
+def running_server(
+    folder: Path, *arguments: str, within: Sequence[str] = (), module: str = "local.sagemaker"
+) -> Iterator[LocalSageMaker]:
     """Start a server on a free port and stop it in the end. The role city-fleet is there.
 
     :param folder: folder for its data, log and ready file; what a server that is gone has left there is used.
     :param arguments: more of its command line; later ones win.
     :param within: a command that becomes the one behind it.
+    :param module: what is run in its place.
     """
     ready_file, log = folder / "ready.json", folder / "server.log"
     ready_file.unlink(missing_ok=True)
-    command = [
-        *within,
-        sys.executable,
-        "-m",
-        "local.sagemaker",
-        "--port",
-        "0",
-        "--data-dir",
-        str(folder / "data"),
-    ]
+    command = [*within, sys.executable, "-m", module, "--port", "0", "--data-dir", str(folder / "data")]
     command += ["--ready-file", str(ready_file), "--image", f"{IMAGE}={IMAGE_PYTHON}", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import naming
+from city_fleet import aws_errors, naming
 from city_fleet.approval import approvals
 from city_fleet.champions.approval_states import Event
 from city_fleet.champions.planned_city import PlannedCity
@@ -40,7 +40,7 @@ class Looked:
     """What one look has done.
 
     :param waiting: versions that still await approval.
-    :param left: versions that could not be dealt with in time; the next look goes on there.
+    :param left: versions that could not be dealt with in time, or while AWS was unwell; the next look goes on there.
     :param problems: sentences about what went wrong.
     """
 
@@ -89,7 +89,10 @@ def run(
             continue
         try:
             decided = settle(city, version, now)
-        except (CityFleetError, ClientError) as error:
+        except (CityFleetError, ClientError, BotoCoreError) as error:
+            if aws_errors.is_passing(error):
+                done.left += 1
+                continue
             done.problems.append(f"{city.slug}, version {version.number}: {error}")
             continue
         if decided is not None:

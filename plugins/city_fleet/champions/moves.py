@@ -1,4 +1,4 @@
-"""Moves that a person makes: roll back to what served before, and unpin. Clients are passed in.
+"""Moves that a person makes: roll back to what served before, pin and unpin. Clients are passed in.
 
 A model may serve again when its artifact is there with the
 bytes that were registered and its version in the registry is Approved; what fails that for good is passed over, and
@@ -107,6 +107,31 @@ def rollback(city: CityContext, author: Author, order: Rollback = Rollback()) ->
         return Move(city.slug, Outcome.MOVED, leaving, moved.pointer, notes)
 
 
+def pin(city: CityContext, target: str, author: Author, notes: tuple[str, ...] = ()) -> Move:
+    """Keep the model that serves until a person unpins it.
+
+    :param target: which model that is.
+    :param notes: what else there is to say of the move.
+    :raises PointerMoved: another model serves meanwhile.
+    """
+    attempts = objects.rounds(city.keys.uri(city.keys.live(city.slug)))
+    while True:
+        next(attempts)
+        current = serving(city)
+        now = current.pointer
+        if now.target_model != target:
+            raise _moved_meanwhile(now)
+        if now.pinned:
+            note = f"it is live and pinned already, by {now.moved_by}: sequence {now.sequence}"
+            return Move(city.slug, Outcome.UNCHANGED, now, now, (note, *notes))
+        planned = state_after(now, now, kind=live.PROMOTE, author=author, pinned=True)
+        try:
+            moved = live.move(city.aws.s3, city.keys, planned, current)
+        except PointerMoved:
+            continue
+        return Move(city.slug, Outcome.MOVED, now, moved.pointer, notes)
+
+
 def unpin(city: CityContext, author: Author) -> Move:
     """Let new models of a city go live again. What serves stays until one does.
 
@@ -120,7 +145,8 @@ def unpin(city: CityContext, author: Author) -> Move:
         current = serving(city)
         now = current.pointer
         if not now.pinned:
-            return Move(city.slug, Outcome.UNCHANGED, now, now, ("it is not pinned",))
+            note = "it is not pinned" if first is None else f"{now.moved_by} has unpinned it meanwhile"
+            return Move(city.slug, Outcome.UNCHANGED, now, now, (note,))
         if first is not None and now != first:
             raise _moved_meanwhile(now)
         first = now

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from city_fleet import naming
-from city_fleet.champions import artifact, gate, publish
+from city_fleet.champions import artifact, gate, moves, publish
 from city_fleet.champions.approval_states import Event
 from city_fleet.champions.artifact import Artifact
 from city_fleet.champions.moves import Move
@@ -77,7 +77,11 @@ def promote(
     if before is not None and before.pinned and before.target_model != target:
         notes.append(f"{before.target_model} was pinned by {before.moved_by}")
     if dry_run:
-        notes.insert(0, f"{target} would go live; version {number} is {status} in the registry")
+        serves = before is not None and before.target_model == target
+        if serves and before is not None and (before.pinned or not pin):
+            return Move(city.slug, Outcome.UNCHANGED, before, before, (_live_already(before), *notes))
+        would = "is live already and would be pinned" if serves else "would go live"
+        notes.insert(0, f"{target} {would}; version {number} is {status} in the registry")
         return Move(city.slug, Outcome.PLANNED, before, None, tuple(notes))
     candidate = publish.Candidate(
         model=loaded.model,
@@ -90,15 +94,17 @@ def promote(
         pinned=pin,
     )
     ready = publish.prepare(city, candidate, force=True)
-    if isinstance(ready, publish.Publication):
-        if status != registry.APPROVED:
-            _approve(city, loaded, author)
-        return Move(city.slug, Outcome.UNCHANGED, before, ready.pointer, (_live_already(ready.pointer, pin),))
-    _approve(city, loaded, author)
-    after = publish.commit(city, ready).pointer
+    if isinstance(ready, publish.Ready) or status != registry.APPROVED:
+        _approve(city, loaded, author)
+    done = publish.commit(city, ready) if isinstance(ready, publish.Ready) else ready
     if status != registry.APPROVED:
         notes.insert(0, f"version {number} was {status} in the registry and is {registry.APPROVED} now")
-    return Move(city.slug, Outcome.MOVED, before, after, tuple(notes))
+    if done.moved:
+        return Move(city.slug, Outcome.MOVED, before, done.pointer, tuple(notes))
+    # It serves already, by whoever has moved it.
+    if pin:
+        return moves.pin(city, target, author, tuple(notes))
+    return Move(city.slug, Outcome.UNCHANGED, before, done.pointer, (_live_already(done.pointer), *notes))
 
 
 def choose(listed: Sequence[ModelPackageSummary], group: str, choice: Choice) -> ModelPackageSummary:
@@ -148,10 +154,9 @@ def _approve(city: CityContext, loaded: LoadedPackage, author: Author) -> None:
     package_status.set_status(city.aws.sagemaker, loaded.package.arn, decision, author.sentence("promoted"))
 
 
-def _live_already(pointer: LivePointer, pin: bool) -> str:
-    if not pin or pointer.pinned:
-        return "it is live already"
-    return f"it is live already; `./fleet rollback {pointer.city} --to {pointer.sequence}` pins it"
+def _live_already(pointer: LivePointer) -> str:
+    pinned = ", and pinned" if pointer.pinned else ""
+    return f"it is live already{pinned}, by {pointer.moved_by}: sequence {pointer.sequence}"
 
 
 def _load_first(s3: S3Client, uris: Sequence[str], sha256: str) -> tuple[str, Artifact]:

@@ -58,12 +58,14 @@ class Publication:
     :param outcome: ``live``; ``held`` (evaluated again against a champion that moved, and worse); or
         ``superseded`` (the champion has seen newer data).
     :param pointer: the live pointer afterwards.
+    :param moved: whether it was this call that moved it; False for an artifact that was live already.
     """
 
     outcome: Outcome
     decision: gate.Decision
     pointer: LivePointer
     reasons: tuple[str, ...]
+    moved: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def commit(city: CityContext, ready: Ready) -> Publication:
             moved = live.move(s3, city.keys, pointer, champion)
         except PointerMoved:
             continue
-        return Publication(Outcome.LIVE, decision, moved.pointer, decision.reasons)
+        return Publication(Outcome.LIVE, decision, moved.pointer, decision.reasons, moved=True)
 
 
 def _install_artifact(city: CityContext, candidate: Candidate) -> None:

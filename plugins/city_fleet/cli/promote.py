@@ -90,6 +90,8 @@ def _show(move: Move) -> str:
         return "would be promoted:"
     if move.outcome == Outcome.UNCHANGED or move.after is None:
         return unchanged(move)
+    if move.before is not None and move.before.target_model == move.after.target_model:
+        return f"{move.after.target_model} stays live and is pinned now, as sequence {move.after.sequence}."
     pinned = ", pinned" if move.after.pinned else ""
     before = f"instead of {move.before.target_model}" if move.before else "as the first model"
     return f"{move.after.target_model} is live {before}, as sequence {move.after.sequence}{pinned}."

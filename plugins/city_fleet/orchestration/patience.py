@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, clock
-from city_fleet.errors import Busy, PlatformError
+from city_fleet.errors import PlatformError
 from city_fleet.orchestration.turn_trigger import TurnTrigger
 
 if TYPE_CHECKING:
@@ -44,18 +44,11 @@ class Refusals:
 
 
 def passes(error: BaseException) -> bool:
-    """Tell whether what a task has met passes by itself: load, an outage, the network, or a crowd of writers.
-
-    An error that was raised from such a one passes with it, unless it says that there is no use in trying again.
-    """
-    if isinstance(error, (AirflowFailException, AirflowSkipException)):
-        return False
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, Busy) or aws_errors.is_passing(cause):
-            return True
-        cause = cause.__cause__
-    return False
+    """Tell whether what a task has met passes by itself: load, an outage, the network, or a crowd of writers."""
+    # These say that there is no use in trying again, whatever they were raised from.
+    return not isinstance(error, (AirflowFailException, AirflowSkipException)) and aws_errors.is_passing(
+        error
+    )
 
 
 class Patient:

@@ -111,11 +111,14 @@ def remove(city: CityContext, author: Author, dag: CityDag | None, *, dry_run: b
         end = _end(city, author, found)
         if end is None:
             return Removal(city.slug, Outcome.UNCHANGED, None, said, "it serves nothing")
-        live.drop(s3, keys, end, found)
+        kept = live.drop(s3, keys, end, found)
     except Exception:
         if dag is not None and paused:
             dag.unpause()
         raise
+    if kept != end:
+        note = f"{kept.moved_by} has removed it in the same moment"
+        return Removal(city.slug, Outcome.UNCHANGED, None, said, note)
     return Removal(city.slug, Outcome.REMOVED, found.pointer if found else None, said)
 
 

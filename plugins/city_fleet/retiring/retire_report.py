@@ -20,6 +20,7 @@ class CityReport:
     :param deletion: what was deleted.
     :param marked: how many models and run folders were marked by this pass.
     :param problem: a sentence about what went wrong; empty when nothing did.
+    :param passes: what went wrong passes by itself: AWS was not there, or others wrote at the same time.
     """
 
     city: str
@@ -27,6 +28,7 @@ class CityReport:
     deletion: Deletion = field(default_factory=Deletion)
     marked: int = 0
     problem: str = ""
+    passes: bool = False
 
     @property
     def waiting(self) -> int:

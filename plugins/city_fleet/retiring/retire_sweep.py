@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from city_fleet import aws_errors
 from city_fleet.clock import utc_now
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError, PointerMoved
@@ -100,9 +101,10 @@ def retire_city(
     try:
         return _retire(source, found, rule, dry_run, clock)
     except CityFleetError as error:
-        return CityReport(found.city, problem=str(error))
+        return CityReport(found.city, problem=str(error), passes=aws_errors.is_passing(error))
     except (ClientError, BotoCoreError) as error:
-        return CityReport(found.city, problem=f"city {found.city!r}: AWS failed: {error}")
+        problem = f"city {found.city!r}: AWS failed: {error}"
+        return CityReport(found.city, problem=problem, passes=aws_errors.is_passing(error))
 
 
 def _retire(

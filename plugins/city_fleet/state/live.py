@@ -102,6 +102,7 @@ def move(
 
     :param outgoing: what the caller read; None when there was no pointer.
     :param keep: copy ``outgoing`` to the history first; False where the history has another one in its place.
+    :return: ``new``, with the ETag of what serves: another move may have followed while this one's answer was lost.
     :raises PointerMoved: the pointer is no longer ``outgoing``.
     :raises PublishError: the history holds another pointer with the sequence of ``outgoing`` or ``new``.
     """
@@ -113,13 +114,13 @@ def move(
     failure: Exception = PointerMoved(f"{keys.uri(key)}: changed since it was read")
     try:
         etag = ObjectStore(s3, keys.bucket).replace(key, new.to_json(), outgoing.etag if outgoing else None)
-    except BotoCoreError as error:
+    except (BotoCoreError, ClientError) as error:
         etag, failure = None, error
     if etag is None:
         # By now another move may have followed this very one, and kept it in the history first.
         current = read(s3, keys, new.city)
         if current is not None and _kept_or_none(s3, keys, new.city, new.sequence) == new:
-            return current
+            return Versioned(new, current.etag)
         raise failure
     try:
         _keep(s3, keys, new)
@@ -129,13 +130,14 @@ def move(
     return Versioned(new, etag)
 
 
-def drop(s3: S3Client, keys: Keys, end: LivePointer, outgoing: Versioned | None) -> None:
+def drop(s3: S3Client, keys: Keys, end: LivePointer, outgoing: Versioned | None) -> LivePointer:
     """Delete the live pointer, so that its city serves no more, and keep in the history who ended it and why.
 
     The pointer goes first: a mover that dies in between has removed the city, and drops again to say so.
 
     :param end: the state that follows ``outgoing``, with the move :data:`REMOVE`.
     :param outgoing: what the caller read; None when the pointer is gone already and only ``end`` has to be kept.
+    :return: the end that is kept: ``end``, or that of somebody else who dropped the pointer in the same moment.
     :raises PointerMoved: the pointer is no longer ``outgoing``, or a model was published right afterwards.
     """
     store, end = ObjectStore(s3, keys.bucket), replace(end, **installation.stamp(keys))
@@ -151,6 +153,8 @@ def drop(s3: S3Client, keys: Keys, end: LivePointer, outgoing: Versioned | None)
                 f"city {end.city!r}: {kept.target_model} was published by {kept.moved_by} the moment after the live "
                 "pointer was dropped; it serves again"
             )
+        return kept
+    return end
 
 
 def kept_sequences(s3: S3Client, keys: Keys, city: str) -> list[int]:

@@ -1,28 +1,58 @@
-"""`make chaos`: a long chaos run. A JSON summary on standard output, progress on standard error."""
+"""`make chaos`: seeded nights of blows. A JSON summary on standard output, progress on standard error."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from tests.e2e.chaos import blows, settings
-from tests.e2e.chaos.runner import ChaosRun, chaos_stack
+from tests.e2e.chaos import blows, judgement, settings, undisturbed
+from tests.e2e.chaos.runner import ChaosRun, Result, chaos_stack
 
 MEAN_PAUSE_SECONDS = 8.0
-TIMEOUT_SECONDS = 600.0
+TIMEOUT_SECONDS = 900.0
 START_DELAY_SECONDS = 12.0
+_LARGEST_SEED = 2**31
 
 
 def main() -> int:
-    """Run, print the summary, and keep the folder where something was wrong."""
+    """Run the nights, print the summary, and keep the folders where something was wrong."""
+    parsed = _arguments()
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
+
+    seeds = [parsed.seed] if parsed.seed is not None else []
+    seeds += [random.randrange(_LARGEST_SEED) for _ in range(parsed.nights - len(seeds))]
+    nights = []
+    for number, seed in enumerate(seeds, 1):
+        say(f"night {number} of {len(seeds)}: seed {seed}")
+        nights.append(_night(seed, parsed, say))
+    counts = {about: sum(night[about] for night in nights) for about in judgement.KINDS}
+    summary = {"ok": all(night["ok"] for night in nights), "seeds": seeds, **counts, "nights": nights}
+    print(json.dumps(nights[0] if len(nights) == 1 else summary, indent=2))
+    return 0 if summary["ok"] else 1
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.chaos", description=__doc__)
-    parser.add_argument("--n", type=int, default=50, help="how many blows (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of blows and faults (default: %(default)s)")
+    parser.add_argument("--n", type=int, default=50, help="how many blows a night (default: %(default)s)")
+    parser.add_argument(
+        "--nights", type=int, default=1, help="each in a stack of its own (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=_seed,
+        default=None,
+        help="of blows, faults and clock of the first night; drawn, and printed, where none is given",
+    )
     parser.add_argument(
         "--pause",
         type=float,
@@ -31,27 +61,48 @@ def main() -> int:
     )
     parser.add_argument("--cities", type=int, default=5, choices=range(1, len(settings.CITIES) + 1))
     parser.add_argument(
+        "--no-compare",
+        action="store_true",
+        help="do not run the same nights undisturbed, to compare how they end",
+    )
+    parser.add_argument(
         "--keep", action="store_true", help="keep the stack's folder, logs and all, also when all is well"
     )
-    parsed = parser.parse_args()
-    began = time.monotonic()
+    return parser.parse_args()
 
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - began:7.1f} s  {text}", file=sys.stderr, flush=True)
 
+def _seed(text: str) -> int | None:
+    """Read a seed; an empty one, as of `make chaos SEED=`, is none."""
+    return int(text) if text else None
+
+
+def _night(seed: int, parsed: argparse.Namespace, say: Any) -> dict[str, Any]:
+    """Run one night, and return its summary."""
     folder = Path(tempfile.mkdtemp(prefix="city-fleet-chaos-"))
     cities = settings.CITIES[: parsed.cities]
-    with chaos_stack(folder, cities, say, start_delay_seconds=START_DELAY_SECONDS) as stack:
-        plan = blows.plan(parsed.seed, parsed.n, mean_pause_seconds=parsed.pause)
+    offset = settings.clock_offset_seconds(seed)
+    with chaos_stack(
+        folder, cities, say, start_delay_seconds=START_DELAY_SECONDS, clock_offset_seconds=offset
+    ) as stack:
         run = ChaosRun(
-            stack, cities, plan, seed=parsed.seed, timeout_seconds=TIMEOUT_SECONDS, long=True, say=say
+            stack,
+            cities,
+            blows.plan(seed, parsed.n, mean_pause_seconds=parsed.pause),
+            seed=seed,
+            timeout_seconds=TIMEOUT_SECONDS,
+            clock_offset_seconds=offset,
+            long=True,
+            say=say,
         )
-        result = run.run()
+        result: Result = run.run()
+    if not parsed.no_compare and result.started:
+        calm = Path(tempfile.mkdtemp(prefix="city-fleet-undisturbed-"))
+        result.findings = judgement.judge(result.evidence, undisturbed.ends(calm, result.started, say))
+        shutil.rmtree(calm, ignore_errors=True)
     if not result.wrong and not parsed.keep:
         shutil.rmtree(folder, ignore_errors=True)
         result.logs = ""
-    print(json.dumps(result.to_dict(), indent=2))
-    return 1 if result.wrong else 0
+    return result.to_dict()
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ def _jobs(sagemaker: Any, s3: Any, kind: JobKind) -> list[Job]:
                     run_id=naming.run_id_of_tag(tags[job_requests.TAG_DAG_RUN]),
                     status=kind.status(description),
                     artifact_sha256=artifact,
+                    failure=str(description.get("FailureReason") or ""),
                 )
             )
     return jobs

@@ -18,6 +18,7 @@ class Job:
 
     :param run_id: DAG run that it was started for, from its tag.
     :param artifact_sha256: of what a completed training job has left, else None.
+    :param failure: why it failed, in SageMaker's words.
     """
 
     name: str
@@ -26,6 +27,12 @@ class Job:
     run_id: str
     status: str
     artifact_sha256: str | None = None
+    failure: str = ""
+
+    @property
+    def lost(self) -> bool:
+        """Tell whether SageMaker itself has ended it, so that it had to be made anew."""
+        return self.status == "Failed" and self.failure.startswith("InternalServerError")
 
 
 @dataclass(frozen=True)
@@ -73,14 +80,37 @@ class Evidence:
     models: frozenset[str]
 
 
-def judge(evidence: Evidence) -> list[str]:
-    """Return what is wrong, a sentence each; nothing is as it should be."""
-    return [
-        *_of_runs(evidence),
-        *_of_jobs(evidence),
-        *_of_versions(evidence),
-        *(sentence for city in _cities(evidence) for sentence in _of_pointer(evidence, city)),
-    ]
+#: What a finding may be about.
+KINDS = (
+    "runs_not_well",
+    "runs_without_one_record",
+    "green_runs_that_did_nothing",
+    "jobs_paid_twice",
+    "orphans",
+    "lost_or_double_versions",
+    "wrong_pointers",
+    "other_ends_than_undisturbed",
+)
+
+
+def judge(
+    evidence: Evidence, undisturbed: Mapping[tuple[str, str], str] | None = None
+) -> dict[str, list[str]]:
+    """Return what is wrong, sentences by what they are about; all empty is as it should be.
+
+    :param undisturbed: (city, as_of) → how the run ends when nothing happens; None where that is not known.
+    """
+    found = (
+        _of_runs(evidence),
+        _of_records(evidence),
+        _of_green(evidence),
+        _of_jobs(evidence),
+        _of_orphans(evidence),
+        _of_versions(evidence),
+        [sentence for city in _cities(evidence) for sentence in _of_pointer(evidence, city)],
+        _of_ends(evidence, undisturbed or {}),
+    )
+    return dict(zip(KINDS, found, strict=True))
 
 
 def jobs_needed(evidence: Evidence) -> int:
@@ -97,15 +127,47 @@ def _of_runs(evidence: Evidence) -> list[str]:
     for run in evidence.runs:
         if run.state != "success":
             wrong.append(f"{run.name}: its state is {run.state}, tries {dict(run.tries)}")
-        if len(run.records) != 1:
-            wrong.append(f"{run.name}: {len(run.records)} run records instead of one")
-        elif run.outcome not in OUTCOMES:
+        if run.records and run.outcome not in OUTCOMES:
             wrong.append(f"{run.name}: its outcome is {run.outcome}: {run.records[0].get('reasons')}")
     return wrong
 
 
+def _of_records(evidence: Evidence) -> list[str]:
+    return [
+        f"{run.name}: {len(run.records)} run records instead of one"
+        for run in evidence.runs
+        if len(run.records) != 1
+    ]
+
+
+def _of_green(evidence: Evidence) -> list[str]:
+    done = {(job.city, job.run_id, job.step) for job in evidence.jobs if job.status == "Completed"}
+    return [
+        f"{run.name} is green, and did nothing"
+        for run in evidence.runs
+        if run.state == "success"
+        and (not run.records or any((run.city, run.run_id, step) not in done for step in STEPS))
+    ]
+
+
+def _of_ends(evidence: Evidence, undisturbed: Mapping[tuple[str, str], str]) -> list[str]:
+    return [
+        f"{run.name} ended as {run.outcome}; undisturbed it is {undisturbed[run.city, run.as_of]}"
+        for run in evidence.runs
+        if (run.city, run.as_of) in undisturbed and undisturbed[run.city, run.as_of] != run.outcome
+    ]
+
+
+def _of_orphans(evidence: Evidence) -> list[str]:
+    return [
+        f"{job.name} is still {job.status}: an orphan"
+        for job in evidence.jobs
+        if job.status in ("InProgress", "Stopping")
+    ]
+
+
 def _of_jobs(evidence: Evidence) -> list[str]:
-    """Each step of each run has one job, and that job completed."""
+    """Each step of each run has one job that completed, beside those that SageMaker itself has ended."""
     wrong = []
     of_step: dict[tuple[str, str, str], list[Job]] = {
         (run.city, run.run_id, step): [] for run in evidence.runs for step in STEPS
@@ -116,10 +178,8 @@ def _of_jobs(evidence: Evidence) -> list[str]:
             wrong.append(f"{job.name} ({job.status}) belongs to no run: {job.city} {job.run_id} {job.step}")
         else:
             mine.append(job)
-        if job.status in ("InProgress", "Stopping"):
-            wrong.append(f"{job.name} is still {job.status}: an orphan")
     for (city, run_id, step), jobs in of_step.items():
-        if [job.status for job in jobs] != ["Completed"]:
+        if [job.status for job in jobs if not job.lost] != ["Completed"]:
             found = ", ".join(f"{job.name} {job.status}" for job in jobs) or "none"
             wrong.append(f"{city} {run_id}: step {step} needs one job that completed; there are: {found}")
     return wrong

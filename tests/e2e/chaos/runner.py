@@ -26,7 +26,9 @@ from local.stack.runs import start_run, wait_for_dags, wait_for_run
 from local.stack.seed import seed as seed_stack
 from local.stack.stack import Stack
 from tests.e2e.chaos import evidence, judgement, settings
-from tests.e2e.chaos.blows import Blow
+from tests.e2e.chaos.bad_day import BadDay
+from tests.e2e.chaos.blows import KILL, STAND_IN, Blow
+from tests.e2e.chaos.strikes import STRIKES
 from tests.e2e.chaos.targets import Targets
 
 POLL_SECONDS = 0.3
@@ -41,12 +43,16 @@ T = TypeVar("T")
 class Result:
     """What a chaos run has shown.
 
-    :param wrong: what is not as it should be, a sentence each.
+    :param clock_offset_seconds: by how much AWS's clock was ahead of Airflow's.
+    :param findings: what is not as it should be, sentences by what they are about.
+    :param started: (city, run id) → the stamp of its as_of.
     :param dealt: the blows, each with what it has struck.
     """
 
     seed: int
-    wrong: list[str]
+    clock_offset_seconds: int
+    findings: dict[str, list[str]]
+    started: dict[tuple[str, str], str]
     evidence: judgement.Evidence
     dealt: list[dict[str, Any]]
     missed: int
@@ -55,13 +61,20 @@ class Result:
     seconds: float
     logs: str = ""
 
+    @property
+    def wrong(self) -> list[str]:
+        """Return all that is not as it should be."""
+        return [sentence for found in self.findings.values() for sentence in found]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the summary that `make chaos` prints."""
         found = self.evidence
         tries = [count for run in found.runs for count in run.tries.values()]
         return {
             "seed": self.seed,
+            "clock_offset_seconds": self.clock_offset_seconds,
             "ok": not self.wrong,
+            **{about: len(found) for about, found in self.findings.items()},
             "wrong": self.wrong,
             "seconds": round(self.seconds, 1),
             "blows": len(self.dealt),
@@ -76,6 +89,7 @@ class Result:
             "tries_beyond_the_first": sum(tries) - len(tries),
             "jobs_needed": judgement.jobs_needed(found),
             "jobs_created": len(found.jobs),
+            "jobs_lost_by_outages": sum(job.lost for job in found.jobs),
             "jobs_by_status": dict(Counter(job.status for job in found.jobs)),
             "artifacts": len({job.artifact_sha256 for job in found.jobs if job.artifact_sha256}),
             "versions": sum(len(versions) for versions in found.versions.values()),
@@ -85,11 +99,17 @@ class Result:
 
 @contextlib.contextmanager
 def chaos_stack(
-    folder: Path, cities: tuple[str, ...], say: Callable[[str], None], *, start_delay_seconds: float
+    folder: Path,
+    cities: tuple[str, ...],
+    say: Callable[[str], None],
+    *,
+    start_delay_seconds: float,
+    clock_offset_seconds: int = 0,
 ) -> Iterator[Stack]:
     """Start a stack with two triggerers, a fleet of some cities, its data and its endpoint.
 
     :param start_delay_seconds: see :func:`settings.sagemaker_options`.
+    :param clock_offset_seconds: by how much its AWS's clock is ahead.
     """
     path = settings.write_fleet(folder / "fleets", cities)
     layout = Layout(
@@ -100,7 +120,8 @@ def chaos_stack(
         parse_interval_seconds=600,
         triggerers=2,
         airflow_settings=settings.AIRFLOW,
-        sagemaker_options=settings.sagemaker_options(start_delay_seconds),
+        sagemaker_options=settings.sagemaker_options(start_delay_seconds, clock_offset_seconds),
+        sagemaker_module=settings.SAGEMAKER_MODULE,
     )
     with Stack(layout, say=say) as stack:
         seed_stack(stack, [path])
@@ -121,6 +142,7 @@ class ChaosRun:
 
     :param cities: those that are trained; each starts its next run when the last has ended, while blows are left.
     :param timeout_seconds: how long the runs may take after the last blow.
+    :param clock_offset_seconds: of the stack's AWS; for the report.
     :param long: with what takes its time: see :func:`settings.faults`.
     """
 
@@ -132,6 +154,7 @@ class ChaosRun:
         *,
         seed: int,
         timeout_seconds: float,
+        clock_offset_seconds: int = 0,
         long: bool = False,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -140,10 +163,11 @@ class ChaosRun:
         self._plans = [plan_city(fleet, city) for city in cities]
         self._blows = list(blows)
         self._seed = seed
-        self._long = long
+        self._clock_offset = clock_offset_seconds
         self._timeout = timeout_seconds
         self._say = say
         self._targets = Targets(stack)
+        self._bad_day = BadDay(stack, settings.faults(seed, long=long))
         self._runs: dict[str, str] = {}  # city → its run that has not ended
         self._started: dict[tuple[str, str], str] = {}
         self._rounds: Counter[str] = Counter()
@@ -156,31 +180,35 @@ class ChaosRun:
     def run(self) -> Result:
         """Deal all blows, wait until every run has ended, and judge."""
         began = time.monotonic()
-        faults = f"{self._stack.layout.sagemaker_url}/_local/faults"
-        httpx.put(
-            faults, json=settings.faults(self._seed, long=self._long), trust_env=False
-        ).raise_for_status()
         try:
             self._deal(began)
         finally:
             self._targets.wake_all()
-        on = httpx.get(faults, trust_env=False).json()["faults"]
-        httpx.delete(faults, trust_env=False).raise_for_status()
-        struck: Counter[str] = Counter()
-        for fault in on:
-            struck[fault["kind"]] += fault["injected"]
+        self._come_to_rest()
+        faults = self._bad_day.end()
         found = evidence.collect(self._stack, self._plans, self._started)
         return Result(
             seed=self._seed,
-            wrong=judgement.judge(found),
+            clock_offset_seconds=self._clock_offset,
+            findings=judgement.judge(found),
+            started=dict(self._started),
             evidence=found,
             dealt=self._dealt,
             missed=self._missed,
             restarts=dict(self._restarts),
-            faults=dict(struck),
+            faults=faults,
             seconds=time.monotonic() - began,
             logs=str(self._stack.layout.logs_dir),
         )
+
+    def _come_to_rest(self) -> None:
+        """Wait until everything runs that has been struck."""
+        end = time.monotonic() + MISS_AFTER_SECONDS
+        while self._stack.dead() or self._stack.unhealthy():
+            self._mend()
+            if time.monotonic() > end:
+                raise StackError(f"these do not come up again: {', '.join(self._stack.unhealthy())}")
+            time.sleep(POLL_SECONDS)
 
     def _deal(self, began: float) -> None:
         next_blow = began + (self._blows[0].pause_seconds if self._blows else 0)
@@ -210,6 +238,7 @@ class ChaosRun:
                 self._stack.restart(record.name)
                 self._restarts[record.name] += 1
                 del self._dead_since[record.name]
+        self._bad_day.keep()
         self._targets.end_idle_orphans()
 
     def _follow_runs(self) -> None:
@@ -236,16 +265,31 @@ class ChaosRun:
         self._started[city, run_id] = as_of
 
     def _strike(self, blow: Blow) -> bool:
+        name = self._struck_by(blow)
+        if name is None:
+            return False
+        self._restart_after = blow.restart_seconds
+        self._dealt.append({**blow.to_dict(), "struck": name})
+        self._say(f"{blow.action} {name}" + (f" {blow.freeze_seconds} s" if blow.freeze_seconds else ""))
+        return True
+
+    def _struck_by(self, blow: Blow) -> str | None:
+        """Deal a blow; return the name of what was struck, None where there is nothing at the moment."""
+        if blow.target in STRIKES:
+            try:
+                return STRIKES[blow.target](self._stack, blow)
+            except (httpx.HTTPError, OSError):
+                return None
         victim = self._targets.find(blow, self._running())
         if victim is None:
-            return False
+            return None
+        kills = blow.target == STAND_IN and blow.action == KILL
+        if kills:
+            self._bad_day.count()
         self._targets.strike(blow, victim)
-        self._restart_after = blow.restart_seconds
-        self._dealt.append({**blow.to_dict(), "struck": victim.name})
-        self._say(
-            f"{blow.action} {victim.name}" + (f" {blow.freeze_seconds} s" if blow.freeze_seconds else "")
-        )
-        return True
+        if kills:
+            self._bad_day.forgotten()
+        return victim.name
 
     def _running(self) -> Collection[str]:
         """Return the ids of the task instances that run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,34 @@ AIRFLOW = {
 }
 
 
-def sagemaker_options(start_delay_seconds: float) -> tuple[str, ...]:
+#: It takes an offset of its clock.
+SAGEMAKER_MODULE = "tests.support.skewed_sagemaker"
+# AWS refuses requests whose times are further off.
+_LONGEST_CLOCK_OFFSET_SECONDS = 300
+
+
+def clock_offset_seconds(seed: int) -> int:
+    """Return by how much the local SageMaker's clock is ahead of Airflow's, or behind it, in the night of a seed."""
+    longest = _LONGEST_CLOCK_OFFSET_SECONDS
+    return random.Random(f"clock/{seed}").randint(-longest, longest)
+
+
+def sagemaker_options(start_delay_seconds: float, clock_offset: int = 0) -> tuple[str, ...]:
     """Return the options of the local SageMaker.
 
     :param start_delay_seconds: how long a job waits for its instance. Most of a task's life is waiting for its job;
         with jobs that last a second no blow would meet a task that waits.
     """
     # More jobs than processors: one that waits holds up no other.
-    return ("--max-running-jobs=16", f"--start-delay-seconds={start_delay_seconds}")
+    return (
+        "--max-running-jobs=16",
+        f"--start-delay-seconds={start_delay_seconds}",
+        f"--clock-offset-seconds={clock_offset}",
+    )
 
 
 def write_fleet(folder: Path, cities: tuple[str, ...]) -> Path:
-    """Write the fleet file: the Texas fleet with a few cities, spot training and many quick retries.
+    """Write the fleet file: the Texas fleet with a few cities and spot training. Retries are as many as by default.
 
     :return: its path.
     """
@@ -48,7 +65,9 @@ def write_fleet(folder: Path, cities: tuple[str, ...]) -> Path:
     document["reaper"] = {"schedule": "* * * * *", "grace_minutes": 1}
     document["cities"] = {city: document["cities"][city] for city in cities}
     defaults = document["defaults"]
-    defaults |= {"retries": 20, "retry_delay_seconds": 1}
+    # As many tries as by default, a little sooner.
+    del defaults["retries"]
+    defaults["retry_delay_seconds"] = 2
     defaults["algorithm"]["hyperparameters"]["num_boost_round"] = 150
     # On spot instances a training job can lose its instance and wait for another.
     defaults["training"] |= {"spot": True, "max_wait_seconds": 3600}

@@ -20,7 +20,7 @@ _WORKER_TITLE = "airflow worker -- LocalExecutor:"
 _IDLE = "<idle>"
 # A component that has just come up is left alone until it has had time to take up its work, or nothing would ever
 # get done.
-_SETTLE_SECONDS = {"scheduler": 12.0, "triggerer": 8.0}
+_SETTLE_SECONDS = {"scheduler": 12.0, "triggerer": 8.0, "sagemaker": 6.0}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Targets:
         return next((record.pid for record in self._stack.records if record.name == name), None)
 
     def _components(self, target: str) -> list[Victim]:
-        prefix = "scheduler" if target == blows.SCHEDULER else "triggerer"
+        prefix = target if target in (blows.SCHEDULER, blows.STAND_IN) else "triggerer"
         found = []
         for record in self._stack.records:
             process = record.find()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from city_fleet.approval import reconcile
+from city_fleet.jobs.sagemaker_jobs import time_at
 from city_fleet.orchestration.fleet_tasks import digest_operators
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.orchestration.patience import patient
@@ -32,10 +32,11 @@ class ReconcileOperator(FleetOperator):
 
     @patient
     def execute(self, context: Context) -> list[dict[str, Any]]:
+        clients = TaskClients(self.aws_conn_id, self.fleet.region)
         done = reconcile.run(
-            TaskClients(self.aws_conn_id, self.fleet.region),
+            clients,
             self.fleet,
-            now=datetime.now(UTC),
+            now=time_at(clients.sagemaker),
             in_time=within(_SECONDS),
             say=self._say,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException
 
+from city_fleet.errors import Busy
 from city_fleet.jobs import pacing
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.orchestration.patience import patient
@@ -42,11 +43,12 @@ class RetireOperator(FleetOperator):
         source = InventorySource(s3, sagemaker, keys, self.fleet.environment)
         rule = retire_sweep.rule_of(self.fleet)
         in_time = within(TIME_LIMIT_SECONDS)
-        totals, problems = Totals(), []
+        totals, problems, passing = Totals(), [], True
         for report in retire_sweep.run(source, rule, dry_run=dry_run, in_time=in_time):
             totals += report.totals()
             if report.problem:
                 problems.append(report.problem)
+                passing = passing and report.passes
                 self.log.warning("%s", report.problem)
             elif report.plan is not None and report.plan.going:
                 self.log.info("%s: %s", report.city, report.totals().sentence(dry_run=dry_run))
@@ -56,7 +58,9 @@ class RetireOperator(FleetOperator):
             self.log.warning("Time is up; the next pass begins with the city after the last one of this pass")
         self.log.info("%d cities: %s", totals.cities, totals.sentence(dry_run=dry_run))
         if problems:
-            raise AirflowException(
+            # What passes is waited for, and then looked at again.
+            kind = Busy if passing else AirflowException
+            raise kind(
                 f"{len(problems)} cities could not be dealt with; the others were. "
                 + " ".join(problems[:_NAMED_PROBLEMS])
             )

@@ -86,7 +86,7 @@ def test_it_may_be_pinned(city: City) -> None:
     assert promote(city, pin=True).after.pinned
     assert city.retrain(1.001, month=3).outcome == Outcome.HELD
     live_already = promote(city, version=2, pin=True)
-    assert live_already.notes == ("it is live already",)
+    assert live_already.notes == ("it is live and pinned already, by ann: sequence 2",)
 
 
 def test_a_version_is_chosen_by_number_or_as_of(city: City) -> None:
@@ -184,11 +184,58 @@ def test_what_is_live_already_is_only_approved(city: City) -> None:
     first = city.go_live(1.01, month=1)
     city.sagemaker.update_model_package(ModelPackageArn=first.package_arn, ModelApprovalStatus="Rejected")
     move = promote(city)
-    assert (move.outcome, move.notes, city.pointer) == ("unchanged", ("it is live already",), first)
-    assert city.status(first) == "Approved"
-    assert promote(city, pin=True).notes == (
-        f"it is live already; `./fleet rollback {city.slug} --to 1` pins it",
+    assert (move.outcome, city.pointer) == ("unchanged", first)
+    assert move.notes == (
+        f"it is live already, by {first.moved_by}: sequence 1",
+        "version 1 was Rejected in the registry and is Approved now",
     )
+    assert city.status(first) == "Approved"
+
+
+def test_what_is_live_already_is_pinned(city: City) -> None:
+    first = city.go_live(1.01, month=1)
+    dry = promote(city, pin=True, dry_run=True)
+    assert (dry.outcome, dry.notes[0].split(";")[0]) == (
+        "planned",
+        f"{first.target_model} is live already and would be pinned",
+    )
+    assert promote(city, dry_run=True).outcome == "unchanged"
+    move = promote(city, pin=True)
+    pointer = city.pointer
+    assert pointer is not None
+    assert (move.outcome, move.before, move.after) == ("moved", first, pointer)
+    assert (pointer.pinned, pointer.move, pointer.moved_by, pointer.reason) == (True, "promote", "ann", WHY)
+    assert (pointer.published_at, pointer.restores) == (first.published_at, 1)
+    assert move.notes == ()
+    assert city.retrain(1.001, month=2).outcome == Outcome.HELD
+    assert promote(city, version=1, pin=True, dry_run=True).outcome == "unchanged"
+    assert promote(city, version=1, pin=True).outcome == "unchanged"
+    city.chain()
+
+
+def test_of_two_who_promote_at_once_each_is_told_what_it_did(city: City, aws: LocalSageMaker) -> None:
+    """Bob's run moves the pointer to the same model, without a pin, at any moment of Ann's promotion."""
+    actor = Actor(aws)
+    calls, done = 0, False
+    while not done:
+        place = City(aws)
+        place.go_live(1.01, month=1)
+        place.train(1.2, month=2, status="Rejected")
+        actor.start(lambda s3, place=place: promote(place, s3, version=2, pin=True))  # type: ignore[misc]
+        for _ in range(calls):
+            if not actor.over:
+                actor.step()
+        done = actor.over
+        theirs = promotion.promote(place.context(), Author("bob", "first"), promotion.Choice(version=2))
+        move = actor.finish()
+        pointer = place.pointer
+        assert pointer is not None
+        assert pointer.pinned, f"after {calls} calls"
+        assert (move.outcome, move.after.moved_by, move.after.pinned) == ("moved", "ann", True)
+        bobs = [state for state in place.chain() if state.moved_by == "bob"]
+        assert (theirs.outcome == "moved") == bool(bobs)
+        calls += 1
+    assert calls > 5
 
 
 def test_whoever_dies_while_promoting_what_serves_is_approved(city: City, aws: LocalSageMaker) -> None:
