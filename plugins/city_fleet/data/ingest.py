@@ -8,10 +8,8 @@ between leaves rows that two files hold, which a run counts once, and the next i
 
 from __future__ import annotations
 
-import csv
 import getpass
 import hashlib
-import io
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -217,9 +215,9 @@ def _slug(name: str) -> str:
 
 
 def _body(header: list[str], rows: Rows) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(header)
-    return (text.getvalue() + rows.buffer.getvalue()).encode()
+    head = Rows()
+    head.add(header)
+    return bytes(head.content + rows.content)
 
 
 @dataclass(frozen=True)

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 from city_fleet.config import Fleet
 from city_fleet.config.places import ALLOWED_PATH, source_places
 from city_fleet.config.yaml_reader import read_yaml
+from city_fleet.data.csv_rows import csv_rows
 from city_fleet.data.records import Record, RecordReader
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match, show_value
+
+LONGEST_NAME = 500
 
 
 @dataclass
 class Rows:
     """One city's part of the file, as CSV text.
 
+    :param content: in UTF-8, without a header.
     :param records: what its rows say, by period; the first row of each.
     """
 
-    buffer: io.StringIO = field(default_factory=io.StringIO)
+    content: bytearray = field(default_factory=bytearray)
     count: int = 0
     records: dict[str, Record] = field(default_factory=dict)
+
+    def add(self, row: list[str]) -> None:
+        """Add a row."""
+        csv.writer(self, lineterminator="\n").writerow(row)
+        self.count += 1
+
+    def write(self, text: str) -> None:
+        """Add text; for csv.writer."""
+        self.content += text.encode()
 
 
 def find_source(fleet: Fleet, source: str | Path | None) -> Path:
@@ -72,8 +82,8 @@ def split_by_city(fleet: Fleet, path: Path) -> tuple[dict[str, Rows], list[str]]
     """
     name = display_path(path)
     rows: dict[str, Rows] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = _lines(file, name)
+    with path.open("rb") as file:
+        lines = csv_rows(file, name)
         _, header = next(lines, (1, []))
         if not header:
             raise DataError(file=name, got="an empty file", allowed="a header and rows")
@@ -89,33 +99,16 @@ def split_by_city(fleet: Fleet, path: Path) -> tuple[dict[str, Rows], list[str]]
             if not city:
                 column, allowed = header[at], "a city's name"
                 raise DataError(file=name, row=number, column=column, got="nothing", allowed=allowed)
+            if len(city) > LONGEST_NAME:
+                got, allowed = f"{city[:50]!r}… of {len(city)} characters", f"a name of up to {LONGEST_NAME}"
+                raise DataError(file=name, row=number, column=header[at], got=got, allowed=allowed)
             part = rows.setdefault(city, Rows())
-            csv.writer(part.buffer, lineterminator="\n").writerow(row)
-            part.count += 1
+            part.add(row)
             record = reader.read(row, number)
             part.records.setdefault(record.period, record)
     if not rows:
         raise DataError(file=name, got="a header without rows", allowed="at least one row")
     return rows, header
-
-
-def _lines(file: TextIO, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row with the number of its first line.
-
-    :raises DataError: a line is not CSV, or not UTF-8.
-    """
-    reader = csv.reader(file, strict=True)
-    line = 1
-    try:
-        for row in reader:
-            yield line, row
-            line = reader.line_num + 1
-    except csv.Error as error:
-        got = f"a line that is not CSV ({error})"
-        raise DataError(file=name, row=reader.line_num, got=got) from None
-    except UnicodeDecodeError as error:
-        got = f"bytes that are not UTF-8 ({error.reason})"
-        raise DataError(file=name, got=got, hint="Save the file as UTF-8.") from None
 
 
 def _city_column(fleet: Fleet, name: str, header: list[str]) -> int:

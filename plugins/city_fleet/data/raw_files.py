@@ -7,7 +7,6 @@ about it.
 
 from __future__ import annotations
 
-import csv
 import io
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -15,8 +14,9 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from city_fleet.config import Fleet
+from city_fleet.data.csv_rows import csv_rows
 from city_fleet.data.records import Record, RecordReader
-from city_fleet.errors import UnknownName
+from city_fleet.errors import DataError, UnknownName
 from city_fleet.state.objects import ObjectStore
 
 INGEST = "fleet-ingest"
@@ -103,16 +103,14 @@ def read_records(fleet: Fleet, store: ObjectStore, file: RawFile) -> tuple[int, 
     records: dict[str, Record] = {}
     count = 0
     try:
-        lines = csv.reader(io.StringIO(found.body.decode("utf-8-sig"), newline=""))
-        reader = RecordReader(fleet.dataset, next(lines, []))
-        number = lines.line_num + 1
-        for row in lines:
+        lines = csv_rows(io.BytesIO(found.body), file.key)
+        reader = RecordReader(fleet.dataset, next(lines, (1, []))[1])
+        for number, row in lines:
             if any(cell.strip() for cell in row):
                 count += 1
                 record = reader.read(row, number)
                 records.setdefault(record.period, record)
-            number = lines.line_num + 1
-    except (ValueError, csv.Error):
+    except (ValueError, DataError):
         return None
     return count, records
 

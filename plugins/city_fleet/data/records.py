@@ -13,6 +13,8 @@ from datetime import date, datetime, timedelta
 
 from city_fleet.config.dataset import Dataset, Frequency
 
+#: Of a cell that is no number or no date: as much as tells it from others.
+LONGEST_TEXT = 100
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 
 
@@ -63,15 +65,15 @@ def _value(text: str) -> float | str | None:
     try:
         number = math.nan if "_" in text else float(text)
     except ValueError:
-        return text
-    return number if math.isfinite(number) else text
+        return text[:LONGEST_TEXT]
+    return number if math.isfinite(number) else text[:LONGEST_TEXT]
 
 
 def _period(dataset: Dataset, cells: tuple[str, ...]) -> str:
     try:
         return _first_day(_day(dataset, cells), dataset.frequency).isoformat()
     except (ValueError, OverflowError):
-        return " ".join(cells)
+        return " ".join(cells)[:LONGEST_TEXT]
 
 
 def _day(dataset: Dataset, cells: tuple[str, ...]) -> date:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 
 from city_fleet import naming
@@ -12,8 +11,12 @@ from city_fleet.config.mistakes import FieldPath, field_text
 from city_fleet.config.value_types import Problem
 from city_fleet.config.variables import as_written
 from city_fleet.config.yaml_reader import Document, read_yaml
-from city_fleet.data.raw_data import find_source
+from city_fleet.data.csv_rows import csv_rows
+from city_fleet.data.raw_data import LONGEST_NAME, find_source
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match
+
+#: Different names that are compared with the fleet's: far more than a fleet has cities.
+MOST_NAMES = 1_000_000
 
 
 def source_mistakes(fleet: Fleet) -> list[ConfigError]:
@@ -28,22 +31,27 @@ def source_mistakes(fleet: Fleet) -> list[ConfigError]:
     try:
         path = find_source(fleet, None)
         name = written or display_path(path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file)
-            header = next(lines, [])
-            missing = list(_missing(fleet, document, name, header))
-            if missing:
-                return missing
-            at = header.index(fleet.dataset.city_column)
-            names = {row[at].strip() for row in lines if len(row) > at}
     except DataError as error:
         hint = (
             "A relative path is below the project's root, or beside the fleet file; null if none is ingested."
         )
         problem = Problem(f"{fleet.dataset.source!r}: {error.got}", "a CSV file", error.nearest, hint)
         return [_error(document, ("dataset", "source"), problem)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problem = Problem(f"{fleet.dataset.source!r}, which can't be read ({error})", "a CSV file, as UTF-8")
+    names: set[str] = set()
+    try:
+        with path.open("rb") as file:
+            lines = csv_rows(file, name)
+            header = next(lines, (1, []))[1]
+            missing = list(_missing(fleet, document, name, header))
+            if missing:
+                return missing
+            at = header.index(fleet.dataset.city_column)
+            for _, row in lines:
+                if len(row) > at and len(names) < MOST_NAMES:
+                    names.add(row[at].strip()[:LONGEST_NAME])
+    except (OSError, DataError) as error:
+        said = f"row {error.row}: {error.got}" if isinstance(error, DataError) else str(error)
+        problem = Problem(f"{fleet.dataset.source!r}, which can't be read ({said})", "a CSV file, as UTF-8")
         return [_error(document, ("dataset", "source"), problem)]
     return list(_cities(fleet, document, name, names))
 
