@@ -88,13 +88,14 @@ class Serving:
         as_of = datetime(2014, sequence, 1, tzinfo=UTC)
         sha256 = hashlib.sha256(body).hexdigest()
         target = naming.target_model(city, as_of, sha256)
+        group = naming.package_group(KEYS.fleet, "laptop", city)
         self.s3.put_object(Bucket=KEYS.bucket, Key=KEYS.model(target), Body=body)
         pointer = live.LivePointer(
             **{
                 "sequence": sequence,
                 "city": city,
                 "target_model": target,
-                "package_arn": f"arn:aws:sagemaker:us-east-1:123456789012:model-package/houses-{city}/{sequence}",
+                "package_arn": f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{group}/{sequence}",
                 "as_of": naming.as_of_stamp(as_of),
                 "metrics": {"mape": 0.04},
                 "features": FEATURES,

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
+from city_fleet import naming
 from city_fleet.plan import plan_city
 from city_fleet.state import live
 from city_fleet.state.index_state import Champion, RunSummary
-from tests.support.fleets import texas
+from tests.support.fleets import AS_OF, texas
 
 CODE = {"include/scripts": "c0de"}
 
 
-def pointer(city: str, sequence: int, name: str = "a") -> live.LivePointer:
+def package_arn(city: str, version: int = 1, fleet: str = "texas_housing") -> str:
+    """The ARN of a version of a city's model on a laptop."""
+    group = naming.package_group(fleet, "laptop", city)
+    return f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{group}/{version}"
+
+
+def pointer(city: str, sequence: int, name: str = "a", fleet: str = "texas_housing") -> live.LivePointer:
+    """A pointer; other names are other models."""
+    sha256 = hashlib.sha256(f"{name}, {sequence}".encode()).hexdigest()
     return live.LivePointer(
         sequence=sequence,
         city=city,
-        target_model=f"{city}/{name}{sequence}.tar.gz",
-        package_arn="arn:aws:sagemaker:us-east-1:123456789012:model-package/group/1",
+        target_model=naming.target_model(city, AS_OF, sha256),
+        package_arn=package_arn(city, fleet=fleet),
         as_of="20140101T000000Z",
         metrics={"mape": 0.04, "r2": None},
         features=("trend", "median_mean_12"),
-        artifact_sha256="0" * 64,
+        artifact_sha256=sha256,
         published_at="2014-01-01T00:00:00+00:00",
         published_by="texas_housing.austin/run",
         reasons=("there is no champion yet",),

@@ -38,9 +38,14 @@ class Town:
         aws = Aws(self.s3, self.sagemaker, None)
         return CityContext(aws, self.keys, "no-endpoint", self.group, self.slug)
 
+    def as_of(self, night: int) -> datetime:
+        return datetime(2025, 1, 1, tzinfo=UTC) + night * DAY
+
+    def sha256(self, night: int) -> str:
+        return f"{night:064x}"[::-1]
+
     def target(self, night: int) -> str:
-        as_of = datetime(2025, 1, 1, tzinfo=UTC) + night * DAY
-        return naming.target_model(self.slug, as_of, f"{night:064x}"[::-1])
+        return naming.target_model(self.slug, self.as_of(night), self.sha256(night))
 
     def run(self, night: int) -> str:
         return f"{self.keys.fleet}.{self.slug}/manual__{night}"
@@ -68,7 +73,7 @@ class Town:
             self.arns[night] = self.sagemaker.create_model_package(
                 ModelPackageGroupName=self.group,
                 ModelPackageDescription=registry.package_description(
-                    stamp, f"{night:064x}"[::-1], self.run(night)
+                    stamp, self.sha256(night), self.run(night)
                 ),
                 ModelApprovalStatus=status,
                 InferenceSpecification={
@@ -91,10 +96,10 @@ class Town:
             city=self.slug,
             target_model=self.target(night),
             package_arn=self.arns[night],
-            as_of="20250101T000000Z",
+            as_of=naming.as_of_stamp(self.as_of(night)),
             metrics={},
             features=(),
-            artifact_sha256="0" * 64,
+            artifact_sha256=self.sha256(night),
             published_at="2025-01-01T00:00:00+00:00",
             published_by=self.run(night),
         )

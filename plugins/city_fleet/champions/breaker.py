@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from city_fleet import clock
 from city_fleet.config import Breaker
 from city_fleet.naming import Keys
-from city_fleet.state.objects import ObjectStore
+from city_fleet.state.objects import ObjectStore, json_of
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -55,7 +55,7 @@ class StoppedNight:
 
     @classmethod
     def from_json(cls, body: bytes) -> StoppedNight:
-        value = json.loads(body)
+        value = json_of(body)
         return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
 
     def to_json(self) -> bytes:

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
 from city_fleet.doctor.findings import Area, Finding
+from city_fleet.doctor.serving_checks import serving
 from city_fleet.errors import list_names
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
 from city_fleet.state.objects import ObjectStore
@@ -43,6 +44,7 @@ def check(fleet: Fleet, client: MakeClient, endpoint_config: str | None = None) 
         "bucket": _bucket,
         "raw data": _raw_data,
         "endpoint": partial(_endpoint, wanted=endpoint_config),
+        "live pointers": _serving,
     }
     for what, step in steps.items():
         try:
@@ -138,6 +140,14 @@ def _raw_data(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Ite
         yield area.warn(what, advice)
     else:
         yield area.ok(f"all {len(fleet.cities)} cities have raw data")
+
+
+def _serving(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
+    try:
+        yield from serving(area, fleet, client("s3"))
+    except ClientError as error:
+        if not aws_errors.is_no_bucket(error):  # said already
+            raise
 
 
 def _endpoint(

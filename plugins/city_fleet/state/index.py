@@ -9,7 +9,6 @@ A boto3 S3 client is passed in; give it ``max_pool_connections`` of at least :da
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable
@@ -25,7 +24,8 @@ from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.state.index_state import KEPT_RUNS, Champion, Index, RunSummary
 from city_fleet.state.live_pointer import LivePointer
-from city_fleet.state.objects import GZIP, ObjectStore, rounds
+from city_fleet.state.objects import GZIP, ObjectStore, json_of, rounds
+from city_fleet.state.pointer_checks import MAX_POINTER_BYTES
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -228,7 +228,7 @@ def _read_records(s3: S3Client, keys: Keys, names: Iterable[str]) -> dict[str, R
         if found is None:
             return None
         try:
-            return name, RunSummary.of_record(name, json.loads(found.body))
+            return name, RunSummary.of_record(name, json_of(found.body))
         except ValueError as error:
             log.warning("%s is passed over: %s", keys.uri(keys.records_prefix() + name), error)
             return name, None
@@ -250,7 +250,7 @@ def _moved_champions(s3: S3Client, keys: Keys, index: Index) -> dict[str, Champi
     moved = [city for city, etag in listed.items() if known.get(city) != etag]
 
     def read(city: str) -> Champion | None:
-        found = store.get(keys.live(city))
+        found = store.get(keys.live(city), MAX_POINTER_BYTES)
         if found is None:
             return None
         try:

@@ -17,6 +17,7 @@ from city_fleet.errors import BrokenPointer, PlatformError, PointerMoved, Publis
 from city_fleet.naming import Keys
 from city_fleet.state.live_pointer import Broken, LivePointer, Versioned
 from city_fleet.state.objects import UNCHANGED, ObjectStore
+from city_fleet.state.pointer_checks import MAX_POINTER_BYTES
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -53,7 +54,8 @@ def read_or_broken(
     :param known: as for :func:`read`.
     """
     store, key = ObjectStore(s3, keys.bucket), keys.live(city)
-    found = store.get_changed(key, known.etag) if known else store.get(key)
+    limit = MAX_POINTER_BYTES
+    found = store.get_changed(key, known.etag, limit) if known else store.get(key, limit)
     if found is UNCHANGED:
         return known
     if found is None:
@@ -80,12 +82,14 @@ def move(
     :param outgoing: what the caller read; None when there was no pointer.
     :param keep: copy ``outgoing`` to the history first; False where the history has another one in its place.
     :raises PointerMoved: the pointer is no longer ``outgoing``.
-    :raises PublishError: the history holds another pointer with the sequence of ``outgoing`` or ``new``.
+    :raises PublishError: the history holds another pointer with the sequence of ``outgoing`` or ``new``, or ``new`` is
+        no sound pointer of this city.
     """
     if keep and isinstance(outgoing, Versioned):
         _keep(s3, keys, outgoing.pointer)
     _check_free(s3, keys, new, outgoing)
     key = keys.live(new.city)
+    _check_sound(new, keys.uri(key))
     failure: Exception = PointerMoved(f"{keys.uri(key)}: changed since it was read")
     try:
         etag = ObjectStore(s3, keys.bucket).replace(key, new.to_json(), outgoing.etag if outgoing else None)
@@ -181,6 +185,16 @@ def _check_free(s3: S3Client, keys: Keys, new: LivePointer, outgoing: Versioned 
     raise _by_hand(keys, new.city, new.sequence)
 
 
+def _check_sound(new: LivePointer, where: str) -> None:
+    """Refuse to write what the next reader would refuse: what a pointer is made of was read elsewhere."""
+    try:
+        LivePointer.from_json(new.to_json(), where)
+    except BrokenPointer as error:
+        raise PublishError(
+            f"{error}. It was to be written there; nothing was changed", city=new.city
+        ) from error
+
+
 def _by_hand(keys: Keys, city: str, sequence: int) -> PublishError:
     return PublishError(
         f"{keys.uri(keys.history(city, sequence))}: holds another pointer than {keys.uri(keys.live(city))} leads to; "
@@ -190,5 +204,5 @@ def _by_hand(keys: Keys, city: str, sequence: int) -> PublishError:
 
 def _kept_or_none(s3: S3Client, keys: Keys, city: str, sequence: int) -> LivePointer | None:
     key = keys.history(city, sequence)
-    found = ObjectStore(s3, keys.bucket).get(key)
+    found = ObjectStore(s3, keys.bucket).get(key, MAX_POINTER_BYTES)
     return LivePointer.from_json(found.body, keys.uri(key)) if found else None

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from city_fleet.errors import BrokenPointer, PublishError
-
-_TEXTS = ("city", "target_model", "package_arn", "as_of", "artifact_sha256", "published_at", "published_by")
+from city_fleet.errors import BrokenPointer, PublishError, show_value
+from city_fleet.state import pointer_checks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,43 +88,29 @@ class LivePointer(ServedModel):
     def from_json(cls, body: bytes, where: str) -> LivePointer:
         """Read a pointer's bytes.
 
-        :param where: URI for the error message.
-        :raises BrokenPointer: the bytes are not a pointer.
+        :param where: URI of the object: whose pointer it must be.
+        :raises BrokenPointer: the bytes are not a pointer, or not one of the city whose key they were read from.
         :raises PublishError: they are one of a newer format.
         """
         try:
-            value = json.loads(body)
+            value = pointer_checks.parse(body)
             version = value.pop("format_version")
             if version != 1:
                 raise PublishError(
-                    f"{where}: format_version is {version}, this version of City Fleet reads 1; upgrade it"
+                    f"{where}: format_version is {show_value(version)}, this version of City Fleet reads 1; upgrade it"
                 )
             known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-            _check(known)
+            pointer_checks.check_members(value)
+            pointer_checks.check_fit(value, where)
             known["features"] = tuple(known["features"])
             known["reasons"] = tuple(known.get("reasons", ()))
             return cls(**known)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError) as error:
+            wrong = f"it has no {error}" if isinstance(error, KeyError) else error
             raise BrokenPointer(
-                f"{where}: is not a live pointer ({type(error).__name__}: {error}); `./fleet rebuild` restores a live "
-                "pointer from the history"
+                f"{where}: is not a live pointer of this city ({wrong}); `./fleet rebuild` restores a live pointer "
+                "from the history"
             ) from error
-
-
-def _check(known: Mapping[str, Any]) -> None:
-    """Refuse members that would only hurt later.
-
-    :raises ValueError: naming the member.
-    """
-    for name in ("sequence", "restores"):
-        value = known.get(name, 1 if name == "sequence" else None)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"{name} is {value!r}")
-    for name in _TEXTS:
-        if not isinstance(known[name], str):
-            raise ValueError(f"{name} is {known[name]!r}")
-    if not isinstance(known["features"], list):
-        raise ValueError(f"features is {known['features']!r}")
 
 
 @dataclass(frozen=True)

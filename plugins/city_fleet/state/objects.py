@@ -10,6 +10,8 @@ Source: Amazon S3 User Guide, "Add preconditions to S3 operations with condition
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +40,7 @@ PATIENCE_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 4.0
 _KEYS_PER_DELETE = 1000
+_PIECE_BYTES = 1 << 20
 
 
 class Unchanged(Enum):
@@ -106,16 +109,34 @@ class ObjectStore:
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
 
-    def get(self, key: str) -> Stored | None:
-        found = self._get(key)
+    def get(self, key: str, limit: int | None = None) -> Stored | None:
+        """Return an object, or None where there is none.
+
+        :param limit: read no more than one byte beyond so many: who looks at the size sees that it is larger.
+        """
+        found = self._get(key, limit)
         return None if found is UNCHANGED else found
 
-    def get_changed(self, key: str, etag: str) -> Stored | Unchanged | None:
+    def get_changed(self, key: str, etag: str, limit: int | None = None) -> Stored | Unchanged | None:
         """Return an object that is not the known one any more, without a body for one that still is.
 
         :param etag: of the known one.
+        :param limit: as for :meth:`get`.
         """
-        return self._get(key, IfNoneMatch=etag)
+        return self._get(key, limit, IfNoneMatch=etag)
+
+    def sha256(self, key: str) -> str | None:
+        """Return the SHA-256 of an object's bytes, which are read in pieces; None where there is no object."""
+        try:
+            body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
+        except ClientError as error:
+            if aws_errors.is_missing(error):
+                return None
+            raise
+        digest = hashlib.sha256()
+        for piece in body.iter_chunks(_PIECE_BYTES):
+            digest.update(piece)
+        return digest.hexdigest()
 
     def exists(self, key: str) -> bool:
         return self.etag_of(key) is not None
@@ -257,7 +278,7 @@ class ObjectStore:
     def _pages(self, **request: Any) -> Iterator[Any]:
         yield from self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, **request)
 
-    def _get(self, key: str, **condition: str) -> Stored | Unchanged | None:
+    def _get(self, key: str, limit: int | None, **condition: str) -> Stored | Unchanged | None:
         try:
             answer = self.client.get_object(Bucket=self.bucket, Key=key, **condition)  # type: ignore[arg-type]
         except ClientError as error:
@@ -266,7 +287,10 @@ class ObjectStore:
             if aws_errors.is_missing(error):
                 return None
             raise
-        return Stored(answer["Body"].read(), answer["ETag"], answer["LastModified"])
+        body = answer["Body"]
+        content = body.read() if limit is None else body.read(limit + 1)
+        body.close()  # what is left of one that is too large is not transferred
+        return Stored(content, answer["ETag"], answer["LastModified"])
 
     def _is_gone_all_the_same(self, error: ClientError | BotoCoreError, key: str) -> bool:
         """Tell whether an object is gone although the answer to the request that deletes it was lost."""
@@ -297,6 +321,17 @@ class ObjectStore:
             if failure is not None:
                 raise failure
             return None
+
+
+def json_of(body: bytes) -> Any:
+    """Return what an object's bytes say as JSON.
+
+    :raises ValueError: they are not JSON, or nested without end.
+    """
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def read_uri(s3: S3Client, uri: str) -> bytes | None:

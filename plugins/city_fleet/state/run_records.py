@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from city_fleet import naming
 from city_fleet.naming import Keys
-from city_fleet.state.objects import BYTES, ObjectStore
+from city_fleet.state.objects import BYTES, ObjectStore, json_of
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -38,14 +38,14 @@ def write(s3: S3Client, keys: Keys, record: Mapping[str, Any], *, as_of: datetim
     body = json.dumps(record, indent=2).encode()
     first = keys.record(str(record["city"]), as_of, key_of_run)
     # The name follows from the end, so a retry meets its own record here too.
-    again = f"{first.removesuffix('.json')}-{naming.digest(_end(json.loads(body)), 8)}.json"
+    again = f"{first.removesuffix('.json')}-{naming.digest(_end(json_of(body)), 8)}.json"
     store = ObjectStore(s3, keys.bucket)
     for key in (first, again):
         store.put(keys.event(datetime.now(UTC), key), b"", BYTES)
         if store.create(key, body) is not None:
             return key
         kept = store.get(key)
-        if kept is not None and _end(json.loads(kept.body)) == _end(json.loads(body)):
+        if kept is not None and _end(json_of(kept.body)) == _end(json_of(body)):
             return key
     return again
 

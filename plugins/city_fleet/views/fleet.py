@@ -187,7 +187,15 @@ def _of_city(
         else:
             state = CityState.OUT_OF_DATE if changed else CityState.UP_TO_DATE
     return _status(
-        city.slug, city.shown_name, state, entry, at, waiting=waiting, problem=problem, due=due, changed=changed
+        city.slug,
+        city.shown_name,
+        state,
+        entry,
+        at,
+        waiting=waiting,
+        problem=problem,
+        due=due,
+        changed=changed,
     )
 
 

@@ -7,7 +7,6 @@ URIs, a status; never a Describe response.
 
 from __future__ import annotations
 
-import json
 import math
 from abc import abstractmethod
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
 from city_fleet.orchestration.run_context import run_of
 from city_fleet.plan import CityPlan, Run
-from city_fleet.state.objects import ObjectStore, read_uri
+from city_fleet.state.objects import ObjectStore, json_of, read_uri
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -267,6 +266,6 @@ class CityJob(JobPhases):
             body = read_uri(self.s3, uri)
             if body is None:
                 raise PlatformError(f"{uri}: the job's output cannot be read: it is not there")
-            return json.loads(body)
+            return json_of(body)
         except (ClientError, ValueError) as error:
             raise PlatformError(f"{uri}: the job's output cannot be read: {error}") from error

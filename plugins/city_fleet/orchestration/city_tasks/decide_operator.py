@@ -48,4 +48,4 @@ class DecideOperator(CityOperator):
         body = objects.read_uri(s3, uri)
         if body is None:
             raise PlatformError(f"{uri} is gone; clear the task {PREPROCESS!r} with everything downstream")
-        return json.loads(body)
+        return objects.json_of(body)

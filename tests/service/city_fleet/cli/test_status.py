@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import uuid
 from collections import Counter
@@ -85,8 +86,10 @@ class StatusFleet:
 
     def publish(self, city: str, as_of: datetime = AS_OF, **fields: Any) -> live.LivePointer:
         """Let a city be served: artifact, version, pointer."""
-        target = target_model(city, as_of, uuid.uuid4().hex)
-        self.s3.put_object(Bucket=self.name, Key=self.keys.model(target), Body=b"model")
+        body = uuid.uuid4().bytes
+        sha256 = hashlib.sha256(body).hexdigest()
+        target = target_model(city, as_of, sha256)
+        self.s3.put_object(Bucket=self.name, Key=self.keys.model(target), Body=body)
         self.s3.put_object(Bucket=self.name, Key=self.keys.raw(city) + "x.csv", Body=b"day,value\n")
         current = live.read(self.s3, self.keys, city)
         pointer = live.LivePointer(
@@ -97,7 +100,7 @@ class StatusFleet:
             as_of=as_of.strftime("%Y%m%dT%H%M%SZ"),
             metrics={"mape": 0.04},
             features=("trend",),
-            artifact_sha256="0" * 64,
+            artifact_sha256=sha256,
             published_at="2014-01-01T03:00:00+00:00",
             published_by=f"{self.name}.{city}/run",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -431,7 +432,9 @@ def test_a_client_in_a_loop_never_notices_a_hundred_moves(serving: Serving, make
     first = serving.publish(city, 0)
     expected = [serving.expected(number)[1] for number in range(3)]
     row = [serving.expected(number)[0] for number in range(3)]
-    moves = [f"{city}/{2000 + number}0101T000000Z-{number:012x}.tar.gz" for number in range(100)]
+    digests = [hashlib.sha256(body).hexdigest() for body in serving.artifacts]
+    stamps = [f"{2000 + number}0601T000000Z" for number in range(100)]
+    moves = [f"{city}/{stamp}-{digests[(n + 1) % 3][:12]}.tar.gz" for n, stamp in enumerate(stamps)]
     targets = [first.target_model, *moves]
     started = 0  # the newest move that a client may have seen
     ended = threading.Event()
@@ -465,6 +468,8 @@ def test_a_client_in_a_loop_never_notices_a_hundred_moves(serving: Serving, make
             current.pointer,
             sequence=number + 1,
             target_model=target,
+            as_of=stamps[number - 1],
+            artifact_sha256=digests[number % 3],
             predecessor=current.pointer.target_model,
         )
         live.move(serving.s3, KEYS, pointer, current)

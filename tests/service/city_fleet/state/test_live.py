@@ -204,7 +204,7 @@ def test_a_pointer_put_back_by_hand_is_not_moved_over_the_history(s3: Any, city:
 
 def test_a_pointer_written_by_hand_is_not_taken_for_history(s3: Any, city: str) -> None:
     live.move(s3, KEYS, pointer(city, 2), live.move(s3, KEYS, pointer(city, 1), None))
-    by_hand = replace(pointer(city, 1), target_model="somebody/else.tar.gz")
+    by_hand = pointer(city, 1, "by hand")
     s3.put_object(Bucket=KEYS.bucket, Key=KEYS.live(city), Body=by_hand.to_json())
     current = live.read(s3, KEYS, city)
     with pytest.raises(PublishError, match="live/ was written to by hand"):
@@ -284,6 +284,8 @@ from botocore.config import Config
 from city_fleet.state import live
 from city_fleet.errors import PointerMoved
 from city_fleet.naming import Keys
+from dataclasses import replace
+from tests.support.states import pointer
 
 url, city, name = sys.argv[1:]
 s3 = boto3.client("s3", region_name="us-east-1", endpoint_url=url, aws_access_key_id="local",
@@ -292,10 +294,8 @@ keys = Keys("city-fleet", "texas_housing")
 done = 0
 while True:
     current = live.read(s3, keys, city)
-    new = live.LivePointer(
-        sequence=live.next_sequence(s3, keys, city, current), city=city, target_model=f"{name}-{done}",
-        package_arn="", as_of="", metrics={}, features=(), artifact_sha256="", published_at="", published_by=name,
-        predecessor=current.pointer.target_model if current else None)
+    new = replace(pointer(city, live.next_sequence(s3, keys, city, current), f"{name}-{done}-"), published_by=name,
+                  predecessor=current.pointer.target_model if current else None)
     try:
         live.move(s3, keys, new, current)
     except PointerMoved:
@@ -316,7 +316,7 @@ def test_processes_that_are_killed_lose_no_move_and_leave_no_gap(
         reports.append(tmp_path / f"process-{len(reports)}")
         with reports[-1].open("wb") as out:
             command = [sys.executable, "-c", MOVER, aws.url, city, reports[-1].name]
-            environ = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
+            environ = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "plugins", ROOT)))}
             return subprocess.Popen(command, stdout=out, env=environ)
 
     def moves() -> list[str]:
@@ -379,13 +379,13 @@ def test_any_order_of_calls_and_deaths_keeps_one_unbroken_history(
             current = live.read(client, KEYS, city)
             sequence = live.next_sequence(client, KEYS, city, current)
             before = current.pointer.target_model if current else None
-            new = replace(pointer(city, sequence), target_model=name, predecessor=before)
+            new = replace(pointer(city, sequence, name), predecessor=before)
             try:
                 live.move(client, KEYS, new, current)
                 break
             except PointerMoved:
                 continue
-        made.append(name)
+        made.append(new.target_model)
 
     def step(number: int, die: bool) -> None:
         actor = actors[number]
