@@ -14,20 +14,20 @@ from tests.support.fleets import AS_OF, texas
 CODE = {"include/scripts": "c0de"}
 
 
-def package_arn(city: str, version: int = 1) -> str:
-    """The ARN of a version of a city of texas_housing on a laptop."""
-    group = naming.package_group("texas_housing", "laptop", city)
+def package_arn(city: str, version: int = 1, fleet: str = "texas_housing") -> str:
+    """The ARN of a version of a city's model on a laptop."""
+    group = naming.package_group(fleet, "laptop", city)
     return f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{group}/{version}"
 
 
-def pointer(city: str, sequence: int, name: str = "a") -> live.LivePointer:
+def pointer(city: str, sequence: int, name: str = "a", fleet: str = "texas_housing") -> live.LivePointer:
     """A pointer; other names are other models."""
     sha256 = hashlib.sha256(f"{name}, {sequence}".encode()).hexdigest()
     return live.LivePointer(
         sequence=sequence,
         city=city,
         target_model=naming.target_model(city, AS_OF, sha256),
-        package_arn=package_arn(city),
+        package_arn=package_arn(city, fleet=fleet),
         as_of="20140101T000000Z",
         metrics={"mape": 0.04, "r2": None},
         features=("trend", "median_mean_12"),

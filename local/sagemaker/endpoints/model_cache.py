@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
+import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -42,6 +44,26 @@ EXTRACT_MEMBERS = 1_000
 EXTRACT_BYTES = 1024**3
 
 log = logging.getLogger(__name__)
+
+
+# What some who publish models write at the end of a key: the beginning of the artifact's SHA-256.
+_DIGEST_IN_KEY = re.compile(r"-(?P<digest>[0-9a-f]{12})\.tar\.gz$")
+
+
+def _check_digest(archive: Path, uri: str) -> None:
+    """Refuse an artifact whose key names other bytes. AWS does not look; here a mix-up shows at the first request.
+
+    :param archive: the artifact, as it was fetched.
+    :param uri: where from.
+    :raises BadArchive: the key ends with a digest that the bytes do not have.
+    """
+    named = _DIGEST_IN_KEY.search(uri.rpartition("/")[2])
+    if named is None:
+        return
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(named["digest"]):
+        raise BadArchive(f"its SHA-256 is {found}, but its key says {named['digest']}")
 
 
 @dataclass(eq=False)
@@ -235,6 +257,7 @@ class ModelCache:
         try:
             archive, folder = staging / "model.tar.gz", staging / "model"
             download(self._s3, bucket, key, archive)
+            _check_digest(archive, uri)
             extract(archive, folder, max_members=EXTRACT_MEMBERS, max_bytes=EXTRACT_BYTES)
             size_bytes = folder_bytes(folder)
             self._files.move_in(stored, folder)

@@ -24,7 +24,7 @@ from city_fleet.plan import plan_city
 from city_fleet.state import old_layout, package_status, registry, registry_search
 from city_fleet.state.author import Author
 from city_fleet.state.context import Clients
-from city_fleet.state.objects import ObjectStore
+from city_fleet.state.objects import ObjectStore, json_of
 from city_fleet.state.outcomes import Decided
 from city_fleet.state.registry import ModelPackage
 
@@ -154,7 +154,7 @@ def _is_fresh(version: ModelPackage, now: datetime) -> bool:
 def _last_look(store: ObjectStore, keys: naming.Keys) -> datetime | None:
     found = store.get(keys.reconciled())
     try:
-        return naming.parse_as_of(json.loads(found.body)["looked_at"]) if found else None
+        return naming.parse_as_of(json_of(found.body)["looked_at"]) if found else None
     except (ValueError, KeyError, TypeError):
         return None  # all versions that were ever changed are looked at once
 

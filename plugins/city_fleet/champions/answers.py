@@ -63,7 +63,7 @@ def invoke(
         raise PublishError(
             f"endpoint {endpoint!r} does not answer with {target}: {aws_errors.message_of(error)}"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise PublishError(
             f"endpoint {endpoint!r}: the answer of {target} is not a prediction: {error}"
         ) from error

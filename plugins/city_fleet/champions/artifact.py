@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from city_fleet.errors import ArtifactError
-from city_fleet.state.objects import read_uri
+from city_fleet.state.objects import ObjectStore, read_uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -63,6 +63,19 @@ def fetch(s3: S3Client, bucket: str, key: str, sha256: str) -> Artifact:
     if found != sha256:
         raise ArtifactError(f"{where}: has SHA-256 {found}; it was registered with {sha256}")
     return parse(body, where)
+
+
+def wrong_bytes(store: ObjectStore, key: str, sha256: str) -> str | None:
+    """Return what is wrong with an artifact's bytes, which are not kept; None where they are the registered ones.
+
+    :param sha256: what they must have.
+    """
+    found = store.sha256(key)
+    if found is None:
+        return f"{store.uri(key)} does not exist"
+    return (
+        None if found == sha256 else f"{store.uri(key)} has SHA-256 {found}; it was registered with {sha256}"
+    )
 
 
 def parse(body: bytes, where: str) -> Artifact:

@@ -16,7 +16,7 @@ from city_fleet import clock
 from city_fleet.config import Breaker
 from city_fleet.naming import Keys
 from city_fleet.state import installation
-from city_fleet.state.objects import ObjectStore
+from city_fleet.state.objects import ObjectStore, json_of
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -63,7 +63,7 @@ class StoppedNight:
 
         :raises OtherInstallation: it is a night of another installation.
         """
-        value, where = json.loads(body), keys.uri(keys.night(as_of))
+        value, where = json_of(body), keys.uri(keys.night(as_of))
         advice = f"Somebody has copied it there: `aws s3 rm {where}` takes the copy away"
         installation.refuse_other(keys, value, where, advice)
         return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})

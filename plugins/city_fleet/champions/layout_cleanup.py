@@ -6,7 +6,6 @@ the endpoint answers with the model that each names. What other environments hav
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live, old_layout, registry
 from city_fleet.state.context import CityContext, Clients
-from city_fleet.state.objects import ObjectStore
+from city_fleet.state.objects import ObjectStore, json_of
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _refuse_silent_pointer(aws: Clients, keys: Keys, endpoint: str, old: OldCity
         if live.kept_sequences(aws.s3, keys, old.city):
             return
         raise _not_yet(f"city {old.city!r} has no live pointer", f"`./fleet rebuild {old.city}` restores it")
-    if before is not None and json.loads(before.body)["sequence"] > now.pointer.sequence:
+    if before is not None and json_of(before.body)["sequence"] > now.pointer.sequence:
         what = f"city {old.city!r}: the live pointer of before was moved after it had been copied"
         raise _not_yet(
             what,

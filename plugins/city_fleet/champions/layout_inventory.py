@@ -7,7 +7,6 @@ names; of what none names nobody can say whose it is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from city_fleet import naming
 from city_fleet.naming import Keys
 from city_fleet.state import installation, old_layout, registry
-from city_fleet.state.objects import Item, ObjectStore
+from city_fleet.state.objects import Item, ObjectStore, json_of
 from city_fleet.state.registry import ModelPackage
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def look(store: ObjectStore, sagemaker: SageMakerClient, keys: Keys, city: str) 
         if not old_layout.is_own(keys, key, stored.body):
             found.others.append(key)
             continue
-        targets.add(str(json.loads(stored.body).get("target_model")))
+        targets.add(str(json_of(stored.body).get("target_model")))
         if key == live_key:
             found.live = key
         else:
@@ -152,7 +151,7 @@ def _versions(sagemaker: SageMakerClient, keys: Keys, city: str) -> list[OldVers
 def _json(store: ObjectStore, key: str) -> dict[str, Any]:
     stored = store.get(key)
     try:
-        value = json.loads(stored.body) if stored else {}
+        value = json_of(stored.body) if stored else {}
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

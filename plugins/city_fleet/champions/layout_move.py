@@ -10,7 +10,6 @@ again; and when the registry was looked at last.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from city_fleet.errors import CityFleetError, PointerMoved
 from city_fleet.naming import Keys
 from city_fleet.state import old_layout
 from city_fleet.state.context import Clients
-from city_fleet.state.objects import ObjectStore
+from city_fleet.state.objects import ObjectStore, json_of
 
 PARALLEL_CITIES = 8
 _JSON = ".json"
@@ -92,7 +91,7 @@ def move_city(aws: Clients, keys: Keys, city: str, *, dry_run: bool) -> CityMove
         key for key in (*old.models, *old.runs, *old.records, *old.history) if rewrite.key(key) not in there
     ]
     stored = store.get(old.live) if old.live else None
-    live = str(json.loads(stored.body)["target_model"]) if stored else None
+    live = str(json_of(stored.body)["target_model"]) if stored else None
     report = CityMoved(city, len(copies), len(old.versions), live, len(old.others), len(old.unknown))
     if dry_run:
         return report
@@ -132,7 +131,7 @@ def _move_live(store: ObjectStore, rewrite: Rewrite, key: str, body: bytes) -> N
     """
     to = rewrite.key(key)
     there = store.get(to)
-    if there is not None and json.loads(there.body)["sequence"] >= json.loads(body)["sequence"]:
+    if there is not None and json_of(there.body)["sequence"] >= json_of(body)["sequence"]:
         return
     if store.replace(to, rewrite.document(body, stamped=True), there.etag if there else None) is None:
         raise PointerMoved(f"{store.uri(to)}: was written by somebody else meanwhile; run the command again")

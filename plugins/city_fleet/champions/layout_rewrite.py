@@ -11,6 +11,7 @@ from typing import Any
 from city_fleet import naming
 from city_fleet.naming import Keys
 from city_fleet.state import installation, old_layout, registry
+from city_fleet.state.objects import json_of
 
 #: In the place of the number of a version that was deleted before it could be moved. No version has it.
 NO_VERSION = 0
@@ -64,7 +65,7 @@ class Rewrite:
         :param stamped: say whose it is.
         """
         try:
-            value = self.value(json.loads(body))
+            value = self.value(json_of(body))
         except ValueError:
             return body
         if stamped and isinstance(value, dict):

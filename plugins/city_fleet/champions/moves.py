@@ -213,6 +213,12 @@ def load_usable(city: CityContext, state: LivePointer, *, claim: bool) -> Artifa
     if claim:
         retire_marks.claim(s3, keys, state.city, state.target_model)
     loaded = artifact.fetch(s3, keys.bucket, keys.model(state.target_model), state.artifact_sha256)
+    if (loaded.city, loaded.as_of, loaded.features) != (state.city, state.as_of, state.features):
+        where = keys.uri(keys.model(state.target_model))
+        raise ArtifactError(
+            f"{where}: is a model of city {loaded.city!r} as of {loaded.as_of!r} with {len(loaded.features)} features; "
+            f"the pointer says {state.city!r}, {state.as_of!r} and {len(state.features)}"
+        )
     package = registry.describe(city.aws.sagemaker, state.package_arn)
     if package is None:
         raise ArtifactError(f"{state.package_arn} is no longer in the registry")
@@ -222,6 +228,12 @@ def load_usable(city: CityContext, state: LivePointer, *, claim: bool) -> Artifa
     if package.status != APPROVED:
         why = f": {package.status_reason}" if package.status_reason else ""
         raise ArtifactError(f"version {package.number} is {package.status} in the registry{why}")
+    registered = package.metadata.get("artifact_sha256")
+    if registered != state.artifact_sha256:
+        raise ArtifactError(
+            f"version {package.number} was registered with artifact {registered}, and the pointer says "
+            f"{state.artifact_sha256}"
+        )
     return loaded
 
 

@@ -6,7 +6,6 @@ answers with it. The registry is told before the pointer moves, so what serves i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -176,7 +175,7 @@ def _decision(s3: S3Client, uri: str | None) -> gate.Decision:
     nothing = gate.Decision(promote=False, reasons=(), rows=0)
     try:
         body = objects.read_uri(s3, uri) if uri is not None else None
-        return gate.Decision.from_dict(json.loads(body)) if body is not None else nothing
+        return gate.Decision.from_dict(objects.json_of(body)) if body is not None else nothing
     except (ValueError, KeyError, TypeError):
         return nothing
 

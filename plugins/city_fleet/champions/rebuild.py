@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from city_fleet import clock, naming
-from city_fleet.champions import promotion
+from city_fleet.champions import artifact, promotion
 from city_fleet.champions.moves import Move, load_usable
 from city_fleet.errors import CityFleetError, PointerMoved, PublishError
 from city_fleet.state import live, objects, registry, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
-from city_fleet.state.live_pointer import Broken, LivePointer, Versioned
+from city_fleet.state.live_pointer import Broken, LivePointer, ServedModel, Versioned
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def rebuild(city: CityContext, author: Author, *, undo_removal: bool = False, dr
                 f"city {slug!r}: {wrong}; nothing can be restored: {'; '.join(known.notes) or 'no model is known'}",
                 city=slug,
             )
-        last = before if before and before.city == slug else known.last_kept()
+        last = before or known.last_kept()
         planned = replace(
             state,
             sequence=known.newest_sequence() + 1,
@@ -116,7 +116,7 @@ class _Evidence:
 
     def in_its_place(self) -> bool:
         """Tell whether the place of the live pointer in the history is free, or holds its copy."""
-        if not isinstance(self.found, Versioned) or self.found.pointer.city != self.city.slug:
+        if not isinstance(self.found, Versioned):
             return False
         pointer = self.found.pointer
         return pointer.sequence not in self.sequences or self._kept(pointer.sequence) == pointer
@@ -128,12 +128,10 @@ class _Evidence:
         if isinstance(self.found, Broken):
             return str(self.found.error)
         pointer, newest = self.found.pointer, max(self.sequences, default=0)
-        wrong = None
-        if pointer.city != self.city.slug:
-            wrong = f"the live pointer is of city {pointer.city!r}"
-        elif not self._is_published(pointer.target_model):
-            wrong = f"the artifact of {pointer.target_model}, which the live pointer names, does not exist"
-        elif newest > pointer.sequence:
+        wrong = self._wrong_artifact(pointer)
+        if wrong is not None:
+            return f"the live pointer names an artifact that can't serve: {wrong}"
+        if newest > pointer.sequence:
             wrong = f"the live pointer has sequence {pointer.sequence}, but the history goes up to {newest}"
         elif not self.in_its_place():
             wrong = f"the history holds another pointer with the live pointer's sequence, {newest}"
@@ -141,9 +139,9 @@ class _Evidence:
 
     def state_to_restore(self, by: str) -> LivePointer | None:
         """Return the state to restore, with ``restores`` set, or None when there is none."""
-        if isinstance(self.found, Versioned) and self.found.pointer.city == self.city.slug:
+        if isinstance(self.found, Versioned):
             pointer = self.found.pointer
-            if self._is_published(pointer.target_model):
+            if self._wrong_artifact(pointer) is None:
                 origin = self._kept(pointer.origin)
                 same = origin is not None and origin.target_model == pointer.target_model
                 self.notes.append(f"{pointer.target_model} stays live")
@@ -176,7 +174,11 @@ class _Evidence:
             except CityFleetError as error:
                 self.notes.append(f"passed over version {version.number}: {error}")
                 continue
-            if not self._is_published(loaded.model.target_model):
+            if not city.objects.exists(city.keys.model(loaded.model.target_model)):
+                continue  # it was never published
+            wrong = self._wrong_artifact(loaded.model)
+            if wrong is not None:
+                self.notes.append(f"passed over version {version.number}: {wrong}")
                 continue
             self.notes.append(f"from version {version.number} of the registry; what else served is not known")
             decision = loaded.decision
@@ -193,5 +195,8 @@ class _Evidence:
         except PublishError:
             return None
 
-    def _is_published(self, target: str) -> bool:
-        return self.city.objects.exists(self.city.keys.model(target))
+    def _wrong_artifact(self, model: ServedModel) -> str | None:
+        """Return what is wrong with the bytes that the endpoint would serve for a model; None where nothing is."""
+        return artifact.wrong_bytes(
+            self.city.objects, self.city.keys.model(model.target_model), model.artifact_sha256
+        )

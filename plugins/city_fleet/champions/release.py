@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -130,7 +129,7 @@ def newest_record(city: PlannedCity, package: ModelPackage) -> dict[str, Any] | 
     as_of, run = naming.parse_as_of(package.as_of), package.metadata.get("run_key", "-")
     prefix = city.keys.record(city.slug, as_of, run).removesuffix(".json")
     found = [city.objects.get(item.key) for item in city.objects.items(prefix)]
-    records = [json.loads(record.body) for record in found if record]
+    records = [objects.json_of(record.body) for record in found if record]
     return max(records, key=lambda record: str(record["finished_at"]), default=None)
 
 
@@ -170,7 +169,7 @@ def _read_json(s3: S3Client, uri: str, step: str = "evaluate") -> Mapping[str, A
     try:
         body = objects.read_uri(s3, uri)
         if body is not None:
-            return dict(json.loads(body))
+            return dict(objects.json_of(body))
     except ValueError as error:
         raise PublishError(f"{uri!r}: what the evaluation left can't be read: {error}") from error
     raise PublishError(

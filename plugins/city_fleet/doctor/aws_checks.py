@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
 from city_fleet.doctor.findings import Area, Finding
+from city_fleet.doctor.serving_checks import serving
 from city_fleet.errors import list_names
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
 from city_fleet.state import installation, old_layout
@@ -45,6 +46,7 @@ def check(fleet: Fleet, client: MakeClient, endpoint_config: str | None = None) 
         "raw data": _raw_data,
         "layout": _layout,
         "endpoint": partial(_endpoint, wanted=endpoint_config),
+        "live pointers": _serving,
     }
     for what, step in steps.items():
         try:
@@ -152,6 +154,14 @@ def _layout(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Itera
     if left is not None:
         advice = f"./fleet migrate --fleet {fleet.fleet} moves it; until then nothing of the fleet runs"
         yield area.fail(f"{left} was left by an earlier version and awaits being moved", advice)
+
+
+def _serving(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
+    try:
+        yield from serving(area, fleet, client("s3"))
+    except ClientError as error:
+        if not aws_errors.is_no_bucket(error):  # said already
+            raise
 
 
 def _endpoint(

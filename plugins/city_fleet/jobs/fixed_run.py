@@ -21,7 +21,7 @@ from city_fleet import naming
 from city_fleet.naming import Keys
 from city_fleet.plan import CityPlan, FixedChampion
 from city_fleet.state import live
-from city_fleet.state.objects import BYTES, ObjectStore, rounds
+from city_fleet.state.objects import BYTES, ObjectStore, json_of, rounds
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -81,7 +81,7 @@ class FixedRun:
 
     @classmethod
     def from_json(cls, body: bytes) -> FixedRun:
-        value = json.loads(body)
+        value = json_of(body)
         known = {name: value[name] for name in cls.__dataclass_fields__}
         known["raw"] = tuple(RawObject(**each) for each in value["raw"])
         known["champion"] = value["champion"] and FixedChampion(**value["champion"])

@@ -7,6 +7,7 @@ while it is down. Standard library and boto3 only; clients are passed in (:func:
 from __future__ import annotations
 
 import json
+import logging
 import math
 import queue
 import re
@@ -31,9 +32,13 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
+log = logging.getLogger(__name__)
+
 DEADLINE_SECONDS = 25.0
 THREADS = 16
 _S3_READ_SECONDS = 5
+# Of the answer for one row: more than this is cut off, and so no JSON.
+_ANSWER_BYTES = 1 << 20
 _CONNECT_SECONDS = 3
 # inference.py speaks of rows of a request; here a request is one row, whose features are what the caller knows.
 _OUR_ROW = re.compile(r"Row 1[,:] *")
@@ -145,6 +150,10 @@ class Predictor:
                     answers[index] = self._predict(*requests[index], own[index], started)
                 except PredictError as error:
                     answers[index] = error
+                except Exception as error:
+                    # One city's matter, whatever it is: the others of the request are answered.
+                    log.exception("A prediction failed")
+                    answers[index] = _unexpected(requests[index][0], error)
                 except BaseException as error:
                     broken.append(error)
                     return
@@ -209,7 +218,7 @@ class Predictor:
                 Accept="application/json",
                 Body=body,
             )
-            content: bytes = answer["Body"].read()
+            content: bytes = answer["Body"].read(_ANSWER_BYTES)
             return content
 
         try:
@@ -223,6 +232,12 @@ class Predictor:
         except BotoCoreError as error:
             raise ServingError(f"{whose} cannot be asked: {error}", city=pointer.city) from error
         return _number(content, whose, pointer.city)
+
+
+def _unexpected(city: object, error: Exception) -> ServingError:
+    name = city if isinstance(city, str) else show_value(city)
+    text = f"city {show_value(city)}: the prediction failed ({type(error).__name__}); the function's log says more."
+    return ServingError(text, city=name)
 
 
 class _ModelGone(CityFleetError):
@@ -248,7 +263,7 @@ def _number(content: bytes, whose: str, city: str) -> float:
     try:
         (value,) = json.loads(content)["predictions"]
         number = float(value)
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         got = f"{content[:80]!r} ({type(error).__name__})"
         raise ServingError(f"{whose}: the answer is not a prediction: {got}", city=city) from error
     if not math.isfinite(number):

@@ -29,7 +29,7 @@ from city_fleet.retiring.retire_facts import Inventory, Rule
 from city_fleet.retiring.retire_inventory import CityObjects, InventorySource, cities
 from city_fleet.retiring.retire_report import CityReport
 from city_fleet.state import live, registry, retire_marks
-from city_fleet.state.objects import rounds
+from city_fleet.state.objects import json_of, rounds
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +163,6 @@ def _cursor(source: InventorySource) -> str:
     """Return the city after which this pass begins; empty for the first one."""
     found = source.objects.get(source.keys.retire_cursor())
     try:
-        return str(json.loads(found.body)["after"]) if found else ""
+        return str(json_of(found.body)["after"]) if found else ""
     except (ValueError, KeyError, TypeError):
         return ""  # it only says where to begin

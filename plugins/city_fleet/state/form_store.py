@@ -12,7 +12,7 @@ from itertools import chain
 
 from city_fleet.errors import PlatformError
 from city_fleet.naming import Keys
-from city_fleet.state.objects import ObjectStore
+from city_fleet.state.objects import ObjectStore, json_of
 
 #: Nothing larger is read: a fleet file of the largest size makes a form of a few times as much.
 MAX_OBJECT_BYTES = 64 * 1024 * 1024
@@ -22,8 +22,8 @@ def current(objects: ObjectStore, keys: Keys) -> str | None:
     """Return the digest of the last good form, or None where there is none."""
     body = _bounded(objects, keys.compiled_current())
     try:
-        found = json.loads(body or b"null")["form"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        found = json_of(body or b"null")["form"]
+    except (ValueError, TypeError, KeyError):
         return None
     return found if isinstance(found, str) and found.isalnum() else None
 

@@ -9,7 +9,6 @@ A boto3 S3 client is passed in; give it ``max_pool_connections`` of at least :da
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable
@@ -25,7 +24,7 @@ from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import installation, live
 from city_fleet.state.index_state import KEPT_RUNS, Champion, Index, RunSummary
-from city_fleet.state.objects import GZIP, ObjectStore, rounds
+from city_fleet.state.objects import GZIP, ObjectStore, json_of, rounds
 from city_fleet.state.pointer_checks import MAX_POINTER_BYTES
 
 if TYPE_CHECKING:
@@ -236,8 +235,8 @@ def _read_records(s3: S3Client, keys: Keys, names: Iterable[str]) -> dict[str, R
         if found is None:
             return None
         try:
-            record = json.loads(found.body)
-            whose = installation.other(keys, record) if isinstance(record, dict) else None
+            record = json_of(found.body)
+            whose = installation.other(keys, record)
             if whose is not None:
                 raise ValueError(f"{name}: is a run of {whose}")
             return name, RunSummary.of_record(name, record)

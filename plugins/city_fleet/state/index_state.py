@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -200,7 +201,7 @@ class Index:
     def from_bytes(cls, body: bytes) -> Index | None:
         """Read what :meth:`to_bytes` wrote; None for anything else: the index is then built anew."""
         try:
-            value = json.loads(gzip.decompress(body))
+            value = _unpacked(body)
             if value["format_version"] != FORMAT_VERSION:
                 return None
             cities = {
@@ -214,6 +215,13 @@ class Index:
             return cls(value["watermark"], frozenset(value["folded"]), cities, *whose)
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+
+def _unpacked(body: bytes) -> Any:
+    try:
+        return json.loads(gzip.decompress(body))
+    except (RecursionError, zlib.error) as error:
+        raise ValueError("it is no index") from error
 
 
 def kept(runs: Iterable[RunSummary]) -> tuple[RunSummary, ...]:

@@ -104,13 +104,15 @@ def move(
     :param keep: copy ``outgoing`` to the history first; False where the history has another one in its place.
     :return: ``new``, with the ETag of what serves: another move may have followed while this one's answer was lost.
     :raises PointerMoved: the pointer is no longer ``outgoing``.
-    :raises PublishError: the history holds another pointer with the sequence of ``outgoing`` or ``new``.
+    :raises PublishError: the history holds another pointer with the sequence of ``outgoing`` or ``new``, or ``new`` is
+        no sound pointer of this city.
     """
     new = replace(new, **installation.stamp(keys))
     if keep and isinstance(outgoing, Versioned):
         _keep(s3, keys, outgoing.pointer)
     _check_free(s3, keys, new, outgoing)
     key = keys.live(new.city)
+    _check_sound(new, keys.uri(key))
     failure: Exception = PointerMoved(f"{keys.uri(key)}: changed since it was read")
     try:
         etag = ObjectStore(s3, keys.bucket).replace(key, new.to_json(), outgoing.etag if outgoing else None)
@@ -207,6 +209,16 @@ def _check_free(s3: S3Client, keys: Keys, new: LivePointer, outgoing: Versioned 
     if (current.etag if current else None) != (outgoing.etag if outgoing else None):
         raise PointerMoved(f"{keys.uri(keys.live(new.city))}: changed since it was read")
     raise _by_hand(keys, new.city, new.sequence)
+
+
+def _check_sound(new: LivePointer, where: str) -> None:
+    """Refuse to write what the next reader would refuse: what a pointer is made of was read elsewhere."""
+    try:
+        LivePointer.from_json(new.to_json(), where)
+    except BrokenPointer as error:
+        raise PublishError(
+            f"{error}. It was to be written there; nothing was changed", city=new.city
+        ) from error
 
 
 def _by_hand(keys: Keys, city: str, sequence: int) -> PublishError:

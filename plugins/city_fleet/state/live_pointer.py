@@ -112,8 +112,8 @@ class LivePointer(ServedModel):
         except (ValueError, KeyError) as error:
             wrong = f"it has no {error}" if isinstance(error, KeyError) else error
             raise BrokenPointer(
-                f"{where}: is not a live pointer of this city ({wrong}); `./fleet rebuild` restores a live pointer from "
-                "the history"
+                f"{where}: is not a live pointer of this city ({wrong}); `./fleet rebuild` restores a live pointer "
+                "from the history"
             ) from error
 
 

@@ -11,6 +11,7 @@ Source: Amazon S3 User Guide, "Add preconditions to S3 operations with condition
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -325,6 +326,17 @@ class ObjectStore:
             if failure is not None:
                 raise failure
             return None
+
+
+def json_of(body: bytes) -> Any:
+    """Return what an object's bytes say as JSON.
+
+    :raises ValueError: they are not JSON, or nested without end.
+    """
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def read_uri(s3: S3Client, uri: str) -> bytes | None:

@@ -21,7 +21,7 @@ from city_fleet import aws_errors, clock, naming
 from city_fleet.errors import OldLayout
 from city_fleet.naming import Keys
 from city_fleet.state import installation
-from city_fleet.state.objects import ObjectStore
+from city_fleet.state.objects import ObjectStore, json_of
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -108,7 +108,7 @@ def is_own(keys: Keys, key: str, body: bytes) -> bool:
     """
     city = key.split("/")[2].removesuffix(".json")
     try:
-        pointer = json.loads(body)
+        pointer = json_of(body)
         group = str(pointer["package_arn"]).rsplit("/", 2)[-2]
     except (ValueError, KeyError, TypeError, IndexError):
         return False

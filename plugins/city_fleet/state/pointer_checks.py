@@ -1,8 +1,8 @@
 """Whether the bytes of a live pointer, or of a copy in the history, can be believed. Pure.
 
-Whoever may write below ``live/`` or ``history/`` must not be able to make one city answer with the model of another, nor
-to end those who read it. So every member has its type, the members fit each other, and all of it fits the key under which
-it was read.
+Whoever may write below ``live/`` or ``history/`` must not be able to make one city answer with the model of another,
+nor to end those who read it. So every member has its type, the members fit each other, and all of it fits the key under
+which it was read.
 """
 
 from __future__ import annotations
@@ -90,9 +90,10 @@ def _check_place(members: Mapping[str, Any], group: str, place: re.Match[str]) -
         raise ValueError(f"city is {show_value(members['city'])}, but the key is that of city {city!r}")
     if place["sequence"] and members["sequence"] != int(place["sequence"]):
         raise ValueError(f"sequence is {members['sequence']}, but the key says {int(place['sequence'])}")
-    # A pointer may say whose it is. That it is another installation's is not for this module to refuse.
-    fleet = members.get("fleet") or place["fleet"]
-    environment = str(members.get("environment") or place["environment"] or "").replace("-", "_")
+    fleet, environment = place["fleet"], place["environment"] or ""
+    said = (members.get("fleet") or fleet, members.get("environment") or environment)
+    if said != (fleet, environment) and all(said):
+        return  # it says itself that it is another installation's, which whoever reads it refuses by that name
     if not _is_group_of(group, fleet, environment, city):
         raise ValueError(
             f"package_arn is of model package group {group!r}, which is not that of city {city!r}"

@@ -19,7 +19,7 @@ from city_fleet import clock
 from city_fleet.errors import ArtifactError, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import installation
-from city_fleet.state.objects import ObjectStore
+from city_fleet.state.objects import ObjectStore, json_of
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -71,7 +71,7 @@ class Marks:
         :raises PublishError: they are not marks of a known format.
         """
         try:
-            value = json.loads(body)
+            value = json_of(body)
             if value["format_version"] != 1:
                 raise PublishError(
                     f"{where}: format_version is {value['format_version']}, this version of City Fleet reads 1; "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from city_fleet import naming
 from city_fleet.naming import Keys
-from city_fleet.state.objects import BYTES, ObjectStore
+from city_fleet.state.objects import BYTES, ObjectStore, json_of
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -61,7 +61,7 @@ def _newest(store: ObjectStore, first: str) -> tuple[str, dict[str, Any]]:
     :param first: the key of the first one, which is there.
     """
     bodies = ((item.key, store.get(item.key)) for item in store.items(first.removesuffix(".json")))
-    found = [(key, dict(json.loads(body.body))) for key, body in bodies if body]
+    found = [(key, dict(json_of(body.body))) for key, body in bodies if body]
     return max(found, key=lambda each: str(each[1].get(_MOMENT, "")))
 
 

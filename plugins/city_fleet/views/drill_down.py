@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from city_fleet import naming
+from city_fleet.champions import artifact
 from city_fleet.naming import Keys
-from city_fleet.state import registry
+from city_fleet.state import live, registry
+from city_fleet.state.live_pointer import Broken, LivePointer
 from city_fleet.state.objects import ObjectStore
 from city_fleet.views.fleet import CityState, CityStatus
 
@@ -50,11 +52,13 @@ def check(
             what = "its history says that models served, but there is no live pointer"
             found.insert(0, Difference(city, what, f"./fleet rebuild {city}"))
     elif not champion.problem:
-        artifact = keys.model(champion.target_model)
-        if not store.exists(artifact):
-            what = f"{keys.uri(artifact)} is gone: the endpoint fails the next time it has to load the model"
-            found.append(Difference(city, what, f"./fleet rollback {city}"))
-        found += _of_registry(sagemaker, group, city, champion.package_arn, pinned=champion.pinned)
+        # The pointer itself: the index, which is read for all cities at once, holds less of it.
+        pointer = live.read_or_broken(s3, keys, city)
+        if isinstance(pointer, Broken):
+            found.append(Difference(city, str(pointer.error), f"./fleet rebuild {city}"))
+        elif pointer is not None:
+            found += _of_artifact(store, keys, pointer.pointer)
+            found += _of_registry(sagemaker, group, pointer.pointer)
     if status.state is not CityState.REMOVED_BUT_SERVING and not _any(store, keys.raw(city)):
         what = f"there are no raw data below {keys.uri(keys.raw(city))}, so its next run fails"
         found.append(Difference(city, what, f"./fleet ingest --city {city}"))
@@ -87,23 +91,36 @@ def _of_state(status: CityStatus, keys: Keys) -> list[Difference]:
     return found
 
 
-def _of_registry(
-    sagemaker: SageMakerClient, group: str, city: str, package_arn: str, *, pinned: bool
-) -> list[Difference]:
+def _of_artifact(store: ObjectStore, keys: Keys, pointer: LivePointer) -> list[Difference]:
+    """Return how the bytes that the endpoint serves differ from those that the pointer names."""
+    key = keys.model(pointer.target_model)
+    if not store.exists(key):
+        what = f"{keys.uri(key)} is gone: the endpoint fails the next time it has to load the model"
+        return [Difference(pointer.city, what, f"./fleet rollback {pointer.city}")]
+    wrong = artifact.wrong_bytes(store, key, pointer.artifact_sha256)
+    return [Difference(pointer.city, wrong, f"./fleet rebuild {pointer.city}")] if wrong else []
+
+
+def _of_registry(sagemaker: SageMakerClient, group: str, pointer: LivePointer) -> list[Difference]:
     """Return how the registry differs about the model that serves, and which newer version it has approved.
 
     A person who has pinned a model knows of newer ones: most were rolled back from, and stay approved.
     """
-    package = registry.describe(sagemaker, package_arn)
+    city = pointer.city
+    package = registry.describe(sagemaker, pointer.package_arn)
     if package is None:
-        what = f"{package_arn}, which serves, is not in the registry"
+        what = f"{pointer.package_arn}, which serves, is not in the registry"
+        return [Difference(city, what, f"./fleet rollback {city}")]
+    registered = package.metadata.get("artifact_sha256")
+    if registered not in (None, pointer.artifact_sha256):
+        what = f"version {package.number} has artifact {registered}, and {pointer.artifact_sha256} serves in its name"
         return [Difference(city, what, f"./fleet rollback {city}")]
     if package.status != registry.APPROVED:
         said = f" ({package.status_reason})" if package.status_reason else ""
         what = f"version {package.number} serves, but the registry says {package.status}{said}"
         repair = f"./fleet rollback {city}, or ./fleet approve {city} --version {package.number}"
         return [Difference(city, what, repair)]
-    newest = None if pinned else registry.newest_approved(sagemaker, group)
+    newest = None if pointer.pinned else registry.newest_approved(sagemaker, group)
     if newest is None or package.created is None or newest.created <= package.created:
         return []
     what = f"version {newest.number} is approved and newer than version {package.number}, which serves"

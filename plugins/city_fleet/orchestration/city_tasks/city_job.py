@@ -7,7 +7,6 @@ URIs, a status; never a Describe response.
 
 from __future__ import annotations
 
-import json
 import math
 from abc import abstractmethod
 from dataclasses import replace
@@ -28,7 +27,7 @@ from city_fleet.orchestration.run_context import run_of
 from city_fleet.orchestration.task_clients import CLIENT_SETTINGS, TaskClients
 from city_fleet.plan import JOB_STEPS, PREPROCESS, CityPlan, FixedChampion, Run
 from city_fleet.state import old_layout
-from city_fleet.state.objects import ObjectStore, read_uri
+from city_fleet.state.objects import ObjectStore, json_of, read_uri
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -354,6 +353,6 @@ class CityJob(JobPhases):
                     f"{uri}: the job's output cannot be read: it is not there. Clear the task {self.step!r} with "
                     "everything downstream"
                 )
-            return json.loads(body)
+            return json_of(body)
         except (ClientError, ValueError) as error:
             raise PlatformError(f"{uri}: the job's output cannot be read: {error}") from error

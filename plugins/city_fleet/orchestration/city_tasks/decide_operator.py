@@ -53,4 +53,4 @@ class DecideOperator(CityOperator):
             raise AirflowFailException(
                 f"{uri} is gone; clear the task {PREPROCESS!r} with everything downstream"
             )
-        return json.loads(body)
+        return objects.json_of(body)

@@ -451,14 +451,6 @@ def actors(aws: LocalSageMaker) -> list[Actor]:
     return [Actor(aws) for _ in range(3)]
 
 
-@pytest.fixture(scope="module")
-def models(aws: LocalSageMaker) -> list[live.LivePointer]:
-    """Three models that can serve, with states of the pointer that name them."""
-    create_endpoint(aws)
-    city = City(aws)
-    return [city.go_live(1 + month / 10, month) for month in (1, 2, 3)]
-
-
 @settings(max_examples=25)
 @given(
     work=st.lists(
@@ -471,13 +463,13 @@ def models(aws: LocalSageMaker) -> list[live.LivePointer]:
 def test_any_order_of_moves_and_deaths_keeps_one_unbroken_history(
     aws: LocalSageMaker,
     actors: list[Actor],
-    models: list[live.LivePointer],
     work: list[list[str]],
     schedule: list[tuple[int, bool]],
 ) -> None:
     """Three people and processes move one city; which of them makes the next S3 call, or dies instead, is drawn."""
+    create_endpoint(aws)
     city = City(aws)
-    city.go_live(1.1, month=1)
+    models = [city.go_live(1 + month / 10, month) for month in (1, 2, 3)]
     made: list[str] = []
 
     def one_move(s3: Any, kind: str, name: str) -> None:
@@ -487,7 +479,6 @@ def test_any_order_of_moves_and_deaths_keeps_one_unbroken_history(
                 assert current is not None
                 new = replace(
                     models[len(name) % 3],
-                    city=city.slug,
                     sequence=current.pointer.sequence + 1,
                     predecessor=current.pointer.target_model,
                     moved_by=name,

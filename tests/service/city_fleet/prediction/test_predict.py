@@ -433,7 +433,7 @@ def test_a_client_in_a_loop_never_notices_a_hundred_moves(serving: Serving, make
     expected = [serving.expected(number)[1] for number in range(3)]
     row = [serving.expected(number)[0] for number in range(3)]
     digests = [hashlib.sha256(body).hexdigest() for body in serving.artifacts]
-    stamps = [f"{2000 + number}0101T000000Z" for number in range(100)]
+    stamps = [f"{2000 + number}0601T000000Z" for number in range(100)]
     moves = [f"{city}/{stamp}-{digests[(n + 1) % 3][:12]}.tar.gz" for n, stamp in enumerate(stamps)]
     targets = [first.target_model, *moves]
     started = 0  # the newest move that a client may have seen

@@ -56,7 +56,7 @@ def test_only_what_is_new_is_read(s3: Any, keys: Keys) -> None:
     calls = Calls(s3)
     for number in range(12):
         run(s3, keys, f"c{number}")
-        live.move(s3, keys, pointer(f"c{number}", 1), None)
+        live.move(s3, keys, pointer(f"c{number}", 1, fleet=keys.fleet), None)
     index.refresh(s3, keys)
     calls.taken()
     index.refresh(s3, keys)  # may fold the events in that the first index was built without
@@ -67,7 +67,7 @@ def test_only_what_is_new_is_read(s3: Any, keys: Keys) -> None:
 
     run(s3, keys, "c3", NIGHT + timedelta(days=1), outcome="live")
     current = live.read(s3, keys, "c4")
-    live.move(s3, keys, pointer("c4", 2), current)
+    live.move(s3, keys, pointer("c4", 2, fleet=keys.fleet), current)
     calls.taken()
     found = index.refresh(s3, keys)
     assert calls.taken() == {"GetObject": 3, "ListObjectsV2": 2, "PutObject": 1}
@@ -87,7 +87,7 @@ def test_folding_and_building_anew_give_the_same(s3: Any, keys: Keys) -> None:
         if day % 2:
             index.refresh(s3, keys)
     run(s3, keys, "austin", NIGHT, "0", outcome="live")  # the first night's run is cleared and ends again
-    live.move(s3, keys, pointer("waco", 1), None)
+    live.move(s3, keys, pointer("waco", 1, fleet=keys.fleet), None)
     folded = index.refresh(s3, keys).index
     built = index.build(s3, keys)
     assert built.cities == folded.cities
@@ -103,8 +103,8 @@ def test_folding_and_building_anew_give_the_same(s3: Any, keys: Keys) -> None:
 
 
 def test_a_pointer_that_goes_and_one_that_is_none(s3: Any, keys: Keys) -> None:
-    live.move(s3, keys, pointer("austin", 1), None)
-    live.move(s3, keys, pointer("waco", 1), None)
+    live.move(s3, keys, pointer("austin", 1, fleet=keys.fleet), None)
+    live.move(s3, keys, pointer("waco", 1, fleet=keys.fleet), None)
     index.refresh(s3, keys)
     s3.delete_object(Bucket=keys.bucket, Key=keys.live("austin"))
     s3.put_object(Bucket=keys.bucket, Key=keys.live("waco"), Body=b"{")
@@ -177,7 +177,12 @@ def test_those_who_fold_at_the_same_time_lose_nothing(aws: LocalSageMaker, s3: A
         try:
             for turn in range(4):
                 run(own, keys, f"c{number}", NIGHT + timedelta(days=turn), str(turn))
-                live.move(own, keys, pointer(f"c{number}", turn + 1), live.read(own, keys, f"c{number}"))
+                live.move(
+                    own,
+                    keys,
+                    pointer(f"c{number}", turn + 1, fleet=keys.fleet),
+                    live.read(own, keys, f"c{number}"),
+                )
                 index.refresh(own, keys)
         except BaseException as error:
             problems.append(error)
