@@ -44,25 +44,25 @@ def write(s3: S3Client, keys: Keys, record: Mapping[str, Any], *, as_of: datetim
     store.put(keys.event(datetime.now(UTC), first), b"", BYTES)
     if store.create(first, body) is not None:
         return first
-    newest, kept = _newest(store, first)
-    if _is_same(kept, json.loads(body)):
-        if newest != first:
-            store.put(keys.event(datetime.now(UTC), newest), b"", BYTES)
-        return newest
+    newest = _newest(store, first)
+    if newest is not None and _is_same(newest[1], json.loads(body)):
+        if newest[0] != first:
+            store.put(keys.event(datetime.now(UTC), newest[0]), b"", BYTES)
+        return newest[0]
     again = f"{first.removesuffix('.json')}-{naming.digest(json.loads(body), 8)}.json"
     store.put(keys.event(datetime.now(UTC), again), b"", BYTES)
     store.create(again, body)
     return again
 
 
-def _newest(store: ObjectStore, first: str) -> tuple[str, dict[str, Any]]:
-    """Return the newest record of a run, and its key.
+def _newest(store: ObjectStore, first: str) -> tuple[str, dict[str, Any]] | None:
+    """Return the key of the newest record of a run, and what it says.
 
-    :param first: the key of the first one, which is there.
+    :param first: the key of the first one.
     """
     bodies = ((item.key, store.get(item.key)) for item in store.items(first.removesuffix(".json")))
     found = [(key, dict(json_of(body.body))) for key, body in bodies if body]
-    return max(found, key=lambda each: str(each[1].get(_MOMENT, "")))
+    return max(found, key=lambda each: str(each[1].get(_MOMENT, "")), default=None)
 
 
 def _is_same(kept: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
