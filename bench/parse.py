@@ -4,6 +4,11 @@ The stock loop is what one would write with the Amazon provider alone: for each 
 operators, on a cron string. Both are measured in turns in one process, so that the ratio holds on a noisy machine.
 
     PYTHONPATH=plugins python bench/parse.py --cities 200
+
+With ``--files`` it looks at a whole fleet of so many cities instead, file by file and each in a process of its own, as
+the DAG processor does: first without compiled forms, then with them, and what the start of one task costs.
+
+    PYTHONPATH=plugins python bench/parse.py --files --cities 10000
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import argparse
 import itertools
 import json
 import os
+import resource
 import statistics
 import sys
 import tempfile
@@ -113,17 +119,91 @@ def measured(build: Callable[[], list[Any]]) -> dict[str, float]:
     }
 
 
+def in_a_process(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what some work finds in a fork of this process, which has imported what the DAG processor has."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        with os.fdopen(writing, "w") as pipe:
+            json.dump(work(), pipe)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        found: dict[str, Any] = json.loads(pipe.read())
+    os.waitpid(child, 0)
+    return found
+
+
+def dag_file(index: int, only: str | None = None) -> dict[str, Any]:
+    """Return what one DAG file of cities costs, as Airflow reads it: seconds of CPU, and megabytes."""
+    from airflow.serialization.serialized_objects import DagSerialization  # noqa: PLC0415 - after the settings
+
+    from city_fleet.orchestration.dag_shards import shard_dags  # noqa: PLC0415 - part of what is measured
+
+    start = time.process_time()
+    dags = shard_dags(index, only)
+    built = time.process_time()
+    if only is None:
+        for dag in dags.values():
+            DagSerialization.to_dict(dag)
+    end = time.process_time()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"dags": len(dags), "build_s": built - start, "all_s": end - start, "megabytes": memory}
+
+
+def whole_fleet(folder: Path) -> dict[str, Any]:
+    """Return what each DAG file of a fleet costs, and what one task does."""
+    import airflow.providers.amazon.aws.operators.sagemaker  # noqa: PLC0415 - the processor imports it before it forks
+    from airflow.serialization.serialized_objects import DagSerialization  # noqa: PLC0415 - as the processor has
+
+    from city_fleet.orchestration.dag_shards import DAG_FILES, files_needed  # noqa: PLC0415
+
+    assert airflow.providers
+    assert DagSerialization
+    os.environ["CITY_FLEET_FLEETS"] = str(folder)
+    report: dict[str, Any] = {"files_at_work": files_needed(folder)}
+    os.environ["CITY_FLEET_COMPILED"] = "/dev/null/nowhere"
+    report["cold"] = summary([in_a_process(lambda i=index: dag_file(i)) for index in range(DAG_FILES)])  # type: ignore[misc]
+    os.environ["CITY_FLEET_COMPILED"] = str(folder / "compiled")
+    in_a_process(lambda: dag_file(0, "bench.c1"))
+    report["warm"] = summary([in_a_process(lambda i=index: dag_file(i)) for index in range(DAG_FILES)])  # type: ignore[misc]
+    report["one_task_s"] = round(in_a_process(lambda: dag_file(0, "bench.c1"))["all_s"], 3)
+    return report
+
+
+def summary(files: list[dict[str, Any]]) -> dict[str, Any]:
+    assert sum(each["dags"] for each in files) > 0
+    return {
+        "dags": sum(each["dags"] for each in files),
+        "dags_in_the_largest": max(each["dags"] for each in files),
+        "slowest_build_s": round(max(each["build_s"] for each in files), 2),
+        "slowest_s": round(max(each["all_s"] for each in files), 2),
+        "all_s": round(sum(each["all_s"] for each in files), 1),
+        "idle_ms": [round(each["all_s"] * 1000, 1) for each in files if not each["dags"]][:1],
+        "megabytes": round(max(each["megabytes"] for each in files)),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cities", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--files", action="store_true", help="look at each DAG file of a fleet of so many cities"
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cities = "".join(f"  c{number}: {{name: City {number}}}\n" for number in range(given.cities))
         (folder / "bench.yaml").write_text(FLEET + cities)
+        os.environ.setdefault("CITY_FLEET_COMPILED", str(folder / "compiled"))
+        if given.files:
+            json.dump({"cities": given.cities, **whole_fleet(folder)}, sys.stdout, indent=2)
+            print()
+            return
         sides: dict[str, Callable[[], list[Any]]] = {
             "ours": lambda: ours(folder),
             "stock": lambda: stock(given.cities),

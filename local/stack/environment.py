@@ -188,6 +188,7 @@ def fleet_variables(layout: Layout) -> dict[str, str]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         # City Fleet's own.
         "CITY_FLEET_FLEETS": str(layout.fleets_dir),
+        "CITY_FLEET_COMPILED": str(layout.airflow_home / "compiled_fleets"),
         "CITY_FLEET_WAITER_DELAY_SECONDS": "1",
     }
 

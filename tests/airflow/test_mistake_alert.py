@@ -127,10 +127,10 @@ def test_a_dag_that_cant_be_built_is_red_and_told_until_it_can(
 ) -> None:
     real = city_dags_module._task
 
-    def fail(task_id: str, plan: Any) -> Any:
+    def fail(task_id: str, plan: Any, common: Any) -> Any:
         if plan.city.slug == "lake":
             raise KeyError("surprise")
-        return real(task_id, plan)
+        return real(task_id, plan, common)
 
     monkeypatch.setattr(city_dags_module, "_task", fail)
     assert set(shard_dags(0)) == {"small.lake", "small.pier"}

@@ -156,10 +156,10 @@ def test_an_exception_nobody_thought_of_stays_with_its_city(
     """Also one that is raised when half of the tasks are there: Airflow registers no half DAG."""
     build = city_dags_module._task
 
-    def fail(task_id: str, plan: Any) -> Any:
+    def fail(task_id: str, plan: Any, common: Any) -> Any:
         if plan.city.slug == "lake" and task_id == "evaluate":
             raise KeyError("surprise")
-        return build(task_id, plan)
+        return build(task_id, plan, common)
 
     monkeypatch.setattr(city_dags_module, "_task", fail)
     monkeypatch.setattr(DagContext, "current_autoregister_module_name", __name__)

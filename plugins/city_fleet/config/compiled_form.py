@@ -80,7 +80,10 @@ def source_digest(path: Path, listed: str | None) -> str:
     """
     parts = [str(FORM_VERSION), rules_digest(), sha256(path.read_bytes()), str(listed)]
     if listed is not None:
-        parts.append(sha256((path.parent / listed).read_bytes()))
+        file = path.parent / listed
+        if not file.is_file():  # a pipe or a device would be read for ever
+            raise FileNotFoundError(listed)
+        parts.append(sha256(file.read_bytes()))
     return sha256("\n".join(parts).encode())[:40]
 
 

@@ -7,6 +7,7 @@ more than a file is.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -144,8 +145,16 @@ def open_form(manifest: bytes, shard: Callable[[int], bytes] = _no_shard) -> Ope
         raise UnusableForm("no JSON") from error
     if not isinstance(found, dict) or found.get("format_version") != FORM_VERSION:
         raise UnusableForm("a form of another version")
-    if not isinstance(found.get("shards"), list):
-        raise UnusableForm("no shards")
+    # A form may come from a bucket: these name files and stand in messages.
+    digest, shards, made_at, listed = (found.get(name) for name in ("source", "shards", "made_at", "listed"))
+    if not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{40}", digest)):
+        raise UnusableForm("no digest")
+    if not (isinstance(shards, list) and all(re.fullmatch("[0-9a-f]{64}", str(each)) for each in shards)):
+        raise UnusableForm("no digests of shards")
+    if not (isinstance(made_at, str) and re.fullmatch(r"[0-9T:.+-]{20,40}Z?", made_at)):
+        raise UnusableForm("no time")
+    if not (listed is None or isinstance(listed, str)):
+        raise UnusableForm("no name of a list")
     return OpenForm(found, shard)
 
 

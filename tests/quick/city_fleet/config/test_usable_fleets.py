@@ -352,3 +352,42 @@ def test_a_worker_whose_last_good_form_lacks_the_city_fetches_too(folder: Path) 
     assert "new" not in usable(folder).cities
     assert set(usable(folder, Part(slug="new"), fetch=lambda lines: shared(form)).cities) == {"new"}
     assert usable(folder, Part(slug="nowhere"), fetch=lambda lines: shared(form)).cities == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("source", "../../../elsewhere"),
+        ("source", "a" * 41),
+        ("shards", ["../x"]),
+        ("shards", "x"),
+        ("made_at", "\x1b[31m"),
+        ("made_at", None),
+        ("listed", ["x"]),
+        ("format_version", 2),
+        ("settings", {"fleet": "small"}),
+        ("specials", [[["settings"], "variable", "${SECRET}", True]]),
+        ("specials", [[["x", "y"], "date", "2020", False]]),
+    ],
+)
+def test_a_form_of_a_bucket_says_nothing_that_leads_elsewhere(
+    folder: Path, tmp_path: Path, name: str, value: Any
+) -> None:
+    path = write(folder, SMALL + CITIES)
+    _, form = read_and_compile(path, {})
+    assert form is not None
+    manifest = json.dumps({**json.loads(form.manifest), name: value}).encode()
+    path.write_text((SMALL + CITIES).replace("  city", "\tcity", 1))
+    shards = dict(form.digested_shards())
+    (found,) = usable_fleets.usable_fleets(
+        folder, environ=ENVIRON, fetch=lambda lines: (manifest, shards.__getitem__)
+    )
+    assert isinstance(found, FleetFileError), found
+    assert {at.name for at in tmp_path.iterdir()} <= {"fleets", "compiled"}
+    assert not (tmp_path / "compiled").exists()
+
+
+def test_a_list_that_is_no_file_is_not_read_for_ever(folder: Path) -> None:
+    path = write(folder, SMALL + CITIES)
+    with pytest.raises(FileNotFoundError):
+        compiled_form.source_digest(path, "/dev/zero")

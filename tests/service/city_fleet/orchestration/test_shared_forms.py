@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from city_fleet.config import load_fleet
+from city_fleet.orchestration import shared_forms
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.orchestration.fleet_dags import fleet_dags
 from city_fleet.orchestration.fleet_tasks.compile_operator import COMPILE
@@ -25,6 +28,7 @@ def file(tmp_path: Path, aws: LocalSageMaker, monkeypatch: pytest.MonkeyPatch) -
     for variable, value in {**aws.variables, "AIRFLOW_CONN_AWS_DEFAULT": "aws://"}.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("CITY_FLEET_COMPILED", str(tmp_path / "scheduler"))
+    monkeypatch.setattr(shared_forms, "_patience", shared_forms._Patience(60))
     (tmp_path / "fleets").mkdir()
     path = tmp_path / "fleets" / "mine.yaml"
     path.write_text(SMALL.replace("small-data", name) + "cities:\n  lake: {}\n  pier: {}\n")
@@ -73,6 +77,23 @@ def test_s3_that_can_t_be_asked_is_a_broken_dag_as_ever(
     (dag,) = city_dags(file.parent, fetch=shared_form)
     assert dag.dag_id == "mine._fleet_file"
     assert "can't be asked for the last good form" in caplog.text
+
+
+def test_an_s3_that_hangs_costs_a_dag_file_seconds_for_all_fleets_together(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Airflow would kill the file after 30 seconds, and the good fleets with it."""
+    broken = "fleet: {}\nbucket: small-data\n\tx"
+    for number in range(6):
+        (file.parent / f"broken_{number}.yaml").write_text(broken.format(f"b{number}"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start = time.monotonic()
+        found = {dag.dag_id for dag in city_dags(file.parent, fetch=shared_form)}
+        assert time.monotonic() - start < 25
+    assert {"small.lake", "small.pier"} < found
+    assert len(found) == 8
+    assert caplog.text.count("S3 was too slow before") == 5
 
 
 def test_no_other_file_is_believed_while_the_file_can_be_read(
