@@ -184,7 +184,7 @@ class Defaults(Section):
     retries: Annotated[int, Range(True, 0, 20)] = 2
     """Times Airflow tries a failed task again."""
     retry_delay_seconds: Annotated[int, Range(True, 0, 86_400)] = 60
-    """Pause before a task is tried again."""
+    """Pause before a task is tried again; each further one is up to twice as long, half an hour at most."""
     waiter_delay_seconds: Annotated[int, Range(True, 1, 3600)] = 30
     """Pause between two looks at a running job, or at a model that waits for a person."""
     capacity_wait_seconds: Annotated[int, Range(True, 0, 604_800)] = 21_600

@@ -24,7 +24,7 @@ from city_fleet.orchestration.city_tasks.decide_operator import DecideOperator
 from city_fleet.orchestration.city_tasks.publish_operator import KeepChampionOperator, PublishOperator
 from city_fleet.orchestration.city_tasks.record_operator import RecordOperator, keep_failure
 from city_fleet.orchestration.city_tasks.register_operator import RegisterOperator
-from city_fleet.orchestration.fleet_dags import BACKS_OFF, SHORT_TASK_TIMEOUT, instant
+from city_fleet.orchestration.fleet_dags import SHORT_TASK_TIMEOUT, backing_off, instant
 from city_fleet.orchestration.timetables import FleetTimetable
 from city_fleet.outgoing_text import markdown, markdown_code, one_line
 from city_fleet.plan import CityPlan
@@ -103,8 +103,7 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
     common: dict[str, Any] = {
         "owner": city.owner,
         "retries": city.retries,
-        "retry_delay": timedelta(seconds=city.retry_delay_seconds),
-        **BACKS_OFF,
+        **backing_off(timedelta(seconds=city.retry_delay_seconds)),
         "on_failure_callback": keep_failure,
     }
     steps = plan.steps(city.approval)

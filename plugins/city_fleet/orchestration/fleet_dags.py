@@ -25,8 +25,7 @@ from city_fleet.orchestration.timetables import FleetTimetable
 
 #: Tasks that only read and write a few small objects; more than this is a hang.
 SHORT_TASK_TIMEOUT = timedelta(minutes=15)
-#: Each pause between two tries is up to twice as long as the one before.
-BACKS_OFF = {"retry_exponential_backoff": 2.0, "max_retry_delay": timedelta(minutes=30)}
+_LONGEST_RETRY_DELAY = timedelta(minutes=30)
 # Two looks of the reaper, the time between them, and a retry; a look of reconcile, and a retry.
 _CARE_RUN_TIMEOUT = timedelta(hours=1)
 # A pass of retiring ends by itself at its time limit; it then has to wait for the cities that are under way.
@@ -68,8 +67,7 @@ def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
         default_args={
             "owner": fleet.owner,
             "retries": 2,
-            "retry_delay": timedelta(seconds=30),
-            **BACKS_OFF,
+            **backing_off(timedelta(seconds=30)),
             "region_name": fleet.region,
         },
         auto_register=False,  # else one whose tasks can't be built would be registered too
@@ -215,7 +213,7 @@ def _care_dag(
     :param settings: more arguments of the DAG.
     """
     schedule: str | None = getattr(fleet, purpose).schedule
-    retry_delay = timedelta(minutes=retry_minutes)
+    delays = backing_off(timedelta(minutes=retry_minutes))
     return DAG(
         dag_id=dag_id,
         schedule=None if schedule is None else FleetTimetable(schedule),
@@ -223,10 +221,22 @@ def _care_dag(
         catchup=False,
         max_active_runs=1,
         tags=[f"fleet:{fleet.fleet}", naming.environment_tag(fleet.environment), purpose, *fleet.tags],
-        default_args={"owner": fleet.owner, "retries": retries, "retry_delay": retry_delay, **BACKS_OFF},
+        default_args={"owner": fleet.owner, "retries": retries, **delays},
         auto_register=False,
         **settings,
     )
+
+
+def backing_off(retry_delay: timedelta) -> dict[str, Any]:
+    """Return the arguments of tasks that are tried again after pauses that double, half an hour at most.
+
+    :param retry_delay: the first pause; a longer one than half an hour stays as it is.
+    """
+    return {
+        "retry_delay": retry_delay,
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": max(retry_delay, _LONGEST_RETRY_DELAY),
+    }
 
 
 def _dry_run(description: str) -> dict[str, Param]:

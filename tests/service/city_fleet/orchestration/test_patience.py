@@ -13,6 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
+from city_fleet.approval import reconcile
 from city_fleet.champions import breaker
 from city_fleet.config import Breaker
 from city_fleet.errors import Busy, PlatformError, PublishError
@@ -25,6 +26,7 @@ from tests.support.factors import KEYS, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
 
 connection = test_city_operators.connection
+supervisor = test_city_operators.supervisor
 no_night = test_city_operators.no_night
 
 
@@ -222,3 +224,39 @@ def records_of(desk: Desk) -> list[dict[str, Any]]:
     return [
         json.loads(desk.s3.get_object(Bucket=KEYS.bucket, Key=item["Key"])["Body"].read()) for item in listed
     ]
+
+
+@pytest.mark.usefixtures("supervisor")
+def test_a_question_and_its_answer_wait_out_an_outage(aws: LocalSageMaker, tmp_path: Path) -> None:
+    run = CityRun(Desk(aws, tmp_path, approval="manual"), 1.1, 1)
+    run.judge()
+    order(aws, {"kind": "internal_error", "operation": "*"})
+    with pytest.raises(TaskDeferred) as waits:
+        run.task("approve")
+    order(aws)
+    assert type(waits.value.trigger).__name__ == "TurnTrigger"
+    with pytest.raises(TaskDeferred) as asks:
+        resumed(run, "approve", waits.value)
+    assert type(asks.value.trigger).__name__ == "ApprovalTrigger"
+    order(aws, {"kind": "internal_error", "operation": "*"})
+    with pytest.raises(TaskDeferred) as again:
+        test_city_operators.answer(run, "Approve", "fine")
+    order(aws)
+    assert again.value.kwargs["held"]["chosen_options"] == ["Approve"]
+    resumed(run, "approve", again.value)
+    assert run.end()["outcome"] == "live"
+
+
+def test_what_reconcile_can_not_do_for_now_is_left_to_the_next_look(
+    aws: LocalSageMaker, tmp_path: Path
+) -> None:
+    desk = Desk(aws, tmp_path, approval="manual")
+    run = CityRun(desk, 1.1, 1)
+    run.judge()
+    desk.elsewhere(run.version, "Approved", ApprovalDescription="by script")
+    order(aws, {"kind": "internal_error", "operation": "s3:GetObject", "name": f"*/live/{desk.slug}*"})
+    looked = reconcile.run(desk.planned.aws, desk.fleet, now=datetime.now(UTC) + timedelta(hours=1))
+    order(aws)
+    assert (looked.problems, looked.left) == ([], 1)
+    reconcile.run(desk.planned.aws, desk.fleet, now=datetime.now(UTC) + timedelta(hours=1))
+    assert desk.pointer is not None
