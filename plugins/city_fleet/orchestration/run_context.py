@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming
+from city_fleet.errors import OldLayout
 from city_fleet.plan import CityPlan, Run
+from city_fleet.state import old_layout
 from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from types_boto3_s3 import S3Client
 
 
 def run_of(plan: CityPlan, context: Context) -> Run:
@@ -25,6 +28,17 @@ def run_of(plan: CityPlan, context: Context) -> Run:
         moment = naming.parse_as_of(text) if text else dag_run.logical_date or dag_run.run_after
         return plan.run(dag_run.run_id, moment, force=bool(context["params"].get("force")))
     except ValueError as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def refuse_old_layout(s3: S3Client, keys: naming.Keys) -> None:
+    """Refuse to write while something of the layout of before awaits being moved; no retry helps.
+
+    :raises AirflowFailException: with the command that moves it.
+    """
+    try:
+        old_layout.refuse(s3, keys)
+    except OldLayout as error:
         raise AirflowFailException(str(error)) from error
 
 

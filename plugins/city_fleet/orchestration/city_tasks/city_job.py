@@ -25,9 +25,8 @@ from city_fleet.jobs.job_attempts import AttemptAction, Memory
 from city_fleet.jobs.job_faults import Ending
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
-from city_fleet.orchestration.run_context import run_of
+from city_fleet.orchestration.run_context import refuse_old_layout, run_of
 from city_fleet.plan import PREPROCESS, CityPlan, Run
-from city_fleet.state import old_layout
 from city_fleet.state.objects import ObjectStore, read_uri
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class CityJob(JobPhases):
         run = run_of(self.plan, context)
         ti: Any = context["ti"]
         if self.step == PREPROCESS:  # before anything is paid for
-            old_layout.refuse(self.s3, self.plan.keys)
+            refuse_old_layout(self.s3, self.plan.keys)
         bundle = CodeBundle.load(self.plan.scripts)
         if bundle.ensure_uploaded(self.s3, self.plan.keys):
             self.log.info("Uploaded the job scripts %s", bundle.prefix_uri(self.plan.keys))

@@ -8,9 +8,9 @@ from city_fleet.approval import run_release
 from city_fleet.champions.approval_states import ModelState
 from city_fleet.champions.release import target_model
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
-from city_fleet.orchestration.run_context import author_of, run_of, upstream
+from city_fleet.orchestration.run_context import author_of, refuse_old_layout, run_of, upstream
 from city_fleet.plan import APPROVE, DECIDE, REGISTER
-from city_fleet.state import old_layout, registry
+from city_fleet.state import registry
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class PublishOperator(CityOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         city = self.city()
-        old_layout.refuse(city.aws.s3, city.keys)
+        refuse_old_layout(city.aws.s3, city.keys)
         package = registry.read(city.aws.sagemaker, upstream(context, REGISTER)["package_arn"])
         ended = run_release.release(city, package, run_of(self.plan, context), author_of(self.plan, context))
         for reason in ended.reasons:

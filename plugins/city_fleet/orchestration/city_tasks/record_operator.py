@@ -9,7 +9,7 @@ from city_fleet import clock
 from city_fleet.champions import breaker
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
-from city_fleet.orchestration.run_context import run_of
+from city_fleet.orchestration.run_context import refuse_old_layout, run_of
 from city_fleet.plan import (
     APPROVE,
     DECIDE,
@@ -22,7 +22,7 @@ from city_fleet.plan import (
     CityPlan,
     Run,
 )
-from city_fleet.state import old_layout, run_records
+from city_fleet.state import run_records
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class RecordOperator(CityOperator):
         run = run_of(self.plan, context)
         ti: Any = context["ti"]
         s3 = self.city().aws.s3
-        old_layout.refuse(s3, self.plan.keys)
+        refuse_old_layout(s3, self.plan.keys)
         states = ti.get_task_states(dag_id=self.plan.dag_id, run_ids=[run.run_id])[run.run_id]
         results = results_of(context)
         failed_task = next((task for task, state in states.items() if state == "failed"), None)

@@ -23,11 +23,10 @@ from city_fleet.config import Fleet
 from city_fleet.config.places import project_path
 from city_fleet.errors import OtherInstallation
 from city_fleet.jobs.code_bundle import CodeBundle
-from city_fleet.orchestration.run_context import upstream
+from city_fleet.orchestration.run_context import refuse_old_layout, upstream
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
 from city_fleet.plan import endpoint_name
 from city_fleet.serving import endpoint_requests, endpoint_state
-from city_fleet.state import old_layout
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -62,7 +61,7 @@ class SharedModelOperator(SageMakerModelOperator):
         keys = self.fleet.keys
         bundle = CodeBundle.load(project_path(self.fleet.endpoint.scripts))
         s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name).conn
-        old_layout.refuse(s3, keys)
+        refuse_old_layout(s3, keys)
         bundle.ensure_uploaded(s3, keys)
         self.config = endpoint_state.wanted_model(self.fleet, bundle)
         name = self.config["ModelName"]

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from city_fleet.approval import reconcile
 from city_fleet.orchestration.fleet_tasks import digest_operators
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
+from city_fleet.orchestration.run_context import refuse_old_layout
 from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.state.outcomes import Decided, Outcome
 
@@ -30,8 +31,10 @@ class ReconcileOperator(FleetOperator):
     """
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
+        aws = TaskClients(self.aws_conn_id, self.fleet.region)
+        refuse_old_layout(aws.s3, self.fleet.keys)
         done = reconcile.run(
-            TaskClients(self.aws_conn_id, self.fleet.region),
+            aws,
             self.fleet,
             now=datetime.now(UTC),
             in_time=within(_SECONDS),
