@@ -21,7 +21,7 @@ from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.plan import plan_city
-from city_fleet.state import old_layout, package_status, registry, registry_search
+from city_fleet.state import package_status, registry, registry_search
 from city_fleet.state.author import Author
 from city_fleet.state.context import Clients
 from city_fleet.state.objects import ObjectStore, json_of
@@ -74,7 +74,6 @@ def run(
     """
     keys = fleet.keys
     store = ObjectStore(aws.s3, keys.bucket)
-    old_layout.refuse(aws.s3, keys)
     since = _last_look(store, keys)
     cities = cities_by_group(aws, fleet)
     done = Looked()

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming
-from city_fleet.errors import RegistryError
+from city_fleet.errors import OldLayout, RegistryError
 from city_fleet.jobs.fixed_run import FixedRun
 from city_fleet.plan import PREPROCESS, REGISTER, CityPlan, FixedChampion, Run
-from city_fleet.state import registry
+from city_fleet.state import old_layout, registry
 from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from types_boto3_s3 import S3Client
     from types_boto3_sagemaker import SageMakerClient
 
 
@@ -79,6 +80,17 @@ def hand_on(fixed: FixedRun, context: Context) -> None:
         "begun_by": fixed.begun_by,
     }
     context["ti"].xcom_push(key=BEGUN, value=value)
+
+
+def refuse_old_layout(s3: S3Client, keys: naming.Keys) -> None:
+    """Refuse to write while something of the layout of before awaits being moved; no retry helps.
+
+    :raises AirflowFailException: with the command that moves it.
+    """
+    try:
+        old_layout.refuse(s3, keys)
+    except OldLayout as error:
+        raise AirflowFailException(str(error)) from error
 
 
 def name_of(plan: CityPlan, context: Context) -> str:

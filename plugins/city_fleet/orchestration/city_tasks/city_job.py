@@ -23,10 +23,9 @@ from city_fleet.jobs.job_attempts import AttemptAction, Memory
 from city_fleet.jobs.job_faults import Ending, JobEnding
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
-from city_fleet.orchestration.run_context import run_of
+from city_fleet.orchestration.run_context import refuse_old_layout, run_of
 from city_fleet.orchestration.task_clients import CLIENT_SETTINGS, TaskClients
 from city_fleet.plan import JOB_STEPS, PREPROCESS, CityPlan, FixedChampion, Run
-from city_fleet.state import old_layout
 from city_fleet.state.objects import ObjectStore, json_of, read_uri
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ class CityJob(JobPhases):
         """Start the step's job, or adopt that of an earlier try or of another DAG run about the same."""
         ti: Any = context["ti"]
         if self.step == PREPROCESS:  # before anything is written or paid for
-            old_layout.refuse(self.s3, self.plan.keys)
+            refuse_old_layout(self.s3, self.plan.keys)
         run, memory = self.begin(context), self._memory(context)
         self._at_work = run
         bundle = CodeBundle.load(self.plan.scripts)

@@ -10,9 +10,8 @@ from city_fleet.champions.release import target_model
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
 from city_fleet.orchestration.patience import patient
-from city_fleet.orchestration.run_context import author_of, registered, run_of, upstream
+from city_fleet.orchestration.run_context import author_of, refuse_old_layout, registered, run_of, upstream
 from city_fleet.plan import APPROVE, DECIDE, REGISTER
-from city_fleet.state import old_layout
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ class PublishOperator(CityOperator):
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
         city = self.city()
-        old_layout.refuse(city.aws.s3, city.keys)
+        refuse_old_layout(city.aws.s3, city.keys)
         package = registered(context, city.aws.sagemaker)
         ended = run_release.release(city, package, run_of(self.plan, context), author_of(self.plan, context))
         for reason in ended.reasons:

@@ -12,7 +12,7 @@ from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.patience import patient
-from city_fleet.orchestration.run_context import as_of, begun_run, name_of
+from city_fleet.orchestration.run_context import as_of, begun_run, name_of, refuse_old_layout
 from city_fleet.plan import (
     APPROVE,
     DECIDE,
@@ -27,7 +27,7 @@ from city_fleet.plan import (
     CityPlan,
     Run,
 )
-from city_fleet.state import old_layout, run_records
+from city_fleet.state import run_records
 from city_fleet.state.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def write_record(
     :param states: of its tasks.
     """
     plan = city.plan
-    old_layout.refuse(city.aws.s3, plan.keys)
+    refuse_old_layout(city.aws.s3, plan.keys)
     run = begun_run(plan, context) or _unbegun(plan, context)
     ti: Any = context["ti"]
     failed = (task for task, state in states.items() if state == "failed" and task not in (RECORD, RECORDED))

@@ -17,10 +17,10 @@ from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import image_uri
 from city_fleet.orchestration.city_tasks.city_operator import PatientTask, city_of
 from city_fleet.orchestration.patience import patient
-from city_fleet.orchestration.run_context import name_of, run_of, upstream
+from city_fleet.orchestration.run_context import name_of, refuse_old_layout, run_of, upstream
 from city_fleet.orchestration.task_clients import CLIENT_SETTINGS
 from city_fleet.plan import DECIDE, EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
-from city_fleet.state import old_layout, package_status, registry
+from city_fleet.state import package_status, registry
 from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class RegisterOperator(PatientTask, SageMakerRegisterModelVersionOperator):
         run = run_of(self.plan, context)
         city = city_of(self.plan, self.aws_conn_id)
         sagemaker = city.aws.sagemaker
-        old_layout.refuse(city.aws.s3, city.keys)
+        refuse_old_layout(city.aws.s3, city.keys)
         decision = gate.Decision.from_dict(upstream(context, DECIDE))
         event = Event.PROMOTE if decision.promote else Event.HOLD
         sha256 = upstream(context, EVALUATE)["report"]["artifact_sha256"]

@@ -24,11 +24,10 @@ from city_fleet.errors import Busy, OtherInstallation
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.fleet_tasks.fleet_operator import PatientTask
 from city_fleet.orchestration.patience import patient
-from city_fleet.orchestration.run_context import upstream
+from city_fleet.orchestration.run_context import refuse_old_layout, upstream
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED, CLIENT_SETTINGS, TaskClients
 from city_fleet.plan import endpoint_name
 from city_fleet.serving import endpoint_requests, endpoint_state
-from city_fleet.state import old_layout
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -66,7 +65,7 @@ class SharedModelOperator(PatientTask, SageMakerModelOperator):
         keys = self.fleet.keys
         bundle = CodeBundle.load(scripts_folder(self.fleet.endpoint.scripts, self.fleet.path))
         s3 = TaskClients(self.aws_conn_id, self.region_name).s3
-        old_layout.refuse(s3, keys)
+        refuse_old_layout(s3, keys)
         bundle.ensure_uploaded(s3, keys)
         self.config = endpoint_state.wanted_model(self.fleet, bundle)
         name = self.config["ModelName"]

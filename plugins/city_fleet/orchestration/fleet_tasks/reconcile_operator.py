@@ -11,6 +11,7 @@ from city_fleet.jobs.sagemaker_jobs import time_at
 from city_fleet.orchestration.fleet_tasks import digest_operators
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.orchestration.patience import patient
+from city_fleet.orchestration.run_context import refuse_old_layout
 from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.state.outcomes import Decided, Outcome
 
@@ -33,6 +34,7 @@ class ReconcileOperator(FleetOperator):
     @patient
     def execute(self, context: Context) -> list[dict[str, Any]]:
         clients = TaskClients(self.aws_conn_id, self.fleet.region)
+        refuse_old_layout(clients.s3, self.fleet.keys)
         done = reconcile.run(
             clients,
             self.fleet,

@@ -11,10 +11,10 @@ from city_fleet.errors import Busy
 from city_fleet.jobs import pacing
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.orchestration.patience import patient
+from city_fleet.orchestration.run_context import refuse_old_layout
 from city_fleet.retiring import retire_sweep
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import Totals
-from city_fleet.state import old_layout
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,7 +39,7 @@ class RetireOperator(FleetOperator):
         sagemaker = pacing.keep_pace(self.client("sagemaker", retire_sweep.CLIENT_CONFIG), pace)
         s3 = self.client("s3", retire_sweep.CLIENT_CONFIG)
         keys = self.fleet.keys
-        old_layout.refuse(s3, keys)
+        refuse_old_layout(s3, keys)
         source = InventorySource(s3, sagemaker, keys, self.fleet.environment)
         rule = retire_sweep.rule_of(self.fleet)
         in_time = within(TIME_LIMIT_SECONDS)

@@ -17,7 +17,6 @@ from city_fleet import naming
 from city_fleet.config import Fleet, load_fleet
 from city_fleet.doctor import aws_checks
 from city_fleet.doctor.findings import Level
-from city_fleet.errors import OldLayout
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.orchestration.fleet_dags import fleet_dags
 from city_fleet.orchestration.fleet_tasks.endpoint_operators import SharedEndpointOperator
@@ -88,7 +87,7 @@ def test_every_task_that_writes_waits_for_the_move(
     ):
         with (
             subtests.test(name),
-            pytest.raises(OldLayout, match=f"`./fleet migrate --fleet {old.fleet}` moves it"),
+            pytest.raises(AirflowFailException, match=f"`./fleet migrate --fleet {old.fleet}` moves it"),
         ):
             tasks[name].execute(asked)
     assert old.objects() == before
