@@ -9,6 +9,9 @@ from model_server.http_head import BadRequest, parse_field
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t !-~\x80-\xff]*)?")
 LONGEST_LINE_BYTES = 256
 LARGEST_TRAILER_BYTES = 4096
+#: A chunk costs the event loop a microsecond or two, however small it is: so many, and then one for so many bytes.
+MOST_SMALL_CHUNKS = 1000
+SMALLEST_MEAN_BYTES = 64
 
 
 class ChunkedBody:
@@ -22,6 +25,7 @@ class ChunkedBody:
         self._limit = limit
         self._waiting = bytearray()
         self._missing = 0  # of the chunk that has begun, its CR LF included
+        self._chunks = 0
         self._trailer_bytes = -1  # counted from the last chunk on
 
     def feed(self, data: bytes) -> bytes | None:
@@ -29,7 +33,7 @@ class ChunkedBody:
 
         :param data: the next bytes of the connection.
         :return: None while the body is incomplete; then what came behind it.
-        :raises BadRequest: 400 for what is not well-formed, 413 for a body that is too large.
+        :raises BadRequest: 400 for what is not well-formed or comes in crumbs, 413 for a body that is too large.
         """
         waiting = self._waiting
         waiting += data
@@ -77,6 +81,12 @@ class ChunkedBody:
         size = int(match[1], 16)
         if len(self.content) + size > self._limit:
             raise BadRequest(413, f"The body is larger than {self._limit} bytes.")
+        self._chunks += 1
+        if self._chunks > MOST_SMALL_CHUNKS + len(self.content) // SMALLEST_MEAN_BYTES:
+            raise BadRequest(
+                400,
+                f"More than {MOST_SMALL_CHUNKS} chunks of less than {SMALLEST_MEAN_BYTES} bytes; send larger ones.",
+            )
         if size:
             self._missing = size + 2
         else:

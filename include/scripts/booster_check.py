@@ -41,6 +41,7 @@ class BoosterCheck:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._owner = os.getpid()
         self._good: dict[bytes, None] = {}
 
     def checked(self, content: bytes) -> bytes:
@@ -91,6 +92,8 @@ class BoosterCheck:
         raise EOFError
 
     def _running(self) -> subprocess.Popen[bytes]:
+        if self._owner != os.getpid():  # a fork of the process that has started it: its pipes are not ours
+            self._child, self._owner = None, os.getpid()
         if self._child is not None and self._child.poll() is None:
             return self._child
         self._end()

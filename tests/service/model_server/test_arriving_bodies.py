@@ -111,6 +111,22 @@ def test_a_body_that_is_too_large_is_refused_in_either_form(
         assert b" 413 " in answers_or_reset(plain_server.port, content)
 
 
+def test_a_body_in_crumbs_is_refused(plain_server: ModelServer, case: tuple[str, str]) -> None:
+    """Each chunk costs the event loop as much, however small it is."""
+    head = (
+        "POST /models/arriving/invoke HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nAccept: text/csv\r\n"
+    )
+    head += "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    crumbs = head.encode() + b"1\r\n1\r\n" * 200_000 + b"0\r\n\r\n"
+    answer = answers_or_reset(plain_server.port, crumbs)
+    assert b" 400 " in answer
+    assert b"send larger ones" in answer
+    row, prediction = case
+    chunks = "".join(f"1\r\n{each}\r\n" for each in row)
+    good = answers_or_reset(plain_server.port, f"{head}{chunks}0\r\n\r\n".encode())
+    assert good.endswith(prediction.encode())
+
+
 def answers_or_reset(port: int, content: bytes) -> bytes:
     """What is answered before the server has had enough."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as client:

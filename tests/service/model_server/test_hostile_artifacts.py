@@ -342,7 +342,11 @@ def test_no_flipped_byte_freezes_or_ends_the_server(
             sign(folder, with_trees)
         where = f"ARTIFACT_SEED={SEED}, flip {number} of {member} of {name}"
         began = time.monotonic()
-        status, answer = plain_server.load_folder("flipped", folder)
+        try:
+            status, answer = plain_server.load_folder("flipped", folder)
+        except OSError as error:
+            ended, said = plain_server.process.poll(), plain_server.log.read_text()[-3000:]
+            pytest.fail(f"{where}: {error!r}; the server has ended with {ended}: {said}")
         assert time.monotonic() - began < SECONDS, where
         assert status in (200, 500), (where, answer)
         if status == 200:
