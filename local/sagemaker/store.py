@@ -52,11 +52,14 @@ class Store:
     def __init__(self, path: Path, check: bool = False, synced: bool = False) -> None:
         self.path = path
         self._undone: list[Callable[[], object]] = []
-        self._synchronous = "FULL" if synced else "NORMAL"
+        self._synced = synced
         # One connection behind one lock: the documents are small, and SQLite has a single writer anyway. The
         # lock is re-entrant, so a change may use the store itself.
         self._lock = threading.RLock()
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        try:
+            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise self._unwritten(error) from error
         try:
             self._prepare(check)
         except sqlite3.DatabaseError as error:
@@ -69,7 +72,7 @@ class Store:
     def _prepare(self, check: bool) -> None:
         self._database.execute("PRAGMA journal_mode=WAL")
         # With a write-ahead log: never damaged, and with NORMAL it waits for the disk at checkpoints only.
-        self._database.execute(f"PRAGMA synchronous={self._synchronous}")
+        self._sync(self._synced)
         if check:
             found = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
@@ -78,6 +81,20 @@ class Store:
             "CREATE TABLE IF NOT EXISTS documents (sequence INTEGER PRIMARY KEY AUTOINCREMENT,"
             " kind TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL, UNIQUE (kind, name))"
         )
+
+    def _sync(self, wanted: bool) -> None:
+        self._database.execute(f"PRAGMA synchronous={'FULL' if wanted else 'NORMAL'}")
+
+    @contextmanager
+    def unsynced(self) -> Iterator[None]:
+        """Make several calls one as :meth:`transaction` does, without waiting for the disk: for what may be lost."""
+        with self._lock:
+            self._sync(False)
+            try:
+                with self.transaction():
+                    yield
+            finally:
+                self._sync(self._synced)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

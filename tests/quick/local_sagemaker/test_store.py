@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from local.sagemaker.store import AlreadyExists, Document, NotFound, Store, dump, load
+from local.sagemaker.store import AlreadyExists, Damaged, Document, NotFound, Store, dump, load
 
 MOMENTS = some.datetimes(timezones=some.just(UTC)) | some.datetimes(
     timezones=some.just(timezone(timedelta(hours=5)))
@@ -100,3 +100,48 @@ def test_documents_are_there_after_the_file_is_opened_again(tmp_path: Path) -> N
     second = Store(path)
     assert second.get("model", "austin") == {"CreationTime": datetime(2014, 1, 1, tzinfo=UTC)}
     second.close()
+
+
+def test_what_was_changed_beside_the_store_is_taken_back_with_it(store: Store) -> None:
+    taken: list[str] = []
+    for fails in (True, False):
+        taken.append("instance")
+        try:
+            with store.transaction():
+                store.when_undone(taken.pop)
+                store.put("job", "austin", {})
+                if fails:
+                    raise ValueError("no")
+        except ValueError:
+            assert taken == []
+    assert taken == ["instance"]
+    with pytest.raises(KeyError), store.transaction():
+        raise KeyError("another transaction, with nothing to take back")
+    assert taken == ["instance"]
+
+
+def test_changes_that_do_not_wait_for_the_disk_are_changes_all_the_same(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.sqlite3", synced=True)
+    with store.unsynced():
+        store.put("log", "austin", {"lines": 1})
+
+    def change(document: Document) -> None:
+        document["lines"] = 2
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"), store.unsynced():
+        store.update("log", "austin", change)
+    store.close()
+    again = Store(tmp_path / "store.sqlite3", synced=True)
+    assert again.get("log", "austin") == {"lines": 1}
+    again.close()
+
+
+def test_only_a_file_that_is_broken_counts_as_damaged(tmp_path: Path) -> None:
+    broken, folder = tmp_path / "broken.sqlite3", tmp_path / "folder.sqlite3"
+    broken.write_bytes(b"no database" * 1000)
+    folder.mkdir()
+    with pytest.raises(Damaged):
+        Store(broken, check=True)
+    with pytest.raises(OSError, match=r"folder\.sqlite3"):
+        Store(folder, check=True)
