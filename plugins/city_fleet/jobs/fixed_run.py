@@ -31,6 +31,7 @@ FORMAT_VERSION = 1
 NO_DATA = re.compile(
     r"[._].*|.*\.crc|.*_\$folder\$|.*\.csv\.metadata|[0-9a-f-]{36}-manifest\.csv", re.IGNORECASE | re.DOTALL
 )
+_MOVED_ON = b"It works on another run."
 # The ETag of an object that was put in one part, without a key of KMS, is the MD5 of its bytes.
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -196,8 +197,8 @@ def attach(store: ObjectStore, keys: Keys, city: str, key: str, run_id: str) -> 
 
 
 def detach(store: ObjectStore, keys: Keys, city: str, key: str, run_id: str) -> None:
-    """Take the mark of a DAG run away: it works on another run from now on."""
-    store.delete_all([keys.attached_prefix(city, key) + quote(run_id, safe="")])
+    """Mark that a DAG run works on another run from now on. Nothing is deleted: tasks need no permission for that."""
+    store.put(keys.attached_prefix(city, key) + quote(run_id, safe=""), _MOVED_ON, BYTES)
 
 
 def attached(store: ObjectStore, prefix: str) -> list[str]:
@@ -205,4 +206,4 @@ def attached(store: ObjectStore, prefix: str) -> list[str]:
 
     :param prefix: where their marks are.
     """
-    return [unquote(item.key.removeprefix(prefix)) for item in store.items(prefix)]
+    return [unquote(item.key.removeprefix(prefix)) for item in store.items(prefix) if item.size_bytes == 0]

@@ -51,6 +51,12 @@ def test_the_newest_nights_and_the_last_run_are_kept(runs: list[RunSummary]) -> 
     assert len({run.run_key for run in found}) == len(found), "a run that ended twice counts once"
 
 
+def test_of_one_as_of_what_ended_last_comes_first() -> None:
+    """Corrected data are another run about the same moment, with a key that sorts anywhere."""
+    first, corrected = summary(STAMPS[0], run=9, minute=1), summary(STAMPS[0], run=1, minute=2)
+    assert kept([first, corrected]) == (corrected, first)
+
+
 @given(st.dictionaries(st.sampled_from(["austin", "waco", "el_paso"]), st.lists(summaries, max_size=5)))
 def test_an_index_survives_its_bytes(cities: dict[str, list[RunSummary]]) -> None:
     index = Index("20140101T000000Z", frozenset({"a/b/c.json"})).with_runs(

@@ -506,4 +506,6 @@ def test_too_little_spare_capacity_falls_back_to_on_demand_in_the_same_try(spot_
     assert second != first
     assert client.describe_training_job(TrainingJobName=second)["EnableManagedSpotTraining"] is False
     assert job_of(spot_city.try_()) == second, "a retry stays with it"
+    spot_city.store.clear()
+    assert job_of(spot_city.try_()) == second, "so does who has lost Airflow's memory"
     TRAINING.stop(client, second)
