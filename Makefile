@@ -116,7 +116,7 @@ bench-serving: environments ## Measure the model server beside its peers: JSON [
 bench-status: environments ## Measure what it costs to know how a fleet is: JSON [ARGS="--cities 1000"]
 	@PYTHONPATH=plugins $(BIN)/python bench/fleet_status.py $(ARGS)
 
-bench-parse: environments ## Measure what reading the DAG files costs, beside a stock loop: JSON [ARGS="--cities 200"]
+bench-parse: environments ## Measure what reading the DAG files costs, beside a stock loop: JSON [ARGS="--files --cities 10000"]
 	@PYTHONPATH=plugins $(BIN)/python bench/parse.py $(ARGS)
 
 soak: environments ## Some minutes of mixed load for the model server [MINUTES=30]
