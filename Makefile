@@ -121,7 +121,7 @@ bench-bodies: environments ## Measure how long others wait while bodies of 6 MB 
 bench-status: environments ## Measure what it costs to know how a fleet is: JSON [ARGS="--cities 1000"]
 	@PYTHONPATH=plugins $(BIN)/python bench/fleet_status.py $(ARGS)
 
-bench-parse: environments ## Measure what reading the DAG files costs, beside a stock loop: JSON [ARGS="--cities 200"]
+bench-parse: environments ## Measure what reading the DAG files costs, beside a stock loop: JSON [ARGS="--files --cities 10000"]
 	@PYTHONPATH=plugins $(BIN)/python bench/parse.py $(ARGS)
 
 flips: environments ## Damage N artifacts, make their digests right, and load each into the model server [N=50 SEED=0]

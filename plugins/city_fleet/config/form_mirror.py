@@ -62,6 +62,11 @@ class Mirror:
             raise UnusableForm(f"{folder}: another form")
         return found
 
+    def is_writable(self) -> bool:
+        """Tell whether it is worth while to make a form: a disk may be read only."""
+        there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        return there.is_dir() and os.access(there, os.W_OK)
+
     def keep(self, form: Form) -> bool:
         """Write a form, and then that it is the last good one.
 

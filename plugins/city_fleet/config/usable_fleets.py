@@ -88,7 +88,10 @@ class _Reader:
             if compiled is not None:
                 self.claims.claim(compiled)
                 return compiled
-            reading, form = read_and_compile(path, self.environ)
+            if mirror.is_writable():
+                reading, form = read_and_compile(path, self.environ)
+            else:
+                reading, form = read_fleet(path, self.environ), None
             self.claims.claim(reading.fleet)
         except FleetFileError as error:
             return self._of_before(path, mirror, error) or error
