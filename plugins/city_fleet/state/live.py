@@ -8,11 +8,11 @@ a gap; and a live pointer that is lost is found again in the history. The Lambda
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from city_fleet import outgoing_text
 from city_fleet.errors import BrokenPointer, PlatformError, PointerMoved, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state.live_pointer import Broken, LivePointer, Versioned
@@ -22,7 +22,7 @@ from city_fleet.state.pointer_checks import MAX_POINTER_BYTES
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-log = logging.getLogger(__name__)
+log = outgoing_text.logger(__name__)
 
 # Kinds of moves. The first two bring a model live, the others bring back or keep one that did.
 PUBLISH = LivePointer.move

@@ -18,6 +18,7 @@ from city_fleet.orchestration.city_tasks.approve_trigger import DECIDED, EXPIRED
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import record_of, results_of
 from city_fleet.orchestration.run_context import name_of, run_of, upstream
+from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.plan import DECIDE, EVALUATE, KEEP_CHAMPION, PUBLISH, REGISTER, CityPlan
 from city_fleet.state import registry, run_records
 from city_fleet.state.author import Author
@@ -31,7 +32,7 @@ _APPROVE, _REJECT = OPTIONS
 _NOTE = "note"
 
 
-class ApproveOperator(HITLBranchOperator):
+class ApproveOperator(PrintableLog, HITLBranchOperator):
     """Ask a person, in Airflow's own form; then publish, or keep the champion.
 
     The answer goes to the registry. A decision that is made there instead, by command or in the console, ends the

@@ -8,10 +8,11 @@ from airflow.sdk import BaseOperator
 
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.orchestration.task_clients import TaskClients
+from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.plan import CityPlan
 
 
-class CityOperator(BaseOperator):
+class CityOperator(PrintableLog, BaseOperator):
     """A task of a city's DAG that starts no job.
 
     :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.

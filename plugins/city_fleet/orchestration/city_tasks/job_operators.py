@@ -16,6 +16,7 @@ from city_fleet.jobs.images import image_uri
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.run_context import upstream
+from city_fleet.outgoing_text import printable
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
 from city_fleet.state import live
 
@@ -59,7 +60,7 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         }
         if status["status"] != "ready":
             context["ti"].xcom_push(key="return_value", value={**self.facts(description), **result})
-            raise AirflowSkipException(status["reason"])
+            raise AirflowSkipException(printable(str(status["reason"])))
         self.log.info("Rows: %s", status["rows"])
         return result
 

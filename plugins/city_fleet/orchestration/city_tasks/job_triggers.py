@@ -26,6 +26,7 @@ from city_fleet.jobs.poll_rules import RULES, JobSource
 from city_fleet.jobs.sagemaker_jobs import KINDS, is_nothing_to_stop
 from city_fleet.jobs.thread_client import ThreadClient
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
+from city_fleet.orchestration.task_log import PrintableLog
 
 # Tries to learn a task's state, and to stop its job; the pauses between them add up to half a minute.
 _TRIES = 5
@@ -33,7 +34,7 @@ _TRIES = 5
 _stops: set[asyncio.Task[None]] = set()
 
 
-class JobTrigger(BaseTrigger):
+class JobTrigger(PrintableLog, BaseTrigger):
     """Wait until a job is over, together with every other waiting task of this triggerer.
 
     Its one event is ``{"job_name": …, "outcome": "over" | "deadline" | "error"}``, an error's with a ``message``.
@@ -176,7 +177,7 @@ class JobTrigger(BaseTrigger):
         return client
 
 
-class TurnTrigger(BaseTrigger):
+class TurnTrigger(PrintableLog, BaseTrigger):
     """Wait for a turn to call AWS again after it refused for load; paced over all waiting tasks of this triggerer.
 
     Its one event is ``{"turn": True}``.

@@ -17,6 +17,8 @@ from city_fleet.jobs.job_faults import Remedy
 from city_fleet.jobs.sagemaker_jobs import JobKind
 from city_fleet.orchestration.city_tasks.job_kill import WorkerKill
 from city_fleet.orchestration.city_tasks.job_triggers import JobTrigger, TurnTrigger
+from city_fleet.orchestration.task_log import PrintableLog
+from city_fleet.outgoing_text import printable
 from city_fleet.plan import CityPlan
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ _TURNS_PER_SECOND = 1.0
 _THROTTLED_SECONDS, _NO_CAPACITY_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 60.0, 600.0
 
 
-class JobPhases:
+class JobPhases(PrintableLog):
     """Entry points and waits of a job operator. What is to be done between two waits is a phase.
 
     ``submit``
@@ -53,7 +55,6 @@ class JobPhases:
 
     if TYPE_CHECKING:  # given by the provider's operator
         hook: SageMakerHook
-        log: Any
         aws_conn_id: str | None
         region_name: str | None
         verify: bool | str | None
@@ -114,11 +115,11 @@ class JobPhases:
             return self.submit(context) if phase == SUBMIT else self.collect(context, event)
         except AlgorithmError as error:
             # Another attempt would be paid for and fail the same way.
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(printable(str(error))) from error
         except ClientError as error:
             remedy = job_faults.remedy(error)
             if remedy is Remedy.FAIL:
-                raise AirflowFailException(f"{where}: AWS refuses the request: {error}") from error
+                raise AirflowFailException(printable(f"{where}: AWS refuses the request: {error}")) from error
             if remedy is Remedy.RETRY:
                 raise PlatformError(f"{where}: {error}") from error
             again = {"phase": phase, "held": event, "refusals": refusals + 1}

@@ -16,6 +16,7 @@ from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import image_uri
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.run_context import name_of, run_of, upstream
+from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.plan import DECIDE, EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
 from city_fleet.state import package_status, registry
 from city_fleet.state.author import Author
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class RegisterOperator(SageMakerRegisterModelVersionOperator):
+class RegisterOperator(PrintableLog, SageMakerRegisterModelVersionOperator):
     """Register every trained model as a version, and say where it stands after the gate's judgement."""
 
     overwrite_rtif_after_execution = True

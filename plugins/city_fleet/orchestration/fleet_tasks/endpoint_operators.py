@@ -24,6 +24,8 @@ from city_fleet.config.places import scripts_folder
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.run_context import upstream
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
+from city_fleet.orchestration.task_log import PrintableLog
+from city_fleet.outgoing_text import printable
 from city_fleet.plan import endpoint_name
 from city_fleet.serving import endpoint_requests, endpoint_state
 
@@ -47,7 +49,7 @@ def _described(describe: Callable[[str], Any], name: str) -> dict[str, Any] | No
         raise
 
 
-class SharedModelOperator(SageMakerModelOperator):
+class SharedModelOperator(PrintableLog, SageMakerModelOperator):
     """The container that serves every city: the image, the serving code and the prefix of the artifacts."""
 
     overwrite_rtif_after_execution = True
@@ -70,7 +72,7 @@ class SharedModelOperator(SageMakerModelOperator):
         return {"model_name": name}
 
 
-class SharedEndpointConfigOperator(SageMakerEndpointConfigOperator):
+class SharedEndpointConfigOperator(PrintableLog, SageMakerEndpointConfigOperator):
     """Instance type, count and the one model of the shared endpoint."""
 
     overwrite_rtif_after_execution = True
@@ -91,7 +93,7 @@ class SharedEndpointConfigOperator(SageMakerEndpointConfigOperator):
         return {"endpoint_config_name": name}
 
 
-class SharedEndpointOperator(SageMakerEndpointOperator):
+class SharedEndpointOperator(PrintableLog, SageMakerEndpointOperator):
     """The shared endpoint, created or updated until it is in service with the wanted configuration."""
 
     overwrite_rtif_after_execution = True
@@ -130,7 +132,7 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
             self.log.info("Endpoint %s serves with %s already", name, found["EndpointConfigName"])
             return self._result(context, found)
         else:
-            reason = found.get("FailureReason") or "SageMaker gives no reason"
+            reason = printable(found.get("FailureReason") or "SageMaker gives no reason")
             raise AirflowException(
                 f"Endpoint {name} is {found['EndpointStatus']} ({reason}); a retry looks again"
             )
@@ -143,10 +145,9 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
             return self._result(context, self.hook.describe_endpoint(name))
         found = _described(self.hook.describe_endpoint, name) or {}
         # The event has the waiter's words only. A retry creates an endpoint that has failed anew.
-        raise AirflowException(
-            f"Endpoint {name} is {found.get('EndpointStatus', 'gone')}. SageMaker says: "
-            f"{found.get('FailureReason') or 'it gives no reason'} ({(event or {}).get('message', 'no event')})"
-        )
+        said = f"{found.get('FailureReason') or 'it gives no reason'} ({(event or {}).get('message', 'no event')})"
+        status = found.get("EndpointStatus", "gone")
+        raise AirflowException(f"Endpoint {name} is {status}. SageMaker says: {printable(said)}")
 
     def _result(self, context: Context, description: dict[str, Any]) -> dict[str, Any]:
         """Return what the task leaves, once the endpoint is what was asked for.
@@ -160,7 +161,7 @@ class SharedEndpointOperator(SageMakerEndpointOperator):
             model=upstream(context, MODEL)["model_name"],
         )
         if wrong is not None:
-            raise AirflowFailException(wrong)
+            raise AirflowFailException(printable(wrong))
         return {
             "endpoint": description["EndpointName"],
             "endpoint_config_name": description["EndpointConfigName"],

@@ -11,9 +11,10 @@ from airflow.sdk import BaseOperator
 from botocore.config import Config
 
 from city_fleet.config import Fleet
+from city_fleet.orchestration.task_log import PrintableLog
 
 
-class FleetOperator(BaseOperator):
+class FleetOperator(PrintableLog, BaseOperator):
     """A task that looks after a whole fleet.
 
     :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.

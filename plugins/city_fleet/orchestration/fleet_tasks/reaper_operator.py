@@ -13,6 +13,7 @@ from city_fleet.errors import list_names
 from city_fleet.jobs import pacing, reaper
 from city_fleet.jobs.reaper import Job, OrphanVerdict, Task
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
+from city_fleet.outgoing_text import printable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -116,7 +117,9 @@ class ReapOperator(FleetOperator):
         :raises AirflowException: with every problem.
         """
         if problems:
-            raise AirflowException(f"{len(problems)} jobs could not be dealt with: " + " ".join(problems))
+            raise AirflowException(
+                f"{len(problems)} jobs could not be dealt with: " + printable(" ".join(problems))
+            )
         return results
 
 

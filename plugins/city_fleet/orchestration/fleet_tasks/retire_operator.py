@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from city_fleet.jobs import pacing
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
+from city_fleet.outgoing_text import printable
 from city_fleet.retiring import retire_sweep
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import Totals
@@ -54,6 +55,6 @@ class RetireOperator(FleetOperator):
         if problems:
             raise AirflowException(
                 f"{len(problems)} cities could not be dealt with; the others were. "
-                + " ".join(problems[:_NAMED_PROBLEMS])
+                + printable(" ".join(problems[:_NAMED_PROBLEMS]))
             )
         return asdict(totals)
