@@ -15,7 +15,7 @@
     └── PredictError            ``.status`` is the HTTP status
         └── BadRequest (400), UnknownCity (404), ServingError (502), NotReady (503)
 
-Standard library only: AWS Lambda functions carry this module too.
+Standard library only, and :mod:`city_fleet.outgoing_text`: AWS Lambda functions carry this module too.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
+
+from city_fleet.outgoing_text import printable
 
 MAX_SHOWN_CHARACTERS = 80
 MAX_LISTED_NAMES = 40
@@ -45,6 +47,8 @@ class CityFleetError(Exception):
     message: str
 
     def __post_init__(self) -> None:
+        # Much of it is others' text: a bucket's, the registry's, a job's. It ends in terminals and logs.
+        self.message = printable(self.message)
         super().__init__(self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:

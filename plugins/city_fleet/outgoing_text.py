@@ -5,6 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import logging
 import re
 
 # What moves a terminal's cursor, reverses or hides text, ends lines, or is half a character. Line feed and tab stay:
@@ -18,7 +19,10 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def printable(text: str) -> str:
-    r"""Return a text that a terminal and a log show as it is: ``\x1b[2J`` stands for what would clear a screen."""
+    r"""Return a text that a terminal and a log show as it is: ``\u001b[2J`` stands for what would clear a screen.
+
+    Of JSON it is JSON with the same meaning.
+    """
     return text if text.isascii() and text.isprintable() else _UNSEEN.sub(_escaped, text)
 
 
@@ -37,5 +41,34 @@ def markdown_code(text: str) -> str:
     return f"`{one_line(text).replace('`', chr(39))}`"
 
 
+def logger(name: str) -> logging.Logger:
+    """Return a logger of the library, whose records a terminal shows as they are.
+
+    :param name: of the module that logs.
+    """
+    found = logging.getLogger(name)
+    if not any(isinstance(each, _Printable) for each in found.filters):
+        found.addFilter(_Printable())
+    return found
+
+
+class _Printable(logging.Filter):
+    """Makes a record's text printable, before any handler sees it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = printable(record.getMessage()), ()
+        if record.exc_info:
+            # A formatter takes this text instead of making its own.
+            record.exc_text = printable(_FORMATTER.formatException(record.exc_info))
+        return True
+
+
+_FORMATTER = logging.Formatter()
+
+
 def _escaped(found: re.Match[str]) -> str:
-    return ascii(found[0])[1:-1]
+    code = ord(found[0])
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import logging
 import math
 import os
 from collections import Counter
@@ -17,13 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from city_fleet import naming
+from city_fleet import naming, outgoing_text
 from city_fleet.errors import CityFleetError, PredictError, show_value
 from city_fleet.naming import Keys
 from city_fleet.prediction.live_cache import TTL_SECONDS, LivePointers
 from city_fleet.prediction.predict import DEADLINE_SECONDS, Prediction, Predictor, clients
 
-log = logging.getLogger("predict")
+log = outgoing_text.logger("predict")
 
 PATH = "/predict"
 MAX_BODY_BYTES = 1_048_576

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from city_fleet import aws_errors
+from city_fleet import aws_errors, outgoing_text
 from city_fleet.errors import PublishError
 from city_fleet.state.context import CityContext
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
-log = logging.getLogger(__name__)
+log = outgoing_text.logger(__name__)
 
 # Predictions over HTTP are text of float32 values; anything beyond rounding is a different model.
 _RELATIVE_TOLERANCE = 1e-5

@@ -8,12 +8,11 @@ registry, and :func:`commit` moves the live pointer by one conditional write. Ev
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from city_fleet import clock
+from city_fleet import clock, outgoing_text
 from city_fleet.champions import gate
 from city_fleet.champions.answers import check_answers, invoke
 from city_fleet.config import Gate
@@ -24,7 +23,7 @@ from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import LivePointer, ServedModel, Versioned
 from city_fleet.state.outcomes import Outcome
 
-log = logging.getLogger(__name__)
+log = outgoing_text.logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from city_fleet import clock
 from city_fleet.cli.approve_targets import DecisionOrder, DecisionTarget, of_city, of_night
 from city_fleet.cli.aws import aws_errors
 from city_fleet.cli.moving import By, DryRun, FleetClients, Reason, author, each_city
-from city_fleet.cli.output import AsJson, print_json
+from city_fleet.cli.output import AsJson, print_json, say
 from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import parse_as_of
@@ -73,11 +73,11 @@ def waiting(fleet: FleetName = None, as_json: AsJson = False) -> None:
         return
     for row in rows:
         why = f": {row['reason']}" if row["reason"] else ""
-        typer.echo(
+        say(
             f"{row['fleet']}  {row['city']}, version {row['version']} as of {row['as_of']}, "
             f"data until {row['data_until'] or 'unknown'}, awaits approval until {row['until']}{why}"
         )
-    typer.echo(f"{len(rows)} {'model is' if len(rows) == 1 else 'models are'} awaiting approval.")
+    say(f"{len(rows)} {'model is' if len(rows) == 1 else 'models are'} awaiting approval.")
 
 
 def approve(
@@ -166,12 +166,12 @@ def _decide(
             targets = [of_city(clients[item.fleet], city, version, order) for item, city in named]
     if not as_json:
         for note in notes:
-            typer.echo(note)
+            say(note)
     done = _work(targets, order, as_json=as_json)
     if as_json:
         print_json({"nights": notes, "cities": done})
     elif not targets and not notes:
-        typer.echo(f"No model of {night} is awaiting approval.")
+        say(f"No model of {night} is awaiting approval.")
     failed = any(item["outcome"] == Outcome.FAILED for item in done)
     held = order.verb == "approve" and any(item["outcome"] in _NOT_DONE for item in done)
     raise typer.Exit(1 if failed or held else 0)
@@ -189,7 +189,7 @@ def _work(targets: Sequence[DecisionTarget], order: DecisionOrder, *, as_json: b
             end = result.to_dict()
         done.append({"fleet": target.fleet, **end, "error": error})
         if not as_json:
-            typer.echo(f"{name}: {end['outcome']}: {'; '.join(end['reasons'])}.", err=error is not None)
+            say(f"{name}: {end['outcome']}: {'; '.join(end['reasons'])}.", err=error is not None)
     return done
 
 

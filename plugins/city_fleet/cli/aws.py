@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from city_fleet.cli.output import say
 from city_fleet.config import Fleet
 from city_fleet.config.top_lines import TopLines
 from city_fleet.errors import PlatformError
@@ -70,5 +69,5 @@ def shared_form(lines: TopLines) -> Shared | None:
             return form_store.last_good(ObjectStore(client, lines.bucket), keys)
     except PlatformError as error:
         where = keys.uri(keys.compiled_current())
-        typer.echo(f"warning: {where} can't be asked for the last good form: {error}", err=True)
+        say(f"warning: {where} can't be asked for the last good form: {error}", err=True)
         return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.aws import aws_errors, client
-from city_fleet.cli.output import AsJson, count_cities, print_json
+from city_fleet.cli.output import AsJson, count_cities, print_json, say
 from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.config import Fleet
 from city_fleet.errors import PlatformError
@@ -135,7 +135,7 @@ def _run(
             if not as_json:
                 _print(each, f" [{len(done)} of {len(dag_ids)}]")
     except KeyboardInterrupt:
-        typer.echo(
+        say(
             f"Stopped after {len(done)} of {count_cities(len(dag_ids))}. Airflow finishes the backfills that it has "
             "begun; the same command with --resume continues from there.",
             err=True,
@@ -151,12 +151,12 @@ def _print_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: 
         _print(each)
     runs = sum(each.runs for each in planned)
     hint = _hint(next(iter(fleets.values())), runs) if len(fleets) == 1 else ""
-    typer.echo(
+    say(
         f"{count_cities(len(planned))}: {runs} runs, up to {runs * JOBS_PER_RUN} jobs{hint}; "
         f"at most {at_once} cities at the same time."
     )
     if repeats := sum(each.repeats for each in planned):
-        typer.echo(
+        say(
             f"{repeats} of the runs are repetitions: they pay again for jobs that have been paid for. The others take "
             "up what was paid for with the same raw data, settings and scripts."
         )
@@ -180,7 +180,7 @@ def _print(each: CityBackfill, progress: str = "") -> None:
     else:
         parts.append(f"done: {each.runs} runs" if each.runs else "done")
     parts += [each.note] if each.note else []
-    typer.echo(f"{each.dag_id}: {'; '.join(parts)}{progress}", err=each.state == FAILED)
+    say(f"{each.dag_id}: {'; '.join(parts)}{progress}", err=each.state == FAILED)
 
 
 def _hint(fleet: Fleet, runs: int) -> str:

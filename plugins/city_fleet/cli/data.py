@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.aws import aws_errors, client
-from city_fleet.cli.output import AsJson, print_json, table
+from city_fleet.cli.output import AsJson, print_json, say, table
 from city_fleet.cli.selection import CityName, FleetName, cities_named, fleets_named
+from city_fleet.outgoing_text import one_line
 
 if TYPE_CHECKING:
     from city_fleet.config import Fleet
@@ -92,7 +93,9 @@ def _confirmed(files: list[RawFile], name: str, confirm: str | None, *, asks: bo
     from city_fleet.errors import CityFleetError  # noqa: PLC0415
 
     if confirm is None and asks and any(file.name == name for file in files):
-        confirm = typer.prompt(f"Type the file's name to remove it ({name})", default="", show_default=False)
+        confirm = typer.prompt(
+            f"Type the file's name to remove it ({one_line(name)})", default="", show_default=False
+        )
     if confirm is None:
         raise typer.BadParameter("--remove with --json needs --confirm NAME, the file's name again.")
     if confirm != name:
@@ -106,19 +109,17 @@ def _print_removed(
         names = [file.name for file in left]
         print_json({"fleet": fleet.fleet, "city": city, "removed": removed.to_dict(), "left": names})
         return
-    typer.echo(f"{city}: removed s3://{fleet.bucket}/{removed.key}")
+    say(f"{city}: removed s3://{fleet.bucket}/{removed.key}")
     if not any(file.is_data for file in left):
-        typer.echo(
-            f"{city}: no raw data are left; its next run fails. ./fleet ingest --city {city} brings them."
-        )
+        say(f"{city}: no raw data are left; its next run fails. ./fleet ingest --city {city} brings them.")
 
 
 def _print(fleet: Fleet, city: str, files: list[RawFile]) -> None:
     from city_fleet.retiring.retire_report import size  # noqa: PLC0415
 
-    typer.echo(f"{city}: s3://{fleet.bucket}/{fleet.keys.raw(city)}")
+    say(f"{city}: s3://{fleet.bucket}/{fleet.keys.raw(city)}")
     if not files:
-        typer.echo(f"  nothing; ./fleet ingest --city {city} uploads its rows.")
+        say(f"  nothing; ./fleet ingest --city {city} uploads its rows.")
         return
     rows = [
         [
@@ -133,4 +134,4 @@ def _print(fleet: Fleet, city: str, files: list[RawFile]) -> None:
         for file in files
     ]
     for line in table(["  file", "rows", "first", "last", "size", "written", "by"], rows):
-        typer.echo(line)
+        say(line)

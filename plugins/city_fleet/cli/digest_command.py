@@ -8,7 +8,7 @@ import typer
 
 from city_fleet.cli.aws import aws_errors, client
 from city_fleet.cli.moving import instant
-from city_fleet.cli.output import AsJson, show
+from city_fleet.cli.output import AsJson, say, show
 from city_fleet.cli.selection import FleetName, fleets_named
 
 
@@ -43,12 +43,12 @@ def digest(
         found = []
         for item in fleets_named(fleet):
             s3, sagemaker = client(item, "s3"), client(item, "sagemaker")
-            picture = fleet_facts.picture(item, s3, sagemaker, say=lambda text: typer.echo(text, err=True))
+            picture = fleet_facts.picture(item, s3, sagemaker, say=lambda text: say(text, err=True))
             for problem in picture.problems:
-                typer.echo(f"warning: {problem}", err=True)
+                say(f"warning: {problem}", err=True)
             schedule = item.digest.schedule
             newest = None if moment else digests.last_night(picture.refreshed.index, schedule)
             chosen = newest or digests.night_of(moment or picture.snapshot.at, schedule)
             found.append(fleet_facts.night_digest(item, s3, picture, chosen))
     texts = (digest_text.text(each) for each in found)
-    show([each.to_dict() for each in found], ["\n".join(texts).rstrip("\n")], as_json)
+    show([each.to_dict() for each in found], "\n".join(texts).rstrip("\n").split("\n"), as_json)

@@ -201,4 +201,4 @@ def _lines(found: list[Finding]) -> Iterator[str]:
         if each.advice:
             yield f"        {each.advice}"
     count = {level: sum(each.level == level for each in found) for level in ("ok", "warn", "fail")}
-    yield f"\n{count['ok']} ok, {count['warn']} warnings, {count['fail']} failures."
+    yield from ("", f"{count['ok']} ok, {count['warn']} warnings, {count['fail']} failures.")

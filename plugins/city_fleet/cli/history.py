@@ -9,7 +9,7 @@ import typer
 
 from city_fleet.cli.aws import aws_errors
 from city_fleet.cli.moving import cities_and_clients
-from city_fleet.cli.output import AsJson, show, table
+from city_fleet.cli.output import AsJson, say, show, table
 from city_fleet.cli.selection import CityName, FleetName
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def history(
     }
     show(report, _lines(clients.fleet.fleet, found), as_json)
     if found.problem and not as_json:
-        typer.echo(f"{slug}: {found.problem}.", err=True)
+        say(f"{slug}: {found.problem}.", err=True)
     raise typer.Exit(1 if found.problem else 0)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from city_fleet.cli.aws import client
-from city_fleet.cli.output import AsJson, print_json
+from city_fleet.cli.output import AsJson, print_json, say
 from city_fleet.cli.selection import FleetName, fleets_named, only_fleet
 
 if TYPE_CHECKING:
@@ -94,26 +94,22 @@ def ingest(
 
 def _print(report: IngestReport) -> None:
     for upload in report.cities:
-        typer.echo(
-            f"{upload.status:<9}  {upload.city}  {upload.rows} rows  s3://{report.bucket}/{upload.key}"
-        )
+        say(f"{upload.status:<9}  {upload.city}  {upload.rows} rows  s3://{report.bucket}/{upload.key}")
         if upload.removed:
-            typer.echo(f"           {upload.city}  replaced: {', '.join(upload.removed)}")
+            say(f"           {upload.city}  replaced: {', '.join(upload.removed)}")
         if upload.kept:
-            typer.echo(f"           {upload.city}  beside it: {', '.join(upload.kept)}")
+            say(f"           {upload.city}  beside it: {', '.join(upload.kept)}")
     for unknown in report.unknown:
         near = f" Did you mean {unknown.nearest!r}?" if unknown.nearest else ""
         what = f"{unknown.name!r} ({unknown.rows} rows) is not in the fleet file"
-        typer.echo(f"warning: {report.source}: {what}.{near}", err=True)
+        say(f"warning: {report.source}: {what}.{near}", err=True)
     for slug in report.without_rows:
-        typer.echo(f"warning: city {slug!r} has no rows in {report.source}.", err=True)
+        say(f"warning: city {slug!r} has no rows in {report.source}.", err=True)
     for refusal in report.refused:
-        typer.echo(
-            f"error: {refusal.text}. Nothing of city {refusal.city!r} was replaced. {refusal.hint}", err=True
-        )
+        say(f"error: {refusal.text}. Nothing of city {refusal.city!r} was replaced. {refusal.hint}", err=True)
     uploaded = sum(upload.status == "uploaded" for upload in report.cities)
     refused = f", {len(report.refused)} refused" if report.refused else ""
-    typer.echo(
+    say(
         f"{report.fleet}: {uploaded} of {len(report.cities)} cities uploaded, "
         f"{len(report.cities) - uploaded} unchanged{refused}."
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from city_fleet.cli.output import AsJson, count_cities, show
+from city_fleet.cli.output import AsJson, count_cities, say, show
 from city_fleet.cli.selection import fleets_folder, no_fleet_file
 from city_fleet.config import Fleet, load_fleet, load_fleets
 from city_fleet.errors import FleetFileError, display_path
@@ -71,7 +71,7 @@ def schema(
     if committed != schema_text():
         state = "is out of date" if committed is not None else "is missing"
         name = display_path(SCHEMA_PATH)
-        typer.echo(f"{name} {state}. Run `./fleet schema > {name}`.", err=True)
+        say(f"{name} {state}. Run `./fleet schema > {name}`.", err=True)
         raise typer.Exit(1)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from city_fleet.cli import output
 from city_fleet.cli.aws import aws_errors, client
 from city_fleet.cli.moving import DryRun, FleetClients
 from city_fleet.cli.output import AsJson, count_cities, print_json
@@ -173,8 +174,8 @@ def _delete(clients: FleetClients, dry_run: bool, as_json: bool) -> dict[str, An
 
 
 def _say(as_json: bool) -> Any:
-    def say(text: str, err: bool = False) -> None:
+    def told(text: str, err: bool = False) -> None:
         if not as_json:
-            typer.echo(text, err=err)
+            output.say(text, err=err)
 
-    return say
+    return told

@@ -13,7 +13,7 @@ import typer
 
 from city_fleet import clock
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
-from city_fleet.cli.output import print_json
+from city_fleet.cli.output import print_json, say
 from city_fleet.cli.selection import cities_named, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError
@@ -190,7 +190,7 @@ def run_moves(
     if as_json:
         print_json(done)
     elif len(done) > 1:
-        typer.echo(_summary(count))
+        say(_summary(count))
     raise typer.Exit(1 if count[Outcome.FAILED] else 0)
 
 
@@ -206,15 +206,15 @@ def without_city(error: CityFleetError, city: str) -> str:
 
 def _print(name: str, city: str, result: Move | CityFleetError, show: Callable[[Move], str | None]) -> None:
     if isinstance(result, CityFleetError):
-        typer.echo(f"{name}: {without_city(result, city).rstrip('.')}.", err=True)
+        say(f"{name}: {without_city(result, city).rstrip('.')}.", err=True)
         return
     text = show(result)
     if text is None:
         return
-    typer.echo(f"{name}: {text}")
+    say(f"{name}: {text}")
     if result.outcome != Outcome.UNCHANGED:
         for note in result.notes:
-            typer.echo(f"{name}:   {note}.")
+            say(f"{name}:   {note}.")
 
 
 def _summary(count: Counter[Outcome]) -> str:

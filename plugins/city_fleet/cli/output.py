@@ -1,4 +1,4 @@
-"""How commands print: text or JSON, and errors as one paragraph without a traceback."""
+"""How commands print: text or JSON, and errors as one paragraph without a traceback. Nothing else prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from city_fleet.errors import CityFleetError
+from city_fleet.errors import CityFleetError, FleetFileError
+from city_fleet.outgoing_text import one_line, printable
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -23,7 +24,9 @@ def errors(as_json: bool) -> Iterator[None]:
         if as_json:
             print_json(error.to_dict())
         else:
-            typer.echo(str(error), err=True)
+            # A file has as many sentences as it has mistakes.
+            for each in error.errors if isinstance(error, FleetFileError) else [error]:
+                say(str(each), err=True)
         raise typer.Exit(1) from None
 
 
@@ -37,17 +40,22 @@ def show(value: Any, lines: Iterable[str], as_json: bool) -> None:
         print_json(value)
         return
     for line in lines:
-        typer.echo(line)
+        say(line)
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print a line. Here alone text goes to a terminal: whatever others have written stays one line of text."""
+    typer.echo(one_line(line), err=err)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; a value that JSON has no form for is printed as its text."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    typer.echo(printable(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield the lines of a table with its columns aligned; an empty head is left out."""
-    everything = [*([head] if head else []), *rows]
+    everything = [[one_line(cell) for cell in row] for row in ([head] if head else []) + [*rows]]
     widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
     for row in everything:
         yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

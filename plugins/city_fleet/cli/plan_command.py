@@ -122,10 +122,10 @@ def _lines(found: Preview) -> Iterator[str]:
     yield f"  endpoint      {found.endpoint}"
     for number, (task, before) in enumerate(found.tasks.items(), start=1):
         after = f", after {', '.join(before)}" if before else ""
-        yield f"\n{number}. {task}{after}"
+        yield from ("", f"{number}. {task}{after}")
         if task in found.jobs:
             yield from _job_lines(found.jobs[task])
-    yield "\nBesides the outputs of its jobs it may write:"
+    yield from ("", "Besides the outputs of its jobs it may write:")
     for uri, what in found.may_write.items():
         yield f"  {uri}  {what}"
 

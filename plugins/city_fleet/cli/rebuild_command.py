@@ -17,7 +17,7 @@ from city_fleet.cli.moving import (
     run_moves,
     unchanged,
 )
-from city_fleet.cli.output import AsJson
+from city_fleet.cli.output import AsJson, say
 from city_fleet.cli.selection import FleetName, fleets_named
 from city_fleet.state.outcomes import Outcome
 
@@ -84,7 +84,7 @@ def _name_those_left_alone(clients: FleetClients) -> None:
         lost = lost_cities(clients.s3, clients.keys)
     left = [city for city in lost if city not in clients.fleet.cities and city not in clients.fleet.broken]
     if left:
-        typer.echo(
+        say(
             f"{clients.fleet.fleet}: not in the fleet file, and therefore not restored: {', '.join(left)}. "
             "Name a city to restore its pointer.",
             err=True,

@@ -11,7 +11,7 @@ import typer
 
 from city_fleet.cli.aws import aws_errors
 from city_fleet.cli.moving import By, DryRun, Reason, cities_and_clients, mover, without_city
-from city_fleet.cli.output import AsJson, print_json
+from city_fleet.cli.output import AsJson, print_json, say
 from city_fleet.cli.selection import FleetName, NamedCities
 from city_fleet.errors import CityFleetError
 from city_fleet.naming import city_dag_id, fleet_dag_id
@@ -90,7 +90,7 @@ def remove(
                 failed = True
                 results.append({"fleet": item.fleet, **error.to_dict(), "city": city})
                 if not as_json:
-                    typer.echo(f"{city}: {without_city(error, city)}", err=True)
+                    say(f"{city}: {without_city(error, city)}", err=True)
                 continue
             in_file = city in item.cities or city in item.broken
             results.append({"fleet": item.fleet, **done.to_dict(), **_left_to_dict(left), "in_file": in_file})
@@ -133,21 +133,17 @@ def _print(done: Removal, left: Remains, *, in_file: bool) -> None:
         Outcome.PLANNED: f"would be removed; {served} serves",
         Outcome.UNCHANGED: f"unchanged: {done.note}",
     }.get(done.outcome, f"removed; {served} serves no more")
-    typer.echo(f"{done.city}: {what}; {done.dag}.")
+    say(f"{done.city}: {what}; {done.dag}.")
     if in_file:
-        typer.echo(f"{done.city}:   it is still in the fleet file; take it out there, and its DAG goes.")
+        say(f"{done.city}:   it is still in the fleet file; take it out there, and its DAG goes.")
     for each in left.left:
         if each.objects:
             objects = f"{count(each.objects, 'object')}, {size(each.size_bytes)}"
-            typer.echo(f"{done.city}:   left: {each.what}, {objects}: {each.uri}")
+            say(f"{done.city}:   left: {each.what}, {objects}: {each.uri}")
     if left.versions:
-        typer.echo(
-            f"{done.city}:   left: {count(len(left.versions), 'version')} in the registry: {left.group}"
-        )
+        say(f"{done.city}:   left: {count(len(left.versions), 'version')} in the registry: {left.group}")
     commands_left = left.commands()
     if commands_left:
-        typer.echo(
-            f"{done.city}:   `./fleet rebuild {done.city}` brings it back. To delete what is left for good:"
-        )
+        say(f"{done.city}:   `./fleet rebuild {done.city}` brings it back. To delete what is left for good:")
         for command in commands_left:
-            typer.echo(f"  {command}")
+            say(f"  {command}")

@@ -8,7 +8,7 @@ import typer
 
 from city_fleet.cli.aws import aws_errors, client
 from city_fleet.cli.moving import DryRun
-from city_fleet.cli.output import AsJson, count_cities, print_json
+from city_fleet.cli.output import AsJson, count_cities, print_json, say
 from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named
 from city_fleet.config import Fleet
 
@@ -69,7 +69,7 @@ def retire(
             problems += totals.problems
             if not as_json and (only is None or len(only) > 1):
                 counts = f"{count_cities(totals.cities)}; {totals.sentence(dry_run=dry_run)}"
-                typer.echo(f"{item.fleet}: {counts}.")
+                say(f"{item.fleet}: {counts}.")
     if as_json:
         print_json(found)
     raise typer.Exit(1 if problems else 0)
@@ -98,11 +98,11 @@ def _has_any(source: InventorySource, city: str) -> bool:
 
 def _print(report: CityReport, rule: Rule, *, dry_run: bool, in_detail: bool) -> None:
     if report.problem:
-        typer.echo(report.problem, err=True)
+        say(report.problem, err=True)
         return
     totals = report.totals()
     if in_detail or totals.objects or totals.versions or report.marked:
-        typer.echo(f"{report.city}: {totals.sentence(dry_run=dry_run)}.")
+        say(f"{report.city}: {totals.sentence(dry_run=dry_run)}.")
     if in_detail:
         for unit, fate in report.fate(rule).items():
-            typer.echo(f"  {unit}  {fate}")
+            say(f"  {unit}  {fate}")

@@ -19,7 +19,7 @@ from city_fleet.cli.moving import (
     run_moves,
     unchanged,
 )
-from city_fleet.cli.output import AsJson
+from city_fleet.cli.output import AsJson, say
 from city_fleet.cli.selection import CityNames, FleetName, NamedCities, fleets_named, only_fleet
 from city_fleet.state.outcomes import Outcome
 
@@ -86,7 +86,7 @@ def rollback(
         targets = _moved_since(FleetClients(owner), moment)
 
     if not targets and not as_json:
-        typer.echo(f"No model was published since {since}; there is nothing to do.")
+        say(f"No model was published since {since}; there is nothing to do.")
 
     def show(move: Move) -> str | None:
         # With --since alone, cities that were not published since then are not mentioned.

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from city_fleet.cli.aws import shared_form
+from city_fleet.cli.output import say
 from city_fleet.config import City, Fleet, fleet_files, load_fleet, load_fleets
 from city_fleet.config.places import command_name, compiled_folder, fleets_folder
 from city_fleet.config.usable_fleets import usable_fleet, usable_fleets
@@ -50,7 +51,7 @@ def fleets_named(name: str | None, *, as_they_are: bool = False) -> list[Fleet]:
     found = _fleets_named(name, as_they_are)
     for item in found:
         if item.last_good is not None:
-            typer.echo(f"warning: {item.fleet}: {item.last_good.sentence}", err=True)
+            say(f"warning: {item.fleet}: {item.last_good.sentence}", err=True)
     return found
 
 
@@ -78,7 +79,7 @@ def _usable(item: Fleet | FleetFileError, *, as_they_are: bool = False) -> Fleet
     if isinstance(item, Fleet):
         return item
     if not as_they_are:
-        typer.echo(
+        say(
             f"{item.file} can't be used, and no form of it from before is in {compiled_folder()} or in the fleet's "
             f"bucket. Mend it; `{command_name()} lint` lists the mistakes. `{command_name()} compile` keeps what a "
             "file says, for the next time.",

@@ -12,7 +12,7 @@ import typer
 from city_fleet import clock
 from city_fleet.cli import status_text
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
-from city_fleet.cli.output import AsJson, show
+from city_fleet.cli.output import AsJson, say, show
 from city_fleet.cli.selection import CityNames, FleetName, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import UnknownName, display_path
@@ -147,7 +147,7 @@ def _picture(fleet: Fleet, *, anew: bool) -> Picture:
         client(fleet, "sagemaker"),
         limit=RECORDS_AT_ONCE,
         anew=anew,
-        say=lambda text: typer.echo(text, err=True),
+        say=lambda text: say(text, err=True),
     )
 
 

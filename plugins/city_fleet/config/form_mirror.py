@@ -7,7 +7,6 @@ once, a process may die while it writes, and a disk may be read only: then nothi
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from city_fleet import outgoing_text
 from city_fleet.config.compiled_form import Form, sha256
 from city_fleet.config.current_form import Current, folder_of, read_current
 from city_fleet.config.open_form import OpenForm, UnusableForm, open_form
@@ -23,7 +23,7 @@ from city_fleet.config.open_form import OpenForm, UnusableForm, open_form
 #: Older forms of a file that stay: a process may still read one.
 _KEPT = 2
 _LONGEST_WRITE_SECONDS = 3600
-_log = logging.getLogger(__name__)
+_log = outgoing_text.logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ what was kept of it counts when it can't be used at all.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from city_fleet import outgoing_text
 from city_fleet.config.compiled_form import Form, compile_form, list_named, source_digest
 from city_fleet.config.fleet_file import Claims, FleetReading, assembled, fleet_files, read_fleet
 from city_fleet.config.form_mirror import Mirror
@@ -21,7 +21,7 @@ from city_fleet.config.settings import Fleet
 from city_fleet.config.top_lines import TopLines, read_top_lines
 from city_fleet.errors import ConfigError, FleetFileError
 
-_log = logging.getLogger(__name__)
+_log = outgoing_text.logger(__name__)
 #: A form as all machines share it: its manifest, and what reads a shard by its digest.
 Shared = tuple[bytes, Callable[[str], bytes]]
 #: Finds the last good form of a fleet that all machines share; None where there is none to be had.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 import random
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -23,7 +22,7 @@ from weakref import WeakKeyDictionary
 
 from botocore.exceptions import ClientError
 
-from city_fleet import aws_errors
+from city_fleet import aws_errors, outgoing_text
 from city_fleet.jobs import waiting_jobs
 from city_fleet.jobs.pacing import pace
 from city_fleet.jobs.poll_rules import JobSource
@@ -32,7 +31,7 @@ from city_fleet.jobs.waiting_jobs import DEADLINE, ERROR, OVER, WaitEnd, Waiting
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
 
-log = logging.getLogger(__name__)
+log = outgoing_text.logger(__name__)
 
 #: Makes a context manager that opens an aiobotocore client. The client must not repeat requests by itself.
 Connect = Callable[[], Awaitable[AbstractAsyncContextManager["AioBaseClient"]]]

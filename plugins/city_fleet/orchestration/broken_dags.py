@@ -6,7 +6,6 @@ DAG of that file out of the schedule.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -15,14 +14,14 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from city_fleet import naming
+from city_fleet import naming, outgoing_text
 from city_fleet.config import Fleet
 from city_fleet.errors import FleetFileError, raised_in
 from city_fleet.outgoing_text import markdown, printable
 
 _LONGEST_NAME = 32  # of a fleet
 _UNFORESEEN = "unforeseen"
-_log = logging.getLogger(__name__)
+_log = outgoing_text.logger(__name__)
 
 
 class FleetFileMistake(BaseOperator):

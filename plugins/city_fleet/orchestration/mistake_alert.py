@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from city_fleet import outgoing_text
 from city_fleet.config import Fleet
 from city_fleet.config.current_form import folder_of
 from city_fleet.config.places import fleets_folder
@@ -25,7 +26,7 @@ from city_fleet.orchestration.broken_dags import storable
 
 _SECONDS = 300  # for all notifiers together
 _TOLD = "told.json"
-_log = logging.getLogger(__name__)
+_log = outgoing_text.logger(__name__)
 
 
 def mistakes_of(loaded: Fleet | FleetFileError) -> list[str]:

@@ -7,7 +7,6 @@ for them nor fall with them.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import subprocess
 import sys
@@ -15,8 +14,10 @@ from pathlib import Path
 
 from airflow.listeners import hookimpl
 
+from city_fleet import outgoing_text
+
 _LIBRARY = Path(__file__).resolve().parents[2]
-_log = logging.getLogger(__name__)
+_log = outgoing_text.logger(__name__)
 
 
 class MistakeListener:

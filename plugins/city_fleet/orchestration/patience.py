@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, clock
 from city_fleet.errors import PlatformError
+from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.orchestration.turn_trigger import TurnTrigger
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def passes(error: BaseException) -> bool:
     )
 
 
-class Patient:
+class Patient(PrintableLog):
     """Mixed into an operator, before Airflow's class; its methods that ask AWS are decorated with :func:`patient`.
 
     Whoever mixes it in says how long it waits and what its errors begin with.

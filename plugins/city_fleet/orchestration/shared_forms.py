@@ -6,7 +6,6 @@ a few of them in all, and the fleets whose files are right are built all the sam
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,6 +13,7 @@ from typing import TypeVar
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from botocore.config import Config
 
+from city_fleet import outgoing_text
 from city_fleet.config.top_lines import TopLines
 from city_fleet.config.usable_fleets import Shared
 from city_fleet.errors import PlatformError
@@ -23,7 +23,7 @@ from city_fleet.state.objects import ObjectStore
 
 T = TypeVar("T")
 _QUICK = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
-_log = logging.getLogger(__name__)
+_log = outgoing_text.logger(__name__)
 
 
 class _Patience:

@@ -11,12 +11,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from city_fleet import clock
 from city_fleet.jobs.pacing import pace
+from city_fleet.orchestration.task_log import PrintableLog
 
 #: No pause is longer. It bounds the wait where the triggerer's clock is behind that of the worker.
 LONGEST_SECONDS = 900.0
 
 
-class TurnTrigger(BaseTrigger):
+class TurnTrigger(PrintableLog, BaseTrigger):
     """Wait for a task's turn to call AWS again, so that tasks that were refused together do not come back together.
 
     :param lane: the lane that the turns are counted for, in this triggerer.

@@ -7,17 +7,17 @@ would take its other DAGs along. Each DAG file keeps a small file of its own on 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from city_fleet import outgoing_text
 from city_fleet.config.places import compiled_folder
 
 # A DAG file that is not looked at any more has nothing to say.
 _OUTDATED_SECONDS = 3600
-_log = logging.getLogger(__name__)
+_log = outgoing_text.logger(__name__)
 
 
 def report(dag_file: str, reasons: Mapping[str, str]) -> None:

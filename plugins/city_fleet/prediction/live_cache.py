@@ -7,7 +7,6 @@ in; the Lambda function carries this module.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import OrderedDict
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import aws_errors, naming
+from city_fleet import aws_errors, naming, outgoing_text
 from city_fleet.errors import NotReady, PublishError, ServingError, UnknownCity, nearest_match
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.state import live
@@ -26,7 +25,7 @@ from city_fleet.state.objects import ObjectStore
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-log = logging.getLogger(__name__)
+log = outgoing_text.logger(__name__)
 
 TTL_SECONDS = 30.0
 MAX_CITIES = 10_000

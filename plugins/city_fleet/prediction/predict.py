@@ -7,7 +7,6 @@ while it is down. Standard library and boto3 only; clients are passed in (:func:
 from __future__ import annotations
 
 import json
-import logging
 import math
 import queue
 import re
@@ -21,7 +20,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import aws_errors, naming
+from city_fleet import aws_errors, naming, outgoing_text
 from city_fleet.errors import BadRequest, CityFleetError, PredictError, ServingError, show_value
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.prediction.feature_row import csv_line, read_row
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
-log = logging.getLogger(__name__)
+log = outgoing_text.logger(__name__)
 
 DEADLINE_SECONDS = 25.0
 THREADS = 16

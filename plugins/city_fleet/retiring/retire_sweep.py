@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,7 @@ from datetime import datetime, timedelta
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import aws_errors
+from city_fleet import aws_errors, outgoing_text
 from city_fleet.clock import utc_now
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError, PointerMoved
@@ -31,7 +30,7 @@ from city_fleet.retiring.retire_report import CityReport
 from city_fleet.state import live, registry, retire_marks
 from city_fleet.state.objects import json_of, rounds
 
-log = logging.getLogger(__name__)
+log = outgoing_text.logger(__name__)
 
 #: Requests a second to the model registry. Its limits are not published; List and Describe of jobs stand about 2.
 REGISTRY_REQUESTS_PER_SECOND = 4.0

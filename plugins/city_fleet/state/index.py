@@ -9,7 +9,6 @@ A boto3 S3 client is passed in; give it ``max_pool_connections`` of at least :da
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from city_fleet import aws_errors, naming
+from city_fleet import aws_errors, naming, outgoing_text
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import installation, live
@@ -30,7 +29,7 @@ from city_fleet.state.pointer_checks import MAX_POINTER_BYTES
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-log = logging.getLogger(__name__)
+log = outgoing_text.logger(__name__)
 
 WORKERS = 16
 #: An event may turn up this long after newer ones: clocks differ, and a writer may be slow. S3 itself refuses

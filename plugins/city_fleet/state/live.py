@@ -8,12 +8,12 @@ a gap; and a live pointer that is lost is found again in the history. The Lambda
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from city_fleet import outgoing_text
 from city_fleet.errors import BrokenPointer, PlatformError, PointerMoved, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import installation
@@ -24,7 +24,7 @@ from city_fleet.state.pointer_checks import MAX_POINTER_BYTES
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-log = logging.getLogger(__name__)
+log = outgoing_text.logger(__name__)
 
 # Kinds of moves. The first two bring a model live, the others bring back or keep one that did.
 PUBLISH = LivePointer.move

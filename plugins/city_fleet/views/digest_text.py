@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from city_fleet.outgoing_text import one_line
 from city_fleet.state.outcomes import Outcome
 from city_fleet.views.digest import NightDigest, names
 from city_fleet.views.fleet import CityStatus
@@ -22,7 +23,7 @@ def subject(digest: NightDigest) -> str:
 
 
 def text(digest: NightDigest) -> str:
-    return "\n".join(_lines(digest)) + "\n"
+    return "\n".join(map(one_line, _lines(digest))) + "\n"
 
 
 def _lines(digest: NightDigest) -> Iterator[str]:

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import naming
 from city_fleet.orchestration.task_clients import TaskClients
+from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.state import registry, registry_search
 from city_fleet.state.registry import APPROVED, PENDING
 
@@ -27,7 +28,7 @@ EXPIRED = "expired"
 OPTIONS = (_APPROVE, _REJECT) = ("Approve", "Reject")
 
 
-class ApprovalTrigger(HITLTrigger):
+class ApprovalTrigger(PrintableLog, HITLTrigger):
     """Wait until a person has answered in Airflow, or a decision about the version stands in the registry.
 
     Airflow itself resumes the task after an answer; the trigger looks at that once only, in case the answer

@@ -20,6 +20,7 @@ from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
 from city_fleet.orchestration.run_context import as_of, hand_on, name_of, run_of, upstream
+from city_fleet.outgoing_text import printable
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, FixedChampion, Run
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         if status["status"] != "ready":
             context["ti"].xcom_push(key="return_value", value={**self.facts(description), **result})
             tell_record(city_of(self.plan, self.aws_conn_id), context)
-            raise AirflowSkipException(status["reason"])
+            raise AirflowSkipException(printable(str(status["reason"])))
         self.log.info("Rows: %s", status["rows"])
         return result
 

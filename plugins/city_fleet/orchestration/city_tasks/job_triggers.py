@@ -24,6 +24,7 @@ from city_fleet.jobs.poll_rules import RULES, JobSource
 from city_fleet.jobs.sagemaker_jobs import KINDS, is_nothing_to_stop
 from city_fleet.jobs.thread_client import ThreadClient
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
+from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.state.objects import ObjectStore
 
 # Tries to learn a task's state, and to stop its job; the pauses between them add up to half a minute.
@@ -32,7 +33,7 @@ _TRIES = 5
 _stops: set[asyncio.Task[None]] = set()
 
 
-class JobTrigger(BaseTrigger):
+class JobTrigger(PrintableLog, BaseTrigger):
     """Wait until a job is over, together with every other waiting task of this triggerer.
 
     Its one event is ``{"job_name": …, "outcome": "over" | "deadline" | "error"}``, an error's with a ``message``.

@@ -17,6 +17,7 @@ from city_fleet.orchestration import patience
 from city_fleet.orchestration.city_tasks.job_kill import WorkerKill
 from city_fleet.orchestration.city_tasks.job_triggers import JobTrigger
 from city_fleet.orchestration.patience import Patient, patient
+from city_fleet.outgoing_text import printable
 from city_fleet.plan import CityPlan
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class JobPhases(Patient):
             return phase()
         except AlgorithmError as error:
             # Another attempt would be paid for and fail the same way.
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(printable(str(error))) from error
         except ClientError as error:
             if patience.passes(error):
                 raise
@@ -111,7 +112,7 @@ class JobPhases(Patient):
                     f"{self.where}: AWS refuses the request: {error}",
                     *self.gone_inputs(self.config),
                 ]
-                raise AirflowFailException(". ".join(sentences)) from error
+                raise AirflowFailException(printable(". ".join(sentences))) from error
             raise PlatformError(f"{self.where}: {error}") from error
 
     @property

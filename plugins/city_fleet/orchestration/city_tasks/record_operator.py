@@ -13,6 +13,7 @@ from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import as_of, begun_run, name_of, refuse_old_layout
+from city_fleet.outgoing_text import one_line
 from city_fleet.plan import (
     APPROVE,
     DECIDE,
@@ -105,7 +106,7 @@ def write_record(
     if failed_job:
         record["jobs"].append(_job(failed_job))
     key = run_records.write(city.aws.s3, plan.keys, record, as_of=run.as_of, key_of_run=run.key)
-    log.info("%s: %s", outcome, "; ".join(reasons) or "no reason given")
+    log.info("%s: %s", outcome, one_line("; ".join(reasons) or "no reason given"))
     return {"record_uri": plan.keys.uri(key), "outcome": outcome}
 
 

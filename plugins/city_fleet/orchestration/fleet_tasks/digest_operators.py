@@ -17,6 +17,7 @@ from city_fleet.config.digest_section import refusal
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import upstream
+from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.state import index
 from city_fleet.views import digest, digest_text, fleet_facts
 
@@ -69,7 +70,7 @@ class ComposeOperator(FleetOperator):
         return digest.last_night(known, schedule) or digest.night_of(datetime.now(UTC), schedule)
 
 
-class NotifyOperator(BaseOperator):
+class NotifyOperator(PrintableLog, BaseOperator):
     """Send the message by one of Airflow's notifiers. One task per notifier: a retry of one repeats no other.
 
     :param notifier: import path of a subclass of BaseNotifier; imported when the task runs.

@@ -26,6 +26,7 @@ from city_fleet.orchestration.fleet_tasks.fleet_operator import PatientTask
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import refuse_old_layout, upstream
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED, CLIENT_SETTINGS, TaskClients
+from city_fleet.outgoing_text import printable
 from city_fleet.plan import endpoint_name
 from city_fleet.serving import endpoint_requests, endpoint_state
 
@@ -147,7 +148,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             self.log.info("Endpoint %s serves with %s already", name, found["EndpointConfigName"])
             return self._result(context, found)
         else:
-            reason = found.get("FailureReason") or "SageMaker gives no reason"
+            reason = printable(found.get("FailureReason") or "SageMaker gives no reason")
             raise AirflowException(
                 f"Endpoint {name} is {found['EndpointStatus']} ({reason}); a retry looks again"
             )
@@ -165,10 +166,8 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         if (event or {}).get("status") == "success" or status == "InService":
             return self._result(context, found)
         # The event has the waiter's words only. A retry creates an endpoint that has failed anew.
-        raise AirflowException(
-            f"Endpoint {name} is {status}. SageMaker says: "
-            f"{found.get('FailureReason') or 'it gives no reason'} ({(event or {}).get('message', 'no event')})"
-        )
+        said = f"{found.get('FailureReason') or 'it gives no reason'} ({(event or {}).get('message', 'no event')})"
+        raise AirflowException(f"Endpoint {name} is {status}. SageMaker says: {printable(said)}")
 
     def _result(self, context: Context, description: dict[str, Any]) -> dict[str, Any]:
         """Return what the task leaves, once the endpoint is what was asked for.
@@ -182,7 +181,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             model=upstream(context, MODEL)["model_name"],
         )
         if wrong is not None:
-            raise AirflowFailException(wrong)
+            raise AirflowFailException(printable(wrong))
         return {
             "endpoint": description["EndpointName"],
             "endpoint_config_name": description["EndpointConfigName"],

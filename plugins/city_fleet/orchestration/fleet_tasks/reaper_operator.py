@@ -17,6 +17,7 @@ from city_fleet.jobs.reaper import Job, Look, OrphanVerdict, Task
 from city_fleet.jobs.sagemaker_jobs import time_at
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.orchestration.patience import patient
+from city_fleet.outgoing_text import printable
 from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -156,7 +157,9 @@ class ReapOperator(FleetOperator):
         :raises AirflowException: with every problem.
         """
         if problems:
-            raise AirflowException(f"{len(problems)} jobs could not be dealt with: " + " ".join(problems))
+            raise AirflowException(
+                f"{len(problems)} jobs could not be dealt with: " + printable(" ".join(problems))
+            )
         return results
 
 

@@ -13,6 +13,7 @@ from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, w
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import refuse_old_layout
 from city_fleet.orchestration.task_clients import TaskClients
+from city_fleet.outgoing_text import printable
 from city_fleet.state.outcomes import Decided, Outcome
 
 if TYPE_CHECKING:
@@ -50,9 +51,10 @@ class ReconcileOperator(FleetOperator):
             subject = f"{self.fleet.fleet}: {len(alerts)} serving models were rejected"
             message = {"subject": subject, "text": "\n".join(alerts)}
             context["ti"].xcom_push(key=_ALERT, value=message)
-            raise AirflowFailException(" ".join([*alerts, *done.problems]))
+            raise AirflowFailException(printable(" ".join([*alerts, *done.problems])))
         if done.problems:
-            raise AirflowException(f"{len(done.problems)} could not be dealt with: {' '.join(done.problems)}")
+            problems = printable(" ".join(done.problems))
+            raise AirflowException(f"{len(done.problems)} could not be dealt with: {problems}")
         return [item.to_dict() for item in done.decided]
 
     def _say(self, decided: Decided) -> None:

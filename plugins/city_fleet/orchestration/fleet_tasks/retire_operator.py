@@ -12,6 +12,7 @@ from city_fleet.jobs import pacing
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import refuse_old_layout
+from city_fleet.outgoing_text import printable
 from city_fleet.retiring import retire_sweep
 from city_fleet.retiring.retire_inventory import InventorySource
 from city_fleet.retiring.retire_report import Totals
@@ -62,6 +63,6 @@ class RetireOperator(FleetOperator):
             kind = Busy if passing else AirflowException
             raise kind(
                 f"{len(problems)} cities could not be dealt with; the others were. "
-                + " ".join(problems[:_NAMED_PROBLEMS])
+                + printable(" ".join(problems[:_NAMED_PROBLEMS]))
             )
         return asdict(totals)
