@@ -16,6 +16,7 @@ import sys
 PARSING = (
     "airflow.providers.amazon.aws.operators.sagemaker",
     "airflow.providers.amazon.aws.triggers.sagemaker",
+    "airflow.providers.standard.operators.empty",
     "airflow.providers.standard.operators.hitl",
     "airflow.timetables.trigger",
     "pydantic",

@@ -168,7 +168,7 @@ def test_an_exception_nobody_thought_of_stays_with_its_city(
     assert set(dags) == OTHER
     assert broken(dags) == ["small.lake"]
     assert "KeyError at test_odd_files.py:" in reason(dags["small.lake"])
-    assert len(dags["small.pier"].tasks) == 9
+    assert len(dags["small.pier"].tasks) == 10
     assert not DagContext.autoregistered_dags
 
 

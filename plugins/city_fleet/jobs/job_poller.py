@@ -157,7 +157,7 @@ class JobPoller:
         request = waiting_jobs.list_changes(jobs, self._rules.overlap_seconds)
         moment, _ = await self._list(client, jobs, request)
         for job in jobs:
-            job.seen_to = moment or job.seen_to
+            job.seen_to = max(job.seen_to, moment or job.seen_to)
         await self._settle_doubts(client)
 
     async def _settle_doubts(self, client: AioBaseClient) -> None:
