@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from city_fleet import clock, naming
+from city_fleet import clock, naming, outgoing_text
 from city_fleet.champions import breaker
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import as_of, begun_run, name_of, refuse_old_layout
-from city_fleet.outgoing_text import one_line
 from city_fleet.plan import (
     APPROVE,
     DECIDE,
@@ -39,7 +37,7 @@ _LONGEST_MESSAGE = 1000
 _STEPS = (*JOB_STEPS, DECIDE, REGISTER, APPROVE, PUBLISH, KEEP_CHAMPION)
 _ENDED = frozenset({"success", "failed", "upstream_failed", "skipped"})
 
-log = logging.getLogger("airflow.task")
+log = outgoing_text.logger(__name__)
 
 
 class RecordOperator(CityOperator):
@@ -106,7 +104,7 @@ def write_record(
     if failed_job:
         record["jobs"].append(_job(failed_job))
     key = run_records.write(city.aws.s3, plan.keys, record, as_of=run.as_of, key_of_run=run.key)
-    log.info("%s: %s", outcome, one_line("; ".join(reasons) or "no reason given"))
+    log.info("%s: %s", outcome, "; ".join(reasons) or "no reason given")
     return {"record_uri": plan.keys.uri(key), "outcome": outcome}
 
 
