@@ -7,6 +7,7 @@ Nothing is unpacked to disk, and nothing is unpickled.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -27,7 +28,7 @@ MODEL_FILE = "city_fleet/model.json"
 SAMPLES_FILE = "city_fleet/samples.json"
 # Far above any real artifact (some hundred kilobytes in three files), far below what hurts.
 _MAX_MEMBERS = 100
-_MAX_UNPACKED_BYTES = 1 << 30
+_MAX_BYTES = _MAX_UNPACKED_BYTES = 256 << 20
 _MAX_SIDE_FILE_BYTES = 10 << 20
 
 
@@ -56,9 +57,11 @@ def fetch(s3: S3Client, bucket: str, key: str, sha256: str) -> Artifact:
     :raises ArtifactError: it is not there, has other bytes, or can't be read.
     """
     where = f"s3://{bucket}/{key}"
-    body = read_uri(s3, where)
+    body = read_uri(s3, where, _MAX_BYTES)
     if body is None:
         raise ArtifactError(f"{where}: there is no such artifact")
+    if len(body) > _MAX_BYTES:
+        raise ArtifactError(f"{where}: is larger than any model")
     found = hashlib.sha256(body).hexdigest()
     if found != sha256:
         raise ArtifactError(f"{where}: has SHA-256 {found}; it was registered with {sha256}")
@@ -97,7 +100,7 @@ def parse(body: bytes, where: str) -> Artifact:
         return Artifact(str(card["city"]), str(card["as_of"]), features, rows, predictions)
     except KeyError as error:
         raise ArtifactError(f"{where}: holds no {error}; it can't be checked") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ArtifactError(f"{where}: its side files are not as train.py writes them ({error})") from None
 
 
@@ -106,7 +109,10 @@ def _side_files(body: bytes, where: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     count = total = 0
     try:
-        with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as tar:
+        with (
+            gzip.open(io.BytesIO(body)) as stream,
+            tarfile.open(fileobj=_Bounded(stream, where), mode="r|") as tar,
+        ):
             for member in tar:
                 count += 1
                 total += member.size
@@ -125,7 +131,28 @@ def _side_files(body: bytes, where: str) -> dict[str, Any]:
     return found
 
 
+class _Bounded(io.RawIOBase):
+    """A stream that comes to an end: also what tarfile reads on its own account, as names and attributes of members."""
+
+    def __init__(self, stream: gzip.GzipFile, where: str) -> None:
+        self._stream = stream
+        self._where = where
+        self._left = _MAX_UNPACKED_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= self._left:
+            raise ArtifactError(f"{self._where}: is larger than any model")
+        content = self._stream.read(size)
+        self._left -= len(content)
+        return content
+
+
 def _number(value: Any) -> float | None:
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return value
     raise ValueError(f"{value!r} is not a number")

@@ -339,14 +339,15 @@ def json_of(body: bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_uri(s3: S3Client, uri: str) -> bytes | None:
+def read_uri(s3: S3Client, uri: str, limit: int | None = None) -> bytes | None:
     """Return the bytes of an object that something else names, or None where it, or its bucket, is gone.
 
+    :param limit: as for :meth:`ObjectStore.get`.
     :raises ValueError: it is not an S3 URI.
     """
     bucket, key = naming.split_uri(uri)
     try:
-        found = ObjectStore(s3, bucket).get(key)
+        found = ObjectStore(s3, bucket).get(key, limit)
     except ClientError as error:
         if aws_errors.is_no_bucket(error):
             return None

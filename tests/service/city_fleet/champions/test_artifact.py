@@ -76,6 +76,8 @@ def test_missing_values_stay_missing() -> None:
         (samples(rows=[["1", 2], [3, 4]]), "'1' is not a number"),
         (samples(predictions=[1, float("nan")]), "a prediction is not a number"),
         (samples(predictions="ab"), "not as train.py writes them"),
+        (samples(predictions=[1, 10**400]), "not as train.py writes them"),
+        (samples(rows=[[1, 10**400], [2, 3]]), "not as train.py writes them"),
         ({f"{n}": b"" for n in range(101)}, "larger than any model"),
         ({**GOOD, artifact.MODEL_FILE: b" " * (11 << 20)}, "larger than any side file"),
     ],
@@ -84,6 +86,18 @@ def test_what_cannot_be_used_is_said(files: dict[str, bytes], sentence: str) -> 
     with pytest.raises(ArtifactError, match=sentence) as caught:
         artifact.parse(archive(files), "s3://bucket/key")
     assert str(caught.value).startswith("s3://bucket/key: ")
+
+
+def test_what_tarfile_reads_by_itself_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attributes of a member stand before it, and may be as long as they like."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo(artifact.MODEL_FILE)
+        member.pax_headers = {"comment": "x" * (4 << 20)}
+        tar.addfile(member)
+    monkeypatch.setattr(artifact, "_MAX_UNPACKED_BYTES", 1 << 20)
+    with pytest.raises(ArtifactError, match="larger than any model"):
+        artifact.parse(buffer.getvalue(), "x")
 
 
 def test_a_link_is_not_followed() -> None:
