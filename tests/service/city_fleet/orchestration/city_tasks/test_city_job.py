@@ -96,7 +96,8 @@ class TriedTask:
         self.aws, self.folder, self.operator = aws, folder, operator
         plan = austin()
         city = plan.city.model_copy(update={"scripts": str(folder), **settings})
-        self.plan = CityPlan(plan.fleet, city)
+        # The scripts lie beside the fleet file: nothing else on the host is uploaded.
+        self.plan = CityPlan(plan.fleet.model_copy(update={"path": folder / "fleet.yaml"}), city)
         self.run_id = f"manual__{uuid.uuid4().hex}"
         self.store: dict[str, Any] = {}
         self.task = JobTaskInstance(self.plan.dag_id, self.run_id, operator.step)
