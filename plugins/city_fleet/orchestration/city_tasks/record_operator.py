@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from city_fleet import clock, naming
+from city_fleet import clock
 from city_fleet.champions import breaker
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
-from city_fleet.orchestration.run_context import as_of, begun_run, name_of
+from city_fleet.orchestration.run_context import run_to_record
 from city_fleet.plan import (
     APPROVE,
     DECIDE,
@@ -40,7 +40,7 @@ class RecordOperator(CityOperator):
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        run = begun_run(self.plan, context) or self._unbegun(context)
+        run = run_to_record(self.plan, context)
         ti: Any = context["ti"]
         s3 = self.city().aws.s3
         states = ti.get_task_states(dag_id=self.plan.dag_id, run_ids=[run.run_id])[run.run_id]
@@ -74,12 +74,6 @@ class RecordOperator(CityOperator):
         key = run_records.write(s3, self.plan.keys, record, as_of=run.as_of, key_of_run=run.key)
         self.log.info("%s: %s", outcome, "; ".join(reasons) or "no reason given")
         return {"record_uri": self.plan.keys.uri(key), "outcome": outcome}
-
-    def _unbegun(self, context: Context) -> Run:
-        """Return a run whose first task has failed before it could fix what it is about: it has a record of its own."""
-        moment, name = as_of(self.plan, context), name_of(self.plan, context)
-        key = naming.digest([self.plan.fleet.environment, name])
-        return Run(context["dag_run"].run_id, key, moment, force=bool(context["params"].get("force")))
 
 
 def keep_failure(context: Mapping[str, Any]) -> None:

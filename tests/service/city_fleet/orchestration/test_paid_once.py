@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from city_fleet import plan
-from city_fleet.errors import JobError, PlatformError
+from city_fleet.errors import BrokenPointer, JobError, PlatformError
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN
 from tests.support.nights import NIGHT, Database, Town, town
@@ -297,3 +297,19 @@ def test_a_kill_leaves_the_job_to_the_run_that_shares_it(
     database.states[two.place(PREPROCESS)] = "failed"
     kill()
     wait_for(texas, PROCESSING, job, "Stopping", "Stopped")
+
+
+def test_a_run_that_fails_before_it_has_begun_has_a_record_and_pays_nothing(
+    texas: Town, moment: datetime
+) -> None:
+    before, s3, keys = texas.jobs("victoria"), texas.aws.client("s3"), texas.fleet.keys
+    s3.put_object(Bucket=keys.bucket, Key=keys.live("victoria"), Body=b"{}")
+    night = texas.night(Database(), "victoria", "scheduled__1", moment)
+    with pytest.raises(BrokenPointer):
+        night.finish(PREPROCESS)
+    assert night.finish(plan.RECORD)["outcome"] == "failed"
+    s3.delete_object(Bucket=keys.bucket, Key=keys.live("victoria"))
+    assert texas.jobs("victoria") == before
+    night.retry(PREPROCESS)
+    night.finish(PREPROCESS)
+    assert night.value(PREPROCESS)["data_status"] == "ready"
