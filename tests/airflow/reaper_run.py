@@ -80,8 +80,8 @@ def remember_for_long() -> None:
     with create_session() as session:
         session.execute(
             update(XComModel)
-            .where(XComModel.key == "remembers_since")
-            .values(value="2000-01-01T00:00:00+00:00")
+            .where(XComModel.key == "note")
+            .values(value={"since": "2000-01-01T00:00:00+00:00", "look": datetime.now(UTC).isoformat()})
         )
 
 

@@ -22,6 +22,7 @@ from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_RUN, TAG_STE
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, KINDS, JobKind
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from city_fleet.state import installation
+from city_fleet.ticks import last_tick
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 #: A task without a state is looked at again after this time: see :func:`judge`.
 SECOND_LOOK_AFTER = timedelta(minutes=10)
 _PAGE_SIZE = 100
+# So many looks may be late; when more are missing, something has happened to Airflow.
+_LOOKS_MISSED = 2
 
 
 class Task(NamedTuple):
@@ -85,13 +88,42 @@ class OrphanVerdict:
 
 
 @dataclass(frozen=True)
+class LookNote:
+    """What a look leaves in Airflow's database for the next one.
+
+    :param since: ISO instant since which the database knows of the fleet's runs without a gap.
+    :param look: ISO instant of the look.
+    """
+
+    since: str
+    look: str
+
+
+def note_of_look(before: LookNote | None, schedule: str | None, now: datetime) -> LookNote:
+    """Return the note of a look now.
+
+    A database that was made anew has no note, and the newest one in a backup that was restored is too old: what the
+    database knows without a gap begins with this look. So it does after a time in which Airflow was down.
+
+    :param before: note of the newest look that the database knows of.
+    :param schedule: of the looks; None for never.
+    """
+    due: datetime | None = now
+    for _ in range(_LOOKS_MISSED):
+        due = last_tick(schedule, due - timedelta(minutes=1)) if due else None
+    gap = before is None or (due is not None and clock.parse(before.look) < due)
+    return LookNote(now.isoformat() if before is None or gap else before.since, now.isoformat())
+
+
+@dataclass(frozen=True)
 class Look:
     """What is known beside the jobs when they are judged.
 
     :param states: the states of those of their task instances that exist, read after the jobs were listed. A state
         that this library does not know keeps the job.
     :param others: job name → the task instances of other DAG runs that work on the same run and may come for the job.
-    :param remembers_since: since when Airflow's database knows of the fleet; None where nobody can say.
+    :param remembers_since: since when Airflow's database knows of the fleet's runs without a gap; None where nobody can
+        say.
     :param second: the jobs' tasks had no state at the first look.
     """
 
@@ -110,8 +142,9 @@ def judge(jobs: Sequence[Job], look: Look) -> list[OrphanVerdict]:
     at two looks, ``SECOND_LOOK_AFTER`` apart, is not about to start, so its job is stopped; if it had not been cleared
     after all, the next try starts a new job, which costs money but breaks nothing.
 
-    A job that is older than Airflow's memory is left alone: a database that was lost and made anew knows no run of
-    before, and who runs the same again needs the job. It ends by itself, at its time limit at the latest.
+    A job that is older than Airflow's memory is left alone: a database that was lost, and made anew or restored, knows
+    not all runs of before, and who runs the same again needs the job. It ends by itself, at the latest at its time
+    limit.
 
     :param jobs: jobs in progress.
     """

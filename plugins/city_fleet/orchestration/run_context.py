@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -44,31 +44,34 @@ def run_of(plan: CityPlan, context: Context) -> Run:
 
     :raises AirflowFailException: as_of is not an instant, or lies in the future; or the first task has not come so far.
     """
-    run = begun_run(plan, context)
-    if run is None:
+    begun = _begun(context)
+    if begun is None:
         raise AirflowFailException(
             f"Task {PREPROCESS!r} of this run has not said what the run is about; clear it together with everything "
             "downstream"
         )
-    return run
+    champion = begun["champion"] and FixedChampion(**begun["champion"])
+    return replace(_run(plan, context, begun["key"]), champion=champion)
 
 
-def begun_run(plan: CityPlan, context: Context) -> Run | None:
-    """Return the run a task belongs to, or None where its first task has not come so far as to fix it.
+def run_to_record(plan: CityPlan, context: Context) -> Run:
+    """Return the run a task belongs to; where the first task has failed before it could fix it, one of its own key.
 
-    :raises AirflowFailException: as for :func:`as_of`.
+    :raises AirflowFailException: as_of is not an instant, or lies in the future.
     """
-    begun = context["ti"].xcom_pull(task_ids=PREPROCESS, key=BEGUN)
-    moment = as_of(plan, context)
-    if not begun:
-        return None
-    return Run(
-        run_id=context["dag_run"].run_id,
-        key=begun["key"],
-        as_of=moment,
-        force=bool(context["params"].get("force")),
-        champion=begun["champion"] and FixedChampion(**begun["champion"]),
-    )
+    if _begun(context) is not None:
+        return run_of(plan, context)
+    return _run(plan, context, naming.digest([plan.fleet.environment, name_of(plan, context)]))
+
+
+def _begun(context: Context) -> dict[str, Any] | None:
+    value: Any = context["ti"].xcom_pull(task_ids=PREPROCESS, key=BEGUN)
+    return value or None
+
+
+def _run(plan: CityPlan, context: Context, key: str) -> Run:
+    force = bool(context["params"].get("force"))
+    return Run(context["dag_run"].run_id, key, as_of(plan, context), force=force)
 
 
 def hand_on(fixed: FixedRun, context: Context) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from city_fleet import clock, naming, outgoing_text
+from city_fleet import clock, outgoing_text
 from city_fleet.champions import breaker
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.patience import patient
-from city_fleet.orchestration.run_context import as_of, begun_run, name_of, refuse_old_layout
+from city_fleet.orchestration.run_context import refuse_old_layout, run_to_record
 from city_fleet.plan import (
     APPROVE,
     DECIDE,
@@ -74,7 +74,7 @@ def write_record(
     """
     plan = city.plan
     refuse_old_layout(city.aws.s3, plan.keys)
-    run = begun_run(plan, context) or _unbegun(plan, context)
+    run = run_to_record(plan, context)
     ti: Any = context["ti"]
     failed = (task for task, state in states.items() if state == "failed" and task not in (RECORD, RECORDED))
     failed_task = next(failed, None)
@@ -114,13 +114,6 @@ def _states(plan: CityPlan, context: Context) -> dict[str, Any]:
     run_id = context["dag_run"].run_id
     states: dict[str, Any] = ti.get_task_states(dag_id=plan.dag_id, run_ids=[run_id])[run_id]
     return states
-
-
-def _unbegun(plan: CityPlan, context: Context) -> Run:
-    """Return a run whose first task has failed before it could fix what it is about: it has a record of its own."""
-    moment, name = as_of(plan, context), name_of(plan, context)
-    key = naming.digest([plan.fleet.environment, name])
-    return Run(context["dag_run"].run_id, key, moment, force=bool(context["params"].get("force")))
 
 
 def keep_failure(context: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException
 from city_fleet import clock
 from city_fleet.errors import list_names
 from city_fleet.jobs import fixed_run, pacing, reaper
-from city_fleet.jobs.reaper import Job, Look, OrphanVerdict, Task
+from city_fleet.jobs.reaper import Job, Look, LookNote, OrphanVerdict, Task
 from city_fleet.jobs.sagemaker_jobs import time_at
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.orchestration.patience import patient
@@ -30,7 +30,7 @@ _LOOK_SECONDS = 360.0
 _STOP_SECONDS = 360.0
 # Run ids travel in the query of a GET request, of which a server reads 64 KB.
 _RUNS_PER_REQUEST = 50
-_FIRST_LOOK, _REMEMBERS_SINCE = "first_look", "remembers_since"
+_FIRST_LOOK, _NOTE = "first_look", "note"
 
 
 class ReapOperator(FleetOperator):
@@ -97,16 +97,18 @@ class ReapOperator(FleetOperator):
         return reaper.judge(jobs, replace(look, states={**look.states, **states}, others=others))
 
     def _remembers_since(self, context: Context, now: datetime) -> datetime:
-        """Return since when Airflow's database knows of this fleet: since its first look, which each look hands on."""
+        """Return since when Airflow's database knows of the fleet's runs without a gap; each look leaves a note."""
         ti: Any = context["ti"]
         # With the map index Airflow answers the newest one, without it all that there are.
-        asked = {"key": _REMEMBERS_SINCE, "map_indexes": -1, "include_prior_dates": True}
+        asked = {"key": _NOTE, "map_indexes": -1, "include_prior_dates": True}
         kept = ti.xcom_pull(task_ids=self.task_id, **asked)
-        if not kept:
-            self.log.info("This is the first look in this Airflow: jobs of before are left alone")
-        since = str(kept or now.isoformat())
-        ti.xcom_push(key=_REMEMBERS_SINCE, value=since)
-        return clock.parse(since)
+        note = reaper.note_of_look(LookNote(**kept) if kept else None, self.fleet.reaper.schedule, now)
+        if note.since == note.look:
+            self.log.info(
+                "This Airflow remembers no look before this one: jobs of runs it does not know are left alone"
+            )
+        ti.xcom_push(key=_NOTE, value=asdict(note))
+        return clock.parse(note.since)
 
     def _say_what_is_left_alone(self, found: reaper.Found) -> None:
         self.log.info(

@@ -22,7 +22,7 @@ from city_fleet import naming
 from city_fleet.config import Fleet
 from city_fleet.jobs import orphans, pacing, reaper
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_STEP
-from city_fleet.jobs.reaper import Job, Look, Task
+from city_fleet.jobs.reaper import Job, Look, LookNote, Task
 from city_fleet.jobs.sagemaker_jobs import KINDS, PROCESSING, TRAINING
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from tests.support.aws_names import IMAGE_URI, ROLE
@@ -134,6 +134,28 @@ def test_a_job_that_is_older_than_airflows_memory_is_left_alone() -> None:
     }
     # What Airflow does remember counts: this one has ended.
     assert reaper.judge([old], Look({TASK: "failed"}, remembers_since=NOON))[0].orphan is True
+
+
+@pytest.mark.parametrize(
+    ("last_look", "schedule", "gap"),
+    [
+        (None, "*/15 * * * *", True),
+        (timedelta(minutes=15), "*/15 * * * *", False),
+        (timedelta(minutes=29), "*/15 * * * *", False),
+        (timedelta(minutes=31), "*/15 * * * *", True),
+        (timedelta(days=1), "@daily", False),
+        (timedelta(days=3), "@daily", True),
+        (timedelta(days=99), None, False),
+    ],
+    ids=["new", "in time", "one late", "restored or down", "daily", "daily, restored", "by hand"],
+)
+def test_airflow_remembers_since_the_first_look_after_a_gap(
+    last_look: timedelta | None, schedule: str | None, gap: bool
+) -> None:
+    long_ago = (NOON - timedelta(days=200)).isoformat()
+    before = None if last_look is None else LookNote(long_ago, (NOON - last_look).isoformat())
+    note = reaper.note_of_look(before, schedule, NOON)
+    assert note == LookNote(NOON.isoformat() if gap else long_ago, NOON.isoformat())
 
 
 def test_a_state_nobody_has_heard_of_keeps_the_job() -> None:
