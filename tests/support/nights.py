@@ -155,9 +155,9 @@ class Night:
         fresh: Any = type(operator)(task_id=task_id, plan=operator.plan, region_name=operator.region_name)
         create = fresh._create
 
-        def late(name: str) -> bool:
+        def late(name: str) -> Any:
             self.before_create()
-            return bool(create(name))
+            return create(name)
 
         fresh._create = late
         return fresh
@@ -307,7 +307,7 @@ class Town:
 
     def slow_scripts(self) -> str:
         """Return a folder of job scripts that take ten minutes."""
-        folder = self.fleets.parent / "slow"
+        folder = self.fleets / "slow"
         if not folder.exists():
             shutil.copytree(ROOT / "include" / "scripts", folder)
             for name in ("preprocess.py", "train.py"):

@@ -28,8 +28,8 @@ _FIRST_PAUSE_SECONDS, _NO_CAPACITY_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 60.0, 
 # Calls again per second, over all tasks of a triggerer: CreateTrainingJob is refused at about five callers. After an
 # outage any call may be the first, and the tasks have to come back some time.
 _TURNS_PER_SECOND, _OUTAGE_TURNS_PER_SECOND = 1.0, 10.0
-# Airflow's own limit on a wait is for a triggerer that is gone.
-_TRIGGERER_GONE_SECONDS = 3600
+#: Airflow's own limit on a wait is for a triggerer that is gone; the wait's own end comes so much earlier.
+TRIGGERER_GONE_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Patient(PrintableLog):
             ),
             method_name="resume",
             kwargs=resume,
-            timeout=timedelta(seconds=seconds + _TRIGGERER_GONE_SECONDS),
+            timeout=timedelta(seconds=seconds + TRIGGERER_GONE_SECONDS),
         )
 
 

@@ -16,7 +16,7 @@ from city_fleet.jobs.sagemaker_jobs import JobKind, answered_at
 from city_fleet.orchestration import patience
 from city_fleet.orchestration.city_tasks.job_kill import WorkerKill
 from city_fleet.orchestration.city_tasks.job_triggers import JobTrigger
-from city_fleet.orchestration.patience import Patient, patient
+from city_fleet.orchestration.patience import TRIGGERER_GONE_SECONDS, Patient, patient
 from city_fleet.outgoing_text import printable
 from city_fleet.plan import CityPlan
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 START_MARGIN_SECONDS = 1800
 # A job that was asked to stop has 120 seconds to do so, and then its instance has to go.
 _STOP_SECONDS = 600
-# Airflow's own limit on a wait is for a triggerer that is gone; the trigger's deadline comes first.
-_TRIGGERER_GONE_SECONDS = 3600
 
 
 class JobPhases(Patient):
@@ -163,7 +161,7 @@ class JobPhases(Patient):
                 verify=self.verify,
                 botocore_config=self.botocore_config,
             ),
-            timeout=timedelta(seconds=left + _TRIGGERER_GONE_SECONDS),
+            timeout=timedelta(seconds=left + TRIGGERER_GONE_SECONDS),
             method_name=method,
             kwargs=kwargs,
         )
