@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from city_fleet import naming
-from city_fleet.champions import answers, publish
+from city_fleet.champions import answers, publish, run_evidence
 from city_fleet.champions.gate import Decision, decide, error_metrics
+from city_fleet.champions.run_evidence import EVALUATION, HOLDOUT
 from city_fleet.config import Gate
 from city_fleet.naming import Keys
 from city_fleet.state import live, objects, registry
@@ -180,17 +181,21 @@ class City:
             for n, (x, y) in enumerate(zip(ACTUAL, NAIVE, strict=True))
         ]
         holdout = {"features": ["x", "y"], "rows": rows}
-        decision = json.dumps(self.judge(holdout).to_dict()).encode()
-        self.s3.put_object(Bucket=KEYS.bucket, Key=f"{run}/decision.json", Body=decision)
-        report = json.dumps({"features": ["x", "y"], "rows": len(rows)}).encode()
-        self.s3.put_object(Bucket=KEYS.bucket, Key=f"{run}/evaluation.json", Body=report)
-        self.s3.put_object(Bucket=KEYS.bucket, Key=f"{run}/holdout.json", Body=json.dumps(holdout).encode())
+        files = {EVALUATION: {"features": ["x", "y"], "rows": len(rows)}, HOLDOUT: holdout}
+        digests = {}
+        for name, content in files.items():
+            file = json.dumps(content).encode()
+            digests[name] = hashlib.sha256(file).hexdigest()
+            self.s3.put_object(Bucket=KEYS.bucket, Key=f"{run}/{name}", Body=file)
+        decision = run_evidence.sealed(self.judge(holdout), digests)
+        kept = f"{run}/decide/decision-{naming.digest(decision, run_evidence.DIGEST_LENGTH)}.json"
+        self.s3.put_object(Bucket=KEYS.bucket, Key=kept, Body=json.dumps(decision).encode())
         sha256 = hashlib.sha256(body).hexdigest()
         stamp = naming.as_of_stamp(as_of)
         model = ServedModel(
             city=self.slug,
             target_model=naming.target_model(self.slug, as_of, sha256),
-            package_arn=self._register(KEYS.uri(key), stamp, sha256, status, run) if status else "",
+            package_arn=self._register(KEYS.uri(key), stamp, sha256, status, kept) if status else "",
             as_of=stamp,
             metrics={"mape": abs(factor - 1)},
             features=("x", "y"),
@@ -219,7 +224,8 @@ class City:
         assert body is not None
         self.context().objects.create(KEYS.model(trained.target_model), body)
 
-    def _register(self, uri: str, as_of: str, sha256: str, status: str, run: str) -> str:
+    def _register(self, uri: str, as_of: str, sha256: str, status: str, decision: str) -> str:
+        run = decision.partition("/decide/")[0]
         with contextlib.suppress(self.sagemaker.exceptions.ClientError):
             self.sagemaker.create_model_package_group(ModelPackageGroupName=self.group)
         answer = self.sagemaker.create_model_package(
@@ -234,7 +240,7 @@ class City:
             CustomerMetadataProperties={
                 "as_of": as_of,
                 "artifact_sha256": sha256,
-                "decision_uri": KEYS.uri(f"{run}/decision.json"),
+                "decision_uri": KEYS.uri(decision),
                 "evaluation_uri": KEYS.uri(f"{run}/evaluation.json"),
                 "run_key": run.rsplit("/", 1)[1][:10],
                 "decided_status": status,

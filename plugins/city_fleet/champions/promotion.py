@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from city_fleet import naming
-from city_fleet.champions import artifact, gate, moves, publish
+from city_fleet.champions import artifact, gate, moves, publish, run_evidence
 from city_fleet.champions.approval_states import Event
 from city_fleet.champions.artifact import Artifact
 from city_fleet.champions.moves import Move
 from city_fleet.champions.release import model_of
 from city_fleet.config import Gate
-from city_fleet.errors import ArtifactError, RegistryError, UnknownName
-from city_fleet.state import live, objects, package_status, registry
+from city_fleet.errors import ArtifactError, PublishError, RegistryError, UnknownName
+from city_fleet.state import live, package_status, registry
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import LivePointer, ServedModel
@@ -171,12 +171,11 @@ def _load_first(s3: S3Client, uris: Sequence[str], sha256: str) -> tuple[str, Ar
 
 
 def _decision(s3: S3Client, uri: str | None) -> gate.Decision:
-    """Return what the gate said; a model whose decision is gone can still be promoted."""
+    """Return what the gate said; a model whose decision is gone, or was changed, can still be promoted."""
     nothing = gate.Decision(promote=False, reasons=(), rows=0)
     try:
-        body = objects.read_uri(s3, uri) if uri is not None else None
-        return gate.Decision.from_dict(objects.json_of(body)) if body is not None else nothing
-    except (ValueError, KeyError, TypeError):
+        return gate.Decision.from_dict(run_evidence.read_decision(s3, uri)) if uri is not None else nothing
+    except (PublishError, ValueError, KeyError, TypeError):
         return nothing
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from city_fleet import clock, outgoing_text
-from city_fleet.champions import gate
+from city_fleet.champions import artifact, gate
 from city_fleet.champions.answers import check_answers, invoke
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
@@ -146,7 +146,7 @@ def commit(city: CityContext, ready: Ready) -> Publication:
 def _install_artifact(city: CityContext, candidate: Candidate) -> None:
     """Copy the artifact to its content-addressed key, after checking that its bytes are the evaluated ones.
 
-    :raises PublishError: it is gone, or its bytes have another SHA-256.
+    :raises PublishError: it is gone, its bytes have another SHA-256, or it takes other features than are said.
     """
     model = candidate.model
     body = objects.read_uri(city.aws.s3, candidate.artifact_uri)
@@ -160,6 +160,14 @@ def _install_artifact(city: CityContext, candidate: Candidate) -> None:
             f"city {city.slug!r}: {candidate.artifact_uri} has SHA-256 {found}, but the evaluation judged "
             f"{model.artifact_sha256}; the artifact was changed or cut off after training. Clear the train task "
             "with everything downstream"
+        )
+    made = artifact.parse(body, candidate.artifact_uri)
+    if (made.city, made.features) != (city.slug, model.features):
+        # The digest vouches for the artifact; what lies beside it may say anything.
+        raise PublishError(
+            f"city {city.slug!r}: {candidate.artifact_uri} is a model of city {made.city!r} with the features "
+            f"{', '.join(made.features)}; its evaluation says {', '.join(model.features)}. The evaluation's report was "
+            "changed, or the artifact is another city's. Clear the evaluate task with everything downstream"
         )
     key = city.keys.model(model.target_model)
     if city.objects.create(key, body, objects.GZIP) is None:

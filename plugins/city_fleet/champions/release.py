@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from city_fleet import clock, naming
-from city_fleet.champions import approval_states, gate, publish
+from city_fleet.champions import approval_states, publish, run_evidence
 from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.planned_city import PlannedCity
-from city_fleet.errors import PublishError
 from city_fleet.state import objects, package_status, registry, run_records
 from city_fleet.state.author import Author
 from city_fleet.state.live_pointer import ServedModel
 from city_fleet.state.outcomes import Decided, Outcome
 from city_fleet.state.package_status import metadata_value
 from city_fleet.state.registry import ModelPackage
-
-if TYPE_CHECKING:
-    from types_boto3_s3 import S3Client
 
 
 @dataclass(frozen=True)
@@ -135,19 +130,21 @@ def newest_record(city: PlannedCity, package: ModelPackage) -> dict[str, Any] | 
 
 def _candidate(city: PlannedCity, package: ModelPackage, release: Release) -> publish.Candidate:
     """Return a package as a candidate, with the evaluation that judged it last."""
-    evaluation = package.metadata.get("evaluation_uri") or package.evaluation_uri
-    holdout = evaluation.removesuffix("evaluation.json") + "holdout.json"
-    report = _read_json(city.aws.s3, evaluation)
-    decision = _read_json(city.aws.s3, package.metadata.get("decision_uri", ""), "decide")
+    evidence = run_evidence.read(
+        city.aws.s3,
+        decision_uri=package.metadata.get("decision_uri", ""),
+        evaluation_uri=package.metadata.get("evaluation_uri") or package.evaluation_uri,
+    )
+    report = evidence.report
     return publish.Candidate(
         model=replace(
             model_of(package, city.slug, tuple(report["features"])),
             data_until=(report.get("holdout") or {}).get("last"),
         ),
         artifact_uri=package.artifact_uri,
-        decision=gate.Decision.from_dict(decision),
+        decision=evidence.decision,
         rule=city.plan.city.gate,
-        holdout=_read_json(city.aws.s3, holdout),
+        holdout=evidence.holdout,
         author=Author(release.author.by, _reason(package, release)),
     )
 
@@ -159,20 +156,3 @@ def _reason(package: ModelPackage, release: Release) -> str:
         return ""
     told = approves is not None or package.metadata.get(registry.DECIDED_BY) == metadata_value(author.by)
     return author.note if told else package.status_reason
-
-
-def _read_json(s3: S3Client, uri: str, step: str = "evaluate") -> Mapping[str, Any]:
-    """Read what a step of the run has left.
-
-    :raises PublishError: it is gone, or can't be read.
-    """
-    try:
-        body = objects.read_uri(s3, uri)
-        if body is not None:
-            return dict(objects.json_of(body))
-    except ValueError as error:
-        raise PublishError(f"{uri!r}: what the evaluation left can't be read: {error}") from error
-    raise PublishError(
-        f"{uri}: what the evaluation left is gone, so the model can't be checked. Clear the task {step!r} of its run "
-        "with everything downstream; or `./fleet promote`, which checks it by the artifact's own samples"
-    )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from city_fleet import naming
+from city_fleet.errors import PlatformError, show_value
 from city_fleet.naming import Keys
 from city_fleet.plan import CityPlan, FixedChampion
 from city_fleet.state import live
@@ -153,7 +154,10 @@ def find(s3: S3Client, plan: CityPlan, as_of: datetime, code_digest: str) -> tup
 
 
 def repetitions(store: ObjectStore, keys: Keys, city: str, about: str) -> Iterator[FixedRun]:
-    """Yield the runs about the same, oldest first; one request each, and one more."""
+    """Yield the runs about the same, oldest first; one request each, and one more.
+
+    :raises PlatformError: what is kept of one is not what was written.
+    """
     for number in count(1):
         run = read(store, keys, city, naming.run_key(about, number))
         if run is None:
@@ -162,9 +166,25 @@ def repetitions(store: ObjectStore, keys: Keys, city: str, about: str) -> Iterat
 
 
 def read(store: ObjectStore, keys: Keys, city: str, key: str) -> FixedRun | None:
-    """Return what was fixed for a run, or None where nothing is, or is any more."""
+    """Return what was fixed for a run, or None where nothing is, or is any more.
+
+    :raises PlatformError: what is there is not what the run's first task has written.
+    """
     found = store.get(keys.run_facts(city, key))
-    return FixedRun.from_json(found.body) if found else None
+    if found is None:
+        return None
+    try:
+        run = FixedRun.from_json(found.body)
+        if run.key != key:  # its jobs and records would be another run's
+            raise ValueError(f"it is that of run {show_value(run.key)}")
+        return run
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        uri = store.uri(keys.run_facts(city, key))
+        raise PlatformError(
+            f"{uri}: does not hold what a run is about ({type(error).__name__}: {error}); somebody else has written "
+            f"it. Delete it (`aws s3 rm {uri}`), clear the task 'preprocess', and look who may write below runs/ "
+            "(docs/security.md)"
+        ) from error
 
 
 def champion_of(s3: S3Client, plan: CityPlan) -> FixedChampion | None:

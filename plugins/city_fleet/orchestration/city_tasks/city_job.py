@@ -345,13 +345,30 @@ class CityJob(JobPhases):
 
         :raises PlatformError: it is missing or no JSON; a gate must never take that for a result.
         """
+        return self.json_of(self.read_output(uri), uri)
+
+    def read_output(self, uri: str) -> bytes:
+        """Read a small output.
+
+        :raises PlatformError: it is missing.
+        """
         try:
             body = read_uri(self.s3, uri)
-            if body is None:
-                raise PlatformError(
-                    f"{uri}: the job's output cannot be read: it is not there. Clear the task {self.step!r} with "
-                    "everything downstream"
-                )
-            return json_of(body)
         except (ClientError, ValueError) as error:
+            raise PlatformError(f"{uri}: the job's output cannot be read: {error}") from error
+        if body is None:
+            raise PlatformError(
+                f"{uri}: the job's output cannot be read: it is not there. Clear the task {self.step!r} with "
+                "everything downstream"
+            )
+        return body
+
+    def json_of(self, body: bytes, uri: str) -> Any:
+        """Return what an output says.
+
+        :raises PlatformError: it is no JSON.
+        """
+        try:
+            return json_of(body)
+        except ValueError as error:
             raise PlatformError(f"{uri}: the job's output cannot be read: {error}") from error

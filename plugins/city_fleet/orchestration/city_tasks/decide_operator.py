@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from city_fleet import naming
-from city_fleet.champions import breaker, data_checks, gate
+from city_fleet.champions import breaker, data_checks, gate, run_evidence
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import run_of, upstream
@@ -34,8 +34,9 @@ class DecideOperator(CityOperator):
             self.log.info("%s: %s", "promote" if decision.promote else "hold", reason)
         for warning in decision.warnings:
             self.log.warning("%s", warning)
-        value = decision.to_dict()
-        key = place.keys.decision(place.slug, run.key, naming.digest(value))
+        value = run_evidence.sealed(decision, upstream(context, EVALUATE).get("sha256", {}))
+        digest = naming.digest(value, run_evidence.DIGEST_LENGTH)
+        key = place.keys.decision(place.slug, run.key, digest)
         place.objects.put(key, json.dumps(value, indent=2).encode())
         if not decision.superseded:  # an older run says nothing about the night
             against = decision.reasons if decision.unfit else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import (
@@ -10,6 +11,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 )
 from airflow.sdk.exceptions import AirflowSkipException
 
+from city_fleet.champions.run_evidence import EVALUATION, HOLDOUT
 from city_fleet.errors import PlatformError
 from city_fleet.jobs import fixed_run, job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
@@ -194,17 +196,20 @@ class EvaluateOperator(CityJob, SageMakerProcessingOperator):
         return fixed_run.champion_of(self.s3, self.plan)
 
     def output_exists(self, description: dict[str, Any]) -> bool:
-        return self.is_in_s3(self._folder(description) + "evaluation.json")
+        return self.is_in_s3(self._folder(description) + EVALUATION)
 
     def _folder(self, description: dict[str, Any]) -> str:
         return f"{_output_uris(description)['evaluation']}city={self.plan.city.slug}/"
 
     def result(self, run: Run, description: dict[str, Any], context: Context) -> dict[str, Any]:
         folder = self._folder(description)
+        bodies = {name: self.read_output(folder + name) for name in (EVALUATION, HOLDOUT)}
         return {
-            "evaluation_uri": folder + "evaluation.json",
-            "holdout_uri": folder + "holdout.json",
-            "report": self.read_json(folder + "evaluation.json"),
+            "evaluation_uri": folder + EVALUATION,
+            "holdout_uri": folder + HOLDOUT,
+            # The decision keeps these: what is read later is held against what was judged.
+            "sha256": {name: hashlib.sha256(body).hexdigest() for name, body in bodies.items()},
+            "report": self.json_of(bodies[EVALUATION], folder + EVALUATION),
         }
 
 

@@ -13,7 +13,7 @@ from city_fleet.state import live, registry
 from city_fleet.state.author import Author
 from city_fleet.state.outcomes import Outcome
 from tests.support.actors import Actor, run_alone
-from tests.support.factors import CODE_DIGEST, IMAGE, SETTINGS_DIGEST, City, create_endpoint
+from tests.support.factors import CODE_DIGEST, IMAGE, KEYS, SETTINGS_DIGEST, City, Trained, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
 
 WHY = "holds against the newest listings"
@@ -121,12 +121,17 @@ def test_a_model_that_does_not_answer_as_it_should_stays_rejected(city: City) ->
     assert (city.status(held), city.pointer) == ("Rejected", champion)
 
 
+def decision_key(city: City, candidate: Trained) -> str:
+    version = registry.read(city.sagemaker, candidate.package_arn)
+    return split_uri(version.metadata["decision_uri"])[1]
+
+
 def test_the_copy_that_serves_is_used_when_the_run_is_cleaned_up(city: City) -> None:
     candidate, _ = city.train(1.2, month=2, status="Rejected")
     bucket, key = split_uri(candidate.artifact_uri)
     city.install(candidate)
     city.s3.delete_object(Bucket=bucket, Key=key)
-    city.s3.delete_object(Bucket=bucket, Key=key.replace("model.tar.gz", "decision.json"))
+    city.s3.delete_object(Bucket=bucket, Key=decision_key(city, candidate))
     pointer = promote(city).after
     assert (pointer.target_model, pointer.metrics, pointer.reasons) == (candidate.target_model, {}, ())
     assert city.answer() == pytest.approx(1.2)
@@ -145,8 +150,7 @@ def test_an_artifact_that_is_gone_everywhere(city: City) -> None:
 
 def test_a_decision_that_cannot_be_read_does_not_stop_it(city: City) -> None:
     candidate, _ = city.train(1.2, month=2, status="Rejected")
-    bucket, key = split_uri(candidate.artifact_uri)
-    city.s3.put_object(Bucket=bucket, Key=key.replace("model.tar.gz", "decision.json"), Body=b"{")
+    city.s3.put_object(Bucket=KEYS.bucket, Key=decision_key(city, candidate), Body=b"{")
     assert promote(city).after.reasons == ()
 
 

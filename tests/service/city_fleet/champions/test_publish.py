@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +18,7 @@ from city_fleet.errors import PublishError
 from city_fleet.naming import split_uri
 from city_fleet.state import live
 from city_fleet.state.outcomes import Outcome
+from tests.support.archives import archive
 from tests.support.factors import CODE_DIGEST, ENDPOINT, KEYS, SETTINGS_DIGEST, City, Trained, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
 
@@ -131,8 +134,11 @@ def test_an_artifact_that_is_not_the_evaluated_one_is_refused(
 def test_a_corrupt_artifact_never_goes_live(city: City) -> None:
     """The evaluation judged these very bytes, but the endpoint cannot load them."""
     candidate, holdout = city.train(1.1, month=1)
-    body = b"this is no tar.gz"
     bucket, key = split_uri(candidate.artifact_uri)
+    read = city.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(read)) as tar:
+        sides = {member.name: tar.extractfile(member) for member in tar if member.name != "factor"}
+        body = archive({name: file.read() for name, file in sides.items() if file})
     city.s3.put_object(Bucket=bucket, Key=key, Body=body)
     model = replace(candidate.model, artifact_sha256=hashlib.sha256(body).hexdigest())
     candidate = replace(candidate, model=model)
