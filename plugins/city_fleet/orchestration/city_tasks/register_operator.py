@@ -48,10 +48,9 @@ class RegisterOperator(PatientTask, SageMakerRegisterModelVersionOperator):
         return self._register(context)
 
     def _register(self, context: Context) -> dict[str, Any]:
-        run = run_of(self.plan, context)
         city = city_of(self.plan, self.aws_conn_id)
-        sagemaker = city.aws.sagemaker
         refuse_old_layout(city.aws.s3, city.keys)
+        run, sagemaker = run_of(self.plan, context), city.aws.sagemaker
         decision = gate.Decision.from_dict(upstream(context, DECIDE))
         event = Event.PROMOTE if decision.promote else Event.HOLD
         sha256 = upstream(context, EVALUATE)["report"]["artifact_sha256"]

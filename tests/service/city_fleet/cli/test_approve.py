@@ -194,6 +194,6 @@ def test_several_cities_are_done_although_one_can_not(
     done = run(desk, "approve", desk.slug, other.slug)
     assert done.returncode == 1
     assert f"{desk.slug}: failed: s3://" in done.stderr
-    assert "`./fleet promote` checks it by the artifact's own samples" in done.stderr
+    assert "`./fleet promote`, which checks it by the artifact's own samples" in done.stderr
     assert f"{other.slug}, version 1: live" in done.stdout
     assert other.state(good.arn) is ModelState.LIVE

@@ -269,12 +269,12 @@ def test_many_cities_take_a_handful_of_calls(fleet: StatusFleet) -> None:
         city: IndexEntry(Champion(etag, target_model=f"{city}/x.tar.gz", as_of="20131101T000000Z"))
         for city in cities[:-7]
     }
-    known = Index("20140101T000000Z", cities=entries)
+    known = Index("20140101T000000Z", cities=entries, fleet=fleet.name, environment="laptop")
     fleet.s3.put_object(Bucket=fleet.name, Key=fleet.keys.index(), Body=known.to_bytes())
     with counted_calls() as counts:
         code, out, _ = fleet("status")
     assert code == 0
-    assert counts == {"GetObject": 1, "ListObjectsV2": 3, "Search": 1}
+    assert counts == {"GetObject": 1, "ListObjectsV2": 4, "Search": 1}
     assert "1100 cities: 7 NOT_DEPLOYED, 1093 STALE." in out
     assert "… and 1083 more: ./fleet status --state STALE" in out
     assert len(out.splitlines()) < 30

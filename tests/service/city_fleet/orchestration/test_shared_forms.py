@@ -57,7 +57,7 @@ def test_the_task_keeps_the_form_and_a_worker_finds_it(
 
     on_another_machine(tmp_path, monkeypatch, "worker")
     (dag,) = city_dags(file.parent, only="small.quay", fetch=shared_form)
-    assert len(dag.tasks) == 9
+    assert len(dag.tasks) == 10
     assert not (tmp_path / "worker").exists(), "a task needs one city alone"
     found = [dag.dag_id for dag in city_dags(file.parent, fetch=shared_form)]
     assert found == ["small.lake", "small.pier", "small.quay"]
