@@ -27,6 +27,7 @@ from local import ROOT
 from local.stack.environment import Layout, free_port
 from local.stack.seed import seed
 from local.stack.stack import Stack
+from tests.support.airflow_roles import SETTINGS
 from tests.support.stack_state import state_dir  # noqa: F401 - a fixture
 
 BUCKET = "city-fleet"
@@ -176,6 +177,8 @@ class Fleet:
 NOTHING_PASSES = "gate: {limits: {mape: 0.000001}}"
 # A person is asked whether their models may go live.
 MANUAL_CITIES = {"fort_worth": "Fort Worth", "killeen_fort_hood": "Killeen-Fort Hood"}
+# Another one, for the tests of roles: they start its run themselves.
+ROLE_CITY = "laredo"
 # Their training is on spot instances: with no spare capacity a job stays in progress for as long as a test needs it.
 SPOT_CITIES = {"amarillo": "Amarillo", "arlington": "Arlington", "bay_area": "Bay Area"}
 
@@ -194,7 +197,7 @@ def write_fleets(folder: Path) -> None:
         "  tyler: {name: Tyler": "  tyler: {gate: {tolerence: 0.1}, name: Tyler",
         **{
             f"  {city}: {{name: {name}": f"  {city}: {{approval: manual, name: {name}"
-            for city, name in MANUAL_CITIES.items()
+            for city, name in {**MANUAL_CITIES, ROLE_CITY: "Laredo"}.items()
         },
         "retry_delay_seconds: 60": "retry_delay_seconds: 1",
     }.items():
@@ -243,6 +246,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleets_dir=folder / "fleets",
         parse_interval_seconds=600,  # a task reads the fleet file anew; parsing 48 DAGs takes a second each time
         sagemaker_options=("--max-running-jobs=6",),
+        airflow_settings=SETTINGS,
     )
     with Stack(layout) as stack:
         fleet = Fleet(stack)

@@ -91,7 +91,8 @@ def _row(path: Path, fleet: Fleet, form: Form, *, local: bool, check: bool) -> d
 
 def _here(mirror: Mirror, form: Form, *, check: bool) -> str:
     current = mirror.current()
-    if current is not None and current.digest == form.digest and mirror.is_whole(form):
+    good = current is not None and not current.shared and current.digest == form.digest
+    if good and mirror.is_whole(form):
         return "there"
     if check:
         return "missing"

@@ -20,11 +20,13 @@ class Current:
     :param digest: the form's name.
     :param listed: the list of cities that the file named, as it named it.
     :param cities: how many cities it had.
+    :param shared: it came from the fleet's bucket, and was not made of the file here.
     """
 
     digest: str
     listed: str | None
     cities: int
+    shared: bool = False
 
 
 def folder_of(path: Path) -> Path:
@@ -42,6 +44,7 @@ def read_current(folder: Path) -> Current | None:
     """Return what a file's folder says, or None where it says nothing that can be read."""
     try:
         found = json.loads((folder / "current.json").read_bytes())
-        return Current(str(found["form"]), found["listed"], int(found["cities"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        shared = found.get("shared") is True
+        return Current(str(found["form"]), found["listed"], int(found["cities"]), shared)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

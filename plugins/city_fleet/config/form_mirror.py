@@ -67,14 +67,15 @@ class Mirror:
         there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         return there.is_dir() and os.access(there, os.W_OK)
 
-    def keep(self, form: Form) -> bool:
+    def keep(self, form: Form, *, shared: bool = False) -> bool:
         """Write a form, and then that it is the last good one.
 
+        :param shared: it comes from the bucket: it stands in for a broken file, and never for one that can be read.
         :return: False where nothing can be written here.
         """
         try:
             self._write(form)
-            self._point(form)
+            self._point(form, shared)
             self._clean(form.digest)
         except OSError as error:
             _log.debug("no form is kept in %s: %s", self.folder, error)
@@ -107,17 +108,19 @@ class Mirror:
         """Tell whether a form is here, with every byte."""
         folder = self.folder / form.digest
         try:
-            kept = open_form((folder / "manifest.json").read_bytes())
+            kept, made = open_form((folder / "manifest.json").read_bytes()), open_form(form.manifest)
             digests = [
                 sha256((folder / _shard_name(number)).read_bytes()) for number in range(len(kept.shards))
             ]
         except (OSError, UnusableForm):
             return False
-        return kept.digest == form.digest and kept.shards == digests
+        # Two forms of one file differ in when they were made; one that says something else is of somebody else.
+        return {**kept.manifest, "made_at": made.made_at} == made.manifest and kept.shards == digests
 
-    def _point(self, form: Form) -> None:
+    def _point(self, form: Form, shared: bool) -> None:
         manifest = json.loads(form.manifest)
-        text = json.dumps({"form": form.digest, "listed": manifest["listed"], "cities": manifest["cities"]})
+        facts = {name: manifest[name] for name in ("listed", "cities")}
+        text = json.dumps({"form": form.digest, **facts, "shared": shared})
         descriptor, name = tempfile.mkstemp(prefix=".current-", dir=self.folder)
         with os.fdopen(descriptor, "w") as file:
             file.write(text)

@@ -100,10 +100,15 @@ class _Reader:
         return _narrowed(reading, self.part)
 
     def _of_form(self, path: Path, mirror: Mirror) -> Fleet | None:
-        """Return the fleet from the form of the file as it is now, or None where there is none that fits."""
+        """Return the fleet from the form of the file as it is now, or None where there is none that fits.
+
+        A form from the bucket does not count: who may write there could have made one under the name of this file.
+        """
         current = mirror.current()
         try:
-            if current is not None and source_digest(path, current.listed) == current.digest:
+            if current is None or current.shared:
+                return None
+            if source_digest(path, current.listed) == current.digest:
                 return mirror.form(current.digest).fleet(path, self.environ, self.part)
         except (OSError, UnusableForm):
             pass
@@ -145,7 +150,7 @@ class _Reader:
                 return None
             # A task needs one city. Who builds all of them keeps the form, and asks no more.
             if mirror.current() is None and self.part.slug is None:
-                mirror.keep(Form(found.digest, manifest, tuple(map(shard, found.shards))))
+                mirror.keep(Form(found.digest, manifest, tuple(map(shard, found.shards))), shared=True)
         except Exception as error:
             _log.warning("The last good form of %s that all machines share can't be used: %s", path, error)
             return None

@@ -312,6 +312,8 @@ def _ensure_bucket(fleet: Fleet, s3: S3Client, create: bool) -> None:
         s3.head_bucket(Bucket=fleet.bucket)
         return
     except ClientError as error:
+        if aws_errors.is_denied(error) and not create:
+            return  # who may write below raw/ alone is told nothing about the bucket; what is written next tells
         if not aws_errors.is_missing(error) and not aws_errors.is_no_bucket(error):
             raise
     if not create:
