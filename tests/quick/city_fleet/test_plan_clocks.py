@@ -11,6 +11,6 @@ from tests.support.fleets import austin
 
 def test_an_as_of_may_be_as_far_ahead_as_clocks_differ_and_no_further() -> None:
     now = datetime.now(UTC)
-    assert austin().run("scheduled__1", now + timedelta(minutes=5)).as_of > now
+    assert austin().check_as_of(now + timedelta(minutes=5)) > now
     with pytest.raises(ValueError, match="lies in the future"):
-        austin().run("scheduled__1", now + timedelta(minutes=20))
+        austin().check_as_of(now + timedelta(minutes=20))
