@@ -139,7 +139,12 @@ def load(city: CityContext, listed: ModelPackageSummary) -> LoadedPackage:
         raise RegistryError(
             f"{listed.arn}: has no {' and no '.join(missing)} in its metadata, so City Fleet did not register it"
         )
-    model = model_of(package, city.slug, ())
+    try:
+        model = model_of(package, city.slug, ())
+    except ValueError as error:
+        raise RegistryError(
+            f"{listed.arn}: its metadata are not as City Fleet writes them: {error}"
+        ) from None
     served = city.keys.uri(city.keys.model(model.target_model))
     uri, found = _load_first(city.aws.s3, (package.artifact_uri, served), model.artifact_sha256)
     if found.city != city.slug:

@@ -155,12 +155,12 @@ class Resolver:
         if entry.document is not None and path:
             places = (("cities", entry.key, *path), *places)
         written = (self.document.written(place) for place in places)
-        return entry.error(path, as_written(problem, next(filter(None, written), None)))
+        return entry.error(path, as_written(problem, next(filter(None, written), None), self.document.filled))
 
     def _fleets_own(self, problem: Problem) -> ConfigError:
         path = ("defaults", *problem.path) if problem.path[0] in Defaults.model_fields else problem.path
         document = self.document
-        shown = as_written(problem, document.written(path))
+        shown = as_written(problem, document.written(path), document.filled)
         return shown.error(file=document.name, line=document.line(path), field=field_text(path))
 
     def _validated(self, name: str, override: object) -> object:

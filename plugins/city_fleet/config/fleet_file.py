@@ -289,7 +289,7 @@ def _flaw_error(document: Document, path: FieldPath, flaw: Flaw) -> ConfigError:
 
 
 def _error(document: Document, path: FieldPath, problem: Problem) -> ConfigError:
-    shown = as_written(problem, document.written(path))
+    shown = as_written(problem, document.written(path), document.filled)
     return shown.error(file=document.name, line=document.line(path), field=field_text(path))
 
 

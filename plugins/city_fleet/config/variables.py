@@ -65,11 +65,17 @@ def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, Problem | N
     return replaced, problem
 
 
-def as_written(problem: Problem, written: str | None) -> Problem:
+def as_written(problem: Problem, written: str | None, filled: Mapping[str, str] | None = None) -> Problem:
     """Return a problem that shows a value as it stands in the file, and not what the environment made of it.
 
     :param written: the value with its ``${NAME}``; None for a value without any.
+    :param filled: what variables of the file came to, and how it writes that: the number of another field may stand in
+        what is allowed.
     """
+    for value, text in (filled or {}).items():
+        if problem.allowed and value[:1].isdigit() and len(value) > 2:
+            number = re.compile(rf"(?<![\w.]){re.escape(value)}(?!\w|\.\d)")
+            problem = replace(problem, allowed=text.join(number.split(problem.allowed)))
     if written is None or problem.of_key:
         return problem
     got = f"{written!r}, as the environment fills it in"

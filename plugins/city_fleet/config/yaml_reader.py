@@ -62,6 +62,8 @@ class Document:
         self._environ = environ
         self._built: dict[int, tuple[Any, int]] = {}
         self._building: set[int] = set()
+        #: What variables came to, and how the file writes it.
+        self.filled: dict[str, str] = {}
         self._indexes: dict[int, dict[str | int, tuple[yaml.Node, yaml.Node]]] = {}
         self.data: dict[str, Any] = self._value(root, 0)[0]
 
@@ -154,6 +156,7 @@ class Document:
         replaced, problem = interpolate(text, self._environ)
         if problem is not None:
             return Flaw(problem, node.start_mark.line + 1)
+        self.filled[replaced] = text
         if _UNWRITABLE.search(replaced):
             return Flaw(_unwritable(text), node.start_mark.line + 1)
         # Numbers stay text here: the field's own type decides what the text means.

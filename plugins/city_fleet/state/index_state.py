@@ -8,12 +8,15 @@ counts as it ended last.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from city_fleet import naming
+from city_fleet.state import pointer_checks
 from city_fleet.state.live_pointer import LivePointer
 
 FORMAT_VERSION = 1
@@ -21,6 +24,8 @@ FORMAT_VERSION = 1
 KEPT_RUNS = 3
 _LONGEST_REASON = 300
 _REASONS = 3
+# Unpacked; that of 10,000 cities takes 20 MB.
+_MOST_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class RunSummary:
             for job in record.get("jobs") or ():
                 kind = str(job["instance_type"])
                 seconds[kind] = seconds.get(kind, 0) + int(job["billable_seconds"])
-            return cls(
+            found = cls(
                 as_of=stamp,
                 run_key=run_key,
                 finished_at=str(record["finished_at"]),
@@ -79,6 +84,8 @@ class RunSummary:
                 package_version=record.get("package_version"),
                 seconds=tuple(sorted(seconds.items())),
             )
+            found._check()
+            return found
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise ValueError(f"{name}: is not a run record ({type(error).__name__}: {error})") from error
 
@@ -86,8 +93,18 @@ class RunSummary:
     def from_dict(cls, value: Mapping[str, Any]) -> RunSummary:
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         known["reasons"] = tuple(known.get("reasons", ()))
-        known["seconds"] = tuple((kind, seconds) for kind, seconds in known.get("seconds", ()))
-        return cls(**known)
+        known["seconds"] = tuple((str(kind), int(seconds)) for kind, seconds in known.get("seconds", ()))
+        found = cls(**known)
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        """Refuse members that would only hurt later.
+
+        :raises ValueError: one is of another type.
+        """
+        texts = (self.run_key, self.finished_at, self.record, self.outcome, self.run_id, *self.reasons)
+        _check(self.as_of, texts, (self.failed_task, self.error, self.target_model))
 
 
 @dataclass(frozen=True)
@@ -123,7 +140,29 @@ class Champion:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Champion:
-        return cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
+        found = cls(**{name: value[name] for name in cls.__dataclass_fields__ if name in value})
+        if found.problem is None:
+            texts = (
+                found.etag,
+                found.target_model,
+                found.package_arn,
+                found.published_at,
+                found.published_by,
+            )
+            optional = (found.settings_digest, found.code_digest, found.data_until)
+            _check(found.as_of, (*texts, found.reason), optional)
+            pointer_checks.check_metrics(found.metrics)
+        return found
+
+
+def _check(as_of: str, texts: Iterable[object], optional: Iterable[object]) -> None:
+    """Refuse what would end whoever looks at it. The index lies in the bucket as everything else does.
+
+    :raises ValueError: a text is none, or ``as_of`` no instant.
+    """
+    naming.parse_as_of(as_of)
+    if not all(isinstance(text, str) for text in (*texts, *(text for text in optional if text is not None))):
+        raise ValueError("a text of the index is none")
 
 
 @dataclass(frozen=True)
@@ -204,6 +243,8 @@ class Index:
             value = _unpacked(body)
             if value["format_version"] != FORMAT_VERSION:
                 return None
+            if value["watermark"] is not None:
+                naming.parse_as_of(value["watermark"])
             cities = {
                 city: IndexEntry(
                     Champion.from_dict(entry["champion"]) if entry["champion"] else None,
@@ -219,7 +260,11 @@ class Index:
 
 def _unpacked(body: bytes) -> Any:
     try:
-        return json.loads(gzip.decompress(body))
+        with gzip.open(io.BytesIO(body)) as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ValueError("it is larger than any index")
+        return json.loads(text)
     except (RecursionError, zlib.error) as error:
         raise ValueError("it is no index") from error
 

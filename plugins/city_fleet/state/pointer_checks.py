@@ -59,6 +59,15 @@ def check_members(members: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {show_value(members[name])}")
 
 
+def check_metrics(value: object) -> None:
+    """Refuse metrics that are no numbers by name.
+
+    :raises ValueError: they are not.
+    """
+    if not _are_metrics(value):
+        raise ValueError(f"metrics is {show_value(value)}")
+
+
 def check_fit(members: Mapping[str, Any], where: str) -> None:
     """Refuse members that do not fit each other, or the key from which they were read.
 

@@ -186,6 +186,8 @@ def newest_approved(sagemaker: SageMakerClient, group: str) -> ModelPackageSumma
 
 def _summary(listed: Mapping[str, Any]) -> ModelPackageSummary:
     match = _DESCRIPTION.search(listed.get("ModelPackageDescription", ""))
+    if match is not None and not _is_stamp(match["as_of"]):
+        match = None  # somebody else's words
     return ModelPackageSummary(
         arn=listed["ModelPackageArn"],
         number=version_of(listed["ModelPackageArn"]),
@@ -196,6 +198,13 @@ def _summary(listed: Mapping[str, Any]) -> ModelPackageSummary:
         run_key=match["key"] if match else None,
         created=listed["CreationTime"],
     )
+
+
+def _is_stamp(text: str) -> bool:
+    try:
+        return naming.as_of_stamp(naming.parse_as_of(text)) == text
+    except ValueError:
+        return False
 
 
 def describe(sagemaker: SageMakerClient, package_arn: str) -> ModelPackage | None:

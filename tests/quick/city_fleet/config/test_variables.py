@@ -85,6 +85,16 @@ def test_a_value_that_fails_a_check_between_fields_is_shown_as_it_is_written(tmp
     assert "'${CITY_FLEET_BUCKET}', as the environment fills it in" in str(caught.value)
 
 
+def test_what_is_allowed_beside_a_number_of_the_environment_does_not_say_it(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    spot = "training: {max_runtime_seconds: '${CITY_FLEET_WAITER_DELAY_SECONDS}', spot: true, max_wait_seconds: 600}"
+    path.write_text(GOOD + f"defaults: {{{spot}}}\n", encoding="utf-8")
+    with pytest.raises(FleetFileError) as caught:
+        load_fleet(path, {"CITY_FLEET_WAITER_DELAY_SECONDS": "777"})
+    assert "at least max_runtime_seconds (${CITY_FLEET_WAITER_DELAY_SECONDS})" in str(caught.value)
+    assert "777" not in str(caught.value)
+
+
 def test_two_cities_of_one_name_and_two_fleets_of_one_name_do_not_say_it(tmp_path: Path) -> None:
     environ = {"CITY_FLEET_ENVIRONMENT": "s3cr3t"}
     cities = "cities: {a: {name: '${CITY_FLEET_ENVIRONMENT}'}, b: {name: '${CITY_FLEET_ENVIRONMENT}'}}\n"

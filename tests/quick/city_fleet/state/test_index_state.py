@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -113,3 +114,51 @@ def test_a_champion_is_shortened_and_goes() -> None:
     assert (champion.sequence, champion.as_of, champion.etag) == (3, "20140101T000000Z", '"etag"')
     index = Index().with_champions({"waco": champion})
     assert index.with_champions({"waco": None}).cities["waco"] == IndexEntry()
+
+
+GOOD = Index("20140101T000000Z").with_runs([("austin", summary(STAMPS[0], 1, 1))]).with_champions(
+    {"austin": Champion.of_pointer(pointer("austin", 3), '"etag"')}
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("watermark",), "yesterday"),
+        (("watermark",), 5),
+        (("cities",), []),
+        (("cities", "austin", "champion", "metrics"), {"mape": "4%"}),
+        (("cities", "austin", "champion", "as_of"), "yesterday"),
+        (("cities", "austin", "champion", "package_arn"), {}),
+        (("cities", "austin", "champion", "data_until"), 5),
+        (("cities", "austin", "runs", 0, "as_of"), None),
+        (("cities", "austin", "runs", 0, "reasons"), [{}]),
+        (("cities", "austin", "runs", 0, "failed_task"), {}),
+        (("cities", "austin", "runs", 0, "seconds"), [["ml.m5.large", "many"]]),
+        (("cities", "austin", "runs", 0, "finished_at"), 5),
+    ],
+)
+def test_an_index_that_somebody_else_has_written_is_built_anew(path: tuple[Any, ...], value: Any) -> None:
+    said = json.loads(gzip.decompress(GOOD.to_bytes()))
+    assert Index.from_bytes(gzip.compress(json.dumps(said).encode())) == GOOD
+    node = said
+    for part in path[:-1]:
+        node = node[part]
+    node[path[-1]] = value
+    assert Index.from_bytes(gzip.compress(json.dumps(said).encode())) is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"x", gzip.compress(b"[" * 100_000), gzip.compress(b"{}")[:-9] + b"y" * 9]
+)
+def test_bytes_that_are_no_index_are_built_anew(body: bytes) -> None:
+    assert Index.from_bytes(body) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"failed_task": {}}, {"failure": {"error": 5}}, {"target_model": []}, {"as_of": "yesterday"}]
+)
+def test_a_record_with_members_of_another_type_is_passed_over(wrong: dict[str, Any]) -> None:
+    name = "austin/20140101T000000Z-0000000001.json"
+    with pytest.raises(ValueError, match=r"text|as_of"):
+        RunSummary.of_record(name, record(**wrong))
