@@ -80,7 +80,7 @@ class WaitingVersions:
     def trigger(self, arn: str, seconds: float = 3600, poll_seconds: float = 0.2) -> ApprovalTrigger:
         trigger = ApprovalTrigger(
             package_arn=arn,
-            name_part=naming.package_groups_part(self.fleet),
+            name_part=naming.package_groups_part(self.fleet, "laptop"),
             expires_at=naming.as_of_stamp(datetime.now(UTC) + timedelta(seconds=seconds)),
             poll_seconds=poll_seconds,
             aws_conn_id="aws_default",

@@ -134,9 +134,11 @@ def test_an_idle_file_imports_nothing_of_the_settings(folder: Path) -> None:
         "city_fleet.config.current_form",
         "city_fleet.config.parts",
         "city_fleet.config.places",
+        "city_fleet.errors",
         "city_fleet.orchestration",
         "city_fleet.orchestration.dag_shards",
         "city_fleet.orchestration.unbuilt_dags",
+        "city_fleet.outgoing_text",
     ]
     assert len(imported) < 15, imported
 

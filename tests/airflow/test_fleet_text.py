@@ -274,8 +274,9 @@ def test_a_dags_texts_hold_nothing_of_the_environment(
     }
     data["cities"] = {"a": {"name": f"At ${{{names[0]}}}"}}
     (tmp_path / "full.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
-    for name in names[:2]:
-        monkeypatch.setenv(name, "hush")
+    monkeypatch.setenv(names[0], "hush")
+    monkeypatch.setenv(names[1], "rehearsal")
+    # Not the name of the environment: each DAG has it as a tag, so that nobody takes a rehearsal for production.
     monkeypatch.setenv(names[2], "arn:aws:iam::123456789012:role/hush")
     dags = [*city_dags(tmp_path), *fleet_dags(tmp_path)]
     assert len(dags) == 6

@@ -78,11 +78,11 @@ def test_only_the_dag_has_the_params_of_a_run(dags: dict[str, Any]) -> None:
     dag = dags["texas_housing.austin"]
     assert {task.task_id: dict(task.params) for task in dag.tasks} == {task.task_id: {} for task in dag.tasks}
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
-    assert dict(stored.params) == {"as_of": None, "force": False}
+    assert dict(stored.params) == {"as_of": None, "force": False, "repeat": False}
     assert stored.params.get_param("force").schema["title"] == "Force"
     (dag,) = city_dags(FLEETS, only="texas_housing.austin")  # Airflow writes a run's values into these
     given = process_params(dag, dag.get_task("decide"), {"as_of": "2014-01-01"}, suppress_exception=False)
-    assert given == {"as_of": "2014-01-01", "force": False}
+    assert given == {"as_of": "2014-01-01", "force": False, "repeat": False}
     with pytest.raises(ParamValidationError):
         process_params(dag, dag.get_task("decide"), {"force": "perhaps"}, suppress_exception=False)
 

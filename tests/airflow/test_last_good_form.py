@@ -13,6 +13,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.orchestration.fleet_dags import _BUILDERS, fleet_dags
+from city_fleet.outgoing_text import markdown
 from tests.support import dag_processor
 from tests.support.fleets import SMALL
 
@@ -63,7 +64,7 @@ def test_every_dag_says_what_it_was_built_from(folder: Path) -> None:
         DagSerialization.to_dict(dag)
         assert dag.doc_md is not None
         assert dag.doc_md.startswith("Built from the last good form of 20")
-        assert "small.yaml:6: got text that is not YAML" in dag.doc_md
+        assert markdown("small.yaml:6: got text that is not YAML") in dag.doc_md
         assert "last-good-form" in dag.tags
 
 

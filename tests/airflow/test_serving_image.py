@@ -133,7 +133,12 @@ def containers(server: LocalSageMaker) -> list[Container]:
         with contextlib.suppress(psutil.NoSuchProcess):
             words = process.cmdline()
             if any(word.endswith("model_server/__main__.py") for word in words):
-                port = int(process.environ()["SAGEMAKER_BIND_TO_PORT"])
+                # The container's environment is behind the fence, not the supervisor's.
+                (port,) = {
+                    int(inner.environ()["SAGEMAKER_BIND_TO_PORT"])
+                    for inner in process.children(recursive=True)
+                    if "SAGEMAKER_BIND_TO_PORT" in inner.environ()
+                }
                 found.append(Container(Path(words[words.index("--") + 1]), port))
     return found
 

@@ -37,6 +37,9 @@ class Lines(Protocol):
 
     def written(self, path: FieldPath) -> str | None: ...
 
+    @property
+    def filled(self) -> Mapping[str, str]: ...
+
 
 @dataclass
 class CityEntry:

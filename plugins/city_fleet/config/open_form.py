@@ -23,6 +23,7 @@ from city_fleet.config.last_good import LastGood
 from city_fleet.config.mistakes import FieldPath
 from city_fleet.config.parts import EVERY_CITY, Part
 from city_fleet.config.settings import Fleet, FleetSettings
+from city_fleet.config.variables import interpolate
 from city_fleet.config.yaml_reader import Document, flaws
 from city_fleet.errors import ConfigError, FleetFileError
 
@@ -88,7 +89,8 @@ class OpenForm:
         settings = FleetSettings.model_validate(data)
         if leads_out(settings, path):
             raise UnusableForm("a path that leads out of the project")
-        lines = _FileOfForm(self.manifest["file"], _written(self.manifest["specials"]))
+        texts = _written(self.manifest["specials"])
+        lines = _FileOfForm(self.manifest["file"], texts, _filled(texts, environ))
         listed = self.manifest["list_file"]
         entries: list[CityEntry] = []
         known: dict[str, list[ConfigError]] = {}
@@ -100,7 +102,9 @@ class OpenForm:
             if city["id"] in settled:
                 continue
             overrides = _restored(city.get("overrides", {}), city.get("specials", ()), environ)
-            lines.texts.update(_written(city.get("specials", ()), ("cities", city["key"])))
+            own = _written(city.get("specials", ()), ("cities", city["key"]))
+            lines.texts.update(own)
+            lines.filled.update(_filled(own, environ))
             name = listed or lines.name
             entries.append(
                 CityEntry(
@@ -163,10 +167,12 @@ class _FileOfForm:
     """The file that a form was made of.
 
     :param texts: the texts that hold a ``${…}``, by their path.
+    :param filled: what these came to, and how the file writes that.
     """
 
     name: str
     texts: dict[FieldPath, str]
+    filled: dict[str, str]
 
     def line(self, path: FieldPath) -> int:
         return 1
@@ -188,9 +194,17 @@ class _City:
     def written(self, path: FieldPath) -> str | None:
         return None  # asked of the file
 
+    @property
+    def filled(self) -> Mapping[str, str]:
+        return {}  # asked of the file
+
 
 def _written(specials: Any, above: FieldPath = ()) -> dict[FieldPath, str]:
     return {(*above, *path): text for path, kind, text, _ in specials if kind == "variable"}
+
+
+def _filled(texts: Mapping[FieldPath, str], environ: Mapping[str, str]) -> dict[str, str]:
+    return {interpolate(text, environ)[0]: text for text in texts.values()}
 
 
 def _restored(plain: Any, specials: Any, environ: Mapping[str, str]) -> Any:
