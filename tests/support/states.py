@@ -35,6 +35,8 @@ def pointer(city: str, sequence: int, name: str = "a", fleet: str = "texas_housi
         published_at="2014-01-01T00:00:00+00:00",
         published_by="texas_housing.austin/run",
         reasons=("there is no champion yet",),
+        fleet=fleet,
+        environment="laptop",
     )
 
 

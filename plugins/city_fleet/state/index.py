@@ -235,7 +235,7 @@ def _read_records(s3: S3Client, keys: Keys, names: Iterable[str]) -> dict[str, R
             return None
         try:
             record = json_of(found.body)
-            whose = installation.other(keys, record)
+            whose = installation.other(keys, record) if isinstance(record, dict) else None
             if whose is not None:
                 raise ValueError(f"{name}: is a run of {whose}")
             return name, RunSummary.of_record(name, record)

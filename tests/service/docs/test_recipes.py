@@ -138,7 +138,7 @@ def test_a_command_is_added_as_the_recipe_says(copy: Path) -> None:
         {
             "plugins/city_fleet/cli/greet.py": lambda path: path.write_text(code),
             "docs/architecture.md": lambda path: insert(
-                path, "`lint_command`, `cities_command`", "`greet`, "
+                path, "`lint_command`, `compile_command`", "`greet`, "
             ),
             "plugins/city_fleet/cli/app.py": join_commands,
             "docs/runbook.md": lambda path: path.write_text(

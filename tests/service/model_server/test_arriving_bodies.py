@@ -25,9 +25,7 @@ def case(plain_server: ModelServer, artifacts: Path) -> tuple[str, str]:
 
 def request(body: bytes, chunked: bool, chance: random.Random, close: bool) -> bytes:
     """A request with a body, as a whole or in chunks of random sizes."""
-    head = (
-        "POST /models/arriving/invoke HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nAccept: text/csv\r\n"
-    )
+    head = "POST /models/arriving/invoke HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nAccept: text/csv\r\n"
     head += "Connection: close\r\n" if close else ""
     if not chunked:
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
@@ -92,7 +90,7 @@ def test_a_body_that_stops_on_its_way_keeps_nobody_from_arriving(
     plain_server: ModelServer, case: tuple[str, str], request: pytest.FixtureRequest
 ) -> None:
     row, prediction = case
-    head = b"POST /models/arriving/invoke HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\n"
+    head = b"POST /models/arriving/invoke HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\n"
     head += b"Content-Length: 6000000\r\n\r\n"
     stuck = [socket.create_connection(("127.0.0.1", plain_server.port)) for _ in range(40)]
     for client in stuck:
@@ -113,9 +111,7 @@ def test_a_body_that_is_too_large_is_refused_in_either_form(
 
 def test_a_body_in_crumbs_is_refused(plain_server: ModelServer, case: tuple[str, str]) -> None:
     """Each chunk costs the event loop as much, however small it is."""
-    head = (
-        "POST /models/arriving/invoke HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nAccept: text/csv\r\n"
-    )
+    head = "POST /models/arriving/invoke HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nAccept: text/csv\r\n"
     head += "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     crumbs = head.encode() + b"1\r\n1\r\n" * 200_000 + b"0\r\n\r\n"
     answer = answers_or_reset(plain_server.port, crumbs)

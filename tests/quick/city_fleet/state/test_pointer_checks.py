@@ -16,7 +16,9 @@ from city_fleet.state.live_pointer import LivePointer
 from city_fleet.state.pointer_checks import MAX_POINTER_BYTES
 from tests.support.states import package_arn, pointer
 
-GOOD = json.loads(pointer("austin", 3).to_json())
+#: One that does not say whose it is, as earlier versions wrote them; state/live.py refuses those of others.
+POINTER = replace(pointer("austin", 3), fleet="", environment="")
+GOOD = json.loads(POINTER.to_json())
 WHERE = "s3://city-fleet/texas_housing/laptop/live/austin.json"
 KEPT = "s3://city-fleet/texas_housing/laptop/history/austin/00000003.json"
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:model-package/"
@@ -27,7 +29,7 @@ def read(where: str = WHERE, **changes: Any) -> LivePointer:
 
 
 def test_a_pointer_is_read_from_its_keys_alone() -> None:
-    assert read() == read(KEPT) == pointer("austin", 3)
+    assert read() == read(KEPT) == POINTER
     assert read("s3://b/texas_housing/live/austin.json", package_arn=f"{ARN}texas-housing-laptop-austin/1")
     for where in (
         WHERE.replace("austin", "waco"),

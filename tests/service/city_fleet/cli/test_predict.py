@@ -139,7 +139,8 @@ def test_an_artifact_without_samples_says_what_to_do(run: PredictCommand, servin
     done = run(city, "--example")
     assert done.returncode == 1
     assert (
-        "is not a readable tar.gz (not a gzip file), so there is no example. Give the features" in done.stderr
+        "is not a readable tar.gz (Not a gzipped file (b'no')), so there is no example. Give the features"
+        in done.stderr
     )
     assert "Give the features yourself" in done.stderr
 
