@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import fnmatch
 import importlib
 import json
 import os
 import re
-import string
 import subprocess
 import sys
 import zipfile
@@ -20,6 +18,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.iam_policies import Policy
 from tests.support.paths import ROOT
 from tests.support.serving import KEYS, ROW, Serving, city_name
 
@@ -158,50 +157,16 @@ def test_a_start_without_settings_says_what_to_set(package: Path, runtime_folder
     assert "CITY_FLEET_BUCKET is not set; allowed: the fleet's S3 bucket." in done.stderr
 
 
-class Policy:
-    """The function's policy, with its placeholders filled in."""
-
-    PLACES = {  # noqa: RUF012 - never changed
-        "BUCKET": KEYS.bucket,
-        "FLEET": KEYS.fleet,
-        "ENVIRONMENT": KEYS.environment,
-        "ENDPOINT": "houses",
-        "REGION": "us-east-1",
-        "ACCOUNT": "123456789012",
-        "FUNCTION": "city-fleet-predict",
-    }
-
-    def __init__(self, text: str) -> None:
-        self.statements = json.loads(string.Template(text).substitute(self.PLACES))["Statement"]
-        self.used: set[str] = set()
-
-    def allows(self, action: str, resource: str, prefix: str | None = None) -> bool:
-        for statement in self.statements:
-            like = statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix")
-            if (
-                action == statement["Action"]
-                and fnmatch.fnmatchcase(resource, statement["Resource"])
-                and (like is None or fnmatch.fnmatchcase(prefix or "", like))
-            ):
-                self.used.add(statement["Sid"])
-                return True
-        return False
-
-
 @pytest.fixture
 def policy(folder: Path) -> Policy:
-    return Policy((folder / "policy.json").read_text())
-
-
-#: How IAM calls what the function asks for, and of what.
-ACTIONS: dict[str, Callable[[dict[str, Any]], tuple[str, str]]] = {
-    "GetObject": lambda p: ("s3:GetObject", f"arn:aws:s3:::{p['Bucket']}/{p['Key']}"),
-    "ListObjectsV2": lambda p: ("s3:ListBucket", f"arn:aws:s3:::{p['Bucket']}"),
-    "InvokeEndpoint": lambda p: (
-        "sagemaker:InvokeEndpoint",
-        f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{p['EndpointName']}",
-    ),
-}
+    return Policy(
+        folder / "policy.json",
+        BUCKET=KEYS.bucket,
+        FLEET=KEYS.fleet,
+        ENVIRONMENT=KEYS.environment,
+        ENDPOINT="houses",
+        FUNCTION="city-fleet-predict",
+    )
 
 
 @pytest.fixture
@@ -213,9 +178,7 @@ def strict(
     denied: list[str] = []
 
     def check(params: dict[str, Any], model: Any, **_: Any) -> None:
-        action, resource = ACTIONS[model.name](params)
-        if not policy.allows(action, resource, params.get("Prefix")):
-            denied.append(f"{action} {resource}")
+        denied.extend(policy.denied(model.service_model.service_name, model.name, params))
 
     for client in (function.S3, function.RUNTIME):
         client.meta.events.register("provide-client-params", check)
@@ -238,8 +201,8 @@ def test_the_policy_allows_what_the_function_does_and_no_more(
     ):
         assert function.handler(request, None)["status"] == status
     assert denied == []
-    own_log = {"WriteItsOwnLog"}  # what Lambda itself does in the function's name
-    assert policy.used == {statement["Sid"] for statement in policy.statements} - own_log
+    own_log = {"logs:CreateLogStream", "logs:PutLogEvents"}  # what Lambda itself does in the function's name
+    assert policy.used == policy.actions - own_log
     # What is not asked for is not allowed.
     assert not policy.allows("s3:GetObject", f"arn:aws:s3:::{KEYS.bucket}/{KEYS.model('austin/x.tar.gz')}")
     assert not policy.allows("s3:ListBucket", f"arn:aws:s3:::{KEYS.bucket}", f"{KEYS.fleet}/raw/")

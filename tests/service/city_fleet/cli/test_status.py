@@ -213,6 +213,17 @@ def test_check_says_what_differs_and_what_repairs_it(fleet: StatusFleet) -> None
     assert len(found["differences"]) == 2
 
 
+def test_check_finds_a_model_whose_bytes_were_changed(fleet: StatusFleet) -> None:
+    pointer = fleet.publish("waco")
+    fleet.s3.put_object(
+        Bucket=fleet.name, Key=fleet.keys.model(pointer.target_model), Body=b"somebody else's"
+    )
+    (found,) = fleet.json("status", "waco", "--check")
+    (difference,) = found["differences"]
+    assert f"it was registered with {pointer.artifact_sha256}" in difference["what"]
+    assert difference["repair"] == "./fleet rebuild waco"
+
+
 def test_check_finds_a_pointer_and_a_version_that_are_gone(fleet: StatusFleet) -> None:
     fleet.publish("austin")
     pointer = fleet.publish("austin", datetime(2014, 1, 2, tzinfo=UTC))
