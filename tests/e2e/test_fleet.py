@@ -32,6 +32,7 @@ def test_a_good_model_goes_live(fleet: Fleet) -> None:
         "publish": "success",
         "keep_champion": "skipped",
         "record": "success",
+        "recorded": "success",
     }
     pointer = fleet.pointer("texas_housing", "abilene")
     record = fleet.record(LIVE_CITY)
