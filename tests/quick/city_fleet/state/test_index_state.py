@@ -149,7 +149,9 @@ def test_an_index_that_somebody_else_has_written_is_built_anew(path: tuple[Any, 
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"x", gzip.compress(b"[" * 100_000), gzip.compress(b"{}")[:-9] + b"y" * 9]
+    "body",
+    [b"", b"x", gzip.compress(b"[" * 100_000), gzip.compress(b"{}")[:-9] + b"y" * 9],
+    ids=["nothing", "no gzip", "deep", "damaged"],  # gzip writes the time: workers must name tests alike
 )
 def test_bytes_that_are_no_index_are_built_anew(body: bytes) -> None:
     assert Index.from_bytes(body) is None
