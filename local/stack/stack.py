@@ -145,7 +145,7 @@ class Stack:
             for name in self.components:
                 self._spawn(name, _component_command(name, self.layout))
             self._wait_until_healthy(deadline)
-            self._create_pools()
+            self.create_pools()
         except BaseException:
             self.stop()
             raise
@@ -212,7 +212,7 @@ class Stack:
         """Return the components that do not answer, or whose heartbeat is older than this start."""
         return unhealthy(self.layout, self._started_at)
 
-    def _create_pools(self) -> None:
+    def create_pools(self) -> None:
         """Make the pool of each fleet's jobs, and the one of a laptop for fleets that come later."""
         variables = {**os.environ, **environment.fleet_variables(self.layout)}
         loaded = load_fleets(self.layout.fleets_dir, variables)

@@ -9,7 +9,7 @@ import psutil
 
 from local.stack import database
 from local.stack.errors import StackError
-from local.stack.stack import JOBS_POOL, JOBS_POOL_SLOTS, Stack
+from local.stack.stack import Stack
 
 HEALTHY_WITHIN_SECONDS = 240.0
 POLL_SECONDS = 0.3
@@ -36,7 +36,7 @@ def lose_database(stack: Stack) -> None:
     for name in stack.components:
         stack.restart(name)
     _wait_until_healthy(stack)
-    stack.airflow.put_pool(JOBS_POOL, JOBS_POOL_SLOTS, "SageMaker jobs that City Fleet has running at a time")
+    stack.create_pools()
 
 
 def _wait_until_healthy(stack: Stack) -> None:
