@@ -178,7 +178,7 @@ NOTHING_PASSES = "gate: {limits: {mape: 0.000001}}"
 # A person is asked whether their models may go live.
 MANUAL_CITIES = {"fort_worth": "Fort Worth", "killeen_fort_hood": "Killeen-Fort Hood"}
 # Another one, for the tests of roles: they start its run themselves.
-ROLE_CITY = "midland"
+ROLE_CITY = "laredo"
 # Their training is on spot instances: with no spare capacity a job stays in progress for as long as a test needs it.
 SPOT_CITIES = {"amarillo": "Amarillo", "arlington": "Arlington", "bay_area": "Bay Area"}
 
@@ -197,7 +197,7 @@ def write_fleets(folder: Path) -> None:
         "  tyler: {name: Tyler": "  tyler: {gate: {tolerence: 0.1}, name: Tyler",
         **{
             f"  {city}: {{name: {name}": f"  {city}: {{approval: manual, name: {name}"
-            for city, name in {**MANUAL_CITIES, ROLE_CITY: "Midland"}.items()
+            for city, name in {**MANUAL_CITIES, ROLE_CITY: "Laredo"}.items()
         },
         "retry_delay_seconds: 60": "retry_delay_seconds: 1",
     }.items():
