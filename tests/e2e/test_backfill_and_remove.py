@@ -13,7 +13,7 @@ from local import ROOT
 from tests.e2e.conftest import Fleet
 
 pytestmark = pytest.mark.e2e
-CITIES = ("mcallen", "lufkin")
+CITIES = ("lufkin", "mcallen")
 WINDOW = ("--fleet", "texas_housing", "--from", "2014-01-01", "--to", "2014-02-01")
 
 
