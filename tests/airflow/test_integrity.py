@@ -87,6 +87,15 @@ def test_only_the_dag_has_the_params_of_a_run(dags: dict[str, Any]) -> None:
         process_params(dag, dag.get_task("decide"), {"force": "perhaps"}, suppress_exception=False)
 
 
+def test_a_runs_params_are_not_those_of_another_city() -> None:
+    """Airflow writes a run's values into the params of the DAG that a process has built."""
+    forced, other = (next(city_dags(FLEETS, only=f"texas_housing.{city}")) for city in ("austin", "waco"))
+    asked = {"as_of": "2014-01-01", "force": True, "repeat": True}
+    assert process_params(forced, forced.get_task("decide"), asked, suppress_exception=False) == asked
+    untouched = {"as_of": None, "force": False, "repeat": False}
+    assert process_params(other, other.get_task("decide"), None, suppress_exception=False) == untouched
+
+
 def test_the_text_of_a_dag_says_where_its_settings_are_and_not_each_of_them(dags: dict[str, Any]) -> None:
     text = dags["texas_housing.austin"].doc_md
     assert (

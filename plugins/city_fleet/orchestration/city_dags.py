@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -116,9 +117,10 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
     # A teardown runs whatever happened before, and leaves the run's state to publish and keep_champion; and to
     # recorded, which no worker runs and which fails with it: a run without its record is no success.
     tasks[plan.RECORD].as_teardown()
-    # One by one: given to the DAG as a whole they would be validated for each city, which they need not.
+    # One by one: given to the DAG as a whole they would be validated for each city, which they need not. Copies:
+    # Airflow writes a run's values into a DAG's params, and one city's force must not be another's.
     for name, param in _PARAMS.items():
-        dag.params[name] = param
+        dag.params[name] = copy(param)
     return dag
 
 

@@ -224,7 +224,8 @@ def _check_sound(new: LivePointer, where: str) -> None:
 def _by_hand(keys: Keys, city: str, sequence: int) -> PublishError:
     return PublishError(
         f"{keys.uri(keys.history(city, sequence))}: holds another pointer than {keys.uri(keys.live(city))} leads to; "
-        f"live/ was written to by hand. `./fleet rebuild {city}` puts it behind the newest of the history"
+        f"an object below live/ was replaced outside City Fleet. "
+        f"`./fleet rebuild {city}` puts it behind the newest of the history"
     )
 
 

@@ -193,7 +193,7 @@ def test_a_pointer_put_back_by_hand_is_not_moved_over_the_history(s3: Any, city:
     live.move(s3, KEYS, pointer(city, 2), first)
     s3.put_object(Bucket=KEYS.bucket, Key=KEYS.live(city), Body=first.pointer.to_json())
     with pytest.raises(
-        PublishError, match=f"live/ was written to by hand. `./fleet rebuild {city}`"
+        PublishError, match=f"an object below live/ was replaced outside City Fleet. `./fleet rebuild {city}`"
     ) as caught:
         live.move(s3, KEYS, pointer(city, 2, "b"), live.read(s3, KEYS, city))
     assert not isinstance(caught.value, PointerMoved)
@@ -205,7 +205,7 @@ def test_a_pointer_written_by_hand_is_not_taken_for_history(s3: Any, city: str) 
     by_hand = pointer(city, 1, "by hand")
     s3.put_object(Bucket=KEYS.bucket, Key=KEYS.live(city), Body=by_hand.to_json())
     current = live.read(s3, KEYS, city)
-    with pytest.raises(PublishError, match="live/ was written to by hand"):
+    with pytest.raises(PublishError, match="an object below live/ was replaced outside City Fleet"):
         live.move(s3, KEYS, pointer(city, 2, "b"), current)
 
 
