@@ -122,13 +122,14 @@ def test_a_decision_in_the_registry_ends_the_wait_and_answers_the_form(
 ) -> None:
     arn, other = town.version(), town.version()
     (event,) = asyncio.run(ends(town.trigger(arn), then=lambda: town.decide(arn, status)))
-    assert event == {"decided": True}
+    assert event == {"decided": True, "package_arn": arn}
     assert form.written == [([option], {"note": "decided in the registry"})]
     assert registry.describe(town.sagemaker, other).status == registry.PENDING  # type: ignore[union-attr]
 
 
 def test_the_deadline_ends_the_wait(town: WaitingVersions, form: Form) -> None:
-    assert asyncio.run(ends(town.trigger(town.version(), seconds=3))) == [{"expired": True}]
+    arn = town.version()
+    assert asyncio.run(ends(town.trigger(arn, seconds=3))) == [{"expired": True, "package_arn": arn}]
     assert form.written == [(["Reject"], {"note": "expired"})]
 
 
@@ -138,7 +139,7 @@ def test_a_version_that_is_deleted_ends_the_wait(town: WaitingVersions) -> None:
     def delete() -> None:
         town.sagemaker.delete_model_package(ModelPackageName=arn)
 
-    assert asyncio.run(ends(town.trigger(arn), then=delete)) == [{"decided": True}]
+    assert asyncio.run(ends(town.trigger(arn), then=delete)) == [{"decided": True, "package_arn": arn}]
 
 
 def test_an_answer_that_came_before_the_task_waited_is_found(town: WaitingVersions, form: Form) -> None:
@@ -147,7 +148,9 @@ def test_an_answer_that_came_before_the_task_waited_is_found(town: WaitingVersio
         "params_input": {"note": "fine"},
         "responded_by_user": SimpleNamespace(id="1", name="ann"),
     }
-    event = asyncio.run(first(town.trigger(town.version()).run()))
+    arn = town.version()
+    event = asyncio.run(first(town.trigger(arn).run()))
+    assert event["package_arn"] == arn
     assert event["chosen_options"] == ["Approve"]
     assert event["responded_by_user"] == {"id": "1", "name": "ann"}
     assert event["params_input"] == {"note": "fine"}
@@ -168,7 +171,7 @@ def test_waiting_asks_airflow_once_and_the_registry_once_for_all(
             town.decide(arn, "Approved")
 
     events = asyncio.run(ends(*triggers, then=decide))
-    assert events == [{"decided": True}] * 50
+    assert events == [{"decided": True, "package_arn": arn} for arn in arns]
     assert form.asked == 50
     calls = [record.getMessage() for record in caplog.records if "Making request" in record.getMessage()]
     lists = [call for call in calls if "ListModelPackages" in call]
@@ -194,4 +197,4 @@ def test_a_registry_that_can_not_be_asked_is_asked_again(
         town.decide(arn, "Rejected")
         broken["still"] = False
 
-    assert asyncio.run(ends(trigger, then=heal)) == [{"decided": True}]
+    assert asyncio.run(ends(trigger, then=heal)) == [{"decided": True, "package_arn": arn}]

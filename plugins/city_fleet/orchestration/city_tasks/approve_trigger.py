@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DECIDED = "decided"
 EXPIRED = "expired"
+#: Member of every event: the ARN of the version that it is about.
+ABOUT = "package_arn"
 #: The answers that the form offers.
 OPTIONS = (_APPROVE, _REJECT) = ("Approve", "Reject")
 
@@ -36,7 +38,9 @@ class ApprovalTrigger(PrintableLog, HITLTrigger):
     this triggerer that wait for the same fleet, and describes its own version when that is no longer among them. It
     then answers the form itself: a task can't, and else the form would ask on.
 
-    Its event is an answer as of Airflow's trigger, ``{"decided": True}`` or ``{"expired": True}``.
+    Its event is an answer as of Airflow's trigger, ``{"decided": True}`` or ``{"expired": True}``, each with the
+    version that it is about: SQLite gives a new trigger the number of one that was deleted a moment ago, and the old
+    one, while it still runs, would end the wait of another city with its own city's answer.
 
     :param name_part: what the names of the fleet's package groups hold.
     :param expires_at: stamp of the deadline; restarts of the triggerer do not move it.
@@ -78,7 +82,7 @@ class ApprovalTrigger(PrintableLog, HITLTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         answer = await self._handle_response()
         if answer is not None:
-            yield answer
+            yield self._about(answer.payload)
             return
         self.log.info("Waiting for a decision about %s until %s", self.package_arn, self.expires_at)
         looks = _LOOKS.setdefault(asyncio.get_running_loop(), {})
@@ -95,12 +99,15 @@ class ApprovalTrigger(PrintableLog, HITLTrigger):
             else:
                 if status != PENDING:
                     await self._answer(_APPROVE if status == APPROVED else _REJECT, "decided in the registry")
-                    yield TriggerEvent({DECIDED: True})
+                    yield self._about({DECIDED: True})
                     return
             left = (deadline - datetime.now(UTC)).total_seconds()
             await asyncio.sleep(max(0.0, min(self.poll_seconds, left)))
         await self._answer(_REJECT, "expired")
-        yield TriggerEvent({EXPIRED: True})
+        yield self._about({EXPIRED: True})
+
+    def _about(self, event: dict[str, Any]) -> TriggerEvent:
+        return TriggerEvent({**event, ABOUT: self.package_arn})
 
     async def _answer(self, option: str, note: str) -> None:
         """Answer the form that is no longer needed; of two answers the first counts, and either will do."""

@@ -506,6 +506,22 @@ def test_a_rejection_in_airflow_keeps_the_champion(manual: Desk) -> None:
 
 
 @pytest.mark.usefixtures("supervisor")
+@pytest.mark.parametrize(
+    "event", [{"chosen_options": ["Approve"], "responded_by_user": None}, {"expired": True}]
+)
+def test_what_is_answered_about_another_citys_model_ends_no_wait(manual: Desk, event: dict[str, Any]) -> None:
+    """SQLite reuses the numbers of triggers: an event of an old one can reach the task of a new one."""
+    run = CityRun(manual, 1.1, 1)
+    run.judge()
+    ask(run)
+    other = run.version.arn.replace("/1", "/2")
+    with pytest.raises(TaskDeferred) as again:
+        run.task("approve", "execute_complete", event={**event, "package_arn": other})
+    assert again.value.trigger.package_arn == run.version.arn
+    assert (run.state, manual.pointer) == (ModelState.WAITING, None)
+
+
+@pytest.mark.usefixtures("supervisor")
 def test_a_decision_elsewhere_ends_the_wait(manual: Desk) -> None:
     run = CityRun(manual, 1.1, 1)
     run.judge()
