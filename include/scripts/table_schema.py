@@ -1,0 +1,236 @@
+"""What a table holds: its features with their kinds and categories, its task and its classes.
+
+preprocess.py writes it beside every table, training carries it in the artifact, and inference.py reads a request by it:
+the same encodings on all three sides, learned from the training part alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from target_transform import TargetTransform
+
+FORMAT_VERSION = 1
+KINDS = ("number", "boolean", "category", "date")
+REGRESSION, BINARY, MULTICLASS = TASKS = ("regression", "binary", "multiclass")
+SERIES, TABLE = DATA_KINDS = ("series", "table")
+LEADING = {
+    SERIES: ("period", "target", "label", "naive", "seasonal"),
+    TABLE: ("example", "target", "label", "weight"),
+}
+#: Class number of a row whose class the training part does not hold.
+UNKNOWN_CLASS = -1
+_EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A column of the model's rows.
+
+    :param kind: one of :data:`KINDS`.
+    :param categories: of a category: those that have a number of their own; all others share the next one.
+    """
+
+    name: str
+    kind: str = "number"
+    categories: tuple[str, ...] = ()
+    _places: Mapping[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_places", {name: at for at, name in enumerate(self.categories)})
+
+    def encode(self, value: object) -> float:
+        """Turn a raw value into the number that stands in the feature's column.
+
+        :param value: None where missing; a number, a truth value, a category's text, or an ISO 8601 date.
+        :return: NaN where missing.
+        :raises ValueError: for a value of another kind; says what is allowed.
+        """
+        if value is None:
+            return math.nan
+        if self.kind == "category":
+            if not isinstance(value, str):
+                raise ValueError("text")
+            return float(self._places.get(value, len(self.categories)))
+        if self.kind == "boolean":
+            if isinstance(value, bool):
+                return float(value)
+            raise ValueError("true or false")
+        if self.kind == "date":
+            try:
+                return float((date.fromisoformat(value) - _EPOCH).days)  # type: ignore[arg-type]
+            except (TypeError, ValueError):
+                raise ValueError("a date such as 2015-07-31") from None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError("a number")
+        return float(value)
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the feature as a member of schema.json."""
+        more = {"categories": list(self.categories)} if self.kind == "category" else {}
+        return {"name": self.name, "kind": self.kind, **more}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The prediction of every row without a model.
+
+    :param name: as a sentence says it, for example ``median``.
+    :param values: one number for a regression, a probability for each class otherwise.
+    """
+
+    name: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a table holds.
+
+    :param kind: :data:`SERIES` or :data:`TABLE`.
+    :param task: one of :data:`TASKS`.
+    :param as_of: as it is written in keys.
+    :param transform: what the model learns instead of the target.
+    :param classes: of a classification, in the order of its numbers; a binary task's positive class is the last.
+    :param baseline: None for a series, whose rows bring their own.
+    """
+
+    kind: str
+    task: str
+    city: str
+    as_of: str
+    target: str
+    transform: TargetTransform
+    features: tuple[Feature, ...]
+    classes: tuple[str, ...] = ()
+    baseline: Baseline | None = None
+
+    @property
+    def leading(self) -> tuple[str, ...]:
+        """The columns of a table before its features."""
+        return LEADING[self.kind]
+
+    @property
+    def names(self) -> list[str]:
+        """The features' names, in order."""
+        return [feature.name for feature in self.features]
+
+    def to_json(self) -> dict[str, Any]:
+        """Write schema.json, or the ``schema`` of model.json."""
+        baseline = self.baseline
+        return {
+            "format_version": FORMAT_VERSION,
+            "kind": self.kind,
+            "task": self.task,
+            "city": self.city,
+            "as_of": self.as_of,
+            "target": self.target,
+            "transform": self.transform.to_json(),
+            "leading": list(self.leading),
+            "features": [feature.to_json() for feature in self.features],
+            "classes": list(self.classes) if self.task != REGRESSION else None,
+            "positive": self.classes[-1] if self.task == BINARY else None,
+            "baseline": None
+            if baseline is None
+            else {"name": baseline.name, "values": list(baseline.values)},
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Schema:
+        """Read a schema without trusting it: an artifact comes from a bucket.
+
+        :raises ValueError: naming the member that is not as preprocess.py writes it.
+        """
+        try:
+            if value["format_version"] != FORMAT_VERSION:
+                raise ValueError(
+                    f"format_version: got {value['format_version']!r}; allowed: {FORMAT_VERSION}"
+                )
+            baseline = value.get("baseline")
+            schema = cls(
+                kind=_one_of(value, "kind", DATA_KINDS),
+                task=_one_of(value, "task", TASKS),
+                city=_text(value, "city"),
+                as_of=_text(value, "as_of"),
+                target=_text(value, "target"),
+                transform=TargetTransform.from_json(value["transform"]),
+                features=tuple(_feature(item) for item in _list(value, "features", 32_767)),
+                classes=_texts(value, "classes", 100_000) if value.get("classes") is not None else (),
+                baseline=None
+                if baseline is None
+                else Baseline(_text(baseline, "name"), tuple(map(float, _list(baseline, "values", 100_000)))),
+            )
+        except KeyError as error:
+            raise ValueError(f"{error} is missing") from None
+        except (TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(str(error)) from None
+        if not schema.features:
+            raise ValueError("features: got none; allowed: at least 1")
+        needed = {REGRESSION: (0, 0), BINARY: (2, 2), MULTICLASS: (2, 100_000)}[schema.task]
+        if not needed[0] <= len(schema.classes) <= needed[1]:
+            raise ValueError(f"classes: got {len(schema.classes)} for task {schema.task}")
+        return schema
+
+
+@dataclass(frozen=True)
+class Table:
+    """A part of a city's data, as the algorithms see it.
+
+    :param rows: names of the rows: a period's ISO date, or an example.
+    :param target: rows; in the target's own unit, or the class's number.
+    :param label: rows; what a model learns.
+    :param weight: rows; 1 where the settings name no weight.
+    :param values: rows × features of float64; NaN where missing.
+    :param baselines: of a series: name → the naive forecast of each row.
+    """
+
+    schema: Schema
+    rows: list[str]
+    target: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    values: np.ndarray
+    baselines: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def _feature(value: Any) -> Feature:
+    kind = _one_of(value, "kind", KINDS)
+    return Feature(
+        _text(value, "name"), kind, _texts(value, "categories", 100_000) if kind == "category" else ()
+    )
+
+
+def _one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:
+    if value[name] not in allowed:
+        raise ValueError(f"{name}: got {str(value[name])[:50]!r}; allowed: {', '.join(allowed)}")
+    return str(value[name])
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value[name], str) or not 1 <= len(value[name]) <= 1000:
+        raise ValueError(f"{name}: allowed: text of up to 1000 characters")
+    return str(value[name])
+
+
+def _list(value: Any, name: str, most: int) -> list[Any]:
+    if not isinstance(value[name], list) or len(value[name]) > most:
+        raise ValueError(f"{name}: allowed: a list of up to {most}")
+    return list(value[name])
+
+
+def _texts(value: Any, name: str, most: int) -> tuple[str, ...]:
+    texts = _list(value, name, most)
+    if not all(isinstance(text, str) and len(text) <= 1000 for text in texts) or len(set(texts)) != len(
+        texts
+    ):
+        raise ValueError(f"{name}: allowed: different texts of up to 1000 characters")
+    return tuple(texts)
