@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from calendar_grid import parse_as_of
+from calendar_grid import Duration, parse_as_of
 from job_failure import JobFailure, quoted
 from raw_data import Complaints, data_files
 from raw_records import DataFile
@@ -204,9 +205,23 @@ class _Part:
                 f"allowed: {error}."
             )
             return None
-        if self._settings.available_after.after_moment(moment) > self._settings.as_of:
+        if _after(self._settings.available_after, moment) > self._settings.as_of:
             return None
         return (moment - _EPOCH) // _MICROSECOND
+
+
+@lru_cache(maxsize=1000)
+def _after_midnight(available_after: Duration, day: date) -> datetime:
+    return available_after.after(day)
+
+
+def _after(available_after: Duration, moment: datetime) -> datetime:
+    """Return when a row is known; rows of one day ask the calendar once."""
+    time_of_day = moment - datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    try:
+        return _after_midnight(available_after, moment.date()) + time_of_day
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _joined(parts: list[_Part], settings: TableSettings, inputs: list[dict[str, Any]]) -> TableRows:
