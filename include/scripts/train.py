@@ -11,75 +11,24 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+import algorithms
 from example_file import ExampleSet, read_examples
 from feature_table import CALENDAR_FEATURES
 from hyperparameters import Hyperparameters, parse_hyperparameters
 from job_failure import JobFailure, run
-from lean_xgboost import xgboost
-from model_artifact import Model, names_for_xgboost, save_artifact
+from model_artifact import Model, save_artifact
 from model_card import ModelCard
 from robust_scale import Centre, centre
+from table_schema import REGRESSION, SERIES, Feature, Schema, Table
 
 FORMAT_VERSION = 1
 SAMPLE_ROWS = 8
 
 
-def fit(
-    hyperparameters: Hyperparameters, train: ExampleSet, validation: ExampleSet, threads: int
-) -> tuple[Any, dict[str, Any]]:
-    """Find the number of rounds on the validation set, then fit on all rows.
-
-    :param threads: how many threads XGBoost may use.
-    :return: the booster, and what is worth knowing about its training.
-    """
-    parameters = {"verbosity": 1, **hyperparameters.xgboost, "seed": hyperparameters.seed, "nthread": threads}
-    history: dict[str, Any] = {}
-    trial = xgboost.train(
-        parameters,
-        _matrix(train, threads),
-        num_boost_round=hyperparameters.num_boost_round,
-        evals=[(_matrix(validation, threads), "validation")],
-        early_stopping_rounds=hyperparameters.early_stopping_rounds or None,
-        evals_result=history,
-        verbose_eval=50,
-    )
-    metric, scores = next(iter(history["validation"].items()))
-    best = trial.best_iteration if hyperparameters.early_stopping_rounds else len(scores) - 1
-    both = xgboost.DMatrix(
-        np.concatenate([train.values, validation.values]),
-        label=np.concatenate([train.label, validation.label]),
-        feature_names=names_for_xgboost(train.features),
-        nthread=threads,
-    )
-    booster = xgboost.train(parameters, both, num_boost_round=best + 1)
-    gains = booster.get_score(importance_type="gain")
-    return booster, {
-        "best_iteration": best,
-        "rounds": best + 1,
-        "rounds_tried": len(scores),
-        "validation": {"metric": metric, "value": float(scores[best])},
-        "importance_gain": {
-            name: gains[spelled]
-            for name, spelled in zip(train.features, names_for_xgboost(train.features), strict=True)
-            if spelled in gains
-        },
-    }
-
-
-def _matrix(examples: ExampleSet, threads: int) -> Any:
-    return xgboost.DMatrix(
-        examples.values,
-        label=examples.label,
-        feature_names=names_for_xgboost(examples.features),
-        nthread=threads,
-    )
-
-
-def centres(train: ExampleSet, validation: ExampleSet) -> dict[str, Centre]:
+def centres(train: Table, validation: Table) -> dict[str, Centre]:
     """Say where most values of each feature lay, so that drift away from there can be measured.
 
     :param validation: the validation set, on which the model is trained too.
@@ -88,7 +37,7 @@ def centres(train: ExampleSet, validation: ExampleSet) -> dict[str, Centre]:
     values = np.concatenate([train.values, validation.values])
     found = {
         name: centre(values[:, column].tolist())
-        for column, name in enumerate(train.features)
+        for column, name in enumerate(train.schema.names)
         if name not in CALENDAR_FEATURES
     }
     return {name: item for name, item in found.items() if item is not None}
@@ -103,31 +52,25 @@ def train_city(arguments: list[str]) -> None:
     started = time.monotonic()
     hyperparameters = parse_hyperparameters(arguments)
     train, validation = _read_channels(hyperparameters)
-    try:
-        booster, report = fit(hyperparameters, train, validation, int(os.environ.get("SM_NUM_CPUS") or 1))
-    except xgboost.core.XGBoostError as error:
-        # XGBoost prints a C++ stack trace after the one line that says what is wrong.
-        raise JobFailure(
-            f"XGBoost refused the hyperparameters or the data: {str(error).splitlines()[0]}"
-        ) from None
-    rows = {"train": len(train.periods), "validation": len(validation.periods)}
-    card = ModelCard(
-        city=train.city,
-        as_of=hyperparameters.as_of,
-        target=hyperparameters.target,
-        transform=hyperparameters.transform,
-        features=train.features,
-        rows=rows,
-        rounds=report["rounds"],
-        xgboost_version=xgboost.__version__,
-        centres=centres(train, validation),
+    given = {
+        **hyperparameters.xgboost,
+        "num_boost_round": hyperparameters.num_boost_round,
+        "early_stopping_rounds": hyperparameters.early_stopping_rounds,
+    }
+    threads = int(os.environ.get("SM_NUM_CPUS") or 1)
+    fitted = algorithms.algorithm("xgboost").fit(
+        train, validation, given, seed=hyperparameters.seed, threads=threads
     )
-    save_artifact(_folder("SM_MODEL_DIR"), Model(booster, card), validation.values[-SAMPLE_ROWS:])
+    rows = {"train": len(train), "validation": len(validation)}
+    card = ModelCard(
+        train.schema, "xgboost", rows, centres=centres(train, validation), describe=fitted.describe()
+    )
+    save_artifact(_folder("SM_MODEL_DIR"), Model(fitted, card), validation.values[-SAMPLE_ROWS:])
     report = {
         "format_version": FORMAT_VERSION,
-        "city": train.city,
+        "city": card.city,
         "as_of": hyperparameters.as_of,
-        **report,
+        **fitted.describe(),
         "rows": rows,
     }
     metric = report["validation"]
@@ -136,13 +79,13 @@ def train_city(arguments: list[str]) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(
-        f"{train.city}: trained on {rows['train']} + {rows['validation']} rows, {report['rounds']} rounds, "
+        f"{card.city}: trained on {rows['train']} + {rows['validation']} rows, {report['rounds']} rounds, "
         f"validation {metric['metric']} {metric['value']:.5f}, {report['seconds']} s",
         flush=True,
     )
 
 
-def _read_channels(hyperparameters: Hyperparameters) -> tuple[ExampleSet, ExampleSet]:
+def _read_channels(hyperparameters: Hyperparameters) -> tuple[Table, Table]:
     """Read the training and the validation set, and check that the hyperparameters are about them."""
     train = read_examples(_folder("SM_CHANNEL_TRAIN"), "train")
     validation = read_examples(_folder("SM_CHANNEL_VALIDATION"), "validation")
@@ -161,7 +104,21 @@ def _read_channels(hyperparameters: Hyperparameters) -> tuple[ExampleSet, Exampl
             f"hyperparameter 'target_transform' needs feature '{reference}', which the training set lacks; "
             "preprocess.py must have run with the same --target and --target-transform."
         )
-    return train, validation
+    schema = Schema(
+        kind=SERIES,
+        task=REGRESSION,
+        city=train.city,
+        as_of=hyperparameters.as_of,
+        target=hyperparameters.target,
+        transform=hyperparameters.transform,
+        features=tuple(map(Feature, train.features)),
+    )
+    return _table(schema, train), _table(schema, validation)
+
+
+def _table(schema: Schema, examples: ExampleSet) -> Table:
+    ones = np.ones(len(examples.periods))
+    return Table(schema, examples.periods, examples.target, examples.label, ones, examples.values)
 
 
 def _decoded(text: str) -> str:
