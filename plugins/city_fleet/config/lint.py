@@ -167,7 +167,7 @@ def _dataset(city: City) -> Iterator[Found]:
     if target.transform != "none" and target.min is None:
         text = f"without a min above 0 a zero in the data makes {target.transform} fail in the job"
         yield ("dataset", "target"), text
-    if "mape" in (city.gate.metric, *city.gate.limits) and _may_be_zero(target):
+    if "mape" in (city.gate.metric or "mape", *city.gate.limits) and _may_be_zero(target):
         text = (
             "mape is not defined where the target is 0, and leaves such rows out; set mae or rmse if zeros are "
             "ordinary, or a dataset.target.min above 0 if they can't be"
