@@ -218,7 +218,7 @@ def _checked(
         values = _in_order(row, number, model)
         if raw is not None:
             values = encoded_row(
-                model.card.schema.features,  # type: ignore[attr-defined]
+                model.card.schema.features,
                 values,
                 number,
                 text=raw.is_csv,

@@ -11,15 +11,14 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+import algorithms
 from feature_table import CALENDAR_FEATURES
 from hyperparameters import Hyperparameters, parse_hyperparameters
 from job_failure import JobFailure, run
-from lean_xgboost import xgboost
-from model_artifact import Model, names_for_xgboost, save_artifact
+from model_artifact import Model, save_artifact
 from model_card import ModelCard
 from robust_scale import Centre, centre
 from table_file import read_table
@@ -27,57 +26,6 @@ from table_schema import Table
 
 FORMAT_VERSION = 1
 SAMPLE_ROWS = 8
-
-
-def fit(
-    hyperparameters: Hyperparameters, train: Table, validation: Table, threads: int
-) -> tuple[Any, dict[str, Any]]:
-    """Find the number of rounds on the validation set, then fit on all rows.
-
-    :param threads: how many threads XGBoost may use.
-    :return: the booster, and what is worth knowing about its training.
-    """
-    parameters = {"verbosity": 1, **hyperparameters.xgboost, "seed": hyperparameters.seed, "nthread": threads}
-    history: dict[str, Any] = {}
-    trial = xgboost.train(
-        parameters,
-        _matrix(train, threads),
-        num_boost_round=hyperparameters.num_boost_round,
-        evals=[(_matrix(validation, threads), "validation")],
-        early_stopping_rounds=hyperparameters.early_stopping_rounds or None,
-        evals_result=history,
-        verbose_eval=50,
-    )
-    metric, scores = next(iter(history["validation"].items()))
-    best = trial.best_iteration if hyperparameters.early_stopping_rounds else len(scores) - 1
-    both = xgboost.DMatrix(
-        np.concatenate([train.values, validation.values]),
-        label=np.concatenate([train.label, validation.label]),
-        feature_names=names_for_xgboost(train.schema.names),
-        nthread=threads,
-    )
-    booster = xgboost.train(parameters, both, num_boost_round=best + 1)
-    gains = booster.get_score(importance_type="gain")
-    return booster, {
-        "best_iteration": best,
-        "rounds": best + 1,
-        "rounds_tried": len(scores),
-        "validation": {"metric": metric, "value": float(scores[best])},
-        "importance_gain": {
-            name: gains[spelled]
-            for name, spelled in zip(train.schema.names, names_for_xgboost(train.schema.names), strict=True)
-            if spelled in gains
-        },
-    }
-
-
-def _matrix(examples: Table, threads: int) -> Any:
-    return xgboost.DMatrix(
-        examples.values,
-        label=examples.label,
-        feature_names=names_for_xgboost(examples.schema.names),
-        nthread=threads,
-    )
 
 
 def centres(train: Table, validation: Table) -> dict[str, Centre]:
@@ -104,31 +52,25 @@ def train_city(arguments: list[str]) -> None:
     started = time.monotonic()
     hyperparameters = parse_hyperparameters(arguments)
     train, validation = _read_channels(hyperparameters)
-    try:
-        booster, report = fit(hyperparameters, train, validation, int(os.environ.get("SM_NUM_CPUS") or 1))
-    except xgboost.core.XGBoostError as error:
-        # XGBoost prints a C++ stack trace after the one line that says what is wrong.
-        raise JobFailure(
-            f"XGBoost refused the hyperparameters or the data: {str(error).splitlines()[0]}"
-        ) from None
-    rows = {"train": len(train.rows), "validation": len(validation.rows)}
-    card = ModelCard(
-        city=train.schema.city,
-        as_of=hyperparameters.as_of,
-        target=hyperparameters.target,
-        transform=hyperparameters.transform,
-        features=train.schema.names,
-        rows=rows,
-        rounds=report["rounds"],
-        xgboost_version=xgboost.__version__,
-        centres=centres(train, validation),
+    given = {
+        **hyperparameters.xgboost,
+        "num_boost_round": hyperparameters.num_boost_round,
+        "early_stopping_rounds": hyperparameters.early_stopping_rounds,
+    }
+    threads = int(os.environ.get("SM_NUM_CPUS") or 1)
+    fitted = algorithms.algorithm("xgboost").fit(
+        train, validation, given, seed=hyperparameters.seed, threads=threads
     )
-    save_artifact(_folder("SM_MODEL_DIR"), Model(booster, card), validation.values[-SAMPLE_ROWS:])
+    rows = {"train": len(train), "validation": len(validation)}
+    card = ModelCard(
+        train.schema, "xgboost", rows, centres=centres(train, validation), describe=fitted.describe()
+    )
+    save_artifact(_folder("SM_MODEL_DIR"), Model(fitted, card), validation.values[-SAMPLE_ROWS:])
     report = {
         "format_version": FORMAT_VERSION,
-        "city": train.schema.city,
+        "city": card.city,
         "as_of": hyperparameters.as_of,
-        **report,
+        **fitted.describe(),
         "rows": rows,
     }
     metric = report["validation"]
@@ -137,7 +79,7 @@ def train_city(arguments: list[str]) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(
-        f"{train.schema.city}: trained on {rows['train']} + {rows['validation']} rows, {report['rounds']} rounds, "
+        f"{card.city}: trained on {rows['train']} + {rows['validation']} rows, {report['rounds']} rounds, "
         f"validation {metric['metric']} {metric['value']:.5f}, {report['seconds']} s",
         flush=True,
     )
