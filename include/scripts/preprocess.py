@@ -1,7 +1,7 @@
 """Makes train, validation and test sets of what was known of a city at as_of.
 
 Runs as a SageMaker processing job. Every folder ``city=<slug>/`` below --raw-dir is a city; one city's bad
-data does not keep the others from being done. Only the standard library is needed, so it starts at once.
+data does not keep the others from being done.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from calendar_grid import AS_OF_FORMAT, period_index, period_start
 from feature_table import Example, build_examples
 from job_failure import JobFailure, listed, nearest, option_value, run, sentence_of
 from preprocess_settings import Settings, parse_arguments, read_settings
 from raw_data import RawCity, read_city
 from robust_scale import centre
+from table_file import PARTS, write_table
+from table_schema import REGRESSION, SERIES, Feature, Schema, Table
 
 FORMAT_VERSION = 1
-PARTS = ("train", "validation", "test")
 
 
 def find_cities(raw_dir: Path, raw_uri: str, wanted: Sequence[str]) -> dict[str, Path]:
@@ -67,16 +70,41 @@ def prepare_city(
     report = arguments.output_dir / "report" / f"city={city}"
     _write_report(report, city, raw, settings, arguments)
     if status["status"] == "ready":
-        header = ["period", "target", "label", "naive", *settings.layout.features]
+        schema = _schema(city, settings)
         for part in PARTS:
-            lines = (
-                [_day(each.index, settings), each.target, each.label, each.naive, *each.features]
-                for each in parts[part]
-            )
-            _write_csv(arguments.output_dir / part / f"city={city}" / f"{part}.csv", header, lines)
+            folder = arguments.output_dir / part / f"city={city}"
+            write_table(folder, part, _table(schema, parts[part], settings))
         _write_history(arguments.output_dir / "test" / f"city={city}" / "history.csv", raw, settings)
     _write_json(report / "status.json", status)
     return status
+
+
+def _schema(city: str, settings: Settings) -> Schema:
+    layout = settings.layout
+    return Schema(
+        kind=SERIES,
+        task=REGRESSION,
+        city=city,
+        as_of=f"{settings.as_of:{AS_OF_FORMAT}}",
+        target=layout.target,
+        transform=layout.transform,
+        features=tuple(Feature(name) for name in layout.features),
+    )
+
+
+def _table(schema: Schema, examples: Sequence[Example], settings: Settings) -> Table:
+    return Table(
+        schema,
+        [_day(each.index, settings) for each in examples],
+        target=np.array([each.target for each in examples]),
+        label=np.array([each.label for each in examples]),
+        weight=np.ones(len(examples)),
+        values=np.array([each.features for each in examples], dtype=np.float64),  # None becomes NaN
+        baselines={
+            "naive": np.array([each.naive for each in examples]),
+            "seasonal": np.array([each.seasonal for each in examples], dtype=np.float64),
+        },
+    )
 
 
 def _write_history(path: Path, raw: RawCity, settings: Settings) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from example_file import ExampleSet, read_examples
 from feature_table import CALENDAR_FEATURES
 from hyperparameters import Hyperparameters, parse_hyperparameters
 from job_failure import JobFailure, run
@@ -23,13 +22,15 @@ from lean_xgboost import xgboost
 from model_artifact import Model, names_for_xgboost, save_artifact
 from model_card import ModelCard
 from robust_scale import Centre, centre
+from table_file import read_table
+from table_schema import Table
 
 FORMAT_VERSION = 1
 SAMPLE_ROWS = 8
 
 
 def fit(
-    hyperparameters: Hyperparameters, train: ExampleSet, validation: ExampleSet, threads: int
+    hyperparameters: Hyperparameters, train: Table, validation: Table, threads: int
 ) -> tuple[Any, dict[str, Any]]:
     """Find the number of rounds on the validation set, then fit on all rows.
 
@@ -52,7 +53,7 @@ def fit(
     both = xgboost.DMatrix(
         np.concatenate([train.values, validation.values]),
         label=np.concatenate([train.label, validation.label]),
-        feature_names=names_for_xgboost(train.features),
+        feature_names=names_for_xgboost(train.schema.names),
         nthread=threads,
     )
     booster = xgboost.train(parameters, both, num_boost_round=best + 1)
@@ -64,22 +65,22 @@ def fit(
         "validation": {"metric": metric, "value": float(scores[best])},
         "importance_gain": {
             name: gains[spelled]
-            for name, spelled in zip(train.features, names_for_xgboost(train.features), strict=True)
+            for name, spelled in zip(train.schema.names, names_for_xgboost(train.schema.names), strict=True)
             if spelled in gains
         },
     }
 
 
-def _matrix(examples: ExampleSet, threads: int) -> Any:
+def _matrix(examples: Table, threads: int) -> Any:
     return xgboost.DMatrix(
         examples.values,
         label=examples.label,
-        feature_names=names_for_xgboost(examples.features),
+        feature_names=names_for_xgboost(examples.schema.names),
         nthread=threads,
     )
 
 
-def centres(train: ExampleSet, validation: ExampleSet) -> dict[str, Centre]:
+def centres(train: Table, validation: Table) -> dict[str, Centre]:
     """Say where most values of each feature lay, so that drift away from there can be measured.
 
     :param validation: the validation set, on which the model is trained too.
@@ -88,7 +89,7 @@ def centres(train: ExampleSet, validation: ExampleSet) -> dict[str, Centre]:
     values = np.concatenate([train.values, validation.values])
     found = {
         name: centre(values[:, column].tolist())
-        for column, name in enumerate(train.features)
+        for column, name in enumerate(train.schema.names)
         if name not in CALENDAR_FEATURES
     }
     return {name: item for name, item in found.items() if item is not None}
@@ -110,13 +111,13 @@ def train_city(arguments: list[str]) -> None:
         raise JobFailure(
             f"XGBoost refused the hyperparameters or the data: {str(error).splitlines()[0]}"
         ) from None
-    rows = {"train": len(train.periods), "validation": len(validation.periods)}
+    rows = {"train": len(train.rows), "validation": len(validation.rows)}
     card = ModelCard(
-        city=train.city,
+        city=train.schema.city,
         as_of=hyperparameters.as_of,
         target=hyperparameters.target,
         transform=hyperparameters.transform,
-        features=train.features,
+        features=train.schema.names,
         rows=rows,
         rounds=report["rounds"],
         xgboost_version=xgboost.__version__,
@@ -125,7 +126,7 @@ def train_city(arguments: list[str]) -> None:
     save_artifact(_folder("SM_MODEL_DIR"), Model(booster, card), validation.values[-SAMPLE_ROWS:])
     report = {
         "format_version": FORMAT_VERSION,
-        "city": train.city,
+        "city": train.schema.city,
         "as_of": hyperparameters.as_of,
         **report,
         "rows": rows,
@@ -136,27 +137,27 @@ def train_city(arguments: list[str]) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(
-        f"{train.city}: trained on {rows['train']} + {rows['validation']} rows, {report['rounds']} rounds, "
+        f"{train.schema.city}: trained on {rows['train']} + {rows['validation']} rows, {report['rounds']} rounds, "
         f"validation {metric['metric']} {metric['value']:.5f}, {report['seconds']} s",
         flush=True,
     )
 
 
-def _read_channels(hyperparameters: Hyperparameters) -> tuple[ExampleSet, ExampleSet]:
+def _read_channels(hyperparameters: Hyperparameters) -> tuple[Table, Table]:
     """Read the training and the validation set, and check that the hyperparameters are about them."""
-    train = read_examples(_folder("SM_CHANNEL_TRAIN"), "train")
-    validation = read_examples(_folder("SM_CHANNEL_VALIDATION"), "validation")
+    train = read_table(_folder("SM_CHANNEL_TRAIN"), "train")
+    validation = read_table(_folder("SM_CHANNEL_VALIDATION"), "validation")
     for examples in (train, validation):
-        if hyperparameters.city not in (examples.city, _decoded(examples.city)):
+        if hyperparameters.city not in (examples.schema.city, _decoded(examples.schema.city)):
             raise JobFailure(
-                f"hyperparameter 'city': got '{hyperparameters.city}'; the channels hold '{examples.city}'."
+                f"hyperparameter 'city': got '{hyperparameters.city}'; the channels hold '{examples.schema.city}'."
             )
-    if train.features != validation.features:
+    if train.schema.names != validation.schema.names:
         raise JobFailure(
-            f"the features of train ({train.features}) and validation ({validation.features}) differ."
+            f"the features of train ({train.schema.names}) and validation ({validation.schema.names}) differ."
         )
     reference = hyperparameters.transform.reference
-    if reference and reference not in train.features:
+    if reference and reference not in train.schema.names:
         raise JobFailure(
             f"hyperparameter 'target_transform' needs feature '{reference}', which the training set lacks; "
             "preprocess.py must have run with the same --target and --target-transform."

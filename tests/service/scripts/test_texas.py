@@ -15,27 +15,27 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy
-from example_file import read_examples
+from table_file import read_table
 from hyperparameters import parse_hyperparameters
 from model_artifact import Model
 from model_card import ModelCard
 from train import fit
 cities = {}
 for folder in sorted(Path(sys.argv[2], "test").iterdir()):
-    # read_examples wants exactly one city per folder, as a job has it.
+    # read_table wants exactly one city per folder, as a job has it.
     sets = []
     for part in ("train", "validation", "test"):
         alone = Path(sys.argv[2], "alone", folder.name, part)
         alone.mkdir(parents=True)
         (alone / folder.name).symlink_to(Path(sys.argv[2], part, folder.name))
-        sets.append(read_examples(alone, part))
+        sets.append(read_table(alone, part))
     train, validation, test = sets
-    asked = parse_hyperparameters([*sys.argv[3:], "--city", test.city, "--as_of", "20150801T000000Z"])
+    asked = parse_hyperparameters([*sys.argv[3:], "--city", test.schema.city, "--as_of", "20150801T000000Z"])
     booster, report = fit(asked, train, validation, 1)
-    card = ModelCard(test.city, "", asked.target, asked.transform, test.features, {}, 0, "")
+    card = ModelCard(test.schema.city, "", asked.target, asked.transform, test.schema.names, {}, 0, "")
     predicted = Model(booster, card).predict(test.values)
-    cities[test.city] = [
-        float(numpy.mean(abs(guess - test.target) / test.target)) for guess in (predicted, test.naive)
+    cities[test.schema.city] = [
+        float(numpy.mean(abs(guess - test.target) / test.target)) for guess in (predicted, test.baselines["naive"])
     ]
 print(json.dumps(cities))
 """
