@@ -26,9 +26,9 @@ FIRST_DAY, DAYS = date(2025, 1, 1), 181  # January to June 2025
 #: City → restaurants, orders.
 CITIES = {
     "Berlin": (24, 2600),
-    "Chicago": (25, 2400),
     "Denver": (18, 1600),
     "Lisbon": (16, 1500),
+    "Montreal": (25, 2400),
     "Osaka": (22, 2000),
     "Porto": (15, 1200),
     "Santa Fe": (15, 1000),
