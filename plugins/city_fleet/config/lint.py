@@ -20,6 +20,7 @@ from city_fleet.config.table import TableTarget
 from city_fleet.config.value_types import Duration
 from city_fleet.config.yaml_reader import Document, read_yaml
 from city_fleet.errors import ConfigError, display_path, list_names, nearest_match
+from city_fleet.metrics import default_metric
 from city_fleet.naming import slug
 from city_fleet.ticks import PRESETS
 
@@ -170,8 +171,8 @@ def _dataset(city: City) -> Iterator[Found]:
     if target.transform != "none" and target.min is None:
         text = f"without a min above 0 a zero in the data makes {target.transform} fail in the job"
         yield ("dataset", "target"), text
-    judged = dataset.task == "regression" and "mape" in (city.gate.metric, *city.gate.limits)
-    if judged and _may_be_zero(target):
+    metric = city.gate.metric or default_metric(dataset.task)
+    if "mape" in (metric, *city.gate.limits) and _may_be_zero(target):
         text = (
             "mape is not defined where the target is 0, and leaves such rows out; set mae or rmse if zeros are "
             "ordinary, or a dataset.target.min above 0 if they can't be"

@@ -148,8 +148,12 @@ def _key_schema(schema: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]
 
 
 def _choices(node: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    """Return the words that a schema allows; of one that also allows null as well."""
     node = _resolve(node, schema)
-    return [str(choice) for choice in node.get("enum", [node["const"]] if "const" in node else [])]
+    here = node.get("enum", [node["const"]] if "const" in node else [])
+    return [str(choice) for choice in here] or [
+        choice for option in node.get("anyOf", ()) for choice in _choices(option, schema)
+    ]
 
 
 def _one_of(choices: Sequence[str]) -> str:
@@ -159,7 +163,7 @@ def _one_of(choices: Sequence[str]) -> str:
 def _describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """Return in words what a schema allows."""
     node = _resolve(node, schema)
-    choices = _choices(node, schema)
+    choices = [] if "anyOf" in node else _choices(node, schema)
     kind = str(node.get("type"))
     text = {"boolean": "true or false", "null": "null", "string": "text"}.get(kind, "a value")
     if choices:

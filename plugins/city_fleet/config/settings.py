@@ -15,6 +15,7 @@ from city_fleet.config.algorithm_section import Algorithm
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.digest_section import Digest
 from city_fleet.config.gate_section import Approval, Breaker, Gate, Reconcile
+from city_fleet.config.gate_section import problems as gate_problems
 from city_fleet.config.last_good import LastGood
 from city_fleet.config.name_types import (
     Bucket,
@@ -296,4 +297,4 @@ def city_problems(city: City) -> list[Problem]:
         most = city.dataset.holdout_periods
         allowed = f"at most dataset.holdout_periods ({most}), else nothing ever goes live"
         problems.append(Problem(str(city.gate.minimum_rows), allowed, path=("gate", "minimum_rows")))
-    return problems
+    return problems + gate_problems(city.gate, city.dataset.task)

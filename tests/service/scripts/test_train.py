@@ -16,10 +16,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from algorithms.xgboost import names_for_xgboost
 from hyperparameters import parse_hyperparameters
 from job_failure import JobFailure
-from model_artifact import names_for_xgboost
-from tests.support.paths import IMAGE_PYTHON
+from tests.support.paths import IMAGE_PYTHON, SCRIPTS
 from tests.support.script_jobs import TEXAS_HYPERPARAMETERS, Jobs, digests
 
 
@@ -33,7 +33,11 @@ def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(a
         "xgboost-model.ubj",
     ]
     card = austin.read_json("model/model/city_fleet/model.json")
-    assert card["format_version"] == 1
+    assert (card["format_version"], card["algorithm"], card["task"]) == (2, "xgboost", "regression")
+    scripts = digests(SCRIPTS)
+    assert card["algorithm_digest"] == scripts["algorithms/xgboost.py"]
+    model = digests(austin.root / "model" / "model")
+    assert card["files"] == {name: model[name] for name in ("xgboost-model.ubj", "city_fleet/trees.bin")}
     assert (card["city"], card["as_of"], card["target"]) == ("austin", "20150801T000000Z", "median")
     assert card["target_transform"] == {
         "kind": "log_ratio_to_mean",
@@ -42,13 +46,13 @@ def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(a
     }
     assert card["features"] == austin.read_json("preprocess/report/city=austin/status.json")["features"]
     assert card["rows"] == {"train": 157, "validation": 12}
-    assert card["xgboost_version"] == "3.2.0"
+    assert card["describe"]["xgboost_version"] == "3.2.0"
     # What the calendar will say is known for ever; where all else lay is kept, to measure drift by.
     assert list(card["centres"]) == [n for n in card["features"] if n != "trend" and "month_of_year" not in n]
     assert 100_000 < card["centres"]["median_mean_12"]["median"] < 300_000
     assert all(centre["scale"] > 0 for centre in card["centres"].values())
     training = austin.read_json("model/output/data/training.json")
-    assert training["rounds"] == card["rounds"] == training["best_iteration"] + 1 < 400
+    assert training["rounds"] == card["describe"]["rounds"] == training["best_iteration"] + 1 < 400
     assert training["rounds_tried"] == training["best_iteration"] + 31  # early_stopping_rounds 30
     assert training["validation"]["metric"] == "rmse"
     assert set(training["importance_gain"]) <= set(card["features"])
@@ -101,7 +105,7 @@ def test_without_early_stopping_all_rounds_are_kept(austin: Jobs) -> None:
     assert (
         austin.train("austin", name="all_rounds", num_boost_round="20", early_stopping_rounds="0").code == 0
     )
-    assert austin.read_json("all_rounds/model/city_fleet/model.json")["rounds"] == 20
+    assert austin.read_json("all_rounds/model/city_fleet/model.json")["describe"]["rounds"] == 20
 
 
 WRONG = [
@@ -199,6 +203,8 @@ def test_columns_that_xgboost_refuses_train_and_serve_under_their_own_names(
 def test_a_name_that_comes_as_the_number_it_looks_like_is_still_its_own(jobs: Jobs, austin: Jobs) -> None:
     shutil.copytree(austin.root / "preprocess", jobs.root / "preprocess")
     for part in ("train", "validation"):
+        schema = jobs.out(part, "city=austin", "schema.json")
+        schema.write_text(schema.read_text(encoding="utf-8").replace('"austin"', '"12e4"'), encoding="utf-8")
         jobs.out(part, "city=austin").rename(jobs.out(part, "city=12e4"))
     assert jobs.train("120000.0").code == 0
 
@@ -225,17 +231,17 @@ def test_exactly_one_city_is_trained(jobs: Jobs, austin: Jobs) -> None:
     [
         (
             lambda text: "",
-            "row 1: got columns none; allowed: period, target, label, naive, then the features.",
+            "row 1: got columns none; allowed: period, target, label, naive, seasonal, then the features,",
         ),
         (lambda text: text.splitlines()[0] + "\n", "holds no rows; at least 1 is needed."),
-        (lambda text: text[: text.rindex(",")], "row 158: got 19 values; allowed: 20, one per column."),
+        (lambda text: text[: text.rindex(",")], "row 158: got 20 values; allowed: 21, one per column."),
         (lambda text: text.replace("2005-01-01,", "2005-01-01,x"), "could not convert string to float"),
     ],
 )
 def test_a_broken_training_set_is_refused(jobs: Jobs, austin: Jobs, change: object, sentence: str) -> None:
     text = austin.out("train", "city=austin", "train.csv").read_text(encoding="utf-8")
     path = jobs.out("train", "city=austin", "train.csv")
-    path.parent.mkdir(parents=True)
+    shutil.copytree(austin.out("train"), jobs.out("train"))
     path.write_text(change(text), encoding="utf-8")  # type: ignore[operator]
     finished = jobs.train("austin")
     assert finished.code == 1

@@ -200,4 +200,4 @@ def test_what_the_page_promises_about_an_overriding_city(tmp_path: Path) -> None
     path.write_text(examples("yaml")[-1], encoding="utf-8")
     city = load_fleet(path, {}).cities["bryan_college_station"]
     assert city.algorithm.hyperparameters == {"eta": 0.05, "max_depth": 3}
-    assert (city.gate.tolerance, city.gate.metric) == (0.05, "mape")
+    assert (city.gate.tolerance, city.gate.metric) == (0.05, None)
