@@ -16,26 +16,22 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy
 import algorithms
-from table_file import read_table
 from hyperparameters import checked
 from model_artifact import untransformed
+from table_file import read_table
 xgboost = algorithms.algorithm("xgboost")
 hyperparameters = json.loads(sys.argv[3])
-target, transform = hyperparameters.pop("target"), hyperparameters.pop("target_transform")
+del hyperparameters["target"], hyperparameters["target_transform"]
 hyperparameters = checked(xgboost.SPEC, "regression", hyperparameters)
 cities = {}
 for folder in sorted(Path(sys.argv[2], "test").iterdir()):
-    # read_table wants exactly one city per folder, as a job has it.
-    sets = []
-    for part in ("train", "validation", "test"):
-        alone = Path(sys.argv[2], "alone", folder.name, part)
-        alone.mkdir(parents=True)
-        (alone / folder.name).symlink_to(Path(sys.argv[2], part, folder.name))
-        sets.append(read_table(alone, part))
-    train, validation, test = sets
+    city = folder.name.removeprefix("city=")
+    train, validation, test = (
+        read_table(Path(sys.argv[2], part), part, city) for part in ("train", "validation", "test")
+    )
     fitted = xgboost.fit(train, validation, hyperparameters, seed=0, threads=1)
     predicted = untransformed(test.schema, fitted.predict(test.values), test.values)
-    cities[test.schema.city] = [
+    cities[city] = [
         float(numpy.mean(abs(guess - test.target) / test.target)) for guess in (predicted, test.baselines["naive"])
     ]
 print(json.dumps(cities))

@@ -37,7 +37,7 @@ def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(a
     scripts = digests(SCRIPTS)
     assert card["algorithm_digest"] == scripts["algorithms/xgboost.py"]
     model = digests(austin.root / "model" / "model")
-    assert card["files"] == {name: model[name] for name in names if name != "city_fleet/model.json"}
+    assert card["files"] == {name: model[name] for name in ("xgboost-model.ubj", "city_fleet/trees.bin")}
     assert (card["city"], card["as_of"], card["target"]) == ("austin", "20150801T000000Z", "median")
     assert card["target_transform"] == {
         "kind": "log_ratio_to_mean",
