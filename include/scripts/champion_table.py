@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from example_file import ExampleSet
 from feature_table import CALENDAR, calendar_features, mean_before
 from job_failure import listed
 from model_card import ArtifactError, ModelCard
+from table_schema import Table
 
 _LAG = re.compile(r"(?P<column>.+)_lag_(?P<lag>[0-9]+)(?P<ratio>_ratio)?", re.DOTALL)
 
@@ -83,7 +83,7 @@ class _Period(Mapping[str, "float | None"]):
         return len(self._places)
 
 
-def rows_for(card: ModelCard, test: ExampleSet, history: History) -> np.ndarray:
+def rows_for(card: ModelCard, test: Table, history: History) -> np.ndarray:
     """Make a model's rows for the periods of the test set.
 
     :param card: of a model of the same target.
@@ -95,19 +95,19 @@ def rows_for(card: ModelCard, test: ExampleSet, history: History) -> np.ndarray:
     for name in card.features:
         # Under another window a ratio of the same name is another number.
         is_ratio = name.endswith("_ratio") and reference is not None
-        if name in test.features and (not is_ratio or reference in test.features):
-            columns.append(test.values[:, test.features.index(name)])
+        if name in test.schema.names and (not is_ratio or reference in test.schema.names):
+            columns.append(test.values[:, test.schema.names.index(name)])
             continue
         make = _maker(name, card, history)
-        if make is None or not set(test.periods) <= set(history.indices):
+        if make is None or not set(test.rows) <= set(history.indices):
             lacking.append(name)
             continue
-        made = (make(history.indices[period], date.fromisoformat(period)) for period in test.periods)
+        made = (make(history.indices[period], date.fromisoformat(period)) for period in test.rows)
         columns.append(np.array([math.nan if value is None else value for value in made]))
     if lacking:
         raise ArtifactError(
             f"the model of {card.as_of} needs feature {listed(lacking)}, which the test set lacks (it has "
-            f"{listed(test.features)}), and the raw data hold only the columns {listed(sorted(history.columns))}. "
+            f"{listed(test.schema.names)}), and the raw data hold only the columns {listed(sorted(history.columns))}. "
             "Keep the column in the raw data, if only empty, until new models serve"
         )
     return np.column_stack(columns)

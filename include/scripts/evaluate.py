@@ -20,12 +20,13 @@ import numpy as np
 
 import inference
 from champion_table import NO_HISTORY, History, read_history, rows_for
-from example_file import ExampleSet, read_examples
 from job_failure import ArgumentParser, JobFailure, option_value, run
 from model_archive import one_archive, unpack_artifact
 from model_artifact import Model, json_rows
 from model_card import ArtifactError
 from robust_scale import centre
+from table_file import read_table
+from table_schema import Table
 
 FORMAT_VERSION = 1
 
@@ -78,7 +79,7 @@ def scores(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]
     }
 
 
-def predict(model: Model, test: ExampleSet, history: History) -> np.ndarray:
+def predict(model: Model, test: Table, history: History) -> np.ndarray:
     """Predict the held-out rows the way the endpoint will.
 
     :param test: rows x features; may hold more features than the model needs.
@@ -107,7 +108,7 @@ def load(archive: Path, city: str) -> Model:
 
 
 def judge_champion(
-    arguments: argparse.Namespace, test: ExampleSet, history: History, target: str
+    arguments: argparse.Namespace, test: Table, history: History, target: str
 ) -> dict[str, Any] | None:
     """Measure the live model on the same rows.
 
@@ -143,7 +144,7 @@ def rows_trained(model: Model) -> int:
     return sum(model.card.rows.values())
 
 
-def drift(model: Model, test: ExampleSet) -> dict[str, float | None]:
+def drift(model: Model, test: Table) -> dict[str, float | None]:
     """Measure how far the held-out rows lie from what a model was trained on, feature by feature.
 
     It is the distance of the medians, in robust standard deviations of the training rows. The usual population
@@ -155,7 +156,7 @@ def drift(model: Model, test: ExampleSet) -> dict[str, float | None]:
     """
     found: dict[str, float | None] = {}
     for name, trained in model.card.centres.items():
-        recent = centre(test.values[:, test.features.index(name)].tolist())
+        recent = centre(test.values[:, test.schema.names.index(name)].tolist())
         distance = trained.deviations(recent.median) if recent else None
         found[name] = None if distance is None else round(distance, 3)
     return found
@@ -166,10 +167,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     :raises JobFailure: when the test set or the new model cannot be used.
     """
-    test = read_examples(arguments.test_dir, "test")
-    if test.city != arguments.city:
-        raise JobFailure(f"--city: got '{arguments.city}'; the test set is of '{test.city}'.")
-    history = read_history(arguments.test_dir / f"city={test.city}" / "history.csv")
+    test = read_table(arguments.test_dir, "test")
+    if test.schema.city != arguments.city:
+        raise JobFailure(f"--city: got '{arguments.city}'; the test set is of '{test.schema.city}'.")
+    history = read_history(arguments.test_dir / f"city={test.schema.city}" / "history.csv")
     try:
         archive = one_archive(arguments.model_dir)
         model = load(archive, arguments.city)
@@ -180,19 +181,24 @@ def evaluate(arguments: argparse.Namespace) -> None:
         "format_version": FORMAT_VERSION,
         "city": arguments.city,
         "as_of": arguments.as_of,
-        "rows": len(test.periods),
+        "rows": len(test.rows),
         "zero_rows": int(np.count_nonzero(test.target == 0)),
-        "holdout": {"first": test.periods[0], "last": test.periods[-1]},
+        "holdout": {"first": test.rows[0], "last": test.rows[-1]},
         "artifact_sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
         "features": model.card.features,
         "challenger": scores(test.target, predicted) | {"rows_trained": rows_trained(model)},
-        "naive": scores(test.target, test.naive),
+        "naive": scores(test.target, test.baselines["naive"]),
         "champion": judge_champion(arguments, test, history, model.card.target),
         "drift": drift(model, test),
     }
-    columns = [test.features.index(name) for name in model.card.features]
+    columns = [test.schema.names.index(name) for name in model.card.features]
     rows = zip(
-        test.periods, json_rows(test.values[:, columns]), test.target, predicted, test.naive, strict=True
+        test.rows,
+        json_rows(test.values[:, columns]),
+        test.target,
+        predicted,
+        test.baselines["naive"],
+        strict=True,
     )
     holdout = {
         "format_version": FORMAT_VERSION,

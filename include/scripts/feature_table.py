@@ -19,6 +19,8 @@ CALENDAR = ("month_of_year", "quarter_of_year", "week_of_year", "day_of_week", "
 CALENDAR_FEATURES = frozenset({"trend", *(f"{name}_{part}" for name in CALENDAR for part in ("sin", "cos"))})
 # The naive forecast is the last known target; one older than this many periods is not used as a forecast.
 NAIVE_WINDOW_PERIODS = 12
+#: Periods after which the calendar comes round.
+SEASON = {"day": 7, "week": 52, "month": 12, "quarter": 4, "year": 1}
 
 Values = Mapping[int, Mapping[str, "float | None"]]
 
@@ -72,6 +74,7 @@ class Example:
     :param target: the target, in its own unit.
     :param label: the target under the transform.
     :param naive: the last target known before the period.
+    :param seasonal: the target of the same period a season before; None where it is not known.
     :param features: values in the order of :attr:`TableLayout.features`; None where missing.
     """
 
@@ -79,6 +82,7 @@ class Example:
     target: float
     label: float
     naive: float
+    seasonal: float | None
     features: tuple[float | None, ...]
 
 
@@ -97,7 +101,9 @@ def build_examples(layout: TableLayout, values: Values) -> list[Example]:
         if target is None or naive is None or (layout.transform.reference and reference is None):
             continue
         label = layout.transform.apply(target, reference)
-        examples.append(Example(index, target, label, naive, _features(layout, values, index, reference)))
+        seasonal = _value(values, index - SEASON[layout.frequency], layout.target)
+        features = _features(layout, values, index, reference)
+        examples.append(Example(index, target, label, naive, seasonal, features))
     return examples
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from city_fleet import clock, naming
 from city_fleet.config import City, Fleet, JobSettings
 from city_fleet.config.places import scripts_folder
+from city_fleet.config.section import Section
 
 PREPROCESS = "preprocess"
 TRAIN = "train"
@@ -28,8 +30,8 @@ RECORD = "record"
 RECORDED = "recorded"
 JOB_STEPS = (PREPROCESS, TRAIN, EVALUATE)
 
-#: Sections of a city that make its model: after a change its model is out of date.
-MAKES_THE_MODEL = ("dataset", "algorithm")
+#: Settings of a city that make its model: after a change its model is out of date.
+MAKES_THE_MODEL = ("dataset", "algorithm", "entry")
 #: Settings of those sections that do not make it: `./fleet ingest` alone uses them, and a job gets the rows themselves.
 MAKES_NO_MODEL = ("dataset.source", "dataset.city_column")
 
@@ -162,9 +164,12 @@ class CityPlan:
 
         Every field of a section of ``MAKES_THE_MODEL`` counts, a new one too, unless ``MAKES_NO_MODEL`` names it.
         """
-        counted = {}
+        counted: dict[str, Any] = {}
         for name in MAKES_THE_MODEL:
             section = getattr(self.city, name)
+            if not isinstance(section, Section):
+                counted[name] = section
+                continue
             left_out = {field for field in type(section).model_fields if f"{name}.{field}" in MAKES_NO_MODEL}
             counted[name] = section.model_dump(mode="json", exclude=left_out)
         return naming.digest(counted, 16)

@@ -18,6 +18,7 @@ from city_fleet.champions.answers import check_answers, invoke
 from city_fleet.champions.artifact import Artifact
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
+from city_fleet.metrics import holdout_metrics
 from city_fleet.state import live, objects, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
@@ -245,14 +246,19 @@ def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned
         values = [[row["values"][index] for index in order] for row in rows]
         try:
             predictions = invoke(city.aws.runtime, city.endpoint, champion.pointer.target_model, values)
-            seen.update(gate.error_metrics(actual, predictions))
+            seen.update(holdout_metrics(candidate.holdout, predictions))
         except PublishError as error:
             seen["error"] = str(error)
+    decision = candidate.decision
     report = {
+        "task": decision.task,
         "rows": len(rows),
         "zero_rows": actual.count(0),
-        "challenger": gate.error_metrics(actual, [row["predicted"] for row in rows]),
-        "naive": gate.error_metrics(actual, [row["naive"] for row in rows]),
+        "challenger": holdout_metrics(candidate.holdout, [row["predicted"] for row in rows]),
         "champion": seen,
     }
+    if decision.baselines:  # what they are of the same rows does not change
+        report |= {"baselines": decision.baselines, "naive": decision.metrics.get("naive")}
+    else:
+        report["naive"] = holdout_metrics(candidate.holdout, [row["naive"] for row in rows])
     return gate.decide(report, candidate.rule)

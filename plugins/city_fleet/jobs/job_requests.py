@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from city_fleet import naming
+from city_fleet.config import Series
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
 
 JOB_NAME = "{job_name}"
@@ -78,7 +79,7 @@ def preprocess_request(plan: CityPlan, run: Run, *, image_uri: str, code_uri: st
         *("--raw-uri", plan.keys.uri(plan.keys.raw_prefix())),
         *("--output-dir", _OUTPUT),
         *("--message-file", _MESSAGE_FILE),
-        *plan.city.dataset.arguments(),
+        *(plan.city.dataset.arguments() if isinstance(plan.city.dataset, Series) else ()),
     ]
     inputs = {"code": code_uri, f"raw/city={city}": plan.keys.uri(plan.keys.raw(city))}
     return _processing_request(plan, run, PREPROCESS, image_uri=image_uri, arguments=arguments, inputs=inputs)

@@ -137,6 +137,10 @@ def drop_feature(jobs: Jobs, name: str) -> None:
     rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
     at = rows[0].index(name)
     path.write_text("\n".join(",".join(row[:at] + row[at + 1 :]) for row in rows), encoding="utf-8")
+    path = path.with_name("schema.json")
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    schema["features"] = [feature for feature in schema["features"] if feature["name"] != name]
+    path.write_text(json.dumps(schema), encoding="utf-8")
 
 
 def train_champion(jobs: Jobs, austin: Jobs, more: list[str], transform: str) -> list[str]:
@@ -305,5 +309,7 @@ def test_model_and_test_set_must_belong_together(jobs: Jobs, austin: Jobs) -> No
     drop_feature(jobs, "sales_lag_2")
     assert "needs feature sales_lag_2, which the test set lacks" in (jobs.evaluate("austin").message or "")
     assert "--city: got 'waco'; the test set is of 'austin'." in (jobs.evaluate("waco").message or "")
+    schema = jobs.out("test", "city=austin", "schema.json")
+    schema.write_text(schema.read_text(encoding="utf-8").replace('"austin"', '"waco"'), encoding="utf-8")
     jobs.out("test", "city=austin").rename(jobs.out("test", "city=waco"))
     assert "got a model of city 'austin'; allowed: 'waco'." in (jobs.evaluate("waco").message or "")

@@ -56,8 +56,9 @@ def test_austin_is_split_by_time_and_every_file_is_there(austin: Jobs, texas: Te
     sales = [row[3] for row in texas["austin"][1:]]
     last = parts["test"][-1]
     mean = math.fsum(medians[-13:-1]) / 12
-    assert list(last)[:5] == ["period", "target", "label", "naive", "median_mean_12"]
-    assert list(last)[4:] == status["features"]
+    assert list(last)[:6] == ["period", "target", "label", "naive", "seasonal", "median_mean_12"]
+    assert list(last)[5:] == status["features"]
+    assert float(last["seasonal"]) == medians[-13]
     assert float(last["target"]) == medians[-1]
     assert float(last["naive"]) == medians[-2]
     assert float(last["median_mean_12"]) == pytest.approx(mean, rel=1e-12)

@@ -16,36 +16,23 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy
 import algorithms
-from example_file import read_examples
 from hyperparameters import checked
 from model_artifact import untransformed
-from table_schema import Feature, Schema, Table
-from target_transform import TargetTransform
+from table_file import read_table
 xgboost = algorithms.algorithm("xgboost")
 hyperparameters = json.loads(sys.argv[3])
-target, transform = hyperparameters.pop("target"), hyperparameters.pop("target_transform")
+del hyperparameters["target"], hyperparameters["target_transform"]
 hyperparameters = checked(xgboost.SPEC, "regression", hyperparameters)
 cities = {}
 for folder in sorted(Path(sys.argv[2], "test").iterdir()):
-    # read_examples wants exactly one city per folder, as a job has it.
-    sets = []
-    for part in ("train", "validation", "test"):
-        alone = Path(sys.argv[2], "alone", folder.name, part)
-        alone.mkdir(parents=True)
-        (alone / folder.name).symlink_to(Path(sys.argv[2], part, folder.name))
-        sets.append(read_examples(alone, part))
-    test = sets[2]
-    transform_of = TargetTransform.parse(transform, target)
-    features = tuple(map(Feature, test.features))
-    schema = Schema("series", "regression", test.city, "20150801T000000Z", target, transform_of, features)
-    train, validation = (
-        Table(schema, part.periods, part.target, part.label, numpy.ones(len(part.periods)), part.values)
-        for part in sets[:2]
+    city = folder.name.removeprefix("city=")
+    train, validation, test = (
+        read_table(Path(sys.argv[2], part), part, city) for part in ("train", "validation", "test")
     )
     fitted = xgboost.fit(train, validation, hyperparameters, seed=0, threads=1)
-    predicted = untransformed(schema, fitted.predict(test.values), test.values)
-    cities[test.city] = [
-        float(numpy.mean(abs(guess - test.target) / test.target)) for guess in (predicted, test.naive)
+    predicted = untransformed(test.schema, fitted.predict(test.values), test.values)
+    cities[city] = [
+        float(numpy.mean(abs(guess - test.target) / test.target)) for guess in (predicted, test.baselines["naive"])
     ]
 print(json.dumps(cities))
 """

@@ -37,7 +37,7 @@ def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(a
     scripts = digests(SCRIPTS)
     assert card["algorithm_digest"] == scripts["algorithms/xgboost.py"]
     model = digests(austin.root / "model" / "model")
-    assert card["files"] == {name: model[name] for name in names if name != "city_fleet/model.json"}
+    assert card["files"] == {name: model[name] for name in ("xgboost-model.ubj", "city_fleet/trees.bin")}
     assert (card["city"], card["as_of"], card["target"]) == ("austin", "20150801T000000Z", "median")
     assert card["target_transform"] == {
         "kind": "log_ratio_to_mean",
@@ -203,6 +203,8 @@ def test_columns_that_xgboost_refuses_train_and_serve_under_their_own_names(
 def test_a_name_that_comes_as_the_number_it_looks_like_is_still_its_own(jobs: Jobs, austin: Jobs) -> None:
     shutil.copytree(austin.root / "preprocess", jobs.root / "preprocess")
     for part in ("train", "validation"):
+        schema = jobs.out(part, "city=austin", "schema.json")
+        schema.write_text(schema.read_text(encoding="utf-8").replace('"austin"', '"12e4"'), encoding="utf-8")
         jobs.out(part, "city=austin").rename(jobs.out(part, "city=12e4"))
     assert jobs.train("120000.0").code == 0
 
@@ -229,17 +231,17 @@ def test_exactly_one_city_is_trained(jobs: Jobs, austin: Jobs) -> None:
     [
         (
             lambda text: "",
-            "row 1: got columns none; allowed: period, target, label, naive, then the features.",
+            "row 1: got columns none; allowed: period, target, label, naive, seasonal, then the features,",
         ),
         (lambda text: text.splitlines()[0] + "\n", "holds no rows; at least 1 is needed."),
-        (lambda text: text[: text.rindex(",")], "row 158: got 19 values; allowed: 20, one per column."),
+        (lambda text: text[: text.rindex(",")], "row 158: got 20 values; allowed: 21, one per column."),
         (lambda text: text.replace("2005-01-01,", "2005-01-01,x"), "could not convert string to float"),
     ],
 )
 def test_a_broken_training_set_is_refused(jobs: Jobs, austin: Jobs, change: object, sentence: str) -> None:
     text = austin.out("train", "city=austin", "train.csv").read_text(encoding="utf-8")
     path = jobs.out("train", "city=austin", "train.csv")
-    path.parent.mkdir(parents=True)
+    shutil.copytree(austin.out("train"), jobs.out("train"))
     path.write_text(change(text), encoding="utf-8")  # type: ignore[operator]
     finished = jobs.train("austin")
     assert finished.code == 1
