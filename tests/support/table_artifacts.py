@@ -8,7 +8,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from city_fleet.champions.artifact import parse
+from city_fleet.state.live import LivePointer
 from tests.support.paths import IMAGE_PYTHON, ROOT, SCRIPTS
+from tests.support.serving import Serving, archive_of, city_name
 
 
 def make(folder: Path) -> Path:
@@ -24,7 +27,10 @@ def expected(folder: Path, name: str) -> dict[str, Any]:
     return dict(json.loads((folder / f"{name}.expected.json").read_text()))
 
 
-def inputs(folder: Path, name: str) -> list[dict[str, str]]:
-    """Return what a live pointer says of a model's features."""
-    schema = json.loads((folder / name / "city_fleet" / "model.json").read_text())["schema"]
-    return [{"name": each["name"], "kind": each["kind"]} for each in schema["features"]]
+def publish(serving: Serving, folder: Path, name: str, city: str | None = None) -> LivePointer:
+    """Make a model the one that is live, on the endpoint that its pointer names."""
+    body = archive_of(folder / name)
+    artifact = parse(body, name)
+    return serving.publish(
+        city or city_name(), body, features=artifact.features, endpoint=serving.endpoint, **artifact.says
+    )
