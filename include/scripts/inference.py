@@ -111,10 +111,10 @@ def predict_fn(data: Iterable[Row] | Request, model: Model) -> Any:
     :raises BadRequest: at the first row that can't be read, does not fit the model's features or gets no finite
         number, for no rows, or after the time that SageMaker gives a request.
     """
-    schema = getattr(model.card, "schema", None)
-    classes = schema.classes if schema is not None else ()
+    schema = model.card.schema
+    classes = schema.classes
     request = data if isinstance(data, Request) else None
-    raw = schema is not None and (bool(classes) or any(each.kind != "number" for each in schema.features))
+    raw = bool(classes) or any(each.kind != "number" for each in schema.features)
     rows: Iterator[Any] = request.raw_rows() if request is not None and raw else iter(data)
     slice_rows = max(1, min(SLICE_ROWS, SLICE_PROBABILITIES // max(len(classes), 1)))
     parts: list[Any] = []
@@ -218,7 +218,7 @@ def _checked(
         values = _in_order(row, number, model)
         if raw is not None:
             values = encoded_row(
-                model.card.schema.features,  # type: ignore[attr-defined]
+                model.card.schema.features,
                 values,
                 number,
                 text=raw.is_csv,

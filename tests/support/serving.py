@@ -34,9 +34,11 @@ TRAIN = """
 import pathlib, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
+from algorithms.xgboost import FittedBooster
 from lean_xgboost import xgboost
 from model_artifact import Model, save_artifact
 from model_card import ModelCard
+from table_schema import Feature, Schema
 from target_transform import TargetTransform
 
 features = sys.argv[3].split(",")
@@ -46,10 +48,12 @@ for number in range(int(sys.argv[4])):
     matrix = xgboost.DMatrix(values, label=values[:, 1] / 100 + number, feature_names=features, nthread=1)
     booster = xgboost.train({"nthread": 1, "max_depth": 2}, matrix, 5)
     transform = TargetTransform.parse("log_ratio_to_mean:12", "median")
-    card = ModelCard("austin", "20140101T000000Z", "median", transform, features, {"train": 60}, 5, "3.2.0")
+    columns = tuple(map(Feature, features))
+    schema = Schema("series", "regression", "austin", "20140101T000000Z", "median", transform, columns)
+    card = ModelCard(schema, "xgboost", {"train": 60})
     folder = pathlib.Path(sys.argv[2], str(number))
     folder.mkdir()
-    save_artifact(folder, Model(booster, card), values[-3:])
+    save_artifact(folder, Model(FittedBooster(booster, schema, {}), card), values[-3:])
 """
 
 SLOW_LOAD = """

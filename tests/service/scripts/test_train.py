@@ -16,10 +16,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from algorithms.xgboost import names_for_xgboost
 from hyperparameters import parse_hyperparameters
 from job_failure import JobFailure
-from model_artifact import names_for_xgboost
-from tests.support.paths import IMAGE_PYTHON
+from tests.support.paths import IMAGE_PYTHON, SCRIPTS
 from tests.support.script_jobs import TEXAS_HYPERPARAMETERS, Jobs, digests
 
 
@@ -33,7 +33,11 @@ def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(a
         "xgboost-model.ubj",
     ]
     card = austin.read_json("model/model/city_fleet/model.json")
-    assert card["format_version"] == 1
+    assert (card["format_version"], card["algorithm"], card["task"]) == (2, "xgboost", "regression")
+    scripts = digests(SCRIPTS)
+    assert card["algorithm_digest"] == scripts["algorithms/xgboost.py"]
+    model = digests(austin.root / "model" / "model")
+    assert card["files"] == {name: model[name] for name in ("xgboost-model.ubj", "city_fleet/trees.bin")}
     assert (card["city"], card["as_of"], card["target"]) == ("austin", "20150801T000000Z", "median")
     assert card["target_transform"] == {
         "kind": "log_ratio_to_mean",
@@ -42,13 +46,13 @@ def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(a
     }
     assert card["features"] == austin.read_json("preprocess/report/city=austin/status.json")["features"]
     assert card["rows"] == {"train": 157, "validation": 12}
-    assert card["xgboost_version"] == "3.2.0"
+    assert card["describe"]["xgboost_version"] == "3.2.0"
     # What the calendar will say is known for ever; where all else lay is kept, to measure drift by.
     assert list(card["centres"]) == [n for n in card["features"] if n != "trend" and "month_of_year" not in n]
     assert 100_000 < card["centres"]["median_mean_12"]["median"] < 300_000
     assert all(centre["scale"] > 0 for centre in card["centres"].values())
     training = austin.read_json("model/output/data/training.json")
-    assert training["rounds"] == card["rounds"] == training["best_iteration"] + 1 < 400
+    assert training["rounds"] == card["describe"]["rounds"] == training["best_iteration"] + 1 < 400
     assert training["rounds_tried"] == training["best_iteration"] + 31  # early_stopping_rounds 30
     assert training["validation"]["metric"] == "rmse"
     assert set(training["importance_gain"]) <= set(card["features"])
@@ -101,7 +105,7 @@ def test_without_early_stopping_all_rounds_are_kept(austin: Jobs) -> None:
     assert (
         austin.train("austin", name="all_rounds", num_boost_round="20", early_stopping_rounds="0").code == 0
     )
-    assert austin.read_json("all_rounds/model/city_fleet/model.json")["rounds"] == 20
+    assert austin.read_json("all_rounds/model/city_fleet/model.json")["describe"]["rounds"] == 20
 
 
 WRONG = [
