@@ -16,7 +16,10 @@ sys.path.insert(0, sys.argv[1])
 
 import xgboost
 
-from model_artifact import Model, ModelCard, save_artifact
+from algorithms.xgboost import FittedBooster
+from model_artifact import Model, save_artifact
+from model_card import ModelCard
+from table_schema import Feature, Schema
 from target_transform import TargetTransform
 
 FEATURES = [*(f"feature_{number}" for number in range(7)), "price_mean_12"]
@@ -49,18 +52,19 @@ def main() -> None:
                     tree["split_conditions"][node] *= 1 + random.normal() * 0.1
         booster = xgboost.Booster({"nthread": 1})
         booster.load_model(bytearray(json.dumps(base).encode()))
-        card = ModelCard(
+        schema = Schema(
+            kind="series",
+            task="regression",
             city=f"city_{number}",
             as_of="20140101T000000Z",
             target="price",
             transform=TargetTransform("log_ratio_to_mean", 12, "price_mean_12"),
-            features=FEATURES,
-            rows={"train": 3000, "validation": 0},
-            rounds=ROUNDS,
-            xgboost_version=xgboost.__version__,
+            features=tuple(map(Feature, FEATURES)),
         )
+        card = ModelCard(schema, "xgboost", {"train": 3000, "validation": 0})
         (folder / f"model-{number}").mkdir(parents=True)
-        save_artifact(folder / f"model-{number}", Model(booster, card), samples[:8])
+        fitted = FittedBooster(booster, schema, {})
+        save_artifact(folder / f"model-{number}", Model(fitted, card), samples[:8])
     (folder / "rows.json").write_text(json.dumps(samples.tolist()))
 
 

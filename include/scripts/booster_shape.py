@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from packed_trees import LINKS, MOST_DEPTH, MOST_STEPS
+from packed_trees import CLASS_LINKS, LINKS, MOST_DEPTH, MOST_STEPS
 
 _KINDS = ("gbtree", "dart")
+_MOST_CLASSES = 100_000
+_CATEGORY = 1
+_MOST_CATEGORIES = 100_001
 
 
 class WrongShape(ValueError):
@@ -29,15 +32,23 @@ def check_shape(content: bytes) -> None:
         features = int(parameters["num_feature"])
         gradient = learner["gradient_booster"]
         kind = gradient["name"]
-        if kind not in _KINDS or learner["objective"]["name"] not in LINKS:
+        if kind not in _KINDS or learner["objective"]["name"] not in LINKS | CLASS_LINKS:
             raise WrongShape("it is not of a kind that train.py makes")
-        if int(parameters["num_class"]) != 0 or int(parameters["num_target"]) != 1:
-            raise WrongShape("it predicts more than one number for a row")
+        classes = int(parameters["num_class"])
+        if int(parameters["num_target"]) != 1:
+            raise WrongShape("it predicts several targets for a row")
+        if (classes == 0) == (
+            learner["objective"]["name"] == "multi:softprob"
+        ) or not 0 <= classes <= _MOST_CLASSES:
+            raise WrongShape(f"it has {classes} classes, which is not what its objective needs")
         scores = np.array(parameters["base_score"].strip("[]").split(","), np.float64)
         model = gradient["model"] if kind == "gbtree" else gradient["gbtree"]["model"]
-        _check_model(model, features)
+        _check_model(model, features, max(classes, 1))
         weights = gradient["weight_drop"] if kind == "dart" else [1.0] * len(model["trees"])
-        if scores.size != 1 or not np.isfinite(np.array([*scores, *weights], np.float64)).all():
+        if (
+            scores.size not in (1, max(classes, 1))
+            or not np.isfinite(np.array([*scores, *weights], np.float64)).all()
+        ):
             raise WrongShape("a base score or a weight of a tree is not a number")
         if len(weights) != len(model["trees"]):
             raise WrongShape(f"it has {len(weights)} weights for {len(model['trees'])} trees")
@@ -47,16 +58,17 @@ def check_shape(content: bytes) -> None:
         raise WrongShape(f"a part of it is missing or of another type ({error!r})") from None
 
 
-def _check_model(model: dict[str, Any], features: int) -> None:
+def _check_model(model: dict[str, Any], features: int, groups: int) -> None:
     trees = model["trees"]
     rounds = model["iteration_indptr"]
-    if any(model["tree_info"]) or len(model["tree_info"]) != len(trees):
-        raise WrongShape("its trees are not all of one target")
+    group = np.array(model["tree_info"], np.int64)
+    if len(group) != len(trees) or bool(((group < 0) | (group >= groups)).any()):
+        raise WrongShape("its trees are not all of its classes")
     # Files of before XGBoost 2.0 know no rounds, and it reckons them itself.
     if rounds and (rounds[0] != 0 or rounds[-1] != len(trees) or rounds != sorted(rounds)):
         raise WrongShape("its rounds are not those of its trees")
     if any(model.get("cats", {}).values()):
-        raise WrongShape("it splits by categories")
+        raise WrongShape("it has categories of a data frame")
     deepest = 0
     for tree in trees:
         deepest = max(deepest, _check_tree(tree, features))
@@ -77,10 +89,11 @@ def _check_tree(tree: dict[str, Any], features: int) -> int:
     others = (right, values, splits, tree["default_left"], tree["parents"])
     if not count or any(len(each) != count for each in others):
         raise WrongShape("the lists of a tree are not equally long")
-    if any(tree["split_type"]) or tree["categories"] or int(tree["tree_param"]["size_leaf_vector"]) > 1:
-        raise WrongShape("it splits by categories, or predicts more than one number for a row")
+    if int(tree["tree_param"]["size_leaf_vector"]) > 1:
+        raise WrongShape("a leaf of it holds more than one number")
     if int(tree["tree_param"]["num_nodes"]) != count:
         raise WrongShape(f"a tree says that it has another number of nodes than {count}")
+    _check_categories(tree, count)
     # Nodes that training has taken away again are in the file, and nothing leads there.
     reached = np.zeros(count, bool)
     level, depth = np.zeros(1, np.int64), 0
@@ -102,3 +115,22 @@ def _check_tree(tree: dict[str, Any], features: int) -> int:
         if bool(reached[children].any()) or len(np.unique(children)) != len(children):
             raise WrongShape("a node is reached from two sides")
         level = children
+
+
+def _check_categories(tree: dict[str, Any], count: int) -> None:
+    """A split by category names a piece of a list; no piece may lie outside, nor any number in it be no category."""
+    kinds = np.array(tree["split_type"], np.int64)
+    numbers, nodes, begins, sizes = (
+        np.array(tree[name], np.int64)
+        for name in ("categories", "categories_nodes", "categories_segments", "categories_sizes")
+    )
+    if len(kinds) not in (0, count) or bool(((kinds != 0) & (kinds != _CATEGORY)).any()):
+        raise WrongShape("a split is of another type than number or category")
+    same = len(nodes) == len(begins) == len(sizes)
+    if not same or not np.array_equal(nodes, np.flatnonzero(kinds == _CATEGORY)):
+        raise WrongShape("its lists of categories are not those of its splits")
+    if bool(((numbers < 0) | (numbers >= _MOST_CATEGORIES)).any()):
+        raise WrongShape("a category is none")
+    whole = np.array_equal(begins, np.cumsum(sizes) - sizes) and int(sizes.sum()) == len(numbers)
+    if not whole or bool((sizes < 1).any()):
+        raise WrongShape("its splits share categories, or have none")

@@ -1,4 +1,4 @@
-"""The hyperparameters of train.py: which there are, and what each may be.
+"""Hyperparameters: which an algorithm has, and what each may be, read from the ``SPEC`` of its module.
 
 XGBoost itself only warns about a name it does not know, and trains another model than was meant; here that is
 an error.
@@ -7,11 +7,14 @@ an error.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import algorithms
 from calendar_grid import parse_as_of
 from job_failure import JobFailure, listed, nearest
+from table_schema import REGRESSION
 from target_transform import TargetTransform
 
 
@@ -55,66 +58,10 @@ class Number:
         return int(value) if value.is_integer() else None
 
 
-_SHARE = Number(0, 1, above=True)
-_WEIGHT = Number(0)
-_COUNT = Number(1, whole=True)
-
-# Our own; spelled as SageMaker hyperparameters.
-OWN_NUMBERS = {
-    "num_boost_round": Number(1, 100_000, whole=True),
-    "early_stopping_rounds": Number(0, whole=True),
-    "seed": Number(0, 2**31 - 1, whole=True),
-}
+# Of train.py itself, where there is no settings channel; spelled as SageMaker hyperparameters.
 OWN_TEXTS = ("city", "as_of", "target", "target_transform")
-
-# XGBoost's parameters for regression with trees; both spellings where it has two. nthread and device are left
-# out: they follow from the machine, and the same inputs must give the same model.
-XGBOOST_NUMBERS = {
-    **dict.fromkeys(("eta", "learning_rate"), Number(0, 1, above=True)),
-    **dict.fromkeys(("gamma", "min_split_loss"), _WEIGHT),
-    "max_depth": Number(0, 64, whole=True),
-    "min_child_weight": _WEIGHT,
-    "max_delta_step": _WEIGHT,
-    "subsample": _SHARE,
-    **dict.fromkeys(("colsample_bytree", "colsample_bylevel", "colsample_bynode"), _SHARE),
-    **dict.fromkeys(("lambda", "reg_lambda", "alpha", "reg_alpha"), _WEIGHT),
-    "max_leaves": Number(0, whole=True),
-    "max_bin": Number(2, whole=True),
-    "num_parallel_tree": _COUNT,
-    "base_score": Number(),
-    "tweedie_variance_power": Number(1, 2, above=True),
-    "huber_slope": Number(0, above=True),
-    "rate_drop": Number(0, 1),
-    "skip_drop": Number(0, 1),
-    "one_drop": Number(0, 1, whole=True),
-    "verbosity": Number(0, 3, whole=True),
-}
-XGBOOST_CHOICES = {
-    "objective": (
-        "reg:squarederror",
-        "reg:absoluteerror",
-        "reg:pseudohubererror",
-        "reg:squaredlogerror",
-        "reg:gamma",
-        "reg:tweedie",
-        "count:poisson",
-    ),
-    "eval_metric": ("rmse", "mae", "mape", "rmsle", "mphe"),
-    "booster": ("gbtree", "dart"),
-    "tree_method": ("auto", "exact", "approx", "hist"),
-    "grow_policy": ("depthwise", "lossguide"),
-    "sampling_method": ("uniform",),
-    "sample_type": ("uniform", "weighted"),
-    "normalize_type": ("tree", "forest"),
-}
-XGBOOST_TEXTS = ("monotone_constraints", "interaction_constraints")
-SAME_PARAMETER = (
-    ("eta", "learning_rate"),
-    ("gamma", "min_split_loss"),
-    ("lambda", "reg_lambda"),
-    ("alpha", "reg_alpha"),
-)
-NAMES = (*OWN_TEXTS, *OWN_NUMBERS, *XGBOOST_NUMBERS, *XGBOOST_CHOICES, *XGBOOST_TEXTS)
+SEED = Number(0, 2**31 - 1, whole=True)
+NUMBER_MEMBERS = ("low", "high", "whole", "above")
 
 
 @dataclass(frozen=True)
@@ -125,7 +72,7 @@ class Hyperparameters:
     :param transform: what the model learns instead of it.
     :param num_boost_round: most rounds of boosting.
     :param early_stopping_rounds: rounds without a better validation score before it stops; 0 = never.
-    :param xgboost: parameters for XGBoost.
+    :param xgboost: the others, which are XGBoost's own.
     """
 
     city: str
@@ -145,22 +92,19 @@ def parse_hyperparameters(arguments: Sequence[str]) -> Hyperparameters:
     :raises JobFailure: naming the hyperparameter, what was got, what is allowed and the nearest match.
     """
     given: dict[str, str] = {}
+    spec = algorithms.algorithm("xgboost").SPEC
+    names = (*OWN_TEXTS, *_names(spec))
     words = iter(arguments)
     for word in words:
         name, equals, value = word.removeprefix("--").partition("=")
-        if name not in NAMES or not word.startswith("--"):
-            raise JobFailure(
-                f"hyperparameter '{name}': unknown.{nearest(name, NAMES)} "
-                f"Allowed: {listed(NAMES, len(NAMES))}."
-            )
+        if name not in names or not word.startswith("--"):
+            raise _unknown(name, names)
         if name in given:
             raise JobFailure(f"hyperparameter '{name}': given twice; allowed: once.")
         if not equals:
             value = next(words, "")
         given[name] = value
-    for names in SAME_PARAMETER:
-        if all(name in given for name in names):
-            raise JobFailure(f"hyperparameters '{names[0]}' and '{names[1]}' are the same; give one of them.")
+    _check_same(spec, given)
     for name in OWN_TEXTS[:3]:
         if not given.get(name):
             raise JobFailure(f"hyperparameter '{name}': missing; it is needed.")
@@ -172,38 +116,80 @@ def parse_hyperparameters(arguments: Sequence[str]) -> Hyperparameters:
         transform = TargetTransform.parse(given.get("target_transform", "none"), given["target"])
     except ValueError as error:
         raise JobFailure(f"hyperparameter 'target_transform': {error}.") from None
-    own = {name: int(_number(name, given[name], kind)) for name, kind in OWN_NUMBERS.items() if name in given}
+    others = {name: text for name, text in given.items() if name not in OWN_TEXTS}
+    values = checked(spec, REGRESSION, others)
     return Hyperparameters(
         city=given["city"],
         as_of=given["as_of"],
         target=given["target"],
         transform=transform,
-        xgboost=_xgboost_parameters(given),
-        **own,
+        seed=int(values.pop("seed", 0)),
+        num_boost_round=int(values.pop("num_boost_round")),
+        early_stopping_rounds=int(values.pop("early_stopping_rounds")),
+        xgboost=values,
     )
 
 
-def _xgboost_parameters(given: dict[str, str]) -> dict[str, float | int | str]:
-    parameters: dict[str, float | int | str] = {}
-    for name, text in given.items():
-        if name in XGBOOST_NUMBERS:
-            parameters[name] = _number(name, text, XGBOOST_NUMBERS[name])
-        elif name in XGBOOST_CHOICES:
-            if text not in XGBOOST_CHOICES[name]:
-                allowed = XGBOOST_CHOICES[name]
-                raise _refused(name, text, listed(allowed), nearest(text, allowed))
-            parameters[name] = text
-        elif name in XGBOOST_TEXTS:
-            parameters[name] = text
-    return parameters
+def checked(spec: Mapping[str, Any], task: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check an algorithm's hyperparameters, and fill in the defaults.
+
+    :param spec: the ``SPEC`` of its module.
+    :param task: what is to be learned.
+    :param given: name → value, or text that spells it. ``seed`` is one of every algorithm.
+    :raises JobFailure: naming the hyperparameter, what was got, what is allowed and the nearest match.
+    """
+    if task not in spec["tasks"]:
+        raise JobFailure(
+            f"task: got '{task}'; allowed: {listed(spec['tasks'])}, which is what this algorithm does."
+        )
+    _check_same(spec, given)
+    values = {
+        name: member["default"] for name, member in spec["hyperparameters"].items() if "default" in member
+    }
+    for name, value in given.items():
+        if name not in _names(spec):
+            raise _unknown(name, _names(spec))
+        member = spec["hyperparameters"].get(name)
+        values[name] = _number(name, value, SEED) if member is None else _read(name, value, member, task)
+    return values
 
 
-def _number(name: str, text: str, kind: Number) -> float | int:
-    value = kind.read(text)
-    if value is None:
-        raise _refused(name, text, str(kind))
-    return value
+def _names(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("seed", *spec["hyperparameters"])
 
 
-def _refused(name: str, got: str, allowed: str, hint: str = "") -> JobFailure:
+def _check_same(spec: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    for names in spec.get("same", ()):
+        if all(name in given for name in names):
+            raise JobFailure(f"hyperparameters '{names[0]}' and '{names[1]}' are the same; give one of them.")
+
+
+def _read(name: str, value: Any, member: Mapping[str, Any], task: str) -> float | int | str:
+    if "choices" in member:
+        # Of a classification some choices only make sense; those of no task but others' are a regression's.
+        only = member.get("only", {})
+        others = {choice for choices in only.values() for choice in choices}
+        allowed = only.get(task) or [choice for choice in member["choices"] if choice not in others]
+        if value not in allowed:
+            raise _refused(name, value, listed(allowed), nearest(str(value), allowed))
+        return str(value)
+    if member.get("text"):
+        return str(value)
+    return _number(name, value, Number(**{key: member[key] for key in NUMBER_MEMBERS if key in member}))
+
+
+def _number(name: str, value: Any, kind: Number) -> float | int:
+    number = None if isinstance(value, bool) else kind.read(str(value))
+    if number is None:
+        raise _refused(name, value, str(kind))
+    return number
+
+
+def _unknown(name: str, names: Sequence[str]) -> JobFailure:
+    return JobFailure(
+        f"hyperparameter '{name}': unknown.{nearest(name, names)} Allowed: {listed(names, len(names))}."
+    )
+
+
+def _refused(name: str, got: Any, allowed: str, hint: str = "") -> JobFailure:
     return JobFailure(f"hyperparameter '{name}': got '{got}'; allowed: {allowed}.{hint}")

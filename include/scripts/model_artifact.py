@@ -1,30 +1,33 @@
 """The artifact: what model.tar.gz holds, how it is written, and how it is read without trusting it.
 
-The root holds nothing but the booster in XGBoost's own format: the managed container, used without our
-inference.py, takes every other file there for one more model. Side files live in a folder. Nothing is ever
-unpickled: an artifact comes from a bucket.
+The root holds nothing but a booster in XGBoost's own format: the managed container, used without our inference.py,
+takes every other file there for one more model. Side files live in a folder. Nothing is ever unpickled: an artifact
+comes from a bucket.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from booster_check import MOST_BYTES as MOST_BOOSTER_BYTES
-from booster_check import BoosterRefused, checked
+import algorithms
+from algorithms import Predictor
+from class_answers import csv_cell
 from job_failure import listed
 from model_card import (
+    BOOSTER_FILE,
     FORMAT_VERSION,
     MODEL_FILE,
+    MOST_SIDE_BYTES,
     SAMPLES_FILE,
     SIDE_FOLDER,
+    TREES_FILE,
     ArtifactError,
     ModelCard,
     read_card,
@@ -32,59 +35,88 @@ from model_card import (
     read_samples,
 )
 from packed_trees import MOST_BYTES as MOST_TREES_BYTES
-from packed_trees import feature_count, pack_trees
+from packed_trees import class_count, feature_count
+from table_schema import BINARY, MULTICLASS, REGRESSION, Schema
 
-BOOSTER_FILE = "xgboost-model.ubj"
-TREES_FILE = f"{SIDE_FOLDER}/trees.bin"
-_NOT_FOR_XGBOOST = re.compile(r"[\[\]<%\x00-\x1f\x7f]")
+MOST_FILE_BYTES = 64 * 1024 * 1024
+_PURPOSES = {
+    BOOSTER_FILE: "it holds the booster in XGBoost's own format",
+    TREES_FILE: f"{MODEL_FILE} names its sha256",
+}
 
 
 @dataclass(frozen=True)
 class Model:
     """A loaded artifact.
 
+    :param predictor: what the algorithm has read.
     :param card: what it needs to be understood.
     """
 
-    booster: Any
+    predictor: Predictor
     card: ModelCard
 
     def predict(self, values: np.ndarray) -> np.ndarray:
-        """Predict targets in their own unit.
+        """Predict.
 
-        :param values: rows x features, in the model's order; NaN where missing. A row whose reference is not
-            above 0 has no prediction (NaN).
+        :param values: rows × features, in the model's order; NaN where missing. A row whose reference is not above 0
+            has no prediction (NaN).
+        :return: targets in their own unit (rows), or probabilities (rows × classes), float64.
+        :raises ArtifactError: the algorithm answers something of another shape.
         """
-        raw = np.asarray(self.booster.inplace_predict(values), dtype=np.float64)
-        transform = self.card.transform
-        if transform.kind == "none":
-            return raw
-        if transform.reference is None:
-            return np.exp(raw)
-        reference = values[:, self.card.features.index(transform.reference)]
-        return np.exp(raw) * np.where(reference > 0, reference, np.nan)
+        raw = np.asarray(self.predictor.predict(values), dtype=np.float64)
+        schema = self.card.schema
+        wanted = (len(values),) if schema.task == REGRESSION else (len(values), len(schema.classes))
+        if raw.shape != wanted:
+            raise ArtifactError(
+                f"{MODEL_FILE}: algorithm '{self.card.algorithm}' answers an array of {raw.shape}; "
+                f"allowed: {wanted}, rows (and classes)."
+            )
+        return raw if schema.task != REGRESSION else untransformed(schema, raw, values)
 
 
-def names_for_xgboost(features: Sequence[str]) -> list[str]:
-    """Spell features as XGBoost takes them: it refuses names with ``[``, ``]`` or ``<``.
+def untransformed(schema: Schema, labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Turn labels of a regression into targets in their own unit.
 
-    Those and ``%`` are percent-encoded, so that two names never meet. Everybody else sees the names as they are.
+    :param labels: rows.
+    :param values: rows × features, which hold the transform's reference; where that is not above 0 there is NaN.
     """
-    return [_NOT_FOR_XGBOOST.sub(lambda found: f"%{ord(found[0]):02X}", name) for name in features]
+    transform = schema.transform
+    if transform.kind == "none":
+        return labels
+    if transform.reference is None:
+        return np.exp(labels)
+    reference = values[:, schema.names.index(transform.reference)]
+    return np.exp(labels) * np.where(reference > 0, reference, np.nan)
 
 
 def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
     """Write what SageMaker will pack as model.tar.gz.
 
-    :param folder: SM_MODEL_DIR.
-    :param samples: rows x features; kept with their predictions, so that a server that loads it can
-        check its answers.
+    :param folder: where the artifact's root is: SM_MODEL_DIR, or a city's folder in it.
+    :param model: its predictor is what an algorithm's ``fit`` has answered.
+    :param samples: rows × features; kept with their predictions, so that a server that loads it can check its answers.
+    :raises ArtifactError: a file is larger than whoever reads it takes.
     """
-    card = model.card
-    trees = pack_trees(model.booster)
-    (folder / SIDE_FOLDER).mkdir(parents=True, exist_ok=True)
-    booster = bytes(model.booster.save_raw("ubj"))
-    (folder / BOOSTER_FILE).write_bytes(booster)
+    card, side = model.card, folder / SIDE_FOLDER
+    side.mkdir(parents=True, exist_ok=True)
+    model.predictor.save(side)  # type: ignore[attr-defined] # a Fitted one
+    rows = [
+        [feature.decode(value) for feature, value in zip(card.schema.features, row, strict=True)]
+        for row in samples.tolist()
+    ]
+    found = [path for path in (folder / BOOSTER_FILE, *sorted(side.iterdir())) if path.is_file()]
+    files = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in found
+    }
+    for path in found:
+        most = MOST_SIDE_BYTES if path.suffix == ".json" else MOST_FILE_BYTES
+        if path.stat().st_size > most:
+            raise ArtifactError(
+                f"{path.name}: got {path.stat().st_size} bytes; allowed: {most}, what a server reads. "
+                "Train with fewer rounds, rows or categories."
+            )
+    _write_json(folder / SAMPLES_FILE, {"rows": rows, "predictions": model.predict(samples).tolist()})
     _write_json(
         folder / MODEL_FILE,
         {
@@ -95,18 +127,14 @@ def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
             "target_transform": card.transform.to_json(),
             "features": card.features,
             "rows": card.rows,
-            "rounds": card.rounds,
-            "booster_sha256": hashlib.sha256(booster).hexdigest(),
-            "xgboost_version": card.xgboost_version,
+            "task": card.schema.task,
+            "algorithm": card.algorithm,
+            "algorithm_digest": algorithms.digest(card.algorithm),
+            "files": files,
+            "describe": card.describe,
             "centres": {name: centre.to_json() for name, centre in card.centres.items()},
-            "packed_trees_sha256": None if trees is None else hashlib.sha256(trees).hexdigest(),
+            "schema": card.schema.to_json(),
         },
-    )
-    if trees is not None:
-        (folder / TREES_FILE).write_bytes(trees)
-    _write_json(
-        folder / SAMPLES_FILE,
-        {"rows": json_rows(samples), "predictions": [float(value) for value in model.predict(samples)]},
     )
 
 
@@ -116,27 +144,46 @@ class PackedArtifact:
 
     :param exponential: whether what they predict is a logarithm.
     :param factor: number of the feature that the prediction is a ratio to, None when it is none.
-    :param samples: rows with their predictions; None where a value is missing.
-    :param sample_predictions: one for each of them.
-    :param model: makes the model from a function that evaluates rows as the trees do.
+    :param samples: rows as the trees take them, whose predictions are known; None where a value is missing.
+    :param sample_predictions: one for each of them: a number, or a list of probabilities.
+    :param schema: of the rows.
+    :param model: makes the model from a function that evaluates rows as the trees do: an array of float32 of the shape
+        (rows,), or (rows, classes) for packed trees of more than one class.
     """
 
     trees: bytes
     exponential: bool
     factor: int | None
     samples: list[list[float | None]]
-    sample_predictions: list[float]
+    sample_predictions: list[Any]
+    schema: Schema
     model: Callable[[Callable[[np.ndarray], np.ndarray]], Model]
+
+    @property
+    def takes_numbers(self) -> bool:
+        """Whether a row of a request holds the very numbers that the trees take."""
+        return all(feature.kind == "number" for feature in self.schema.features)
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The classes as text/csv names them; None of a regression."""
+        return [csv_cell(name) for name in self.schema.classes] or None
 
 
 @dataclass(frozen=True)
-class PackedBooster:
-    """Stands where a model's booster does.
+class PackedPredictor:
+    """Stands where a booster does.
 
-    :param inplace_predict: evaluates rows, as XGBoost's method of that name.
+    :param evaluate: evaluates rows; a binary task's answer is the probability of the positive class.
     """
 
-    inplace_predict: Callable[[np.ndarray], np.ndarray]
+    evaluate: Callable[[np.ndarray], np.ndarray]
+    task: str
+
+    def predict(self, values: np.ndarray) -> np.ndarray:
+        """Predict labels (rows) or probabilities (rows × classes)."""
+        raw = np.asarray(self.evaluate(values), dtype=np.float64)
+        return np.column_stack([1 - raw, raw]) if self.task == BINARY else raw
 
 
 def load_packed_artifact(folder: Path) -> PackedArtifact | None:
@@ -146,31 +193,31 @@ def load_packed_artifact(folder: Path) -> PackedArtifact | None:
     :return: None for an artifact without packed trees, as older ones are.
     :raises ArtifactError: naming the file that is missing, too new or broken.
     """
-    card, value = read_card(folder)
-    sha256 = value.get("packed_trees_sha256")
-    if sha256 is None:
+    card = read_card(folder)
+    if TREES_FILE not in card.files:
         return None
-    trees = read_member(folder, TREES_FILE, MOST_TREES_BYTES, f"{MODEL_FILE} names its sha256")
-    if hashlib.sha256(trees).hexdigest() != sha256:
-        raise ArtifactError(
-            f"{TREES_FILE}: damaged; its {len(trees)} bytes do not have the sha256 of {MODEL_FILE}."
-        )
-    transform = card.transform
-    reference = transform.reference
+    trees = _checked_file(folder, card, TREES_FILE, MOST_TREES_BYTES)
+    schema = card.schema
     if feature_count(trees) != len(card.features):
         raise ArtifactError(
             f"{MODEL_FILE}: its features ({_named(card.features)}) are not those of {TREES_FILE}."
         )
+    if class_count(trees) != (len(schema.classes) if schema.task == MULTICLASS else 1):
+        raise ArtifactError(f"{MODEL_FILE}: its classes are not those of {TREES_FILE}.")
     _check_reference(card)
-    rows, predictions = read_samples(folder, len(card.features))
-    lean = replace(card, centres={})  # a server of thousands holds what answers need, no more
+    rows, predictions = read_samples(folder, schema)
+    pairs = [list(zip(schema.features, row, strict=True)) for row in rows]
+    encoded = np.array([[feature.encode(value) for feature, value in row] for row in pairs], dtype=np.float64)
+    reference = schema.transform.reference
+    lean = replace(card, centres={}, describe={})  # a server of thousands holds what answers need, no more
     return PackedArtifact(
         trees,
-        exponential=transform.kind != "none",
+        exponential=schema.transform.kind != "none",
         factor=None if reference is None else card.features.index(reference),
-        samples=rows,
+        samples=json_rows(encoded),
         sample_predictions=predictions,
-        model=lambda evaluate: Model(PackedBooster(evaluate), lean),
+        schema=schema,
+        model=lambda evaluate: Model(PackedPredictor(evaluate, schema.task), lean),
     )
 
 
@@ -178,47 +225,46 @@ def load_artifact(folder: Path) -> Model:
     """Load an unpacked artifact.
 
     :param folder: holds what model.tar.gz held.
-    :return: the model; it predicts on one thread.
-    :raises ArtifactError: naming the file that is missing, too new or broken.
+    :raises ArtifactError: naming the file that is missing, too new or broken, or the algorithm that this code lacks.
     """
-    # Not before a booster is needed: it takes a second, and most of the memory of a server that needs none.
-    from lean_xgboost import xgboost  # noqa: PLC0415
-
-    card, value = read_card(folder)
-    content = read_member(
-        folder, BOOSTER_FILE, MOST_BOOSTER_BYTES, "it holds the booster in XGBoost's own format"
-    )
-    if hashlib.sha256(content).hexdigest() != value["booster_sha256"]:
-        raise ArtifactError(
-            f"{BOOSTER_FILE}: damaged; its {len(content)} bytes do not have the sha256 of {MODEL_FILE}."
-        )
-    # One row is too little work for threads, and a server holds many models.
-    booster = xgboost.Booster({"nthread": 1})
-    try:
-        # The sha256 is the archive's own, so it proves nothing: the file is opened elsewhere first.
-        booster.load_model(bytearray(checked(content)))
-    except BoosterRefused as error:
-        raise ArtifactError(f"{BOOSTER_FILE}: {error}. Train the model again.") from None
-    # An artifact of an earlier version holds names with "%" as they are.
-    if booster.feature_names not in (
-        names_for_xgboost(card.features),
-        card.features,
-    ) or booster.num_features() != len(card.features):
-        raise ArtifactError(
-            f"{MODEL_FILE}: its features ({_named(card.features)}) are not those of the booster "
-            f"({_named(booster.feature_names or [])})."
-        )
+    card = read_card(folder)
+    for path in card.files:
+        _checked_file(folder, card, path, MOST_FILE_BYTES)
     _check_reference(card)
-    return Model(booster, card)
+    try:
+        # Not before it is needed: XGBoost alone takes a second, and most of the memory of a server that needs none.
+        module = algorithms.algorithm(card.algorithm)
+    except KeyError:
+        raise ArtifactError(
+            f"{MODEL_FILE}: got algorithm '{card.algorithm}'; allowed: {listed(algorithms.names())}. "
+            "The artifact is of code that this endpoint lacks: update the endpoint's code first."
+        ) from None
+    try:
+        return Model(module.load(folder / SIDE_FOLDER, card.schema), card)
+    except ArtifactError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise ArtifactError(
+            f"{SIDE_FOLDER}: not as algorithm '{card.algorithm}' saves it ({str(error)[:100]})."
+        ) from None
 
 
 def json_rows(values: np.ndarray) -> list[list[float | None]]:
     """Make rows that JSON can hold.
 
-    :param values: rows x features; NaN where missing.
+    :param values: rows × features; NaN where missing.
     :return: the same with None where missing.
     """
     return [[None if np.isnan(value) else float(value) for value in row] for row in values]
+
+
+def _checked_file(folder: Path, card: ModelCard, path: str, most_bytes: int) -> bytes:
+    content = read_member(folder, path, most_bytes, _PURPOSES.get(path, f"{MODEL_FILE} names its sha256"))
+    if hashlib.sha256(content).hexdigest() != card.files[path]:
+        raise ArtifactError(
+            f"{path}: damaged; its {len(content)} bytes do not have the sha256 of {MODEL_FILE}."
+        )
+    return content
 
 
 def _check_reference(card: ModelCard) -> None:
@@ -229,7 +275,7 @@ def _check_reference(card: ModelCard) -> None:
         )
 
 
-def _named(features: Sequence[str]) -> str:
+def _named(features: list[str]) -> str:
     """Features as a refusal lists them: not at length."""
     return listed([name[:50] for name in features], 10)
 

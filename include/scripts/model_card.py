@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 from robust_scale import Centre
+from table_schema import REGRESSION, SERIES, Feature, Schema
 from target_transform import TargetTransform
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SIDE_FOLDER = "city_fleet"
 MODEL_FILE = f"{SIDE_FOLDER}/model.json"
 SAMPLES_FILE = f"{SIDE_FOLDER}/samples.json"
+#: Files of one algorithm that others know of: the managed container its booster, servers its packed trees.
+BOOSTER_FILE = "xgboost-model.ubj"
+TREES_FILE = f"{SIDE_FOLDER}/trees.bin"
 
 # Far above any real artifact (a kilobyte for ten features), far below what keeps a server from answering others: Python
 # reads JSON without letting anybody else have the interpreter, about 50 MB a second.
@@ -24,8 +31,12 @@ MOST_SIDE_BYTES = 4 * 1024 * 1024
 MOST_FEATURES = 32_767
 MOST_SAMPLES = 1000
 LONGEST_TEXT = 1000
+MOST_FILES = 100
 LARGEST_COUNT = 10**12
 _SHOWN = 100
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(rf"{re.escape(BOOSTER_FILE)}|{SIDE_FOLDER}/[A-Za-z0-9_-][A-Za-z0-9_.-]{{0,99}}")
+_ALGORITHM = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class ArtifactError(ValueError):
@@ -42,26 +53,49 @@ class ArtifactError(ValueError):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the booster itself does not know.
+    """What a model needs to be understood.
 
-    :param as_of: as it is written in keys.
-    :param transform: what the booster predicts instead of the target.
-    :param features: names, in the booster's order.
+    :param schema: of its rows; of an artifact of format 1 made from what that says.
+    :param algorithm: name of the module in ``algorithms`` that made it, and reads its files.
+    :param algorithm_digest: SHA-256 of that module; empty in format 1.
     :param rows: how many rows trained and validated.
-    :param rounds: rounds of boosting.
-    :param xgboost_version: which XGBoost trained it.
     :param centres: feature → where most of its values lay in training; empty in artifacts of earlier versions.
+    :param describe: what the algorithm says of its training.
+    :param files: path → SHA-256 of each file that the algorithm has saved.
     """
 
-    city: str
-    as_of: str
-    target: str
-    transform: TargetTransform
-    features: list[str]
+    schema: Schema
+    algorithm: str
     rows: dict[str, int]
-    rounds: int
-    xgboost_version: str
     centres: dict[str, Centre] = field(default_factory=dict)
+    describe: dict[str, Any] = field(default_factory=dict)
+    algorithm_digest: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def city(self) -> str:
+        """The slug of the city that it is of."""
+        return self.schema.city
+
+    @property
+    def as_of(self) -> str:
+        """Up to when it saw data, as it is written in keys."""
+        return self.schema.as_of
+
+    @property
+    def target(self) -> str:
+        """The column that it predicts."""
+        return self.schema.target
+
+    @property
+    def transform(self) -> TargetTransform:
+        """What the algorithm predicts instead of the target."""
+        return self.schema.transform
+
+    @cached_property
+    def features(self) -> list[str]:
+        """The features' names, in the order of a row."""
+        return self.schema.names
 
 
 def read_member(folder: Path, name: str, most_bytes: int, purpose: str) -> bytes:
@@ -109,11 +143,10 @@ def read_json_member(folder: Path, name: str, purpose: str) -> Any:
         raise ArtifactError(f"{name}: not as train.py writes it ({_short(error)}).") from None
 
 
-def read_card(folder: Path) -> tuple[ModelCard, dict[str, Any]]:
+def read_card(folder: Path) -> ModelCard:
     """Read model.json.
 
     :param folder: holds what model.tar.gz held.
-    :return: the card, and the whole file's content, which holds the sha256 of other files.
     :raises ArtifactError: it is missing, too new, or a member of it is not as train.py writes it.
     """
     value = read_json_member(folder, MODEL_FILE, "without it predictions cannot be turned into prices")
@@ -124,28 +157,14 @@ def read_card(folder: Path) -> tuple[ModelCard, dict[str, Any]]:
                 f"{MODEL_FILE}: got format_version {_short(repr(version))}; allowed: up to {FORMAT_VERSION}. "
                 "The artifact is newer than this inference.py: update the endpoint's code first."
             )
-        features = value["features"]
-        if not (isinstance(features, list) and 1 <= len(features) <= MOST_FEATURES):
-            raise TypeError(f"features: allowed: a list of 1 to {MOST_FEATURES} names")
-        names = [_text({"features": name}, "features") for name in features]
         rows = value["rows"]
         if not isinstance(rows, dict) or len(rows) > MOST_FEATURES:
             raise TypeError("rows: allowed: how many rows each part has")
-        card = ModelCard(
-            city=_text(value, "city"),
-            as_of=_text(value, "as_of"),
-            target=_text(value, "target"),
-            transform=TargetTransform.from_json(value["target_transform"]),
-            features=names,
+        return ModelCard(
+            **(_format_1(value) if version < FORMAT_VERSION else _format_2(value)),
             rows={name: _count(rows, name) for name in rows},
-            rounds=_count(value, "rounds"),
-            xgboost_version=_text(value, "xgboost_version"),
             centres={name: Centre.from_json(item) for name, item in value.get("centres", {}).items()},
         )
-        _text(value, "booster_sha256")
-        if value.get("packed_trees_sha256") is not None:
-            _text(value, "packed_trees_sha256")
-        return card, value
     except ArtifactError:
         raise
     except KeyError as error:
@@ -154,11 +173,73 @@ def read_card(folder: Path) -> tuple[ModelCard, dict[str, Any]]:
         raise ArtifactError(f"{MODEL_FILE}: not as train.py writes it ({_short(error)}).") from None
 
 
-def read_samples(folder: Path, features: int) -> tuple[list[list[float | None]], list[float]]:
+def _format_1(value: dict[str, Any]) -> dict[str, Any]:
+    """A booster of a series; ``packed_trees_sha256`` came later, and is null where they can't be packed."""
+    names = value["features"]
+    if not (isinstance(names, list) and 1 <= len(names) <= MOST_FEATURES):
+        raise TypeError(f"features: allowed: a list of 1 to {MOST_FEATURES} names")
+    files = {BOOSTER_FILE: _text(value, "booster_sha256")}
+    if value.get("packed_trees_sha256") is not None:
+        files[TREES_FILE] = _text(value, "packed_trees_sha256")
+    schema = Schema(
+        kind=SERIES,
+        task=REGRESSION,
+        city=_text(value, "city"),
+        as_of=_text(value, "as_of"),
+        target=_text(value, "target"),
+        transform=TargetTransform.from_json(value["target_transform"]),
+        features=tuple(Feature(_text({"features": name}, "features")) for name in names),
+    )
+    describe = {"rounds": _count(value, "rounds"), "xgboost_version": _text(value, "xgboost_version")}
+    return {"schema": schema, "algorithm": "xgboost", "describe": describe, "files": files}
+
+
+def _format_2(value: dict[str, Any]) -> dict[str, Any]:
+    schema = replace(
+        Schema.from_json(value["schema"]),
+        city=_text(value, "city"),
+        as_of=_text(value, "as_of"),
+        target=_text(value, "target"),
+        transform=TargetTransform.from_json(value["target_transform"]),
+    )
+    if value["features"] != schema.names:
+        raise ValueError("features: not those of its schema")
+    baseline = schema.baseline
+    if baseline is not None and (
+        len(baseline.values) != (len(schema.classes) or 1) or not all(map(math.isfinite, baseline.values))
+    ):
+        raise ValueError("schema: baseline: allowed: a number for each class, or one for a regression")
+    files, describe = value["files"], value["describe"]
+    if (
+        not isinstance(files, dict)
+        or len(files) > MOST_FILES
+        or not all(
+            _FILE.fullmatch(path) and isinstance(sha256, str) and _SHA256.fullmatch(sha256)
+            for path, sha256 in files.items()
+        )
+    ):
+        raise TypeError(f"files: allowed: up to {MOST_FILES} files of {SIDE_FOLDER}, each with its SHA-256")
+    if not isinstance(describe, dict):
+        raise TypeError("describe: allowed: an object")
+    if not _ALGORITHM.fullmatch(_text(value, "algorithm")):
+        raise ValueError(f"algorithm: got {_short(value['algorithm'])}; allowed: the name of a module")
+    if not _SHA256.fullmatch(_text(value, "algorithm_digest")):
+        raise ValueError("algorithm_digest: allowed: the SHA-256 of a module")
+    return {
+        "schema": schema,
+        "algorithm": value["algorithm"],
+        "algorithm_digest": value["algorithm_digest"],
+        "describe": describe,
+        "files": files,
+    }
+
+
+def read_samples(folder: Path, schema: Schema) -> tuple[list[list[Any]], list[Any]]:
     """Read samples.json.
 
-    :param features: how many values a row has.
-    :return: rows, None where a value is missing, and their predictions.
+    :param schema: of the rows.
+    :return: rows as a request has them, None where a value is missing, and their predictions: a number each, or a
+        list of a probability for each class.
     :raises ArtifactError: it is missing, or not as train.py writes it.
     """
     value = read_json_member(folder, SAMPLES_FILE, "it holds rows with their predictions")
@@ -168,15 +249,33 @@ def read_samples(folder: Path, features: int) -> tuple[list[list[float | None]],
         not isinstance(rows, list)
         or not isinstance(predictions, list)
         or not 0 <= len(rows) == len(predictions) <= MOST_SAMPLES
-        or not all(isinstance(row, list) and len(row) == features for row in rows)
-        or not all(each is None or _is_number(each) for row in rows for each in row)
-        or not all(map(_is_number, predictions))
+        or not all(isinstance(row, list) and len(row) == len(schema.features) for row in rows)
+        or not all(
+            _is_raw(each, feature) for row in rows for each, feature in zip(row, schema.features, strict=True)
+        )
+        or not all(_is_prediction(each, len(schema.classes)) for each in predictions)
     ):
         raise ArtifactError(
-            f"{SAMPLES_FILE}: not as train.py writes it; allowed: up to {MOST_SAMPLES} rows of {features} numbers or "
-            "null, and a number for each row."
+            f"{SAMPLES_FILE}: not as train.py writes it; allowed: up to {MOST_SAMPLES} rows of {len(schema.features)} "
+            "numbers or null (or what the schema says), and a number for each row (or one for each class)."
         )
     return rows, predictions
+
+
+def _is_raw(value: Any, feature: Feature) -> bool:
+    if feature.kind == "number":
+        return value is None or _is_number(value)
+    try:
+        feature.encode(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_prediction(value: Any, classes: int) -> bool:
+    if not classes:
+        return _is_number(value)
+    return isinstance(value, list) and len(value) == classes and all(map(_is_number, value))
 
 
 def _no_number(text: str) -> NoReturn:

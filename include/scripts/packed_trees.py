@@ -14,8 +14,24 @@ then    8 bytes per node: float32 threshold, or weight of a leaf; unsigned 16-bi
         missing value goes left; unsigned 16-bit distance from the node to its left child, 0 = a leaf
 ======  ==========================================================================================
 
-A right child lies behind its left one. A value goes left when it is below the threshold. The prediction is the sum of
-the base score and the leaves in the order of the trees, in single precision: XGBoost's own operations.
+A classification has groups of trees, one for each class (of a binary task one, for the positive class):
+
+======  ==========================================================================================
+bytes   content
+======  ==========================================================================================
+0-7     ``CFTREES2``
+8-31    unsigned 32-bit: trees, nodes, features, depth, groups, link: 2 = sigmoid (1 group), 3 = softmax (2 or more)
+32-     float32 per group: base score (as a margin)
+then    unsigned 32-bit per group: its number of trees; the trees lie group by group, in the order of the rounds
+then    unsigned 32-bit per tree: as above
+then    8 bytes per node, as above
+======  ==========================================================================================
+
+A right child lies behind its left one. A value goes left when it is below the threshold. The margin of a group is the
+sum of its base score and the leaves in the order of its trees, in single precision: XGBoost's own operations. So are
+the links', in single precision too: sigmoid = 1 / (1 + expf(-margin) + 1e-16), its exponent at most 88.7; softmax =
+expf(margin - largest margin) / the sum of those, which is added up in double precision in the order of the groups, and
+made single before the division. The exponential of the machine's C library may differ in the last digit.
 """
 
 from __future__ import annotations
@@ -30,6 +46,8 @@ import numpy as np
 
 MAGIC = b"CFTREES1"
 HEADER = struct.Struct("<8s4IfI")
+MAGIC_CLASSES = b"CFTREES2"
+HEADER_CLASSES = struct.Struct("<8s6I")
 NODE = np.dtype([("value", "<f4"), ("feature", "<u2"), ("children", "<u2")])
 MISSING_GOES_LEFT = 0x8000
 #: What servers take: a file's size, splits on a path, and trees times nodes on the longest path.
@@ -48,6 +66,10 @@ LINKS = {
 }
 
 
+SIGMOID, SOFTMAX = 2, 3
+CLASS_LINKS = {"binary:logistic": SIGMOID, "multi:softprob": SOFTMAX}
+
+
 def pack_trees(booster: Any) -> bytes | None:
     """Pack a booster.
 
@@ -55,38 +77,55 @@ def pack_trees(booster: Any) -> bytes | None:
         categories, several targets, a tree too large for 16-bit distances, or more than servers take.
     """
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
-    link = LINKS.get(learner["objective"]["name"])
+    parameters = learner["learner_model_param"]
+    objective = learner["objective"]["name"]
     model = learner["gradient_booster"].get("model")
-    base_scores = np.array(learner["learner_model_param"]["base_score"].strip("[]").split(","), np.float32)
-    features = int(learner["learner_model_param"]["num_feature"])
+    groups = max(1, int(parameters["num_class"]))
+    scores = np.array(parameters["base_score"].strip("[]").split(","), np.float32)
+    features = int(parameters["num_feature"])
     if (
-        link is None
+        objective not in (*LINKS, *CLASS_LINKS)
         or learner["gradient_booster"]["name"] != "gbtree"
         or model is None
-        or base_scores.size != 1
-        or any(model["tree_info"])
+        or scores.size not in (1, groups)
+        or (groups > 1) != (objective == "multi:softprob")
+        or int(parameters["num_target"]) != 1
         or features >= MISSING_GOES_LEFT
     ):
         return None
-    base_score = float(base_scores[0])
-    if link == 1:
-        base_score = math.log(base_score)
+    sizes = [model["tree_info"].count(group) for group in range(groups)]
+    # Sorting keeps the order of the rounds within a group.
+    order = sorted(range(len(model["trees"])), key=model["tree_info"].__getitem__)
     nodes: list[tuple[float, int, int]] = []
     roots: list[int] = []
     depth = 0
-    for tree in model["trees"]:
+    for number in order:
         roots.append(len(nodes))
-        packed = _pack_tree(tree)
+        packed = _pack_tree(model["trees"][number])
         if packed is None:
             return None
         nodes += packed[0]
         depth = max(depth, packed[1])
-    roots += [0] * (len(roots) % 2)
-    count = len(model["trees"])
+    count = len(roots)
     if depth > MOST_DEPTH or count * (depth + 1) > MOST_STEPS or NODE.itemsize * len(nodes) > MOST_BYTES // 2:
         return None
-    header = HEADER.pack(MAGIC, count, len(nodes), features, depth, base_score, link)
-    return header + np.array(roots, "<u4").tobytes() + np.array(nodes, NODE).tobytes()
+    if objective in LINKS:
+        link = LINKS[objective]
+        score = math.log(float(scores[0])) if link == 1 else float(scores[0])
+        head = HEADER.pack(MAGIC, count, len(nodes), features, depth, score, link)
+    else:
+        link = CLASS_LINKS[objective]
+        head = HEADER_CLASSES.pack(MAGIC_CLASSES, count, len(nodes), features, depth, groups, link)
+        margins = _logit(scores) if link == SIGMOID else np.broadcast_to(scores, groups)
+        head += margins.astype("<f4").tobytes() + np.array(sizes, "<u4").tobytes()
+    roots += [0] * (count % 2)
+    return head + np.array(roots, "<u4").tobytes() + np.array(nodes, NODE).tobytes()
+
+
+def _logit(probability: np.ndarray) -> np.ndarray:
+    """XGBoost's way from a base score to its margin, in single precision."""
+    one = np.float32(1)
+    return -np.log(one / probability - one)
 
 
 def feature_count(trees: bytes) -> int | None:
@@ -96,6 +135,17 @@ def feature_count(trees: bytes) -> int | None:
     :return: None when they are cut off before they say it.
     """
     return int(HEADER.unpack_from(trees)[3]) if len(trees) >= HEADER.size else None
+
+
+def class_count(trees: bytes) -> int | None:
+    """How many numbers packed trees answer for a row; of a binary task one.
+
+    :param trees: the file's bytes.
+    :return: None when they are cut off before they say it.
+    """
+    if len(trees) < HEADER_CLASSES.size:
+        return None
+    return int(HEADER_CLASSES.unpack_from(trees)[5]) if trees.startswith(MAGIC_CLASSES) else 1
 
 
 def _pack_tree(tree: dict[str, Any]) -> tuple[list[tuple[float, int, int]], int] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,29 @@ class Feature:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError("a number")
         return float(value)
+
+    def decode(self, number: float) -> float | bool | str | None:
+        """Turn a column's number back into a raw value that :meth:`encode` turns into it.
+
+        :param number: NaN where missing.
+        :return: None where missing; for a category without a number of its own some text that none of those has.
+        """
+        if math.isnan(number):
+            return None
+        if self.kind == "boolean":
+            return number != 0
+        if self.kind == "date":
+            return (_EPOCH + timedelta(days=round(number))).isoformat()
+        if self.kind == "category":
+            place = int(number)
+            return self.categories[place] if 0 <= place < len(self.categories) else self._other()
+        return float(number)
+
+    def _other(self) -> str:
+        text = "other"
+        while text in self._places:
+            text += "_"
+        return text
 
     def to_json(self) -> dict[str, Any]:
         """Write the feature as a member of schema.json."""

@@ -1,7 +1,8 @@
-"""Trains one city's model: early stopping on the validation set, then a refit on train and validation.
+"""Trains a model for each city of the settings: all candidates are fitted, and the best on validation is kept.
 
-Runs in SageMaker's script mode: hyperparameters arrive as ``--name value``, folders as SM_* variables. The
-same inputs give the same bytes of the booster.
+Runs in SageMaker's script mode: folders are SM_* variables, and the channel ``settings`` holds settings.json. Without
+that channel hyperparameters arrive as ``--name value``, for XGBoost and the one city in the channels. The same inputs
+give the same bytes of the model.
 """
 
 from __future__ import annotations
@@ -10,159 +11,168 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from candidates import choose
 from feature_table import CALENDAR_FEATURES
 from hyperparameters import Hyperparameters, parse_hyperparameters
-from job_failure import JobFailure, run
-from lean_xgboost import xgboost
-from model_artifact import Model, names_for_xgboost, save_artifact
-from model_card import ModelCard
+from job_failure import JobFailure, run, sentence_of
+from model_artifact import Model, save_artifact
+from model_card import ArtifactError, ModelCard
 from robust_scale import Centre, centre
 from table_file import read_table
-from table_schema import Table
+from table_schema import SERIES, Table
 
 FORMAT_VERSION = 1
 SAMPLE_ROWS = 8
-
-
-def fit(
-    hyperparameters: Hyperparameters, train: Table, validation: Table, threads: int
-) -> tuple[Any, dict[str, Any]]:
-    """Find the number of rounds on the validation set, then fit on all rows.
-
-    :param threads: how many threads XGBoost may use.
-    :return: the booster, and what is worth knowing about its training.
-    """
-    parameters = {"verbosity": 1, **hyperparameters.xgboost, "seed": hyperparameters.seed, "nthread": threads}
-    history: dict[str, Any] = {}
-    trial = xgboost.train(
-        parameters,
-        _matrix(train, threads),
-        num_boost_round=hyperparameters.num_boost_round,
-        evals=[(_matrix(validation, threads), "validation")],
-        early_stopping_rounds=hyperparameters.early_stopping_rounds or None,
-        evals_result=history,
-        verbose_eval=50,
-    )
-    metric, scores = next(iter(history["validation"].items()))
-    best = trial.best_iteration if hyperparameters.early_stopping_rounds else len(scores) - 1
-    both = xgboost.DMatrix(
-        np.concatenate([train.values, validation.values]),
-        label=np.concatenate([train.label, validation.label]),
-        feature_names=names_for_xgboost(train.schema.names),
-        nthread=threads,
-    )
-    booster = xgboost.train(parameters, both, num_boost_round=best + 1)
-    gains = booster.get_score(importance_type="gain")
-    return booster, {
-        "best_iteration": best,
-        "rounds": best + 1,
-        "rounds_tried": len(scores),
-        "validation": {"metric": metric, "value": float(scores[best])},
-        "importance_gain": {
-            name: gains[spelled]
-            for name, spelled in zip(train.schema.names, names_for_xgboost(train.schema.names), strict=True)
-            if spelled in gains
-        },
-    }
-
-
-def _matrix(examples: Table, threads: int) -> Any:
-    return xgboost.DMatrix(
-        examples.values,
-        label=examples.label,
-        feature_names=names_for_xgboost(examples.schema.names),
-        nthread=threads,
-    )
 
 
 def centres(train: Table, validation: Table) -> dict[str, Centre]:
     """Say where most values of each feature lay, so that drift away from there can be measured.
 
     :param validation: the validation set, on which the model is trained too.
-    :return: feature → centre; features of the calendar, and those without a value, are left out.
+    :return: feature → centre; categories, a series' features of the calendar, and those without a value, are left out.
     """
     values = np.concatenate([train.values, validation.values])
     found = {
-        name: centre(values[:, column].tolist())
-        for column, name in enumerate(train.schema.names)
-        if name not in CALENDAR_FEATURES
+        feature.name: centre(values[:, column].tolist())
+        for column, feature in enumerate(train.schema.features)
+        if feature.kind != "category"
+        and not (train.schema.kind == SERIES and feature.name in CALENDAR_FEATURES)
     }
     return {name: item for name, item in found.items() if item is not None}
 
 
-def train_city(arguments: list[str]) -> None:
-    """Train the model of the city in the channels.
+def train_city(
+    parts: tuple[Table, Table],
+    candidates: Sequence[Mapping[str, Any]],
+    seed: int,
+    model_folder: Path,
+    report_folder: Path,
+) -> None:
+    """Train one city's model, and write its artifact and training.json.
 
-    :param arguments: the hyperparameters, as ``--name value``.
-    :raises JobFailure: for wrong hyperparameters or channels.
+    :param parts: train and validation.
+    :param model_folder: becomes the artifact's root.
+    :raises JobFailure: no candidate can be fitted, or the artifact is too large.
     """
     started = time.monotonic()
-    hyperparameters = parse_hyperparameters(arguments)
-    train, validation = _read_channels(hyperparameters)
-    try:
-        booster, report = fit(hyperparameters, train, validation, int(os.environ.get("SM_NUM_CPUS") or 1))
-    except xgboost.core.XGBoostError as error:
-        # XGBoost prints a C++ stack trace after the one line that says what is wrong.
-        raise JobFailure(
-            f"XGBoost refused the hyperparameters or the data: {str(error).splitlines()[0]}"
-        ) from None
-    rows = {"train": len(train.rows), "validation": len(validation.rows)}
+    train, validation = parts
+    chosen = choose(train, validation, candidates, seed=seed, threads=int(os.environ.get("SM_NUM_CPUS") or 1))
+    rows = {"train": len(train), "validation": len(validation)}
+    describe = chosen.fitted.describe()
     card = ModelCard(
-        city=train.schema.city,
-        as_of=hyperparameters.as_of,
-        target=hyperparameters.target,
-        transform=hyperparameters.transform,
-        features=train.schema.names,
-        rows=rows,
-        rounds=report["rounds"],
-        xgboost_version=xgboost.__version__,
-        centres=centres(train, validation),
+        train.schema, chosen.algorithm, rows, centres=centres(train, validation), describe=describe
     )
-    save_artifact(_folder("SM_MODEL_DIR"), Model(booster, card), validation.values[-SAMPLE_ROWS:])
+    try:
+        save_artifact(model_folder, Model(chosen.fitted, card), validation.values[-SAMPLE_ROWS:])
+    except ArtifactError as error:
+        raise JobFailure(str(error)) from None
+    seconds = round(time.monotonic() - started, 3)
     report = {
         "format_version": FORMAT_VERSION,
-        "city": train.schema.city,
-        "as_of": hyperparameters.as_of,
-        **report,
+        "city": card.city,
+        "as_of": card.as_of,
+        "task": card.schema.task,
+        "algorithm": chosen.algorithm,
+        **describe,
+        "loss": next(each["loss"] for each in chosen.reports if each.get("chosen")),
         "rows": rows,
+        "candidates": chosen.reports,
+        "seconds": seconds,
     }
-    metric = report["validation"]
-    report["seconds"] = round(time.monotonic() - started, 3)
-    output = _folder("SM_OUTPUT_DATA_DIR")
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _write_report(report_folder, report)
     print(
-        f"{train.schema.city}: trained on {rows['train']} + {rows['validation']} rows, {report['rounds']} rounds, "
-        f"validation {metric['metric']} {metric['value']:.5f}, {report['seconds']} s",
+        f"{card.city}: trained on {rows['train']} + {rows['validation']} rows: {chosen.sentence()}, {seconds} s",
         flush=True,
     )
 
 
+def train_all(arguments: list[str]) -> None:
+    """Train the models of all cities of the settings, or of the one that hyperparameters are about.
+
+    SageMaker keeps nothing of a training job that fails. So the job fails when no city could be trained; otherwise a
+    city without a model has the reason in its training.json, and no folder among the models.
+
+    :param arguments: the hyperparameters, as ``--name value``.
+    :raises JobFailure: for wrong hyperparameters, settings or channels, or when no city could be trained.
+    """
+    settings_folder = os.environ.get("SM_CHANNEL_SETTINGS")
+    if not settings_folder:
+        _train_by_hand(parse_hyperparameters(arguments))
+        return
+    settings = _read_settings(Path(settings_folder) / "settings.json")
+    failures = []
+    for city in settings["cities"]:
+        slug = city["city"]
+        report_folder = _folder("SM_OUTPUT_DATA_DIR") / f"city={slug}"
+        try:
+            parts = _read_parts(slug)
+            model_folder = _folder("SM_MODEL_DIR") / f"city={slug}"
+            train_city(parts, city["candidates"], city.get("seed", 0), model_folder, report_folder)
+        except Exception as error:  # one city's end is not that of the others
+            sentence = sentence_of(error)
+            failures.append(sentence if len(settings["cities"]) == 1 else f"{slug}: {sentence}")
+            print(f"{slug}: {sentence}", file=sys.stderr, flush=True)
+            error_report = {"format_version": FORMAT_VERSION, "city": slug, "as_of": settings["as_of"]}
+            _write_report(report_folder, error_report | {"error": sentence})
+    if len(failures) == len(settings["cities"]):
+        raise JobFailure(" ".join(failures))
+
+
+def _read_settings(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise JobFailure(f"{path}: can't be read as settings ({error}).") from None
+
+
+def _train_by_hand(hyperparameters: Hyperparameters) -> None:
+    given = {
+        **hyperparameters.xgboost,
+        "num_boost_round": hyperparameters.num_boost_round,
+        "early_stopping_rounds": hyperparameters.early_stopping_rounds,
+    }
+    candidates = [{"algorithm": "xgboost", "hyperparameters": given}]
+    parts = _read_channels(hyperparameters)
+    folders = _folder("SM_MODEL_DIR"), _folder("SM_OUTPUT_DATA_DIR")
+    train_city(parts, candidates, hyperparameters.seed, *folders)
+
+
+def _read_parts(city: str | None) -> tuple[Table, Table]:
+    train = read_table(_folder("SM_CHANNEL_TRAIN"), "train", city)
+    validation = read_table(_folder("SM_CHANNEL_VALIDATION"), "validation", city)
+    if train.schema != validation.schema:
+        raise JobFailure(
+            f"the schemas of train ({train.schema.names}) and validation ({validation.schema.names}) differ."
+        )
+    return train, validation
+
+
 def _read_channels(hyperparameters: Hyperparameters) -> tuple[Table, Table]:
     """Read the training and the validation set, and check that the hyperparameters are about them."""
-    train = read_table(_folder("SM_CHANNEL_TRAIN"), "train")
-    validation = read_table(_folder("SM_CHANNEL_VALIDATION"), "validation")
-    for examples in (train, validation):
-        if hyperparameters.city not in (examples.schema.city, _decoded(examples.schema.city)):
-            raise JobFailure(
-                f"hyperparameter 'city': got '{hyperparameters.city}'; the channels hold '{examples.schema.city}'."
-            )
-    if train.schema.names != validation.schema.names:
-        raise JobFailure(
-            f"the features of train ({train.schema.names}) and validation ({validation.schema.names}) differ."
-        )
+    train, validation = _read_parts(None)
+    city = train.schema.city
+    if hyperparameters.city not in (city, _decoded(city)):
+        raise JobFailure(f"hyperparameter 'city': got '{hyperparameters.city}'; the channels hold '{city}'.")
     reference = hyperparameters.transform.reference
     if reference and reference not in train.schema.names:
         raise JobFailure(
             f"hyperparameter 'target_transform' needs feature '{reference}', which the training set lacks; "
             "preprocess.py must have run with the same --target and --target-transform."
         )
-    return train, validation
+    schema = replace(
+        train.schema,
+        as_of=hyperparameters.as_of,
+        target=hyperparameters.target,
+        transform=hyperparameters.transform,
+    )
+    return replace(train, schema=schema), replace(validation, schema=schema)
 
 
 def _decoded(text: str) -> str:
@@ -182,6 +192,11 @@ def _folder(variable: str) -> Path:
     return Path(value)
 
 
+def _write_report(folder: Path, report: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
 def failure_file() -> Path | None:
     """Find where SageMaker looks for the sentence of a failed training job.
 
@@ -192,4 +207,4 @@ def failure_file() -> Path | None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(lambda: train_city(sys.argv[1:]), failure_file()))
+    sys.exit(run(lambda: train_all(sys.argv[1:]), failure_file()))

@@ -17,8 +17,10 @@ sys.path.insert(0, sys.argv[1])
 import xgboost
 
 import inference
+from algorithms.xgboost import FittedBooster
 from model_artifact import Model, save_artifact
 from model_card import ModelCard
+from table_schema import Feature, Schema
 from target_transform import TargetTransform
 
 REFERENCE = "price_mean_12"
@@ -75,18 +77,18 @@ def make(folder: Path, seed: int) -> None:
         parameters["gamma"] = 1e12
         rounds = 3
     booster = xgboost.train(parameters, xgboost.DMatrix(values, label, feature_names=names), rounds)
-    card = ModelCard(
+    schema = Schema(
+        kind="series",
+        task="regression",
         city=f"city_{seed}",
         as_of="20140101T000000Z",
         target="price",
         transform=transform,
-        features=names,
-        rows={"train": rows, "validation": 0},
-        rounds=rounds,
-        xgboost_version=xgboost.__version__,
+        features=tuple(map(Feature, names)),
     )
+    card = ModelCard(schema, "xgboost", {"train": rows, "validation": 0})
     folder.mkdir(parents=True)
-    save_artifact(folder, Model(booster, card), values[:8])
+    save_artifact(folder, Model(FittedBooster(booster, schema, {}), card), values[:8])
     model = inference.model_fn(folder)
     # Rows at and beside thresholds too: values that training saw split there.
     asked = values[random.integers(0, rows, 40)]

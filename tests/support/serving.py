@@ -34,9 +34,11 @@ TRAIN = """
 import pathlib, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
+from algorithms.xgboost import FittedBooster
 from lean_xgboost import xgboost
 from model_artifact import Model, save_artifact
 from model_card import ModelCard
+from table_schema import Feature, Schema
 from target_transform import TargetTransform
 
 features = sys.argv[3].split(",")
@@ -46,10 +48,12 @@ for number in range(int(sys.argv[4])):
     matrix = xgboost.DMatrix(values, label=values[:, 1] / 100 + number, feature_names=features, nthread=1)
     booster = xgboost.train({"nthread": 1, "max_depth": 2}, matrix, 5)
     transform = TargetTransform.parse("log_ratio_to_mean:12", "median")
-    card = ModelCard("austin", "20140101T000000Z", "median", transform, features, {"train": 60}, 5, "3.2.0")
+    columns = tuple(map(Feature, features))
+    schema = Schema("series", "regression", "austin", "20140101T000000Z", "median", transform, columns)
+    card = ModelCard(schema, "xgboost", {"train": 60})
     folder = pathlib.Path(sys.argv[2], str(number))
     folder.mkdir()
-    save_artifact(folder, Model(booster, card), values[-3:])
+    save_artifact(folder, Model(FittedBooster(booster, schema, {}), card), values[-3:])
 """
 
 SLOW_LOAD = """
@@ -160,7 +164,7 @@ def serve(server: LocalSageMaker, folder: Path, load_seconds: float = 0) -> Serv
         files["inference.py"] += SLOW_LOAD.format(load_seconds).encode()
     bundle = CodeBundle(tuple(sorted(files.items())))
     bundle.ensure_uploaded(s3, KEYS)
-    serving = Serving(server, [_archive(folder / str(number)) for number in range(MODELS)])
+    serving = Serving(server, [archive_of(folder / str(number)) for number in range(MODELS)])
     sagemaker.create_model(
         ModelName=serving.endpoint,
         ExecutionRoleArn=ROLE,
@@ -194,7 +198,8 @@ def serve(server: LocalSageMaker, folder: Path, load_seconds: float = 0) -> Serv
     return serving
 
 
-def _archive(folder: Path) -> bytes:
+def archive_of(folder: Path) -> bytes:
+    """Pack an extracted artifact."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for path in sorted(folder.iterdir()):

@@ -39,9 +39,10 @@ def sign(folder: Path, packed: bool = True, **changes: Any) -> None:
     """Give model.json the digests of what is there, as somebody would who wants it to be believed."""
     path = folder / CARD
     card = json.loads(path.read_text()) | changes
-    card["booster_sha256"] = hashlib.sha256((folder / BOOSTER).read_bytes()).hexdigest()
-    trees = folder / TREES
-    card["packed_trees_sha256"] = hashlib.sha256(trees.read_bytes()).hexdigest() if packed else None
+    card["files"] = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in (BOOSTER, *([TREES] if packed else []))
+    }
     path.write_text(json.dumps(card))
 
 
@@ -192,14 +193,16 @@ CARD_DAMAGES: list[dict[str, Any]] = [
         {"target_transform": {"kind": "log_ratio_to_mean", "window": window, "reference": reference}}
         for window, reference in ((10**30, "price_mean_12"), (True, "price_mean_12"), (12, ["a"]), (12, "b"))
     ),
-    *({"rounds": value} for value in ("1", 1e300, 10**40, -1, True, [1])),
+    *({"describe": value} for value in ("1", 5, None, [1])),
+    *({"algorithm": value} for value in (5, "", "../train", "a.b", "__init__")),
+    {"algorithm_digest": "0"},
+    *({"schema": value} for value in (5, {}, {"format_version": 1}, None)),
     *({"rows": value} for value in (5, {"train": "x"}, {"train": 1.5}, {"train": -1}, [["train", 1]])),
     *({"city": value} for value in (5, "", "x" * 5000, ["austin"])),
     *({"centres": value} for value in (5, {"a": 1}, {"a": {"median": 10**400, "scale": 1}})),
-    *({"format_version": value} for value in ("1", 1.5, True, 10**30, 2)),
+    *({"format_version": value} for value in ("1", 1.5, True, 10**30, 3)),
     {"as_of": 5},
     {"target": None},
-    {"xgboost_version": {}},
 ]
 
 
@@ -215,7 +218,7 @@ def test_members_of_the_card_have_their_type(
                 sign(folder, with_trees, **changes)
                 refused(plain_server, folder, CARD)
         # Numbers that JSON does not know.
-        (folder / CARD).write_bytes(good.replace(b'"rounds": 60', b'"rounds": NaN'))
+        (folder / CARD).write_bytes(good.replace(b'"validation": 0', b'"validation": NaN'))
         refused(plain_server, folder, CARD, "got NaN")
         shutil.rmtree(folder)
 

@@ -24,7 +24,7 @@ def set_booster(folder: Path, content: bytes, **changes: Any) -> None:
     """Replace the booster, and say in model.json that it is the right one."""
     (folder / BOOSTER).write_bytes(content)
     card = json.loads((folder / CARD).read_text(encoding="utf-8")) | changes
-    card["booster_sha256"] = hashlib.sha256(content).hexdigest()
+    card["files"][BOOSTER] = hashlib.sha256(content).hexdigest()
     (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
 
 

@@ -15,26 +15,23 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy
+import algorithms
+from hyperparameters import checked
+from model_artifact import untransformed
 from table_file import read_table
-from hyperparameters import parse_hyperparameters
-from model_artifact import Model
-from model_card import ModelCard
-from train import fit
+xgboost = algorithms.algorithm("xgboost")
+hyperparameters = json.loads(sys.argv[3])
+del hyperparameters["target"], hyperparameters["target_transform"]
+hyperparameters = checked(xgboost.SPEC, "regression", hyperparameters)
 cities = {}
 for folder in sorted(Path(sys.argv[2], "test").iterdir()):
-    # read_table wants exactly one city per folder, as a job has it.
-    sets = []
-    for part in ("train", "validation", "test"):
-        alone = Path(sys.argv[2], "alone", folder.name, part)
-        alone.mkdir(parents=True)
-        (alone / folder.name).symlink_to(Path(sys.argv[2], part, folder.name))
-        sets.append(read_table(alone, part))
-    train, validation, test = sets
-    asked = parse_hyperparameters([*sys.argv[3:], "--city", test.schema.city, "--as_of", "20150801T000000Z"])
-    booster, report = fit(asked, train, validation, 1)
-    card = ModelCard(test.schema.city, "", asked.target, asked.transform, test.schema.names, {}, 0, "")
-    predicted = Model(booster, card).predict(test.values)
-    cities[test.schema.city] = [
+    city = folder.name.removeprefix("city=")
+    train, validation, test = (
+        read_table(Path(sys.argv[2], part), part, city) for part in ("train", "validation", "test")
+    )
+    fitted = xgboost.fit(train, validation, hyperparameters, seed=0, threads=1)
+    predicted = untransformed(test.schema, fitted.predict(test.values), test.values)
+    cities[city] = [
         float(numpy.mean(abs(guess - test.target) / test.target)) for guess in (predicted, test.baselines["naive"])
     ]
 print(json.dumps(cities))
@@ -45,9 +42,8 @@ def test_most_cities_beat_the_naive_forecast(jobs: Jobs, texas: dict[str, list[l
     for city, rows in texas.items():
         jobs.write_raw(city, rows)
     assert jobs.preprocess(*texas).code == 0
-    hyperparameters = [part for name, value in TEXAS_HYPERPARAMETERS.items() for part in (f"--{name}", value)]
     done = subprocess.run(
-        [IMAGE_PYTHON, "-c", SWEEP, str(SCRIPTS), str(jobs.out()), *hyperparameters],
+        [IMAGE_PYTHON, "-c", SWEEP, str(SCRIPTS), str(jobs.out()), json.dumps(TEXAS_HYPERPARAMETERS)],
         capture_output=True,
         text=True,
         timeout=240,
