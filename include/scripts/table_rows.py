@@ -71,11 +71,14 @@ class TableRows:
         return f"{self.files[self.file_of[row]]}, row {self.number[row]}"
 
 
-def read_rows(folder: Path, uri: str, settings: TableSettings) -> TableRows:
+def read_rows(
+    folder: Path, uri: str, settings: TableSettings, optional: frozenset[str] = frozenset()
+) -> TableRows:
     """Read all files of a city.
 
     :param folder: the city's folder.
     :param uri: where it came from; ends in a slash.
+    :param optional: columns that a file may lack.
     :raises JobFailure: when a file can't be read, lacks a column, or has a row without moment or key.
     """
     files = {path.relative_to(folder).as_posix(): path for path in data_files(folder, uri)}
@@ -84,7 +87,7 @@ def read_rows(folder: Path, uri: str, settings: TableSettings) -> TableRows:
     parts: list[_Part] = []
     inputs = []
     for name in _in_order(files):
-        file = DataFile(files[name], uri + name, settings.needed)
+        file = DataFile(files[name], uri + name, settings.needed, optional)
         part = _Part(file, settings, complaints)
         if name in used:
             part.read()
@@ -179,6 +182,7 @@ class _Part:
                 self._keep(batch)
                 batch = []
         self._keep(batch)
+        # A column that the file lacks is one of empty cells here; where all files lack it, it is none.
         self.names = [*needed, *self.file.others]
 
     def _keep(self, batch: list[list[str]]) -> None:
@@ -228,8 +232,11 @@ def _joined(parts: list[_Part], settings: TableSettings, inputs: list[dict[str, 
     read = [part for part in parts if part.numbers]
     names = list(dict.fromkeys(name for part in read for name in part.names)) or list(settings.needed)
     counts = [len(part.numbers) for part in read]
+    lacking = frozenset.intersection(*(part.file.lacking for part in read)) if read else frozenset()
     texts: dict[str, pa.Array] = {}
     for name in names:
+        if name in lacking:
+            continue
         chunks: list[pa.Array] = []
         for part, count in zip(read, counts, strict=True):
             if name in part.names:
