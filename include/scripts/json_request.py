@@ -15,12 +15,23 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-from request_rows import MOST_ROW_CHARACTERS, SHOWN_CHARACTERS, BadRequest, Row, check_count, shown, too_long
+from request_rows import (
+    MOST_ROW_CHARACTERS,
+    SHOWN_CHARACTERS,
+    BadRequest,
+    RawRow,
+    Row,
+    check_count,
+    shown,
+    too_long,
+)
 
 SHAPE = '{"instances": [[1.5, null]]} or {"instances": [{"feature": 1.5}]}'
 #: Of a member beside the instances, and how many of them.
 MOST_BESIDE_CHARACTERS = 64 * 1024
 MOST_NAMES = 100
+#: The member that says how many classes of each row are answered.
+TOP_K = "top_k"
 _SPACE_CHARACTERS = 4096
 _WINDOW_CHARACTERS = 4096
 _NAME = re.compile(r'\s{0,4096}("(?:[^"\\]|\\.){0,200}")\s{0,4096}:\s{0,4096}', re.DOTALL)
@@ -33,9 +44,23 @@ def json_rows(text: str) -> Iterator[Row]:
 
     :raises BadRequest: at the first row that can't be read, or when the document is none.
     """
+    for number, instance in enumerate(json_values(text, {}), start=1):
+        yield _json_row(instance, number)
+
+
+def json_values(text: str, beside: dict[str, Any]) -> Iterator[RawRow]:
+    """Read application/json without looking at the values of its rows.
+
+    :param beside: gets :data:`TOP_K`, as soon as it has been read.
+    :raises BadRequest: at the first row that is no list and no object, or when the document is none.
+    """
     try:
-        for number, instance in enumerate(_instances(text), start=1):
-            yield _json_row(instance, number)
+        for number, instance in enumerate(_instances(text, beside), start=1):
+            if not isinstance(instance, list | dict):
+                got = shown(json.dumps(instance))
+                raise BadRequest(f"Row {number}: got {got}; allowed: a list of values or an object.")
+            check_count(len(instance), number)
+            yield instance
     except (ValueError, RecursionError) as error:
         if isinstance(error, BadRequest):
             raise
@@ -53,7 +78,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def _instances(text: str) -> Iterator[Any]:
+def _instances(text: str, beside: dict[str, Any]) -> Iterator[Any]:
     """The instances one by one; what else the document holds is read too, for it must be JSON, but is bounded."""
     at = _after_space(text, 0)
     if text[at : at + 1] != "{":
@@ -68,7 +93,9 @@ def _instances(text: str) -> Iterator[Any]:
         if name == "instances":
             at = yield from _list(text, at)
         else:
-            at = _value(text, at, MOST_BESIDE_CHARACTERS, _beside)[1]
+            value, at = _value(text, at, MOST_BESIDE_CHARACTERS, _beside)
+            if name == TOP_K:  # others are nobody's, and not kept
+                beside[name] = value
         sign, at = _sign(text, at, "}")
     if _after_space(text, at) != len(text):
         raise json.JSONDecodeError("Extra data", text, at)
@@ -168,17 +195,10 @@ def _beside() -> BadRequest:
     )
 
 
-def _json_row(instance: Any, number: int) -> Row:
-    if isinstance(instance, list | dict):
-        check_count(len(instance), number)
+def _json_row(instance: RawRow, number: int) -> Row:
     if isinstance(instance, list):
         return [_json_value(value, f"value {at}", number) for at, value in enumerate(instance, start=1)]
-    if isinstance(instance, dict):
-        return {
-            name: _json_value(value, f"feature '{shown(name)}'", number) for name, value in instance.items()
-        }
-    got = shown(json.dumps(instance))
-    raise BadRequest(f"Row {number}: got {got}; allowed: a list of values or an object.")
+    return {name: _json_value(value, f"feature '{shown(name)}'", number) for name, value in instance.items()}
 
 
 def _json_value(value: Any, where: str, row: int) -> float:

@@ -1,326 +1,93 @@
-"""Makes train, validation and test sets of what was known of a city at as_of.
+"""Makes train, validation and test sets of what was known of each city at as_of.
 
-Runs as a SageMaker processing job. Every folder ``city=<slug>/`` below --raw-dir is a city; one city's bad
-data does not keep the others from being done.
+Runs as a SageMaker processing job, on the cities of the settings file (docs/steps.md). Every folder ``city=<slug>/``
+below --raw-dir is a city; one city's bad data does not keep the others from being done.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from calendar_grid import AS_OF_FORMAT, period_index, period_start
-from feature_table import Example, build_examples
 from job_failure import JobFailure, listed, nearest, option_value, run, sentence_of
-from preprocess_settings import Settings, parse_arguments, read_settings
-from raw_data import RawCity, read_city
-from robust_scale import centre
-from table_file import PARTS, write_table
-from table_schema import REGRESSION, SERIES, Feature, Schema, Table
+from job_settings import CitySettings, JobSettings, read_job_settings
+from preprocess_settings import parse_arguments, read_settings, settings_by_hand
+from report_file import Place, write_json
+from series_city import prepare_series
+from table_file import PARTS
+from table_schema import DATA_KINDS, SERIES
 
 FORMAT_VERSION = 1
 
 
-def find_cities(raw_dir: Path, raw_uri: str, wanted: Sequence[str]) -> dict[str, Path]:
-    """Find the folders of the wanted cities.
+def find_city(raw_dir: Path, raw_uri: str, city: str) -> Path:
+    """Find the folder of a city.
 
     :param raw_dir: holds ``city=<slug>/`` folders.
     :param raw_uri: where they came from, for the message.
-    :return: slug → folder, in order.
-    :raises JobFailure: when one has no folder.
+    :raises JobFailure: when it has none.
     """
     found = {path.name.removeprefix("city="): path for path in raw_dir.glob("city=*") if path.is_dir()}
-    for city in wanted:
-        if city not in found:
-            raise JobFailure(
-                f"{raw_uri.rstrip('/')}/city={city}/: no raw data for city '{city}'; "
-                f"cities there: {listed(sorted(found))}.{nearest(city, found)}"
-            )
-    return {city: found[city] for city in sorted(set(wanted))}
+    if city not in found:
+        raise JobFailure(
+            f"{raw_uri}city={city}/: no raw data for city '{city}'; "
+            f"cities there: {listed(sorted(found))}.{nearest(city, found)}"
+        )
+    return found[city]
 
 
 def prepare_city(
-    city: str, folder: Path, settings: Settings, arguments: argparse.Namespace
-) -> dict[str, Any]:
-    """Write one city's sets, rows, manifest and status.
-
-    :param arguments: the arguments as they came, for the manifest.
-    :raises JobFailure: for bad data.
-    """
-    uri = f"{arguments.raw_uri.rstrip('/')}/city={city}/"
-    raw = read_city(
-        folder,
-        uri,
-        time=settings.time,
-        limits=settings.limits,
-        as_of=settings.as_of,
-        available_after=settings.available_after,
-    )
-    values = {row.index: row.values for row in raw.rows}
-    examples = build_examples(settings.layout, values)
-    parts = split(examples, max(values, default=0), settings)
-    status = describe(city, raw, examples, parts, settings)
-    report = arguments.output_dir / "report" / f"city={city}"
-    _write_report(report, city, raw, settings, arguments)
-    if status["status"] == "ready":
-        schema = _schema(city, settings)
-        for part in PARTS:
-            folder = arguments.output_dir / part / f"city={city}"
-            write_table(folder, part, _table(schema, parts[part], settings))
-        _write_history(arguments.output_dir / "test" / f"city={city}" / "history.csv", raw, settings)
-    _write_json(report / "status.json", status)
-    return status
-
-
-def _schema(city: str, settings: Settings) -> Schema:
-    layout = settings.layout
-    return Schema(
-        kind=SERIES,
-        task=REGRESSION,
-        city=city,
-        as_of=f"{settings.as_of:{AS_OF_FORMAT}}",
-        target=layout.target,
-        transform=layout.transform,
-        features=tuple(Feature(name) for name in layout.features),
-    )
-
-
-def _table(schema: Schema, examples: Sequence[Example], settings: Settings) -> Table:
-    return Table(
-        schema,
-        [_day(each.index, settings) for each in examples],
-        target=np.array([each.target for each in examples]),
-        label=np.array([each.label for each in examples]),
-        weight=np.ones(len(examples)),
-        values=np.array([each.features for each in examples], dtype=np.float64),  # None becomes NaN
-        baselines={
-            "naive": np.array([each.naive for each in examples]),
-            "seasonal": np.array([each.seasonal for each in examples], dtype=np.float64),
-        },
-    )
-
-
-def _write_history(path: Path, raw: RawCity, settings: Settings) -> None:
-    """Write every column of numbers, for a model that serves and needs other features than the settings ask for."""
-    headers = dict.fromkeys((tuple(row.values), row.other_names) for row in raw.rows)
-    columns = list(
-        dict.fromkeys([*settings.limits, *(name for names in headers for part in names for name in part)])
-    )
-    columns = [name for name in columns if name not in settings.time.columns or name in settings.limits]
-    known = ((row, {**dict(row.others), **row.values}) for row in raw.rows)
-    lines = (
-        [row.index, _day(row.index, settings), *(values.get(name) for name in columns)]
-        for row, values in known
-    )
-    _write_csv(path, ["index", "period", *columns], lines)
-
-
-def _write_report(
-    report: Path, city: str, raw: RawCity, settings: Settings, arguments: argparse.Namespace
-) -> None:
-    """Write what the sets were made of: the manifest, and the rows that were known."""
-    given = vars(arguments).items()
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "city": city,
-        "as_of": arguments.as_of,
-        "inputs": raw.inputs,
-        "arguments": {name: str(value) if isinstance(value, Path) else value for name, value in given},
-    }
-    _write_json(report / "manifest.json", manifest)
-    columns = list(dict.fromkeys([*settings.time.columns, *settings.limits]))
-    lines = (
-        [row.file, row.number, _day(row.index, settings), *(row.cells[name] for name in columns)]
-        for row in raw.rows
-    )
-    _write_csv(report / "rows.csv", ["file", "row", "period", *columns], lines)
-
-
-def split(examples: Sequence[Example], last: int, settings: Settings) -> dict[str, list[Example]]:
-    """Split examples by time: the last periods are held out, those before them validate, the rest trains.
-
-    :param examples: in the order of their periods.
-    :param last: index of the last known period; windows count periods of the calendar, not rows.
-    :param settings: the sizes of the windows.
-    :return: part → examples.
-    """
-    test_from = last - settings.holdout_periods + 1
-    validation_from = test_from - settings.validation_periods
-    return {
-        "train": [example for example in examples if example.index < validation_from],
-        "validation": [example for example in examples if validation_from <= example.index < test_from],
-        "test": [example for example in examples if example.index >= test_from],
-    }
-
-
-def describe(
-    city: str, raw: RawCity, examples: Sequence[Example], parts: dict[str, list[Example]], settings: Settings
-) -> dict[str, Any]:
-    """Say what there is and whether it is enough.
+    settings: JobSettings, city: CitySettings, arguments: argparse.Namespace
+) -> Mapping[str, Any]:
+    """Write one city's tables and report.
 
     :return: the content of status.json.
+    :raises JobFailure: for bad data or settings.
     """
-    indices = [row.index for row in raw.rows]
-    on_grid = indices[-1] - indices[0] + 1 if indices else 0
-    known = {name: sum(row.values[name] is not None for row in raw.rows) for name in settings.limits}
-    reason = _too_little(city, examples, parts, settings)
-    return {
-        "format_version": FORMAT_VERSION,
-        "city": city,
-        "as_of": f"{settings.as_of:{AS_OF_FORMAT}}",
-        "status": "too_little_data" if reason else "ready",
-        "reason": reason,
-        "periods": {
-            "first": _day(indices[0], settings) if indices else None,
-            "last": _day(indices[-1], settings) if indices else None,
-            "on_grid": on_grid,
-            "usable": len(examples),
-            "needed": settings.minimum_periods,
-            "missing_periods": on_grid - len(indices),
-            "missing_target": on_grid - known[settings.layout.target],
-        },
-        "newest": _newest(raw, settings),
-        "missing_share": {
-            name: round(1 - count / on_grid, 6) if on_grid else 1.0 for name, count in known.items()
-        },
-        "recent_missing_share": _recent_missing_share(raw, settings),
-        "extremes": {name: _extreme(raw, name, settings) for name in settings.limits},
-        "rows": {part: len(parts[part]) for part in PARTS},
-        "features": settings.layout.features,
-    }
-
-
-def _newest(raw: RawCity, settings: Settings) -> dict[str, Any]:
-    """Compare the newest period whose target is known with the newest that could be known at as_of."""
-    frequency = settings.layout.frequency
-    known = [row.index for row in raw.rows if row.values[settings.layout.target] is not None]
-    expected = _expected(settings)
-    return {
-        "frequency": frequency,
-        "period": _day(known[-1], settings) if known else None,
-        "expected": None if expected is None else _day(expected, settings),
-        "late_periods": max(0, expected - known[-1]) if known and expected is not None else None,
-    }
-
-
-def _expected(settings: Settings) -> int | None:
-    """Return the newest period that could be known at as_of; None for one before the calendar."""
-    frequency = settings.layout.frequency
-    index = period_index(settings.as_of.date(), frequency)
-    try:
-        while settings.available_after.after(period_start(index, frequency)) > settings.as_of:
-            index -= 1
-    except ValueError:
-        return None
-    return index
-
-
-def _recent_missing_share(raw: RawCity, settings: Settings) -> dict[str, float]:
-    """Count what is missing of each column in the last periods, as many as the holdout has."""
-    window = settings.holdout_periods
-    last = max((row.index for row in raw.rows), default=0)
-    recent = [row for row in raw.rows if row.index > last - window]
-    return {
-        name: round(1 - sum(row.values[name] is not None for row in recent) / window, 6)
-        for name in settings.limits
-    }
-
-
-def _extreme(raw: RawCity, name: str, settings: Settings) -> dict[str, Any] | None:
-    """Find the value that is furthest from the column's median, in robust standard deviations.
-
-    :return: None for a column of which more than half is one value, or that has no value at all.
-    """
-    middle = centre(row.values[name] for row in raw.rows)
-    if middle is None or middle.scale == 0:
-        return None
-    distances = [
-        (middle.deviations(v) or 0.0, row) for row in raw.rows if (v := row.values[name]) is not None
-    ]
-    deviations, row = max(distances, key=lambda pair: pair[0])
-    return {
-        "period": _day(row.index, settings),
-        "value": row.values[name],
-        "median": middle.median,
-        "deviations": round(deviations, 3),
-    }
-
-
-def _too_little(
-    city: str, examples: Sequence[Example], parts: dict[str, list[Example]], settings: Settings
-) -> str:
-    """Say what is lacking, or nothing when it is enough."""
-    unit = settings.layout.frequency
-    there = f"{city} has {len(examples)} usable {unit}s as of {settings.as_of:%Y-%m-%d}"
-    if len(examples) < settings.minimum_periods:
-        return (
-            f"{there}; {settings.minimum_periods} are needed (minimum_periods). A {unit} is usable when its "
-            f"'{settings.layout.target}' is known and enough of those before it are."
-        )
-    kept_back = settings.validation_periods + settings.holdout_periods
-    windows = {
-        "train": f"before the last {kept_back} {unit}s, to train on",
-        "validation": f"in the {settings.validation_periods} {unit}s of validation",
-        "test": f"in the {settings.holdout_periods} {unit}s of the holdout",
-    }
-    for part, window in windows.items():
-        if not parts[part]:
-            return f"{there}, but none {window}; at least 1 is needed there."
-    return ""
-
-
-def _day(index: int, settings: Settings) -> str:
-    return period_start(index, settings.layout.frequency).isoformat()
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)  # floats are written so that they read back exactly, None as empty
+    city.dataset_section().choice("kind", DATA_KINDS, SERIES)
+    given = vars(arguments).items()
+    asked = {name: str(value) if isinstance(value, Path) else value for name, value in given}
+    if "settings" in asked:
+        asked |= {"as_of": settings.as_of, "dataset": city.dataset}
+    uri = f"{settings.raw_uri}city={city.city}/"
+    series = read_settings(city, settings.moment)
+    folder = find_city(arguments.raw_dir, settings.raw_uri, city.city)
+    return prepare_series(Place(city.city, folder, uri, arguments.output_dir, asked), series)
 
 
 def preprocess(arguments: argparse.Namespace) -> None:
-    """Prepare every wanted city; finish the good ones before failing for the bad ones.
+    """Prepare every city; finish the good ones before failing for the bad ones.
 
     :raises JobFailure: with the sentences of all cities that failed.
     """
-    settings = read_settings(arguments)
+    by_file = getattr(arguments, "settings", None)
+    settings = read_job_settings(by_file) if by_file is not None else settings_by_hand(arguments)
     # SageMaker uploads each of these as one output, and wants it to exist even for a city with too little
     # data.
     for name in (*PARTS, "report"):
         (arguments.output_dir / name).mkdir(parents=True, exist_ok=True)
     failures = []
-    for city, folder in find_cities(arguments.raw_dir, arguments.raw_uri, arguments.city).items():
+    for slug, city in sorted(settings.cities.items()):
         try:
-            status = prepare_city(city, folder, settings, arguments)
+            status = prepare_city(settings, city, arguments)
         except Exception as error:  # one city's data do not keep the others from being done
             failures.append(sentence_of(error))
             status = {
                 "format_version": FORMAT_VERSION,
-                "city": city,
-                "as_of": arguments.as_of,
+                "city": slug,
+                "as_of": settings.as_of,
                 "status": "failed",
                 "reason": failures[-1],
             }
-            _write_json(arguments.output_dir / "report" / f"city={city}" / "status.json", status)
+            write_json(arguments.output_dir / "report" / f"city={slug}" / "status.json", status)
         rows = status.get("rows", {})
-        print(f"{city}: {status['status']} {json.dumps(rows)} {status['reason']}".rstrip(), flush=True)
+        print(f"{slug}: {status['status']} {json.dumps(rows)} {status['reason']}".rstrip(), flush=True)
     if failures:
-        raise JobFailure(" ".join(failures))
+        raise JobFailure(" ".join(dict.fromkeys(failures)))
 
 
 if __name__ == "__main__":

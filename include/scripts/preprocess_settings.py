@@ -1,10 +1,10 @@
-"""The arguments of preprocess.py: read, and checked against each other."""
+"""The settings of a series: from the run's settings file, or by hand from the command line; both go one way."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,15 +12,34 @@ from typing import Any
 
 from calendar_grid import FREQUENCIES, Duration, parse_as_of
 from feature_table import CALENDAR, FeatureColumn, TableLayout
-from job_failure import ArgumentParser, JobFailure, listed, nearest
+from job_failure import ArgumentParser, JobFailure, listed, nearest, option_value
+from job_settings import CitySettings, JobSettings, Section
 from raw_data import Limits
 from target_transform import TargetTransform
 from time_columns import TimeColumns
 
+#: Field of the dataset → the argument that stands for it by hand.
+_ARGUMENTS = {
+    "time.columns": "--time-column",
+    "time.format": "--time-format",
+    "frequency": "--frequency",
+    "available_after": "--available-after",
+    "target.column": "--target",
+    "target.min": "--target-min",
+    "target.max": "--target-max",
+    "target.transform": "--target-transform",
+    "target.lags": "--target-lag",
+    "features": "--feature",
+    "calendar": "--calendar",
+    "minimum_periods": "--minimum-periods",
+    "validation_periods": "--validation-periods",
+    "holdout_periods": "--holdout-periods",
+}
+
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments, read and checked.
+    """The settings of a series, read and checked.
 
     :param as_of: rows known later do not exist.
     :param available_after: a row is known at the start of its period plus this.
@@ -43,18 +62,21 @@ class Settings:
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the command line.
+    """Read the command line: ``--settings``, or by hand the settings of one series.
 
     :return: the arguments, still as text where they need checking.
     :raises JobFailure: when one is missing, unknown or no number.
     """
+    if option_value(arguments, "--settings") is not None:
+        parser = ArgumentParser("Makes train, validation and test sets of what was known at as_of.")
+        parser.add_argument("--settings", type=Path, required=True, help="settings.json, or its folder")
+        _add_folders(parser)
+        return parser.parse_args(arguments)
     parser = ArgumentParser("Makes train, validation and test sets of what was known of a city at as_of.")
     parser.add_argument("--city", action="append", required=True, metavar="SLUG", help="repeatable")
     parser.add_argument("--as-of", required=True, metavar="20140101T000000Z")
-    parser.add_argument("--raw-dir", type=Path, required=True, help="holds city=<slug>/ folders")
+    _add_folders(parser)
     parser.add_argument("--raw-uri", required=True, help="S3 URI of --raw-dir, for messages and the manifest")
-    parser.add_argument("--output-dir", type=Path, required=True)
-    parser.add_argument("--message-file", type=Path, help="where the sentence of a failure goes")
     parser.add_argument("--time-column", action="append", required=True, help="a date, or year, month[, day]")
     parser.add_argument("--time-format", help="strptime format of a single time column; default ISO 8601")
     parser.add_argument("--frequency", choices=FREQUENCIES, required=True)
@@ -74,91 +96,46 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def read_settings(arguments: argparse.Namespace) -> Settings:
-    """Check the arguments against each other.
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--raw-dir", type=Path, required=True, help="holds city=<slug>/ folders")
+    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--message-file", type=Path, help="where the sentence of a failure goes")
+
+
+def settings_by_hand(arguments: argparse.Namespace) -> JobSettings:
+    """Turn the arguments of a series into the settings that a settings file would have given.
 
     :raises JobFailure: naming the argument, what was got and what is allowed.
     """
-    as_of, available_after = _read_times(arguments)
     try:
-        transform = TargetTransform.parse(arguments.target_transform, arguments.target)
-    except ValueError as error:
-        raise JobFailure(f"--target-transform: {error}.") from None
-    if len(arguments.time_column) > 3 or (len(arguments.time_column) > 1 and arguments.time_format):
-        raise JobFailure(
-            f"--time-column: got {listed(arguments.time_column)}; "
-            "allowed: one column (with --time-format if it is not ISO 8601), "
-            "or year, month[, day] without --time-format."
-        )
-    for name in ("minimum_periods", "validation_periods", "holdout_periods"):
-        if getattr(arguments, name) < 1:
-            option = "--" + name.replace("_", "-")
-            raise JobFailure(
-                f"{option}: got {getattr(arguments, name)}; allowed: a whole number of at least 1."
-            )
-    layout, limits = _read_layout(arguments, transform)
-    return Settings(
-        as_of=as_of,
-        available_after=available_after,
-        layout=layout,
-        time=TimeColumns(tuple(arguments.time_column), arguments.time_format, arguments.frequency),
-        limits=limits,
-        minimum_periods=arguments.minimum_periods,
-        validation_periods=arguments.validation_periods,
-        holdout_periods=arguments.holdout_periods,
-    )
-
-
-def _read_times(arguments: argparse.Namespace) -> tuple[datetime, Duration]:
-    """Read --as-of and --available-after."""
-    try:
-        as_of = parse_as_of(arguments.as_of)
+        parse_as_of(arguments.as_of)
     except ValueError:
         raise JobFailure(
             f"--as-of: got '{arguments.as_of}'; allowed: a UTC time written as 20140101T000000Z."
         ) from None
-    try:
-        return as_of, Duration.parse(arguments.available_after)
-    except ValueError:
-        raise JobFailure(
-            f"--available-after: got '{arguments.available_after}'; "
-            "allowed: a duration such as P1M, P2W or P10D."
-        ) from None
+    dataset = {
+        "kind": "series",
+        "time": {"columns": arguments.time_column, "format": arguments.time_format},
+        "frequency": arguments.frequency,
+        "available_after": arguments.available_after,
+        "target": {
+            "column": arguments.target,
+            "min": arguments.target_min,
+            "max": arguments.target_max,
+            "transform": arguments.target_transform,
+            "lags": arguments.target_lag,
+        },
+        "features": [_feature_by_hand(text) for text in arguments.feature],
+        "calendar": arguments.calendar,
+        "minimum_periods": arguments.minimum_periods,
+        "validation_periods": arguments.validation_periods,
+        "holdout_periods": arguments.holdout_periods,
+    }
+    cities = {city: CitySettings(city, dataset, "", spelled=_ARGUMENTS) for city in arguments.city}
+    return JobSettings(arguments.as_of, arguments.raw_uri.rstrip("/") + "/", cities)
 
 
-def _read_layout(
-    arguments: argparse.Namespace, transform: TargetTransform
-) -> tuple[TableLayout, dict[str, Limits]]:
-    """Read which examples to make, and what the values of each column may be."""
-    above_zero = transform.needs_positive_target
-    limits = {arguments.target: Limits(arguments.target_min, arguments.target_max, above_zero)}
-    columns = []
-    for text in arguments.feature:
-        column, allowed = _read_feature(text)
-        if column.column in limits:
-            raise JobFailure(
-                f"--feature: column '{column.column}' is there twice; allowed: once, and not the target."
-            )
-        limits[column.column] = allowed
-        columns.append(column)
-    _check_lags("--target-lag", arguments.target_lag)
-    layout = TableLayout(
-        target=arguments.target,
-        transform=transform,
-        target_lags=tuple(arguments.target_lag),
-        columns=tuple(columns),
-        calendar=tuple(arguments.calendar),
-        frequency=arguments.frequency,
-    )
-    if not layout.features:
-        raise JobFailure("the model would have no features: give --target-lag, --feature or --calendar.")
-    repeated = {name for name in layout.features if layout.features.count(name) > 1}
-    if repeated:
-        raise JobFailure(f"feature {listed(sorted(repeated))} is there more than once; allowed: once.")
-    return layout, limits
-
-
-def _read_feature(text: str) -> tuple[FeatureColumn, Limits]:
+def _feature_by_hand(text: str) -> Mapping[str, Any]:
     try:
         value = json.loads(text)
     except ValueError:
@@ -167,22 +144,111 @@ def _read_feature(text: str) -> tuple[FeatureColumn, Limits]:
         raise JobFailure(
             f'--feature: got {text}; allowed: JSON such as {{"column":"sales","lags":[1,12],"min":0}}.'
         )
-    where = f"--feature of column '{value['column']}'"
-    unknown = sorted(set(value) - {"column", "lags", "min", "max"})
+    return value
+
+
+def read_settings(city: CitySettings, as_of: datetime) -> Settings:
+    """Check the settings of a series against each other.
+
+    :raises JobFailure: naming the field, what was got and what is allowed.
+    """
+    dataset = city.dataset_section()
+    time = dataset.section("time")
+    columns, written = time.texts("columns"), time.optional_text("format")
+    if not 1 <= len(columns) <= 3 or (len(columns) > 1 and written):
+        raise JobFailure(
+            f"{time.where('columns')}: got {listed(columns)}; "
+            f"allowed: one column (with {time.where('format')} if it is not ISO 8601), "
+            f"or year, month[, day] without {time.where('format')}."
+        )
+    frequency = dataset.choice("frequency", FREQUENCIES)
+    layout, limits = _read_layout(dataset, frequency)
+    return Settings(
+        as_of=as_of,
+        available_after=read_duration(dataset, "available_after"),
+        layout=layout,
+        time=TimeColumns(tuple(columns), written, frequency),
+        limits=limits,
+        minimum_periods=dataset.whole("minimum_periods", 60, 1),
+        validation_periods=dataset.whole("validation_periods", 12, 1),
+        holdout_periods=dataset.whole("holdout_periods", 12, 1),
+    )
+
+
+def read_duration(dataset: Section, member: str, default: str | None = None) -> Duration:
+    """Read after which time a row is known.
+
+    :raises JobFailure: it is no duration.
+    """
+    text = dataset.text(member, default)
+    try:
+        return Duration.parse(text)
+    except ValueError:
+        raise JobFailure(
+            f"{dataset.where(member)}: got '{text}'; allowed: a duration such as P1M, P2W or P10D."
+        ) from None
+
+
+def _read_layout(dataset: Section, frequency: str) -> tuple[TableLayout, dict[str, Limits]]:
+    """Read which examples to make, and what the values of each column may be."""
+    target = dataset.section("target")
+    name, window = target.text("column"), target.get("window")
+    kind = target.text("transform", "none")
+    try:
+        transform = TargetTransform.parse(kind if window is None else f"{kind}:{window}", name)
+    except ValueError as error:
+        raise JobFailure(f"{target.where('transform')}: {error}.") from None
+    limits = {name: Limits(target.number("min"), target.number("max"), transform.needs_positive_target)}
+    where = dataset.where("features")
+    columns = []
+    for item in dataset.items("features", 10_000):
+        column, allowed = _read_feature(Section(item, f"{where}: "), where)
+        if column.column in limits:
+            raise JobFailure(
+                f"{where}: column '{column.column}' is there twice; allowed: once, and not the target."
+            )
+        limits[column.column] = allowed
+        columns.append(column)
+    lags = target.items("lags", 1000)
+    _check_lags(target.where("lags"), lags)
+    calendar = dataset.texts("calendar")
+    if not set(calendar) <= set(CALENDAR):
+        raise dataset.refuse("calendar", f"some of {', '.join(CALENDAR)}")
+    layout = TableLayout(
+        target=name,
+        transform=transform,
+        target_lags=tuple(lags),
+        columns=tuple(columns),
+        calendar=tuple(calendar),
+        frequency=frequency,
+    )
+    if not layout.features:
+        given = ", ".join((target.where("lags"), where))
+        raise JobFailure(f"the model would have no features: give {given} or {dataset.where('calendar')}.")
+    repeated = {name for name in layout.features if layout.features.count(name) > 1}
+    if repeated:
+        raise JobFailure(f"feature {listed(sorted(repeated))} is there more than once; allowed: once.")
+    return layout, limits
+
+
+def _read_feature(feature: Section, where: str) -> tuple[FeatureColumn, Limits]:
+    column = feature.text("column")
+    where = f"{where} of column '{column}'"
+    unknown = sorted(set(feature.members) - {"column", "lags", "min", "max"})
     if unknown:
         hint = nearest(unknown[0], ("column", "lags", "min", "max"))
         raise JobFailure(f"{where}: got key '{unknown[0]}'; allowed: column, lags, min, max.{hint}")
-    lags = value.get("lags")
+    lags = feature.get("lags")
     if not isinstance(lags, list) or not lags:
         raise JobFailure(
             f"{where}: got lags {json.dumps(lags)}; allowed: a list of whole numbers of at least 1."
         )
     _check_lags(where, lags)
     for key in ("min", "max"):
-        bound = value.get(key)
+        bound = feature.get(key)
         if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
             raise JobFailure(f"{where}: got {key} {json.dumps(bound)}; allowed: a number.")
-    return FeatureColumn(value["column"], tuple(lags)), Limits(value.get("min"), value.get("max"))
+    return FeatureColumn(column, tuple(lags)), Limits(feature.get("min"), feature.get("max"))
 
 
 def _check_lags(where: str, lags: Sequence[Any]) -> None:

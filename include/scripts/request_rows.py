@@ -1,5 +1,8 @@
 """Reads the rows of a request one by one: what comes behind the first bad row is never read.
 
+Rows of numbers are read as such at once. Those of a model with other features stay as they came until
+:func:`encoded_row` reads each cell as what its feature is.
+
 A body may hold 6 MB, and be made to cost as much as can be. Nothing here keeps the interpreter to itself for more than
 milliseconds, so a model server goes on answering others meanwhile; and what is no row, or none that any model has, is
 refused before it is understood.
@@ -9,9 +12,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from table_schema import Feature
 
 try:
     # The managed container answers with the status and message of its own kind of error only.
@@ -31,6 +37,9 @@ MOST_EMPTY_LINES = 1000
 
 # A row as it came: values in feature order, or by feature name.
 Row: TypeAlias = "Sequence[float] | dict[str, float]"
+# The same before anything is known of its features: texts of CSV, values of JSON.
+RawRow: TypeAlias = "list[Any] | dict[str, Any]"
+TRUTH = {"true": True, "false": False}
 
 
 class BadRequest(_ToolkitError, ValueError):
@@ -48,6 +57,22 @@ class BadRequest(_ToolkitError, ValueError):
 
 def csv_rows(text: str) -> Iterator[Row]:
     """Read text/csv: one row per line, no header, empty or nan where missing.
+
+    :raises BadRequest: at the first row that can't be read.
+    """
+    for number, line in enumerate(csv_cells(text), start=1):
+        try:
+            row = list(map(float, line))
+        except ValueError:
+            row = []
+        # An empty cell, an infinity and a missing value are looked at one by one.
+        if not row or not math.isfinite(sum(row)):
+            row = [_csv_value(cell, number, position) for position, cell in enumerate(line, start=1)]
+        yield row
+
+
+def csv_cells(text: str) -> Iterator[list[str]]:
+    """Read text/csv without looking at its cells: one row per line, no header.
 
     :raises BadRequest: at the first row that can't be read.
     """
@@ -73,14 +98,38 @@ def csv_rows(text: str) -> Iterator[Row]:
         empty = 0
         number += 1
         check_count(len(line), number)
+        yield line
+
+
+def encoded_row(
+    features: Sequence[Feature], values: Sequence[Any], number: int, *, text: bool
+) -> list[float]:
+    """Turn the raw values of a row into the numbers that the model takes.
+
+    :param values: one per feature, in their order.
+    :param number: of the row.
+    :param text: the values are cells of CSV.
+    :raises BadRequest: naming the first feature whose value is of another kind.
+    """
+    row = []
+    for feature, value in zip(features, values, strict=True):
+        raw = _cell(feature, value) if text else value
         try:
-            row = list(map(float, line))
-        except ValueError:
-            row = []
-        # An empty cell, an infinity and a missing value are looked at one by one.
-        if not row or not math.isfinite(sum(row)):
-            row = [_csv_value(cell, number, position) for position, cell in enumerate(line, start=1)]
-        yield row
+            cell = feature.encode(raw)
+            allowed = "" if not math.isinf(cell) else "a number"
+        except OverflowError:
+            allowed = "a number"
+        except ValueError as error:
+            allowed = str(error)
+        if allowed:
+            got = f"'{shown(value)}'" if text else shown(json.dumps(value))
+            missing = "empty" if text else "null"
+            raise BadRequest(
+                f"Row {number}, feature '{shown(feature.name)}': got {got}; allowed: {allowed}, or {missing} where "
+                "missing."
+            )
+        row.append(cell)
+    return row
 
 
 def shown(text: str) -> str:
@@ -144,3 +193,18 @@ def _csv_value(cell: str, row: int, position: int) -> float:
             f"Row {row}, value {position}: got '{shown(text)}'; allowed: a number, or empty (no header row)."
         )
     return value
+
+
+def _cell(feature: Feature, cell: str) -> Any:
+    """A cell of CSV as JSON would have it; one of another kind stays text, which its feature then refuses."""
+    text = cell.strip()
+    if not text:
+        return None
+    if feature.kind == "number":
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    if feature.kind == "boolean":
+        return TRUTH.get(text.lower(), text)
+    return cell if feature.kind == "category" else text

@@ -10,6 +10,7 @@ from pathlib import Path
 from city_fleet import naming
 from city_fleet.config import City, Fleet, load_fleet, load_fleets
 from city_fleet.errors import CityFleetError, UnknownName
+from city_fleet.metrics import default_metric
 from city_fleet.plan import endpoint_name
 from local.stack.errors import UsageError
 
@@ -48,6 +49,11 @@ class Choice:
     def city(self, slug: str) -> City:
         """Return a city's settings."""
         return self.fleet.cities[slug]
+
+    def metric(self, slug: str) -> str:
+        """Return the metric that a city's gate compares."""
+        city = self.city(slug)
+        return city.gate.metric or default_metric(city.dataset.task)
 
     def dag_id(self, slug: str) -> str:
         """Return the id of a city's DAG."""

@@ -6,28 +6,35 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from city_fleet.metrics import METRICS
+from city_fleet.metrics import show as show_metric
 from local.stack.outcomes import LIVE, Outcome
 
 _STYLES = {LIVE: "green", "failed": "bold red"}
 _WIDTH = 200
-_COLUMNS = (
-    ("city", "left"),
-    ("ended", "left"),
-    ("MAPE\nnew", "right"),
-    ("MAPE\nnaive", "right"),
-    ("version", "right"),
-    ("target model", "left"),
-    ("period", "left"),
-    ("predicted", "right"),
-    ("actual", "right"),
-    ("latency\nms", "right"),
-)
 
 
 def outcome_table(outcomes: list[Outcome]) -> Table:
-    """Return one row per city."""
+    """Return one row per city. Its columns are those of the metric, and of what the fleet predicts."""
+    metric = METRICS[outcomes[0].metric].title if len({each.metric for each in outcomes}) == 1 else "metric"
+    candidates = any(each.algorithm for each in outcomes)
+    predicted = [each.prediction.predicted for each in outcomes if each.prediction]
+    classes = any(isinstance(each, tuple) for each in predicted)
+    columns = [
+        ("city", "left"),
+        ("ended", "left"),
+        *([("algorithm", "left")] if candidates else []),
+        (f"{metric}\nnew", "right"),
+        (f"{metric}\nnaive", "right"),
+        ("version", "right"),
+        ("target model", "left"),
+        ("row" if classes or candidates else "period", "left"),
+        ("predicted", "left" if classes else "right"),
+        ("actual", "left" if classes else "right"),
+        ("latency\nms", "right"),
+    ]
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title, justify in _COLUMNS:
+    for title, justify in columns:
         table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for outcome in outcomes:
         prediction, record = outcome.prediction, outcome.record
@@ -35,13 +42,14 @@ def outcome_table(outcomes: list[Outcome]) -> Table:
         cells: list[RenderableType] = [
             outcome.city,
             Text(outcome.how.replace("_", " "), style=_STYLES.get(outcome.how, "yellow")),
-            _percent(outcome.mape("challenger")),
-            _percent(outcome.mape("naive")),
+            *([outcome.algorithm] if candidates else []),
+            _measured(outcome, "challenger"),
+            _measured(outcome, "naive"),
             "" if version is None else str(version),
             str(record.get("target_model") or "") if outcome.how == LIVE else "",
-            prediction.period if prediction else "",
-            _amount(prediction.predicted) if prediction else "",
-            _amount(prediction.actual) if prediction else "",
+            Text(prediction.row) if prediction else "",
+            Text(_predicted(prediction.predicted)) if prediction else "",
+            Text(_value(prediction.actual)) if prediction else "",
             f"{prediction.latency_ms:.1f}" if prediction else "",
         ]
         table.add_row(*cells)
@@ -69,13 +77,27 @@ def show(console: Console, outcomes: list[Outcome]) -> None:
     table = outcome_table(outcomes)
     wide = Console(file=console.file, width=_WIDTH, force_terminal=console.is_terminal, highlight=False)
     wide.print(table, crop=False)
+    naive = sorted({outcome.baseline for outcome in outcomes if outcome.baseline})
+    if naive:
+        console.print(f"\nnaive: a prediction without a model: {', '.join(naive)}", markup=False)
     for text in sentences(outcomes):
         console.print(f"\n{text}", markup=False)
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.1%}"
+def _measured(outcome: Outcome, whose: str) -> str:
+    value = outcome.measured(whose)
+    return "" if value is None else show_metric(outcome.metric, value)
 
 
-def _amount(value: float) -> str:
+def _predicted(value: float | tuple[tuple[str, float], ...]) -> str:
+    """Write a number, the likelier of two classes, or the likeliest of many."""
+    if isinstance(value, float):
+        return _value(value)
+    shown = value[:1] if len(value) == 2 else value
+    return ", ".join(f"{label} {share:.0%}" for label, share in shown)
+
+
+def _value(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.3g}"

@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from city_fleet import clock, naming
 from city_fleet.config import City, Fleet, JobSettings
 from city_fleet.config.places import scripts_folder
+from city_fleet.config.section import Section
 
 PREPROCESS = "preprocess"
 TRAIN = "train"
@@ -28,10 +30,19 @@ RECORD = "record"
 RECORDED = "recorded"
 JOB_STEPS = (PREPROCESS, TRAIN, EVALUATE)
 
-#: Sections of a city that make its model: after a change its model is out of date.
-MAKES_THE_MODEL = ("dataset", "algorithm")
+#: Settings of a city that make its model: after a change its model is out of date.
+MAKES_THE_MODEL = ("dataset", "algorithm", "entry")
 #: Settings of those sections that do not make it: `./fleet ingest` alone uses them, and a job gets the rows themselves.
 MAKES_NO_MODEL = ("dataset.source", "dataset.city_column")
+
+#: What the single own scripts of a fleet file are called in the folder of scripts.
+OWN_SCRIPTS = {
+    "preprocess": "preprocess.py",
+    "train": "train.py",
+    "evaluate": "evaluate.py",
+    "features": "features.py",
+    "requirements": "requirements.txt",
+}
 
 ENDPOINT_PURPOSE = "endpoint"
 RECONCILE_PURPOSE = "reconcile"
@@ -152,6 +163,23 @@ class CityPlan:
         return scripts_folder(self.city.scripts, self.fleet.path)
 
     @property
+    def has_own_folder(self) -> bool:
+        """Return whether the city has a folder of job scripts of its own."""
+        return self.city.scripts != self.fleet.defaults.scripts
+
+    @property
+    def own_scripts(self) -> dict[str, Path]:
+        """Return the city's single own scripts: the name in the folder of scripts → the file.
+
+        :raises ConfigError: one has become a link out of the project.
+        """
+        return {
+            OWN_SCRIPTS[field]: scripts_folder(given, self.fleet.path, f"own_scripts.{field}")
+            for field, given in self.city.own_scripts
+            if given is not None
+        }
+
+    @property
     def delay_seconds(self) -> int:
         """Return how long after a tick of the schedule the city's run starts."""
         return naming.spread_seconds(self.fleet.fleet, self.city.slug, self.city.spread_minutes * 60)
@@ -162,9 +190,12 @@ class CityPlan:
 
         Every field of a section of ``MAKES_THE_MODEL`` counts, a new one too, unless ``MAKES_NO_MODEL`` names it.
         """
-        counted = {}
+        counted: dict[str, Any] = {}
         for name in MAKES_THE_MODEL:
             section = getattr(self.city, name)
+            if not isinstance(section, Section):
+                counted[name] = section
+                continue
             left_out = {field for field in type(section).model_fields if f"{name}.{field}" in MAKES_NO_MODEL}
             counted[name] = section.model_dump(mode="json", exclude=left_out)
         return naming.digest(counted, 16)

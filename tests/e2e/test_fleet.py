@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from city_fleet.champions.gate import error_metrics
+from city_fleet.metrics import regression_metrics
 from city_fleet.naming import split_uri
 from tests.e2e.conftest import BUCKET, Fleet
 
@@ -83,7 +83,7 @@ def test_the_job_and_the_gate_compute_the_same_metrics(fleet: Fleet) -> None:
     rows = json.loads(read(fleet, record["holdout_uri"]))["rows"]
     actual = [row["actual"] for row in rows]
     for who, column in {"challenger": "predicted", "naive": "naive"}.items():
-        mine = error_metrics(actual, [row[column] for row in rows])
+        mine = regression_metrics(actual, [row[column] for row in rows])
         assert mine == pytest.approx(record["metrics"][who], rel=1e-9)
 
 

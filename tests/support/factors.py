@@ -14,9 +14,10 @@ from typing import Any
 
 from city_fleet import naming
 from city_fleet.champions import answers, publish, run_evidence
-from city_fleet.champions.gate import Decision, decide, error_metrics
+from city_fleet.champions.gate import Decision, decide
 from city_fleet.champions.run_evidence import EVALUATION, HOLDOUT
 from city_fleet.config import Gate
+from city_fleet.metrics import regression_metrics
 from city_fleet.naming import Keys
 from city_fleet.state import live, objects, registry
 from city_fleet.state.author import Author
@@ -299,8 +300,8 @@ class City:
         rows = holdout["rows"]
         report: dict[str, Any] = {
             "rows": len(rows),
-            "challenger": error_metrics(ACTUAL, [row["predicted"] for row in rows]),
-            "naive": error_metrics(ACTUAL, NAIVE),
+            "challenger": regression_metrics(ACTUAL, [row["predicted"] for row in rows]),
+            "naive": regression_metrics(ACTUAL, NAIVE),
             "champion": None,
         }
         if current:

@@ -20,7 +20,7 @@ from city_fleet import naming, outgoing_text
 from city_fleet.errors import CityFleetError, PredictError, show_value
 from city_fleet.naming import Keys
 from city_fleet.prediction.live_cache import TTL_SECONDS, LivePointers
-from city_fleet.prediction.predict import DEADLINE_SECONDS, Prediction, Predictor, clients
+from city_fleet.prediction.predict import DEADLINE_SECONDS, Asked, Prediction, Predictor, clients
 
 log = outgoing_text.logger("predict")
 
@@ -149,7 +149,8 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 def respond(request: Any, seconds: float) -> dict[str, Any]:
     """Answer a request for one city or several.
 
-    :param request: ``{"city", "features"}`` or ``{"cities": [{"city", "features"}, …]}``.
+    :param request: ``{"city", "features"}`` or ``{"cities": [{"city", "features"}, …]}``; with ``top_k`` beside the
+        features where the most probable classes alone are asked for.
     :return: JSON-ready. Of several cities: ``results`` in the order of the request, each with its own status, and
         status 200; if all failed, the highest status of them.
     :raises Refused: the request is neither.
@@ -160,7 +161,7 @@ def respond(request: Any, seconds: float) -> dict[str, Any]:
         )
     if "cities" not in request:
         _check_members(request, "The request")
-        (single,) = PREDICTOR.predict_many([(request["city"], request["features"])], seconds)
+        (single,) = PREDICTOR.predict_many([_asked(request)], seconds)
         return _shown(request["city"], single)
     if len(request) > 1:
         others = ", ".join(repr(name) for name in request if name != "cities")
@@ -174,7 +175,7 @@ def respond(request: Any, seconds: float) -> dict[str, Any]:
         if not isinstance(item, dict):
             raise _bad(f"cities, item {number}: got {show_value(item)}; allowed: an object, {EXAMPLE}.")
         _check_members(item, f"cities, item {number}")
-    answers = PREDICTOR.predict_many([(item["city"], item["features"]) for item in items], seconds)
+    answers = PREDICTOR.predict_many([_asked(item) for item in items], seconds)
     results = [_shown(item["city"], answer) for item, answer in zip(items, answers, strict=True)]
     failed = [result["status"] for result in results if result["status"] != 200]
     # 503 is above 502, 404 and 400: if asking again may help any of them, the whole says so.
@@ -185,11 +186,15 @@ def respond(request: Any, seconds: float) -> dict[str, Any]:
     return whole
 
 
+def _asked(item: Mapping[str, Any]) -> Asked:
+    return Asked(item["city"], item["features"], item.get("top_k"))
+
+
 def _check_members(item: Mapping[str, Any], where: str) -> None:
-    if set(item) != {"city", "features"}:
+    if set(item) - {"top_k"} != {"city", "features"}:
         lacking = [name for name in ("city", "features") if name not in item]
         what = f"has no {' and no '.join(map(repr, lacking))}" if lacking else ""
-        surplus = [name for name in item if name not in ("city", "features")]
+        surplus = [name for name in item if name not in ("city", "features", "top_k")]
         what += " and " if lacking and surplus else ""
         what += f"has an unknown member {show_value(surplus[0])}" if surplus else ""
         raise _bad(f"{where} {what}; allowed: {EXAMPLE}.")

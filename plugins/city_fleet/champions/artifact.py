@@ -14,11 +14,13 @@ import json
 import math
 import tarfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from city_fleet.errors import ArtifactError
+from city_fleet.state import pointer_checks
 from city_fleet.state.objects import ObjectStore, read_uri
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ SAMPLES_FILE = "city_fleet/samples.json"
 _MAX_MEMBERS = 100
 _MAX_BYTES = _MAX_UNPACKED_BYTES = 256 << 20
 _MAX_SIDE_FILE_BYTES = 10 << 20
+_LONGEST_TEXT = 100_000
+
+#: A value of a row as a request has it, and a prediction: a number, or the probability of each class by its name.
+Value: TypeAlias = float | str | bool | None
+Known: TypeAlias = float | Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -40,14 +47,36 @@ class Artifact:
     :param as_of: stamp of the moment up to which it may have seen data.
     :param features: feature names in the order of a request row.
     :param rows: sample rows x features; None where a value is missing.
-    :param predictions: one per sample row, in the target's unit.
+    :param predictions: one per sample row, in the target's unit, or by class.
+    :param kind: ``series`` or ``table``.
+    :param task: ``regression``, ``binary`` or ``multiclass``.
+    :param inputs: of a table: ``{"name", "kind"}`` of each feature.
+    :param classes: of a classification.
+    :param algorithm: name of the module that the serving code needs, with the digest of the one it was trained by;
+        empty in artifacts of format 1, which every serving code answers with.
     """
 
     city: str
     as_of: str
     features: tuple[str, ...]
-    rows: tuple[tuple[float | None, ...], ...]
-    predictions: tuple[float, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    predictions: tuple[Known, ...]
+    kind: str = pointer_checks.SERIES
+    task: str = pointer_checks.REGRESSION
+    inputs: tuple[dict[str, str], ...] = ()
+    classes: tuple[str, ...] = ()
+    algorithm: str = ""
+    algorithm_digest: str = ""
+
+    @property
+    def is_table(self) -> bool:
+        """Tell whether its rows hold raw values, which not only numbers are."""
+        return self.kind == pointer_checks.TABLE
+
+    @property
+    def says(self) -> dict[str, Any]:
+        """Return what the live pointer says of the model beside its names, as fields of it."""
+        return {"kind": self.kind, "task": self.task, "inputs": self.inputs}
 
 
 def fetch(s3: S3Client, bucket: str, key: str, sha256: str) -> Artifact:
@@ -90,18 +119,48 @@ def parse(body: bytes, where: str) -> Artifact:
     files = _side_files(body, where)
     try:
         card, samples = files[MODEL_FILE], files[SAMPLES_FILE]
-        rows = tuple(tuple(_number(value) for value in row) for row in samples["rows"])
-        predictions = tuple(float(value) for value in samples["predictions"])
+        said = _said_by_schema(card)
+        table, classes = said.get("kind") == pointer_checks.TABLE, said.get("classes", ())
+        rows = tuple(
+            tuple(_raw(value) if table else _number(value) for value in row) for row in samples["rows"]
+        )
+        predictions = tuple(_prediction(value, classes) for value in samples["predictions"])
         features = tuple(str(name) for name in card["features"])
         if not rows or len(rows) != len(predictions) or any(len(row) != len(features) for row in rows):
             raise ValueError(f"{len(rows)} rows, {len(predictions)} predictions, {len(features)} features")
-        if not all(map(math.isfinite, predictions)):
-            raise ValueError("a prediction is not a number")
-        return Artifact(str(card["city"]), str(card["as_of"]), features, rows, predictions)
+        if table and [each["name"] for each in said["inputs"]] != list(features):
+            raise ValueError("the features of its schema are others")
+        return Artifact(str(card["city"]), str(card["as_of"]), features, rows, predictions, **said)
     except KeyError as error:
         raise ArtifactError(f"{where}: holds no {error}; it can't be checked") from None
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ArtifactError(f"{where}: its side files are not as train.py writes them ({error})") from None
+
+
+def _said_by_schema(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what format 2 says of its data and its algorithm, as fields of :class:`Artifact`; nothing of format 1."""
+    schema = card.get("schema")
+    if schema is None:
+        return {}
+    kind, task = schema["kind"], schema["task"]
+    if kind not in pointer_checks.KINDS or task not in pointer_checks.TASKS:
+        raise ValueError(f"kind {str(kind)[:50]!r}, task {str(task)[:50]!r}")
+    classes = tuple(schema.get("classes") or ())
+    if (task == pointer_checks.REGRESSION) != (not classes) or not all(
+        isinstance(name, str) for name in classes
+    ):
+        raise ValueError(f"{len(classes)} classes of a {task}")
+    inputs = tuple({"name": str(each["name"]), "kind": str(each["kind"])} for each in schema["features"])
+    if not all(each["kind"] in pointer_checks.INPUT_KINDS for each in inputs):
+        raise ValueError("a feature of a kind that this version of City Fleet does not know")
+    return {
+        "kind": kind,
+        "task": task,
+        "inputs": inputs if kind == pointer_checks.TABLE else (),
+        "classes": classes,
+        "algorithm": str(card.get("algorithm") or ""),
+        "algorithm_digest": str(card.get("algorithm_digest") or ""),
+    }
 
 
 def _side_files(body: bytes, where: str) -> dict[str, Any]:
@@ -156,3 +215,26 @@ def _number(value: Any) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return value
     raise ValueError(f"{value!r} is not a number")
+
+
+def _raw(value: Any) -> Value:
+    if isinstance(value, bool) or (isinstance(value, str) and len(value) <= _LONGEST_TEXT):
+        return value
+    return _number(value)
+
+
+def _prediction(value: Any, classes: tuple[str, ...]) -> Known:
+    """Return a number, or the probabilities by class: they stand in the classes' order, or by name."""
+    if not classes:
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError("a prediction is not a number")
+        return number
+    named = dict(zip(classes, value, strict=True)) if isinstance(value, list) else dict(value)
+    if set(named) != set(classes) or not all(_is_probability(each) for each in named.values()):
+        raise ValueError("a prediction is not the probabilities of its classes")
+    return named
+
+
+def _is_probability(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

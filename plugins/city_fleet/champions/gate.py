@@ -1,23 +1,30 @@
 """The gate: an evaluation report and the fleet's rule become a decision with reasons. Pure.
 
-Metrics are computed in the target's own unit on the same held-out rows for the challenger (the new model), the
-champion (the one live) and the naive forecast (the last known value). A metric that is missing, not a number, not
-finite or impossible refuses; it never passes. What the run's data say against the model comes from data_checks.
+Metrics are those of the report's task, computed on the same held-out rows for the challenger (the new model), the
+champion (the one live) and the baselines (predictions without a model, as the last known value). A metric that is
+missing, not a number, not finite or impossible refuses; it never passes. What the run's data say against the model
+comes from data_checks.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from city_fleet.champions.data_checks import NOTHING, Findings, finite
 from city_fleet.config import Gate
+from city_fleet.metrics import METRICS, METRICS_OF, REGRESSION, TASKS, better, default_metric, possible, show
 
-_HIGHER_IS_BETTER = frozenset({"r2"})
-_SHARE = frozenset({"mape"})
 _OTHER_METRIC = "Set gate.metric to mae or rmse (and gate.limits to one of them) where that is ordinary"
+_NOT_DEFINED = {
+    "mape": "the target is 0 in all {rows} held-out rows, where MAPE is not defined. " + _OTHER_METRIC,
+    "wape": "the target is 0 in all {rows} held-out rows, where WAPE is not defined. " + _OTHER_METRIC,
+    "r2": "R² is not defined: the target is the same in all {rows} held-out rows, or there is only one. "
+    + _OTHER_METRIC,
+    "roc_auc": "ROC AUC is not defined: all {rows} held-out rows are of one class, or none is of the positive one. Set "
+    "gate.metric to log_loss or accuracy (and gate.limits to one of them) where that is ordinary",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,9 @@ class Decision:
     :param reasons: sentences for people, the deciding ones first.
     :param warnings: sentences about what a person should know, but does not hold the model.
     :param metrics: metric name → number, for ``challenger``, ``naive`` and, if there was one, ``champion``.
+    :param task: what the model predicts: a number, or one of two or more classes.
+    :param metric: name of the metric that was compared.
+    :param baselines: name of a prediction without a model → its metrics; empty in reports of earlier job scripts.
     :param champion_target_model: target model of the champion it was compared with, if any.
     :param champion_etag: ETag of the live pointer that champion was read from; None means there was no pointer.
     :param forced: promoted by the run's ``force`` parameter although the rule would have held it.
@@ -48,6 +58,9 @@ class Decision:
     warnings: tuple[str, ...] = ()
     unfit: bool = False
     data_until: str | None = None
+    task: str = REGRESSION
+    metric: str = "mape"
+    baselines: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -64,30 +77,6 @@ class Decision:
         return cls(**{**known, **sentences})
 
 
-def error_metrics(actual: Sequence[float], predicted: Sequence[float]) -> dict[str, float | None]:
-    """Return MAPE (a fraction), RMSE and MAE (the target's unit) and R² of predictions, in plain Python.
-
-    The evaluation job computes the same four with scikit-learn; a test holds the two together. MAPE is that of the rows
-    whose target is not 0, and None when there is none; R² is None when it is not defined (fewer than two rows, or a
-    constant target).
-
-    :param actual: the target, one number per held-out row.
-    :param predicted: predictions of the same length.
-    """
-    rows = len(actual)
-    errors = [p - a for a, p in zip(actual, predicted, strict=True)]
-    mean = sum(actual) / rows
-    total = sum((a - mean) ** 2 for a in actual)
-    shares = [abs(e / a) for a, e in zip(actual, errors, strict=True) if a != 0]
-    squared = sum(e * e for e in errors)
-    return {
-        "mape": sum(shares) / len(shares) if shares else None,
-        "rmse": math.sqrt(squared / rows),
-        "mae": sum(abs(e) for e in errors) / rows,
-        "r2": 1 - squared / total if rows > 1 and total > 0 else None,
-    }
-
-
 def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = False) -> Decision:
     """Decide whether the challenger of an evaluation report may replace the champion.
 
@@ -97,9 +86,11 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
     :param force: promote whatever the rule says; the reasons then say so first.
     """
     report = report if isinstance(report, Mapping) else {}
-    name = rule.metric
     against: list[str] = list(data.against)
     pro: list[str] = []
+    task = _task(report, against)
+    rule = rule if rule.metric else rule.model_copy(update={"metric": default_metric(task)})
+    name = str(rule.metric)
     rows = report.get("rows")
     rows = rows if isinstance(rows, int) and not isinstance(rows, bool) else 0
     if rows < rule.minimum_rows:
@@ -109,12 +100,12 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
     challenger = _number(report.get("challenger"), name)
     champion = report.get("champion")
     superseded = newer_champion(report, champion)
-    if challenger is None:
+    if challenger is None or name not in METRICS_OF[task]:
         against.append(_unusable(report, name, "the new model"))
     else:
         _compare_with_limits(report, rule, against)
         if rule.must_beat_naive:
-            _compare_with_naive(report, challenger, rule, against, pro)
+            _compare_with_baselines(report, challenger, name, against, pro)
     unfit = bool(against)
     if challenger is not None:
         if superseded:
@@ -134,7 +125,7 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
         reasons=tuple(reasons),
         rows=rows,
         metrics={
-            who: _numbers(report[who])
+            who: _numbers(report[who], task)
             for who in ("challenger", "naive", "champion")
             if isinstance(report.get(who), Mapping)
         },
@@ -145,6 +136,9 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
         warnings=tuple(warnings),
         unfit=unfit,
         data_until=_last_period(report),
+        task=task,
+        metric=name,
+        baselines={who: _numbers(metrics, task) for who, metrics in _baselines(report).items() if who},
     )
 
 
@@ -194,17 +188,33 @@ def _zeros(report: Mapping[str, Any], rule: Gate, rows: int, against: list[str])
 
 def _unusable(report: Mapping[str, Any], metric: str, whose: str) -> str:
     """Return why a metric is not there, and what to do."""
-    rows = report.get("rows")
+    rows, task = report.get("rows"), report.get("task", REGRESSION)
+    allowed = METRICS_OF.get(task) if isinstance(task, str) else None
+    if allowed and metric not in allowed:
+        return f"the gate asks for {metric}, and the model is of task {task}; allowed: {', '.join(allowed)}"
     metrics = report.get("challenger")
     said = isinstance(metrics, Mapping) and metric in metrics and metrics[metric] is None
-    if metric == "mape" and said and report.get("zero_rows") == rows:
-        return f"the target is 0 in all {rows} held-out rows, where MAPE is not defined. {_OTHER_METRIC}"
-    if metric == "r2" and said:
-        return (
-            f"R² is not defined: the target is the same in all {rows} held-out rows, or there is only one. "
-            f"{_OTHER_METRIC}"
-        )
+    if said and metric in _NOT_DEFINED and (metric != "mape" or report.get("zero_rows") == rows):
+        return _NOT_DEFINED[metric].format(rows=rows)
     return f"the evaluation report holds no usable {metric} of {whose}"
+
+
+def _task(report: Mapping[str, Any], against: list[str]) -> str:
+    """Return the report's task, or add the sentence that it is none; earlier job scripts knew regressions alone."""
+    task = report.get("task", REGRESSION)
+    if task in TASKS:
+        return str(task)
+    against.append(f"the evaluation report names no task; allowed: {', '.join(TASKS)}")
+    return REGRESSION
+
+
+def _baselines(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model must beat: name → metrics. The name is empty for the one baseline of earlier job scripts."""
+    if "baselines" not in report:
+        return {"": report.get("naive")}
+    found = report["baselines"]
+    named = isinstance(found, Mapping) and all(isinstance(name, str) and name for name in found)
+    return dict(found) if named and found else {"": None}
 
 
 def _compare_with_limits(report: Mapping[str, Any], rule: Gate, against: list[str]) -> None:
@@ -213,31 +223,36 @@ def _compare_with_limits(report: Mapping[str, Any], rule: Gate, against: list[st
         value = _number(report.get("challenger"), metric)
         if value is None:
             against.append(_unusable(report, metric, "the new model"))
-        elif _better(metric, limit, value):
-            against.append(f"{_show(metric, value)} breaks the limit of {_show(metric, limit, bare=True)}")
+        elif better(metric, limit, value):
+            against.append(f"{_titled(metric, value)} breaks the limit of {show(metric, limit)}")
 
 
-def _compare_with_naive(
-    report: Mapping[str, Any], challenger: float, rule: Gate, against: list[str], pro: list[str]
+def _compare_with_baselines(
+    report: Mapping[str, Any], challenger: float, metric: str, against: list[str], pro: list[str]
 ) -> None:
-    """Add the sentence that compares the challenger with the last known value on the same rows."""
-    name = rule.metric
-    naive = _number(report.get("naive"), name)
-    if naive is None:
-        against.append(_unusable(report, name, "the naive forecast"))
-        return
-    better = _better(name, challenger, naive)
-    (pro if better else against).append(
-        f"{_show(name, challenger)} on {report.get('rows')} held-out rows "
-        f"{'beats' if better else 'does not beat'} the naive forecast's {_show(name, naive, bare=True)}"
-    )
+    """Add the sentence that compares the challenger with predictions without a model on the same rows."""
+    beaten: list[str] = []
+    unbeaten: list[str] = []
+    for name, metrics in _baselines(report).items():
+        value = _number(metrics, metric)
+        if value is None:
+            whose = f"the baseline '{name[:50]}'" if name else "the naive forecast"
+            against.append(_unusable(report, metric, whose))
+            continue
+        better_than = beaten if better(metric, challenger, value) else unbeaten
+        better_than.append(f"the {_possessive(name[:50] or 'naive forecast')} {show(metric, value)}")
+    on_rows = f"{_titled(metric, challenger)} on {report.get('rows')} held-out rows"
+    if unbeaten:
+        against.append(f"{on_rows} does not beat {' and '.join(unbeaten)}")
+    elif beaten:
+        pro.append(f"{on_rows} beats {' and '.join(beaten)}")
 
 
 def _compare_with_champion(
     champion: Any, challenger: float, rule: Gate, against: list[str], pro: list[str]
 ) -> None:
     """Add the sentence that compares challenger and champion on the same rows."""
-    name = rule.metric
+    name = str(rule.metric)
     incumbent = _number(champion, name)
     if incumbent is None:
         detail = champion.get("error") if isinstance(champion, Mapping) else None
@@ -248,40 +263,32 @@ def _compare_with_champion(
         return
     # The tolerance is a share of the champion's own error, so that it means the same for every unit.
     slack = abs(incumbent) * rule.tolerance
-    bound = incumbent - slack if name in _HIGHER_IS_BETTER else incumbent + slack
-    if challenger == bound or _better(name, challenger, bound):
+    bound = incumbent - slack if METRICS[name].higher else incumbent + slack
+    if challenger == bound or better(name, challenger, bound):
         pro.append(
-            f"{_show(name, challenger)} holds against the champion's {_show(name, incumbent, bare=True)} "
+            f"{_titled(name, challenger)} holds against the champion's {show(name, incumbent)} "
             f"(tolerance {rule.tolerance:.0%})"
         )
     else:
         against.append(
-            f"{_show(name, challenger)} is worse than the champion's {_show(name, incumbent, bare=True)} by more "
+            f"{_titled(name, challenger)} is worse than the champion's {show(name, incumbent)} by more "
             f"than the tolerance of {rule.tolerance:.0%}"
         )
 
 
 def _number(metrics: Any, name: str) -> float | None:
-    """Return a finite metric that is possible (no error below 0, no R² above 1), or None for everything else."""
+    """Return a finite metric that is possible (no error below 0, no share above 1), or None for everything else."""
     value = finite(metrics.get(name)) if isinstance(metrics, Mapping) else None
-    if value is None or (value > 1 if name in _HIGHER_IS_BETTER else value < 0):
-        return None
-    return value
+    return value if value is not None and possible(name, value) else None
 
 
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: _number(metrics, name) for name in ("mape", "rmse", "mae", "r2")}
+def _numbers(metrics: Any, task: str) -> dict[str, float | None]:
+    return {name: _number(metrics, name) for name in METRICS_OF[task]}
 
 
-def _better(metric: str, value: float, other: float) -> bool:
-    return value > other if metric in _HIGHER_IS_BETTER else value < other
+def _titled(metric: str, value: float) -> str:
+    return f"{METRICS[metric].title} {show(metric, value)}"
 
 
-def _show(metric: str, value: float, *, bare: bool = False) -> str:
-    if metric in _SHARE:
-        text = f"{value:.1%}"
-    elif metric in _HIGHER_IS_BETTER:
-        text = f"{value:.3f}"
-    else:
-        text = f"{value:,.0f}"
-    return text if bare else f"{metric.upper()} {text}"
+def _possessive(name: str) -> str:
+    return f"{name}'" if name.endswith("s") else f"{name}'s"

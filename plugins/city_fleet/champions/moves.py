@@ -99,7 +99,7 @@ def rollback(city: CityContext, author: Author, order: Rollback = Rollback()) ->
         planned = state_after(leaving, state, kind=live.ROLLBACK, author=author, pinned=True)
         if order.dry_run:
             return Move(city.slug, Outcome.PLANNED, leaving, planned, notes)
-        check_serves(city, state.target_model, loaded)
+        check_serves(city, state.target_model, loaded, state.endpoint)
         try:
             moved = live.move(city.aws.s3, city.keys, planned, current)
         except PointerMoved:
@@ -213,7 +213,10 @@ def load_usable(city: CityContext, state: LivePointer, *, claim: bool) -> Artifa
     if claim:
         retire_marks.claim(s3, keys, state.city, state.target_model)
     loaded = artifact.fetch(s3, keys.bucket, keys.model(state.target_model), state.artifact_sha256)
-    if (loaded.city, loaded.as_of, loaded.features) != (state.city, state.as_of, state.features):
+    if (loaded.city, loaded.as_of, loaded.features) != (state.city, state.as_of, state.features) or (
+        loaded.kind,
+        loaded.inputs,
+    ) != (state.kind, state.inputs):
         where = keys.uri(keys.model(state.target_model))
         raise ArtifactError(
             f"{where}: is a model of city {loaded.city!r} as of {loaded.as_of!r} with {len(loaded.features)} features; "
@@ -237,14 +240,15 @@ def load_usable(city: CityContext, state: LivePointer, *, claim: bool) -> Artifa
     return loaded
 
 
-def check_serves(city: CityContext, target: str, loaded: Artifact) -> None:
+def check_serves(city: CityContext, target: str, loaded: Artifact, endpoint: str = "") -> None:
     """Check that the endpoint answers an artifact's own samples with it, as it did when it was trained.
 
+    :param endpoint: that the model answers on; empty: the fleet's.
     :raises PublishError: it does not.
     """
     samples = enumerate(zip(loaded.rows, loaded.predictions, strict=True), start=1)
     rows = [(f"sample row {number}", values, known) for number, (values, known) in samples]
-    check_answers(city, target, rows)
+    check_answers(city, target, rows, endpoint=endpoint, as_json=loaded.is_table)
 
 
 def _nothing_to_do(now: LivePointer, planned: LivePointer | None, since: datetime | None) -> str | None:

@@ -7,7 +7,7 @@ answers with it. The registry is told before the pointer moves, so what serves i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from city_fleet import naming
@@ -150,7 +150,8 @@ def load(city: CityContext, listed: ModelPackageSummary) -> LoadedPackage:
     if found.city != city.slug:
         raise ArtifactError(f"{uri}: is a model of city {found.city!r}; allowed: {city.slug!r}")
     decision = _decision(city.aws.s3, package.metadata.get("decision_uri"))
-    return LoadedPackage(package, model_of(package, city.slug, found.features), found, uri, decision)
+    model = replace(model, features=found.features, **found.says)
+    return LoadedPackage(package, model, found, uri, decision)
 
 
 def _approve(city: CityContext, loaded: LoadedPackage, author: Author) -> None:

@@ -15,8 +15,10 @@ from typing import Any
 from city_fleet import clock, outgoing_text
 from city_fleet.champions import artifact, gate
 from city_fleet.champions.answers import check_answers, invoke
+from city_fleet.champions.artifact import Artifact
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
+from city_fleet.metrics import holdout_metrics
 from city_fleet.state import live, objects, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
@@ -83,8 +85,8 @@ class Ready:
 def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> Ready | Publication:
     """Make everything ready for a candidate to serve, or say why it does not. Repeating it is harmless.
 
-    When the live pointer is no longer the one that the decision compared with, the candidate is evaluated again: the
-    shared endpoint predicts the same held-out rows with the new champion, and the gate decides anew.
+    When the model that serves is no longer the one that the decision compared with, the candidate is evaluated again:
+    the shared endpoint predicts the same held-out rows with the new champion, and the gate decides anew.
 
     :param force: publish despite gate, order of as_of and pin.
     :return: the end, where it serves already or may not: nothing has been written then.
@@ -97,11 +99,14 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
         return judged
     # It may have been published before and be about to be retired; from now on it is not.
     retire_marks.claim(city.aws.s3, city.keys, city.slug, candidate.model.target_model)
-    _install_artifact(city, candidate)
-    rows = candidate.holdout["rows"]
-    known = [(f"held-out row {row['period']}", row["values"], row["predicted"]) for row in rows]
-    check_answers(city, candidate.model.target_model, known)
-    return Ready(judged, champion, force)
+    made = _install_artifact(city, candidate)
+    known = [
+        (f"held-out row {_name(row)}", row["values"], row["predicted"]) for row in candidate.holdout["rows"]
+    ]
+    endpoint = candidate.model.endpoint
+    check_answers(city, candidate.model.target_model, known, endpoint=endpoint, as_json=made.is_table)
+    # The digest vouches for the artifact, and so for what it says of its rows.
+    return Ready(replace(judged, model=replace(judged.model, **made.says)), champion, force)
 
 
 def commit(city: CityContext, ready: Ready) -> Publication:
@@ -143,9 +148,10 @@ def commit(city: CityContext, ready: Ready) -> Publication:
         return Publication(Outcome.LIVE, decision, moved.pointer, decision.reasons, moved=True)
 
 
-def _install_artifact(city: CityContext, candidate: Candidate) -> None:
+def _install_artifact(city: CityContext, candidate: Candidate) -> Artifact:
     """Copy the artifact to its content-addressed key, after checking that its bytes are the evaluated ones.
 
+    :return: what it says of itself.
     :raises PublishError: it is gone, its bytes have another SHA-256, or it takes other features than are said.
     """
     model = candidate.model
@@ -175,6 +181,12 @@ def _install_artifact(city: CityContext, candidate: Candidate) -> None:
             f"city {city.slug!r}: {city.keys.uri(key)} holds other bytes than its name says: it was overwritten. "
             "Delete that object, then clear this task"
         )
+    return made
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """Return the name of a held-out row: a period of a series, or an example of a table."""
+    return str(row["period"] if "period" in row else row["example"])
 
 
 def _judge(
@@ -191,7 +203,8 @@ def _judge(
     if refusal:
         outcome, reason = refusal
         return Publication(outcome, decision, champion.pointer, (reason,))
-    if force or champion.etag == decision.champion_etag:
+    # A pointer that was written anew, as by a pin, serves the model that it was compared with still.
+    if force or champion.pointer.target_model == decision.champion_target_model:
         return candidate
     log.info("The champion is no longer the one evaluated against; evaluating %s again", city.slug)
     decision = replace(_evaluate_again(city, candidate, champion), warnings=decision.warnings)
@@ -233,14 +246,19 @@ def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned
         values = [[row["values"][index] for index in order] for row in rows]
         try:
             predictions = invoke(city.aws.runtime, city.endpoint, champion.pointer.target_model, values)
-            seen.update(gate.error_metrics(actual, predictions))
+            seen.update(holdout_metrics(candidate.holdout, predictions))
         except PublishError as error:
             seen["error"] = str(error)
+    decision = candidate.decision
     report = {
+        "task": decision.task,
         "rows": len(rows),
         "zero_rows": actual.count(0),
-        "challenger": gate.error_metrics(actual, [row["predicted"] for row in rows]),
-        "naive": gate.error_metrics(actual, [row["naive"] for row in rows]),
+        "challenger": holdout_metrics(candidate.holdout, [row["predicted"] for row in rows]),
         "champion": seen,
     }
+    if decision.baselines:  # what they are of the same rows does not change
+        report |= {"baselines": decision.baselines, "naive": decision.metrics.get("naive")}
+    else:
+        report["naive"] = holdout_metrics(candidate.holdout, [row["naive"] for row in rows])
     return gate.decide(report, candidate.rule)

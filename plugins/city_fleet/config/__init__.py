@@ -11,23 +11,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from city_fleet.config.dataset import Dataset, Feature, Target, Time
+    from city_fleet.config.algorithm_section import Algorithm
+    from city_fleet.config.data_section import Time
+    from city_fleet.config.dataset import Dataset
     from city_fleet.config.fleet_file import fleet_files, load_fleet, load_fleets
     from city_fleet.config.gate_section import Breaker, DataChecks, Gate
-    from city_fleet.config.settings import Algorithm, City, Fleet, JobSettings
+    from city_fleet.config.series import Feature, Series, Target
+    from city_fleet.config.settings import City, Fleet, JobSettings
+    from city_fleet.config.table import Table
     from city_fleet.config.value_types import Duration
 
 _HOMES = {
-    "dataset": ("Dataset", "Feature", "Target", "Time"),
+    "algorithm_section": ("Algorithm",),
+    "data_section": ("Time",),
+    "dataset": ("Dataset",),
     "fleet_file": ("fleet_files", "load_fleet", "load_fleets"),
     "gate_section": ("Breaker", "DataChecks", "Gate"),
-    "settings": ("Algorithm", "City", "Fleet", "JobSettings"),
+    "series": ("Feature", "Series", "Target"),
+    "settings": ("City", "Fleet", "JobSettings"),
+    "table": ("Table",),
     "value_types": ("Duration",),
 }
 
 __all__ = [
     "Algorithm", "Breaker", "City", "DataChecks", "Dataset", "Duration", "Feature", "Fleet", "Gate", "JobSettings",
-    "Target", "Time", "fleet_files", "load_fleet", "load_fleets",
+    "Series", "Table", "Target", "Time", "fleet_files", "load_fleet", "load_fleets",
 ]  # fmt: skip
 
 

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from city_fleet import naming
-from city_fleet.config.mistakes import FieldPath, adapter, field_text, located_problems, schema_of
+from city_fleet.config.data_section import OF_INGEST
+from city_fleet.config.dataset import SERIES
+from city_fleet.config.mistakes import TAG, FieldPath, adapter, field_text, located_problems, schema_of
 from city_fleet.config.name_types import CITY_SLUG
 from city_fleet.config.settings import City, Defaults, FleetSettings, city_problems
 from city_fleet.config.value_types import Problem
@@ -171,7 +173,7 @@ class Resolver:
         if key not in self._seen:
             base = self.raw.get("defaults") if name in Defaults.model_fields else self.raw
             base = base.get(name) if isinstance(base, dict) else None
-            merged = merge(base, override)
+            merged = merge(_of_the_kind(base, override) if name == "dataset" else base, override)
             try:
                 self._seen[key] = adapter(City, name).validate_python(merged)
             except ValidationError as error:
@@ -229,6 +231,15 @@ def merge(base: object, override: object) -> object:
     if isinstance(base, dict) and isinstance(override, dict):
         return base | {key: merge(base.get(key), value) for key, value in override.items()}
     return override
+
+
+def _of_the_kind(base: object, override: object) -> object:
+    """Return what a city inherits of the fleet's dataset: of one of another kind only where the rows come from."""
+    if not isinstance(base, dict) or not isinstance(override, dict) or TAG not in override:
+        return base
+    if override[TAG] == base.get(TAG, SERIES):
+        return base
+    return {name: value for name, value in base.items() if name in OF_INGEST}
 
 
 def entries_of_mapping(cities: Mapping[str, Any], document: Document) -> list[CityEntry]:

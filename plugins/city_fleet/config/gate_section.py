@@ -9,8 +9,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from city_fleet.config.section import Section, or_refuse
 from city_fleet.config.value_types import CalendarSpan, Flag, Number, Problem, Range, Schedule, without_nulls
 from city_fleet.errors import show_value
+from city_fleet.metrics import METRICS, METRICS_OF
 
-Metric = Literal["mape", "rmse", "mae", "r2"]
+Metric = Literal[
+    "mape", "wape", "rmse", "mae", "r2", "accuracy", "log_loss", "macro_f1", "roc_auc", "top_k_accuracy"
+]
 Approval = Literal["auto", "manual"]
 Share = Annotated[float, Range(False, 0, 1)]
 
@@ -35,16 +38,16 @@ class DataChecks(Section):
 class Gate(Section):
     """The rule by which a new model goes live."""
 
-    metric: Metric = "mape"
-    """The metric that is compared."""
+    metric: Metric | None = None
+    """The metric that is compared; null: mape of a regression, log_loss of a classification."""
     must_beat_naive: Flag = True
-    """Hold a model that is no better than the last-value forecast."""
+    """Hold a model that is no better than every baseline: predictions without a model."""
     tolerance: Share = 0.02
     """How much worse than the champion a model may be, as a share of the champion's metric."""
     minimum_rows: Annotated[int, Range(True, 1)] = 6
     """Held-out rows needed to judge a model, and to compare it with the champion."""
     limits: Annotated[dict[Metric, Number], BeforeValidator(without_nulls)] = Field(default={})
-    """Worst value of a metric with which a model may go live (for r2 the smallest)."""
+    """Worst value of a metric with which a model may go live: the smallest where more is better."""
     data: DataChecks = DataChecks()
     """What the data of a run must be like."""
 
@@ -53,11 +56,36 @@ class Gate(Section):
         return or_refuse(
             self,
             [
-                Problem(show_value(limit), "a number above 0", path=("limits", name))
+                Problem(show_value(limit), allowed, path=("limits", name))
                 for name, limit in self.limits.items()
-                if name != "r2" and limit <= 0
+                if (allowed := _outside(name, limit))
             ],
         )
+
+
+def _outside(metric: str, limit: float) -> str | None:
+    """Return what is allowed of a limit that no value of its metric could keep, or that every value keeps."""
+    if metric != "r2" and limit <= 0:
+        return "a number above 0"
+    most = METRICS[metric].most
+    return f"a number up to {most:g}" if most is not None and limit > most else None
+
+
+def problems(gate: Gate, task: str) -> list[Problem]:
+    """Return where the gate asks for metrics that models of a task do not have, with paths relative to the city.
+
+    :param task: the dataset's: regression, binary or multiclass.
+    """
+    wanted: list[tuple[tuple[str, ...], str, bool]] = []
+    if gate.metric:
+        wanted.append((("gate", "metric"), gate.metric, False))
+    wanted += [(("gate", "limits", name), name, True) for name in gate.limits]
+    allowed = f"of a {task} model one of {', '.join(METRICS_OF[task])}"
+    return [
+        Problem(show_value(name), allowed, path=path, of_key=of_key)
+        for path, name, of_key in wanted
+        if name not in METRICS_OF[task]
+    ]
 
 
 class Breaker(Section):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import TypeAdapter
 
-from city_fleet.config import dataset, gate_section, name_types, value_types
+from city_fleet.config import gate_section, name_types, series, table, value_types
 from city_fleet.config.cities import OVERRIDES
 from city_fleet.config.places import project_path
 from city_fleet.config.settings import City, FleetSettings
@@ -77,23 +77,25 @@ def _of_cities(root: Schema, sections: Mapping[str, Schema]) -> dict[str, Schema
     """
     found: dict[str, Schema] = {}
 
-    def section_of(node: Schema) -> str:
+    def sections_of(node: Schema) -> list[str]:
         # A list of sections does not count: it replaces the fleet's list as a whole, so its entries are complete.
-        name = str(node.get("$ref", "")).removeprefix(_DEFS)
-        return name if name in sections else ""
+        names = [str(each.get("$ref", "")).removeprefix(_DEFS) for each in node.get("oneOf", [node])]
+        return [name for name in names if name in sections]
 
     def requires(name: str) -> bool:
-        inner = map(section_of, sections[name]["properties"].values())
-        return "required" in sections[name] or any(requires(each) for each in inner if each)
+        inner = [each for node in sections[name]["properties"].values() for each in sections_of(node)]
+        return "required" in sections[name] or any(map(requires, inner))
 
     def optional(section: Schema, places: Mapping[str, str]) -> Schema:
         properties = {}
         for field, node in section["properties"].items():
-            inner = section_of(node)
-            if inner and requires(inner):
-                properties[field] = {"$ref": f"{_DEFS}{inner}Override"}
-                own = {each: f"{_DEFS}{inner}/properties/{each}" for each in sections[inner]["properties"]}
-                found[f"{inner}Override"] = optional(sections[inner], own)
+            inner = sections_of(node)
+            if any(map(requires, inner)):
+                references = [{"$ref": f"{_DEFS}{each}Override"} for each in inner]
+                properties[field] = references[0] if len(inner) == 1 else {"anyOf": references}
+                for name in inner:
+                    own = {each: f"{_DEFS}{name}/properties/{each}" for each in sections[name]["properties"]}
+                    found[f"{name}Override"] = optional(sections[name], own)
             else:
                 properties[field] = {"$ref": places[field]} if field in places else node
         kept = {key: value for key, value in section.items() if key not in ("required", "$defs")}
@@ -156,7 +158,7 @@ def _or_variable(node: Schema) -> Schema:
 def _kinds() -> dict[str, Schema]:
     """Return the schemas of the named kinds of values in config/; of equal ones the first name counts."""
     found: dict[str, Schema] = {}
-    for module in (name_types, value_types, gate_section, dataset):
+    for module in (name_types, value_types, gate_section, series, table):
         for name, kind in vars(module).items():
             if get_origin(kind) in (Annotated, Literal) and not name.startswith("_"):
                 schema = TypeAdapter(kind).json_schema()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from city_fleet.config.dataset import Target
 from city_fleet.config.image_table import image_accounts
 from city_fleet.config.mistakes import FieldPath, field_text
 from city_fleet.config.name_types import (
@@ -15,10 +14,13 @@ from city_fleet.config.name_types import (
     known_instance_types,
 )
 from city_fleet.config.places import ALLOWED_PATH, links_out, project_path
+from city_fleet.config.series import Series, Target
 from city_fleet.config.settings import City, Fleet
+from city_fleet.config.table import TableTarget
 from city_fleet.config.value_types import Duration
 from city_fleet.config.yaml_reader import Document, read_yaml
 from city_fleet.errors import ConfigError, display_path, list_names, nearest_match
+from city_fleet.metrics import default_metric
 from city_fleet.naming import slug
 from city_fleet.ticks import PRESETS
 
@@ -148,7 +150,9 @@ def _instances(city: City) -> Iterator[Found]:
 
 def _schedule(city: City) -> Iterator[Found]:
     days = _SCHEDULE_DAYS.get(city.schedule or "")
-    if days is not None and days < _FREQUENCY_DAYS[city.dataset.frequency]:
+    if days is None or not isinstance(city.dataset, Series):
+        return
+    if days < _FREQUENCY_DAYS[city.dataset.frequency]:
         per = f"one row per {city.dataset.frequency}"
         yield ("schedule",), f"{city.schedule} retrains more often than there are new data ({per})"
 
@@ -167,12 +171,15 @@ def _dataset(city: City) -> Iterator[Found]:
     if target.transform != "none" and target.min is None:
         text = f"without a min above 0 a zero in the data makes {target.transform} fail in the job"
         yield ("dataset", "target"), text
-    if "mape" in (city.gate.metric, *city.gate.limits) and _may_be_zero(target):
+    metric = city.gate.metric or default_metric(dataset.task)
+    if "mape" in (metric, *city.gate.limits) and _may_be_zero(target):
         text = (
             "mape is not defined where the target is 0, and leaves such rows out; set mae or rmse if zeros are "
             "ordinary, or a dataset.target.min above 0 if they can't be"
         )
         yield ("gate", "metric"), text
+    if not isinstance(dataset, Series):
+        return
     if dataset.available_after == Duration():
         yield ("dataset", "available_after"), f"a {dataset.frequency} counts as known the moment it begins"
     constant = {"day_of_week": ("week", "month", "quarter", "year"), "week_of_year": ("quarter", "year"),
@@ -183,7 +190,7 @@ def _dataset(city: City) -> Iterator[Found]:
             yield ("dataset", "calendar", index), text
 
 
-def _may_be_zero(target: Target) -> bool:
+def _may_be_zero(target: Target | TableTarget) -> bool:
     low_enough = target.min is None or target.min <= 0
     high_enough = target.max is None or target.max >= 0
     return target.transform == "none" and low_enough and high_enough

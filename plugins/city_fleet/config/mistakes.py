@@ -12,6 +12,8 @@ from city_fleet.config.value_types import Problem, Range
 from city_fleet.errors import list_names, nearest_match, show_value
 
 FieldPath = tuple[str | int, ...]
+#: The field by which sections of several kinds are told apart.
+TAG = "kind"
 
 
 def located_problems(error: ValidationError, schema: Mapping[str, Any]) -> list[tuple[FieldPath, Problem]]:
@@ -23,12 +25,16 @@ def located_problems(error: ValidationError, schema: Mapping[str, Any]) -> list[
     """
     found: list[tuple[FieldPath, Problem]] = []
     for detail in error.errors(include_url=False):
-        path = tuple(part for part in detail["loc"] if part != "[key]")
+        where = tuple(part for part in detail["loc"] if part != "[key]")
+        path = _without_tags(where, schema)
         if detail["type"] == "city_fleet":
             problems: list[Problem] = detail["ctx"]["problems"]
             found += [(path + problem.path, problem) for problem in problems]
+        elif detail["type"] == "union_tag_invalid":
+            tag, tags = detail["ctx"]["tag"], list(_tagged(_descend(schema, where) or {}, schema))
+            found.append(((*path, TAG), Problem(show_value(tag), _one_of(tags), nearest_match(tag, tags))))
         else:
-            found.append((path, _problem(detail["type"], detail["input"], path, schema)))
+            found.append((path, _problem(detail["type"], detail["input"], where, schema)))
     # pydantic also calls a list too short whose entries were refused.
     return [
         (path, problem)
@@ -64,8 +70,13 @@ def field_text(path: Sequence[str | int]) -> str:
 def keys_of(schema: Mapping[str, Any], path: Sequence[str | int]) -> tuple[str, ...] | None:
     """Return the keys allowed in the mapping at ``path``; None when any key is allowed or it is not a mapping."""
     node = _descend(schema, path)
-    properties = node.get("properties") if node else None
-    return tuple(properties) if properties else None
+    return _keys(node or {}, schema) or None
+
+
+def _keys(node: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple[str, ...]:
+    options = (_resolve(option, schema) for option in node.get("anyOf", ()))
+    sections = [node, *_tagged(node, schema).values(), *options]
+    return tuple(dict.fromkeys(key for section in sections for key in section.get("properties", ())))
 
 
 def _problem(kind: str, value: object, path: FieldPath, schema: Mapping[str, Any]) -> Problem:
@@ -95,7 +106,15 @@ def _descend(schema: Mapping[str, Any], path: Sequence[str | int]) -> Mapping[st
     node = _resolve(schema, schema)
     for part in path:
         below: Mapping[str, Any] | None = None
-        for option in [node, *(_resolve(branch, schema) for branch in node.get("anyOf", ()))]:
+        tagged = _tagged(node, schema)
+        if part in tagged:
+            node = tagged[str(part)]
+            continue
+        for option in [
+            node,
+            *tagged.values(),
+            *(_resolve(branch, schema) for branch in node.get("anyOf", ())),
+        ]:
             if isinstance(part, int):
                 below = option.get("items")
             else:
@@ -108,14 +127,33 @@ def _descend(schema: Mapping[str, Any], path: Sequence[str | int]) -> Mapping[st
     return node
 
 
+def _tagged(node: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the kinds of a section that is of one of several, by their tag."""
+    branches = [_resolve(branch, schema) for branch in node.get("oneOf", ())]
+    return {str(branch["properties"][TAG]["const"]): branch for branch in branches}
+
+
+def _without_tags(where: FieldPath, schema: Mapping[str, Any]) -> FieldPath:
+    """Return a place as the file has it: pydantic names there also which kind a section is of."""
+    return tuple(
+        part
+        for at, part in enumerate(where)
+        if not (isinstance(part, str) and part in _tagged(_descend(schema, where[:at]) or {}, schema))
+    )
+
+
 def _key_schema(schema: Mapping[str, Any], path: FieldPath) -> Mapping[str, Any]:
     """Return the schema of the keys of the mapping that holds the field at ``path``."""
     return (_descend(schema, path[:-1]) or {}).get("propertyNames", {})
 
 
 def _choices(node: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    """Return the words that a schema allows; of one that also allows null as well."""
     node = _resolve(node, schema)
-    return [str(choice) for choice in node.get("enum", [node["const"]] if "const" in node else [])]
+    here = node.get("enum", [node["const"]] if "const" in node else [])
+    return [str(choice) for choice in here] or [
+        choice for option in node.get("anyOf", ()) for choice in _choices(option, schema)
+    ]
 
 
 def _one_of(choices: Sequence[str]) -> str:
@@ -125,7 +163,7 @@ def _one_of(choices: Sequence[str]) -> str:
 def _describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """Return in words what a schema allows."""
     node = _resolve(node, schema)
-    choices = _choices(node, schema)
+    choices = [] if "anyOf" in node else _choices(node, schema)
     kind = str(node.get("type"))
     text = {"boolean": "true or false", "null": "null", "string": "text"}.get(kind, "a value")
     if choices:
@@ -140,7 +178,7 @@ def _describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         least, most = node.get("minItems"), node.get("maxItems")
         size = f" of {least} to {most} entries" if most else f" of at least {least}" if least else ""
         text = f"a list{size}, each {_describe(node.get('items', {}), schema)}"
-    elif kind == "object":
-        keys = node.get("properties")
+    elif kind == "object" or "oneOf" in node:
+        keys = _keys(node, schema)
         text = f"a mapping with the keys {list_names(sorted(keys))}" if keys else "a mapping"
     return text

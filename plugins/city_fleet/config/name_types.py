@@ -147,6 +147,7 @@ FleetSlug = Annotated[str, _slug(32)]
 CITY_SLUG = _slug(95)
 CitySlug = Annotated[str, CITY_SLUG]
 RawName = Annotated[str, Text(_PRINTABLE, "the city's name in the raw data: 1 to 256 characters of text")]
+RawText = Annotated[str, Text(_PRINTABLE, "a value as the raw data write it: 1 to 256 characters of text")]
 Column = Annotated[
     str, Text(_PRINTABLE, "the name of a column of the raw data: 1 to 128 characters of text", 128)
 ]
@@ -198,11 +199,32 @@ EndpointName = Annotated[
         lambda text: re.sub("[^a-zA-Z0-9]+", "-", text).strip("-") or None,
     ),
 ]
+_ECR_URI = (
+    r"[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/"
+    r"[a-z0-9][a-z0-9._/-]*(:[\w.-]+|@sha256:[0-9a-f]{64})"
+)
+AlgorithmName = Annotated[
+    str,
+    Text(
+        r"[a-z][a-z0-9_]*",
+        "the name of an algorithm: lower-case letters, digits and _, as its module is called",
+        64,
+        lambda text: re.sub("[^a-z0-9]+", "_", text.lower()).strip("_0123456789") or None,
+    ),
+]
+TrainingImage = Annotated[
+    str,
+    Text(
+        rf"(xgboost|{_ECR_URI})",
+        "xgboost, or the URI of an image in ECR such as 123456789012.dkr.ecr.us-east-1.amazonaws.com/my-training:1",
+        255,
+        lambda text: nearest_match(text, ["xgboost"]),
+    ),
+]
 ServingImage = Annotated[
     str,
     Text(
-        r"(managed|own|[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/"
-        r"[a-z0-9][a-z0-9._/-]*(:[\w.-]+|@sha256:[0-9a-f]{64}))",
+        rf"(managed|own|{_ECR_URI})",
         "managed, own, or the URI of an image in ECR such as "
         "123456789012.dkr.ecr.us-east-1.amazonaws.com/city-fleet-model-server:1",
         255,

@@ -9,11 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, PrivateAttr, model_validator
 
+from city_fleet.config.algorithm_section import Algorithm
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.digest_section import Digest
 from city_fleet.config.gate_section import Approval, Breaker, Gate, Reconcile
+from city_fleet.config.gate_section import problems as gate_problems
 from city_fleet.config.last_good import LastGood
 from city_fleet.config.name_types import (
     Bucket,
@@ -31,19 +33,16 @@ from city_fleet.config.name_types import (
     ServingImage,
     Tag,
     TrainingInstance,
-    Version,
 )
-from city_fleet.config.section import Section, or_refuse
+from city_fleet.config.section import Section
 from city_fleet.config.value_types import (
     Day,
     FirstDay,
     Flag,
-    Parameter,
     Problem,
     Range,
     Schedule,
     refuse,
-    without_nulls,
 )
 from city_fleet.errors import ConfigError, show_value
 from city_fleet.naming import Keys, jobs_pool
@@ -51,36 +50,21 @@ from city_fleet.naming import Keys, jobs_pool
 PROCESSING_MAX_SECONDS = 777_600
 TRAINING_MAX_SECONDS = 2_419_200
 MAX_VOLUME_GB = 16_384
-MAX_HYPERPARAMETERS = 80  # SageMaker takes 100; the library adds its own (city, as_of, target, the script …)
-# The library gives these to the training script itself, from the run and the dataset.
-RESERVED_HYPERPARAMETERS = ("city", "as_of", "target", "target_transform")
 
 
-class Algorithm(Section):
-    """The managed image and its hyperparameters."""
+class OwnScripts(Section):
+    """Single files that take the place of those of the scripts folder, or stand beside them."""
 
-    image: Literal["xgboost"] = "xgboost"
-    """Managed SageMaker image."""
-    version: Version = "3.2-0"
-    """Version of the image."""
-    hyperparameters: Annotated[dict[str, Parameter], BeforeValidator(without_nulls)] = Field(default={})
-    """Given to train.py: num_boost_round, early_stopping_rounds, seed and any XGBoost parameter."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Algorithm:
-        problems = []
-        for name in self.hyperparameters:
-            path = ("hyperparameters", name)
-            if name in RESERVED_HYPERPARAMETERS or name.startswith(("sagemaker_", "_")):
-                allowed = "any parameter but those the library sets itself"
-                problems.append(Problem("a reserved name", allowed, path=path, of_key=True))
-            elif not name or len(name) > 256:
-                got = f"a name of {len(name)} characters"
-                problems.append(Problem(got, "1 to 256", path=path, of_key=True))
-        if len(self.hyperparameters) > MAX_HYPERPARAMETERS:
-            got = f"{len(self.hyperparameters)} hyperparameters"
-            problems.append(Problem(got, f"at most {MAX_HYPERPARAMETERS}", path=("hyperparameters",)))
-        return or_refuse(self, problems)
+    preprocess: FolderOrFile | None = None
+    """A preprocess.py of its own, as a path below the project's root."""
+    train: FolderOrFile | None = None
+    """A train.py of its own."""
+    evaluate: FolderOrFile | None = None
+    """An evaluate.py of its own."""
+    features: FolderOrFile | None = None
+    """A features.py, which preprocess.py calls."""
+    requirements: FolderOrFile | None = None
+    """A requirements.txt whose every line is pinned by == and --hash; installed in the jobs before they start."""
 
 
 class JobSettings(Section):
@@ -168,9 +152,13 @@ class Defaults(Section):
     """Settings of every city; each key may be overridden per city."""
 
     algorithm: Algorithm = Algorithm()
-    """The managed image and its hyperparameters."""
+    """The image, and what is trained in it."""
     scripts: FolderOrFile = "include/scripts"
     """Folder with preprocess.py, train.py and evaluate.py."""
+    own_scripts: OwnScripts = OwnScripts()
+    """Single files that take the place of those of the scripts folder, or stand beside them."""
+    entry: Literal["script", "none"] = "script"
+    """What the training job starts: train.py of the scripts, or none: the image's own train command."""
     processing: JobSettings = JobSettings()
     """Where preprocess and evaluate run."""
     training: TrainingSettings = TrainingSettings()
@@ -219,6 +207,13 @@ class City(_Shared, Defaults):
     """The city in every id, name and key."""
     name: RawName
     """The city's name in the raw data."""
+
+    @property
+    def code_name(self) -> str:
+        """Return what stands for the city's job scripts: the folder, with the single own ones if it has any."""
+        own = [f"{name}={given}" for name, given in self.own_scripts if given is not None]
+        return " ".join([self.scripts, *own])
+
     _written_name: str | None = PrivateAttr(default=None)
 
     @property
@@ -298,8 +293,8 @@ def city_problems(city: City) -> list[Problem]:
     if city.end_date is not None and city.end_date < city.start_date:
         allowed = f"a date from start_date ({city.start_date}) on, or null"
         problems.append(Problem(show_value(city.end_date), allowed, path=("end_date",)))
-    if city.gate.minimum_rows > city.dataset.holdout_periods:
+    if city.dataset.kind == "series" and city.gate.minimum_rows > city.dataset.holdout_periods:
         most = city.dataset.holdout_periods
         allowed = f"at most dataset.holdout_periods ({most}), else nothing ever goes live"
         problems.append(Problem(str(city.gate.minimum_rows), allowed, path=("gate", "minimum_rows")))
-    return problems
+    return problems + gate_problems(city.gate, city.dataset.task)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from city_fleet.config import Fleet
+from city_fleet.config.mistakes import field_text
 from city_fleet.config.places import ALLOWED_PATH, source_places
 from city_fleet.config.yaml_reader import read_yaml
 from city_fleet.data.csv_rows import csv_rows
@@ -118,13 +119,8 @@ def _city_column(fleet: Fleet, name: str, header: list[str]) -> int:
             got = "the column a second time"
             raise DataError(file=name, row=1, column=column, got=got, allowed="each once")
     dataset = fleet.dataset
-    needed = {
-        "dataset.city_column": [dataset.city_column],
-        "dataset.time.columns": dataset.time.columns,
-        "dataset.target.column": [dataset.target.column],
-        "dataset.features": [feature.column for feature in dataset.features],
-    }
-    missing = [(where, each) for where, columns in needed.items() for each in columns if each not in header]
+    named = [(field_text(("dataset", *path)), each) for path, each in dataset.columns_named()]
+    missing = [(where, each) for where, each in named if each not in header]
     if missing:
         where, column = missing[0]
         others = list_names(repr(each) for _, each in missing[1:])

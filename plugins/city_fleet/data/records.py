@@ -6,12 +6,14 @@ however a file writes it.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from city_fleet.config.dataset import Dataset, Frequency
+from city_fleet.config.dataset import Dataset
+from city_fleet.config.series import Frequency, Series
 
 #: Of a cell that is no number or no date: as much as tells it from others.
 LONGEST_TEXT = 100
@@ -22,7 +24,8 @@ _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 class Record:
     """One row.
 
-    :param period: first day of its period, as in ``2024-06-01``; the cells themselves where they are no date.
+    :param period: first day of its period, as in ``2024-06-01``; the cells themselves where they are no date. Of a
+        table what tells the row apart: its key, or a digest of all its cells.
     :param values: the numbers of target and features; text where it is no number, None where it is missing.
     :param row: its line in the file, 1 being the header.
     """
@@ -41,9 +44,8 @@ class RecordReader:
     def __init__(self, dataset: Dataset, header: Sequence[str]) -> None:
         names = [name.strip() for name in header]
         self._dataset = dataset
-        self._time = [names.index(column) for column in dataset.time.columns]
-        used = (dataset.target.column, *(feature.column for feature in dataset.features))
-        self.columns = tuple(dict.fromkeys(used))
+        self._time = [names.index(column) for column in _identity(dataset, names)]
+        self.columns = tuple(dict.fromkeys(dataset.value_columns))
         self._values = [names.index(column) for column in self.columns]
         self._periods: dict[tuple[str, ...], str] = {}
 
@@ -69,14 +71,24 @@ def _value(text: str) -> float | str | None:
     return number if math.isfinite(number) else text[:LONGEST_TEXT]
 
 
+def _identity(dataset: Dataset, names: Sequence[str]) -> Sequence[str]:
+    """Return the columns that tell rows apart: the period of a series; of a table the key, or all that it has."""
+    if isinstance(dataset, Series):
+        return dataset.time.columns
+    return [dataset.key] if dataset.key is not None else names
+
+
 def _period(dataset: Dataset, cells: tuple[str, ...]) -> str:
+    if not isinstance(dataset, Series):
+        text = "\0".join(cells)
+        return text if dataset.key is not None else hashlib.sha256(text.encode()).hexdigest()[:32]
     try:
         return _first_day(_day(dataset, cells), dataset.frequency).isoformat()
     except (ValueError, OverflowError):
         return " ".join(cells)[:LONGEST_TEXT]
 
 
-def _day(dataset: Dataset, cells: tuple[str, ...]) -> date:
+def _day(dataset: Series, cells: tuple[str, ...]) -> date:
     columns = dataset.time.columns
     if len(columns) == 1:
         return _one_cell(cells[0], dataset.time.format)

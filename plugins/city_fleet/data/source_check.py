@@ -69,12 +69,8 @@ def _missing(fleet: Fleet, document: Document, source: str, header: list[str]) -
 
 
 def _columns(dataset: Dataset) -> Iterator[tuple[FieldPath, str]]:
-    yield ("dataset", "city_column"), dataset.city_column
-    for index, column in enumerate(dataset.time.columns):
-        yield ("dataset", "time", "columns", index), column
-    yield ("dataset", "target", "column"), dataset.target.column
-    for index, feature in enumerate(dataset.features):
-        yield ("dataset", "features", index, "column"), feature.column
+    for path, column in dataset.columns_named():
+        yield ("dataset", *path), column
 
 
 def _no_column(column: str, source: str, header: list[str]) -> Problem:

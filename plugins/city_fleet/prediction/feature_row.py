@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TypeAlias
 
 from city_fleet.errors import BadRequest, list_names, nearest_match, show_value
 
-ALLOWED_VALUE = "a number, or null where the value is missing"
+_MISSING = "or null where the value is missing"
+ALLOWED_VALUE = f"a number, {_MISSING}"
+_ALLOWED = {
+    "number": ALLOWED_VALUE,
+    "boolean": f"true or false, {_MISSING}",
+    "category": f"text, {_MISSING}",
+    "date": f"a date such as 2015-07-31, {_MISSING}",
+}
 _UNKNOWN_SHOWN = 10
 _NAME_CHARACTERS = 100
+LONGEST_TEXT = 100_000
+
+Value: TypeAlias = float | str | bool | None
 
 
-def read_row(city: str, features: Sequence[str], given: object) -> list[float | None]:
+def read_row(
+    city: str, features: Sequence[str], given: object, inputs: Sequence[Mapping[str, str]] = ()
+) -> list[Value]:
     """Put values into the order of a model's features.
 
     :param features: the model's features, in the order of a request row.
-    :param given: feature name → number, or None where the value is missing. Every feature has to be there.
+    :param given: feature name → value, or None where it is missing. Every feature has to be there.
+    :param inputs: of a table's model: name and kind of each feature; where there are none, all are numbers.
     :return: one value per feature.
     :raises BadRequest: with one entry in ``mistakes`` for each feature that is missing or unknown, or whose value
-        is not a finite number: feature, problem, got, allowed, nearest.
+        is of another kind or not finite: feature, problem, got, allowed, nearest.
     """
     if not isinstance(given, Mapping):
+        value = "value" if inputs else "number"
         raise BadRequest(
-            f"city {city!r}, features: got {show_value(given)}; allowed: an object with a number (or null) for each "
+            f"city {city!r}, features: got {show_value(given)}; allowed: an object with a {value} (or null) for each "
             f"of the model's {len(features)} features: {list_names(features)}.",
             mistakes=[],
             features=list(features),
         )
+    kinds = {each["name"]: each["kind"] for each in inputs}
     unknown = [name for name in given if name not in features]
     mistakes = [_unknown(name, given[name], features) for name in unknown[:_UNKNOWN_SHOWN]]
-    row: list[float | None] = []
+    row: list[Value] = []
     for name in features:
+        kind = kinds.get(name, "number")
         if name not in given:
-            mistakes.append(_mistake(name, "missing", "nothing", ALLOWED_VALUE))
+            mistakes.append(_mistake(name, "missing", "nothing", _ALLOWED[kind]))
             continue
-        number, problem = _number(given[name])
+        value_read, problem = _read(given[name], kind)
         if problem:
-            mistakes.append(_mistake(name, problem, _shown(given[name]), ALLOWED_VALUE))
-        row.append(number)
+            mistakes.append(_mistake(name, problem, _shown(given[name]), _ALLOWED[kind]))
+        row.append(value_read)
     if mistakes:
         text = _sentence(city, mistakes)
         if len(unknown) > _UNKNOWN_SHOWN:
@@ -47,11 +66,33 @@ def read_row(city: str, features: Sequence[str], given: object) -> list[float | 
     return row
 
 
-def csv_line(row: Sequence[float | None]) -> bytes:
+def json_request(row: Sequence[Value], top_k: int | None) -> bytes:
+    """Write a row as inference.py reads application/json: raw values in feature order."""
+    more = {} if top_k is None else {"top_k": top_k}
+    return json.dumps({**more, "instances": [row]}, allow_nan=False).encode()
+
+
+def csv_line(row: Sequence[Value]) -> bytes:
     """Write a row as inference.py reads text/csv: values in feature order, empty where missing."""
     line = ",".join("" if value is None else repr(value) for value in row)
     # An empty line is not a row; nan is the other way to say that a value is missing.
     return (line or "nan").encode()
+
+
+def _read(value: object, kind: str) -> tuple[Value, str | None]:
+    """:return: the value as a request has it, and what is wrong with it."""
+    if kind == "number" or value is None:
+        return _number(value)
+    if kind == "boolean":
+        return (value, None) if isinstance(value, bool) else (None, "not_a_boolean")
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        return None, "not_text" if kind == "category" else "not_a_date"
+    if kind == "date":
+        try:
+            date.fromisoformat(value)
+        except ValueError:
+            return None, "not_a_date"
+    return value, None
 
 
 def _number(value: object) -> tuple[float | None, str | None]:
@@ -98,5 +139,7 @@ def _sentence(city: str, mistakes: Sequence[Mapping[str, str | None]]) -> str:
             parts.append(f"feature {each['feature']!r}: got {each['got']}; allowed: {each['allowed']}.")
     if missing:
         what = "feature" if len(missing) == 1 else "features"
-        parts.append(f"{what} missing: {list_names(missing)}; allowed for each: {ALLOWED_VALUE}.")
+        allowed = {str(each["allowed"]) for each in mistakes if each["problem"] == "missing"}
+        each_is = allowed.pop() if len(allowed) == 1 else f"a value of its kind, {_MISSING}"
+        parts.append(f"{what} missing: {list_names(missing)}; allowed for each: {each_is}.")
     return f"city {city!r}: " + " ".join(parts)

@@ -1,4 +1,4 @@
-"""Predictions for applications: live pointer → shared endpoint → a number, within one deadline.
+"""Predictions for applications: live pointer → endpoint → a number or a class, within one deadline.
 
 The Lambda and ``./fleet predict`` use this module. Nothing on this path knows Airflow: pointer and endpoint serve on
 while it is down. Standard library and boto3 only; clients are passed in (:func:`clients` makes suitable ones).
@@ -12,7 +12,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from city_fleet import aws_errors, naming, outgoing_text
 from city_fleet.errors import BadRequest, CityFleetError, PredictError, ServingError, show_value
 from city_fleet.prediction.deadline import Deadline
-from city_fleet.prediction.feature_row import csv_line, read_row
+from city_fleet.prediction.feature_row import csv_line, json_request, read_row
 from city_fleet.prediction.live_cache import LivePointers
-from city_fleet.state import live
+from city_fleet.state import live, pointer_checks
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -36,9 +36,11 @@ log = outgoing_text.logger(__name__)
 DEADLINE_SECONDS = 25.0
 THREADS = 16
 _S3_READ_SECONDS = 5
-# Of the answer for one row: more than this is cut off, and so no JSON.
+# Of the answer for one row: more than this is cut off, and so no JSON. SageMaker hands on 6 MB.
 _ANSWER_BYTES = 1 << 20
+_ANSWER_OF_CLASSES_BYTES = 6 << 20
 _CONNECT_SECONDS = 3
+_MOST_CLASSES = 100_000
 # inference.py speaks of rows of a request; here a request is one row, whose features are what the caller knows.
 _OUR_ROW = re.compile(r"Row 1[,:] *")
 _FEATURE = re.compile(r"feature '([^']+)'")
@@ -48,24 +50,53 @@ _FEATURE = re.compile(r"feature '([^']+)'")
 class Prediction:
     """What the model that is live now predicts for one row.
 
-    :param prediction: in the target's own unit.
+    :param prediction: in the target's own unit; None of a classification.
     :param target_model: the artifact that answered, as the live pointer and the endpoint name it.
     :param package_arn: its version in the model registry.
     :param package_version: the number at the end of that ARN, None when it has none.
     :param as_of: the moment up to which the model may have seen data, ISO 8601 in UTC.
     :param latency_ms: from the start of the request to the answer, waiting for a free thread and attempts included.
+    :param label: of a classification: the most probable class.
+    :param probabilities: of a classification: class → probability; None where ``top_k`` is answered.
+    :param top_k: of a classification that was asked so: ``label`` and ``probability`` of the most probable classes.
     """
 
     city: str
-    prediction: float
+    prediction: float | None
     target_model: str
     package_arn: str
     package_version: int | None
     as_of: str
     latency_ms: float
+    label: str | None = None
+    probabilities: Mapping[str, float] | None = None
+    top_k: Sequence[Mapping[str, Any]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"status": 200, **asdict(self)}
+        said = asdict(self)
+        classes = ("label", "probabilities", "top_k")
+        unsaid = ("prediction", *(name for name in classes if said[name] is None))
+        return {
+            "status": 200,
+            **{
+                name: value
+                for name, value in said.items()
+                if name not in (unsaid if self.label is not None else classes)
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A row of a city, and what is to be answered.
+
+    :param features: feature name → value, or None where it is missing; exactly the model's features.
+    :param top_k: of a classification: how many of the most probable classes; None: the probabilities of all.
+    """
+
+    city: object
+    features: object
+    top_k: object = None
 
 
 def clients(
@@ -108,29 +139,33 @@ class Predictor:
         self._endpoint = endpoint
         self._threads = threads
 
-    def predict(self, city: object, features: object, seconds: float = DEADLINE_SECONDS) -> Prediction:
+    def predict(
+        self, city: object, features: object, seconds: float = DEADLINE_SECONDS, top_k: object = None
+    ) -> Prediction:
         """Predict one row of one city.
 
-        :param features: feature name → number, or None where the value is missing; exactly the model's features.
+        :param features: feature name → value, or None where it is missing; exactly the model's features.
         :param seconds: the deadline of the whole request.
+        :param top_k: of a classification: how many of the most probable classes; None: the probabilities of all.
         :raises PredictError: of the kind that says whose fault it is.
         """
-        (answer,) = self.predict_many([(city, features)], seconds)
+        (answer,) = self.predict_many([Asked(city, features, top_k)], seconds)
         if isinstance(answer, PredictError):
             raise answer
         return answer
 
     def predict_many(
-        self, requests: Sequence[tuple[object, object]], seconds: float = DEADLINE_SECONDS
+        self, requests: Sequence[Asked | tuple[object, object]], seconds: float = DEADLINE_SECONDS
     ) -> list[Prediction | PredictError]:
         """Predict rows of several cities (a city may come more than once), at the same time.
 
-        :param requests: (city, features) as :meth:`predict` takes them.
+        :param requests: (city, features), or :class:`Asked`, with what :meth:`predict` takes.
         :param seconds: the deadline of all of them together; what has no answer by then is NotReady.
         :return: one answer per request, in the same order.
         """
         started = time.perf_counter()
         deadline = Deadline(seconds)
+        asked = [each if isinstance(each, Asked) else Asked(*each) for each in requests]
         # One each, with the same end: what was asked last for a city is known when its time is over.
         own = [deadline.at_most(seconds) for _ in requests]
         answers: list[Prediction | PredictError | None] = [None] * len(requests)
@@ -146,13 +181,13 @@ class Predictor:
                 except queue.Empty:
                     return
                 try:
-                    answers[index] = self._predict(*requests[index], own[index], started)
+                    answers[index] = self._predict(asked[index], own[index], started)
                 except PredictError as error:
                     answers[index] = error
                 except Exception as error:
                     # One city's matter, whatever it is: the others of the request are answered.
                     log.exception("A prediction failed")
-                    answers[index] = _unexpected(requests[index][0], error)
+                    answers[index] = _unexpected(asked[index].city, error)
                 except BaseException as error:
                     broken.append(error)
                     return
@@ -172,7 +207,8 @@ class Predictor:
         pairs = zip(answers, own, strict=True)
         return [limit.missed() if answer is None else answer for answer, limit in pairs]
 
-    def _predict(self, city: object, features: object, deadline: Deadline, started: float) -> Prediction:
+    def _predict(self, asked: Asked, deadline: Deadline, started: float) -> Prediction:
+        city = asked.city
         if not isinstance(city, str) or not city:
             raise BadRequest(
                 f"city: got {show_value(city)}; allowed: the slug of a city as text, for example 'austin'.",
@@ -180,7 +216,7 @@ class Predictor:
             )
         pointer = self.pointers.get(city, deadline)
         try:
-            value = self._ask(pointer, features, deadline)
+            value = self._ask(pointer, asked, deadline)
         except _ModelGone as gone:
             # Its artifact may have been retired while this pointer was believed.
             newer = self.pointers.get(city, deadline, ask=True)
@@ -188,12 +224,12 @@ class Predictor:
                 raise ServingError(str(gone), city=city) from gone
             pointer = newer
             try:
-                value = self._ask(pointer, features, deadline)
+                value = self._ask(pointer, asked, deadline)
             except _ModelGone as again:
                 raise ServingError(str(again), city=city) from again
         return Prediction(
+            **{"prediction": None, **value},
             city=city,
-            prediction=value,
             target_model=pointer.target_model,
             package_arn=pointer.package_arn,
             package_version=_package_version(pointer.package_arn),
@@ -201,23 +237,29 @@ class Predictor:
             latency_ms=round((time.perf_counter() - started) * 1000, 1),
         )
 
-    def _ask(self, pointer: live.LivePointer, features: object, deadline: Deadline) -> float:
+    def _ask(self, pointer: live.LivePointer, asked: Asked, deadline: Deadline) -> dict[str, Any]:
         """Ask the endpoint for the prediction of a pointer's model.
 
+        :return: fields of :class:`Prediction`.
         :raises _ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
         """
-        body = csv_line(read_row(pointer.city, pointer.features, features))
-        whose = f"city {pointer.city!r}: endpoint {self._endpoint!r} with {pointer.target_model}"
+        top_k = _top_k(pointer, asked.top_k)
+        row = read_row(pointer.city, pointer.features, asked.features, pointer.inputs)
+        as_json = pointer.is_table or top_k is not None
+        body = json_request(row, top_k) if as_json else csv_line(row)
+        endpoint = pointer.endpoint or self._endpoint
+        whose = f"city {pointer.city!r}: endpoint {endpoint!r} with {pointer.target_model}"
+        numbers = pointer.task == pointer_checks.REGRESSION
 
         def invoke() -> bytes:
             answer = self._runtime.invoke_endpoint(
-                EndpointName=self._endpoint,
+                EndpointName=endpoint,
                 TargetModel=pointer.target_model,
-                ContentType="text/csv",
+                ContentType="application/json" if as_json else "text/csv",
                 Accept="application/json",
                 Body=body,
             )
-            content: bytes = answer["Body"].read(_ANSWER_BYTES)
+            content: bytes = answer["Body"].read(_ANSWER_BYTES if numbers else _ANSWER_OF_CLASSES_BYTES)
             return content
 
         try:
@@ -230,7 +272,27 @@ class Predictor:
             raise ServingError(f"{whose}: {error}", city=pointer.city) from error
         except BotoCoreError as error:
             raise ServingError(f"{whose} cannot be asked: {error}", city=pointer.city) from error
-        return _number(content, whose, pointer.city)
+        if numbers:
+            return {"prediction": _number(content, whose, pointer.city)}
+        return _classes(content, whose, pointer.city)
+
+
+def _top_k(pointer: live.LivePointer, value: object) -> int | None:
+    """Return how many classes are asked for.
+
+    :raises BadRequest: it is no number of classes, or the model predicts a number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_CLASSES:
+        allowed = f"a whole number from 1 to {_MOST_CLASSES}"
+    elif pointer.task == pointer_checks.REGRESSION:
+        allowed = "nothing, for its model predicts a number and no class"
+    else:
+        return value
+    raise BadRequest(
+        f"city {pointer.city!r}, top_k: got {show_value(value)}; allowed: {allowed}.", mistakes=[]
+    )
 
 
 def _unexpected(city: object, error: Exception) -> ServingError:
@@ -268,6 +330,24 @@ def _number(content: bytes, whose: str, city: str) -> float:
     if not math.isfinite(number):
         raise ServingError(f"{whose}: predicts {number}, which is not a finite number", city=city)
     return number
+
+
+def _classes(content: bytes, whose: str, city: str) -> dict[str, Any]:
+    """Read the answer of a classification."""
+    try:
+        (value,) = json.loads(content)["predictions"]
+        label, ranked = value["label"], value.get("top_k")
+        if ranked is not None:
+            found = [{"label": each["label"], "probability": float(each["probability"])} for each in ranked]
+            named = {str(each["label"]): each["probability"] for each in found}
+        else:
+            found, named = None, {name: float(each) for name, each in value["probabilities"].items()}
+        if label not in named or not all(map(math.isfinite, named.values())):
+            raise ValueError("its label has no probability")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        got = f"{content[:80]!r} ({type(error).__name__})"
+        raise ServingError(f"{whose}: the answer is not a prediction of classes: {got}", city=city) from error
+    return {"label": label, "top_k": found, "probabilities": None if found is not None else named}
 
 
 def _package_version(arn: str) -> int | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet.champions import artifact
+from city_fleet.champions.artifact import Known, Value
 from city_fleet.errors import ArtifactError, PlatformError, ServingError
 from city_fleet.naming import Keys
 from city_fleet.state.live import LivePointer
@@ -24,11 +25,11 @@ class Sample:
     """One row of the model's validation data.
 
     :param features: feature name → value, None where it is missing.
-    :param prediction: what the model predicted for it right after training, in the target's own unit.
+    :param prediction: what the model predicted for it right after training: in the target's own unit, or by class.
     """
 
-    features: dict[str, float | None]
-    prediction: float
+    features: dict[str, Value]
+    prediction: Known
 
 
 def newest_sample(s3: S3Client, keys: Keys, pointer: LivePointer) -> Sample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from city_fleet.errors import BrokenPointer, PublishError, show_value
@@ -22,6 +22,11 @@ class ServedModel:
     :param reasons: the gate's sentences about the model.
     :param settings_digest: of the settings that made the model, ``code_digest`` of the job scripts; None if unknown.
     :param data_until: first day of the newest period that its data held, an ISO date; None if unknown.
+    :param endpoint: name of the endpoint that answers; empty: the fleet's.
+    :param route: what leads to the model on that endpoint: ``{"target_model": …}``.
+    :param task: what it predicts: a number (``regression``) or a class (``binary``, ``multiclass``).
+    :param kind: ``series``, whose features are numbers, or ``table``.
+    :param inputs: of a table: ``{"name", "kind"}`` of each feature, in the order of ``features``.
     """
 
     city: str
@@ -35,6 +40,20 @@ class ServedModel:
     settings_digest: str | None = None
     code_digest: str | None = None
     data_until: str | None = None
+    endpoint: str = ""
+    route: dict[str, str] = field(default_factory=dict)
+    task: str = pointer_checks.REGRESSION
+    kind: str = pointer_checks.SERIES
+    inputs: tuple[dict[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        # A pointer of an earlier version says the same by its target model alone.
+        object.__setattr__(self, "route", {**self.route, pointer_checks.TARGET_MODEL: self.target_model})
+
+    @property
+    def is_table(self) -> bool:
+        """Tell whether a row of a request holds raw values, which not only numbers are."""
+        return self.kind == pointer_checks.TABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +88,7 @@ class LivePointer(ServedModel):
     environment: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "moved_at", self.moved_at or self.published_at)
         object.__setattr__(self, "moved_by", self.moved_by or self.published_by)
 
@@ -78,7 +98,7 @@ class LivePointer(ServedModel):
 
         :param state: the pointer's own fields, beside those of the model.
         """
-        return cls(**{field.name: getattr(model, field.name) for field in fields(ServedModel)}, **state)
+        return cls(**{each.name: getattr(model, each.name) for each in fields(ServedModel)}, **state)
 
     @property
     def origin(self) -> int:
@@ -108,6 +128,7 @@ class LivePointer(ServedModel):
             pointer_checks.check_fit(value, where)
             known["features"] = tuple(known["features"])
             known["reasons"] = tuple(known.get("reasons", ()))
+            known["inputs"] = tuple(known.get("inputs", ()))
             return cls(**known)
         except (ValueError, KeyError) as error:
             wrong = f"it has no {error}" if isinstance(error, KeyError) else error

@@ -18,7 +18,13 @@ from city_fleet.errors import show_value
 
 #: Far above any pointer: a thousand features with long names take 100 KB.
 MAX_POINTER_BYTES = 1 << 20
+REGRESSION = "regression"
+TASKS = (REGRESSION, "binary", "multiclass")
+SERIES, TABLE = KINDS = ("series", "table")
+INPUT_KINDS = ("number", "boolean", "category", "date")
+TARGET_MODEL = "target_model"
 _MAX_SEQUENCE = 10**9
+_ENDPOINT = re.compile(r"(?:[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62})?")
 _ARN = re.compile(
     r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:model-package/(?P<group>[a-zA-Z0-9-]{1,63})/[0-9]{1,9}"
 )
@@ -83,6 +89,10 @@ def check_fit(members: Mapping[str, Any], where: str) -> None:
     if members["target_model"] != own:
         got = show_value(members["target_model"])
         raise ValueError(f"target_model is {got}; city, as_of and artifact_sha256 make {own!r}")
+    route = members.get("route", {})
+    if route not in ({}, {TARGET_MODEL: own}):
+        raise ValueError(f"route is {show_value(route)}; this version of City Fleet goes to {own!r} alone")
+    _check_inputs(members)
     predecessor = members.get("predecessor")
     if predecessor is not None and naming.parse_target_model(predecessor)[0] != city:
         raise ValueError(f"predecessor is {show_value(predecessor)}, of another city")
@@ -91,6 +101,16 @@ def check_fit(members: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"package_arn is {show_value(members['package_arn'])}")
     if place := _PLACE.fullmatch(where):
         _check_place(members, arn["group"], place)
+
+
+def _check_inputs(members: Mapping[str, Any]) -> None:
+    """Refuse inputs that are not those of the features: a request is checked by them, and the model has those."""
+    names = [each["name"] for each in members.get("inputs", ())]
+    needed = list(members["features"]) if members.get("kind") == TABLE else []
+    if names != needed:
+        raise ValueError(
+            f"inputs is {show_value(names)}; a {members.get('kind', SERIES)} has {show_value(needed)}"
+        )
 
 
 def _check_place(members: Mapping[str, Any], group: str, place: re.Match[str]) -> None:
@@ -141,6 +161,20 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
+def _is_endpoint(value: object) -> bool:
+    return isinstance(value, str) and _ENDPOINT.fullmatch(value) is not None
+
+
+def _are_inputs(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(each, dict)
+        and set(each) == {"name", "kind"}
+        and _is_text(each["name"])
+        and each["kind"] in INPUT_KINDS
+        for each in value
+    )
+
+
 def _are_metrics(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_metric, value.values()))
 
@@ -170,4 +204,9 @@ _OPTIONAL: dict[str, _Check] = {
     "reasons": _are_texts,
     "restores": lambda value: value is None or _is_sequence(value),
     "pinned": lambda value: isinstance(value, bool),
+    "endpoint": _is_endpoint,
+    "route": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+    "task": lambda value: value in TASKS,
+    "kind": lambda value: value in KINDS,
+    "inputs": _are_inputs,
 }

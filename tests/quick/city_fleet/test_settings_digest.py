@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from city_fleet.config import Algorithm, City, Dataset, Duration, Feature, Target, Time
+from city_fleet.config import Algorithm, City, Duration, Feature, Series, Target, Time
+from city_fleet.config.algorithm_section import Candidate
 from city_fleet.plan import MAKES_NO_MODEL, MAKES_THE_MODEL, CityPlan
 from tests.support.fleets import austin
 
@@ -17,6 +18,7 @@ WHY_NOT = {
     "slug": "the city's identity; another slug is another city",
     "name": "how `./fleet ingest` finds the city's rows",
     "scripts": "counted file by file in the digest of the code bundle",
+    "own_scripts": "counted file by file in the digest of the code bundle",
     "owner": "shown in Airflow",
     "tags": "shown in Airflow",
     "schedule": "when models are made",
@@ -58,6 +60,9 @@ OTHER: dict[str, Any] = {
     "gate.tolerance": 0.5,
     "dataset.source": "elsewhere.csv",
     "dataset.city_column": "Elsewhere",
+    "own_scripts.train": "elsewhere.py",
+    "entry": "none",
+    "dataset.kind": "table",
     "dataset.time": Time(columns=("when",)),
     "dataset.frequency": "year",
     "dataset.available_after": Duration(days=9),
@@ -82,6 +87,9 @@ OTHER: dict[str, Any] = {
     "algorithm.image": "other",
     "algorithm.version": "9.9-9",
     "algorithm.hyperparameters": {"eta": 0.99},
+    "algorithm.name": "linear",
+    "algorithm.seed": 7,
+    "algorithm.candidates": (Candidate(algorithm="linear"),),
 }
 
 
@@ -90,7 +98,7 @@ def settings_of(kind: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 CITY = [name for name in settings_of(City) if name not in MAKES_THE_MODEL]
-MODEL = [*settings_of(Dataset, "dataset."), *settings_of(Algorithm, "algorithm.")]
+MODEL = [*settings_of(Series, "dataset."), *settings_of(Algorithm, "algorithm.")]
 WITHIN = [
     *settings_of(Time, "dataset.time."),
     *settings_of(Target, "dataset.target."),

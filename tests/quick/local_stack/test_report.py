@@ -6,11 +6,13 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+from city_fleet.metrics import METRICS
 from local.stack import report
 from local.stack.evidence import errors_in
-from local.stack.outcomes import Outcome, Prediction
+from local.stack.outcomes import Outcome, Prediction, answer
 from local.stack.progress import WIDEST_TABLE, Progress
 
 LIVE = Outcome(
@@ -51,6 +53,42 @@ def test_every_city_that_is_not_live_has_its_sentence() -> None:
     assert "paris, too little data: paris: 40 usable months of 60 needed" in text
     assert "tyler failed:\n  task train failed (try 3)\n    ValueError: no rows" in text
     assert [outcome.decided for outcome in (LIVE, HELD, POOR, FAILED)] == [True, True, True, False]
+
+
+TOP_3 = [("Uchi", 0.7), ("[b]", 0.2), ("Thai", 0.06)]
+
+
+@pytest.mark.parametrize(
+    ("answered", "metric", "values", "actual", "shown"),
+    [
+        (
+            {"label": "Uchi", "top_k": [{"label": each, "probability": share} for each, share in TOP_3]},
+            *("top_k_accuracy", (0.55, 0.27), "[b]"),
+            "55.0% 27.0% 1 a12 Uchi 70%, [b] 20%, Thai 6% [b] 4.2",
+        ),
+        (
+            {"label": "late", "probabilities": {"on time": 0.3, "late": 0.7}},
+            *("log_loss", (0.357, 0.609), "on time"),
+            "0.357 0.609 1 a12 late 70% on time 4.2",
+        ),
+        (215_000.0, "rmse", (20_500.0, 41_000.0), 199_900.0, "20,500 41,000 1 a12 215,000 199,900 4.2"),
+    ],
+)
+def test_each_task_shows_its_metric_and_its_answer(
+    answered: object, metric: str, values: tuple[float, float], actual: float | str, shown: str
+) -> None:
+    metrics = {whose: {metric: value} for whose, value in zip(("challenger", "naive"), values, strict=True)}
+    outcome = Outcome(
+        *("austin", "live", {"metrics": metrics, "package_version": 1}),
+        prediction=Prediction("a12", answer(answered), actual, 4.2),
+        metric=metric,
+        algorithm="linear",
+        baseline="class frequencies",
+    )
+    title, _, line, *rest = _shown([outcome]).splitlines()
+    assert METRICS[metric].title in title
+    assert " ".join(line.split()) == f"austin live linear {shown}"
+    assert rest[-1] == "naive: a prediction without a model: class frequencies"
 
 
 def test_progress_is_one_line_per_change_where_there_is_no_terminal() -> None:

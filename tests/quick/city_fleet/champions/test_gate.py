@@ -10,10 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from city_fleet.champions.data_checks import Findings
-from city_fleet.champions.gate import Decision, decide, error_metrics
+from city_fleet.champions.gate import Decision, decide
 from city_fleet.config import Gate
+from city_fleet.metrics import regression_metrics
 
-METRIC_NAMES = ("mape", "rmse", "mae", "r2")
+METRIC_NAMES = (
+    "mape",
+    "wape",
+    "rmse",
+    "mae",
+    "r2",
+    "accuracy",
+    "log_loss",
+    "macro_f1",
+    "roc_auc",
+    "top_k_accuracy",
+)
+HIGHER = {"r2", "accuracy", "macro_f1", "roc_auc", "top_k_accuracy"}
+CLASSES = METRIC_NAMES[5:]
+ALLOWED = {"regression": METRIC_NAMES[:5], "binary": CLASSES[:4], "multiclass": CLASSES}
 ANY_NUMBER = st.integers() | st.floats() | st.none() | st.booleans() | st.text(max_size=3)
 ANYTHING = st.recursive(
     ANY_NUMBER,
@@ -32,17 +47,24 @@ ANY_REPORT = st.one_of(
             "as_of": st.sampled_from(("20140101T000000Z", "20150101T000000Z")) | ANYTHING,
             "challenger": st.dictionaries(st.sampled_from(METRIC_NAMES), ANY_NUMBER) | ANYTHING,
             "naive": st.dictionaries(st.sampled_from(METRIC_NAMES), ANY_NUMBER) | ANYTHING,
+            "task": st.sampled_from(tuple(ALLOWED)) | ANYTHING,
+            "baselines": st.dictionaries(
+                st.sampled_from(("median", "class frequencies", "")),
+                st.dictionaries(st.sampled_from(METRIC_NAMES), ANY_NUMBER) | ANYTHING,
+                max_size=2,
+            )
+            | ANYTHING,
             "champion": st.dictionaries(st.sampled_from((*METRIC_NAMES, "as_of")), ANY_NUMBER) | ANYTHING,
         },
     ),
 )
 RULES = st.builds(
     Gate,
-    metric=st.sampled_from(METRIC_NAMES),
+    metric=st.none() | st.sampled_from(METRIC_NAMES),
     must_beat_naive=st.booleans(),
     tolerance=st.floats(0, 1),
     minimum_rows=st.integers(1, 20),
-    limits=st.dictionaries(st.sampled_from(METRIC_NAMES), st.floats(0.01, 100), max_size=2),
+    limits=st.dictionaries(st.sampled_from(METRIC_NAMES), st.floats(0.01, 1), max_size=2),
 )
 RULE = Gate(metric="mape", must_beat_naive=True, tolerance=0.02, minimum_rows=6, limits={"mape": 0.25})
 
@@ -137,7 +159,7 @@ def test_metrics_are_shown_as_people_write_them() -> None:
     decision = decide(report() | {"challenger": challenger}, RULE.model_copy(update={"limits": limits}))
     assert decision.reasons[:3] == (
         "MAPE 4.6% breaks the limit of 1.0%",
-        "R2 0.512 breaks the limit of 0.900",
+        "R² 0.512 breaks the limit of 0.900",
         "RMSE 23,457 breaks the limit of 1,000",
     )
 
@@ -191,7 +213,7 @@ def possible(metrics: Any, name: str) -> bool:
         return False
     if name == "r2":
         return -1.7e308 < value <= 1
-    return 0 <= value < 1.7e308
+    return 0 <= value <= (1 if name in HIGHER else 1.7e308)
 
 
 @given(ANY_REPORT, RULES)
@@ -201,17 +223,23 @@ def test_no_report_however_broken_promotes_without_a_better_metric(value: Any, r
     if not decision.promote:
         return
     assert value["rows"] >= rule.minimum_rows
-    for name in (rule.metric, *rule.limits):
+    task = value.get("task", "regression")
+    metric = rule.metric or ("mape" if task == "regression" else "log_loss")
+    assert metric in ALLOWED[task]
+    for name in (metric, *rule.limits):
         assert possible(value["challenger"], name)
-    sign = -1 if rule.metric == "r2" else 1
-    mine = sign * value["challenger"][rule.metric]
+    sign = -1 if metric in HIGHER else 1
+    mine = sign * value["challenger"][metric]
     if rule.must_beat_naive:
-        assert possible(value["naive"], rule.metric)
-        assert mine < sign * value["naive"][rule.metric]
+        baselines = list(value["baselines"].values()) if "baselines" in value else [value["naive"]]
+        assert baselines
+        for each in baselines:
+            assert possible(each, metric)
+            assert mine < sign * each[metric]
     champion = value.get("champion")
     if champion is not None:
-        assert possible(champion, rule.metric)
-        theirs = sign * champion[rule.metric]
+        assert possible(champion, metric)
+        theirs = sign * champion[metric]
         assert mine <= theirs + abs(theirs) * rule.tolerance
         seen = champion.get("as_of"), value.get("as_of")
         assert not all(isinstance(stamp, str) for stamp in seen) or seen[0] <= seen[1]
@@ -226,24 +254,27 @@ def test_force_promotes_any_report_and_says_so_where_the_rule_would_not(value: A
 
 
 @given(
+    st.sampled_from(tuple(ALLOWED)),
     RULES,
     st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
     st.floats(0, 1),
     st.none() | st.floats(0, 1),
 )
 def test_a_better_challenger_never_loses_where_a_worse_one_wins(
-    rule: Gate, pair: list[float], naive: float, other: float | None
+    task: str, rule: Gate, pair: list[float], naive: float, other: float | None
 ) -> None:
-    better, worse = reversed(pair) if rule.metric == "r2" else pair
+    metric = rule.metric or ("mape" if task == "regression" else "log_loss")
+    better, worse = reversed(pair) if metric in HIGHER else pair
     everyone = dict.fromkeys(METRIC_NAMES, 0.5)
-    opponent = None if other is None else {"etag": "e", "target_model": "t", **everyone, rule.metric: other}
+    opponent = None if other is None else {"etag": "e", "target_model": "t", **everyone, metric: other}
 
     def wins(value: float) -> bool:
         return decide(
             {
+                "task": task,
                 "rows": 20,
-                "challenger": everyone | {rule.metric: value},
-                "naive": everyone | {rule.metric: naive},
+                "challenger": everyone | {metric: value},
+                "baselines": {"median": everyone | {metric: naive}, "other": everyone},
                 "champion": opponent,
             },
             rule,
@@ -302,14 +333,92 @@ def test_a_metric_that_is_not_defined_says_why(metric: Any, zero_rows: int, sent
 
 
 def test_metrics_by_hand() -> None:
-    metrics = error_metrics([100.0, 200.0], [110.0, 180.0])
+    metrics = regression_metrics([100.0, 200.0], [110.0, 180.0])
     assert metrics["mape"] == pytest.approx(0.1)
     assert metrics["mae"] == pytest.approx(15)
     assert metrics["rmse"] == pytest.approx(math.sqrt(250))
     assert metrics["r2"] == pytest.approx(1 - 500 / 5000)
-    assert error_metrics([0.0, 100.0], [5.0, 110.0])["mape"] == pytest.approx(0.1), "0 has no shares"
-    assert error_metrics([0.0], [5.0])["mape"] is None
-    assert error_metrics([1.0], [1.0])["r2"] is None
-    assert error_metrics([0.5, 0.5], [0.1, 0.9])["r2"] is None, "a target that never changes"
-    small = error_metrics([0.1, 0.2], [0.11, 0.18])
+    assert regression_metrics([0.0, 100.0], [5.0, 110.0])["mape"] == pytest.approx(0.1), "0 has no shares"
+    assert regression_metrics([0.0], [5.0])["mape"] is None
+    assert regression_metrics([1.0], [1.0])["r2"] is None
+    assert regression_metrics([0.5, 0.5], [0.1, 0.9])["r2"] is None, "a target that never changes"
+    small = regression_metrics([0.1, 0.2], [0.11, 0.18])
     assert small["r2"] == pytest.approx(1 - 0.0005 / 0.005), "small targets too"
+
+
+def recommender(accuracy: float = 0.712, log_loss: float = 0.9, **more: Any) -> dict[str, Any]:
+    baseline = {"accuracy": 0.401, "log_loss": 1.2, "macro_f1": 0.1, "roc_auc": 0.5, "top_k_accuracy": 0.6}
+    return {
+        "task": "multiclass",
+        "rows": 200,
+        "challenger": baseline | {"accuracy": accuracy, "log_loss": log_loss},
+        "naive": baseline,
+        "baselines": {"class frequencies": baseline},
+        "champion": None,
+        **more,
+    }
+
+
+def test_a_classification_is_judged_by_its_own_metrics() -> None:
+    decision = decide(recommender(), Gate(metric="accuracy", limits={"log_loss": 1.0}))
+    assert decision.promote
+    assert decision.reasons[0] == "accuracy 71.2% on 200 held-out rows beats the class frequencies' 40.1%"
+    assert (decision.task, decision.metric) == ("multiclass", "accuracy")
+    assert decision.metrics["challenger"] == recommender()["challenger"]
+    assert decision.baselines == {"class frequencies": recommender()["naive"]}
+    by_default = decide(recommender(log_loss=1.3), Gate())
+    assert not by_default.promote
+    assert (
+        by_default.reasons[0]
+        == "log loss 1.300 on 200 held-out rows does not beat the class frequencies' 1.200"
+    )
+    champion = {"accuracy": 0.9, "target_model": "t", "etag": "e"}
+    held = decide(recommender(champion=champion), Gate(metric="accuracy", limits={"accuracy": 0.8}))
+    assert held.reasons[:2] == (
+        "accuracy 71.2% breaks the limit of 80.0%",
+        "accuracy 71.2% is worse than the champion's 90.0% by more than the tolerance of 2%",
+    )
+
+
+def test_a_model_must_beat_every_baseline() -> None:
+    last, season = ({**report()["naive"], "mape": value} for value in (0.05, 0.03))
+    judged = report() | {"baselines": {"last known value": last, "same period last season": season}}
+    held = decide(judged, RULE)
+    assert not held.promote
+    assert held.reasons == (
+        "MAPE 4.0% on 12 held-out rows does not beat the same period last season's 3.0%",
+        "there is no champion yet",
+    )
+    assert decide(judged, RULE.model_copy(update={"must_beat_naive": False})).promote
+    season["mape"] = 0.041
+    assert decide(judged, RULE).reasons[0] == (
+        "MAPE 4.0% on 12 held-out rows beats the last known value's 5.0% and the same period last season's 4.1%"
+    )
+    for broken in ({}, [], None, {"last known value": None}, {"last known value": last, "": last}):
+        assert not decide(judged | {"baselines": broken}, RULE).promote
+
+
+@pytest.mark.parametrize(
+    ("judged", "rule", "sentence"),
+    [
+        (recommender(), Gate(metric="mape"), "the gate asks for mape, and the model is of task multiclass; allowed:"),
+        (report(), Gate(limits={"log_loss": 1.0}), "the gate asks for log_loss, and the model is of task regression"),
+        (recommender(task="ranking"), Gate(metric="accuracy"), "the evaluation report names no task; allowed: regr"),
+        (
+            recommender(challenger={"roc_auc": None}),
+            Gate(metric="roc_auc"),
+            "ROC AUC is not defined: all 200 held-out rows are of one class, or none is of the positive one. Set gate.",
+        ),
+        (
+            {**report(), "challenger": {"wape": None}},
+            Gate(metric="wape"),
+            "the target is 0 in all 12 held-out rows, where WAPE is not defined. Set gate.metric to mae or rmse",
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_task_or_is_not_defined_is_said(
+    judged: dict[str, Any], rule: Gate, sentence: str
+) -> None:
+    decision = decide(judged, rule)
+    assert not decision.promote
+    assert any(reason.startswith(sentence) for reason in decision.reasons), decision.reasons

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from city_fleet.config import Dataset
+from city_fleet.config import Series
 from city_fleet.config.mistakes import located_problems, schema_of
 
 
-def dataset(**changes: Any) -> Dataset:
-    return Dataset.model_validate(
+def dataset(**changes: Any) -> Series:
+    return Series.model_validate(
         {
             "city_column": "city",
             "time": {"columns": ["date"]},
@@ -28,29 +27,8 @@ def dataset(**changes: Any) -> Dataset:
 def refusal(**changes: Any) -> str:
     with pytest.raises(ValidationError) as caught:
         dataset(**changes)
-    ((_, problem),) = located_problems(caught.value, schema_of(Dataset))
+    ((_, problem),) = located_problems(caught.value, schema_of(Series))
     return f"got {problem.got}; allowed: {problem.allowed}"
-
-
-def test_an_argument_has_at_most_256_characters() -> None:
-    def feature(characters: int) -> dict[str, Any]:
-        lags = list(range(100, 140))
-        around = len(json.dumps({"column": "", "lags": lags}, separators=(",", ":")))
-        return {"column": "c" * (characters - around), "lags": lags}
-
-    (longest,) = [part for part in dataset(features=[feature(256)]).arguments() if len(part) > 200]
-    assert len(longest) == 256
-    assert "257 characters as a job argument" in refusal(features=[feature(257)])
-
-
-def test_a_job_has_at_most_100_arguments_with_those_of_a_run() -> None:
-    def features(count: int) -> list[dict[str, Any]]:
-        return [{"column": f"c{number}", "lags": [1]} for number in range(count)]
-
-    arguments = len(dataset().arguments())
-    room = (100 - 12 - arguments) // 2  # a run adds six pairs
-    assert len(dataset(features=features(room)).arguments()) == 100 - 12
-    assert "a dataset of 102 job arguments" in refusal(features=features(room + 1))
 
 
 def test_there_is_something_to_train_on_beside_validation_and_holdout() -> None:

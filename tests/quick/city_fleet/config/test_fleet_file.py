@@ -50,7 +50,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     assert (city.schedule, city.end_date, city.name) == ("@daily", None, "a")
     assert city.dataset.target.transform == "none"
     assert city.dataset.target.window is None
-    assert (city.gate.metric, city.gate.tolerance, city.gate.minimum_rows) == ("mape", 0.02, 6)
+    assert (city.gate.metric, city.gate.tolerance, city.gate.minimum_rows) == (None, 0.02, 6)
     assert fleet.endpoint.name is None
     assert (fleet.pools.jobs, fleet.jobs_pool) == (None, "city_fleet_laptop")
     assert city.training.instance_type == "ml.m5.large"

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from city_fleet.config import City, Fleet, load_fleet
 from city_fleet.config.json_schema import SCHEMA_PATH, fleet_schema, schema_text
 from city_fleet.config.settings import FleetSettings
+from city_fleet.config.table import Table
 from city_fleet.errors import show_value
 from tests.support.fleets import TEXAS
 from tests.support.paths import ROOT
@@ -23,14 +24,24 @@ from tests.support.paths import ROOT
 PAGE = ROOT / "docs" / "fleet-file.md"
 
 
+OF_A_TABLE = " of a table"
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections in a field's type: itself, of a list, or of several kinds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for each in get_args(annotation) for found in models_in(each)]
+
+
 def sections(kind: type[BaseModel], path: str = "") -> dict[str, type[BaseModel]]:
-    """The sections of a fleet file by their dotted paths, as the models nest."""
+    """The sections of a fleet file by their dotted paths, as the models nest: dataset, dataset.features."""
     found = {path: kind}
     for name, info in kind.model_fields.items():
-        # A section, or a list of them: dataset, dataset.features.
-        for each in (info.annotation, *get_args(info.annotation)):
-            if isinstance(each, type) and issubclass(each, BaseModel):
-                found |= sections(each, f"{path}.{name}" if path else name)
+        for each in models_in(info.annotation):
+            below = f"{path.removesuffix(OF_A_TABLE)}.{name}" if path else name
+            of_a_table = path.endswith(OF_A_TABLE) or each is Table
+            found |= sections(each, below + OF_A_TABLE if of_a_table else below)
     return found
 
 
@@ -41,8 +52,13 @@ def page_sections() -> dict[str, str]:
 
 def heading_of(path: str) -> str:
     """The heading of docs/fleet-file.md that a section stands under; it may share it with another one."""
-    found = [heading for heading in page_sections() if path and f"`{path}`" in heading]
-    return found[0] if found else f"### `{path}`" if path else "## The fleet"
+    if not path:
+        return "## The fleet"
+    name, of_a_table = path.removesuffix(OF_A_TABLE), path.endswith(OF_A_TABLE)
+    of_this = [heading for heading in page_sections() if f"`{name}`" in heading]
+    of_both = [heading for heading in of_this if heading.endswith("of both")]
+    found = of_both or [heading for heading in of_this if heading.endswith(OF_A_TABLE) == of_a_table]
+    return found[0] if found else f"### `{name}`{OF_A_TABLE if of_a_table else ''}"
 
 
 SECTIONS: dict[str, list[type[BaseModel]]] = {}
@@ -170,7 +186,7 @@ def test_the_yaml_examples_load(tmp_path: Path, example: str) -> None:
 
 def test_the_list_example_loads(tmp_path: Path) -> None:
     (table,) = examples("csv")
-    _, example = examples("yaml")
+    example = examples("yaml")[-1]
     (tmp_path / "cities.csv").write_text(table, encoding="utf-8")
     path = tmp_path / "fleet.yaml"
     path.write_text(example[: example.index("cities:")] + "cities: {from: cities.csv}\n", encoding="utf-8")
@@ -181,7 +197,7 @@ def test_the_list_example_loads(tmp_path: Path) -> None:
 
 def test_what_the_page_promises_about_an_overriding_city(tmp_path: Path) -> None:
     path = tmp_path / "fleet.yaml"
-    path.write_text(examples("yaml")[1], encoding="utf-8")
+    path.write_text(examples("yaml")[-1], encoding="utf-8")
     city = load_fleet(path, {}).cities["bryan_college_station"]
     assert city.algorithm.hyperparameters == {"eta": 0.05, "max_depth": 3}
-    assert (city.gate.tolerance, city.gate.metric) == (0.05, "mape")
+    assert (city.gate.tolerance, city.gate.metric) == (0.05, None)

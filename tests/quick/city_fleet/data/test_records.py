@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from city_fleet.config.dataset import Dataset
+from city_fleet.config import Series
 from city_fleet.data.records import RecordReader
 from tests.support.paths import SCRIPTS
 
@@ -46,7 +46,7 @@ def test_a_period_is_the_one_that_the_job_scripts_read(
     from time_columns import TimeColumns
 
     for frequency in frequencies:
-        dataset = Dataset.model_validate({
+        dataset = Series.model_validate({
             "city_column": "c", "time": {"columns": columns, "format": written}, "frequency": frequency,
             "available_after": "P1D", "target": {"column": "y", "lags": [1]},
         })  # fmt: skip
@@ -58,7 +58,7 @@ def test_a_period_is_the_one_that_the_job_scripts_read(
 
 
 def test_what_is_no_date_or_number_keeps_its_text() -> None:
-    dataset = Dataset.model_validate({
+    dataset = Series.model_validate({
         "city_column": "c", "time": {"columns": ["d"]}, "frequency": "day",
         "available_after": "P1D", "target": {"column": "y", "lags": [1]},
     })  # fmt: skip

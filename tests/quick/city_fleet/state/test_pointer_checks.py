@@ -100,6 +100,21 @@ def test_groups_of_earlier_versions_are_their_citys() -> None:
         ({"published_at": 2014}, "published_at"),
         ({"data_until": 20140101}, "data_until"),
         ({"settings_digest": []}, "settings_digest"),
+        ({"endpoint": "-x"}, "endpoint"),
+        ({"endpoint": "x" * 64}, "endpoint"),
+        ({"route": {"target_model": "waco/20140101T000000Z-1a2b3c4d5e6f.tar.gz"}}, "route"),
+        ({"route": {"container": "x"}}, "route"),
+        ({"route": []}, "route"),
+        ({"task": "ranking"}, "task"),
+        ({"kind": ["table"]}, "kind"),
+        ({"kind": "table"}, "inputs"),
+        ({"inputs": [{"name": name, "kind": "number"} for name in GOOD["features"]]}, "inputs"),
+        ({"kind": "table", "inputs": [{"name": "x", "kind": "number"}]}, "inputs"),
+        (
+            {"kind": "table", "inputs": [{"name": name, "kind": "money"} for name in GOOD["features"]]},
+            "inputs",
+        ),
+        ({"kind": "table", "inputs": [{"name": name} for name in GOOD["features"]]}, "inputs"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_its_name(changes: dict[str, Any], names: str) -> None:
@@ -108,6 +123,24 @@ def test_what_does_not_fit_is_refused_by_its_name(changes: dict[str, Any], names
     assert WHERE in str(caught.value)
     assert "./fleet rebuild" in str(caught.value)
     assert len(str(caught.value)) < 700, "what others have written is cut"
+
+
+def test_a_pointer_of_an_earlier_version_is_that_of_a_series_on_the_fleets_endpoint() -> None:
+    new = ("endpoint", "route", "task", "kind", "inputs")
+    earlier = LivePointer.from_json(
+        json.dumps({name: value for name, value in GOOD.items() if name not in new}).encode(), WHERE
+    )
+    assert earlier == POINTER
+    assert (earlier.endpoint, earlier.task, earlier.kind, earlier.inputs) == ("", "regression", "series", ())
+    assert earlier.route == {"target_model": earlier.target_model}
+
+
+def test_a_tables_pointer_says_what_a_request_holds() -> None:
+    inputs = [{"name": name, "kind": "category"} for name in GOOD["features"]]
+    found = read(kind="table", task="multiclass", inputs=inputs, endpoint="city-fleet-2")
+    assert found.is_table
+    assert (found.inputs, found.endpoint) == (tuple(inputs), "city-fleet-2")
+    assert LivePointer.from_json(found.to_json(), WHERE) == found
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,246 @@
+"""Prepares a city whose data are a series: periods become examples, split by time, and what there is is described."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calendar_grid import AS_OF_FORMAT, period_index, period_start
+from feature_table import Example, build_examples
+from preprocess_settings import Settings
+from raw_data import RawCity, read_city
+from report_file import Place, write_csv, write_json
+from robust_scale import centre
+from table_file import PARTS, write_table
+from table_schema import REGRESSION, SERIES, Feature, Schema, Table
+
+FORMAT_VERSION = 1
+
+
+def prepare_series(place: Place, settings: Settings) -> dict[str, Any]:
+    """Write one city's sets, rows, manifest and status.
+
+    :return: the content of status.json.
+    :raises JobFailure: for bad data.
+    """
+    raw = read_city(
+        place.raw,
+        place.uri,
+        time=settings.time,
+        limits=settings.limits,
+        as_of=settings.as_of,
+        available_after=settings.available_after,
+    )
+    values = {row.index: row.values for row in raw.rows}
+    examples = build_examples(settings.layout, values)
+    parts = split(examples, max(values, default=0), settings)
+    status = describe(place.city, raw, examples, parts, settings)
+    _write_report(place, raw, settings)
+    if status["status"] == "ready":
+        schema = _schema(place.city, settings)
+        for part in PARTS:
+            write_table(place.part(part), part, _table(schema, parts[part], settings))
+        _write_history(place.part("test") / "history.csv", raw, settings)
+    write_json(place.report / "status.json", status)
+    return status
+
+
+def _schema(city: str, settings: Settings) -> Schema:
+    layout = settings.layout
+    return Schema(
+        kind=SERIES,
+        task=REGRESSION,
+        city=city,
+        as_of=f"{settings.as_of:{AS_OF_FORMAT}}",
+        target=layout.target,
+        transform=layout.transform,
+        features=tuple(Feature(name) for name in layout.features),
+    )
+
+
+def _table(schema: Schema, examples: Sequence[Example], settings: Settings) -> Table:
+    return Table(
+        schema,
+        [_day(each.index, settings) for each in examples],
+        target=np.array([each.target for each in examples]),
+        label=np.array([each.label for each in examples]),
+        weight=np.ones(len(examples)),
+        values=np.array([each.features for each in examples], dtype=np.float64),  # None becomes NaN
+        baselines={
+            "naive": np.array([each.naive for each in examples]),
+            "seasonal": np.array([each.seasonal for each in examples], dtype=np.float64),
+        },
+    )
+
+
+def _write_history(path: Path, raw: RawCity, settings: Settings) -> None:
+    """Write every column of numbers, for a model that serves and needs other features than the settings ask for."""
+    headers = dict.fromkeys((tuple(row.values), row.other_names) for row in raw.rows)
+    columns = list(
+        dict.fromkeys([*settings.limits, *(name for names in headers for part in names for name in part)])
+    )
+    columns = [name for name in columns if name not in settings.time.columns or name in settings.limits]
+    known = ((row, {**dict(row.others), **row.values}) for row in raw.rows)
+    lines = (
+        [row.index, _day(row.index, settings), *(values.get(name) for name in columns)]
+        for row, values in known
+    )
+    write_csv(path, ["index", "period", *columns], lines)
+
+
+def _write_report(place: Place, raw: RawCity, settings: Settings) -> None:
+    """Write what the sets were made of: the manifest, and the rows that were known."""
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "city": place.city,
+        "as_of": f"{settings.as_of:{AS_OF_FORMAT}}",
+        "inputs": raw.inputs,
+        "arguments": place.asked,
+    }
+    write_json(place.report / "manifest.json", manifest)
+    columns = list(dict.fromkeys([*settings.time.columns, *settings.limits]))
+    lines = (
+        [row.file, row.number, _day(row.index, settings), *(row.cells[name] for name in columns)]
+        for row in raw.rows
+    )
+    write_csv(place.report / "rows.csv", ["file", "row", "period", *columns], lines)
+
+
+def split(examples: Sequence[Example], last: int, settings: Settings) -> dict[str, list[Example]]:
+    """Split examples by time: the last periods are held out, those before them validate, the rest trains.
+
+    :param examples: in the order of their periods.
+    :param last: index of the last known period; windows count periods of the calendar, not rows.
+    :param settings: the sizes of the windows.
+    :return: part → examples.
+    """
+    test_from = last - settings.holdout_periods + 1
+    validation_from = test_from - settings.validation_periods
+    return {
+        "train": [example for example in examples if example.index < validation_from],
+        "validation": [example for example in examples if validation_from <= example.index < test_from],
+        "test": [example for example in examples if example.index >= test_from],
+    }
+
+
+def describe(
+    city: str, raw: RawCity, examples: Sequence[Example], parts: dict[str, list[Example]], settings: Settings
+) -> dict[str, Any]:
+    """Say what there is and whether it is enough.
+
+    :return: the content of status.json.
+    """
+    indices = [row.index for row in raw.rows]
+    on_grid = indices[-1] - indices[0] + 1 if indices else 0
+    known = {name: sum(row.values[name] is not None for row in raw.rows) for name in settings.limits}
+    reason = _too_little(city, examples, parts, settings)
+    return {
+        "format_version": FORMAT_VERSION,
+        "city": city,
+        "as_of": f"{settings.as_of:{AS_OF_FORMAT}}",
+        "status": "too_little_data" if reason else "ready",
+        "reason": reason,
+        "periods": {
+            "first": _day(indices[0], settings) if indices else None,
+            "last": _day(indices[-1], settings) if indices else None,
+            "on_grid": on_grid,
+            "usable": len(examples),
+            "needed": settings.minimum_periods,
+            "missing_periods": on_grid - len(indices),
+            "missing_target": on_grid - known[settings.layout.target],
+        },
+        "newest": _newest(raw, settings),
+        "missing_share": {
+            name: round(1 - count / on_grid, 6) if on_grid else 1.0 for name, count in known.items()
+        },
+        "recent_missing_share": _recent_missing_share(raw, settings),
+        "extremes": {name: _extreme(raw, name, settings) for name in settings.limits},
+        "rows": {part: len(parts[part]) for part in PARTS},
+        "features": settings.layout.features,
+    }
+
+
+def _newest(raw: RawCity, settings: Settings) -> dict[str, Any]:
+    """Compare the newest period whose target is known with the newest that could be known at as_of."""
+    frequency = settings.layout.frequency
+    known = [row.index for row in raw.rows if row.values[settings.layout.target] is not None]
+    expected = _expected(settings)
+    return {
+        "frequency": frequency,
+        "period": _day(known[-1], settings) if known else None,
+        "expected": None if expected is None else _day(expected, settings),
+        "late_periods": max(0, expected - known[-1]) if known and expected is not None else None,
+    }
+
+
+def _expected(settings: Settings) -> int | None:
+    """Return the newest period that could be known at as_of; None for one before the calendar."""
+    frequency = settings.layout.frequency
+    index = period_index(settings.as_of.date(), frequency)
+    try:
+        while settings.available_after.after(period_start(index, frequency)) > settings.as_of:
+            index -= 1
+    except ValueError:
+        return None
+    return index
+
+
+def _recent_missing_share(raw: RawCity, settings: Settings) -> dict[str, float]:
+    """Count what is missing of each column in the last periods, as many as the holdout has."""
+    window = settings.holdout_periods
+    last = max((row.index for row in raw.rows), default=0)
+    recent = [row for row in raw.rows if row.index > last - window]
+    return {
+        name: round(1 - sum(row.values[name] is not None for row in recent) / window, 6)
+        for name in settings.limits
+    }
+
+
+def _extreme(raw: RawCity, name: str, settings: Settings) -> dict[str, Any] | None:
+    """Find the value that is furthest from the column's median, in robust standard deviations.
+
+    :return: None for a column of which more than half is one value, or that has no value at all.
+    """
+    middle = centre(row.values[name] for row in raw.rows)
+    if middle is None or middle.scale == 0:
+        return None
+    distances = [
+        (middle.deviations(v) or 0.0, row) for row in raw.rows if (v := row.values[name]) is not None
+    ]
+    deviations, row = max(distances, key=lambda pair: pair[0])
+    return {
+        "period": _day(row.index, settings),
+        "value": row.values[name],
+        "median": middle.median,
+        "deviations": round(deviations, 3),
+    }
+
+
+def _too_little(
+    city: str, examples: Sequence[Example], parts: dict[str, list[Example]], settings: Settings
+) -> str:
+    """Say what is lacking, or nothing when it is enough."""
+    unit = settings.layout.frequency
+    there = f"{city} has {len(examples)} usable {unit}s as of {settings.as_of:%Y-%m-%d}"
+    if len(examples) < settings.minimum_periods:
+        return (
+            f"{there}; {settings.minimum_periods} are needed (minimum_periods). A {unit} is usable when its "
+            f"'{settings.layout.target}' is known and enough of those before it are."
+        )
+    kept_back = settings.validation_periods + settings.holdout_periods
+    windows = {
+        "train": f"before the last {kept_back} {unit}s, to train on",
+        "validation": f"in the {settings.validation_periods} {unit}s of validation",
+        "test": f"in the {settings.holdout_periods} {unit}s of the holdout",
+    }
+    for part, window in windows.items():
+        if not parts[part]:
+            return f"{there}, but none {window}; at least 1 is needed there."
+    return ""
+
+
+def _day(index: int, settings: Settings) -> str:
+    return period_start(index, settings.layout.frequency).isoformat()
