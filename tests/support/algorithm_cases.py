@@ -20,9 +20,10 @@ sys.path.insert(0, sys.argv[1])
 import algorithms
 from candidates import choose
 from hyperparameters import checked
+from job_settings import Candidate
 from model_artifact import Model, load_artifact, save_artifact
 from model_card import ModelCard
-from table_rows import joined, rows_of
+from table_parts import joined, rows_of
 from table_schema import Baseline, Feature, Schema, Table
 from target_transform import TargetTransform
 from validation_loss import loss
@@ -279,9 +280,7 @@ def shuffled() -> dict[str, float]:
                 table, target=table.target[order], label=table.label[order], weight=np.ones(len(table))
             )
             train, validation, test = _parts(table)
-            candidates = [
-                {"algorithm": name, "hyperparameters": SMALL[name]} for name in ("xgboost", "linear", "knn")
-            ]
+            candidates = [Candidate(name, SMALL[name]) for name in ("xgboost", "linear", "knn")]
             chosen = choose(train, validation, candidates, seed=seed, threads=1)
             floor = _fit("baseline", train, validation).predict(test.values)
             wins += loss(test, chosen.fitted.predict(test.values)) < loss(test, floor)

@@ -14,7 +14,7 @@ import numpy as np
 
 from array_file import load_arrays, save_arrays
 from probabilities import class_frequencies
-from table_rows import joined
+from table_parts import joined
 from table_schema import REGRESSION, SERIES, Schema, Table
 
 SPEC = {"tasks": ["regression", "binary", "multiclass"], "hyperparameters": {}}

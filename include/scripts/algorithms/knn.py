@@ -16,7 +16,7 @@ from array_file import load_arrays, save_arrays
 from design_matrix import Design, design_shapes, learn_design, saved_design
 from model_card import SIDE_FOLDER, read_json_member
 from probabilities import class_frequencies
-from table_rows import joined, rows_of
+from table_parts import joined, rows_of
 from table_schema import REGRESSION, Schema, Table
 from validation_loss import loss
 

@@ -16,7 +16,7 @@ from array_file import load_arrays, save_arrays
 from design_matrix import Design, design_shapes, learn_design, saved_design
 from model_card import SIDE_FOLDER, read_json_member
 from probabilities import softmax, two_classes
-from table_rows import joined
+from table_parts import joined
 from table_schema import BINARY, MULTICLASS, REGRESSION, Schema, Table
 from validation_loss import loss
 
