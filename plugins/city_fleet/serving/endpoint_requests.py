@@ -7,6 +7,7 @@ instance type gives another name, and what exists already is found again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from city_fleet import naming
@@ -17,7 +18,11 @@ from city_fleet.state import serving_code
 
 
 def model_request(
-    fleet: Fleet, *, image_uri: str, code_archive_uri: str, algorithms: Mapping[str, str]
+    fleet: Fleet,
+    *,
+    image_uri: str,
+    code_archive_uri: str,
+    algorithms: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the CreateModel request of the shared multi-model container.
 
