@@ -1,6 +1,7 @@
 """Trains every algorithm for every task on drawn tables.
 
-``python algorithm_cases.py <scripts> <case>``, in the image's Python, prints one JSON line: what the case has found out. The cases are the functions below whose names have no underscore.
+``python algorithm_cases.py <scripts> <case>``, in the image's Python, prints one JSON line: what the case
+has found out. The cases are the functions below whose names have no underscore.
 """
 
 from __future__ import annotations
