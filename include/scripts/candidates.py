@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import algorithms
 from algorithms import Algorithm, Fitted
 from hyperparameters import checked
 from job_failure import JobFailure, listed, nearest, sentence_of
+from table_parts import rows_of
 from table_schema import Table
 from validation_loss import loss, loss_name
 
@@ -111,17 +112,3 @@ def _judged(
         alone = module.fit(*parts, hyperparameters, seed=seed, threads=threads)
         judged = alone.predict(validation.values)
     return np.asarray(judged, dtype=np.float64)
-
-
-def rows_of(table: Table, chosen: slice | np.ndarray) -> Table:
-    """Some rows of a table."""
-    names = table.rows[chosen] if isinstance(chosen, slice) else [table.rows[at] for at in chosen]
-    return replace(
-        table,
-        rows=names,
-        target=table.target[chosen],
-        label=table.label[chosen],
-        weight=table.weight[chosen],
-        values=table.values[chosen],
-        baselines={name: values[chosen] for name, values in table.baselines.items()},
-    )

@@ -19,7 +19,8 @@ from preprocess_settings import parse_arguments, read_settings, settings_by_hand
 from report_file import Place, write_json
 from series_city import prepare_series
 from table_file import PARTS
-from table_schema import DATA_KINDS, SERIES
+from table_schema import DATA_KINDS, SERIES, TABLE
+from table_settings import read_table_settings
 
 FORMAT_VERSION = 1
 
@@ -48,12 +49,19 @@ def prepare_city(
     :return: the content of status.json.
     :raises JobFailure: for bad data or settings.
     """
-    city.dataset_section().choice("kind", DATA_KINDS, SERIES)
+    kind = city.dataset_section().choice("kind", DATA_KINDS, SERIES)
     given = vars(arguments).items()
     asked = {name: str(value) if isinstance(value, Path) else value for name, value in given}
     if "settings" in asked:
         asked |= {"as_of": settings.as_of, "dataset": city.dataset}
     uri = f"{settings.raw_uri}city={city.city}/"
+    if kind == TABLE:
+        # Here and not above: a series needs no pyarrow.
+        from table_city import prepare_table  # noqa: PLC0415
+
+        table = read_table_settings(city, settings.moment)
+        folder = find_city(arguments.raw_dir, settings.raw_uri, city.city)
+        return prepare_table(Place(city.city, folder, uri, arguments.output_dir, asked), table)
     series = read_settings(city, settings.moment)
     folder = find_city(arguments.raw_dir, settings.raw_uri, city.city)
     return prepare_series(Place(city.city, folder, uri, arguments.output_dir, asked), series)

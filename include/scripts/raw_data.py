@@ -154,7 +154,7 @@ def read_city(
     :return: rows in the order of their periods.
     :raises JobFailure: when a file cannot be read or holds impossible values, or two rows contradict each other.
     """
-    files = _data_files(folder, uri)
+    files = data_files(folder, uri)
     city = RawCity()
     complaints = Complaints()
     seen: dict[int, Row] = {}
@@ -200,7 +200,7 @@ def _row(file: DataFile, record: Record, index: int, values: dict[str, float | N
     return Row(file.uri, number, index, cells, values, file.others, array("d", map(_other, texts)))
 
 
-def _data_files(folder: Path, uri: str) -> list[Path]:
+def data_files(folder: Path, uri: str) -> list[Path]:
     """Find the files that hold data, and say in the log which are ignored.
 
     :raises JobFailure: there is none.

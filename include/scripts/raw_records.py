@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import hashlib
 import importlib
 import io
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from job_failure import JobFailure, listed, nearest, quoted
 
 #: Of a row, over all its lines. Python's csv itself refuses a cell of more than 131,072.
 MOST_ROW_CHARACTERS = 1_000_000
 MOST_COLUMNS = 10_000
+#: Of a .gz file.
+MOST_UNPACKED_BYTES = 8 << 30
 _CHUNK_BYTES = 1 << 20
 _BATCH_ROWS = 1000
 _COMPARED_COLUMNS = 500
@@ -50,6 +54,27 @@ class _Digested(io.RawIOBase):
         return len(content)
 
 
+class _Bounded(io.RawIOBase):
+    """What a packed file holds, of which nobody knows the size before."""
+
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, uri: str) -> None:
+        self._file = file
+        self._uri = uri
+        self._left = MOST_UNPACKED_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read on, as io.RawIOBase wants it."""
+        content = self._file.read(len(buffer))
+        buffer[: len(content)] = content
+        self._left -= len(content)
+        if self._left < 0:
+            raise JobFailure(f"{self._uri}: allowed: at most {MOST_UNPACKED_BYTES} bytes when unpacked.")
+        return len(content)
+
+
 class DataFile:
     """A file of raw data.
 
@@ -73,24 +98,60 @@ class DataFile:
 
         :raises JobFailure: the file can't be read, or lacks a column.
         """
-        suffix = self._path.suffix.lower()
-        if suffix not in (".csv", ".parquet"):
+        needed = len(self._needed)
+        for number, cells in self.rows():
+            yield number, dict(zip(self._needed, cells, strict=False)), cells[needed:]
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Read the rows, empty ones left out: each one's number in the file, and the cells of the needed columns and
+        of the others.
+
+        :raises JobFailure: the file can't be read, or lacks a column.
+        """
+        name = self._path.name.lower()
+        if not name.endswith((".csv", ".csv.gz", ".parquet")):
             raise JobFailure(
-                f"{self.uri}: raw data must be .csv or .parquet files. Convert the file, or move it elsewhere."
+                f"{self.uri}: raw data must be .csv, .csv.gz or .parquet files. Convert the file, or move it elsewhere."
             )
         with self._path.open("rb", buffering=0) as file:
             source = _Digested(file)
-            if suffix == ".csv":
-                yield from self._csv(source)
+            if name.endswith(".csv"):
+                yield from self._csv(io.BufferedReader(source, _CHUNK_BYTES))
+            elif name.endswith(".csv.gz"):
+                yield from self._gzip(source)
             else:
                 yield from self._parquet()
-                while source.read(_CHUNK_BYTES):
-                    pass
+            self._digest(source)
+
+    def skip(self) -> None:
+        """Take the digests without looking at the rows."""
+        with self._path.open("rb", buffering=0) as file:
+            self._digest(_Digested(file))
+
+    def _digest(self, source: _Digested) -> None:
+        while source.read(_CHUNK_BYTES):
+            pass
         self.size_bytes = source.size_bytes
         self.md5, self.sha256 = source.md5.hexdigest(), source.sha256.hexdigest()
 
-    def _csv(self, source: _Digested) -> Iterator[Record]:
-        text = io.TextIOWrapper(io.BufferedReader(source, _CHUNK_BYTES), encoding="utf-8-sig", newline="")
+    def _gzip(self, source: _Digested) -> Iterator[tuple[int, list[str]]]:
+        try:
+            with gzip.GzipFile(fileobj=io.BufferedReader(source, _CHUNK_BYTES), mode="rb") as unpacked:
+                bounded = _Bounded(unpacked, self.uri)
+                yield from self._csv(io.BufferedReader(bounded, _CHUNK_BYTES))
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise JobFailure(
+                f"{self.uri}: not a readable gzip file ({error}). Pack it again, all of it."
+            ) from None
+
+    def _open(self) -> IO[bytes]:
+        """Open the text's bytes once more."""
+        if self._path.name.lower().endswith(".gz"):
+            return cast("IO[bytes]", gzip.open(self._path, "rb"))
+        return self._path.open("rb")
+
+    def _csv(self, source: io.BufferedReader) -> Iterator[tuple[int, list[str]]]:
+        text = io.TextIOWrapper(source, encoding="utf-8-sig", newline="")
         lines = _Lines(text, self.uri)
         # Without strict a quote that is never closed swallows all rows behind it, and nobody is told.
         reader = csv.reader(lines, strict=True)
@@ -102,18 +163,16 @@ class DataFile:
                 )
             self._set_columns(header)
             positions = {column: at for at, column in enumerate(header)}  # those that are used are there once
-            places = {column: positions[column] for column in self._needed}
-            others = [positions[column] for column in self.others]
+            places = [positions[column] for column in (*self._needed, *self.others)]
+            widest = max(places) + 1
             lines.begin_row(reader.line_num)
-            for cells in reader:
+            for found in reader:
+                cells = found
                 if any(cell.strip() for cell in cells):
-                    count = len(cells)
-                    # A short row has missing cells; what they mean is judged per column.
-                    yield (
-                        lines.row,
-                        {name: cells[at] if at < count else "" for name, at in places.items()},
-                        [cells[at] if at < count else "" for at in others],
-                    )
+                    if len(cells) < widest:
+                        # A short row has missing cells; what they mean is judged per column.
+                        cells = [*found, *[""] * (widest - len(found))]
+                    yield lines.row, [cells[at] for at in places]
                 lines.begin_row(reader.line_num)
         except csv.Error as error:
             raise JobFailure(
@@ -121,12 +180,13 @@ class DataFile:
                 "Correct the row, or export the file again."
             ) from None
         except UnicodeDecodeError:
-            byte, row = _bad_byte(self._path)
+            with self._open() as again:
+                byte, row = _bad_byte(again)
             raise JobFailure(
                 f"{self.uri}, row {row}: not UTF-8 text (byte {byte}). Save the file as UTF-8, all of it."
             ) from None
 
-    def _parquet(self) -> Iterator[Record]:
+    def _parquet(self) -> Iterator[tuple[int, list[str]]]:
         try:
             parquet = importlib.import_module("pyarrow.parquet")
         except ImportError:
@@ -136,19 +196,36 @@ class DataFile:
         number = 1
         try:
             with parquet.ParquetFile(self._path) as file:
-                self._set_columns(file.schema_arrow.names)
+                names = file.schema_arrow.names
+            # Text stays as it is kept, each value once: a file of kilobytes may stand for gigabytes.
+            with parquet.ParquetFile(self._path, read_dictionary=names) as file:
+                self._set_columns(names)
                 names = [*self._needed, *self.others]
                 for batch in file.iter_batches(_BATCH_ROWS, columns=names):
-                    columns = [_parquet_texts(batch.column(name)) for name in names]
+                    columns = [self._texts(name, batch.column(name), number + 1) for name in names]
                     for texts in zip(*columns, strict=True):
                         number += 1
-                        needed = dict(zip(self._needed, texts, strict=False))
-                        yield number, needed, list(texts[len(self._needed) :])
+                        yield number, list(texts)
         except JobFailure:
             raise
         except Exception as error:  # pyarrow's own kinds, of which not all are an OSError or a ValueError
             said = " ".join(str(error).split())[:200]
             raise JobFailure(f"{self.uri}: not a readable Parquet file ({said}).") from None
+
+    def _texts(self, name: str, column: Any, row: int) -> list[str]:
+        """Return a column's cells as text; of a moment that no calendar holds, the number it is stored as."""
+        dictionary = getattr(column, "dictionary", None)
+        values = column if dictionary is None else dictionary
+        if values.nbytes > MOST_ROW_CHARACTERS and _longest(values) > csv.field_size_limit():
+            raise JobFailure(
+                f"{self.uri}, after row {row - 1}, column '{name}': got a cell of {_longest(values)} bytes; "
+                f"allowed: at most {csv.field_size_limit()}."
+            )
+        if dictionary is None:
+            return _parquet_texts(values)
+        used = column.indices.unique().drop_null()
+        texts = dict(zip(used.to_pylist(), _parquet_texts(dictionary.take(used)), strict=True))
+        return ["" if at is None else texts[at] for at in column.indices.to_pylist()]
 
     def _set_columns(self, header: Sequence[str]) -> None:
         if len(header) > MOST_COLUMNS:
@@ -214,26 +291,25 @@ class _Lines:
         return line
 
 
-def _bad_byte(path: Path) -> tuple[int, int]:
+def _bad_byte(file: IO[bytes]) -> tuple[int, int]:
     """Find the first byte of a file that is no UTF-8, and the row that it is in."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     before, row, ended_cr = 0, 1, False
-    with path.open("rb") as file:
-        while True:
-            content = file.read(_CHUNK_BYTES)
-            held = len(decoder.getstate()[0])  # bytes of a character that has begun
-            try:
-                decoder.decode(content, final=not content)
-                end = len(content)
-            except UnicodeDecodeError as error:
-                end = error.start - held
-                row += _ends(content[: max(0, end)], ended_cr)
-                return before + end, row
-            row += _ends(content, ended_cr)
-            ended_cr = content.endswith(b"\r")
-            before += end
-            if not content:
-                return before, row
+    while True:
+        content = file.read(_CHUNK_BYTES)
+        held = len(decoder.getstate()[0])  # bytes of a character that has begun
+        try:
+            decoder.decode(content, final=not content)
+            end = len(content)
+        except UnicodeDecodeError as error:
+            end = error.start - held
+            row += _ends(content[: max(0, end)], ended_cr)
+            return before + end, row
+        row += _ends(content, ended_cr)
+        ended_cr = content.endswith(b"\r")
+        before += end
+        if not content:
+            return before, row
 
 
 def _ends(content: bytes, ended_cr: bool) -> int:
@@ -243,6 +319,15 @@ def _ends(content: bytes, ended_cr: bool) -> int:
     """
     both = content.count(b"\r\n") + (ended_cr and content.startswith(b"\n"))
     return content.count(b"\n") + content.count(b"\r") - both
+
+
+def _longest(values: Any) -> int:
+    """Return how many bytes the longest cell has; of another type than text, no more than that type's."""
+    pc = importlib.import_module("pyarrow.compute")
+    kind = str(values.type)
+    if kind in ("string", "large_string", "binary", "large_binary"):
+        return pc.max(pc.binary_length(values)).as_py() or 0
+    return values.nbytes if kind.startswith(("list", "large_list", "map", "struct")) else 0
 
 
 def _parquet_texts(column: Any) -> list[str]:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 _MAD_TO_STANDARD_DEVIATION = 1.4826
 
 
@@ -64,3 +66,12 @@ def centre(values: Iterable[float | None]) -> Centre | None:
     median = statistics.median(known)
     scale = _MAD_TO_STANDARD_DEVIATION * statistics.median(abs(value - median) for value in known)
     return Centre(median, scale)
+
+
+def centre_of(values: np.ndarray) -> Centre | None:
+    """Return the same as :func:`centre`, of many values at once; NaN is missing."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None
+    median = float(np.median(known))
+    return Centre(median, _MAD_TO_STANDARD_DEVIATION * float(np.median(np.abs(known - median))))

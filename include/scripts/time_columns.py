@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import MAXYEAR, MINYEAR, date, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
 
 _YEAR_OR_MONTH = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
 
@@ -50,6 +50,22 @@ class TimeColumns:
         raise ValueError(
             "an ISO date such as 2014-07-01, in the years 1 to 9999 (another spelling needs the time format)"
         )
+
+    def read_moment(self, cells: Sequence[str]) -> datetime:
+        """Turn a row's time cells into its moment: that of its date and time of day, or the beginning of its day.
+
+        :return: in UTC, which a time without an offset is taken to be.
+        :raises ValueError: with what is allowed, when the cells are not a date.
+        """
+        day = self.read(cells)
+        found = datetime(day.year, day.month, day.day)
+        text = cells[0].strip()
+        if len(self.columns) == 1 and (self.format is not None or len(text) > len("2014-07-01")):
+            found = datetime.strptime(text, self.format) if self.format else datetime.fromisoformat(text)
+        try:
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("a date in the years 1 to 9999") from None
 
     def _read_parts(self, cells: Sequence[str]) -> date:
         second = self.columns[1].lower()

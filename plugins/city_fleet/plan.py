@@ -35,6 +35,15 @@ MAKES_THE_MODEL = ("dataset", "algorithm", "entry")
 #: Settings of those sections that do not make it: `./fleet ingest` alone uses them, and a job gets the rows themselves.
 MAKES_NO_MODEL = ("dataset.source", "dataset.city_column")
 
+#: What the single own scripts of a fleet file are called in the folder of scripts.
+OWN_SCRIPTS = {
+    "preprocess": "preprocess.py",
+    "train": "train.py",
+    "evaluate": "evaluate.py",
+    "features": "features.py",
+    "requirements": "requirements.txt",
+}
+
 ENDPOINT_PURPOSE = "endpoint"
 RECONCILE_PURPOSE = "reconcile"
 REAPER_PURPOSE = "reaper"
@@ -152,6 +161,23 @@ class CityPlan:
         :raises ConfigError: it has become a link out of the project.
         """
         return scripts_folder(self.city.scripts, self.fleet.path)
+
+    @property
+    def has_own_folder(self) -> bool:
+        """Return whether the city has a folder of job scripts of its own."""
+        return self.city.scripts != self.fleet.defaults.scripts
+
+    @property
+    def own_scripts(self) -> dict[str, Path]:
+        """Return the city's single own scripts: the name in the folder of scripts → the file.
+
+        :raises ConfigError: one has become a link out of the project.
+        """
+        return {
+            OWN_SCRIPTS[field]: scripts_folder(given, self.fleet.path, f"own_scripts.{field}")
+            for field, given in self.city.own_scripts
+            if given is not None
+        }
 
     @property
     def delay_seconds(self) -> int:

@@ -17,6 +17,9 @@ from local.sagemaker.processes.sandbox import OPT_ML
 
 PROCESSING_ROOT = f"{OPT_ML}/processing"
 
+MANIFEST_FILE = "ManifestFile"
+DATA_TYPES = ("S3Prefix", MANIFEST_FILE)
+
 #: Members of CreateTrainingJob the stand-in can't honour.
 UNSUPPORTED_TRAINING = (
     "CheckpointConfig",
@@ -79,7 +82,7 @@ def check_processing_request(request: dict[str, Any]) -> None:
         if each.get("AppManaged"):
             raise unsupported(path, "AppManaged", "inputs managed by SageMaker")
         source = each["S3Input"]
-        _only(f"{path}: S3DataType", source["S3DataType"], "S3Prefix")
+        _only(f"{path}: S3DataType", source["S3DataType"], *DATA_TYPES)
         _only(f"{path}: S3InputMode", source.get("S3InputMode", "File"), "File")
         distribution = source.get("S3DataDistributionType", "FullyReplicated")
         _only(f"{path}: S3DataDistributionType", distribution, "FullyReplicated")
@@ -134,9 +137,9 @@ def _refuse(request: dict[str, Any], members: Iterable[str], where: str) -> None
             )
 
 
-def _only(where: str, got: str, allowed: str) -> None:
-    if got != allowed:
-        raise unsupported(where, got, allowed)
+def _only(where: str, got: str, *allowed: str) -> None:
+    if got not in allowed:
+        raise unsupported(where, got, ", ".join(allowed))
 
 
 def _check_resources(config: dict[str, Any], where: str) -> None:
@@ -156,7 +159,7 @@ def _check_channel(channel: dict[str, Any]) -> None:
     _only(f"{path}: InputMode", channel.get("InputMode", "File"), "File")
     _only(f"{path}: CompressionType", channel.get("CompressionType", "None"), "None")
     _only(f"{path}: RecordWrapperType", channel.get("RecordWrapperType", "None"), "None")
-    _only(f"{path}: S3DataType", source["S3DataType"], "S3Prefix")
+    _only(f"{path}: S3DataType", source["S3DataType"], *DATA_TYPES)
     distribution = source.get("S3DataDistributionType", "FullyReplicated")
     _only(f"{path}: S3DataDistributionType", distribution, "FullyReplicated")
     _refuse(channel, ("ShuffleConfig",), f"{path}: ")

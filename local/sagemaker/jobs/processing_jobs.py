@@ -24,14 +24,14 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
     source="API Reference; Developer Guide: How Amazon SageMaker Processing Configures Your Processing Container",
     differs=[
         "An image is a Python interpreter, which runs the ContainerEntrypoint.",
-        "One instance; inputs S3Prefix, File, FullyReplicated; outputs EndOfJob, below /opt/ml/processing.",
+        "One instance; inputs by S3Prefix and ManifestFile, input mode File, FullyReplicated.",
+        "Outputs EndOfJob, below /opt/ml/processing.",
         "A job waits its turn while as many run as --max-running-jobs allows.",
     ],
     refused=[
         "ProcessingInputs.DatasetDefinition",
         "ProcessingInputs.AppManaged",
         "ProcessingInputs.S3Input.S3InputMode=Pipe",
-        "ProcessingInputs.S3Input.S3DataType=ManifestFile",
         "ProcessingOutputConfig.Outputs.FeatureStoreOutput",
         "ProcessingOutputConfig.Outputs.S3Output.S3UploadMode=Continuous",
     ],

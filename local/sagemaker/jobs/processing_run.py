@@ -39,7 +39,7 @@ class ProcessingRun(JobRun):
         self._lay_out(sandbox)
         for each in self.document.get("ProcessingInputs", []):
             self.check_stop()
-            self.download(each["S3Input"]["S3Uri"], sandbox.path(each["S3Input"]["LocalPath"]))
+            self.download(each["S3Input"], sandbox.path(each["S3Input"]["LocalPath"]))
         self.check_stop()
         application = self.document["AppSpecification"]
         words = [*application["ContainerEntrypoint"], *application.get("ContainerArguments", [])]

@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 
 from local.sagemaker import disk
 from local.sagemaker.errors import FAILURE_REASON_LENGTH, shorten
+from local.sagemaker.jobs.job_checks import MANIFEST_FILE
 from local.sagemaker.moments import now
 from local.sagemaker.processes.images import UnknownImage, find_interpreter
 from local.sagemaker.processes.logs import LogStream
 from local.sagemaker.processes.outputs import OutputRefused
 from local.sagemaker.processes.processes import Supervised
-from local.sagemaker.processes.s3_transfer import TransferError, download_prefix
+from local.sagemaker.processes.s3_transfer import TransferError, download_manifest, download_prefix
 from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.reach import Server
 from local.sagemaker.store import Document
@@ -234,15 +235,16 @@ class JobRun(ABC):
             )
         return self.logs
 
-    def download(self, uri: str, folder: Path) -> None:
+    def download(self, source: dict[str, Any], folder: Path) -> None:
         """Download an input.
 
-        :param uri: S3 prefix or object.
+        :param source: ``S3Uri`` and ``S3DataType`` of a request.
         :param folder: the folder to download into.
         :raises JobFailed: when that is not possible.
         """
         try:
-            download_prefix(self.s3, uri, folder)
+            by_manifest = source["S3DataType"] == MANIFEST_FILE
+            (download_manifest if by_manifest else download_prefix)(self.s3, source["S3Uri"], folder)
         except TransferError as error:
             raise JobFailed(f"ClientError: Data download failed: {error}") from error
 

@@ -30,7 +30,7 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
     " in Amazon SageMaker AI, Managed Spot Training Lifecycle",
     differs=[
         "An image is a Python interpreter: it runs script mode (sagemaker_program) or a ContainerEntrypoint.",
-        "One instance; input mode File; data types and distributions S3Prefix, FullyReplicated.",
+        "One instance; input mode File; data types S3Prefix and ManifestFile, FullyReplicated.",
         "A job waits its turn while as many run as --max-running-jobs allows; that counts for no time limit. "
         "MaxRuntimeInSeconds counts the running time of all spot attempts together.",
         "The instance type decides on the quota alone; a spot instance costs 30 % of the price on demand.",

@@ -166,7 +166,7 @@ class TrainingRun(JobRun):
         for channel in self.document.get("InputDataConfig", []):
             self.check_stop()
             folder = sandbox.opt_ml / "input" / "data" / channel["ChannelName"]
-            self.download(channel["DataSource"]["S3DataSource"]["S3Uri"], folder)
+            self.download(channel["DataSource"]["S3DataSource"], folder)
         self.check_stop()
         if self._interrupt.is_set():
             return ContainerEnd(End.INTERRUPTED, 0)

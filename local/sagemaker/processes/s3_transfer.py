@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -18,6 +19,10 @@ from local.sagemaker.processes.outputs import Output
 #: Small objects go up in one PUT, so that their ETag is the MD5 of the content; request bodies are held in
 #: memory.
 PARTS = TransferConfig(multipart_threshold=32 * 1024**2, multipart_chunksize=32 * 1024**2, use_threads=False)
+
+
+#: A limit of this stand-in: AWS documents none.
+MAX_MANIFEST_BYTES = 64 * 1024**2
 
 
 class TransferError(Exception):
@@ -65,6 +70,73 @@ def download_prefix(s3: Any, uri: str, folder: Path) -> int:
     if count == 0:
         raise TransferError(f"S3 key: {uri} matched no files on s3")
     return count
+
+
+def download_manifest(s3: Any, uri: str, folder: Path) -> int:
+    """Download the objects that a manifest names (ManifestFile, FullyReplicated, File mode).
+
+    API Reference, S3DataSource: a JSON array of a prefix, which must be a non-empty S3 URI, and one or more suffixes.
+    Each file keeps its suffix as its path below the folder.
+
+    :param s3: boto3 client.
+    :param uri: the manifest.
+    :param folder: where to; made when missing.
+    :return: how many objects.
+    :raises TransferError: when it is not there or no manifest, or names what is not there or leads out of the folder.
+    :raises OSError: when the disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        (bucket, prefix), suffixes = read_manifest(s3, uri)
+        for suffix in suffixes:
+            target = folder / suffix
+            if suffix.startswith("/") or not target.resolve().is_relative_to(folder.resolve()):
+                raise TransferError(f"the entry {suffix!r} of {uri} leads out of the folder it belongs to")
+            with _missing(f"s3://{bucket}/{prefix}{suffix}"):
+                download(s3, bucket, prefix + suffix, target)
+    except (ClientError, BotoCoreError) as error:
+        raise TransferError(describe(error)) from error
+    except OSError as error:
+        if disk.is_full(error):
+            raise
+        raise TransferError(f"a previously downloaded file/folder clashes with {uri}: {error}") from error
+    return len(suffixes)
+
+
+def read_manifest(s3: Any, uri: str) -> tuple[tuple[str, str], list[str]]:
+    """What a manifest says: bucket and key of its prefix, and the suffixes.
+
+    :param s3: boto3 client.
+    :param uri: the manifest, an object.
+    :raises TransferError: when there is no object, or it is no manifest.
+    """
+    bucket, key = split_uri(uri)
+    with _missing(uri):
+        body = s3.get_object(Bucket=bucket, Key=key)["Body"].read(MAX_MANIFEST_BYTES + 1)
+    wanted = 'the manifest must be a JSON array: [{"prefix": "s3://bucket/prefix/"}, "relative/path", …]'
+    if len(body) > MAX_MANIFEST_BYTES:
+        raise TransferError(f"{uri}: the manifest has more than {MAX_MANIFEST_BYTES} bytes")
+    try:
+        first, *suffixes = json.loads(body)
+        prefix = first["prefix"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise TransferError(f"{uri}: {wanted}") from error
+    if not isinstance(prefix, str) or not all(isinstance(each, str) and each for each in suffixes):
+        raise TransferError(f"{uri}: {wanted}")
+    if not suffixes:
+        raise TransferError(f"{uri} matched no files on s3: the manifest names none after its prefix")
+    return split_uri(prefix), suffixes
+
+
+@contextlib.contextmanager
+def _missing(uri: str) -> Iterator[None]:
+    """Say of an object that is not there what is said of a prefix without any."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404"):
+            raise TransferError(f"S3 key: {uri} matched no files on s3") from error
+        raise
 
 
 def list_keys(s3: Any, bucket: str, prefix: str) -> list[str]:

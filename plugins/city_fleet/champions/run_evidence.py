@@ -26,6 +26,8 @@ DIGEST_LENGTH = 32
 #: Member of a decision that holds the SHA-256 of the files it was taken from, by name.
 JUDGED = "judged"
 EVALUATION, HOLDOUT = "evaluation.json", "holdout.json"
+#: The city's canonical archive, beside its evaluation: what is registered and published.
+ARTIFACT = "model.tar.gz"
 _NAME = re.compile(r"/decision-(?P<digest>[0-9a-f]{10,64})\.json")
 
 

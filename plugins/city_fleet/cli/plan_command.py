@@ -70,32 +70,34 @@ def plan(
 
     owner, settings = city_named(fleets_named(fleet, as_they_are=True), city)
     city_plan = plan_city(owner, settings.slug)
-    bundle = CodeBundle.load(city_plan.scripts)
+    bundle = CodeBundle.of(city_plan)
     uri = image_uri(settings.algorithm, owner.region)
     try:
         moment = _moment(settings, as_of)
         run = run_unseen(city_plan, run_id or scheduled_run_id(city_plan, moment), moment, bundle)
     except ValueError as error:
         raise typer.BadParameter(f"--as-of: {error}") from None
-    joins = None
+    joins: str | None = None
+    raw: tuple[str, ...] = ()
     if look:
-        run, joins = _looked(city_plan, run, bundle)
-    found = preview(city_plan, run, image_uri=uri, bundle=bundle, looked=look, joins=joins)
+        run, raw, joins = _looked(city_plan, run, bundle)
+    found = preview(city_plan, run, image_uri=uri, bundle=bundle, raw=raw, looked=look, joins=joins)
     if requests and not as_json:
         print_json({job.name: job.request for job in found.jobs.values()})
     else:
         show(found.to_dict(), _lines(found), as_json)
 
 
-def _looked(city_plan: CityPlan, run: Run, bundle: CodeBundle) -> tuple[Run, str | None]:
-    """Return the run with the key and champion that it would have, and who has begun a run about the same."""
+def _looked(city_plan: CityPlan, run: Run, bundle: CodeBundle) -> tuple[Run, tuple[str, ...], str | None]:
+    """Return the run as it would be, the names of its raw data, and who has begun a run about the same."""
     from city_fleet.cli.aws import aws_errors, client  # noqa: PLC0415
     from city_fleet.jobs import fixed_run  # noqa: PLC0415 - imports botocore
 
     s3 = client(city_plan.fleet, "s3")
     with aws_errors():
         found, begun = fixed_run.find(s3, city_plan, run.as_of, bundle.digest)
-    return replace(run, key=found.key, champion=found.champion), found.begun_by if begun else None
+    raw = tuple(each.name for each in found.raw)
+    return replace(run, key=found.key, champion=found.champion), raw, found.begun_by if begun else None
 
 
 def _moment(city: City, as_of: str | None) -> datetime:

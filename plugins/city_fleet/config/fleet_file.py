@@ -247,6 +247,7 @@ def _paths(settings: FleetSettings) -> dict[FieldPath, str | None]:
     return {
         ("dataset", "source"): settings.dataset.source,
         ("defaults", "scripts"): settings.defaults.scripts,
+        **{("defaults", "own_scripts", name): given for name, given in settings.defaults.own_scripts},
         ("endpoint", "scripts"): settings.endpoint.scripts,
     }
 
@@ -258,6 +259,8 @@ def _paths_of_city(city: City, settings: FleetSettings | None) -> dict[FieldPath
         paths["dataset", "source"] = city.dataset.source
     if settings is None or city.scripts != settings.defaults.scripts:
         paths[("scripts",)] = city.scripts
+    if settings is None or city.own_scripts is not settings.defaults.own_scripts:
+        paths |= {("own_scripts", name): given for name, given in city.own_scripts}
     return paths
 
 

@@ -66,15 +66,15 @@ def is_inside(path: Path, folder: Path) -> bool:
         return False
 
 
-def scripts_folder(given: str, fleet_file: Path) -> Path:
-    """Return a folder of scripts that a fleet file names.
+def scripts_folder(given: str, fleet_file: Path, field: str = "scripts") -> Path:
+    """Return a folder of scripts, or a single script, that a fleet file names.
 
     :raises ConfigError: it lies elsewhere on the host.
     """
     path = project_path(given)
     if not is_inside(path, fleet_file.parent):
         file, got = display_path(fleet_file), f"{show_value(given)}, which leads out of the project"
-        raise ConfigError(file=file, field="scripts", got=got, allowed=ALLOWED_PATH)
+        raise ConfigError(file=file, field=field, got=got, allowed=ALLOWED_PATH)
     return path
 
 
@@ -91,9 +91,31 @@ def source_places(given: str, fleet_file: Path) -> list[Path]:
     return [] if any(os.path.lexists(path) for path in places if path not in inside) else inside
 
 
+def script_files(folder: Path) -> list[Path]:
+    """Return the Python files of a folder of scripts and its sub-folders, sorted; without hidden ones and caches."""
+    return _scripts_and_links_out(folder)[0]
+
+
 def links_out(folder: Path) -> list[str]:
-    """Return the names of a folder's scripts that are links to what is neither the folder's nor the project's."""
-    return [path.name for path in sorted(folder.glob("*.py")) if not is_inside(path, folder)]
+    """Return a folder's scripts and sub-folders that are links to what is neither the folder's nor the project's."""
+    return [path.relative_to(folder).as_posix() for path in _scripts_and_links_out(folder)[1]]
+
+
+def _scripts_and_links_out(folder: Path) -> tuple[list[Path], list[Path]]:
+    scripts, out = [], []
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = os.path.realpath(place)
+        if here in seen:  # links in a circle
+            folders.clear()
+            continue
+        seen.add(here)
+        below = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        out += [Path(place, name) for name in below if not is_inside(Path(place, name), folder)]
+        folders[:] = [name for name in below if Path(place, name) not in out]
+        scripts += [Path(place, name) for name in files if name.endswith(".py") and not name.startswith(".")]
+    out += [path for path in scripts if not is_inside(path, folder)]
+    return sorted(scripts), sorted(out)
 
 
 def dag_files() -> list[Path]:

@@ -207,6 +207,13 @@ class City(_Shared, Defaults):
     """The city in every id, name and key."""
     name: RawName
     """The city's name in the raw data."""
+
+    @property
+    def code_name(self) -> str:
+        """Return what stands for the city's job scripts: the folder, with the single own ones if it has any."""
+        own = [f"{name}={given}" for name, given in self.own_scripts if given is not None]
+        return " ".join([self.scripts, *own])
+
     _written_name: str | None = PrivateAttr(default=None)
 
     @property

@@ -9,11 +9,11 @@ to run the same job twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from city_fleet import naming
-from city_fleet.config import Series
+from city_fleet.jobs.job_files import SETTINGS_NAME, raw_manifest, settings_file
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
 
 JOB_NAME = "{job_name}"
@@ -66,23 +66,35 @@ def _fill(value: Any, name: str) -> Any:
     return value
 
 
-def preprocess_request(plan: CityPlan, run: Run, *, image_uri: str, code_uri: str) -> dict[str, Any]:
+def preprocess_request(
+    plan: CityPlan, run: Run, *, image_uri: str, code_uri: str, raw: Sequence[str], installs: bool = False
+) -> dict[str, Any]:
     """Return the CreateProcessingJob request that turns raw data into training, validation and test rows.
 
     :param code_uri: folder of the job scripts in S3.
+    :param raw: names of the city's raw data files, behind its prefix.
+    :param installs: whether the code has requirements that the job installs first.
     """
-    city = plan.city.slug
     arguments = [
-        *("--city", city),
-        *("--as-of", run.stamp),
+        *_settings_argument(),
         *("--raw-dir", f"{_INPUT}/raw"),
-        *("--raw-uri", plan.keys.uri(plan.keys.raw_prefix())),
         *("--output-dir", _OUTPUT),
         *("--message-file", _MESSAGE_FILE),
-        *(plan.city.dataset.arguments() if isinstance(plan.city.dataset, Series) else ()),
     ]
-    inputs = {"code": code_uri, f"raw/city={city}": plan.keys.uri(plan.keys.raw(city))}
-    return _processing_request(plan, run, PREPROCESS, image_uri=image_uri, arguments=arguments, inputs=inputs)
+    manifest = plan.keys.uri(raw_manifest(plan, run, raw).key)
+    inputs = {"code": code_uri, "settings": _settings_uri(plan, run), "raw": manifest}
+    return _processing_request(
+        plan, run, PREPROCESS, image_uri=image_uri, arguments=arguments, inputs=inputs, installs=installs
+    )
+
+
+def _settings_uri(plan: CityPlan, run: Run) -> str:
+    """Return the folder of the settings file: a channel is a prefix."""
+    return plan.keys.uri(settings_file(plan, run).key.removesuffix(SETTINGS_NAME))
+
+
+def _settings_argument() -> tuple[str, str]:
+    return "--settings", f"{_INPUT}/settings/{SETTINGS_NAME}"
 
 
 def train_request(
@@ -100,15 +112,10 @@ def train_request(
     :param data: the preprocess job's output URIs by name.
     :param on_demand: leave spare capacity alone, whatever the fleet file says.
     """
-    settings, target = plan.city.training, plan.city.dataset.target
+    settings = plan.city.training
     spot = settings.spot and not on_demand
-    hyperparameters = {
-        **{name: _hyperparameter(value) for name, value in plan.city.algorithm.hyperparameters.items()},
-        "city": _hyperparameter(plan.city.slug),
-        "as_of": run.stamp,
-        "target": _hyperparameter(target.column),
-        "target_transform": target.transform_argument,
-        # The toolkit decodes hyperparameters as JSON: its own two are JSON strings.
+    # The toolkit decodes hyperparameters as JSON: its own are JSON strings. An image's own train command needs none.
+    of_toolkit = {
         "sagemaker_program": json.dumps("train.py"),
         "sagemaker_submit_directory": json.dumps(code_archive_uri),
         "sagemaker_region": json.dumps(plan.fleet.region),
@@ -120,8 +127,11 @@ def train_request(
         "TrainingJobName": JOB_NAME,
         "AlgorithmSpecification": {"TrainingImage": image_uri, "TrainingInputMode": "File"},
         "RoleArn": plan.fleet.role,
-        "HyperParameters": hyperparameters,
-        "InputDataConfig": [_channel(name, data[name]) for name in ("train", "validation")],
+        "HyperParameters": of_toolkit if plan.city.entry == "script" else {},
+        "InputDataConfig": [
+            _channel("settings", _settings_uri(plan, run), "application/json"),
+            *(_channel(name, data[name], "text/csv") for name in ("train", "validation")),
+        ],
         "OutputDataConfig": {
             "S3OutputPath": plan.keys.uri(plan.keys.step(plan.city.slug, run.key, TRAIN)).rstrip("/")
         },
@@ -136,15 +146,16 @@ def train_request(
     }
 
 
-def _channel(name: str, uri: str) -> dict[str, Any]:
+def _channel(name: str, uri: str, content_type: str) -> dict[str, Any]:
     source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
-    return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "ContentType": "text/csv"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "ContentType": content_type}
 
 
 def _hyperparameter(value: object) -> str:
     """Spell a value so that SageMaker's training toolkit, which decodes what is JSON, hands it on as it is.
 
-    Most texts are no JSON and go as they are; ``12e4``, ``null`` or ``"x"`` go in quotes.
+    Most texts are no JSON and go as they are; ``12e4``, ``null`` or ``"x"`` go in quotes. For a train.py that takes its
+    hyperparameters as arguments; the fleet's own reads them from the settings file.
     """
     if not isinstance(value, str):
         return json.dumps(value) if isinstance(value, bool | list | dict) or value is None else str(value)
@@ -163,34 +174,27 @@ def evaluate_request(
     *,
     image_uri: str,
     inputs: Mapping[str, str],
+    installs: bool = False,
 ) -> dict[str, Any]:
     """Return the CreateProcessingJob request that judges the new model, the naive forecast and the champion.
 
-    The champion's target model and the ETag of the pointer it was read from travel as arguments into the report,
-    so the decision knows which state of the pointer it is about.
+    The champion's target model and the ETag of the pointer it was read from travel by the settings file into the
+    report, so the decision knows which state of the pointer it is about.
 
     :param inputs: URIs of ``code``, the job scripts; ``test``, the rows of the preprocess job; and ``model``, the
         ``model.tar.gz`` of the training job.
+    :param installs: whether the code has requirements that the job installs first.
     """
-    arguments = [
-        *("--city", plan.city.slug),
-        *("--as-of", run.stamp),
-        *("--test-dir", f"{_INPUT}/test"),
-        *("--model-dir", f"{_INPUT}/model"),
-        *("--output-dir", _OUTPUT),
-        *("--message-file", _MESSAGE_FILE),
-    ]
     champion = run.champion
+    arguments = [*_settings_argument(), "--test-dir", f"{_INPUT}/test", "--model-dir", f"{_INPUT}/model"]
+    inputs = {**inputs, "settings": _settings_uri(plan, run)}
     if champion is not None:
-        arguments += [
-            "--champion-dir",
-            f"{_INPUT}/champion",
-            "--champion-target-model",
-            champion.target_model,
-        ]
-        arguments += ["--champion-etag", champion.etag, "--champion-as-of", champion.as_of]
-        inputs = {**inputs, "champion": plan.keys.uri(plan.keys.model(champion.target_model))}
-    return _processing_request(plan, run, EVALUATE, image_uri=image_uri, arguments=arguments, inputs=inputs)
+        arguments += ["--champion-dir", f"{_INPUT}/champion"]
+        inputs["champion"] = plan.keys.uri(plan.keys.model(champion.target_model))
+    arguments += ["--output-dir", _OUTPUT, "--message-file", _MESSAGE_FILE]
+    return _processing_request(
+        plan, run, EVALUATE, image_uri=image_uri, arguments=arguments, inputs=inputs, installs=installs
+    )
 
 
 def _processing_request(
@@ -201,29 +205,31 @@ def _processing_request(
     image_uri: str,
     arguments: list[str],
     inputs: Mapping[str, str],
+    installs: bool,
 ) -> dict[str, Any]:
     settings = plan.city.processing
+    script = f"{_INPUT}/code/{step}.py"
     base = plan.keys.uri(plan.keys.step(plan.city.slug, run.key, step))
     return {
         "ProcessingJobName": JOB_NAME,
         "AppSpecification": {
             "ImageUri": image_uri,
-            "ContainerEntrypoint": ["python3", f"{_INPUT}/code/{step}.py"],
+            "ContainerEntrypoint": _installing(script) if installs else ["python3", script],
             "ContainerArguments": arguments,
         },
         "RoleArn": plan.fleet.role,
         "ProcessingInputs": [
             {
-                "InputName": path.split("/")[0],
+                "InputName": name,
                 "S3Input": {
                     "S3Uri": uri,
-                    "LocalPath": f"{_INPUT}/{path}",
-                    "S3DataType": "S3Prefix",
+                    "LocalPath": f"{_INPUT}/{name}",
+                    "S3DataType": "ManifestFile" if name == "raw" else "S3Prefix",
                     "S3InputMode": "File",
                     "S3DataDistributionType": "FullyReplicated",
                 },
             }
-            for path, uri in inputs.items()
+            for name, uri in inputs.items()
         ],
         "ProcessingOutputConfig": {
             "Outputs": [
@@ -248,6 +254,12 @@ def _processing_request(
         "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_seconds},
         "Tags": _tags(plan, run, step),
     }
+
+
+def _installing(script: str) -> list[str]:
+    """Return an entrypoint that installs the code's requirements first: nothing in a processing container does so."""
+    install = f"python3 -m pip install --require-hashes --no-deps -r {_INPUT}/code/requirements.txt"
+    return ["/bin/sh", "-c", f'{install} && exec python3 {script} "$@"', "sh"]
 
 
 def _tags(plan: CityPlan, run: Run, step: str) -> list[dict[str, str]]:

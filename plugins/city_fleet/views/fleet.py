@@ -134,7 +134,7 @@ def take(
 ) -> FleetSnapshot:
     """Join a fleet file with its index.
 
-    :param code_digests: by folder of scripts as the fleet file names it; a folder that can't be read is left out.
+    :param code_digests: by what stands for a city's scripts (``City.code_name``); what can't be read is left out.
     :param waiting: versions that wait for approval, by model package group.
     """
     digests: dict[tuple[int, int], str] = {}
@@ -148,7 +148,7 @@ def take(
             key = (id(city.dataset), id(city.algorithm))  # shared by cities that override nothing
             if key not in digests:
                 digests[key] = CityPlan(fleet, city).settings_digest
-            made_by = {"settings": digests[key], "code": code_digests.get(city.scripts)}
+            made_by = {"settings": digests[key], "code": code_digests.get(city.code_name)}
             found.append(_of_city(city, entry, at, made_by, of_city))
         elif slug in fleet.broken or entry.champion is not None:
             state, problem = CityState.REMOVED_BUT_SERVING, f"not in {display_path(fleet.path)} any more"

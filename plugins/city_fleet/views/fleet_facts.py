@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
-from city_fleet.config.places import scripts_folder
 from city_fleet.errors import ConfigError
 from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.plan import plan_city
 from city_fleet.state import index, old_layout, registry_search
 from city_fleet.state.index import Refreshed
 from city_fleet.views import digest
@@ -76,11 +76,11 @@ def picture(
 
 
 def code_digests(fleet: Fleet) -> dict[str, str]:
-    """Return the digest of each folder of scripts that a city uses; one that can't be read is lint's to report."""
+    """Return the digest of each city's scripts by ``City.code_name``; what can't be read is lint's to report."""
     found = {}
-    for scripts in {city.scripts for city in fleet.cities.values()}:
+    for name, slug in {city.code_name: slug for slug, city in fleet.cities.items()}.items():
         try:
-            found[scripts] = CodeBundle.load(scripts_folder(scripts, fleet.path)).digest
+            found[name] = CodeBundle.of(plan_city(fleet, slug)).digest
         except ConfigError:
             continue
     return found

@@ -6,6 +6,7 @@ one that its raw data give it; only what is decided while the run goes on is lef
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 from city_fleet import naming
 from city_fleet.jobs import job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.jobs.job_files import raw_manifest, settings_file
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 from city_fleet.plan import EVALUATE, JOB_STEPS, PREPROCESS, TRAIN, CityPlan, Run, steps
 
 _CHAMPION_NOTE = (
-    "A champion of that moment is added as an input and as arguments, which gives the job another name; without "
-    "a champion this is the request."
+    "A champion of that moment is added as an input and stands in the settings file, which gives all jobs another "
+    "name; without a champion this is the request."
 )
 
 
@@ -90,6 +92,7 @@ def preview(
     *,
     image_uri: str,
     bundle: CodeBundle,
+    raw: Sequence[str] = (),
     looked: bool = False,
     joins: str | None = None,
 ) -> Preview:
@@ -97,19 +100,23 @@ def preview(
 
     :param image_uri: of the city's algorithm.
     :param bundle: the city's job scripts.
+    :param raw: names of the city's raw data files, where S3 was asked.
     :param looked: whether the run's key and champion were read in S3.
     :param joins: who has begun a run about the same.
     """
     keys, city = plan.keys, plan.city.slug
     prefix = bundle.prefix_uri(keys)
-    template = job_requests.preprocess_request(plan, run, image_uri=image_uri, code_uri=prefix)
+    installs = bundle.installs
+    template = job_requests.preprocess_request(
+        plan, run, image_uri=image_uri, code_uri=prefix, raw=raw, installs=installs
+    )
     preprocess = _job(plan, run, PREPROCESS, template)
     template = job_requests.train_request(
         plan, run, image_uri=image_uri, code_archive_uri=bundle.archive_uri(keys), data=preprocess.writes
     )
     train = _job(plan, run, TRAIN, template)
     inputs = {"code": prefix, "test": preprocess.writes["test"], "model": train.writes["model"]}
-    template = job_requests.evaluate_request(plan, run, image_uri=image_uri, inputs=inputs)
+    template = job_requests.evaluate_request(plan, run, image_uri=image_uri, inputs=inputs, installs=installs)
     evaluate = _job(plan, run, EVALUATE, template, note=None if looked else _CHAMPION_NOTE)
     model = keys.model(f"{city}/{run.stamp}-<sha256 of the artifact>.tar.gz")
     return Preview(
@@ -123,6 +130,8 @@ def preview(
         jobs=dict(zip(JOB_STEPS, (preprocess, train, evaluate), strict=True)),
         may_write={
             prefix: "the job scripts, unless they are there",
+            keys.uri(settings_file(plan, run).key): "the settings of the jobs",
+            keys.uri(raw_manifest(plan, run, raw).key): "which raw data the preprocess job gets",
             keys.uri(model): "the model, if it goes live",
             keys.uri(keys.live(city)): "the live pointer, if the model goes live",
             keys.uri(keys.record(city, run.as_of, run.key)): "the run's record",

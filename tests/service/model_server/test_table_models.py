@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shutil
 import struct
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import table_artifacts
 from tests.support.model_servers import ModelServer
-from tests.support.paths import IMAGE_PYTHON, ROOT, SCRIPTS
+from tests.support.table_artifacts import expected
 
 #: Sums are XGBoost's to the last bit; the exponential is the C library's on one side and XGBoost's on the other.
 CLOSE = 1e-6
@@ -28,15 +27,7 @@ HEADER = struct.Struct("<8s6I")
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Extracted artifacts of tables, each with rows and XGBoost's own answers in ``<name>.expected.json``."""
-    folder = tmp_path_factory.mktemp("tables")
-    script = ROOT / "tests" / "support" / "make_table_artifacts.py"
-    environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
-    subprocess.run([IMAGE_PYTHON, script, SCRIPTS, folder], check=True, env=environment, timeout=120)
-    return folder
-
-
-def expected(tables: Path, name: str) -> dict[str, Any]:
-    return dict(json.loads((tables / f"{name}.expected.json").read_text()))
+    return table_artifacts.make(tmp_path_factory.mktemp("tables"))
 
 
 def cell(value: object) -> str:

@@ -20,7 +20,7 @@ from algorithms.xgboost import names_for_xgboost
 from hyperparameters import parse_hyperparameters
 from job_failure import JobFailure
 from tests.support.paths import IMAGE_PYTHON, SCRIPTS
-from tests.support.script_jobs import TEXAS_HYPERPARAMETERS, Jobs, digests
+from tests.support.script_jobs import AS_OF, RAW_URI, TEXAS_HYPERPARAMETERS, Jobs, digests, start_job
 
 
 def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(austin: Jobs) -> None:
@@ -261,3 +261,82 @@ def test_xgboost_is_imported_without_scikit_learn_and_scikit_learn_still_works_a
         [IMAGE_PYTHON, "-c", code, scripts], capture_output=True, text=True, timeout=60, check=True
     )
     assert json.loads(done.stdout) == [True, "3.2.0", 1.0]
+
+
+def settings_of(jobs: Jobs, name: str, *cities: dict[str, Any]) -> dict[str, str]:
+    """Write the settings of a training job, and say where they are."""
+    path = jobs.root / name / "settings" / "settings.json"
+    path.parent.mkdir(parents=True)
+    content = {"format_version": 1, "as_of": AS_OF, "raw_uri": RAW_URI, "cities": list(cities)}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return {"SM_CHANNEL_SETTINGS": str(path.parent)}
+
+
+def settings_city(city: str, *candidates: str | dict[str, Any]) -> dict[str, Any]:
+    """A city of the settings."""
+    given = [
+        {"algorithm": each, "hyperparameters": {}} if isinstance(each, str) else each for each in candidates
+    ]
+    return {"city": city, "dataset": {"kind": "series"}, "candidates": given, "seed": 0, "champion": None}
+
+
+def train_with(jobs: Jobs, name: str, *cities: dict[str, Any]) -> Any:
+    """Run train.py with a settings channel."""
+    output = jobs.root / name / "output"
+    (output / "data").mkdir(parents=True)
+    (jobs.root / name / "model").mkdir()
+    return start_job(
+        "train.py",
+        [],
+        output / "failure",
+        **settings_of(jobs, name, *cities),
+        SM_CHANNEL_TRAIN=str(jobs.out("train")),
+        SM_CHANNEL_VALIDATION=str(jobs.out("validation")),
+        SM_MODEL_DIR=str(jobs.root / name / "model"),
+        SM_OUTPUT_DIR=str(output),
+        SM_OUTPUT_DATA_DIR=str(output / "data"),
+        SM_NUM_CPUS="1",
+    )
+
+
+def test_of_all_candidates_the_best_on_validation_is_kept(austin: Jobs) -> None:
+    wrong = {"algorithm": "xgboost", "hyperparameters": {"objective": "reg:gamma"}}
+    finished = train_with(
+        austin, "candidates", settings_city("austin", "baseline", "xgboost", "linear", wrong, "forest")
+    )
+    assert finished.code == 0, finished.stderr
+    report = austin.read_json("candidates/output/data/city=austin/training.json")
+    by_name = {each["algorithm"]: each for each in report["candidates"] if "loss" in each}
+    assert list(by_name) == ["baseline", "xgboost", "linear"]
+    best = min(by_name.values(), key=lambda each: each["loss"]["value"])
+    assert report["algorithm"] == best["algorithm"] != "baseline"
+    assert report["loss"] == best["loss"]
+    assert [each for each in report["candidates"] if each.get("chosen")] == [best]
+    errors = [each["error"] for each in report["candidates"] if "error" in each]
+    assert errors[0].startswith("XGBoost refused the hyperparameters or the data: ")
+    assert errors[1].startswith("algorithm: got 'forest'; allowed: baseline, knn, linear, mlp, xgboost")
+    card = austin.read_json("candidates/model/city=austin/city_fleet/model.json")
+    assert (card["algorithm"], card["describe"]) == (best["algorithm"], best["describe"])
+    (line,) = (line for line in finished.stdout.splitlines() if line.startswith("austin: trained"))
+    assert f"{best['algorithm']}, validation mae {best['loss']['value']:.6g}, beside baseline +" in line
+    assert "xgboost failed, forest failed" in line
+
+
+def test_one_citys_failure_keeps_no_other_from_being_trained(austin: Jobs) -> None:
+    cities = settings_city("waco", "linear"), settings_city("austin", "linear")
+    finished = train_with(austin, "two_cities", *cities)
+    assert finished.code == 0, finished.stderr
+    assert "no city 'waco'" in austin.read_json("two_cities/output/data/city=waco/training.json")["error"]
+    models = austin.root / "two_cities" / "model"
+    assert [path.name for path in models.iterdir()] == ["city=austin"]
+    # Alone, a city that can't be trained fails the job: its sentence goes where SageMaker looks.
+    alone = train_with(austin, "one_city", cities[0])
+    assert (alone.code, "no city 'waco'" in (alone.message or "")) == (1, True)
+
+
+def test_a_job_of_one_city_gives_the_bytes_of_a_job_of_many_and_of_hyperparameters(austin: Jobs) -> None:
+    own = {name: value for name, value in TEXAS_HYPERPARAMETERS.items() if not name.startswith("target")}
+    city = settings_city("austin", {"algorithm": "xgboost", "hyperparameters": own})
+    assert train_with(austin, "same", city).code == 0
+    alone = digests(austin.root / "model" / "model")
+    assert digests(austin.root / "same" / "model" / "city=austin") == alone

@@ -21,6 +21,7 @@ from city_fleet.jobs import fixed_run, job_attempts, job_faults, job_logs, job_r
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.job_attempts import AttemptAction, Memory
 from city_fleet.jobs.job_faults import Ending, JobEnding
+from city_fleet.jobs.job_files import JobFile, settings_file
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
 from city_fleet.orchestration.run_context import refuse_old_layout, run_of
@@ -76,6 +77,10 @@ class CityJob(JobPhases):
     def output_exists(self, description: dict[str, Any]) -> bool:
         """Tell whether a completed job's output is still in S3."""
 
+    def files(self, run: Run) -> list[JobFile]:
+        """Return what the job reads beside data and code."""
+        return [settings_file(self.plan, run)]
+
     @property
     def s3(self) -> S3Client:
         return TaskClients(self.aws_conn_id, self.region_name).s3
@@ -117,7 +122,7 @@ class CityJob(JobPhases):
             refuse_old_layout(self.s3, self.plan.keys)
         run, memory = self.begin(context), self._memory(context)
         self._at_work = run
-        bundle = CodeBundle.load(self.plan.scripts)
+        bundle = CodeBundle.of(self.plan)
         if bundle.ensure_uploaded(self.s3, self.plan.keys):
             self.log.info("Uploaded the job scripts %s", bundle.prefix_uri(self.plan.keys))
         cleared = memory is not None and memory.max_tries != ti.max_tries
@@ -125,6 +130,8 @@ class CityJob(JobPhases):
         on_demand = memory is not None and memory.on_demand and not cleared
         if memory is not None and memory.key == run.key:
             run = replace(run, champion=self.champion_of_clear(run) if cleared else memory.champion)
+        for file in self.files(run):
+            self.objects.create(file.key, file.body)
         request = self.build_request(run, bundle, context, on_demand=on_demand)
 
         def named(attempt: int) -> tuple[str, dict[str, Any]]:

@@ -11,12 +11,13 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 )
 from airflow.sdk.exceptions import AirflowSkipException
 
-from city_fleet.champions.run_evidence import EVALUATION, HOLDOUT
+from city_fleet.champions.run_evidence import ARTIFACT, EVALUATION, HOLDOUT
 from city_fleet.errors import PlatformError
 from city_fleet.jobs import fixed_run, job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.fixed_run import FixedRun
 from city_fleet.jobs.images import image_uri
+from city_fleet.jobs.job_files import JobFile, raw_manifest
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.city_operator import city_of
@@ -50,7 +51,24 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
             run,
             image_uri=image_uri(self.plan.city.algorithm, self.plan.fleet.region),
             code_uri=bundle.prefix_uri(self.plan.keys),
+            raw=self._raw(run),
+            installs=bundle.installs,
         )
+
+    def files(self, run: Run) -> list[JobFile]:
+        return [*super().files(run), raw_manifest(self.plan, run, self._raw(run))]
+
+    def _raw(self, run: Run) -> list[str]:
+        """Return the names of the raw data files that the run is about."""
+        return [each.name for each in self._fixed(run.key).raw]
+
+    def _fixed(self, key: str) -> FixedRun:
+        city, keys = self.plan.city.slug, self.plan.keys
+        fixed = fixed_run.read(self.objects, keys, city, key)
+        if fixed is None:
+            uri = keys.uri(keys.run_facts(city, key))
+            raise PlatformError(f"{uri}: what the run is about is gone. Clear the task {PREPROCESS!r}")
+        return fixed
 
     def begin(self, context: Context) -> Run:
         """Fix what the run is about, for this task's later tries and for all tasks after it; or join who has done so.
@@ -62,7 +80,7 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         moment, kept, city = as_of(self.plan, context), self._kept(context), self.plan.city.slug
         cleared = bool(kept) and kept["max_tries"] != ti.max_tries
         keeps = bool(kept) and kept["key"] and not cleared
-        digest = CodeBundle.load(self.plan.scripts).digest
+        digest = CodeBundle.of(self.plan).digest
         fixed = fixed_run.read(self.objects, self.plan.keys, city, kept["key"]) if keeps else None
         if fixed is None or not fixed.is_about(self.plan, moment, digest):
             repeat = cleared or bool(kept.get("repeat")) or bool(context["params"].get("repeat"))
@@ -189,6 +207,7 @@ class EvaluateOperator(CityJob, SageMakerProcessingOperator):
                 "test": upstream(context, PREPROCESS)["outputs"]["test"],
                 "model": upstream(context, TRAIN)["artifact_uri"],
             },
+            installs=bundle.installs,
         )
 
     def champion_of_clear(self, run: Run) -> FixedChampion | None:
@@ -207,6 +226,8 @@ class EvaluateOperator(CityJob, SageMakerProcessingOperator):
         return {
             "evaluation_uri": folder + EVALUATION,
             "holdout_uri": folder + HOLDOUT,
+            # Not of an evaluate.py of before, which judged the training job's archive as it is.
+            **({"artifact_uri": folder + ARTIFACT} if self.is_in_s3(folder + ARTIFACT) else {}),
             # The decision keeps these: what is read later is held against what was judged.
             "sha256": {name: hashlib.sha256(body).hexdigest() for name, body in bodies.items()},
             "report": self.json_of(bodies[EVALUATION], folder + EVALUATION),

@@ -166,7 +166,7 @@ def record_of(
         "package_arn": results[REGISTER].get("package_arn"),
         "package_version": results[REGISTER].get("version"),
         "jobs": [_job(results[step]) for step in JOB_STEPS if results[step]],
-        "code_digest": CodeBundle.load(plan.scripts).digest,
+        "code_digest": CodeBundle.of(plan).digest,
         "settings_digest": plan.settings_digest,
         "finished_at": clock.now_iso(),
     }

@@ -94,13 +94,14 @@ class RegisterOperator(PatientTask, SageMakerRegisterModelVersionOperator):
         status = str(approval_states.status_of(state))
         by = name_of(self.plan, context)
         self.image_uri = image_uri(self.plan.city.algorithm, self.plan.fleet.region)
-        self.model_url = upstream(context, TRAIN)["artifact_uri"]
+        judged = upstream(context, EVALUATE).get("artifact_uri")
+        self.model_url = judged or upstream(context, TRAIN)["artifact_uri"]
         self.model_approval = ApprovalStatus(status)
         self.package_desc = registry.package_description(run.stamp, sha256, by, run.key)
         lineage = {
             **self._judgement(context),
             "manifest_uri": upstream(context, PREPROCESS)["manifest_uri"],
-            "code_uri": CodeBundle.load(self.plan.scripts).prefix_uri(self.plan.keys),
+            "code_uri": CodeBundle.of(self.plan).prefix_uri(self.plan.keys),
             "preprocess_job": upstream(context, PREPROCESS)["job"],
             "train_job": upstream(context, TRAIN)["job"],
         }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -16,8 +17,8 @@ import botocore.session
 import pytest
 
 from city_fleet.champions import package_request
+from city_fleet.jobs import job_files
 from city_fleet.jobs import job_requests as requests
-from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.plan import CityPlan, FixedChampion, Run
 from city_fleet.serving import endpoint_requests
 from city_fleet.state import package_status, registry
@@ -47,7 +48,10 @@ def job(step: str, request: dict[str, Any]) -> dict[str, Any]:
 
 def preprocess() -> dict[str, Any]:
     return job(
-        "preprocess", requests.preprocess_request(austin(), january_run(), image_uri=IMAGE_URI, code_uri=CODE)
+        "preprocess",
+        requests.preprocess_request(
+            austin(), january_run(), image_uri=IMAGE_URI, code_uri=CODE, raw=["txhousing.csv"]
+        ),
     )
 
 
@@ -173,29 +177,91 @@ def test_requests_keep_sagemakers_limits(name: str) -> None:
 )
 def test_a_text_reaches_train_py_as_it_left(text: str) -> None:
     """SageMaker's toolkit decodes hyperparameters as JSON, and spells what comes out."""
-    plan = austin()
-    algorithm = plan.city.algorithm.model_copy(update={"hyperparameters": {"monotone_constraints": text}})
-    target = plan.city.dataset.target.model_copy(update={"column": text})
-    dataset = plan.city.dataset.model_copy(update={"target": target})
-    changes = {"slug": text, "dataset": dataset, "algorithm": algorithm}
-    plan = replace(plan, city=plan.city.model_copy(update=changes))
-    sent = requests.train_request(
-        plan,
-        january_run(),
-        image_uri=IMAGE_URI,
-        code_archive_uri="s3://b/code.tar.gz",
-        data={"train": "s3://b/t/", "validation": "s3://b/v/"},
-    )["HyperParameters"]
-    words = command_line(decode_hyperparameters(sent))
-    arrived = dict(zip(words[::2], words[1::2], strict=True))
-    assert [arrived[f"--{name}"] for name in ("city", "target", "monotone_constraints")] == [text] * 3
+    words = command_line(decode_hyperparameters({"objective": requests._hyperparameter(text)}))
+    assert words == ["--objective", text]
+
+
+def changed(plan: CityPlan, section: str, **values: Any) -> CityPlan:
+    made = getattr(plan.city, section).model_copy(update=values)
+    return replace(plan, city=plan.city.model_copy(update={section: made}))
+
+
+def test_the_settings_file_says_what_all_three_steps_need() -> None:
+    run = replace(january_run(), champion=CHAMPION)
+    given = dict(austin().city.algorithm.hyperparameters)
+    seed = given.pop("seed", 0)
+    assert json.loads(job_files.settings_file(austin(), run).body) == {
+        "format_version": 1,
+        "as_of": "20140101T000000Z",
+        "raw_uri": "s3://city-fleet/texas_housing/raw/",
+        "cities": [
+            {
+                "city": "austin",
+                "dataset": austin().city.dataset.to_settings(),
+                "candidates": [{"algorithm": "xgboost", "hyperparameters": given}],
+                "seed": seed,
+                "champion": {
+                    "target_model": CHAMPION.target_model,
+                    "etag": CHAMPION.etag,
+                    "as_of": CHAMPION.as_of,
+                },
+            }
+        ],
+    }
+    dataset = austin().city.dataset.to_settings()
+    assert (dataset["kind"], dataset["frequency"], dataset["available_after"]) == ("series", "month", "P1M")
+    assert not {"source", "city_column"} & set(dataset)
+
+
+def test_what_a_job_reads_is_named_after_its_bytes() -> None:
+    run = january_run()
+    files = {
+        job_files.settings_file(austin(), run),
+        job_files.settings_file(changed(austin(), "algorithm", seed=7), run),
+        job_files.settings_file(austin(), replace(run, champion=CHAMPION)),
+        job_files.raw_manifest(austin(), run, ["a.csv"]),
+        job_files.raw_manifest(austin(), run, ["a.csv", "b.csv"]),
+    }
+    assert len({file.key for file in files}) == 5
+    for file in files:
+        assert hashlib.sha256(file.body).hexdigest()[:16] == file.key.split("/")[-2]
+    manifest = job_files.raw_manifest(austin(), run, ["a.csv", "known=20150801T000000Z/b.csv"])
+    assert json.loads(manifest.body) == [
+        {"prefix": "s3://city-fleet/texas_housing/raw/"},
+        "city=austin/a.csv",
+        "city=austin/known=20150801T000000Z/b.csv",
+    ]
+
+
+def test_requirements_are_installed_before_a_processing_jobs_script_and_an_image_starts_its_own_command() -> (
+    None
+):
+    made = requests.preprocess_request(
+        austin(), january_run(), image_uri=IMAGE_URI, code_uri=CODE, raw=[], installs=True
+    )
+    shell, _, script, _ = made["AppSpecification"]["ContainerEntrypoint"]
+    assert shell == "/bin/sh"
+    assert script.startswith("python3 -m pip install --require-hashes ")
+    assert script.endswith('&& exec python3 /opt/ml/processing/input/code/preprocess.py "$@"')
+    bare = replace(austin(), city=austin().city.model_copy(update={"entry": "none"}))
+    request = requests.train_request(
+        bare, january_run(), image_uri=IMAGE_URI, code_archive_uri="s3://b/code.tar.gz", data=DATA
+    )
+    assert request["HyperParameters"] == {}
+    assert [channel["ChannelName"] for channel in request["InputDataConfig"]] == [
+        "settings",
+        "train",
+        "validation",
+    ]
 
 
 def test_the_same_inputs_give_the_same_name_and_another_request_another() -> None:
     assert train() == train()
     with_champion, without = evaluate(), evaluate(champion=None)
     assert with_champion["ProcessingJobName"] != without["ProcessingJobName"]
-    request = requests.preprocess_request(austin(), january_run(), image_uri=IMAGE_URI, code_uri=CODE)
+    request = requests.preprocess_request(
+        austin(), january_run(), image_uri=IMAGE_URI, code_uri=CODE, raw=["a.csv"]
+    )
     names = {requests.named(request, austin(), january_run(), "preprocess", attempt)[0] for attempt in (1, 2)}
     assert len(names) == 2
 
@@ -206,7 +272,9 @@ def test_a_name_says_what_is_done_and_not_who_asks_or_on_what_it_runs() -> None:
     def names(plan: CityPlan, run: Run) -> set[str]:
         data = {"image_uri": IMAGE_URI, "code_archive_uri": "s3://b/code.tar.gz", "data": DATA}
         requested = {
-            "preprocess": requests.preprocess_request(plan, run, image_uri=IMAGE_URI, code_uri=CODE),
+            "preprocess": requests.preprocess_request(
+                plan, run, image_uri=IMAGE_URI, code_uri=CODE, raw=["a.csv"]
+            ),
             "train": requests.train_request(plan, run, **data),
         }
         return {requests.named(request, plan, run, step, 1)[0] for step, request in requested.items()}
@@ -232,14 +300,3 @@ def test_an_attempt_writes_below_its_own_name() -> None:
     request = preprocess()
     for output in request["ProcessingOutputConfig"]["Outputs"]:
         assert f"/{request['ProcessingJobName']}/" in output["S3Output"]["S3Uri"]
-
-
-def test_the_code_bundle_depends_on_the_scripts_alone(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("print(1)\n")
-    first = CodeBundle.load(tmp_path)
-    (tmp_path / "requirements.txt").write_text("xgboost\n")
-    (tmp_path / "train.py").touch()
-    second = CodeBundle.load(tmp_path)
-    assert (first.digest, first.archive()) == (second.digest, second.archive())
-    (tmp_path / "train.py").write_text("print(2)\n")
-    assert CodeBundle.load(tmp_path).digest != first.digest

@@ -224,6 +224,50 @@ def test_input_that_is_not_there(jobs: ProcessingJobs) -> None:
     )
 
 
+def by_manifest(jobs: ProcessingJobs, body: str) -> dict[str, Any]:
+    jobs.s3.put_object(Bucket=jobs.bucket, Key="lists/raw.manifest", Body=body.encode())
+    source = jobs.source(
+        "raw", "lists/raw.manifest", "/opt/ml/processing/input/raw", S3DataType="ManifestFile"
+    )
+    request = jobs.request(COUNT)
+    request["ProcessingInputs"][1] = source
+    jobs.sagemaker.create_processing_job(**request)
+    found: dict[str, Any] = jobs.wait(request["ProcessingJobName"])
+    return found
+
+
+def test_a_manifest_names_the_files_and_nothing_else_comes_along(jobs: ProcessingJobs) -> None:
+    for name in ("city=a/one.csv", "city=a/two.csv", "city=b/known=1/three.csv"):
+        jobs.s3.put_object(Bucket=jobs.bucket, Key=f"raw/{name}", Body=b"x\n1\n")
+    prefix = {"prefix": f"s3://{jobs.bucket}/raw/"}
+    job = by_manifest(jobs, json.dumps([prefix, "city=a/two.csv", "city=b/known=1/three.csv"]))
+    assert job["ProcessingJobStatus"] == "Completed", job
+    line = next(line for line in jobs.lines(job["ProcessingJobName"]) if line.startswith("counted"))
+    assert line == "counted {'city=a/two.csv': 2, 'city=b/known=1/three.csv': 2}"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        ('[{"prefix": "s3://BUCKET/raw/"}, "gone.csv"]', "S3 key: s3://BUCKET/raw/gone.csv matched no files on s3"),
+        ('[{"prefix": "s3://BUCKET/raw/"}]', "matched no files on s3: the manifest names none after its prefix"),
+        ('["one.csv"]', "the manifest must be a JSON array"),
+        ('{"prefix": "s3://BUCKET/raw/"}', "the manifest must be a JSON array"),
+        ('[{"prefix": "s3://BUCKET/raw/"}, {"source-ref": "x"}]', "the manifest must be a JSON array"),
+        ('[{"prefix": "raw/"}, "x.csv"]', "'raw/' is not an S3 URI"),
+        ('[{"prefix": "s3://BUCKET/raw/"}, "../../x.csv"]', "leads out of the folder"),
+        ("[" * 100_000, "the manifest must be a JSON array"),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_is_none_or_names_what_is_not_there(
+    jobs: ProcessingJobs, manifest: str, reason: str
+) -> None:
+    job = by_manifest(jobs, manifest.replace("BUCKET", jobs.bucket))
+    assert job["ProcessingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: Data download failed: ")
+    assert reason.replace("BUCKET", jobs.bucket) in job["FailureReason"]
+
+
 def test_a_bucket_for_the_output_that_does_not_exist(jobs: ProcessingJobs) -> None:
     request = jobs.request(COUNT)
     request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] = "s3://nobody-has-this-bucket/x"
@@ -238,7 +282,7 @@ def test_a_bucket_for_the_output_that_does_not_exist(jobs: ProcessingJobs) -> No
     [
         ({"S3InputMode": "Pipe"}, "does not support Pipe; supported: File"),
         ({"S3DataDistributionType": "ShardedByS3Key"}, "does not support ShardedByS3Key"),
-        ({"S3DataType": "ManifestFile"}, "does not support ManifestFile"),
+        ({"S3DataDistributionType": "FullyReplicated", "S3CompressionType": "Gzip"}, "does not support Gzip"),
         ({"LocalPath": "/opt/ml/processing/../../etc"}, "LocalPath must be a path under /opt/ml/processing"),
         ({"LocalPath": "/etc"}, "LocalPath must be a path under /opt/ml/processing"),
     ],

@@ -1,0 +1,158 @@
+"""Linear models: ridge regression, and logistic or multinomial regression, on standardised columns.
+
+The penalty is chosen on the validation part unless it is given, as in scikit-learn's models: ``alpha`` of ``Ridge``,
+and 1 / ``C`` of ``LogisticRegression``. The intercept is not penalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from array_file import load_arrays, save_arrays
+from design_matrix import Design, design_shapes, learn_design, saved_design
+from job_failure import JobFailure
+from probabilities import softmax, two_classes
+from table_parts import joined
+from table_schema import BINARY, MULTICLASS, REGRESSION, Schema, Table
+from validation_loss import loss
+
+SPEC = {
+    "tasks": ["regression", "binary", "multiclass"],
+    "hyperparameters": {
+        "alpha": {"low": 0, "above": True},
+        "max_iter": {"low": 1, "high": 100000, "whole": True, "default": 1000},
+    },
+}
+FILE = "linear.npz"
+#: Penalties that are tried, per row of training: from nearly none to where all columns hardly count.
+RIDGE_ALPHAS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
+LOGISTIC_ALPHAS = (100.0, 10.0, 1.0, 0.1, 0.01)
+#: Score of a class that no row of training has, below all others.
+_NEVER = -50.0
+
+
+class Linear:
+    """A linear model.
+
+    :param coefficients: outputs × columns; one output for a regression and for a binary task.
+    :param intercepts: outputs.
+    """
+
+    def __init__(
+        self, schema: Schema, design: Design, coefficients: np.ndarray, intercepts: np.ndarray
+    ) -> None:
+        self._schema = schema
+        self._design = design
+        self.coefficients = coefficients
+        self.intercepts = intercepts
+        self.judged: np.ndarray | None = None
+        self.report: dict[str, Any] = {}
+
+    def predict(self, values: np.ndarray) -> np.ndarray:
+        """Predict labels (rows) or probabilities (rows × classes)."""
+        scores = self._design.matrix(values) @ self.coefficients.T + self.intercepts
+        if self._schema.task == REGRESSION:
+            return np.asarray(scores[:, 0])
+        return two_classes(scores[:, 0]) if self._schema.task == BINARY else softmax(scores)
+
+    def describe(self) -> dict[str, Any]:
+        """The penalty, and how much each column counts: its coefficient's size, of all outputs together."""
+        return self.report
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays."""
+        arrays = {"coefficients": self.coefficients, "intercepts": self.intercepts}
+        save_arrays(folder / FILE, arrays | self._design.arrays())
+
+
+def fit(
+    train: Table, validation: Table, hyperparameters: dict[str, Any], *, seed: int, threads: int
+) -> Linear:
+    """Choose the penalty on the validation part, then fit both.
+
+    :raises JobFailure: the training part holds one class alone.
+    """
+    del seed, threads  # nothing is drawn; the libraries' threads are the process's
+    best: tuple[float, float, np.ndarray] | None = None
+    for alpha, model in _models(train, hyperparameters, hyperparameters.get("alpha")):
+        judged = model.predict(validation.values)
+        value = loss(validation, judged)
+        if best is None or value < best[0]:
+            best = value, alpha, judged
+    if best is None:
+        raise AssertionError("no penalty was tried")
+    _, alpha, judged = best
+    ((_, model),) = _models(joined(train, validation), hyperparameters, alpha)
+    model.judged = judged
+    sizes = np.abs(model.coefficients).sum(axis=0)
+    model.report = {"alpha": alpha, "columns": len(sizes), "largest_coefficient": float(sizes.max(initial=0))}
+    return model
+
+
+def load(folder: Path, schema: Schema) -> Linear:
+    """Read a linear model.
+
+    :raises ArtifactError: it is not as :meth:`Linear.save` writes it.
+    """
+    outputs = len(schema.classes) if schema.task == MULTICLASS else 1
+    shapes = design_shapes(schema) | {"coefficients": (outputs, None), "intercepts": (outputs,)}
+    arrays = load_arrays(folder, FILE, shapes)
+    design = saved_design(schema, arrays)
+    if arrays["coefficients"].shape[1] != design.columns:
+        raise ValueError(f"coefficients: allowed: {design.columns} columns")
+    return Linear(schema, design, arrays["coefficients"], arrays["intercepts"])
+
+
+def _models(
+    table: Table, hyperparameters: dict[str, Any], alpha: float | None
+) -> Iterator[tuple[float, Linear]]:
+    """Fit one part with one penalty, or with all that are tried."""
+    design = learn_design(table.schema, table.values)
+    matrix = design.matrix(table.values)
+    if table.schema.task == REGRESSION:
+        alphas = [each * len(table) for each in RIDGE_ALPHAS] if alpha is None else [alpha]
+        yield from (
+            (each, Linear(table.schema, design, *fitted))
+            for each, fitted in zip(alphas, _ridge(matrix, table, alphas), strict=True)
+        )
+        return
+    for each in LOGISTIC_ALPHAS if alpha is None else (alpha,):
+        yield each, Linear(table.schema, design, *_logistic(matrix, table, each, hyperparameters["max_iter"]))
+
+
+def _ridge(matrix: np.ndarray, table: Table, alphas: list[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Solve the normal equations for all penalties by one decomposition."""
+    weight = table.weight[:, np.newaxis]
+    means = (weight * matrix).sum(axis=0) / weight.sum()
+    mean = float((table.weight * table.label).sum() / weight.sum())
+    centred = matrix - means
+    values, vectors = np.linalg.eigh(centred.T @ (weight * centred))
+    turned = vectors.T @ (centred.T @ (table.weight * (table.label - mean)))
+    for alpha in alphas:
+        coefficients = vectors @ (turned / (np.maximum(values, 0) + alpha))
+        yield coefficients[np.newaxis], np.array([mean - means @ coefficients])
+
+
+def _logistic(matrix: np.ndarray, table: Table, alpha: float, max_iter: int) -> tuple[np.ndarray, np.ndarray]:
+    # Late: it takes longer to import than a ridge regression to fit.
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+
+    label = table.label.astype(np.int64)
+    if len(np.unique(label)) < 2:
+        raise JobFailure("all rows of the training part are of one class; at least 2 are needed.")
+    model = LogisticRegression(C=1 / alpha, max_iter=max_iter, tol=1e-6)
+    model.fit(matrix, label, sample_weight=table.weight)
+    if table.schema.task == BINARY:
+        return model.coef_, model.intercept_
+    coefficients = np.zeros((len(table.schema.classes), matrix.shape[1]))
+    intercepts = np.full(len(table.schema.classes), _NEVER)
+    if len(model.classes_) == 2:  # scikit-learn takes one score for two classes
+        coefficients[model.classes_[1]], intercepts[model.classes_[0]] = model.coef_[0], 0
+        intercepts[model.classes_[1]] = model.intercept_[0]
+    else:
+        coefficients[model.classes_], intercepts[model.classes_] = model.coef_, model.intercept_
+    return coefficients, intercepts
