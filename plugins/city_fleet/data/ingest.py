@@ -25,6 +25,7 @@ from city_fleet.config import Fleet
 from city_fleet.config.series import Series
 from city_fleet.config.table import Table
 from city_fleet.data.losses import Refusal, contradicting, fewer, renamed
+from city_fleet.data.own_columns import own_columns
 from city_fleet.data.raw_data import Rows, find_source, split_by_city
 from city_fleet.data.raw_files import RawFile, known_folder, known_name, notes, raw_files, read_records
 from city_fleet.data.records import RecordReader
@@ -163,7 +164,7 @@ def ingest(
         if allow.unknown
         else renamed(names, by_slug, nobodys, fleet.dataset.city_column, _by_period(fleet))
     )
-    columns = RecordReader(fleet.dataset, header).columns
+    columns = RecordReader(fleet.dataset, header, own_columns(fleet)).columns
     dated = isinstance(fleet.dataset, Table) and fleet.dataset.time is None
     since = (known or datetime.now(UTC)) if dated else None
     job = _Upload(fleet, ObjectStore(s3, fleet.bucket), path, header, columns, allow, since)

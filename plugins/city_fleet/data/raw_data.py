@@ -10,6 +10,7 @@ from city_fleet.config import Fleet
 from city_fleet.config.mistakes import field_text
 from city_fleet.config.places import ALLOWED_PATH, source_places
 from city_fleet.config.yaml_reader import read_yaml
+from city_fleet.data.own_columns import own_columns
 from city_fleet.data.records import Record, RecordReader
 from city_fleet.data.source_rows import ALLOWED, is_source, source_rows
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match, show_value
@@ -88,7 +89,7 @@ def split_by_city(fleet: Fleet, path: Path) -> tuple[dict[str, Rows], list[str]]
     if not header:
         raise DataError(file=name, got="an empty file", allowed="a header and rows")
     at = _city_column(fleet, name, header)
-    reader = RecordReader(fleet.dataset, header)
+    reader = RecordReader(fleet.dataset, header, own_columns(fleet))
     for number, row in lines:
         if len(row) != len(header):
             if not row:
@@ -119,7 +120,8 @@ def _city_column(fleet: Fleet, name: str, header: list[str]) -> int:
             raise DataError(file=name, row=1, column=column, got=got, allowed="each once")
     dataset = fleet.dataset
     named = [(field_text(("dataset", *path)), each) for path, each in dataset.columns_named()]
-    missing = [(where, each) for where, each in named if each not in header]
+    free = own_columns(fleet)
+    missing = [(where, each) for where, each in named if each not in header and each not in free]
     if missing:
         where, column = missing[0]
         others = list_names(repr(each) for _, each in missing[1:])

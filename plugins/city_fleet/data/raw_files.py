@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 from city_fleet import clock
 from city_fleet.config import Fleet
 from city_fleet.data.csv_rows import csv_rows
+from city_fleet.data.own_columns import own_columns
 from city_fleet.data.records import Record, RecordReader
 from city_fleet.errors import DataError, UnknownName
 from city_fleet.state.objects import ObjectStore
@@ -118,7 +119,7 @@ def read_records(fleet: Fleet, store: ObjectStore, file: RawFile) -> tuple[int, 
     count = 0
     try:
         lines = csv_rows(io.BytesIO(found.body), file.key)
-        reader = RecordReader(fleet.dataset, next(lines, (1, []))[1])
+        reader = _reader(fleet, next(lines, (1, []))[1])
         for number, row in lines:
             if any(cell.strip() for cell in row):
                 count += 1
@@ -127,6 +128,13 @@ def read_records(fleet: Fleet, store: ObjectStore, file: RawFile) -> tuple[int, 
     except (ValueError, DataError):
         return None
     return count, records
+
+
+def _reader(fleet: Fleet, header: list[str]) -> RecordReader:
+    try:
+        return RecordReader(fleet.dataset, header)
+    except ValueError:  # a column is missing, which is all right for one that a city's own code makes
+        return RecordReader(fleet.dataset, header, own_columns(fleet))
 
 
 def remove_file(store: ObjectStore, files: list[RawFile], name: str, city: str) -> RawFile:

@@ -11,6 +11,7 @@ from city_fleet.config.mistakes import FieldPath, field_text
 from city_fleet.config.value_types import Problem
 from city_fleet.config.variables import as_written
 from city_fleet.config.yaml_reader import Document, read_yaml
+from city_fleet.data.own_columns import own_columns
 from city_fleet.data.raw_data import LONGEST_NAME, find_source
 from city_fleet.data.source_rows import ALLOWED, source_rows
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match
@@ -57,13 +58,14 @@ def source_mistakes(fleet: Fleet) -> list[ConfigError]:
 
 def _missing(fleet: Fleet, document: Document, source: str, header: list[str]) -> Iterator[ConfigError]:
     said = set()
+    there = {*header, *own_columns(fleet)}
     for path, column in _columns(fleet.dataset):
-        if column not in header:
+        if column not in there:
             said.add((path, column))
             yield _error(document, path, _no_column(column, source, header))
     for city in fleet.cities.values():
         for path, column in _columns(city.dataset) if city.dataset is not fleet.dataset else ():
-            if column not in header and (path, column) not in said:
+            if column not in there and (path, column) not in said:
                 yield _error(document, path, _no_column(column, source, header), city)
 
 

@@ -307,6 +307,21 @@ def test_a_table_with_a_time_is_replaced_whatever_its_rows_are_called(s3: Any, t
     assert table_keys(s3) == {"7.csv": 10}
 
 
+def test_a_column_that_own_features_make_is_not_asked_of_the_file(s3: Any, tmp_path: Path) -> None:
+    asked = "  features: [{column: warmth, lags: [1]}]\n"
+    (tmp_path / "small.yaml").write_text(
+        SMALL + asked + "cities: {waco: {own_scripts: {features: include/scripts/job_failure.py}}}\n",
+        encoding="utf-8",
+    )
+    fleet = load_fleet(tmp_path / "small.yaml", {})
+    path = tmp_path / "a.csv"
+    path.write_text(HEADER + days(1, 10), encoding="utf-8")
+    assert ingest(fleet, s3, source=path, create_bucket=True).refused == ()
+    path.write_text(HEADER + days(1, 5), encoding="utf-8")
+    (refused,) = ingest(fleet, s3, source=path).refused
+    assert "rows of 5 periods" in refused.text
+
+
 def test_parquet_and_packed_files_are_split_like_any_other(s3: Any, tmp_path: Path) -> None:
     fleet, path = small(tmp_path, "city,date,y\nWaco,2020-01-01,1.5\nTyler,2020-01-01,\n")
     packed, parquet = tmp_path / "data.csv.gz", tmp_path / "data.parquet"
