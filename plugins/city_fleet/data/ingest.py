@@ -334,7 +334,9 @@ class _Upload:
         md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
         if there is not None and there.by_ingest and there.etag.strip('"') == md5:
             return there.key, UNCHANGED
-        self.store.put(key, body, "text/csv", notes(self.path.name, _author(), rows.count, rows.records))
+        periods = rows.records if _by_period(self.fleet) else ()
+        noted = notes(self.path.name, _author(), rows.count, periods, len(rows.records))
+        self.store.put(key, body, "text/csv", noted)
         return key, UPLOADED
 
 

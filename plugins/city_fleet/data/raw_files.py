@@ -8,6 +8,7 @@ about it.
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -77,10 +78,14 @@ def known_name(name: str) -> str | None:
     return rest if slash and folder.startswith(_KNOWN) else None
 
 
-def notes(source: str, author: str, rows: int, records: dict[str, Record]) -> dict[str, str]:
-    """Return the notes beside an object that ingest writes."""
-    first, last = min(records), max(records)
-    values = (INGEST, author, source, rows, len(records), first, last)
+def notes(source: str, author: str, rows: int, periods: Collection[str], names: int) -> dict[str, str]:
+    """Return the notes beside an object that ingest writes.
+
+    :param rows: how many it holds, :param names: how many of them differ in period or name.
+    :param periods: its periods; empty for a table, whose rows have names in no order.
+    """
+    first, last = min(periods, default=""), max(periods, default="")
+    values = (INGEST, author, source, rows, names, first, last)
     # S3 takes ASCII alone, and a little of it.
     return {name: quote(str(value), safe=" :./+-")[:200] for name, value in zip(_NOTES, values, strict=True)}
 

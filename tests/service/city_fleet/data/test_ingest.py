@@ -19,7 +19,9 @@ from moto import mock_aws
 
 from city_fleet.config import Fleet, load_fleet
 from city_fleet.data.ingest import NOTHING_SPECIAL, IngestReport, Permissions, ingest
+from city_fleet.data.raw_files import raw_files
 from city_fleet.errors import ConfigError, DataError, PlatformError, UnknownName
+from city_fleet.state.objects import ObjectStore
 from tests.support.fleets import SMALL, texas
 from tests.support.paths import ROOT
 
@@ -291,6 +293,10 @@ def test_a_table_without_time_keeps_what_was_known_when(s3: Any, tmp_path: Path)
     assert "all.csv has 4 different rows, of city 'waco'; S3 has 5 different rows, in" in refused.text
     put(2, 5, Permissions(append=True), "more")
     assert list(table_keys(s3))[-1] == "known=20200105T000000Z/more.csv"
+    (newest, *_) = [
+        file for file in raw_files(fleet, ObjectStore(s3, fleet.bucket), "waco") if "0103" in file.name
+    ]
+    assert (newest.rows, newest.first, newest.last) == (5, "", ""), "names of rows have no first and last"
     report = put(9, 6)
     assert report.cities[0].removed == ("known=20200105T000000Z/more.csv",), (
         "a full export has those rows too"
