@@ -106,7 +106,8 @@ class Contract:
         models.ready.move_to_end(name)
         self._metrics.hits += 1
         self._metrics.plain += 1
-        return f"{_CSV_HEAD}{len(value)}\r\n\r\n{value}".encode()
+        content = value.encode()
+        return f"{_CSV_HEAD}{len(content)}\r\n\r\n".encode() + content
 
     async def _invoke(self, name: str, fields: Fields, body: bytes, began: float) -> bytes:
         try:

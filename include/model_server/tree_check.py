@@ -14,6 +14,9 @@ from model_server.answers import RequestError
 
 HEADER = struct.Struct("<8s4IfI")
 MAGIC = b"CFTREES1"
+HEADER_CLASSES = struct.Struct("<8s6I")
+MAGIC_CLASSES = b"CFTREES2"
+SIGMOID, SOFTMAX = 2, 3
 NODE_BYTES = 8
 #: Far above what training makes (a few hundred trees of 6 splits), far below what hurts.
 MOST_BYTES = 64 * 1024 * 1024
@@ -28,10 +31,12 @@ class TreeFacts:
 
     :param features: how many a row has.
     :param steps: how many nodes a row visits at most.
+    :param groups: how many numbers are answered for a row.
     """
 
     features: int
     steps: int
+    groups: int = 1
 
 
 def check_trees(trees: bytes) -> TreeFacts:
@@ -48,29 +53,43 @@ def check_trees(trees: bytes) -> TreeFacts:
         raise _refused(f"they are cut off after {len(trees)} bytes")
     if len(trees) > MOST_BYTES:
         raise _refused(f"got {len(trees)} bytes; allowed: {MOST_BYTES}")
-    magic, tree_count, node_count, features, depth, base_score, link = HEADER.unpack_from(trees)
-    if magic != MAGIC or link > 1:
+    groups, sizes_at = 1, HEADER.size
+    if trees.startswith(MAGIC_CLASSES):
+        _, tree_count, node_count, features, depth, groups, link = HEADER_CLASSES.unpack_from(trees)
+        known = (link == SIGMOID and groups == 1) or (link == SOFTMAX and groups > 1)
+        sizes_at += 8 * groups
+    else:
+        magic, tree_count, node_count, features, depth, base_score, link = HEADER.unpack_from(trees)
+        known = magic == MAGIC and link <= 1
+    if not known:
         raise RequestError(500, "The packed trees are of a format that this server does not know.")
-    nodes_at = HEADER.size + 4 * (tree_count + tree_count % 2)
+    nodes_at = sizes_at + 4 * (tree_count + tree_count % 2)
     if not 1 <= features <= 0x7FFF or len(trees) != nodes_at + NODE_BYTES * node_count:
         raise _refused(f"{len(trees)} bytes are not what their head says")
-    steps = tree_count * (depth + 1)
+    steps = tree_count * (depth + 1) + groups
     if depth > MOST_DEPTH or steps > MOST_STEPS:
         raise _refused(
             f"got {tree_count} trees of depth {depth}; allowed: a depth of {MOST_DEPTH}, and trees times nodes on a "
             f"path of {MOST_STEPS}. Train with fewer rounds or less deep trees"
         )
-    roots = numpy.frombuffer(trees, "<u4", tree_count, HEADER.size).astype(numpy.int64)
+    if sizes_at == HEADER.size:
+        base_scores = numpy.array([base_score])
+    else:
+        base_scores = numpy.frombuffer(trees, "<f4", groups, HEADER_CLASSES.size)
+        sizes = numpy.frombuffer(trees, "<u4", groups, HEADER_CLASSES.size + 4 * groups)
+        if int(sizes.sum(dtype=numpy.uint64)) != tree_count:
+            raise _refused("the groups do not have as many trees as there are")
+    roots = numpy.frombuffer(trees, "<u4", tree_count, sizes_at).astype(numpy.int64)
     nodes = numpy.frombuffer(
         trees, [("value", "<f4"), ("feature", "<u2"), ("children", "<u2")], node_count, nodes_at
     )
     distance = nodes["children"].astype(numpy.int64)
     if node_count and (nodes["feature"] & 0x7FFF).max() >= features:
         raise _refused("a node asks for a feature that no row has")
-    if not (numpy.isfinite(nodes["value"]).all() and numpy.isfinite(base_score)):
+    if not (numpy.isfinite(nodes["value"]).all() and numpy.isfinite(base_scores).all()):
         raise _refused("a threshold, a leaf or the base score is not a number")
     _check_shape(roots, distance, depth)
-    return TreeFacts(features, steps)
+    return TreeFacts(features, steps, groups)
 
 
 def _check_shape(roots: Any, distance: Any, depth: int) -> None:

@@ -54,7 +54,7 @@ class ClassAnswers:
 
     def csv_text(self) -> Iterator[str]:
         """Write a line ``label,probability`` for each row; of ranked answers with k such pairs."""
-        names = [_csv_cell(name) for name in self.classes]
+        names = [csv_cell(name) for name in self.classes]
         for first in range(0, len(self.probabilities), _SLICE):
             rows = self.probabilities[first : first + _SLICE].tolist()
             if self.ranked is None:
@@ -122,7 +122,8 @@ def _first_largest(row: Sequence[float]) -> int:
     return row.index(max(row))
 
 
-def _csv_cell(name: str) -> str:
+def csv_cell(name: str) -> str:
+    """Write a class's name as a cell of CSV."""
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow([name])
     return line.getvalue()

@@ -1,34 +1,50 @@
-"""Judges a new model on the held-out rows, beside the naive forecast and the model that is live now.
+"""Judges new models on the held-out rows, beside the baselines and the models that are live now.
 
-Runs as a SageMaker processing job. All three are judged on the same rows, and the models predict through
-inference.py, the code that will serve them.
+Runs as a SageMaker processing job, on every city of its settings; one city's bad model does not keep the others from
+being judged. It also writes each city's artifact anew, so that equal models have equal bytes: that archive is the one
+that is registered and published.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import inference
-from champion_table import NO_HISTORY, History, read_history, rows_for
-from job_failure import ArgumentParser, JobFailure, option_value, run
+from canonical_archive import write_archive
+from city_evaluation import Champion, judge, read_held_out
+from job_failure import ArgumentParser, JobFailure, option_value, run, sentence_of
+from job_settings import ChampionSettings, read_job_settings
 from model_archive import one_archive, unpack_artifact
-from model_artifact import Model, json_rows
+from model_artifact import Model
 from model_card import ArtifactError
-from robust_scale import centre
-from table_file import read_table
-from table_schema import Table
+from table_schema import REGRESSION
 
-FORMAT_VERSION = 1
+ARTIFACT = "model.tar.gz"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked of this job.
+
+    :param cities: slug → the model that serves; None where none does.
+    :param artifacts: folder of the unpacked archive, or the sentence why there is none.
+    :param champions: holds ``city=<slug>/`` with the live model's tar.gz, or for one city the tar.gz itself.
+    """
+
+    as_of: str
+    cities: dict[str, ChampionSettings | None]
+    test_dir: Path
+    output_dir: Path
+    artifacts: Path | str
+    champions: Path | None
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -37,8 +53,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     :raises JobFailure: when one is missing or unknown.
     """
     parser = ArgumentParser(__doc__ or "")
-    parser.add_argument("--city", required=True, metavar="SLUG")
-    parser.add_argument("--as-of", required=True, metavar="20140101T000000Z")
+    parser.add_argument("--settings", type=Path, help="settings.json of the run; else --city and --as-of")
+    parser.add_argument("--city", metavar="SLUG")
+    parser.add_argument("--as-of", metavar="20140101T000000Z")
     parser.add_argument("--test-dir", type=Path, required=True, help="holds city=<slug>/test.csv")
     parser.add_argument("--model-dir", type=Path, required=True, help="holds model.tar.gz")
     parser.add_argument("--output-dir", type=Path, required=True)
@@ -49,186 +66,138 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--champion-target-model", help="its target model")
     parser.add_argument("--champion-etag", help="ETag of the live pointer it was read from")
     parser.add_argument("--champion-as-of", help="its as_of")
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    if parsed.settings is None:
+        for name in ("city", "as_of"):
+            if getattr(parsed, name) is None:
+                parser.error(
+                    f"--settings, or --{name.replace('_', '-')} and the city's other arguments, is needed"
+                )
+    return parsed
 
 
-def scores(actual: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
-    """Measure predictions.
+def load_city(job: Job, city: str) -> tuple[Model, Path]:
+    """Load a city's new model.
 
-    :return: mape as a fraction, over the rows whose target is not 0, or None without such a row; rmse and mae in the
-        target's unit; r2, or None where it is undefined.
+    :return: the model, and the folder of its artifact.
+    :raises ArtifactError: it is broken, hostile, of another city or not there.
     """
-    # Here and not above: it takes longer to import than all the rest of the job, and a job that fails early
-    # needs none.
-    from sklearn.metrics import (  # noqa: PLC0415
-        mean_absolute_error,
-        mean_absolute_percentage_error,
-        r2_score,
-        root_mean_squared_error,
-    )
-
-    shares = actual != 0
-    varies = len(actual) > 1 and float(np.ptp(actual)) > 0
-    return {
-        "mape": float(mean_absolute_percentage_error(actual[shares], predicted[shares]))
-        if shares.any()
-        else None,
-        "rmse": float(root_mean_squared_error(actual, predicted)),
-        "mae": float(mean_absolute_error(actual, predicted)),
-        "r2": float(r2_score(actual, predicted)) if varies else None,
-    }
+    if isinstance(job.artifacts, str):
+        raise ArtifactError(job.artifacts)
+    folder = job.artifacts / f"city={city}"
+    if not folder.is_dir():
+        if len(job.cities) > 1:
+            raise ArtifactError(
+                f"{ARTIFACT}: holds no folder city={city}; train.py writes one for each city."
+            )
+        folder = job.artifacts
+    return load(folder, ARTIFACT, city), folder
 
 
-def predict(model: Model, test: Table, history: History) -> np.ndarray:
-    """Predict the held-out rows the way the endpoint will.
+def load(folder: Path, name: str, city: str) -> Model:
+    """Load an unpacked artifact.
 
-    :param test: rows x features; may hold more features than the model needs.
-    :param history: of which features are made that it lacks.
-    :return: predictions, one per row.
-    :raises ArtifactError: when features can't be made, or a prediction is not a number.
-    """
-    predicted = inference.predict_fn(rows_for(model.card, test, history).tolist(), model)
-    if not np.isfinite(predicted).all():
-        raise ArtifactError(f"the model of {model.card.as_of} predicts something that is not a number.")
-    return predicted
-
-
-def load(archive: Path, city: str) -> Model:
-    """Unpack and load an artifact.
-
+    :param name: the archive's.
     :param city: the slug it must be of.
-    :raises ArtifactError: when it is broken, hostile or of another city.
+    :raises ArtifactError: when it is broken or of another city.
     """
-    with tempfile.TemporaryDirectory(prefix="city-fleet-model-") as folder:
-        unpack_artifact(archive, Path(folder))
-        model = inference.model_fn(folder)
+    model = inference.model_fn(folder)
     if model.card.city != city:
-        raise ArtifactError(f"{archive.name}: got a model of city '{model.card.city}'; allowed: '{city}'.")
+        raise ArtifactError(f"{name}: got a model of city '{model.card.city}'; allowed: '{city}'.")
     return model
 
 
-def judge_champion(
-    arguments: argparse.Namespace, test: Table, history: History, target: str
-) -> dict[str, Any] | None:
-    """Measure the live model on the same rows.
-
-    :param target: the column that the new model predicts.
-    :return: its entry in evaluation.json; with ``error`` when it cannot be measured; None when there is none.
-    """
-    if arguments.champion_dir is None:
+def load_champion(job: Job, city: str) -> Champion | None:
+    """Load the model that serves a city, or say why it can't be loaded."""
+    settings = job.cities[city]
+    if settings is None:
         return None
-    entry: dict[str, Any] = {
-        "target_model": arguments.champion_target_model,
-        "etag": arguments.champion_etag,
-        "as_of": arguments.champion_as_of,
-    }
-    if (
-        arguments.champion_as_of or ""
-    ) > arguments.as_of:  # stamps of one form sort as the instants they stand for
-        # It was trained on months that are held out here, so its errors would look far too small.
-        return entry | {"error": f"The champion was made as of {arguments.champion_as_of}."}
+    loaded: Model | str
     try:
-        model = load(one_archive(arguments.champion_dir), arguments.city)
-        if model.card.target != target:
-            raise ArtifactError(f"it predicts '{model.card.target}', the new model '{target}'.")
-        predicted = predict(model, test, history)
-        return entry | {"rows_trained": rows_trained(model)} | scores(test.target, predicted)
-    except (ArtifactError, inference.BadRequest) as error:
-        # A champion that cannot be measured does not keep a good challenger from being judged: the gate
-        # decides.
-        return entry | {"error": f"The champion cannot be compared: {error}"}
+        if job.champions is None:
+            raise ArtifactError("its artifact is not there (--champion-dir).")
+        own = job.champions / f"city={city}"
+        archive = one_archive(own if own.is_dir() else job.champions)
+        with tempfile.TemporaryDirectory(prefix="city-fleet-champion-") as folder:
+            unpack_artifact(archive, Path(folder))
+            loaded = load(Path(folder), archive.name, city)
+    except ArtifactError as error:
+        loaded = str(error)
+    return Champion(settings.target_model, settings.etag, settings.as_of, loaded)
 
 
-def rows_trained(model: Model) -> int:
-    """Return how many rows a model was fitted to: those of training and validation."""
-    return sum(model.card.rows.values())
-
-
-def drift(model: Model, test: Table) -> dict[str, float | None]:
-    """Measure how far the held-out rows lie from what a model was trained on, feature by feature.
-
-    It is the distance of the medians, in robust standard deviations of the training rows. The usual population
-    stability index needs hundreds of rows: over ten bins, with 12 rows against 170, its expected value without any
-    drift is 9 × (1/12 + 1/170) = 0.8 (Yurdakul & Naranjo 2020, "Statistical properties of the population stability
-    index"), three times the 0.25 that is commonly called a serious shift.
-
-    :return: feature → distance; None where it cannot be measured (no value is known, or nearly all were equal).
-    """
-    found: dict[str, float | None] = {}
-    for name, trained in model.card.centres.items():
-        recent = centre(test.values[:, test.schema.names.index(name)].tolist())
-        distance = trained.deviations(recent.median) if recent else None
-        found[name] = None if distance is None else round(distance, 3)
-    return found
-
-
-def evaluate(arguments: argparse.Namespace) -> None:
-    """Write evaluation.json and holdout.json.
+def evaluate_city(job: Job, city: str) -> None:
+    """Write evaluation.json, holdout.json and the canonical archive of a city.
 
     :raises JobFailure: when the test set or the new model cannot be used.
     """
-    test = read_table(arguments.test_dir, "test")
-    if test.schema.city != arguments.city:
-        raise JobFailure(f"--city: got '{arguments.city}'; the test set is of '{test.schema.city}'.")
-    history = read_history(arguments.test_dir / f"city={test.schema.city}" / "history.csv")
+    held_out = read_held_out(job.test_dir, city)
     try:
-        archive = one_archive(arguments.model_dir)
-        model = load(archive, arguments.city)
-        predicted = predict(model, test, NO_HISTORY)  # it was made of the same table
+        model, artifact = load_city(job, city)
+        report, holdout = judge(held_out, job.as_of, model, load_champion(job, city))
     except (ArtifactError, inference.BadRequest) as error:
-        raise JobFailure(f"The new model of {arguments.city} cannot be evaluated: {error}") from None
-    report = {
-        "format_version": FORMAT_VERSION,
-        "city": arguments.city,
-        "as_of": arguments.as_of,
-        "rows": len(test.rows),
-        "zero_rows": int(np.count_nonzero(test.target == 0)),
-        "holdout": {"first": test.rows[0], "last": test.rows[-1]},
-        "artifact_sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
-        "features": model.card.features,
-        "challenger": scores(test.target, predicted) | {"rows_trained": rows_trained(model)},
-        "naive": scores(test.target, test.baselines["naive"]),
-        "champion": judge_champion(arguments, test, history, model.card.target),
-        "drift": drift(model, test),
-    }
-    columns = [test.schema.names.index(name) for name in model.card.features]
-    rows = zip(
-        test.rows,
-        json_rows(test.values[:, columns]),
-        test.target,
-        predicted,
-        test.baselines["naive"],
-        strict=True,
-    )
-    holdout = {
-        "format_version": FORMAT_VERSION,
-        "city": arguments.city,
-        "features": model.card.features,
-        "rows": [
-            {
-                "period": period,
-                "values": values,
-                "actual": float(actual),
-                "predicted": float(prediction),
-                "naive": float(naive),
-            }
-            for period, values, actual, prediction, naive in rows
-        ],
-    }
-    folder = arguments.output_dir / "evaluation" / f"city={arguments.city}"
+        raise JobFailure(f"The new model of {city} cannot be evaluated: {error}") from None
+    folder = job.output_dir / "evaluation" / f"city={city}"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, value in (("evaluation.json", report), ("holdout.json", holdout)):
+    report |= {"artifact": ARTIFACT, "artifact_sha256": write_archive(artifact, folder / ARTIFACT)}
+    for name, value in (("holdout.json", holdout), ("evaluation.json", report)):
         (folder / name).write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     print(_summary(report), flush=True)
 
 
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Judge every city; finish the good ones before failing for the bad ones.
+
+    :raises JobFailure: with the sentences of all cities that failed.
+    """
+    cities: dict[str, ChampionSettings | None]
+    if arguments.settings is not None:
+        settings = read_job_settings(arguments.settings)
+        as_of = settings.as_of
+        cities = {slug: city.champion for slug, city in settings.cities.items()}
+    else:
+        as_of = arguments.as_of
+        named = (arguments.champion_target_model, arguments.champion_etag, arguments.champion_as_of)
+        cities = {arguments.city: None if arguments.champion_dir is None else ChampionSettings(*named)}
+        _refuse_other_city(arguments.test_dir, arguments.city)
+    failures = []
+    with tempfile.TemporaryDirectory(prefix="city-fleet-model-") as unpacked:
+        artifacts: Path | str = Path(unpacked)
+        try:
+            unpack_artifact(one_archive(arguments.model_dir), Path(unpacked), len(cities))
+        except ArtifactError as error:
+            artifacts = str(error)
+        job = Job(as_of, cities, arguments.test_dir, arguments.output_dir, artifacts, arguments.champion_dir)
+        for city in cities:
+            try:
+                evaluate_city(job, city)
+            except Exception as error:  # one city's model does not keep the others from being judged
+                failures.append(sentence_of(error))
+    if failures:
+        raise JobFailure(" ".join(failures))
+
+
+def _refuse_other_city(test_dir: Path, city: str) -> None:
+    there = sorted(path.name.removeprefix("city=") for path in test_dir.glob("city=*") if path.is_dir())
+    if len(there) == 1 and there != [city]:
+        raise JobFailure(f"--city: got '{city}'; the test set is of '{there[0]}'.")
+
+
 def _summary(report: dict[str, Any]) -> str:
-    parts = []
-    for name in ("challenger", "naive", "champion"):
-        mape = (report[name] or {}).get("mape")
-        if mape is not None and math.isfinite(mape):
-            parts.append(f"{name} {mape:.2%}")
-    return f"{report['city']}: MAPE over {report['rows']} held-out rows: {', '.join(parts)}"
+    name, title, form = (
+        ("mape", "MAPE", ".2%") if report["task"] == REGRESSION else ("log_loss", "log loss", ".4f")
+    )
+    measured = {
+        "challenger": report["challenger"],
+        **report["baselines"],
+        "champion": report["champion"] or {},
+    }
+    parts = [
+        f"{who} {value:{form}}"
+        for who, metrics in measured.items()
+        if (value := metrics.get(name)) is not None and math.isfinite(value)
+    ]
+    return f"{report['city']}: {title} over {report['rows']} held-out rows: {', '.join(parts)}"
 
 
 if __name__ == "__main__":

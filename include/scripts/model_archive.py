@@ -23,12 +23,13 @@ class _Bounded(io.RawIOBase):
 
     :param stream: what is unpacked.
     :param name: the archive's, for the refusal.
+    :param artifacts: how many it may hold.
     """
 
-    def __init__(self, stream: gzip.GzipFile, name: str) -> None:
+    def __init__(self, stream: gzip.GzipFile, name: str, artifacts: int) -> None:
         self._stream = stream
-        self._name = name
-        self._left = MAX_UNPACKED_BYTES
+        self._refusal = _too_large(name, artifacts)
+        self._left = MAX_UNPACKED_BYTES * artifacts
 
     def readable(self) -> bool:
         return True
@@ -39,17 +40,16 @@ class _Bounded(io.RawIOBase):
         :raises ArtifactError: more has come than any artifact holds.
         """
         if size is None or not 0 <= size <= self._left:
-            raise ArtifactError(
-                f"{self._name}: too large; allowed: {MAX_MEMBERS} members of {MAX_UNPACKED_BYTES} bytes together."
-            )
+            raise self._refusal
         content = self._stream.read(size)
         self._left -= len(content)
         return content
 
 
-def unpack_artifact(archive: Path, folder: Path) -> None:
+def unpack_artifact(archive: Path, folder: Path, artifacts: int = 1) -> None:
     """Unpack a model.tar.gz that may be hostile.
 
+    :param artifacts: of how many cities it may hold the artifact; each may have as much as one.
     :raises ArtifactError: when it is not a tar.gz, holds anything but files and folders below its root, or is
         too large.
     """
@@ -57,21 +57,23 @@ def unpack_artifact(archive: Path, folder: Path) -> None:
         # Member by member and with our own checks: tarfile's data filter came with Python 3.11.4 only.
         with (
             gzip.open(archive) as stream,
-            tarfile.open(fileobj=_Bounded(stream, archive.name), mode="r|") as tar,
+            tarfile.open(fileobj=_Bounded(stream, archive.name, artifacts), mode="r|") as tar,
         ):
             total = 0
             for count, member in enumerate(tar, start=1):
                 total += member.size
-                if count > MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
-                    raise ArtifactError(
-                        f"{archive.name}: too large; "
-                        f"allowed: {MAX_MEMBERS} members of {MAX_UNPACKED_BYTES} bytes together."
-                    )
+                if count > MAX_MEMBERS * artifacts or total > MAX_UNPACKED_BYTES * artifacts:
+                    raise _too_large(archive.name, artifacts)
                 _unpack(tar, member, archive.name, folder)
     except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as error:
         if isinstance(error, ArtifactError):
             raise
         raise ArtifactError(f"{archive.name}: not a readable tar.gz file ({error}).") from None
+
+
+def _too_large(name: str, artifacts: int) -> ArtifactError:
+    members, size = MAX_MEMBERS * artifacts, MAX_UNPACKED_BYTES * artifacts
+    return ArtifactError(f"{name}: too large; allowed: {members} members of {size} bytes together.")
 
 
 def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: str, folder: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 import algorithms
 from algorithms import Predictor
+from class_answers import csv_cell
 from job_failure import listed
 from model_card import (
     BOOSTER_FILE,
@@ -143,8 +144,9 @@ class PackedArtifact:
 
     :param exponential: whether what they predict is a logarithm.
     :param factor: number of the feature that the prediction is a ratio to, None when it is none.
-    :param samples: rows with their predictions, as a request has them; None where a value is missing.
+    :param samples: rows as the trees take them, whose predictions are known; None where a value is missing.
     :param sample_predictions: one for each of them: a number, or a list of probabilities.
+    :param schema: of the rows.
     :param model: makes the model from a function that evaluates rows as the trees do: an array of float32 of the shape
         (rows,), or (rows, classes) for packed trees of more than one class.
     """
@@ -152,9 +154,20 @@ class PackedArtifact:
     trees: bytes
     exponential: bool
     factor: int | None
-    samples: list[list[Any]]
+    samples: list[list[float | None]]
     sample_predictions: list[Any]
+    schema: Schema
     model: Callable[[Callable[[np.ndarray], np.ndarray]], Model]
+
+    @property
+    def takes_numbers(self) -> bool:
+        """Whether a row of a request holds the very numbers that the trees take."""
+        return all(feature.kind == "number" for feature in self.schema.features)
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The classes as text/csv names them; None of a regression."""
+        return [csv_cell(name) for name in self.schema.classes] or None
 
 
 @dataclass(frozen=True)
@@ -193,14 +206,17 @@ def load_packed_artifact(folder: Path) -> PackedArtifact | None:
         raise ArtifactError(f"{MODEL_FILE}: its classes are not those of {TREES_FILE}.")
     _check_reference(card)
     rows, predictions = read_samples(folder, schema)
+    pairs = [list(zip(schema.features, row, strict=True)) for row in rows]
+    encoded = np.array([[feature.encode(value) for feature, value in row] for row in pairs], dtype=np.float64)
     reference = schema.transform.reference
     lean = replace(card, centres={}, describe={})  # a server of thousands holds what answers need, no more
     return PackedArtifact(
         trees,
         exponential=schema.transform.kind != "none",
         factor=None if reference is None else card.features.index(reference),
-        samples=rows,
+        samples=json_rows(encoded),
         sample_predictions=predictions,
+        schema=schema,
         model=lambda evaluate: Model(PackedPredictor(evaluate, schema.task), lean),
     )
 

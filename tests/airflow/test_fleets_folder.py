@@ -16,7 +16,7 @@ from city_fleet.config.places import FLEETS_VARIABLE, PROJECT_ROOT
 from tests.airflow.conftest import ROOT
 from tests.support.fleets import SMALL
 
-OWN = {"texas_housing"}
+OWN = {"flights", "house_sales", "restaurants", "texas_housing"}
 OTHER = {"small"}
 
 

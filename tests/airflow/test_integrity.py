@@ -35,9 +35,11 @@ from city_fleet.orchestration.fleet_dags import fleet_dags
 from tests.support.paths import ROOT
 
 FLEETS = ROOT / "include" / "fleets"
-OF_FLEET = tuple(
-    f"texas_housing._{purpose}" for purpose in ("digest", "endpoint", "reaper", "reconcile", "retire")
-)
+#: The fleets of the repository, with how many cities each has.
+CITIES = {"flights": 8, "house_sales": 14, "restaurants": 8, "texas_housing": 46}
+PURPOSES = ("digest", "endpoint", "reaper", "reconcile", "retire")
+OF_FLEETS = {f"{fleet}._{purpose}" for fleet in CITIES for purpose in PURPOSES}
+OF_FLEET = tuple(f"texas_housing._{purpose}" for purpose in PURPOSES)
 
 
 @pytest.fixture
@@ -57,11 +59,10 @@ def dags() -> dict[str, Any]:
 
 
 def test_there_is_one_dag_per_city_and_a_few_per_fleet(no_network: None) -> None:
-    fleet = load_fleet(FLEETS / "texas_housing.yaml", environ={})
+    fleets = [load_fleet(FLEETS / f"{name}.yaml", environ={}) for name in CITIES]
     found = {dag.dag_id for dag in [*city_dags(FLEETS), *fleet_dags(FLEETS)]}
-    of_fleet = set(OF_FLEET)
-    assert {f"texas_housing.{slug}" for slug in fleet.cities} | of_fleet == found
-    assert len(fleet.cities) == 46
+    assert {f"{fleet.fleet}.{slug}" for fleet in fleets for slug in fleet.cities} | OF_FLEETS == found
+    assert {fleet.fleet: len(fleet.cities) for fleet in fleets} == CITIES
 
 
 def test_tasks_run_in_their_vital_order(dags: dict[str, Any]) -> None:
@@ -125,7 +126,7 @@ def test_operators_are_the_providers(dags: dict[str, Any]) -> None:
 
 def test_every_dag_keeps_the_policies(dags: dict[str, Any]) -> None:
     for dag in dags.values():
-        assert {"fleet:texas_housing", "environment:laptop"} <= set(dag.tags)
+        assert {f"fleet:{dag.dag_id.partition('.')[0]}", "environment:laptop"} <= set(dag.tags)
         assert dag.doc_md
         assert dag.max_active_runs == 1
         assert dag.catchup is False
@@ -168,7 +169,7 @@ def test_a_starting_task_builds_its_own_dag_only() -> None:
 
 def test_only_what_looks_after_the_fleet_is_switched_on_by_itself(dags: dict[str, Any]) -> None:
     """Stopping orphans, and carrying out what people have decided."""
-    on = {"texas_housing._reaper", "texas_housing._reconcile"}
+    on = {f"{fleet}._{purpose}" for fleet in CITIES for purpose in ("reaper", "reconcile")}
     assert {dag_id: dag.is_paused_upon_creation for dag_id, dag in dags.items()} == {
         dag_id: False if dag_id in on else None for dag_id in dags
     }
@@ -248,7 +249,7 @@ def test_one_bad_city_becomes_a_dag_that_says_why_and_the_others_go_on(fleets: P
     broken = text.replace("  austin: {name: Austin", "  austin: {gate: {tolerence: 0.1}, name: Austin")
     (fleets / "texas_housing.yaml").write_text(broken)
     dags = {dag.dag_id: dag for dag in city_dags(fleets)}
-    assert len(dags) == 46
+    assert len(dags) == sum(CITIES.values())
     assert len(dags["texas_housing.waco"].tasks) == 10
     (task,) = dags["texas_housing.austin"].tasks
     assert "tolerence" in task.message
@@ -260,9 +261,9 @@ def test_one_bad_city_becomes_a_dag_that_says_why_and_the_others_go_on(fleets: P
 def test_a_fleet_file_that_cannot_be_read_leaves_the_other_fleets(fleets: Path) -> None:
     (fleets / "broken.yaml").write_text("fleet: [\n")
     dags = {dag.dag_id: dag for dag in city_dags(fleets)}
-    assert len(dags) == 47
+    assert len(dags) == sum(CITIES.values()) + 1
     assert "broken.yaml" in dags["broken._fleet_file"].tasks[0].message
-    assert {dag.dag_id for dag in fleet_dags(fleets)} == set(OF_FLEET)
+    assert {dag.dag_id for dag in fleet_dags(fleets)} == OF_FLEETS
 
 
 def test_airflows_plugin_loader_stays_out_of_the_library() -> None:
@@ -286,7 +287,7 @@ def test_airflow_finds_no_import_error() -> None:
         "from airflow.dag_processing.dagbag import DagBag\n"
         "bag = DagBag()\n"
         "assert not bag.import_errors, bag.import_errors\n"
-        f"assert len(bag.dags) == {46 + len(OF_FLEET)}, len(bag.dags)\n"
+        f"assert len(bag.dags) == {sum(CITIES.values()) + len(OF_FLEETS)}, len(bag.dags)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

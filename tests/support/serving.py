@@ -164,7 +164,7 @@ def serve(server: LocalSageMaker, folder: Path, load_seconds: float = 0) -> Serv
         files["inference.py"] += SLOW_LOAD.format(load_seconds).encode()
     bundle = CodeBundle(tuple(sorted(files.items())))
     bundle.ensure_uploaded(s3, KEYS)
-    serving = Serving(server, [_archive(folder / str(number)) for number in range(MODELS)])
+    serving = Serving(server, [archive_of(folder / str(number)) for number in range(MODELS)])
     sagemaker.create_model(
         ModelName=serving.endpoint,
         ExecutionRoleArn=ROLE,
@@ -198,7 +198,8 @@ def serve(server: LocalSageMaker, folder: Path, load_seconds: float = 0) -> Serv
     return serving
 
 
-def _archive(folder: Path) -> bytes:
+def archive_of(folder: Path) -> bytes:
+    """Pack an extracted artifact."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for path in sorted(folder.iterdir()):

@@ -14,12 +14,12 @@ from typing import Any
 
 from city_fleet import clock, outgoing_text
 from city_fleet.champions import artifact, gate
-from city_fleet.champions.answers import check_answers, invoke
+from city_fleet.champions.answers import ask, check_answers
 from city_fleet.champions.artifact import Artifact
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.metrics import holdout_metrics
-from city_fleet.state import live, objects, retire_marks
+from city_fleet.state import live, objects, pointer_checks, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import LivePointer, ServedModel, Versioned
@@ -230,22 +230,32 @@ def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned
 
     Its data were in order, else it would not have come this far.
     """
-    rows = candidate.holdout["rows"]
+    rows, pointer = candidate.holdout["rows"], champion.pointer
     actual = [row["actual"] for row in rows]
     position = {name: index for index, name in enumerate(candidate.holdout["features"])}
     seen: dict[str, Any] = {
-        "target_model": champion.pointer.target_model,
+        "target_model": pointer.target_model,
         "etag": champion.etag,
-        "as_of": champion.pointer.as_of,
+        "as_of": pointer.as_of,
     }
-    missing = [name for name in champion.pointer.features if name not in position]
+    missing = [name for name in pointer.features if name not in position]
+    task = candidate.holdout.get("task", pointer_checks.REGRESSION)
     if missing:
         seen["error"] = f"it needs the features {', '.join(missing)}, which this run's data does not have"
+    elif (pointer.task == pointer_checks.REGRESSION) != (task == pointer_checks.REGRESSION):
+        seen["error"] = f"its task is {pointer.task}, and this run's is {task}"
     else:
-        order = [position[name] for name in champion.pointer.features]
+        order = [position[name] for name in pointer.features]
         values = [[row["values"][index] for index in order] for row in rows]
         try:
-            predictions = invoke(city.aws.runtime, city.endpoint, champion.pointer.target_model, values)
+            predictions = ask(
+                city.aws.runtime,
+                pointer.endpoint or city.endpoint,
+                pointer.target_model,
+                values,
+                as_json=pointer.is_table,
+                classes=len(candidate.holdout.get("classes") or ()),
+            )
             seen.update(holdout_metrics(candidate.holdout, predictions))
         except PublishError as error:
             seen["error"] = str(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,8 @@ from city_fleet.cli.selection import CityName, FleetName, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import AmbiguousCity, BadRequest, DataError, PlatformError, UnknownName
 from city_fleet.plan import endpoint_name
+
+_CLASSES_SHOWN = 10
 
 
 def predict(
@@ -31,6 +33,12 @@ def predict(
             "--features", metavar="FILE", help="JSON file of features by name; - is standard input."
         ),
     ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            "--top-k", metavar="K", min=1, help="Of a classification: the K most probable classes alone."
+        ),
+    ] = None,
     example: Annotated[
         bool,
         typer.Option("--example", help="Start from the newest sample row in the model's artifact."),
@@ -44,6 +52,7 @@ def predict(
 
     A prediction needs a value, or null, for every feature of the model. --example takes a complete row from the model's
     artifact; FEATURE=VALUE replaces values of it, to see what would change. --features also reads what --json printed.
+    A table's model takes text, true or false and dates as well, as its features are.
 
     \b
     Examples:
@@ -51,16 +60,32 @@ def predict(
       ./fleet predict austin --example inventory_lag_1=8.4
       ./fleet predict austin --example --json > row.json
       ./fleet predict austin --features row.json inventory_lag_1=null
+      ./fleet predict austin sqft=1200 type=Condo pool=true listed=2015-07-31 --top-k 3
     """
     if example and features_file is not None:
         raise typer.BadParameter("--example and --features both give a whole row; take one of them.")
-    given = dict(_value(text) for text in values or [])
-    row = given if features_file is None else {**_read(features_file), **given}
-    report = _ask(_fleet_of(city, fleets_named(fleet)), city, row, example)
+    given = dict(_assignment(text) for text in values or [])
+    row = {} if features_file is None else _read(features_file)
+    report = _ask(_fleet_of(city, fleets_named(fleet)), city, _Asked(row, given, top_k, example))
     show(report, _lines(report, given), as_json)
 
 
-def _ask(fleet: Fleet, city: str, row: dict[str, Any], example: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for.
+
+    :param row: features from a file.
+    :param given: features from the command line, as text: they replace others.
+    :param example: start from the artifact's newest sample.
+    """
+
+    row: dict[str, Any]
+    given: dict[str, str]
+    top_k: int | None
+    example: bool
+
+
+def _ask(fleet: Fleet, city: str, asked: _Asked) -> dict[str, Any]:
     """Return the prediction as data, with its features and, for an unchanged example, what training predicted."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - slow to import, and other commands need none
 
@@ -75,14 +100,15 @@ def _ask(fleet: Fleet, city: str, row: dict[str, Any], example: bool) -> dict[st
     except BotoCoreError as error:
         raise PlatformError(f"AWS could not be reached: {error}") from error
     predictor = Predictor(LivePointers(s3, keys), runtime, endpoint_name(fleet))
-    sample = None
-    if example:
-        sample = newest_sample(s3, keys, predictor.pointers.get(city, Deadline(DEADLINE_SECONDS)))
-        row = {**sample.features, **row}
+    pointer = predictor.pointers.get(city, Deadline(DEADLINE_SECONDS))
+    kinds = {each["name"]: each["kind"] for each in pointer.inputs}
+    sample = newest_sample(s3, keys, pointer) if asked.example else None
+    own = {name: _value(text, kinds.get(name, "number")) for name, text in asked.given.items()}
+    row: dict[str, Any] = {**(sample.features if sample is not None else {}), **asked.row, **own}
     try:
-        report = {**predictor.predict(city, row).to_dict(), "features": row}
+        report = {**predictor.predict(city, row, top_k=asked.top_k).to_dict(), "features": row}
     except BadRequest as error:
-        if example or all(mistake["problem"] != "missing" for mistake in error.mistakes):
+        if asked.example or all(mistake["problem"] != "missing" for mistake in error.mistakes):
             raise
         hint = f"A whole row to start from: ./fleet predict {city} --example"
         raise replace(error, message=f"{error} {hint}") from error
@@ -111,17 +137,27 @@ def _fleet_of(city: str, fleets: list[Fleet]) -> Fleet:
     )
 
 
-def _value(text: str) -> tuple[str, float | str | None]:
-    """Read FEATURE=VALUE; a value that is not a number stays text, and the prediction refuses it."""
+def _assignment(text: str) -> tuple[str, str]:
+    """Read FEATURE=VALUE."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise typer.BadParameter(f"got {text!r}; allowed: FEATURE=VALUE, for example inventory_lag_1=4.2")
-    if value.strip().lower() in ("", "null"):
-        return name, None
+    return name, value
+
+
+def _value(text: str, kind: str) -> float | str | bool | None:
+    """Read a feature's value; one of another kind stays text, and the prediction refuses it."""
+    word = text.strip().lower()
+    if word in ("", "null"):
+        return None
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(word, text)
+    if kind != "number":
+        return text
     try:
-        return name, float(value)
+        return float(text)
     except ValueError:
-        return name, value
+        return text
 
 
 def _read(file: str) -> dict[str, Any]:
@@ -158,22 +194,44 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _lines(report: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
     version = report["package_version"]
     lines = [
-        ("prediction", _number(report["prediction"])),
+        ("prediction", _shown(report["label"] if "label" in report else report["prediction"])),
         ("model", report["target_model"] + (f" (version {version})" if version is not None else "")),
         ("as of", report["as_of"]),
         ("latency", f"{report['latency_ms']:g} ms"),
     ]
     if "expected" in report:
-        lines.insert(1, ("training said", _number(report["expected"])))
+        lines.insert(1, ("training said", _expected(report["expected"])))
+    classes = _classes(report)
+    lines[1:1] = [("" if number else "probability", each) for number, each in enumerate(classes)]
     for name, value in lines:
         yield f"{name:<13}  {value}"
     yield "features"
     width = max(map(len, report["features"]))
     for name, value in report["features"].items():
         mark = "  (yours)" if name in given else ""
-        yield f"  {name:<{width}}  {'missing' if value is None else _number(value)}{mark}"
+        yield f"  {name:<{width}}  {'missing' if value is None else _shown(value)}{mark}"
 
 
-def _number(value: float) -> str:
-    """Return a number with at most ten digits, more than any model is exact to."""
-    return f"{value:.10g}"
+def _classes(report: dict[str, Any]) -> list[str]:
+    """Return the most probable classes, one a line; of many the first ones."""
+    ranked = report.get("top_k")
+    if ranked is None:
+        found = report.get("probabilities") or {}
+        ranked = [
+            {"label": name, "probability": found[name]}
+            for name in sorted(found, key=lambda each: -found[each])
+        ]
+    lines = [f"{each['probability']:7.2%}  {each['label']}" for each in ranked[:_CLASSES_SHOWN]]
+    more = len(ranked) - len(lines)
+    return [*lines, f"{more} more classes: --json has all"] if more else lines
+
+
+def _expected(value: Any) -> str:
+    return _shown(max(value, key=lambda name: value[name]) if isinstance(value, dict) else value)
+
+
+def _shown(value: float | str | bool) -> str:
+    """Return a value; a number with at most ten digits, more than any model is exact to."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else f"{value:.10g}"

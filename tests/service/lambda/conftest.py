@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import table_artifacts
 from tests.support.local_sagemaker import running_server
 from tests.support.paths import ROOT
 from tests.support.serving import KEYS, Serving, serve
@@ -46,6 +47,8 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         serving = serve(server, tmp_path_factory.mktemp("models"))
         for number, city in enumerate(("austin", "waco", "san_antonio")):
             serving.publish(city, number)
+        tables = table_artifacts.make(tmp_path_factory.mktemp("tables"))
+        table_artifacts.publish(serving, tables, "mixed_two", "houston")
         yield serving
 
 

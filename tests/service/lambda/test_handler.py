@@ -61,6 +61,22 @@ def test_over_http_and_directly_the_answer_is_the_same(
     assert function.handler(request, None)["status"] == 200  # as a person tries it
 
 
+def test_classes_are_answered_by_label_beside_numbers(post: Caller) -> None:
+    features = {"x0": 1.5, "pool": True, "listed": None}
+    houston = {"city": "houston", "features": features}
+    status, answer = post(houston)
+    assert status == 200
+    assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
+    assert not {"prediction", "top_k"} & answer.keys()
+    status, answer = post({"cities": [AUSTIN, {**houston, "top_k": 1}, {**AUSTIN, "top_k": 1}]})
+    number, ranked, refused = answer["results"]
+    assert (status, answer["failed"], number["status"]) == (200, 1, 200)
+    assert [each["label"] for each in ranked["top_k"]] == [ranked["label"]]
+    assert (refused["status"], "predicts a number" in refused["message"]) == (400, True)
+    status, answer = post({**houston, "features": {**features, "pool": "yes"}})
+    assert (status, answer["mistakes"][0]["problem"]) == (400, "not_a_boolean")
+
+
 @pytest.mark.parametrize("path", ["/predict", "/predict/"])
 def test_stages_and_base64_are_as_api_gateway_has_them(post: Caller, path: str) -> None:
     body = base64.b64encode(json.dumps(AUSTIN).encode()).decode()

@@ -50,7 +50,8 @@ def test_the_report_measures_all_three_on_the_same_rows(evaluated: Jobs) -> None
         12,
     )
     assert report["holdout"] == {"first": "2014-08-01", "last": "2015-07-01"}
-    archive = evaluated.root / "model" / "packed" / "model.tar.gz"
+    assert (report["kind"], report["task"], report["algorithm"]) == ("series", "regression", "xgboost")
+    archive = evaluated.root / "evaluate" / "evaluation" / "city=austin" / report["artifact"]
     assert report["artifact_sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
     assert report["champion"].pop("target_model") == "austin/20140801T000000Z-0123456789ab.tar.gz"
     assert report["champion"].pop("etag") == '"d41d8cd98f00b204e9800998ecf8427e"'
@@ -67,12 +68,22 @@ def test_the_report_measures_all_three_on_the_same_rows(evaluated: Jobs) -> None
         assert report[name] == pytest.approx(
             {
                 "mape": statistics.fmean(abs(e) / a for e, a in zip(errors, actual, strict=True)),
+                "wape": sum(map(abs, errors)) / sum(actual),
                 "rmse": squares**0.5,
                 "mae": statistics.fmean(map(abs, errors)),
                 "r2": 1 - squares / statistics.pvariance(actual),
             }
         )
-    assert set(report["champion"]) == {"mape", "rmse", "mae", "r2"}
+    assert list(report["champion"]) == ["mape", "wape", "rmse", "mae", "r2"]
+    assert list(report["baselines"]) == ["last known value", "same period last season"]
+    assert (
+        report["baselines"]["last known value"]
+        == report["naive"]
+        != report["baselines"]["same period last season"]
+    )
+    with evaluated.out("test", "city=austin", "test.csv").open(encoding="utf-8", newline="") as file:
+        shares = [abs(float(row["seasonal"]) / float(row["target"]) - 1) for row in csv.DictReader(file)]
+    assert report["baselines"]["same period last season"]["mape"] == pytest.approx(statistics.fmean(shares))
     # Both models know Austin better than last month's price does.
     assert report["challenger"]["mape"] < report["naive"]["mape"]
     assert report["champion"]["mape"] < report["naive"]["mape"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import table_artifacts
 from tests.support.command_line import Done, fleet
 from tests.support.fleets import SMALL
 from tests.support.local_sagemaker import running_server
@@ -20,6 +21,8 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         server.client("s3").create_bucket(Bucket=KEYS.bucket)
         serving = serve(server, tmp_path_factory.mktemp("models"))
         serving.publish("waco", 1)
+        tables = table_artifacts.make(tmp_path_factory.mktemp("tables"))
+        table_artifacts.publish(serving, tables, "categories_many", "houston")
         yield serving
 
 
@@ -92,6 +95,33 @@ def test_a_row_may_come_from_a_file_from_standard_input_or_in_words(
         assert report["prediction"] == pytest.approx(expected, rel=1e-9)
     report = json.loads(run("waco", "--features", str(file), "trend=null", "--json").stdout)
     assert report["features"] == {**row, "trend": None}
+
+
+def test_a_tables_model_takes_text_and_answers_the_most_probable_classes(run: PredictCommand) -> None:
+    words = ("x0=-250", "type=Haus, groß")
+    report = json.loads(run("houston", *words, "--json").stdout)
+    assert report["features"] == {"x0": -250, "type": "Haus, groß"}
+    assert report["label"] == max(report["probabilities"], key=report["probabilities"].get)
+    assert sum(report["probabilities"].values()) == pytest.approx(1)
+    cut = json.loads(run("houston", *words, "--top-k", "2", "--json").stdout)
+    assert cut["top_k"][0] == {
+        "label": report["label"],
+        "probability": report["probabilities"][report["label"]],
+    }
+    done = run("houston", *words, "--top-k", "2")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split(maxsplit=1) == ["prediction", report["label"]]
+    assert lines[1].startswith("probability")
+    assert lines[1].endswith(report["label"])
+    assert lines[2].startswith(" ")
+    assert "%" in lines[2]
+    example = run("houston", "--example", "--json")
+    row = json.loads(example.stdout)
+    assert row["label"] == max(row["expected"], key=row["expected"].get)
+    refused = run("houston", "x0=many", "type=Loft")
+    assert refused.returncode != 0
+    assert "feature 'x0': got 'many'; allowed: a number, or null" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,305 @@
+"""Judges a city's new model on the held-out rows, beside the baselines and the model that is live now.
+
+All are judged on the same rows, and the models predict through inference.py, the code that will serve them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import inference
+from champion_columns import RawColumns, values_for
+from champion_table import History, read_history, rows_for
+from job_failure import JobFailure, listed
+from model_artifact import Model
+from model_card import ArtifactError
+from prediction_metrics import class_metrics, regression_metrics
+from robust_scale import centre
+from table_file import read_table
+from table_schema import REGRESSION, SERIES, Feature, Table
+
+FORMAT_VERSION = 1
+LAST_VALUE, LAST_SEASON = "last known value", "same period last season"
+#: Held-out rows that are kept with their predictions: publishing has the endpoint answer every one of them.
+KEPT_ROWS = 2000
+#: Probabilities that are kept; of many classes fewer rows are.
+KEPT_PROBABILITIES = 100_000
+LEAST_KEPT_ROWS = 50
+_ROWS_AT_A_TIME = 10_000
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out rows of a city.
+
+    :param names: name of each row's class, also of one that the training part does not hold; None where nobody knows.
+        Empty for a regression.
+    :param history: of a series: what an older model's features are made of.
+    :param raw: of a table: the same.
+    """
+
+    table: Table
+    names: list[str | None]
+    history: History
+    raw: RawColumns
+
+    def metrics(self, classes: Sequence[str], predicted: np.ndarray) -> dict[str, float | None]:
+        """Measure predictions.
+
+        :param classes: those that the columns of probabilities stand for.
+        :param predicted: rows, or rows × classes.
+        """
+        schema = self.table.schema
+        if schema.task == REGRESSION:
+            return regression_metrics(self.table.target, predicted)
+        return class_metrics(schema.task, self.names, classes, predicted, schema.classes[-1])
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model that serves now.
+
+    :param etag: ETag of the live pointer it was read from.
+    :param model: what was loaded, or the sentence why it can't be.
+    """
+
+    target_model: str | None
+    etag: str | None
+    as_of: str | None
+    model: Model | str
+
+
+def read_held_out(test_dir: Path, city: str) -> HeldOut:
+    """Read a city's held-out rows.
+
+    :param test_dir: holds ``city=<slug>/test.csv``.
+    :raises JobFailure: they are not there, or not as preprocess.py writes them.
+    """
+    table = read_table(test_dir, "test", city)
+    folder = test_dir / f"city={city}"
+    raw = RawColumns(folder / "raw.csv", len(table))
+    schema = table.schema
+    names: list[str | None] = []
+    if schema.task != REGRESSION:
+        numbers = table.target.astype(int).tolist()
+        # A class that the training part does not hold has no number.
+        texts = raw.column(schema.target) if -1 in numbers else None
+        unknown: Sequence[str | None] = texts or [None] * len(numbers)
+        names = [
+            schema.classes[number] if number >= 0 else text
+            for number, text in zip(numbers, unknown, strict=True)
+        ]
+    return HeldOut(table, names, read_history(folder / "history.csv"), raw)
+
+
+def baselines(held_out: HeldOut) -> dict[str, np.ndarray]:
+    """Return what can be predicted without a model: name → predictions, the naive one first.
+
+    Where the same period of the season before is not known, the last known value stands in: the rows stay the same.
+    """
+    table, schema = held_out.table, held_out.table.schema
+    if schema.kind == SERIES:
+        last, season = table.baselines["naive"], table.baselines["seasonal"]
+        known = np.isfinite(season)
+        return {LAST_VALUE: last} | ({LAST_SEASON: np.where(known, season, last)} if known.any() else {})
+    if schema.baseline is None:
+        return {}
+    values = np.array(schema.baseline.values)
+    if len(values) != max(len(schema.classes), 1) or not np.isfinite(values).all():
+        raise JobFailure(
+            f"schema.json of {schema.city}: baseline: got {len(values)} values; allowed: a number for each class, "
+            "or one for a regression."
+        )
+    shape = len(table) if schema.task == REGRESSION else (len(table), len(values))
+    return {schema.baseline.name: np.broadcast_to(values, shape)}
+
+
+def predict(model: Model, values: np.ndarray) -> np.ndarray:
+    """Predict rows the way the endpoint will.
+
+    :param values: rows × features, in the model's order.
+    :return: rows, or rows × classes.
+    :raises ArtifactError: a prediction is not a number, or no probability.
+    :raises BadRequest: the model does not take a row.
+    """
+    classes = len(model.card.schema.classes)
+    step = min(_ROWS_AT_A_TIME, inference.SLICE_PROBABILITIES // max(classes, 1)) or 1
+    parts = []
+    for first in range(0, len(values), step):
+        answers = inference.predict_fn(values[first : first + step].tolist(), model)
+        parts.append(answers.probabilities if classes else answers)
+    predicted = np.concatenate(parts)
+    if not np.isfinite(predicted).all():
+        raise ArtifactError(f"the model of {model.card.as_of} predicts something that is not a number.")
+    if classes and not ((predicted >= 0).all() and np.allclose(predicted.sum(axis=1), 1, atol=1e-3)):
+        raise ArtifactError(
+            f"the model of {model.card.as_of} predicts probabilities that do not add up to 1."
+        )
+    return predicted
+
+
+def judge(
+    held_out: HeldOut, as_of: str, model: Model, champion: Champion | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Judge a new model.
+
+    :param as_of: of the run.
+    :return: the contents of evaluation.json, but for the artifact's digest, and of holdout.json.
+    :raises ArtifactError: the model does not fit the rows, or predicts nonsense.
+    """
+    table, schema = held_out.table, held_out.table.schema
+    _refuse_misfit(model, held_out)
+    columns = [schema.names.index(name) for name in model.card.features]
+    predicted = predict(model, table.values[:, columns])
+    without_model = baselines(held_out)
+    measured = {name: held_out.metrics(schema.classes, each) for name, each in without_model.items()}
+    last = len(table) - 1
+    is_series = schema.kind == SERIES
+    report = {
+        "format_version": FORMAT_VERSION,
+        "city": schema.city,
+        "as_of": as_of,
+        "kind": schema.kind,
+        "task": schema.task,
+        "algorithm": model.card.algorithm,
+        "rows": len(table),
+        "zero_rows": int(np.count_nonzero(table.target == 0)) if schema.task == REGRESSION else 0,
+        "holdout": {
+            "first": table.rows[0] if is_series else None,
+            "last": table.rows[last] if is_series else None,
+        },
+        "features": model.card.features,
+        "classes": list(schema.classes) if schema.classes else None,
+        "challenger": held_out.metrics(model.card.schema.classes, predicted)
+        | {"rows_trained": rows_trained(model)},
+        "naive": next(iter(measured.values()), None),
+        "baselines": measured,
+        "champion": None if champion is None else judge_champion(champion, as_of, held_out),
+        "drift": drift(model, table),
+    }
+    return report, _holdout(held_out, model, predicted, next(iter(without_model.values()), None))
+
+
+def _refuse_misfit(model: Model, held_out: HeldOut) -> None:
+    """Refuse a model of other rows than these.
+
+    :raises ArtifactError: it is one.
+    """
+    mine, schema = model.card.schema, held_out.table.schema
+    known: dict[str, Feature] = {feature.name: feature for feature in schema.features}
+    lacking = [name for name in model.card.features if name not in known]
+    if lacking:
+        raise ArtifactError(
+            f"the model of {mine.as_of} needs feature {listed(lacking)}, which the test set lacks (it has "
+            f"{listed(schema.names)})"
+        )
+    other = [feature.name for feature in mine.features if feature != known[feature.name]]
+    if other or (mine.task, mine.classes) != (schema.task, schema.classes):
+        what = f"encodes {listed(other)} otherwise" if other else "has another task or other classes"
+        raise ArtifactError(f"the model of {mine.as_of} {what} than the test set")
+
+
+def judge_champion(champion: Champion, as_of: str, held_out: HeldOut) -> dict[str, Any]:
+    """Measure the live model on the same rows.
+
+    :return: its entry in evaluation.json; with ``error`` when it cannot be measured: it does not keep a good challenger
+        from being judged, the gate decides.
+    """
+    entry: dict[str, Any] = {
+        "target_model": champion.target_model,
+        "etag": champion.etag,
+        "as_of": champion.as_of,
+    }
+    if (champion.as_of or "") > as_of:  # stamps of one form sort as the instants they stand for
+        # It was trained on rows that are held out here, so its errors would look far too small.
+        return entry | {"error": f"The champion was made as of {champion.as_of}."}
+    try:
+        if isinstance(champion.model, str):
+            raise ArtifactError(champion.model)
+        card, schema = champion.model.card, held_out.table.schema
+        theirs = card.schema
+        if theirs.target != schema.target:
+            raise ArtifactError(f"it predicts '{theirs.target}', the new model '{schema.target}'.")
+        if (theirs.kind, theirs.task) != (schema.kind, schema.task):
+            raise ArtifactError(
+                f"it is of a {theirs.kind} and its task {theirs.task}, the new model of a {schema.kind} and "
+                f"{schema.task}."
+            )
+        if schema.kind == SERIES:
+            values = rows_for(card, held_out.table, held_out.history)
+        else:
+            values = values_for(card, held_out.table, held_out.raw)
+        measured = held_out.metrics(theirs.classes, predict(champion.model, values))
+    except (ArtifactError, inference.BadRequest) as error:
+        return entry | {"error": f"The champion cannot be compared: {error}"}
+    lost = [name for name in theirs.classes if name not in schema.classes]
+    more = {"vanished_classes": lost} if theirs.classes else {}
+    return entry | {"rows_trained": rows_trained(champion.model)} | more | measured
+
+
+def rows_trained(model: Model) -> int:
+    """Return how many rows a model was fitted to: those of training and validation."""
+    return sum(model.card.rows.values())
+
+
+def drift(model: Model, test: Table) -> dict[str, float | None]:
+    """Measure how far the held-out rows lie from what a model was trained on, number by number.
+
+    It is the distance of the medians, in robust standard deviations of the training rows. The usual population
+    stability index needs hundreds of rows: over ten bins, with 12 rows against 170, its expected value without any
+    drift is 9 × (1/12 + 1/170) = 0.8 (Yurdakul & Naranjo 2020, "Statistical properties of the population stability
+    index"), three times the 0.25 that is commonly called a serious shift.
+
+    :return: feature → distance; None where it cannot be measured (no value is known, or nearly all were equal).
+    """
+    found: dict[str, float | None] = {}
+    for name, trained in model.card.centres.items():
+        at = test.schema.names.index(name)
+        if test.schema.features[at].kind != "number":  # a date always moves on, and a category has no median
+            continue
+        recent = centre(test.values[:, at].tolist())
+        distance = trained.deviations(recent.median) if recent else None
+        found[name] = None if distance is None else round(distance, 3)
+    return found
+
+
+def _holdout(
+    held_out: HeldOut, model: Model, predicted: np.ndarray, naive: np.ndarray | None
+) -> dict[str, Any]:
+    """Return what holdout.json holds: the rows as a request has them, with their predictions.
+
+    Of many rows some are kept, evenly spread.
+    """
+    table, schema = held_out.table, held_out.table.schema
+    classes = schema.classes
+    most = max(LEAST_KEPT_ROWS, min(KEPT_ROWS, KEPT_PROBABILITIES // len(classes))) if classes else KEPT_ROWS
+    kept = np.unique(np.linspace(0, len(table) - 1, min(most, len(table))).round().astype(int)).tolist()
+    places = [(schema.names.index(feature.name), feature) for feature in model.card.schema.features]
+    rows = []
+    for at in kept:
+        values = table.values[at].tolist()
+        rows.append(
+            {
+                "period": table.rows[at],
+                "values": [feature.decode(values[place]) for place, feature in places],
+                "actual": held_out.names[at] if classes else float(table.target[at]),
+                "predicted": dict(zip(classes, predicted[at].tolist(), strict=True))
+                if classes
+                else float(predicted[at]),
+                "naive": None if classes or naive is None else float(naive[at]),
+            }
+        )
+    return {
+        "format_version": FORMAT_VERSION,
+        "city": schema.city,
+        "task": schema.task,
+        "of_rows": len(table),
+        "features": model.card.features,
+        "classes": list(classes) if classes else None,
+        "rows": rows,
+    }

@@ -1,0 +1,108 @@
+"""What an endpoint has answered, read without trusting it: a prediction, or whose fault it is that there is none.
+
+Standard library and botocore only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from city_fleet import aws_errors
+from city_fleet.errors import BadRequest, PredictError, ServingError
+
+# inference.py speaks of rows of a request; here a request is one row, whose features are what the caller knows.
+_OUR_ROW = re.compile(r"Row 1[,:] *")
+_FEATURE = re.compile(r"feature '([^']+)'")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model that is live now predicts for one row.
+
+    :param prediction: in the target's own unit; None of a classification.
+    :param target_model: the artifact that answered, as the live pointer and the endpoint name it.
+    :param package_arn: its version in the model registry.
+    :param package_version: the number at the end of that ARN, None when it has none.
+    :param as_of: the moment up to which the model may have seen data, ISO 8601 in UTC.
+    :param latency_ms: from the start of the request to the answer, waiting for a free thread and attempts included.
+    :param label: of a classification: the most probable class.
+    :param probabilities: of a classification: class → probability; None where ``top_k`` is answered.
+    :param top_k: of a classification that was asked so: ``label`` and ``probability`` of the most probable classes.
+    """
+
+    city: str
+    prediction: float | None
+    target_model: str
+    package_arn: str
+    package_version: int | None
+    as_of: str
+    latency_ms: float
+    label: str | None = None
+    probabilities: Mapping[str, float] | None = None
+    top_k: Sequence[Mapping[str, Any]] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        said = asdict(self)
+        classes = ("label", "probabilities", "top_k")
+        unsaid = ("prediction", *(name for name in classes if said[name] is None))
+        return {
+            "status": 200,
+            **{
+                name: value
+                for name, value in said.items()
+                if name not in (unsaid if self.label is not None else classes)
+            },
+        }
+
+
+def model_error(city: str, whose: str, error: ClientError) -> PredictError:
+    """Tell a mistake of the caller, in inference.py's words, from a fault of the model."""
+    response: dict[str, Any] = dict(error.response)
+    said = str(response.get("OriginalMessage") or aws_errors.message_of(error)).strip()
+    sentence = said.splitlines()[0] if said else "no reason"
+    mine = _OUR_ROW.match(sentence)
+    if 400 <= int(response.get("OriginalStatusCode") or 0) < 500 and mine:
+        sentence = sentence[mine.end() :]
+        feature = _FEATURE.search(sentence)
+        mistake = {"feature": feature[1] if feature else None, "problem": "refused_by_model", "got": sentence}
+        return BadRequest(f"city {city!r}: {sentence}", mistakes=[mistake])
+    stream = response.get("LogStreamArn")
+    return ServingError(f"{whose}: the model failed: {sentence}", city=city, log_stream_arn=stream)
+
+
+def read_number(content: bytes, whose: str, city: str) -> float:
+    """Read the answer of a regression."""
+    try:
+        (value,) = json.loads(content)["predictions"]
+        number = float(value)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        got = f"{content[:80]!r} ({type(error).__name__})"
+        raise ServingError(f"{whose}: the answer is not a prediction: {got}", city=city) from error
+    if not math.isfinite(number):
+        raise ServingError(f"{whose}: predicts {number}, which is not a finite number", city=city)
+    return number
+
+
+def read_classes(content: bytes, whose: str, city: str) -> dict[str, Any]:
+    """Read the answer of a classification."""
+    try:
+        (value,) = json.loads(content)["predictions"]
+        label, ranked = value["label"], value.get("top_k")
+        if ranked is not None:
+            found = [{"label": each["label"], "probability": float(each["probability"])} for each in ranked]
+            named = {str(each["label"]): each["probability"] for each in found}
+        else:
+            found, named = None, {name: float(each) for name, each in value["probabilities"].items()}
+        if label not in named or not all(map(math.isfinite, named.values())):
+            raise ValueError("its label has no probability")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        got = f"{content[:80]!r} ({type(error).__name__})"
+        raise ServingError(f"{whose}: the answer is not a prediction of classes: {got}", city=city) from error
+    return {"label": label, "top_k": found, "probabilities": None if found is not None else named}
