@@ -90,8 +90,9 @@ wheel: ## Build the wheel that an Airflow installs, into dist/ (docs/install.md)
 test-install: environments ## Walk every path of docs/install.md in an environment like the official image's: some minutes
 	@CITY_FLEET_TEST_INSTALL=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_install.py $(ARGS)
 
-test-lost-database: environments ## Lose Airflow's database in mid-night, and run the night again: some minutes
-	@CITY_FLEET_TEST_LOST_DATABASE=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_lost_database.py $(ARGS)
+test-lost-database: environments ## Lose Airflow's database, at rest and in mid-night, and go on: some minutes
+	@CITY_FLEET_TEST_LOST_DATABASE=1 $(BIN)/python -m pytest -q -n 0 \
+	  tests/e2e/test_lost_database.py tests/e2e/test_lost_state.py $(ARGS)
 
 docs-local: environments ## Write the table of operations in docs/local.md from the code
 	@$(BIN)/python -m local.sagemaker.reference
