@@ -152,10 +152,10 @@ def _logistic(matrix: np.ndarray, table: Table, alpha: float, max_iter: int) -> 
     label = table.label.astype(np.int64)
     if len(np.unique(label)) < 2:
         raise JobFailure("all rows of the training part are of one class; at least 2 are needed.")
-    model = LogisticRegression(C=1 / alpha, max_iter=max_iter, tol=1e-6)
-    # On matrices of this size several threads only wait for each other (for minutes where jobs share the cores), and
-    # they add up in another order on another machine.
-    with threadpool_limits(limits=1, user_api="blas"):
+    model = LogisticRegression(C=1 / alpha, max_iter=max_iter)
+    with warnings.catch_warnings():
+        # With hardly a penalty it comes to no end, and where it has come to by then is judged like all others.
+        warnings.simplefilter("ignore")
         model.fit(matrix, label, sample_weight=table.weight)
     if table.schema.task == BINARY:
         return model.coef_, model.intercept_
