@@ -6,6 +6,7 @@ and 1 / ``C`` of ``LogisticRegression``. The intercept is not penalised.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,9 @@ def _logistic(matrix: np.ndarray, table: Table, alpha: float, max_iter: int) -> 
     if len(np.unique(label)) < 2:
         raise JobFailure("all rows of the training part are of one class; at least 2 are needed.")
     model = LogisticRegression(C=1 / alpha, max_iter=max_iter)
-    with warnings.catch_warnings():
+    # On matrices of this size several threads only wait for each other (for minutes where jobs share the cores), and
+    # they add up in another order on another machine.
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
         # With hardly a penalty it comes to no end, and where it has come to by then is judged like all others.
         warnings.simplefilter("ignore")
         model.fit(matrix, label, sample_weight=table.weight)
