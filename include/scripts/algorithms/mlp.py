@@ -148,6 +148,9 @@ class _Training:
 
     def __init__(self, part: Table, hyperparameters: dict[str, Any], seed: int) -> None:
         from sklearn.neural_network import MLPClassifier, MLPRegressor  # noqa: PLC0415
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+        self._one_thread = threadpool_limits
 
         self._schema = schema = part.schema
         self._design = learn_design(schema, part.values)
@@ -171,7 +174,8 @@ class _Training:
     def step(self) -> None:
         """Pass the rows once."""
         more = {} if self._schema.task == REGRESSION else {"classes": np.arange(len(self._schema.classes))}
-        with warnings.catch_warnings():
+        # Several threads only wait for each other on layers of this size, and add up in another order elsewhere.
+        with self._one_thread(limits=1, user_api="blas"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of passes that are not enough: that is what is found out here
             self._network.partial_fit(self._matrix, self._label, sample_weight=self._weight, **more)
 
