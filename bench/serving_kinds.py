@@ -27,9 +27,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-sys.path.insert(1, str(REPOSITORY / "plugins"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "plugins"))
 
 from bench.serving_peers.servers import SCRIPTS, Ours
 from bench.stand_in import IMAGE, REGION, StandIn, running, until
@@ -39,6 +38,7 @@ from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.state import live
 from city_fleet.state.live_pointer import LivePointer
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 COPIES, WARM, ASKED = 20, 20, 300
 KEYS = naming.Keys("bench", "kinds", "laptop")
 ENDPOINT = "bench-kinds"
