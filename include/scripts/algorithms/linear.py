@@ -140,12 +140,16 @@ def _ridge(matrix: np.ndarray, table: Table, alphas: list[float]) -> Iterator[tu
 def _logistic(matrix: np.ndarray, table: Table, alpha: float, max_iter: int) -> tuple[np.ndarray, np.ndarray]:
     # Late: it takes longer to import than a ridge regression to fit.
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     label = table.label.astype(np.int64)
     if len(np.unique(label)) < 2:
         raise JobFailure("all rows of the training part are of one class; at least 2 are needed.")
     model = LogisticRegression(C=1 / alpha, max_iter=max_iter, tol=1e-6)
-    model.fit(matrix, label, sample_weight=table.weight)
+    # On matrices of this size several threads only wait for each other (for minutes where jobs share the cores), and
+    # they add up in another order on another machine.
+    with threadpool_limits(limits=1, user_api="blas"):
+        model.fit(matrix, label, sample_weight=table.weight)
     if table.schema.task == BINARY:
         return model.coef_, model.intercept_
     coefficients = np.zeros((len(table.schema.classes), matrix.shape[1]))
