@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
+from city_fleet import clock
 from city_fleet.config import Fleet
 from city_fleet.data.csv_rows import csv_rows
 from city_fleet.data.records import Record, RecordReader
@@ -20,6 +21,8 @@ from city_fleet.errors import DataError, UnknownName
 from city_fleet.state.objects import ObjectStore
 
 INGEST = "fleet-ingest"
+#: As the preprocess job knows it (``include/scripts/table_rows.py``).
+_KNOWN = "known="
 _NOTES = ("written-by", "author", "source", "rows", "periods", "first", "last")
 
 
@@ -52,7 +55,7 @@ class RawFile:
     def is_data(self) -> bool:
         """Whether a run reads it as data."""
         name = self.name.rsplit("/", 1)[-1]
-        return name.lower().endswith((".csv", ".parquet")) and not name.startswith((".", "_"))
+        return name.lower().endswith((".csv", ".csv.gz", ".parquet")) and not name.startswith((".", "_"))
 
     @property
     def is_csv(self) -> bool:
@@ -60,6 +63,17 @@ class RawFile:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "modified": self.modified.isoformat(), "is_data": self.is_data}
+
+
+def known_folder(moment: datetime) -> str:
+    """Return the folder, below a city's, of a file whose rows are known since a moment."""
+    return f"{_KNOWN}{clock.stamp(moment)}"
+
+
+def known_name(name: str) -> str | None:
+    """Return a file's name within such a folder; None for a file that is in none."""
+    folder, slash, rest = name.partition("/")
+    return rest if slash and folder.startswith(_KNOWN) else None
 
 
 def notes(source: str, author: str, rows: int, records: dict[str, Record]) -> dict[str, str]:
