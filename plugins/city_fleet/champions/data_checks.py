@@ -46,10 +46,8 @@ def check(status: Any, report: Any, rule: DataChecks) -> Findings:
     :param report: ``evaluation.json`` of the evaluation job.
     """
     stopped, late = _age(status, rule)
-    against = [*stopped, *_missing(status, rule), *_lost_rows(report, rule)]
+    against = [*stopped, *_missing(status, rule), *_wild(status, rule), *_lost_rows(report, rule)]
     warnings = [*late]
-    # Columns of a table have long tails, as delays and incomes do: a value far out need not be a mistake.
-    (warnings if _is_table(status) else against).extend(_wild(status, rule))
     for what, found in (
         (rule.vanished_classes, _vanished_classes(report)),
         (rule.drift, _drift(report, rule)),
@@ -138,7 +136,7 @@ def _wild(status: Any, rule: DataChecks) -> list[str]:
             found.append(
                 f"column {column!r} holds {_plain(extreme.get('value'))} at {extreme.get('period')}, "
                 f"{deviations:,.0f} robust standard deviations from its median {_plain(extreme.get('median'))}; at "
-                f"most {rule.max_deviations:,.0f} are {'usual' if _is_table(status) else 'allowed'}"
+                f"most {rule.max_deviations:,.0f} are allowed"
             )
     return found
 

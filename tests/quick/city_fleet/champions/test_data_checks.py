@@ -121,17 +121,6 @@ def test_a_column_of_a_table_may_always_have_been_mostly_empty() -> None:
     assert check(series, report(), RULE).against, "a series' columns are all asked for by name"
 
 
-def test_a_value_far_out_in_a_table_is_a_warning() -> None:
-    wild = table(missing_share={"pool": 1.0}, extremes=status(deviations=134.0)["extremes"])
-    assert check(wild, report(), RULE) == Findings(
-        (),
-        (
-            "column 'sales' holds 250,000 at 2015-06-01, 134 robust standard deviations from its median 1,200; at most "
-            "100 are usual",
-        ),
-    )
-
-
 def test_the_newest_day_of_a_table_is_told() -> None:
     newest = {"frequency": "day", "period": "2025-08-20", "expected": "2025-08-24", "late_periods": 4}
     found = check(table(newest=newest, missing_share={"pool": 1.0}), report(), RULE)
