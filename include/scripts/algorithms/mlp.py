@@ -178,4 +178,8 @@ class _Training:
     def network(self) -> Network:
         """What has been learned so far."""
         layers = list(zip(self._network.coefs_, self._network.intercepts_, strict=True))
+        if self._schema.task == MULTICLASS and len(self._schema.classes) == 2:
+            # scikit-learn takes one score for two classes: the second's, beside 0 for the first.
+            weights, biases = layers[-1]
+            layers[-1] = np.pad(weights, ((0, 0), (1, 0))), np.pad(biases, (1, 0))
         return Network(self._schema, self._design, self._network.activation, layers, self._unit)
