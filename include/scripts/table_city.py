@@ -10,6 +10,7 @@ import numpy as np
 
 from calendar_grid import AS_OF_FORMAT
 from column_values import numbers
+from feature_hook import load_hook
 from raw_data import Complaints
 from report_file import Place, write_csv, write_json
 from robust_scale import centre_of
@@ -31,12 +32,20 @@ def prepare_table(place: Place, settings: TableSettings) -> dict[str, Any]:
     :return: the content of status.json.
     :raises JobFailure: for bad data.
     """
-    rows = read_rows(place.raw, place.uri, settings)
+    hook = load_hook()
+    free = frozenset(settings.needed) - settings.reserved.keys() if hook else frozenset()
+    rows = read_rows(place.raw, place.uri, settings, free)
     complaints = Complaints()
     raw_target = read_target(rows, settings, complaints)
     weight = _weights(rows, settings, complaints)
     parts = split(rows, raw_target.known, settings)
     target = learn_target(raw_target, parts, settings)
+    if hook is not None:
+        # Here and not above: without a hook nothing needs a frame of all rows.
+        from table_hook import with_own_features  # noqa: PLC0415
+
+        complaints.raise_any()
+        rows = with_own_features(rows, parts["test"], settings, place.city, hook)
     if settings.task != REGRESSION:  # a class that nothing is learned of is for the holdout alone
         parts["validation"] = parts["validation"][target.values[parts["validation"]] != UNKNOWN_CLASS]
     learned = learn_features(rows, parts["train"], settings, complaints)

@@ -1,7 +1,7 @@
 """Trains every algorithm for every task on drawn tables.
 
-``python algorithm_cases.py <scripts> <case>``, in the image's Python, prints one JSON line: what the case
-has found out. The cases are the functions below whose names have no underscore.
+``python algorithm_cases.py <scripts> <case>``, in the image's Python, prints one JSON line: what the case has found
+out. The cases are the functions below whose names have no underscore.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ sys.path.insert(0, sys.argv[1])
 import algorithms
 from candidates import choose
 from hyperparameters import checked
+from job_settings import Candidate
 from model_artifact import Model, load_artifact, save_artifact
 from model_card import ModelCard
 from table_parts import joined, rows_of
@@ -279,9 +280,7 @@ def shuffled() -> dict[str, float]:
                 table, target=table.target[order], label=table.label[order], weight=np.ones(len(table))
             )
             train, validation, test = _parts(table)
-            candidates = [
-                {"algorithm": name, "hyperparameters": SMALL[name]} for name in ("xgboost", "linear", "knn")
-            ]
+            candidates = [Candidate(name, SMALL[name]) for name in ("xgboost", "linear", "knn")]
             chosen = choose(train, validation, candidates, seed=seed, threads=1)
             floor = _fit("baseline", train, validation).predict(test.values)
             wins += loss(test, chosen.fitted.predict(test.values)) < loss(test, floor)

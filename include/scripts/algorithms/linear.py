@@ -146,7 +146,7 @@ def _logistic(matrix: np.ndarray, table: Table, alpha: float, max_iter: int) -> 
     if len(np.unique(label)) < 2:
         raise JobFailure("all rows of the training part are of one class; at least 2 are needed.")
     model = LogisticRegression(C=1 / alpha, max_iter=max_iter, tol=1e-6)
-    # On matrices of this size several threads only wait for each other, for minutes where jobs share the cores; and
+    # On matrices of this size several threads only wait for each other (for minutes where jobs share the cores), and
     # they add up in another order on another machine.
     with threadpool_limits(limits=1, user_api="blas"):
         model.fit(matrix, label, sample_weight=table.weight)

@@ -24,7 +24,17 @@ from local.sagemaker.processes.warm import LENGTH
 
 PROGRAM = Path(__file__).with_name("warm.py")
 TOOLKIT = PROGRAM.with_name("container")  # takes itself off the path
-MODULES = ("numpy", "pandas", "scipy.sparse", "sklearn.metrics", "xgboost")
+MODULES = (
+    "numpy",
+    "pandas",
+    "pyarrow.compute",
+    "pyarrow.parquet",
+    "scipy.sparse",
+    "sklearn.metrics",
+    "xgboost",
+)
+#: Arrow's allocator starts a thread when it is imported, and pandas imports it: a process with threads must not fork.
+WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 PADDING = "x" * 8_000  # room for a job's command line in the list of processes, and for its environment
 READY_SECONDS = 120.0
 LOST = 137
@@ -54,6 +64,7 @@ READ_AT_START = (
     "CUDA_",
     "PANDAS_",
     "ARROW_",
+    "JE_ARROW_",
     "MALLOC_",
     "GLIBC_",
 )
@@ -158,7 +169,7 @@ class WarmInterpreter:
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair()
         self._control.settimeout(READY_SECONDS)
-        environment = base_environment(Path(path)) | {"PADDING": PADDING}
+        environment = base_environment(Path(path)) | WITHOUT_THREADS | {"PADDING": PADDING}
         with theirs:
             self._process = subprocess.Popen(
                 [path, str(PROGRAM), str(SUPERVISOR), ",".join(MODULES), PADDING],

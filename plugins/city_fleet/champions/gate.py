@@ -135,7 +135,7 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
         superseded=superseded is not None and not promote,
         warnings=tuple(warnings),
         unfit=unfit,
-        data_until=_last_period(report),
+        data_until=_last_period(report) or data.newest,
         task=task,
         metric=name,
         baselines={who: _numbers(metrics, task) for who, metrics in _baselines(report).items() if who},

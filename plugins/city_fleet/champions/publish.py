@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from city_fleet import clock, outgoing_text
+from city_fleet import clock, naming, outgoing_text
 from city_fleet.champions import artifact, gate
 from city_fleet.champions.answers import ask, check_answers
 from city_fleet.champions.artifact import Artifact
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.metrics import holdout_metrics
-from city_fleet.state import live, objects, pointer_checks, retire_marks
+from city_fleet.plan import ENDPOINT_PURPOSE
+from city_fleet.state import live, objects, pointer_checks, retire_marks, serving_code
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import LivePointer, ServedModel, Versioned
@@ -100,6 +101,7 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     # It may have been published before and be about to be retired; from now on it is not.
     retire_marks.claim(city.aws.s3, city.keys, city.slug, candidate.model.target_model)
     made = _install_artifact(city, candidate)
+    _check_code(city, candidate, made)
     known = [
         (f"held-out row {_name(row)}", row["values"], row["predicted"]) for row in candidate.holdout["rows"]
     ]
@@ -182,6 +184,16 @@ def _install_artifact(city: CityContext, candidate: Candidate) -> Artifact:
             "Delete that object, then clear this task"
         )
     return made
+
+
+def _check_code(city: CityContext, candidate: Candidate, made: Artifact) -> None:
+    """Refuse an artifact of an algorithm that the endpoint's code lacks, in words that say what to do."""
+    endpoint = candidate.model.endpoint or city.endpoint
+    served = serving_code.served(city.aws.sagemaker, endpoint) if made.algorithm else None
+    dag = naming.fleet_dag_id(city.keys.fleet, ENDPOINT_PURPOSE)
+    wrong = serving_code.lacking([made.algorithm], served, endpoint, dag)
+    if wrong is not None:
+        raise PublishError(f"city {city.slug!r}: {wrong}. Then clear this task", city=city.slug)
 
 
 def _name(row: Mapping[str, Any]) -> str:
