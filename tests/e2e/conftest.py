@@ -1,7 +1,8 @@
 """One real stack for all end-to-end tests: Airflow's components, the local SageMaker, four fleets.
 
-The fleets are the Texas file, changed where a test needs a city that is held, broken or poisoned, a fleet that exists by
-its own file and CSV alone, and one city each of two fleets of tables. All runs are started at once and tests look at how they ended.
+The fleets are the Texas file, changed where a test needs a city that is held, broken or poisoned, a fleet that exists
+by its own file and CSV alone, and a city of each of two fleets of tables. All runs are started at once and tests look
+at how they ended.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cities whose data are tables go live by the same scheduler, jobs and endpoint as any other, and answer with classes."""
+"""Cities whose data are tables go live as any other, by the same scheduler and jobs, and answer with classes."""
 
 from __future__ import annotations
 
