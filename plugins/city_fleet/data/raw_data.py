@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from city_fleet.config import Fleet
-from city_fleet.config.mistakes import field_text
-from city_fleet.config.places import ALLOWED_PATH, source_places
+from city_fleet.config.dataset import Dataset
+from city_fleet.config.mistakes import FieldPath, field_text
+from city_fleet.config.places import ALLOWED_PATH, project_path, source_places
+from city_fleet.config.settings import Defaults
 from city_fleet.config.yaml_reader import read_yaml
 from city_fleet.data.csv_rows import csv_rows
 from city_fleet.data.records import Record, RecordReader
@@ -119,7 +121,9 @@ def _city_column(fleet: Fleet, name: str, header: list[str]) -> int:
             got = "the column a second time"
             raise DataError(file=name, row=1, column=column, got=got, allowed="each once")
     dataset = fleet.dataset
-    named = [(field_text(("dataset", *path)), each) for path, each in dataset.columns_named()]
+    named = [
+        (field_text(("dataset", *path)), each) for path, each in asked_of_source(dataset, fleet.defaults)
+    ]
     missing = [(where, each) for where, each in named if each not in header]
     if missing:
         where, column = missing[0]
@@ -135,3 +139,18 @@ def _city_column(fleet: Fleet, name: str, header: list[str]) -> int:
             + (f" Missing too: {others}." if missing[1:] else ""),
         )
     return header.index(dataset.city_column)
+
+
+def asked_of_source(dataset: Dataset, settings: Defaults) -> list[tuple[FieldPath, str]]:
+    """Return the columns that the raw data have to have, with the fields of the dataset section that name them.
+
+    Where preprocess calls a features.py, that may make a column that the model sees; the job says so if nobody does.
+
+    :param settings: the city's, or the fleet's own.
+    """
+    own = (
+        settings.own_scripts.features is not None
+        or (project_path(settings.scripts) / "features.py").is_file()
+    )
+    named = dataset.columns_named()
+    return [each for each in named if each[0][0] not in ("columns", "features")] if own else named

@@ -45,7 +45,8 @@ class RecordReader:
         names = [name.strip() for name in header]
         self._dataset = dataset
         self._time = [names.index(column) for column in _identity(dataset, names)]
-        self.columns = tuple(dict.fromkeys(dataset.value_columns))
+        # A column that a features.py makes is in no file.
+        self.columns = tuple(name for name in dict.fromkeys(dataset.value_columns) if name in names)
         self._values = [names.index(column) for column in self.columns]
         self._periods: dict[tuple[str, ...], str] = {}
 

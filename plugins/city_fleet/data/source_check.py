@@ -8,11 +8,12 @@ from city_fleet import naming
 from city_fleet.config import City, Fleet
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.mistakes import FieldPath, field_text
+from city_fleet.config.settings import Defaults
 from city_fleet.config.value_types import Problem
 from city_fleet.config.variables import as_written
 from city_fleet.config.yaml_reader import Document, read_yaml
 from city_fleet.data.csv_rows import csv_rows
-from city_fleet.data.raw_data import LONGEST_NAME, find_source
+from city_fleet.data.raw_data import LONGEST_NAME, asked_of_source, find_source
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match
 
 #: Different names that are compared with the fleet's: far more than a fleet has cities.
@@ -58,18 +59,18 @@ def source_mistakes(fleet: Fleet) -> list[ConfigError]:
 
 def _missing(fleet: Fleet, document: Document, source: str, header: list[str]) -> Iterator[ConfigError]:
     said = set()
-    for path, column in _columns(fleet.dataset):
+    for path, column in _columns(fleet.dataset, fleet.defaults):
         if column not in header:
             said.add((path, column))
             yield _error(document, path, _no_column(column, source, header))
     for city in fleet.cities.values():
-        for path, column in _columns(city.dataset) if city.dataset is not fleet.dataset else ():
+        for path, column in _columns(city.dataset, city) if city.dataset is not fleet.dataset else ():
             if column not in header and (path, column) not in said:
                 yield _error(document, path, _no_column(column, source, header), city)
 
 
-def _columns(dataset: Dataset) -> Iterator[tuple[FieldPath, str]]:
-    for path, column in dataset.columns_named():
+def _columns(dataset: Dataset, settings: Defaults) -> Iterator[tuple[FieldPath, str]]:
+    for path, column in asked_of_source(dataset, settings):
         yield ("dataset", *path), column
 
 

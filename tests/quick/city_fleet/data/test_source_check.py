@@ -55,6 +55,15 @@ def test_each_mistake_is_said_once_on_its_own_line(
     assert new.strip().splitlines()[-1].strip() in line.strip()
 
 
+def test_a_column_that_a_citys_own_features_make_is_in_no_file(tmp_path: Path) -> None:
+    (tmp_path / "features.py").write_text("def features(frame, context): return frame\n", encoding="utf-8")
+    made = "{dataset: {features: [{column: made, lags: [1]}]}"
+    (error,) = source_mistakes(fleet(tmp_path, "waco: {}", f"waco: {made}}}"))
+    assert (error.field, error.city) == ("dataset.features[0].column", "waco")
+    own = f"{made}, own_scripts: {{features: features.py}}}}"
+    assert source_mistakes(fleet(tmp_path, "waco: {}", f"waco: {own}")) == []
+
+
 def test_a_mistake_between_settings_of_the_whole_fleet_is_one_error(tmp_path: Path) -> None:
     """Not one for each of the 46 cities that inherit it; a city that sets it itself is another matter."""
     text = TEXAS.read_text(encoding="utf-8")
