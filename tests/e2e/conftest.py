@@ -61,7 +61,7 @@ cities:
   harbour: {{name: Harbour}}
 """
 # Of the repository's fleets of tables one city each.
-TABLES = {"flights": "boston: {name: Boston}", "restaurants": "porto: {name: Porto}"}
+TABLES = {"flights": "boston: {name: Boston}", "restaurants": "lisbon: {name: Lisbon}"}
 
 
 @dataclass
@@ -273,7 +273,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.runs["texas_housing.tyler"] = fleet.start("texas_housing.tyler")
         fleet.runs["bike_rides.harbour"] = fleet.start("bike_rides.harbour", as_of="2026-01-01")
         fleet.runs["flights.boston"] = fleet.start("flights.boston", as_of="2014-01-01")
-        fleet.runs["restaurants.porto"] = fleet.start("restaurants.porto", as_of="2025-07-01")
+        fleet.runs["restaurants.lisbon"] = fleet.start("restaurants.lisbon", as_of="2025-07-01")
         yield fleet
 
 

@@ -58,7 +58,7 @@ def test_a_flight_is_late_or_on_time_with_a_probability(fleet: Fleet) -> None:
 
 
 def test_the_three_likeliest_restaurants_are_proposed(fleet: Fleet) -> None:
-    pointer, holdout = _live(fleet, "restaurants.porto", "top_k_accuracy")
+    pointer, holdout = _live(fleet, "restaurants.lisbon", "top_k_accuracy")
     answers = _ask(fleet, "restaurants", pointer, {"instances": _rows(holdout), "top_k": 3})
     hits = 0
     for answer, row in zip(answers, holdout["rows"], strict=True):
@@ -68,6 +68,6 @@ def test_the_three_likeliest_restaurants_are_proposed(fleet: Fleet) -> None:
         assert shares == sorted(shares, reverse=True)
         assert shares[0] == pytest.approx(max(row["predicted"].values()), rel=1e-5)
         hits += row["actual"] in proposed
-    measured = fleet.record("restaurants.porto")["metrics"]["challenger"]["top_k_accuracy"]
+    measured = fleet.record("restaurants.lisbon")["metrics"]["challenger"]["top_k_accuracy"]
     assert hits / len(answers) == pytest.approx(measured)
     assert pointer["task"] == "multiclass"

@@ -39,14 +39,17 @@ class RecordReader:
     """Reads the rows of one file.
 
     :param header: the file's columns, with all that the dataset uses among them.
+    :param optional: columns that it may lack.
     """
 
-    def __init__(self, dataset: Dataset, header: Sequence[str]) -> None:
+    def __init__(
+        self, dataset: Dataset, header: Sequence[str], optional: frozenset[str] = frozenset()
+    ) -> None:
         names = [name.strip() for name in header]
         self._dataset = dataset
         self._time = [names.index(column) for column in _identity(dataset, names)]
-        # A column that a features.py makes is in no file.
-        self.columns = tuple(name for name in dict.fromkeys(dataset.value_columns) if name in names)
+        lacking = optional.difference(names)
+        self.columns = tuple(name for name in dict.fromkeys(dataset.value_columns) if name not in lacking)
         self._values = [names.index(column) for column in self.columns]
         self._periods: dict[tuple[str, ...], str] = {}
 
