@@ -206,9 +206,12 @@ class DataFile:
         number = 1
         try:
             with parquet.ParquetFile(self._path) as file:
-                names = file.schema_arrow.names
+                # Lists and the like are no cells.
+                fields = [field for field in file.schema_arrow if not field.type.num_fields]
+            names = [field.name for field in fields]
             # Text stays as it is kept, each value once: a file of kilobytes may stand for gigabytes.
-            with parquet.ParquetFile(self._path, read_dictionary=names) as file:
+            texts_once = [field.name for field in fields if _is_text(field.type)]
+            with parquet.ParquetFile(self._path, read_dictionary=texts_once) as file:
                 self._set_columns(names)
                 names = [*self._needed, *self.others]
                 there = [name for name in names if name not in self.lacking]
@@ -338,13 +341,16 @@ def _ends(content: bytes, ended_cr: bool) -> int:
     return content.count(b"\n") + content.count(b"\r") - both
 
 
+def _is_text(kind: Any) -> bool:
+    return str(kind) in ("string", "large_string", "binary", "large_binary") or "dictionary" in str(kind)
+
+
 def _longest(values: Any) -> int:
-    """Return how many bytes the longest cell has; of another type than text, no more than that type's."""
+    """Return how many bytes the longest text has; 0 of another type."""
+    if not _is_text(values.type):
+        return 0
     pc = importlib.import_module("pyarrow.compute")
-    kind = str(values.type)
-    if kind in ("string", "large_string", "binary", "large_binary"):
-        return pc.max(pc.binary_length(values)).as_py() or 0
-    return values.nbytes if kind.startswith(("list", "large_list", "map", "struct")) else 0
+    return pc.max(pc.binary_length(values)).as_py() or 0
 
 
 def _parquet_texts(column: Any) -> list[str]:
