@@ -274,6 +274,40 @@ def _evaluate(content: bytes, values: np.ndarray) -> np.ndarray:
     }[link]
 
 
+def folds() -> dict[str, Any]:
+    """Which rows candidates are fitted to before they are judged, by how long validation is."""
+    seen: list[list[int]] = []
+    module = algorithms.algorithm("linear")
+    original = module.fit
+
+    def fit(
+        train: Table, validation: Table, hyperparameters: dict[str, Any], *, seed: int, threads: int
+    ) -> Any:
+        seen.append([int(train.rows[0]), len(train)])
+        assert int(validation.rows[0]) == len(train)  # right behind
+        return original(train, validation, hyperparameters, seed=seed, threads=threads)
+
+    found: dict[str, Any] = {}
+    table = _table("regression", NUMBERS)
+    linear, baseline = Candidate("linear", {"alpha": 1}), Candidate("baseline", {})
+    module.fit = fit
+    for name, held, candidates in (
+        ("long", 70, (linear, baseline)),
+        ("alone", 12, (linear,)),
+        ("short", 12, (linear, baseline)),
+    ):
+        seen.clear()
+        parts = rows_of(table, slice(0, 188)), rows_of(table, slice(188, 188 + held))
+        chosen = choose(*parts, candidates, seed=0, threads=1)
+        found[name] = list(seen)
+    module.fit = original
+    losses = []
+    for _, end in found["short"]:
+        train, validation = rows_of(table, slice(0, end)), rows_of(table, slice(end, end + 12))
+        losses.append(loss(validation, _fit("linear", train, validation, alpha=1).judged))
+    return found | {"loss": chosen.loss, "mean": float(np.mean(losses))}
+
+
 def shuffled() -> dict[str, float]:
     """Share of 30 seeds in which the best candidate beats the baseline, though nothing can be learned."""
     found = {}
