@@ -101,12 +101,15 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     # It may have been published before and be about to be retired; from now on it is not.
     retire_marks.claim(city.aws.s3, city.keys, city.slug, candidate.model.target_model)
     made = _install_artifact(city, candidate)
-    _check_code(city, candidate, made)
     known = [
         (f"held-out row {_name(row)}", row["values"], row["predicted"]) for row in candidate.holdout["rows"]
     ]
     endpoint = candidate.model.endpoint
-    check_answers(city, candidate.model.target_model, known, endpoint=endpoint, as_json=made.is_table)
+    try:
+        check_answers(city, candidate.model.target_model, known, endpoint=endpoint, as_json=made.is_table)
+    except PublishError:
+        _check_code(city, candidate, made)  # says better what is wrong
+        raise
     # The digest vouches for the artifact, and so for what it says of its rows.
     return Ready(replace(judged, model=replace(judged.model, **made.says)), champion, force)
 
