@@ -24,7 +24,19 @@ from local.sagemaker.processes.warm import LENGTH
 
 PROGRAM = Path(__file__).with_name("warm.py")
 TOOLKIT = PROGRAM.with_name("container")  # takes itself off the path
-MODULES = ("numpy", "pandas", "scipy.sparse", "sklearn.metrics", "xgboost")
+#: What the scripts of jobs import; one that an image lacks is left out.
+MODULES = (
+    "numpy",
+    "pandas",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "scipy.sparse",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "sklearn.neighbors",
+    "sklearn.neural_network",
+    "xgboost",
+)
 PADDING = "x" * 8_000  # room for a job's command line in the list of processes, and for its environment
 READY_SECONDS = 120.0
 LOST = 137
