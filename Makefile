@@ -90,8 +90,9 @@ wheel: ## Build the wheel that an Airflow installs, into dist/ (docs/install.md)
 test-install: environments ## Walk every path of docs/install.md in an environment like the official image's: some minutes
 	@CITY_FLEET_TEST_INSTALL=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_install.py $(ARGS)
 
-test-lost-database: environments ## Lose Airflow's database in mid-night, and run the night again: some minutes
-	@CITY_FLEET_TEST_LOST_DATABASE=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_lost_database.py $(ARGS)
+test-lost-database: environments ## Lose Airflow's database, at rest and in mid-night, and go on: some minutes
+	@CITY_FLEET_TEST_LOST_DATABASE=1 $(BIN)/python -m pytest -q -n 0 \
+	  tests/e2e/test_lost_database.py tests/e2e/test_lost_state.py $(ARGS)
 
 docs-local: environments ## Write the table of operations in docs/local.md from the code
 	@$(BIN)/python -m local.sagemaker.reference
@@ -117,6 +118,9 @@ bench-api: environments ## Measure what is asked of SageMaker's control plane: J
 
 bench-serving: environments ## Measure the model server beside its peers: JSON [ARGS="--only ours,fastapi"]
 	@$(BIN)/python bench/serving.py $(ARGS)
+
+bench-models: environments ## Measure how good the models are, beside other ways to make them: JSON [ARGS="--panels all --cities 0"]
+	@$(BIN)/python bench/models.py $(ARGS)
 
 bench-bodies: environments ## Measure how long others wait while bodies of 6 MB are evaluated: JSON [ARGS="--rounds 1"]
 	@$(BIN)/python bench/large_bodies.py $(ARGS)
@@ -174,4 +178,4 @@ help: ## List the commands
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
 .PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images lambda docs-local fuzz chaos mutations format \
-	bench-local bench-api bench-serving bench-bodies bench-status bench-parse flips soak environments lock lock-image base-images wheel test-install test-lost-database clean help
+	bench-local bench-api bench-serving bench-models bench-bodies bench-status bench-parse flips soak environments lock lock-image base-images wheel test-install test-lost-database clean help

@@ -28,6 +28,7 @@ TOOLKIT = PROGRAM.with_name("container")  # takes itself off the path
 MODULES = (
     "numpy",
     "pandas",
+    "pyarrow.compute",
     "pyarrow.csv",
     "pyarrow.parquet",
     "scipy.sparse",
@@ -37,6 +38,8 @@ MODULES = (
     "sklearn.neural_network",
     "xgboost",
 )
+#: Arrow, which pandas imports, has an allocator with a thread of its own: a process with threads must not fork.
+WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 PADDING = "x" * 8_000  # room for a job's command line in the list of processes, and for its environment
 READY_SECONDS = 120.0
 LOST = 137
@@ -66,6 +69,7 @@ READ_AT_START = (
     "CUDA_",
     "PANDAS_",
     "ARROW_",
+    "JE_ARROW_",
     "MALLOC_",
     "GLIBC_",
 )
@@ -170,7 +174,7 @@ class WarmInterpreter:
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair()
         self._control.settimeout(READY_SECONDS)
-        environment = base_environment(Path(path)) | {"PADDING": PADDING}
+        environment = base_environment(Path(path)) | WITHOUT_THREADS | {"PADDING": PADDING}
         with theirs:
             self._process = subprocess.Popen(
                 [path, str(PROGRAM), str(SUPERVISOR), ",".join(MODULES), PADDING],

@@ -76,6 +76,12 @@ SCRIPTS = {
     "starts a program": "import subprocess, sys\nprint(subprocess.check_output([sys.executable, '-c', 'print(5)']))",
     "pickles": "import pickle\nclass Row: pass\nprint(pickle.loads(pickle.dumps(Row())).__class__)",
     "imports its neighbour": "import neighbour\nprint(neighbour.WORDS, neighbour.__file__)",
+    "reads tables": (
+        "import pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq, pandas as pd\n"
+        "pq.write_table(pa.table({'sales': list(range(100_000))}), '/tmp/table.parquet')\n"
+        "read = pq.read_table('/tmp/table.parquet', use_threads=True)\n"
+        "print(pc.sum(read['sales']), pd.read_parquet('/tmp/table.parquet')['sales'].sum())"
+    ),
     "computes": "import numpy\nprint(numpy.arange(4).sum(), numpy.random.default_rng(1).integers(100))",
 }
 
