@@ -33,7 +33,7 @@ MODULES = (
     "sklearn.metrics",
     "xgboost",
 )
-#: Arrow's allocator starts a thread when it is imported, and pandas imports it: a process with threads must not fork.
+#: Arrow, which pandas imports, has an allocator with a thread of its own: a process with threads must not fork.
 WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 PADDING = "x" * 8_000  # room for a job's command line in the list of processes, and for its environment
 READY_SECONDS = 120.0

@@ -35,6 +35,8 @@ class DataChecks(Section):
     """What a drift of the held-out rows away from the training rows means."""
     max_drift: Annotated[float, Range(False, 0)] = 5
     """From where on it is called drift: distance of a feature's medians, in robust standard deviations."""
+    max_category_drift: Share = 0.25
+    """The same of a category: which share of the rows has gone over to other categories, beyond chance."""
 
 
 class Gate(Section):

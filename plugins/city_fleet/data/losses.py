@@ -46,7 +46,8 @@ def renamed(
     :param column: the city column, for the hint.
     :param by_period: whether rows have periods, which follow each other; those of a table have names alone.
     """
-    periods = sorted({period for rows in (*by_slug.values(), *unknown.values()) for period in rows.records})
+    all_rows = (*by_slug.values(), *unknown.values()) if by_period else ()
+    periods = sorted({period for rows in all_rows for period in rows.records})
     plain = {slug: _plain(own) for slug, own in cities.items()}
     found: dict[str, Refusal] = {}
     for name, rows in unknown.items():
