@@ -277,7 +277,9 @@ def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned
     decision, rule = candidate.decision, candidate.rule
     if candidate.holdout.get("of_rows", len(rows)) > len(rows):
         # The file holds a part of the rows, and all of them were enough, and the baselines were beaten on all of them.
-        rule = rule.model_copy(update={"minimum_rows": 1, "must_beat_naive": False})
+        rule = rule.model_copy(
+            update={"minimum_rows": 1, "must_beat_naive": False, "must_beat_all_baselines": False}
+        )
     report = {
         "task": decision.task,
         "rows": len(rows),
