@@ -47,7 +47,7 @@ class Gate(Section):
     must_beat_naive: Flag = True
     """Hold a model that is no better than the naive prediction without a model."""
     must_beat_all_baselines: Flag = False
-    """Hold it too when another baseline is as good (of a series, the same period last season); else that is a warning."""
+    """Hold it too when another baseline is as good (for a series: the same period last season); else a warning."""
     tolerance: Share = 0.02
     """How much worse than the champion a model may be, as a share of the champion's metric."""
     minimum_rows: Annotated[int, Range(True, 1)] = 6
