@@ -336,6 +336,10 @@ class Keys:
         """Return the key of what says when the registry was looked at last."""
         return f"{self.prefix}state/reconciled.json"
 
+    def serving_code(self) -> str:
+        """Return the key of what the endpoint's DAG has noted of the code that serves."""
+        return f"{self.prefix}state/serving_code.json"
+
 
 def split_uri(uri: str) -> tuple[str, str]:
     """Split ``s3://<bucket>/<key>`` into bucket and key.

@@ -24,13 +24,18 @@ from local.sagemaker.processes.warm import LENGTH
 
 PROGRAM = Path(__file__).with_name("warm.py")
 TOOLKIT = PROGRAM.with_name("container")  # takes itself off the path
+#: What the scripts of jobs import; one that an image lacks is left out.
 MODULES = (
     "numpy",
     "pandas",
     "pyarrow.compute",
+    "pyarrow.csv",
     "pyarrow.parquet",
     "scipy.sparse",
+    "sklearn.linear_model",
     "sklearn.metrics",
+    "sklearn.neighbors",
+    "sklearn.neural_network",
     "xgboost",
 )
 #: Arrow, which pandas imports, has an allocator with a thread of its own: a process with threads must not fork.

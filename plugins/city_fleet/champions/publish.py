@@ -101,12 +101,15 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     # It may have been published before and be about to be retired; from now on it is not.
     retire_marks.claim(city.aws.s3, city.keys, city.slug, candidate.model.target_model)
     made = _install_artifact(city, candidate)
-    _check_code(city, candidate, made)
     known = [
         (f"held-out row {_name(row)}", row["values"], row["predicted"]) for row in candidate.holdout["rows"]
     ]
     endpoint = candidate.model.endpoint
-    check_answers(city, candidate.model.target_model, known, endpoint=endpoint, as_json=made.is_table)
+    try:
+        check_answers(city, candidate.model.target_model, known, endpoint=endpoint, as_json=made.is_table)
+    except PublishError:
+        _check_code(city, candidate, made)  # says better what is wrong
+        raise
     # The digest vouches for the artifact, and so for what it says of its rows.
     return Ready(replace(judged, model=replace(judged.model, **made.says)), champion, force)
 
@@ -274,7 +277,9 @@ def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned
     decision, rule = candidate.decision, candidate.rule
     if candidate.holdout.get("of_rows", len(rows)) > len(rows):
         # The file holds a part of the rows, and all of them were enough, and the baselines were beaten on all of them.
-        rule = rule.model_copy(update={"minimum_rows": 1, "must_beat_naive": False})
+        rule = rule.model_copy(
+            update={"minimum_rows": 1, "must_beat_naive": False, "must_beat_all_baselines": False}
+        )
     report = {
         "task": decision.task,
         "rows": len(rows),

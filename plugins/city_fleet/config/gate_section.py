@@ -45,7 +45,9 @@ class Gate(Section):
     metric: Metric | None = None
     """The metric that is compared; null: mape of a regression, log_loss of a classification."""
     must_beat_naive: Flag = True
-    """Hold a model that is no better than every baseline: predictions without a model."""
+    """Hold a model that is no better than the naive prediction without a model."""
+    must_beat_all_baselines: Flag = False
+    """Hold it too when another baseline is as good (of a series, the same period last season); else that is a warning."""
     tolerance: Share = 0.02
     """How much worse than the champion a model may be, as a share of the champion's metric."""
     minimum_rows: Annotated[int, Range(True, 1)] = 6

@@ -1,11 +1,13 @@
 """Which algorithms the serving code of an endpoint has: an artifact of another one is never answered with.
 
 The endpoint's model carries the list in an environment variable of its container, so it is that of the code that really
-serves. A boto3 SageMaker client is passed in.
+serves. The endpoint's DAG notes it in S3 as well, where thousands of runs a night look: SageMaker would be asked three
+times by each. Clients are passed in.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import PurePosixPath
@@ -15,6 +17,8 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors
 from city_fleet.errors import list_names
+from city_fleet.naming import Keys
+from city_fleet.state.objects import ObjectStore, json_of
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
@@ -24,6 +28,7 @@ _FOLDER = "algorithms"
 _DIGITS = 8
 #: What SageMaker takes as the value of a variable.
 _MOST_CHARACTERS = 1024
+_MOST_NOTED_BYTES = 64 * 1024
 
 
 def algorithms_of(files: Iterable[tuple[str, bytes]]) -> dict[str, str]:
@@ -65,13 +70,35 @@ def served(sagemaker: SageMakerClient, endpoint: str) -> dict[str, str] | None:
     return dict(each.partition("=")[::2] for each in text.split(",") if "=" in each)
 
 
+def note(store: ObjectStore, keys: Keys, sagemaker: SageMakerClient, endpoint: str) -> None:
+    """Note what an endpoint serves with, as soon as it does."""
+    algorithms = served(sagemaker, endpoint)
+    value = {"format_version": 1, "endpoint": endpoint, "algorithms": algorithms}
+    store.put(keys.serving_code(), json.dumps(value, indent=2).encode())
+
+
+def noted(store: ObjectStore, keys: Keys, endpoint: str) -> dict[str, str] | None:
+    """Return what was noted, as :func:`served` says it; None where nothing was, or nothing that can be read."""
+    found = store.get(keys.serving_code(), _MOST_NOTED_BYTES)
+    try:
+        value = json_of(found.body) if found else {}
+        algorithms = value.get("algorithms") if value.get("endpoint") == endpoint else None
+    except (ValueError, AttributeError):
+        return None
+    return (
+        {str(name): str(digest) for name, digest in algorithms.items()}
+        if isinstance(algorithms, dict)
+        else None
+    )
+
+
 def lacking(
     algorithms: Iterable[str], served: Mapping[str, str] | None, endpoint: str, dag: str
 ) -> str | None:
     """Return a sentence about the algorithms that an endpoint's code lacks, and what to do; None where it has them.
 
     :param algorithms: names of those that models are made by.
-    :param served: of :func:`served`.
+    :param served: of :func:`served` or :func:`noted`.
     :param dag: the DAG that brings newer code into service.
     """
     missing = sorted(set(algorithms) - set(served)) if served is not None else []

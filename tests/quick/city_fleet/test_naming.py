@@ -211,6 +211,7 @@ def test_the_keys_of_a_fleet_are_those_of_the_architecture_page() -> None:
         "breaker_mark": f"f/e/state/breaker/{stamp}/c.json",
         "night": f"f/e/state/breaker/{stamp}.json",
         "reconciled": "f/e/state/reconciled.json",
+        "serving_code": "f/e/state/serving_code.json",
         "moved": "f/e/state/moved.json",
     }
 

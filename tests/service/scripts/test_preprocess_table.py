@@ -476,3 +476,33 @@ def test_both_pandas_write_the_same_bytes(jobs: Jobs, texas: dict[str, list[list
         found.append(digests(jobs.out()))
     assert len(found[0]) == 3 * 2 * 2 + 2 + 2 + 3
     assert found[0] == found[1]
+
+
+def test_words_dates_and_moments_as_people_write_them(jobs: Jobs) -> None:
+    words = ["TRUE", "No", "1", "false", " yes ", "NA"]
+    header = ["year", "month", "day", *HEADER[1:]]
+    rows = []
+    for at, row in enumerate(houses()):
+        day, built = datetime.fromisoformat(row[0]), datetime.fromisoformat(row[5])
+        rows.append([day.year, f"{day.month}.0", day.day, *row[1:4], words[at % 6], f"{built:%d.%m.%Y}"])
+    columns = [
+        {"column": "garage", "kind": "boolean"},
+        {"column": "built", "kind": "date", "format": "%d.%m.%Y"},
+        {"column": "type", "kind": "category"},
+    ]
+    more = changed(columns=columns, time={"columns": ["year", "month", "day"], "format": None})
+    status = done(jobs, rows, more, header)
+    assert status["newest"]["period"] == "2023-04-10"
+    assert status["missing_share"]["garage"] == pytest.approx(33 / 200)
+    test = part(jobs, "test")
+    wanted = [(1.0, 0.0, 1.0, 0.0, 1.0, math.nan)[at % 6] for at in range(170, 200)]
+    np.testing.assert_array_equal(column(test, "garage"), wanted)
+    with jobs.out("test", "city=austin", "raw.csv").open(encoding="utf-8", newline="") as file:
+        raw = list(csv.DictReader(file))
+    assert [row["garage"] for row in raw[:6]] == [
+        {1.0: "true", 0.0: "false"}.get(value, "") for value in wanted[:6]
+    ]
+    days = column(test, "built")
+    assert [row["built"] for row in raw] == [
+        (datetime(1970, 1, 1) + timedelta(days=value)).date().isoformat() for value in days
+    ]

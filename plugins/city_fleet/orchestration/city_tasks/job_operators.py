@@ -116,7 +116,9 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         algorithms = [name for _, name, _ in self.plan.city.algorithm.trained()]
         endpoint = endpoint_name(self.plan.fleet)
         dag = fleet_dag_id(self.plan.fleet.fleet, ENDPOINT_PURPOSE)
-        wrong = serving_code.lacking(algorithms, serving_code.served(self.hook.conn, endpoint), endpoint, dag)
+        wrong = serving_code.lacking(
+            algorithms, serving_code.noted(self.objects, self.plan.keys, endpoint), endpoint, dag
+        )
         if wrong is not None:
             raise PlatformError(f"City {self.plan.city.slug!r}: {wrong}. Nothing was paid for yet")
 

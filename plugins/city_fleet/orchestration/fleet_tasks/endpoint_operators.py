@@ -29,6 +29,8 @@ from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED, CLIE
 from city_fleet.outgoing_text import printable
 from city_fleet.plan import endpoint_name
 from city_fleet.serving import endpoint_requests, endpoint_state
+from city_fleet.state import serving_code
+from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -182,6 +184,9 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         )
         if wrong is not None:
             raise AirflowFailException(printable(wrong))
+        s3 = TaskClients(self.aws_conn_id, self.region_name).s3
+        store, name = ObjectStore(s3, self.fleet.bucket), description["EndpointName"]
+        serving_code.note(store, self.fleet.keys, self.hook.conn, name)
         return {
             "endpoint": description["EndpointName"],
             "endpoint_config_name": description["EndpointConfigName"],

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from city_fleet.champions import artifact, moves, publish, rebuild
+from city_fleet.champions import answers, artifact, moves, rebuild
 from city_fleet.champions.served import Destination
 from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.naming import Keys
@@ -397,7 +397,7 @@ def test_a_client_always_gets_one_of_the_two_models_during_a_hundred_moves(
     """Two applications ask through the pointer without a pause while it moves; no answer fails or is another's."""
     factors = {city.go_live(1 + month / 10, month).target_model: 1 + month / 10 for month in (1, 2)}
     for target in factors:
-        publish.invoke(city.runtime, ENDPOINT, target, [[1.0, None]])
+        answers.invoke(city.runtime, ENDPOINT, target, [[1.0, None]])
     over = threading.Event()
     seen: list[tuple[int, str, float, int]] = []
     errors: list[BaseException] = []
