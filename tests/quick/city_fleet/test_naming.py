@@ -193,6 +193,7 @@ def test_the_keys_of_a_fleet_are_those_of_the_architecture_page() -> None:
         "breaker_mark": keys.breaker_mark(stamp, "c"),
         "night": keys.night(stamp),
         "reconciled": keys.reconciled(),
+        "serving_code": keys.serving_code(),
         "moved": keys.moved(),
     } == {
         "uri": "s3://bucket/f/x",
