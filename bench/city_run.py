@@ -151,10 +151,10 @@ async def first_event(trigger: Any) -> Any:
     raise AssertionError(f"{trigger!r} sent no event")
 
 
-def run_city(server: StandIn) -> tuple[Any, Counts, dict[str, Any]]:
-    """Run a city's DAG a second time, with a champion to compare with.
+def prepare(server: StandIn) -> Any:
+    """Lay down role and raw data, and create the endpoint.
 
-    :return: the DAG, the calls of that run, and the results of its tasks.
+    :return: the city's DAG.
     """
     os.environ["CITY_FLEET_WAITER_DELAY_SECONDS"] = str(POLL_SECONDS)
     folder = REPOSITORY / "include" / "fleets"
@@ -163,12 +163,21 @@ def run_city(server: StandIn) -> tuple[Any, Counts, dict[str, Any]]:
     server.create_role("city-fleet")
     ingest(fleet, server.client("s3"), cities=[CITY], create_bucket=True)
     (endpoint,) = (dag for dag in fleet_dags(folder) if dag.dag_id == f"{FLEET}._endpoint")
-    _run_dag(endpoint, Counts(server), BEFORE)
+    run_dag(endpoint, Counts(server), BEFORE)
     (dag,) = (each for each in city_dags(folder, only=f"{FLEET}.{CITY}"))
+    return dag
+
+
+def run_city(server: StandIn) -> tuple[Any, Counts, dict[str, Any]]:
+    """Run a city's DAG a second time, with a champion to compare with.
+
+    :return: the DAG, the calls of that run, and the results of its tasks.
+    """
+    dag = prepare(server)
     # The first run uploads the scripts, once per version for all cities, and has no champion to compare with.
-    _run_dag(dag, Counts(server), BEFORE)
+    run_dag(dag, Counts(server), BEFORE)
     counts = Counts(server)
-    return dag, counts, _run_dag(dag, counts, NOW)
+    return dag, counts, run_dag(dag, counts, NOW)
 
 
 def measure() -> dict[str, Any]:
@@ -191,7 +200,8 @@ def measure() -> dict[str, Any]:
     }
 
 
-def _run_dag(dag: Any, counts: Counts, moment: datetime) -> dict[str, Any]:
+def run_dag(dag: Any, counts: Counts, moment: datetime) -> dict[str, Any]:
+    """Run a DAG's tasks one after the other; return their results."""
     results: dict[str, Any] = {}
     for operator in dag.topological_sort():
         promoted = (results.get(plan.DECIDE) or {}).get("promote")

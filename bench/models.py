@@ -1,7 +1,7 @@
 """How good the models are: ``make bench-models`` prints JSON, with other ways to make them beside ours.
 
 For each panel of data (series and tables, with many cities each) the mean error over all cities on the same held-out
-rows: each algorithm alone, the best of three candidates chosen on validation, one model of all cities together (the
+rows: each algorithm alone, the best of four candidates chosen on validation, one model of all cities together (the
 city is a category of it), and of series the naive forecasts and an automatic ARIMA and ETS of statsforecast, fitted to
 the same rows. The error of a regression is the sum of absolute errors by the sum of targets, that of a classification
 the log loss. The cost is CPU seconds of fitting; a row's time is one prediction's in Python, without a server.

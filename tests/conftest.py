@@ -23,6 +23,9 @@ settings.load_profile("suite")
 # Forms of the fleet files of tests, and of the processes that tests start, are kept nowhere else.
 os.environ["CITY_FLEET_COMPILED"] = tempfile.mkdtemp(prefix="city-fleet-compiled-")
 
+# What is made once for all processes of a run of the tests; those of pytest-xdist inherit it.
+os.environ.setdefault("CITY_FLEET_TEST_RUN", tempfile.mkdtemp(prefix="city-fleet-tests-"))
+
 _load_file = botocore.loaders.JSONFileLoader.load_file
 
 
@@ -31,9 +34,21 @@ def _service_model(path: str) -> Any:
     return _load_file(botocore.loaders.JSONFileLoader(), path)
 
 
-# Each boto3 session reads the models of its services anew, 60 ms for SageMaker's; tests and the hooks of the Amazon
-# provider make thousands of sessions.
+_services_of: dict[tuple[str, ...], list[str]] = {}
+_list_services = botocore.loaders.Loader.list_available_services
+
+
+def _services(loader: Any, type_name: str) -> list[str]:
+    key = (type_name, *loader.search_paths)
+    if key not in _services_of:
+        _services_of[key] = _list_services(loader, type_name)
+    return _services_of[key]
+
+
+# Each boto3 session reads the models of its services anew, 60 ms for SageMaker's, and looks twice through the folders
+# of all services, 20 ms; tests and the hooks of the Amazon provider make thousands of sessions.
 botocore.loaders.JSONFileLoader.load_file = lambda self, file_path: _service_model(file_path)  # type: ignore[method-assign]
+botocore.loaders.Loader.list_available_services = _services  # type: ignore[method-assign]
 
 
 class Together(LoadScopeScheduling):

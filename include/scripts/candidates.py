@@ -19,6 +19,10 @@ from table_parts import rows_of
 from table_schema import Table
 from validation_loss import loss, loss_name
 
+#: Rows that candidates are compared by, where the training part is long enough for more than validation has.
+JUDGED_ROWS = 60
+LEAST_SHARE = 0.5
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -68,8 +72,10 @@ def choose(
             hyperparameters = checked(module.SPEC, train.schema.task, report["hyperparameters"])
             own_seed = int(hyperparameters.pop("seed", seed))
             fitted = module.fit(train, validation, hyperparameters, seed=own_seed, threads=threads)
-            judged = _judged(module, fitted, train, validation, (hyperparameters, own_seed, threads))
-            value = loss(validation, judged)
+            how = hyperparameters, own_seed, threads
+            value = loss(validation, _judged(module, fitted, train, validation, how))
+            if len(candidates) > 1:
+                value = _over_folds(value, module, train, validation, how)
             if math.isinf(value):
                 raise JobFailure("its predictions for the validation part are no finite numbers.")
         except Exception as error:  # one candidate's end is not that of the others
@@ -113,3 +119,26 @@ def _judged(
         alone = module.fit(*parts, hyperparameters, seed=seed, threads=threads)
         judged = alone.predict(validation.values)
     return np.asarray(judged, dtype=np.float64)
+
+
+def _over_folds(
+    value: float, module: Algorithm, train: Table, validation: Table, how: tuple[dict[str, Any], int, int]
+) -> float:
+    """Average the loss with those of earlier folds, where validation has few rows.
+
+    A choice by the twelve months of a series is mostly luck. Each fold is as long as validation and lies before the one
+    judged last, so that nothing is judged by a model that knows what came later.
+
+    :param value: the loss on validation.
+    :return: the mean of as many folds as make JUDGED_ROWS rows, or as leave LEAST_SHARE of the training part.
+    """
+    hyperparameters, seed, threads = how
+    size, end = len(validation), len(train)
+    values = [value]
+    while size * len(values) < JUDGED_ROWS and end - 2 * size >= LEAST_SHARE * len(train):
+        fold, before = slice(end - size, end), slice(0, end - size)
+        parts = rows_of(train, before), rows_of(train, fold)
+        fitted = module.fit(*parts, hyperparameters, seed=seed, threads=threads)
+        values.append(loss(parts[1], _judged(module, fitted, *parts, how)))
+        end -= size
+    return sum(values) / len(values)

@@ -6,7 +6,6 @@ bytes that are no text, and a quote that is never closed are named with file and
 
 from __future__ import annotations
 
-import codecs
 import csv
 import gzip
 import hashlib
@@ -18,13 +17,11 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from job_failure import JobFailure, listed, nearest, quoted
+from raw_lines import CHUNK_BYTES, MOST_ROW_CHARACTERS, Lines, bad_byte
 
-#: Of a row, over all its lines. Python's csv itself refuses a cell of more than 131,072.
-MOST_ROW_CHARACTERS = 1_000_000
 MOST_COLUMNS = 10_000
 #: Of a .gz file.
 MOST_UNPACKED_BYTES = 8 << 30
-_CHUNK_BYTES = 1 << 20
 _BATCH_ROWS = 1000
 _COMPARED_COLUMNS = 500
 
@@ -123,7 +120,7 @@ class DataFile:
         with self._path.open("rb", buffering=0) as file:
             source = _Digested(file)
             if name.endswith(".csv"):
-                yield from self._csv(io.BufferedReader(source, _CHUNK_BYTES))
+                yield from self._csv(io.BufferedReader(source, CHUNK_BYTES))
             elif name.endswith(".csv.gz"):
                 yield from self._gzip(source)
             else:
@@ -136,16 +133,16 @@ class DataFile:
             self._digest(_Digested(file))
 
     def _digest(self, source: _Digested) -> None:
-        while source.read(_CHUNK_BYTES):
+        while source.read(CHUNK_BYTES):
             pass
         self.size_bytes = source.size_bytes
         self.md5, self.sha256 = source.md5.hexdigest(), source.sha256.hexdigest()
 
     def _gzip(self, source: _Digested) -> Iterator[tuple[int, list[str]]]:
         try:
-            with gzip.GzipFile(fileobj=io.BufferedReader(source, _CHUNK_BYTES), mode="rb") as unpacked:
+            with gzip.GzipFile(fileobj=io.BufferedReader(source, CHUNK_BYTES), mode="rb") as unpacked:
                 bounded = _Bounded(unpacked, self.uri)
-                yield from self._csv(io.BufferedReader(bounded, _CHUNK_BYTES))
+                yield from self._csv(io.BufferedReader(bounded, CHUNK_BYTES))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise JobFailure(
                 f"{self.uri}: not a readable gzip file ({error}). Pack it again, all of it."
@@ -159,7 +156,7 @@ class DataFile:
 
     def _csv(self, source: io.BufferedReader) -> Iterator[tuple[int, list[str]]]:
         text = io.TextIOWrapper(source, encoding="utf-8-sig", newline="")
-        lines = _Lines(text, self.uri)
+        lines = Lines(text, self.uri)
         # Without strict a quote that is never closed swallows all rows behind it, and nobody is told.
         reader = csv.reader(lines, strict=True)
         try:
@@ -191,7 +188,7 @@ class DataFile:
             ) from None
         except UnicodeDecodeError:
             with self._open() as again:
-                byte, row = _bad_byte(again)
+                byte, row = bad_byte(again)
             raise JobFailure(
                 f"{self.uri}, row {row}: not UTF-8 text (byte {byte}). Save the file as UTF-8, all of it."
             ) from None
@@ -206,9 +203,12 @@ class DataFile:
         number = 1
         try:
             with parquet.ParquetFile(self._path) as file:
-                names = file.schema_arrow.names
+                # Lists and the like are no cells.
+                fields = [field for field in file.schema_arrow if not field.type.num_fields]
+            names = [field.name for field in fields]
             # Text stays as it is kept, each value once: a file of kilobytes may stand for gigabytes.
-            with parquet.ParquetFile(self._path, read_dictionary=names) as file:
+            texts_once = [field.name for field in fields if _is_text(field.type)]
+            with parquet.ParquetFile(self._path, read_dictionary=texts_once) as file:
                 self._set_columns(names)
                 names = [*self._needed, *self.others]
                 there = [name for name in names if name not in self.lacking]
@@ -270,81 +270,16 @@ class DataFile:
         )
 
 
-class _Lines:
-    """The lines of a text, for a csv.reader; a row may go over several, but not without end.
-
-    :param text: open, with its ends of lines as they are.
-    :param uri: what the file is called in messages.
-    """
-
-    def __init__(self, text: io.TextIOWrapper, uri: str) -> None:
-        self._text = text
-        self._uri = uri
-        self._left = MOST_ROW_CHARACTERS
-        #: Number of the row that is being read.
-        self.row = 1
-
-    def begin_row(self, lines: int) -> None:
-        """Note that a row has been read.
-
-        :param lines: how many lines there have been.
-        """
-        self._left = MOST_ROW_CHARACTERS
-        self.row = lines + 1
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._text.readline(self._left + 1)
-        if not line:
-            raise StopIteration
-        self._left -= len(line)
-        if self._left < 0:
-            raise JobFailure(
-                f"{self._uri}, row {self.row}: more than {MOST_ROW_CHARACTERS} characters in one row; often a quote "
-                "that is never closed, or a file without ends of lines. Correct the row, or export the file again."
-            )
-        return line
-
-
-def _bad_byte(file: IO[bytes]) -> tuple[int, int]:
-    """Find the first byte of a file that is no UTF-8, and the row that it is in."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    before, row, ended_cr = 0, 1, False
-    while True:
-        content = file.read(_CHUNK_BYTES)
-        held = len(decoder.getstate()[0])  # bytes of a character that has begun
-        try:
-            decoder.decode(content, final=not content)
-            end = len(content)
-        except UnicodeDecodeError as error:
-            end = error.start - held
-            row += _ends(content[: max(0, end)], ended_cr)
-            return before + end, row
-        row += _ends(content, ended_cr)
-        ended_cr = content.endswith(b"\r")
-        before += end
-        if not content:
-            return before, row
-
-
-def _ends(content: bytes, ended_cr: bool) -> int:
-    """Count the ends of lines: CR, LF, or both together.
-
-    :param ended_cr: whether what came before ended with a CR.
-    """
-    both = content.count(b"\r\n") + (ended_cr and content.startswith(b"\n"))
-    return content.count(b"\n") + content.count(b"\r") - both
+def _is_text(kind: Any) -> bool:
+    return str(kind) in ("string", "large_string", "binary", "large_binary") or "dictionary" in str(kind)
 
 
 def _longest(values: Any) -> int:
-    """Return how many bytes the longest cell has; of another type than text, no more than that type's."""
+    """Return how many bytes the longest text has; 0 of another type."""
+    if not _is_text(values.type):
+        return 0
     pc = importlib.import_module("pyarrow.compute")
-    kind = str(values.type)
-    if kind in ("string", "large_string", "binary", "large_binary"):
-        return pc.max(pc.binary_length(values)).as_py() or 0
-    return values.nbytes if kind.startswith(("list", "large_list", "map", "struct")) else 0
+    return pc.max(pc.binary_length(values)).as_py() or 0
 
 
 def _parquet_texts(column: Any) -> list[str]:

@@ -13,7 +13,7 @@ from column_values import numbers
 from feature_hook import load_hook
 from raw_data import Complaints
 from report_file import Place, write_csv, write_json
-from robust_scale import centre_of
+from robust_scale import tail_centre
 from table_features import LearnedFeatures, complain, iso_day, learn_features, raw_cells
 from table_file import PARTS, write_table
 from table_rows import TableRows, read_rows
@@ -194,8 +194,8 @@ def _newest(rows: TableRows, settings: TableSettings) -> dict[str, Any]:
 
 
 def _extreme(rows: TableRows, values: np.ndarray, settings: TableSettings) -> dict[str, Any] | None:
-    """Find the value that is furthest from the column's median, in robust standard deviations."""
-    middle = centre_of(values)
+    """Find the value that is furthest from the column's median, beside the width of all but the outermost."""
+    middle = tail_centre(values)
     if middle is None or middle.scale == 0:
         return None
     row = int(np.nanargmax(np.abs(values - middle.median)))

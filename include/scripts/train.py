@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from candidates import choose
+from category_shares import category_count, category_shares
 from feature_table import CALENDAR_FEATURES
 from hyperparameters import Hyperparameters, parse_hyperparameters
 from job_failure import JobFailure, run, sentence_of
@@ -50,6 +51,20 @@ def centres(train: Table, validation: Table) -> dict[str, Centre]:
     return {name: item for name, item in found.items() if item is not None}
 
 
+def shares(train: Table, validation: Table) -> dict[str, list[float]]:
+    """Say how many rows each category had, so that a drift away from there can be measured.
+
+    :return: feature → shares of all rows: one for each category, for every other one, and for a missing value (of a
+        truth value: false, true, missing).
+    """
+    values = np.concatenate([train.values, validation.values])
+    return {
+        feature.name: category_shares(feature, values[:, column])
+        for column, feature in enumerate(train.schema.features)
+        if category_count(feature)
+    }
+
+
 def train_city(
     parts: tuple[Table, Table],
     candidates: Sequence[Candidate],
@@ -69,7 +84,12 @@ def train_city(
     rows = {"train": len(train), "validation": len(validation)}
     describe = chosen.fitted.describe()
     card = ModelCard(
-        train.schema, chosen.algorithm, rows, centres=centres(train, validation), describe=describe
+        train.schema,
+        chosen.algorithm,
+        rows,
+        centres=centres(train, validation),
+        shares=shares(train, validation),
+        describe=describe,
     )
     try:
         save_artifact(model_folder, Model(chosen.fitted, card), validation.values[-SAMPLE_ROWS:])

@@ -27,8 +27,10 @@ def counted(request: pytest.FixtureRequest) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(ROOT / "bench"), *sys.path])
         patch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
-        patch.setenv("CITY_FLEET_WAITER_DELAY_SECONDS", "2")
+        patch.setenv("CITY_FLEET_WAITER_DELAY_SECONDS", "1")  # and put back afterwards
         import city_run
+
+        patch.setattr(city_run, "POLL_SECONDS", 1)
 
         asked: list[tuple[str, str, dict[str, Any]]] = []
         make = BaseClient._make_api_call

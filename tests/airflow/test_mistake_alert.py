@@ -20,6 +20,7 @@ from city_fleet.errors import CityFleetError
 from city_fleet.orchestration import city_dags as city_dags_module
 from city_fleet.orchestration import mistake_alert, mistake_listener, unbuilt_dags
 from city_fleet.orchestration.dag_shards import fleet_wide_dags, shard_dags
+from city_fleet.orchestration.fleet_dags import _BUILDERS
 from city_fleet.orchestration.fleet_mistakes import raise_on_mistakes
 from city_fleet.orchestration.mistake_listener import MistakeListener
 from tests.support import dag_processor
@@ -34,7 +35,7 @@ digest:
         endpoint: /hook
         json: {s: "{{ digest.subject }}", t: "{{ digest.text }}", f: "{{ digest.counts.failed }}"}
 """
-GOOD = SMALL + NOTIFIER + "cities:\n  lake: {}\n  pier: {}\n"
+GOOD = SMALL + NOTIFIER + "cities:\n  lake: {}\n  pier: {schedule: '0 3 * * *'}\n"
 TAB = GOOD.replace("  city_column", "\tcity_column")
 
 
@@ -72,15 +73,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: tuple[str, lis
     return tmp_path / "fleets"
 
 
-def test_airflows_processor_has_the_notifiers_told(tmp_path: Path, hook: tuple[str, list[Any]]) -> None:
+def test_airflows_processor_keeps_the_dags_and_has_the_notifiers_told(
+    tmp_path: Path, hook: tuple[str, list[Any]]
+) -> None:
+    """A fleet file that can't be used leaves its DAGs with their schedules, and Airflow's home red."""
     url, received = hook
     home = dag_processor.home(tmp_path)
     file = home / "fleets" / "small.yaml"
     file.write_text(GOOD)
-    dag_processor.looked(home, AIRFLOW_CONN_HTTP_DEFAULT=url)
+    errors, before = dag_processor.looked(home, AIRFLOW_CONN_HTTP_DEFAULT=url)
+    assert errors == {}
+    assert set(before) == {"small.lake", "small.pier", *(f"small._{name}" for name in _BUILDERS)}
+    assert before["small.pier"][2] == "0 3 * * *"
     file.write_text(TAB)
-    errors, _ = dag_processor.looked(home, AIRFLOW_CONN_HTTP_DEFAULT=url)
-    assert "fleet_mistakes.py" in errors
+    errors, after = dag_processor.looked(home, AIRFLOW_CONN_HTTP_DEFAULT=url)
+    assert after == before
+    assert set(errors) == {"fleet_mistakes.py"}
+    assert "small.yaml:6: got text that is not YAML" in errors["fleet_mistakes.py"]
+    assert "stays as it was when it was last right" in errors["fleet_mistakes.py"]
     wait_until(lambda: len(received) == 1, 120, "message")
     assert received[0]["s"] == "small (laptop): 1 mistake in the fleet file"
     assert "small.yaml:6: got text that is not YAML" in received[0]["t"]
@@ -95,7 +105,7 @@ def test_each_mistake_is_told_once_and_anew_when_it_comes_back(
     assert mistake_alert.tell(folder) == 0
     file.write_text(GOOD.replace("lake: {}", "lake: {retries: many}"))
     assert [mistake_alert.tell(folder) for _ in range(3)] == [1, 0, 0]
-    file.write_text(GOOD.replace("lake: {}", "lake: {retries: many}").replace("pier: {}", "pier: {x: 1}"))
+    file.write_text(GOOD.replace("lake: {}", "lake: {retries: many}").replace("pier: {", "pier: {x: 1, "))
     assert [mistake_alert.tell(folder) for _ in range(3)] == [1, 0, 0]
     assert "got 'many'" in received[0]["t"]
     assert "got 'many'" not in received[1]["t"]

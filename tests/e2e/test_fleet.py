@@ -213,9 +213,9 @@ def test_a_cleared_step_runs_anew_and_publishing_the_same_artifact_is_harmless(f
 def test_a_backfill_trains_on_what_was_known_and_leaves_the_newest_live(fleet: Fleet) -> None:
     dag_id = "texas_housing.austin"
     fleet.stack.airflow.set_paused(dag_id, False)
-    create_backfill(fleet, dag_id, "2014-01-01", "2014-03-01")
+    create_backfill(fleet, dag_id, "2014-01-01", "2014-02-01")
     runs = backfill_runs(fleet, dag_id)
-    assert [run["logical_date"][:10] for run in runs] == ["2014-01-01", "2014-02-01", "2014-03-01"]
+    assert [run["logical_date"][:10] for run in runs] == ["2014-01-01", "2014-02-01"]
     rows = []
     for run in runs:
         assert fleet.ended(dag_id, run["dag_run_id"]) == "success"
@@ -224,7 +224,7 @@ def test_a_backfill_trains_on_what_was_known_and_leaves_the_newest_live(fleet: F
         rows.append(fleet.result(dag_id, "preprocess", run["dag_run_id"])["rows"]["train"])
         holdout = json.loads(read(fleet, record["evaluation_uri"]))["holdout"]
         assert holdout["last"] < run["logical_date"][:10]
-    assert rows == [rows[0], rows[0] + 1, rows[0] + 2]
+    assert rows == [rows[0], rows[0] + 1]
     live = [run for run in runs if fleet.record(dag_id, run["dag_run_id"])["outcome"] == "live"]
     pointer = fleet.pointer("texas_housing", "austin")
     assert pointer is not None

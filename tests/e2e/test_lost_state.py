@@ -17,7 +17,7 @@ from local.stack.stack import Stack
 
 
 def _up(state: Path, ui_port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    ports = ("--ui-port", str(ui_port), "--sagemaker-port", str(free_port()))
+    ports = ("--ui-port", str(ui_port), "--sagemaker-port", str(free_port()), "--fleet", "texas_housing")
     return subprocess.run(
         [sys.executable, "-m", "local.stack", "up", "--state-dir", str(state), *ports, *arguments],
         cwd=ROOT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -54,8 +55,11 @@ def people(asked: Fleet) -> dict[str, Person]:
     }
 
 
-def filled(fleet: Fleet, path: str) -> Iterator[str]:
-    """Yield a path with every value that its parts may have here."""
+def filled(fleet: Fleet, path: str, known_tasks: dict[str, list[str]]) -> Iterator[str]:
+    """Yield a path with every value that its parts may have here.
+
+    :param known_tasks: DAG id → its tasks.
+    """
     names = re.findall(r"{(\w+)}", path)
     fixed: dict[str, Any] = {
         "map_index": -1,
@@ -72,27 +76,33 @@ def filled(fleet: Fleet, path: str) -> Iterator[str]:
     }
     for dag_id in (ASKED, ENDED, BROKEN) if "dag_id" in names else (ENDED,):
         run = fleet.runs[dag_id]
-        tasks = sorted(fleet.states(dag_id)) if "task_id" in names else [""]
+        # Of the run that waits, only the task that asks says what those of a run that is over do not say.
+        tasks = [""] if "task_id" not in names else ["approve"] if dag_id == ASKED else known_tasks[dag_id]
         for task in tasks:
             known = {"dag_id": dag_id, "dag_run_id": run, "run_id": run, "task_id": task, **fixed}
             yield path.format(**{name: quote(str(known.get(name, 1)), safe="") for name in names})
 
 
-def read_all(fleet: Fleet, person: Person) -> Iterator[tuple[str, httpx.Response]]:
-    """Yield what a person is answered to every question of Airflow's APIs about our runs."""
+def read_all(fleet: Fleet, person: Person, most: int | None = None) -> Iterator[tuple[str, httpx.Response]]:
+    """Yield what a person is answered to every question of Airflow's APIs about our runs.
+
+    :param most: so many URLs of each path at most.
+    """
+    known_tasks = {dag_id: sorted(fleet.states(dag_id)) for dag_id in (ENDED, BROKEN)}
     times = {"start_date": "2015-01-01T00:00:00Z", "end_date": "2040-01-01T00:00:00Z"}
     for path in paths_to_read():
         if LEFT_OUT.search(path):
             continue
-        for url in dict.fromkeys(filled(fleet, path)):
+        for url in islice(dict.fromkeys(filled(fleet, path, known_tasks)), most):
             query = {"limit": 100, "dag_id": ENDED, **times} if path.startswith("/ui/") else {"limit": 100}
             yield url, person.ask("GET", url, params=query)
 
 
 def test_nobody_reads_anything_without_a_login(asked: Fleet, people: dict[str, Person]) -> None:
+    # Who asks is looked at before what is asked for: one URL of each path will do.
     answered = {
         url: answer.status_code
-        for url, answer in read_all(asked, people["anonymous"])
+        for url, answer in read_all(asked, people["anonymous"], most=1)
         if answer.status_code not in (401, 403) and url not in OPEN
     }
     assert answered == {}
@@ -124,7 +134,7 @@ def test_whatever_a_role_may_read_holds_no_secret(asked: Fleet, people: dict[str
         "city_fleet",
     ):
         assert sign in seen, sign
-    assert sum("/logs/" in url for url in good) > 10
+    assert sum("/logs/" in url for url in good) > 7
     assert sum("/xcomEntries/" in url for url in good) > 5
 
 

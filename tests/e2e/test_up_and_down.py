@@ -77,7 +77,8 @@ def test_one_command_at_a_time_works_on_a_state_directory(tmp_path: Path) -> Non
 
 @pytest.mark.e2e
 def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
-    ports = ("--ui-port", str(free_port()), "--sagemaker-port", str(free_port()))
+    # One fleet: an endpoint of each would be waited for at every start.
+    ports = ("--ui-port", str(free_port()), "--sagemaker-port", str(free_port()), "--fleet", "texas_housing")
     first = _stack("up", "--state-dir", state_dir, *ports, AWS_PROFILE="production")
     assert first.returncode == 0, first.stdout + first.stderr
     stack = Stack.find(state_dir)

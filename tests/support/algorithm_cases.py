@@ -59,12 +59,19 @@ def _table(task: str, features: tuple[Feature, ...], seed: int = 0, rows: int = 
     scaled = (values - values.mean(axis=0)) / values.std(axis=0)
     score = scaled @ np.arange(1, len(features) + 1) + 0.3 * draws.normal(size=rows)
     values[draws.random(values.shape) < 0.05] = np.nan
-    classes = {"regression": (), "binary": ("no", "yes"), "multiclass": ("x", "y", "z")}[task]
+    known = {
+        "regression": (),
+        "binary": ("no", "yes"),
+        "multiclass": ("x", "y", "z"),
+        "two classes": ("x", "y"),
+    }
+    classes = known[task]
     label = score if not classes else np.digitize(score, np.quantile(score, [0.4, 0.7][: len(classes) - 1]))
     baseline = (
         Baseline("median", (0.0,)) if not classes else Baseline("shares", (1 / len(classes),) * len(classes))
     )
     none = TargetTransform("none")
+    task = "multiclass" if task == "two classes" else task
     schema = Schema("table", task, "austin", "20150801T000000Z", "price", none, features, classes, baseline)
     names = [str(number) for number in range(rows)]
     weight = draws.uniform(0.5, 2, rows)
@@ -90,7 +97,7 @@ def round_trips() -> list[Any]:
     """Per algorithm and task: how far a loaded artifact is from the fitted one, whether twice gives the same bytes, and
     how much better than the baseline it is on rows that it has not seen."""
     found = []
-    for task in TASKS:
+    for task in (*TASKS, "two classes"):
         train, validation, test = _parts(_table(task, MIXED))
         floor = loss(test, _fit("baseline", train, validation).predict(test.values))
         for name in algorithms.names():
@@ -143,7 +150,7 @@ def twins() -> dict[str, float]:
                 other = Ridge(alpha=alpha).fit(matrix, label, sample_weight=both.weight)
                 off(fitted.predict(test.values), other.predict(asked), f"linear {alpha}")
             else:
-                other = LogisticRegression(C=1 / alpha, max_iter=1000, tol=1e-6)
+                other = LogisticRegression(C=1 / alpha, max_iter=1000)
                 other.fit(matrix, label, sample_weight=both.weight)
                 off(fitted.predict(test.values), other.predict_proba(asked), f"linear {alpha}")
         level = [replace(part, weight=np.ones(len(part))) for part in (train, validation)]
@@ -265,6 +272,40 @@ def _evaluate(content: bytes, values: np.ndarray) -> np.ndarray:
         1: np.exp(out),
         2: one / (one + np.exp(np.minimum(-out, np.float32(88.7))) + np.float32(1e-16)),
     }[link]
+
+
+def folds() -> dict[str, Any]:
+    """Which rows candidates are fitted to before they are judged, by how long validation is."""
+    seen: list[list[int]] = []
+    module = algorithms.algorithm("linear")
+    original = module.fit
+
+    def fit(
+        train: Table, validation: Table, hyperparameters: dict[str, Any], *, seed: int, threads: int
+    ) -> Any:
+        seen.append([int(train.rows[0]), len(train)])
+        assert int(validation.rows[0]) == len(train)  # right behind
+        return original(train, validation, hyperparameters, seed=seed, threads=threads)
+
+    found: dict[str, Any] = {}
+    table = _table("regression", NUMBERS)
+    linear, baseline = Candidate("linear", {"alpha": 1}), Candidate("baseline", {})
+    module.fit = fit
+    for name, held, candidates in (
+        ("long", 70, (linear, baseline)),
+        ("alone", 12, (linear,)),
+        ("short", 12, (linear, baseline)),
+    ):
+        seen.clear()
+        parts = rows_of(table, slice(0, 188)), rows_of(table, slice(188, 188 + held))
+        chosen = choose(*parts, candidates, seed=0, threads=1)
+        found[name] = list(seen)
+    module.fit = original
+    losses = []
+    for _, end in found["short"]:
+        train, validation = rows_of(table, slice(0, end)), rows_of(table, slice(end, end + 12))
+        losses.append(loss(validation, _fit("linear", train, validation, alpha=1).judged))
+    return found | {"loss": chosen.loss, "mean": float(np.mean(losses))}
 
 
 def shuffled() -> dict[str, float]:

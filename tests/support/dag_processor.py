@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tests.support.paths import ROOT
 
-# What the UI asks for: import errors, and which DAGs are scheduled.
-ASK = """
-import json
-from sqlalchemy import select
-from airflow.models.dag import DagModel
-from airflow.models.errors import ParseImportError
-from airflow.utils.session import create_session
-with create_session() as session:
-    errors = [(one.filename, one.stacktrace) for one in session.scalars(select(ParseImportError))]
-    dags = [
-        (one.dag_id, one.is_stale, one.has_import_errors, one.timetable_summary, one.relative_fileloc)
-        for one in session.scalars(select(DagModel))
-    ]
-print("ANSWER " + json.dumps([errors, dags]))
-"""
-
 
 def home(folder: Path) -> Path:
-    """Make an Airflow home with a database and a folder ``fleets``."""
+    """Make an Airflow home with a database and a folder ``fleets``.
+
+    Airflow makes the database once for all tests, also for those of other processes; each home has a copy.
+    """
     (folder / "fleets").mkdir()
-    airflow(folder, sys.executable, "-m", "airflow", "db", "migrate")
+    made = Path(os.environ["CITY_FLEET_TEST_RUN"]) / "airflow"
+    made.mkdir(exist_ok=True)
+    with (made / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "is_whole").exists():
+            airflow(made, sys.executable, "-m", "airflow", "db", "migrate")
+            (made / "is_whole").touch()
+    with (
+        closing(sqlite3.connect(made / "airflow.db")) as whole,
+        closing(sqlite3.connect(folder / "airflow.db")) as copy,
+    ):
+        whole.backup(copy)
     return folder
 
 
@@ -61,6 +61,12 @@ def looked(home: Path, **variables: str) -> tuple[dict[str, str], dict[str, list
         its file.
     """
     airflow(home, sys.executable, "-m", "airflow", "dag-processor", "--num-runs", "1", **variables)
-    said = airflow(home, sys.executable, "-c", ASK)
-    errors, dags = json.loads(said.partition("ANSWER ")[2])
-    return dict(errors), {dag_id: rest for dag_id, *rest in dags}
+    # What the UI asks for: import errors, and which DAGs are scheduled.
+    with closing(sqlite3.connect(home / "airflow.db")) as database:
+        errors = database.execute("SELECT filename, stacktrace FROM import_error").fetchall()
+        dags = database.execute(
+            "SELECT dag_id, is_stale, has_import_errors, timetable_summary, relative_fileloc FROM dag"
+        ).fetchall()
+    return dict(errors), {
+        dag_id: [bool(stale), bool(red), schedule, file] for dag_id, stale, red, schedule, file in dags
+    }

@@ -34,10 +34,11 @@ UNSUPPORTED_TRAINING = (
 UNSUPPORTED_RESOURCES = ("InstanceGroups", "InstancePreferences", "TrainingPlanArn")
 
 
-def check_training_request(request: dict[str, Any]) -> None:
+def check_training_request(request: dict[str, Any], *, own_command: bool) -> None:
     """Check a CreateTrainingJob request that is valid by itself.
 
     :param request: the parsed request.
+    :param own_command: whether what stands for the image has a ``train`` command of its own.
     :raises ValidationException: for the first thing that can't be done.
     """
     _refuse(request, UNSUPPORTED_TRAINING, "")
@@ -58,7 +59,7 @@ def check_training_request(request: dict[str, Any]) -> None:
     for channel in channels:
         _check_channel(channel)
     _check_spot(request)
-    if "ContainerEntrypoint" not in specification:
+    if "ContainerEntrypoint" not in specification and (is_script_mode(request) or not own_command):
         _check_script_mode(request)
 
 
@@ -103,6 +104,14 @@ def check_processing_request(request: dict[str, Any]) -> None:
         _only(f"{path}: S3UploadMode", target["S3UploadMode"], "EndOfJob")
         _check_uri(f"{path}: S3Uri", target["S3Uri"])
         _check_local_path(path, target.get("LocalPath", ""))
+
+
+def is_script_mode(request: dict[str, Any]) -> bool:
+    """Whether the training toolkit of the image is to run a script, and not the image its own command.
+
+    :param request: request or document of a training job.
+    """
+    return bool(decoded_hyperparameter(request, "sagemaker_program"))
 
 
 def decoded_hyperparameter(request: dict[str, Any], name: str) -> str:
@@ -187,11 +196,12 @@ def _check_spot(request: dict[str, Any]) -> None:
 
 
 def _check_script_mode(request: dict[str, Any]) -> None:
-    if not decoded_hyperparameter(request, "sagemaker_program"):
+    if not is_script_mode(request):
         raise unsupported(
             "HyperParameters",
             "an image's built-in algorithm",
-            "script mode (sagemaker_program and sagemaker_submit_directory), or a ContainerEntrypoint",
+            "script mode (sagemaker_program and sagemaker_submit_directory), a ContainerEntrypoint, or an image for "
+            "which an interpreter stands that has a program train beside it",
         )
     _check_uri(
         "HyperParameters.sagemaker_submit_directory",

@@ -14,6 +14,7 @@ from local.sagemaker.errors import shorten
 from local.sagemaker.jobs.runner import End, JobFailed, JobRun, read_message
 from local.sagemaker.moments import now
 from local.sagemaker.processes.outputs import OutputRefused
+from local.sagemaker.processes.packages import CACHE, REQUIREMENTS, Packages
 from local.sagemaker.processes.s3_transfer import TransferError, upload_all
 from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.store import Document
@@ -43,9 +44,15 @@ class ProcessingRun(JobRun):
         self.check_stop()
         application = self.document["AppSpecification"]
         words = [*application["ContainerEntrypoint"], *application.get("ContainerArguments", [])]
+        packages: Packages | None = None
+        # A shell may install packages before it starts Python; Python alone starts as it is, and so from a warm one.
+        asked = list((sandbox.opt_ml / "processing/input").glob(f"*/{REQUIREMENTS}"))
+        if asked and not sandbox.is_python(words[0]):
+            packages = Packages(sandbox, interpreter, self.server.data_dir / CACHE, asked)
         environment = sandbox.environment(
             interpreter,
             {"AWS_REGION": self.region, "PROCESSING_JOB_ARN": self.document["ProcessingJobArn"]},
+            packages.variables() if packages else {},
             self.document.get("Environment", {}),
         )
         limit = self.document["StoppingCondition"]["MaxRuntimeInSeconds"]
@@ -56,6 +63,8 @@ class ProcessingRun(JobRun):
             return "Stopped", None
         if end.exit_code != 0:
             raise JobFailed(f"AlgorithmError: , exit code: {end.exit_code}")
+        if packages:
+            packages.keep()
         for each in self._outputs():
             target = each["S3Output"]
             try:

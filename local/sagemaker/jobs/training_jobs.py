@@ -14,6 +14,7 @@ from local.sagemaker.jobs.job_checks import (
 from local.sagemaker.jobs.training_states import KIND, transition
 from local.sagemaker.moments import now
 from local.sagemaker.preconditions import check_job_role, check_training_inputs
+from local.sagemaker.processes.images import has_train_command
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
 from local.sagemaker.quotas import SPOT_TRAINING, TRAINING, quota_name
@@ -29,7 +30,8 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
     source="API Reference; Developer Guide: How Amazon SageMaker AI Processes Training Output, Managed Spot Training"
     " in Amazon SageMaker AI, Managed Spot Training Lifecycle",
     differs=[
-        "An image is a Python interpreter: it runs script mode (sagemaker_program) or a ContainerEntrypoint.",
+        "An image is a Python interpreter: it runs script mode (sagemaker_program), a ContainerEntrypoint, or a "
+        "program train that stands beside it.",
         "One instance; input mode File; data types S3Prefix and ManifestFile, FullyReplicated.",
         "A job waits its turn while as many run as --max-running-jobs allows; that counts for no time limit. "
         "MaxRuntimeInSeconds counts the running time of all spot attempts together.",
@@ -61,7 +63,8 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
 )
 def create_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Start a training job."""
-    check_training_request(request)
+    image = request.get("AlgorithmSpecification", {}).get("TrainingImage", "")
+    check_training_request(request, own_command=has_train_command(server.settings, image))
     check_job_role(server, request["RoleArn"])
     check_training_inputs(server, request)
     name = request["TrainingJobName"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from local.sagemaker import disk
 from local.sagemaker.errors import shorten
-from local.sagemaker.jobs.job_checks import decoded_hyperparameter
+from local.sagemaker.jobs.job_checks import decoded_hyperparameter, is_script_mode
 from local.sagemaker.jobs.runner import (
     ContainerEnd,
     End,
@@ -30,7 +30,9 @@ from local.sagemaker.jobs.training_layout import lay_out
 from local.sagemaker.jobs.training_states import KIND, PREPARING, charge, close, transition
 from local.sagemaker.moments import now
 from local.sagemaker.processes.archives import BadArchive, extract, pack
+from local.sagemaker.processes.images import own_train_command
 from local.sagemaker.processes.outputs import OutputRefused
+from local.sagemaker.processes.packages import CACHE, REQUIREMENTS, Packages
 from local.sagemaker.processes.s3_transfer import TransferError, describe, download, split_uri, upload
 from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.processes.warm_runner import TOOLKIT
@@ -172,11 +174,17 @@ class TrainingRun(JobRun):
             return ContainerEnd(End.INTERRUPTED, 0)
         self.progress("Training")
         specification = self.document["AlgorithmSpecification"]
+        packages: Packages | None = None
         if entrypoint := specification.get("ContainerEntrypoint"):
             words = [*entrypoint, *specification.get("ContainerArguments", [])]
             command = sandbox.command(interpreter, words)
+        elif not is_script_mode(self.document):
+            command = [str(own_train_command(interpreter) or "train")]
         else:
             self._fetch_code(sandbox)
+            asked = sandbox.opt_ml / "code" / REQUIREMENTS
+            if asked.is_file():
+                packages = Packages(sandbox, interpreter, self.server.data_dir / CACHE, [asked])
             command = [str(interpreter), str(CONTAINER), "train"]
         environment = sandbox.environment(
             interpreter,
@@ -190,6 +198,7 @@ class TrainingRun(JobRun):
                 "SAGEMAKER_REGION": decoded_hyperparameter(self.document, "sagemaker_region") or self.region,
                 "SM_NUM_CPUS": "1",
             },
+            packages.variables() if packages else {},
             self.document.get("Environment", {}),
         )
         began = time.monotonic()
@@ -197,6 +206,8 @@ class TrainingRun(JobRun):
         limit = min(self._runtime_left, wait_left)
         end = self.execute(sandbox, command, environment, sandbox.opt_ml / "code", limit)
         self._runtime_left -= time.monotonic() - began
+        if packages and end.exit_code == 0:
+            packages.keep()
         return end
 
     def _fetch_code(self, sandbox: Sandbox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,27 @@ def find_interpreter(settings: Settings, image_uri: str) -> Path:
         f"Registered images: {registered}. "
         f"Register one with --image {name}=/path/to/python when you start the server."
     )
+
+
+def own_train_command(interpreter: Path) -> Path | None:
+    """An image's own ``train`` command, which its containers run where a job names no script; None where it has none.
+
+    :param interpreter: stands for the image; the command stands beside it.
+    """
+    command = interpreter.parent / "train"
+    return command if command.is_file() and os.access(command, os.X_OK) else None
+
+
+def has_train_command(settings: Settings, image_uri: str) -> bool:
+    """Whether what stands for an image has a ``train`` command of its own.
+
+    :param settings: holds the registered images.
+    :param image_uri: ``<registry>/<repository>:<tag>``.
+    """
+    try:
+        return own_train_command(find_interpreter(settings, image_uri)) is not None
+    except UnknownImage:
+        return False
 
 
 def names(image_uri: str) -> tuple[str, str]:

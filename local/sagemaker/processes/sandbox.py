@@ -66,9 +66,16 @@ class Sandbox:
         :param words: entrypoint and arguments.
         """
         local = [self.to_local(word) for word in words]
-        if _PYTHON.fullmatch(Path(words[0]).name):
+        if self.is_python(words[0]):
             local[0] = str(interpreter)
         return local
+
+    def is_python(self, word: str) -> bool:
+        """Whether the first word of a command is the image's Python.
+
+        :param word: a name, or a path of the container.
+        """
+        return _PYTHON.fullmatch(Path(word).name) is not None
 
     def environment(self, interpreter: Path, *layers: Mapping[str, str]) -> dict[str, str]:
         """A clean environment: nothing of the server's own, above all none of its credentials.

@@ -24,16 +24,21 @@ from local.sagemaker.processes.warm import LENGTH
 
 PROGRAM = Path(__file__).with_name("warm.py")
 TOOLKIT = PROGRAM.with_name("container")  # takes itself off the path
+#: What the scripts of jobs import; one that an image lacks is left out.
 MODULES = (
     "numpy",
     "pandas",
     "pyarrow.compute",
+    "pyarrow.csv",
     "pyarrow.parquet",
     "scipy.sparse",
+    "sklearn.linear_model",
     "sklearn.metrics",
+    "sklearn.neighbors",
+    "sklearn.neural_network",
     "xgboost",
 )
-#: Arrow's allocator starts a thread when it is imported, and pandas imports it: a process with threads must not fork.
+#: Arrow, which pandas imports, has an allocator with a thread of its own: a process with threads must not fork.
 WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 PADDING = "x" * 8_000  # room for a job's command line in the list of processes, and for its environment
 READY_SECONDS = 120.0

@@ -50,7 +50,7 @@ def check(status: Any, report: Any, rule: DataChecks) -> Findings:
     warnings = [*late]
     for what, found in (
         (rule.vanished_classes, _vanished_classes(report)),
-        (rule.drift, _drift(report, rule)),
+        (rule.drift, [*_drift(report, rule), *_category_drift(report, rule)]),
     ):
         if what != "ignore":
             (against if what == "hold" else warnings).extend(found)
@@ -191,6 +191,23 @@ def _drift(report: Any, rule: DataChecks) -> list[str]:
     return [
         f"the held-out rows drift away from the training rows in {shown}{more} (robust standard deviations between "
         f"the medians; {rule.max_drift:g} is the limit)"
+    ]
+
+
+def _category_drift(report: Any, rule: DataChecks) -> list[str]:
+    """Find categories whose recent rows are spread otherwise than those that the new model was trained on."""
+    shares = _mapping(report, "category_drift")
+    known = {str(name): value for name, each in shares.items() if (value := finite(each)) is not None}
+    far = sorted(
+        (name for name in known if known[name] > rule.max_category_drift), key=lambda name: -known[name]
+    )
+    if not far:
+        return []
+    shown = ", ".join(f"{known[name]:.0%} in {name}" for name in far[:_NAMES_SHOWN])
+    more = f" and {len(far) - _NAMES_SHOWN} more" if len(far) > _NAMES_SHOWN else ""
+    return [
+        f"the held-out rows have gone over to other categories: {shown}{more} (beyond chance; "
+        f"{rule.max_category_drift:.0%} is the limit)"
     ]
 
 

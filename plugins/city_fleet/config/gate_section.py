@@ -35,6 +35,8 @@ class DataChecks(Section):
     """What a drift of the held-out rows away from the training rows means."""
     max_drift: Annotated[float, Range(False, 0)] = 5
     """From where on it is called drift: distance of a feature's medians, in robust standard deviations."""
+    max_category_drift: Share = 0.25
+    """The same of a category: which share of the rows has gone over to other categories, beyond chance."""
 
 
 class Gate(Section):
@@ -43,7 +45,9 @@ class Gate(Section):
     metric: Metric | None = None
     """The metric that is compared; null: mape of a regression, log_loss of a classification."""
     must_beat_naive: Flag = True
-    """Hold a model that is no better than every baseline: predictions without a model."""
+    """Hold a model that is no better than the naive prediction without a model."""
+    must_beat_all_baselines: Flag = False
+    """Hold it too when another baseline is as good (for a series: the same period last season); else a warning."""
     tolerance: Share = 0.02
     """How much worse than the champion a model may be, as a share of the champion's metric."""
     minimum_rows: Annotated[int, Range(True, 1)] = 6

@@ -126,20 +126,29 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
     if not (project_path(fleet.endpoint.scripts) / "inference.py").is_file():
         text = f"{fleet.endpoint.scripts} has no inference.py; paths are below the project's root"
         yield ("endpoint", "scripts"), text
-    yield from _serving_image(fleet)
+    yield from _images(fleet)
     if not fleet.endpoint.model_cache:
         yield ("endpoint", "model_cache"), "every request loads its model anew, which takes many times longer"
 
 
-def _serving_image(fleet: Fleet) -> Iterator[Found]:
-    """Warn of an image that others can change: it answers every prediction, with the rights of the fleet's role."""
-    image, path = fleet.endpoint.image, ("endpoint", "image")
+def _images(fleet: Fleet) -> Iterator[Found]:
+    """Warn of images that others can change: they answer every prediction and run every job, with the role's rights."""
+    yield from _image(fleet, ("endpoint", "image"), fleet.endpoint.image, "serves")
+    trains = fleet.defaults.algorithm.image
+    yield from _image(fleet, ("defaults", "algorithm", "image"), trains, "runs in the jobs")
+    for city in fleet.cities.values():
+        if city.algorithm.image != trains:
+            path = ("cities", city.slug, "algorithm", "image")
+            yield from _image(fleet, path, city.algorithm.image, "runs in the jobs")
+
+
+def _image(fleet: Fleet, path: FieldPath, image: str, does: str) -> Iterator[Found]:
     if "/" not in image:
         return
-    account, own = image.split(".")[0], fleet.role.split(":")[4]
+    account, own = image.split(".", maxsplit=1)[0], fleet.role.split(":")[4]
     if account not in (own, *image_accounts()):
         text = f"{image} lies in account {account}, which is neither the role's nor one of AWS's for images"
-        yield path, f"{text}; whoever owns it decides what serves"
+        yield path, f"{text}; whoever owns it decides what {does}"
     if "@sha256:" not in image:
         text = f"{image} names a tag, which can be moved to another image; write the digest that you have looked at"
         yield path, f"{text}: …@sha256:<64 hex digits>"

@@ -258,7 +258,7 @@ def _processing_request(
 
 def _installing(script: str) -> list[str]:
     """Return an entrypoint that installs the code's requirements first: nothing in a processing container does so."""
-    install = f"python3 -m pip install --require-hashes --no-deps -r {_INPUT}/code/requirements.txt"
+    install = f"python3 -m pip install --require-hashes -r {_INPUT}/code/requirements.txt"
     return ["/bin/sh", "-c", f'{install} && exec python3 {script} "$@"', "sh"]
 
 

@@ -195,9 +195,31 @@ def test_a_class_and_a_category_that_training_never_saw_are_told_by_their_names(
     assert (unseen["actual"], sorted(unseen["predicted"])) == ("Aster's", CLASSES)
     assert unseen["values"] == [2.0, "other", True]
     assert (missing["actual"], missing["values"]) == ("Uchi", [None, None, None])
-    assert set(restaurants.read("austin")["drift"]) == {"party"}, (
-        "neither categories nor truth values have a median"
-    )
+    report = restaurants.read("austin")
+    assert set(report["drift"]) == {"party"}, "neither categories nor truth values have a median"
+    assert set(report["category_drift"]) == {"cuisine", "open"}
+    assert max(report["category_drift"].values()) < 0.1, "the same draw"
+
+
+def test_categories_drift_by_the_share_of_rows_that_went_over_to_others(
+    restaurants: TableJobs, tmp_path: Path
+) -> None:
+    jobs = TableJobs(tmp_path)
+    shutil.copytree(restaurants.root / "preprocess", tmp_path / "preprocess")
+    shutil.copytree(restaurants.root / "packed", tmp_path / "packed")
+    path = tmp_path / "preprocess/test/city=austin/test.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    at = header.index("cuisine")
+    before = sum(row[at] == "2.0" for row in rows) / len(rows)
+    for row in rows:
+        row[at] = "2.0"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    assert jobs.evaluate("austin").code == 0
+    found = jobs.read("austin")["category_drift"]
+    assert found["cuisine"] == pytest.approx(1 - before, abs=0.15)
+    assert found["cuisine"] > 0.5 > found["open"]
 
 
 def test_equal_models_have_equal_archives_however_they_were_packed(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.service.scripts.test_job_settings import TEXAS_DATASET
 from tests.service.scripts.test_preprocess_table import AS_OF, DATASET, HEADER, changed, houses
 from tests.support.paths import IMAGE_PYTHON, SCRIPTS
 from tests.support.script_jobs import RAW_URI, Finished, Jobs
@@ -21,14 +22,14 @@ sys.path.insert(0, str(SCRIPTS))
 from table_file import read_table
 
 
-def prepare(jobs: Jobs, features: str, dataset: dict[str, Any] = DATASET) -> Finished:
+def prepare(jobs: Jobs, features: str, dataset: dict[str, Any] = DATASET, as_of: str = AS_OF) -> Finished:
     """Run preprocess.py in a scripts folder that holds this features.py too."""
     scripts = jobs.root / "scripts"
     if not scripts.exists():
         shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
     (scripts / "features.py").write_text(features, encoding="utf-8")
     city = {"city": "austin", "dataset": dataset}
-    settings = {"format_version": 1, "as_of": AS_OF, "raw_uri": RAW_URI, "cities": [city]}
+    settings = {"format_version": 1, "as_of": as_of, "raw_uri": RAW_URI, "cities": [city]}
     (jobs.root / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     message = jobs.root / "message"
     message.unlink(missing_ok=True)
@@ -123,3 +124,40 @@ def test_a_module_without_the_function_is_named(jobs: Jobs) -> None:
     assert "features.py, line 2: ModuleNotFoundError" in (
         prepare(jobs, "\nimport nothing_such").message or ""
     )
+
+
+SERIES = """
+def features(frame, context):
+    assert (context.kind, context.target, context.time) == ("series", "median", None)
+    assert frame.index.name == "period" and str(frame.index[0].date()) == "2000-01-01"
+    frame["turnover"] = frame["sales"] / frame["listings"]
+    return frame
+"""
+
+
+def test_a_series_takes_lags_of_own_columns(jobs: Jobs, texas: dict[str, list[list[str]]]) -> None:
+    header, *rows = texas["austin"]
+    jobs.write_raw("austin", [header, *rows])
+    own = {"column": "turnover", "lags": [1, 12], "min": 0, "max": 10}
+    dataset = TEXAS_DATASET | {"features": [*TEXAS_DATASET["features"], own]}
+    finished = prepare(jobs, SERIES, dataset, as_of="20150801T000000Z")
+    assert finished.code == 0, finished.message
+    test = read_table(jobs.out("test"), "test")
+    at = test.schema.names.index("turnover_lag_1")
+    sales, listings = header.index("sales"), header.index("listings")
+    wanted = [float(row[sales]) / float(row[listings]) for row in rows[-13:-1]]
+    assert test.values[:, at].tolist() == wanted
+    history = jobs.out("test", "city=austin", "history.csv").read_text(encoding="utf-8").splitlines()
+    assert "turnover" in history[0].split(",")
+    for change, sentence in (
+        (("* 1.0", ""), "column turnover is neither in the raw data nor among those that features.py makes"),
+        (('frame["listings"]', "0.1"), "features.py: column 'turnover', month of 2000-01-01: got "),
+        (
+            ('frame["listings"]', 'frame["listings"].mean()'),
+            "column 'turnover' of rows to train on is another",
+        ),
+        (('"turnover"] =', '"median"] ='), "changed or dropped column 'median'"),
+    ):
+        text = SERIES.replace(*change) if change[1] else SERIES.replace('"turnover"', '"another"')
+        finished = prepare(jobs, text, dataset, as_of="20150801T000000Z")
+        assert sentence in (finished.message or ""), finished.message

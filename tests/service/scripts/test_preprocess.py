@@ -524,7 +524,7 @@ def test_what_nobody_foresaw_ends_with_a_sentence_too(jobs: Jobs, texas: Texas) 
 
 def test_other_kinds_of_files_are_refused(jobs: Jobs, texas: Texas) -> None:
     jobs.write_raw("waco", texas["waco"], name="waco.xlsx")
-    assert "raw data must be .csv or .parquet files" in (jobs.preprocess("waco").message or "")
+    assert "raw data must be .csv, .csv.gz or .parquet files" in (jobs.preprocess("waco").message or "")
     (jobs.raw / "city=waco" / "waco.xlsx").rename(jobs.raw / "city=waco" / "waco.parquet")
     message = jobs.preprocess("waco").message or ""
     assert "needs pyarrow" in message or "not a readable Parquet file" in message

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 BASE_DIR_VARIABLE = "SAGEMAKER_BASE_DIR"  # the toolkit's own name for the folder that is /opt/ml on AWS
+REQUIREMENTS = "requirements.txt"
 TOOLKIT_PREFIX = "sagemaker_"
 TUNING_METRIC = "_tuning_objective_metric"
 ERROR_MESSAGE_LENGTH = 700  # characters; FailureReason holds 1,024 in all
@@ -42,6 +43,7 @@ def main() -> int:
             )
         arguments = command_line(user_hyperparameters(hyperparameters))
         environment = {**os.environ, **training_environment(base, hyperparameters, arguments)}
+        install_requirements(base / "code")
     except Exception as error:
         report_failure(base, f"Framework Error: {type(error).__name__}: {error}")
         return 1
@@ -58,6 +60,20 @@ def main() -> int:
         f'ExecuteUserScriptError:\nExitCode {code}\nErrorMessage "{message}"\nCommand "{shown}"',
     )
     return code if 0 < code < 256 else 1
+
+
+def install_requirements(code: Path) -> None:
+    """Install what a requirements.txt beside the program asks for, as the toolkit does before it starts the program.
+
+    :param code: folder of the program.
+    :raises RuntimeError: pip has failed; what it said is in the log.
+    """
+    if not (code / REQUIREMENTS).is_file():
+        return
+    command = ["-m", "pip", "install", "-r", REQUIREMENTS]
+    print(f"Installing dependencies from requirements.txt:\n{' '.join(['python3', *command])}", flush=True)
+    if subprocess.run([sys.executable, *command], cwd=code, check=False).returncode != 0:
+        raise RuntimeError(f"{REQUIREMENTS} can't be installed; pip says why in the log")
 
 
 def read_json(path: Path) -> dict[str, Any]:

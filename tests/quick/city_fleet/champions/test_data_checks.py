@@ -108,6 +108,20 @@ def test_what_breaks_a_limit_is_said(status: dict[str, Any], report: dict[str, A
     assert check(status, report, RULE) == Findings((sentence,))
 
 
+def test_rows_that_go_over_to_other_categories_are_a_drift() -> None:
+    drifting = {
+        **report(),
+        "category_drift": {"carrier": 0.4, "open": 0.251, "a": 0.9, "b": 0.3, "c": 0.25, "d": None},
+    }
+    sentence = (
+        "the held-out rows have gone over to other categories: 90% in a, 40% in carrier, 30% in b and 1 more (beyond "
+        "chance; 25% is the limit)"
+    )
+    assert check(status(), drifting, RULE) == Findings((), (sentence,))
+    assert check(status(), drifting, DataChecks(drift="hold")) == Findings((sentence,))
+    assert check(status(), drifting, DataChecks(max_category_drift=0.9)) == Findings()
+
+
 def table(**more: Any) -> dict[str, Any]:
     return {"kind": "table", "recent_missing_share": {"price": 0.0, "pool": 0.9}, "extremes": {}, **more}
 

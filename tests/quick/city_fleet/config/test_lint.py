@@ -109,3 +109,19 @@ def test_an_image_that_others_can_change_is_warned_of(tmp_path: Path, image: str
     found = [line for line in fleet_warnings(load_fleet(path, {})) if "'endpoint.image'" in line]
     assert len(found) == len(words)
     assert all(word in line for word, line in zip(words, found, strict=True))
+
+
+def test_an_image_that_others_can_change_is_warned_of_for_the_fleet_and_for_one_city(tmp_path: Path) -> None:
+    tag = "123456789012.dkr.ecr.us-east-1.amazonaws.com/my-training:1"
+    digest = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/my-training@sha256:{'0' * 64}"
+    others = f"999999999999.dkr.ecr.us-east-1.amazonaws.com/my-training@sha256:{'0' * 64}"
+    path = tmp_path / "fleet.yaml"
+    cities = (
+        f"cities:\n  a: {{algorithm: {{image: '{others}'}}}}\n  b: {{algorithm: {{image: '{digest}'}}}}\n"
+    )
+    path.write_text(f"{SMALL}defaults: {{algorithm: {{image: '{tag}'}}}}\n{cities}")
+    found = [text for text in fleet_warnings(load_fleet(path, {})) if "algorithm.image" in text]
+    assert len(found) == 2
+    assert "names a tag, which can be moved" in found[0]
+    assert "field 'cities.a.algorithm.image'" in found[1]
+    assert "whoever owns it decides what runs in the jobs" in found[1]
