@@ -214,7 +214,7 @@ def test_an_artifact_of_an_algorithm_that_the_endpoint_lacks_is_refused_with_wha
     serving: Serving, tables: Path
 ) -> None:
     city = city_name()
-    place, chosen = candidate(serving, tables, "two", city, algorithm="forest")
+    place, chosen = candidate(serving, tables, "categories", city, algorithm="forest")
     with pytest.raises(PublishError) as refused:
         publish_steps.prepare(place, chosen)
     text = str(refused.value)
