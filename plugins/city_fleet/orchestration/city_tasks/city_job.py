@@ -234,9 +234,13 @@ class CityJob(JobPhases):
             return self.submit(context)
         self._start_anew(verdict, description, context)
         if verdict.ending is Ending.REQUEST:
+            self.look_at_inputs(description, context)
             verdict = replace(verdict, sentence=". ".join([verdict.sentence, *self.gone_inputs(description)]))
         context["ti"].xcom_push(key="failed_job", value=facts)
         raise job_faults.error_of(verdict, **self._fields(description))
+
+    def look_at_inputs(self, description: dict[str, Any], context: Context) -> None:
+        """Raise where a job could not begin because what it was to read has changed since, and a retry helps."""
 
     def gone_inputs(self, request: dict[str, Any]) -> list[str]:
         """Return a sentence about each input that another step of the run has made and that is gone.

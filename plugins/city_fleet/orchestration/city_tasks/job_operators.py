@@ -159,15 +159,29 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         inputs = self.read_json(report + "manifest.json")["inputs"]
         return fixed_run.difference(fixed, inputs, keys.uri(keys.raw(city)))
 
+    def look_at_inputs(self, description: dict[str, Any], context: Context) -> None:
+        """A file that the run is about may have been taken away before the job could read it."""
+        assert self._at_work is not None  # noqa: S101 - set before every phase
+        keys, city = self.plan.keys, self.plan.city.slug
+        there = {each.name for each in fixed_run.raw_objects(self.objects, keys, city)}
+        gone = next((name for name in self._raw(self._at_work) if name not in there), None)
+        if gone is not None:
+            changed = f"{keys.uri(keys.raw(city))}{gone} was taken away"
+            raise self._begin_anew(changed, description, context)
+
+    def _begin_anew(self, changed: str, description: dict[str, Any], context: Context) -> PlatformError:
+        """Forget the run, so that the next try begins another one, and return the error that says why."""
+        self._keep(context, {**self._kept(context), "key": ""})
+        return PlatformError(
+            f"City {self.plan.city.slug!r}: {changed} after the run had begun and before its job "
+            f"{description['ProcessingJobName']} read the raw data, so the job's result does not count; the next "
+            "try begins with the data as they are then. Write raw data before the run's schedule, all at once"
+        )
+
     def result(self, run: Run, description: dict[str, Any], context: Context) -> dict[str, Any]:
         report = self._report(description)
         if changed := self._difference(report):
-            self._keep(context, {**self._kept(context), "key": ""})
-            raise PlatformError(
-                f"City {self.plan.city.slug!r}: {changed} after the run had begun and before its job "
-                f"{description['ProcessingJobName']} read the raw data, so the job's result does not count; the next "
-                "try begins with the data as they are then. Write raw data before the run's schedule, all at once"
-            )
+            raise self._begin_anew(changed, description, context)
         status = self.read_json(report + "status.json")
         result = {
             "outputs": _output_uris(description),

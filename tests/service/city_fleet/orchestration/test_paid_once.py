@@ -281,8 +281,8 @@ def test_data_that_change_before_a_job_has_read_them_are_another_run(texas: Town
     """Nobody takes up what the job has left that read them, though it completed."""
     ((name, content),) = texas.raw("dallas").items()
     header, *rows = content.splitlines()
+    texas.put_raw("dallas", "more.csv", header)
     changes = {
-        "added": lambda: texas.put_raw("dallas", "more.csv", header),
         "replaced": lambda: texas.put_raw("dallas", "more.csv", b"\n".join([header, rows[0]])),
         "taken away": lambda: texas.remove_raw("dallas", "more.csv"),
     }
@@ -300,6 +300,17 @@ def test_data_that_change_before_a_job_has_read_them_are_another_run(texas: Town
         assert night.job(PREPROCESS) != failed
         night.clear(PREPROCESS)
     assert list(texas.raw("dallas")) == [name]
+
+
+def test_a_file_that_arrives_after_the_run_has_begun_is_not_read(texas: Town, moment: datetime) -> None:
+    """The job gets the files that the run is about, and no others: what comes later changes nothing."""
+    ((_, content),) = texas.raw("waco").items()
+    night = texas.night(Database(), "waco", "scheduled__1", moment)
+    night.before_create = lambda: texas.put_raw("waco", "later.csv", content.splitlines()[0] + b"\nnonsense")
+    try:
+        night.finish(PREPROCESS)
+    finally:
+        texas.remove_raw("waco", "later.csv")
 
 
 @pytest.mark.parametrize("who", ["worker", "triggerer"])
