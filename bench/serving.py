@@ -9,6 +9,7 @@ memory       what the processes have grown by while the models were loaded, per 
 equal        how far predictions are from our own server's, at most, relatively.
 zipf         10,000 models under a limit that holds a tenth; models are asked for as Zipf's law says (exponent 1).
 resident     10,000 models loaded at once.
+kinds        what each algorithm and task costs, in memory and time (serving_kinds.py); ``--kinds``: that alone.
 
 There are 1,000 distinct artifacts; 10,000 models are ten names for each, which share nothing in memory. MLServer and
 multi-model-server take too long to load, or too much memory, for 1,000 models: ``models`` says how many each has.
@@ -34,6 +35,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench import serving_kinds
 from bench.serving_peers.servers import ALL, SCRIPTS, Absent, FastApi, Ours, Server
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -242,6 +244,7 @@ def main() -> int:
     parser.add_argument("--models", type=int, default=1000, help="distinct models (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each run (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each kind (default %(default)s)")
+    parser.add_argument("--kinds", action="store_true", help="measure the kinds of models alone")
     parser.add_argument("--only", default="", help="servers, as ours,fastapi (default: all)")
     chosen = parser.parse_args()
     found: dict[str, Any] = {
@@ -254,6 +257,12 @@ def main() -> int:
         "servers": {},
         "skipped": {},
     }
+    if chosen.kinds:
+        del found["counts"], found["servers"], found["skipped"]
+        found["kinds"] = serving_kinds.measure(HOME)
+        json.dump(found, sys.stdout, indent=2)
+        print()
+        return 0
     servers: list[Server] = []
     wanted = chosen.only.split(",") if chosen.only else [each.name for each in ALL]
     with tempfile.TemporaryDirectory() as folder:
@@ -285,6 +294,7 @@ def main() -> int:
         finally:
             for server in servers:
                 server.stop()
+    found["kinds"] = serving_kinds.measure(HOME)
     json.dump(found, sys.stdout, indent=2)
     print()
     return 0

@@ -92,11 +92,3 @@ class Duration:
             return datetime(year, month, day, tzinfo=UTC) + timedelta(days=self.days)
         except (ValueError, OverflowError):
             return datetime.max.replace(tzinfo=UTC)
-
-    def after_moment(self, moment: datetime) -> datetime:
-        """Add the duration to a moment, in UTC; as :meth:`after`."""
-        midnight = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
-        try:
-            return self.after(moment.date()) + (moment - midnight)
-        except OverflowError:
-            return datetime.max.replace(tzinfo=UTC)

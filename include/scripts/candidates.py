@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import algorithms
 from algorithms import Algorithm, Fitted
 from hyperparameters import checked
 from job_failure import JobFailure, listed, nearest, sentence_of
+from job_settings import Candidate
 from table_parts import rows_of
 from table_schema import Table
 from validation_loss import loss, loss_name
@@ -49,19 +50,19 @@ class Chosen:
 
 
 def choose(
-    train: Table, validation: Table, candidates: Sequence[Mapping[str, Any]], *, seed: int, threads: int
+    train: Table, validation: Table, candidates: Sequence[Candidate], *, seed: int, threads: int
 ) -> Chosen:
     """Fit all candidates and keep the one whose loss on validation is the smallest, of equal ones the first.
 
-    :param candidates: ``{"algorithm": name, "hyperparameters": {…}}`` each; ``seed`` may be one of those.
+    :param candidates: ``seed`` may be one of their hyperparameters.
     :raises JobFailure: no candidate can be fitted; says why of each.
     """
     best: tuple[float, int, Fitted] | None = None
     reports: list[dict[str, Any]] = []
     failures = []
     for number, candidate in enumerate(candidates):
-        name, started = str(candidate["algorithm"]), time.monotonic()
-        report: dict[str, Any] = {"algorithm": name, "hyperparameters": candidate.get("hyperparameters", {})}
+        name, started = candidate.algorithm, time.monotonic()
+        report: dict[str, Any] = {"algorithm": name, "hyperparameters": dict(candidate.hyperparameters)}
         try:
             module = _module(name)
             hyperparameters = checked(module.SPEC, train.schema.task, report["hyperparameters"])

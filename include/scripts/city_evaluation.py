@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import inference
+from category_shares import category_shares, distance
 from champion_columns import RawColumns, values_for
 from champion_table import History, read_history, rows_for
 from job_failure import JobFailure, listed
@@ -181,6 +182,7 @@ def judge(
         "baselines": measured,
         "champion": None if champion is None else judge_champion(champion, as_of, held_out),
         "drift": drift(model, table),
+        "category_drift": category_drift(model, table),
     }
     return report, _holdout(held_out, model, predicted, next(iter(without_model.values()), None))
 
@@ -265,6 +267,16 @@ def drift(model: Model, test: Table) -> dict[str, float | None]:
         recent = centre(test.values[:, at].tolist())
         distance = trained.deviations(recent.median) if recent else None
         found[name] = None if distance is None else round(distance, 3)
+    return found
+
+
+def category_drift(model: Model, test: Table) -> dict[str, float]:
+    """Measure which share of the held-out rows has gone over to other categories, feature by feature."""
+    found = {}
+    for name, trained in model.card.shares.items():
+        at = test.schema.names.index(name)
+        recent = category_shares(test.schema.features[at], test.values[:, at])
+        found[name] = round(distance(trained, recent, len(test)), 3)
     return found
 
 

@@ -25,7 +25,7 @@ from job_settings import ChampionSettings, read_job_settings
 from model_archive import one_archive, unpack_artifact
 from model_artifact import Model
 from model_card import ArtifactError
-from table_schema import REGRESSION
+from table_schema import REGRESSION, SERIES
 
 ARTIFACT = "model.tar.gz"
 
@@ -140,8 +140,11 @@ def evaluate_city(job: Job, city: str) -> None:
     folder = job.output_dir / "evaluation" / f"city={city}"
     folder.mkdir(parents=True, exist_ok=True)
     report |= {"artifact": ARTIFACT, "artifact_sha256": write_archive(artifact, folder / ARTIFACT)}
-    for name, value in (("holdout.json", holdout), ("evaluation.json", report)):
-        (folder / name).write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    # A table's rows are thousands, with a probability of each class; nobody reads them line by line.
+    indents = {"holdout.json": 2 if report["kind"] == SERIES else None, "evaluation.json": 2}
+    for (name, indent), value in zip(indents.items(), (holdout, report), strict=True):
+        text = json.dumps(value, indent=indent, allow_nan=False)
+        (folder / name).write_text(text + "\n", encoding="utf-8")
     print(_summary(report), flush=True)
 
 

@@ -23,6 +23,7 @@ from request_rows import (
     Row,
     check_count,
     shown,
+    shown_json,
     too_long,
 )
 
@@ -57,7 +58,7 @@ def json_values(text: str, beside: dict[str, Any]) -> Iterator[RawRow]:
     try:
         for number, instance in enumerate(_instances(text, beside), start=1):
             if not isinstance(instance, list | dict):
-                got = shown(json.dumps(instance))
+                got = shown_json(instance)
                 raise BadRequest(f"Row {number}: got {got}; allowed: a list of values or an object.")
             check_count(len(instance), number)
             yield instance
@@ -209,6 +210,6 @@ def _json_value(value: Any, where: str, row: int) -> float:
         with contextlib.suppress(OverflowError):
             number = float(value)
     if math.isinf(number):
-        got = shown(json.dumps(value))
+        got = shown_json(value)
         raise BadRequest(f"Row {row}, {where}: got {got}; allowed: a number, or null where missing.")
     return number

@@ -133,6 +133,7 @@ def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
             "files": files,
             "describe": card.describe,
             "centres": {name: centre.to_json() for name, centre in card.centres.items()},
+            "shares": card.shares,
             "schema": card.schema.to_json(),
         },
     )
@@ -209,7 +210,9 @@ def load_packed_artifact(folder: Path) -> PackedArtifact | None:
     pairs = [list(zip(schema.features, row, strict=True)) for row in rows]
     encoded = np.array([[feature.encode(value) for feature, value in row] for row in pairs], dtype=np.float64)
     reference = schema.transform.reference
-    lean = replace(card, centres={}, describe={})  # a server of thousands holds what answers need, no more
+    lean = replace(
+        card, centres={}, shares={}, describe={}
+    )  # a server of thousands holds what answers need, no more
     return PackedArtifact(
         trees,
         exponential=schema.transform.kind != "none",

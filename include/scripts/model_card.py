@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
+from category_shares import category_count
 from robust_scale import Centre
 from table_schema import REGRESSION, SERIES, Feature, Schema
 from target_transform import TargetTransform
@@ -60,6 +61,7 @@ class ModelCard:
     :param algorithm_digest: SHA-256 of that module; empty in format 1.
     :param rows: how many rows trained and validated.
     :param centres: feature → where most of its values lay in training; empty in artifacts of earlier versions.
+    :param shares: feature → how many of the training rows had each category; see :mod:`category_shares`.
     :param describe: what the algorithm says of its training.
     :param files: path → SHA-256 of each file that the algorithm has saved.
     """
@@ -68,6 +70,7 @@ class ModelCard:
     algorithm: str
     rows: dict[str, int]
     centres: dict[str, Centre] = field(default_factory=dict)
+    shares: dict[str, list[float]] = field(default_factory=dict)
     describe: dict[str, Any] = field(default_factory=dict)
     algorithm_digest: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -227,11 +230,26 @@ def _format_2(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("algorithm_digest: allowed: the SHA-256 of a module")
     return {
         "schema": schema,
+        "shares": _shares(value, schema),
         "algorithm": value["algorithm"],
         "algorithm_digest": value["algorithm_digest"],
         "describe": describe,
         "files": files,
     }
+
+
+def _shares(value: dict[str, Any], schema: Schema) -> dict[str, list[float]]:
+    shares = value.get("shares", {})
+    wanted = {feature.name: category_count(feature) for feature in schema.features}
+    if not isinstance(shares, dict) or not all(
+        wanted.get(name)
+        and isinstance(each, list)
+        and len(each) == wanted[name]
+        and all(_is_number(share) and 0 <= share <= 1 for share in each)
+        for name, each in shares.items()
+    ):
+        raise TypeError("shares: allowed: of a category or truth value a share for each")
+    return shares
 
 
 def read_samples(folder: Path, schema: Schema) -> tuple[list[list[Any]], list[Any]]:

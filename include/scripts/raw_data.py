@@ -128,10 +128,12 @@ class RawCity:
 
     :param rows: the rows known by as_of, by period.
     :param inputs: one manifest entry per file.
+    :param lacking: columns that may be missing, and are in every file.
     """
 
     rows: list[Row] = field(default_factory=list)
     inputs: list[dict[str, Any]] = field(default_factory=list)
+    lacking: frozenset[str] = frozenset()
 
 
 def read_city(
@@ -142,6 +144,7 @@ def read_city(
     limits: Mapping[str, Limits],
     as_of: datetime,
     available_after: Duration,
+    optional: frozenset[str] = frozenset(),
 ) -> RawCity:
     """Read all files of a city.
 
@@ -151,6 +154,7 @@ def read_city(
     :param limits: the number columns needed, and what their values may be.
     :param as_of: rows known later are not used.
     :param available_after: a row is known at the start of its period plus this.
+    :param optional: number columns that a file may lack.
     :return: rows in the order of their periods.
     :raises JobFailure: when a file cannot be read or holds impossible values, or two rows contradict each other.
     """
@@ -160,7 +164,7 @@ def read_city(
     seen: dict[int, Row] = {}
     needed = [*time.columns, *(column for column in limits if column not in time.columns)]
     for path in files:
-        file = DataFile(path, uri + path.relative_to(folder).as_posix(), needed)
+        file = DataFile(path, uri + path.relative_to(folder).as_posix(), needed, optional)
         rows = used = repeated = 0
         for record in file.records():
             rows += 1
@@ -176,6 +180,7 @@ def read_city(
             if index in seen:
                 complaints.add(contradiction(seen[index], row, time.frequency))
             seen.setdefault(index, row)
+        city.lacking = file.lacking if path == files[0] else city.lacking & file.lacking
         if repeated:
             print(repeated_note(file.uri, repeated), flush=True)
         city.inputs.append(

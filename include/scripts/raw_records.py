@@ -81,12 +81,19 @@ class DataFile:
     :param path: where it lies.
     :param uri: what it is called in messages.
     :param needed: columns that it must have, each once.
+    :param optional: those of them that may be missing, as columns that the user's own code makes; their cells are
+        empty then.
     """
 
-    def __init__(self, path: Path, uri: str, needed: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, uri: str, needed: Sequence[str], optional: frozenset[str] = frozenset()
+    ) -> None:
         self._path = path
         self.uri = uri
         self._needed = needed
+        self._optional = optional
+        #: Columns of the needed ones that are not there; known with the first row.
+        self.lacking: frozenset[str] = frozenset()
         #: Names of the other columns that are there once; known with the first row.
         self.others: tuple[str, ...] = ()
         #: Of the file, once its last row has been read.
@@ -163,15 +170,18 @@ class DataFile:
                 )
             self._set_columns(header)
             positions = {column: at for at, column in enumerate(header)}  # those that are used are there once
-            places = [positions[column] for column in (*self._needed, *self.others)]
+            # A column that may be missing, and is, stands behind the last one.
+            places = [positions.get(column, len(header)) for column in (*self._needed, *self.others)]
             widest = max(places) + 1
             lines.begin_row(reader.line_num)
             for found in reader:
                 cells = found
                 if any(cell.strip() for cell in cells):
+                    if self.lacking:
+                        cells = found[: len(header)]
                     if len(cells) < widest:
                         # A short row has missing cells; what they mean is judged per column.
-                        cells = [*found, *[""] * (widest - len(found))]
+                        cells = [*cells, *[""] * (widest - len(cells))]
                     yield lines.row, [cells[at] for at in places]
                 lines.begin_row(reader.line_num)
         except csv.Error as error:
@@ -196,13 +206,22 @@ class DataFile:
         number = 1
         try:
             with parquet.ParquetFile(self._path) as file:
-                names = file.schema_arrow.names
+                # Lists and the like are no cells.
+                fields = [field for field in file.schema_arrow if not field.type.num_fields]
+            names = [field.name for field in fields]
             # Text stays as it is kept, each value once: a file of kilobytes may stand for gigabytes.
-            with parquet.ParquetFile(self._path, read_dictionary=names) as file:
+            texts_once = [field.name for field in fields if _is_text(field.type)]
+            with parquet.ParquetFile(self._path, read_dictionary=texts_once) as file:
                 self._set_columns(names)
                 names = [*self._needed, *self.others]
-                for batch in file.iter_batches(_BATCH_ROWS, columns=names):
-                    columns = [self._texts(name, batch.column(name), number + 1) for name in names]
+                there = [name for name in names if name not in self.lacking]
+                for batch in file.iter_batches(_BATCH_ROWS, columns=there):
+                    columns = [
+                        [""] * len(batch)
+                        if name in self.lacking
+                        else self._texts(name, batch.column(name), number + 1)
+                        for name in names
+                    ]
                     for texts in zip(*columns, strict=True):
                         number += 1
                         yield number, list(texts)
@@ -240,7 +259,7 @@ class DataFile:
                 raise JobFailure(
                     f"{self.uri}, row 1: column '{column}' is there {counts[column]} times; allowed: once."
                 )
-            if column not in counts:
+            if column not in counts and column not in self._optional:
                 found = [quoted(name) for name in header[:_COMPARED_COLUMNS]]
                 more = f" (of {len(header)})" if len(header) > _COMPARED_COLUMNS else ""
                 raise JobFailure(
@@ -248,6 +267,7 @@ class DataFile:
                     f"{nearest(column, found)}"
                 )
         needed = set(self._needed)
+        self.lacking = frozenset(needed - counts.keys())
         self.others = tuple(
             name for name, count in counts.items() if name and count == 1 and name not in needed
         )
@@ -321,13 +341,16 @@ def _ends(content: bytes, ended_cr: bool) -> int:
     return content.count(b"\n") + content.count(b"\r") - both
 
 
+def _is_text(kind: Any) -> bool:
+    return str(kind) in ("string", "large_string", "binary", "large_binary") or "dictionary" in str(kind)
+
+
 def _longest(values: Any) -> int:
-    """Return how many bytes the longest cell has; of another type than text, no more than that type's."""
+    """Return how many bytes the longest text has; 0 of another type."""
+    if not _is_text(values.type):
+        return 0
     pc = importlib.import_module("pyarrow.compute")
-    kind = str(values.type)
-    if kind in ("string", "large_string", "binary", "large_binary"):
-        return pc.max(pc.binary_length(values)).as_py() or 0
-    return values.nbytes if kind.startswith(("list", "large_list", "map", "struct")) else 0
+    return pc.max(pc.binary_length(values)).as_py() or 0
 
 
 def _parquet_texts(column: Any) -> list[str]:

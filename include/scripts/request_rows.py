@@ -122,7 +122,7 @@ def encoded_row(
         except ValueError as error:
             allowed = str(error)
         if allowed:
-            got = f"'{shown(value)}'" if text else shown(json.dumps(value))
+            got = f"'{shown(value)}'" if text else shown_json(value)
             missing = "empty" if text else "null"
             raise BadRequest(
                 f"Row {number}, feature '{shown(feature.name)}': got {got}; allowed: {allowed}, or {missing} where "
@@ -135,6 +135,14 @@ def encoded_row(
 def shown(text: str) -> str:
     """A value of the request as messages quote it: not at length."""
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+def shown_json(value: object) -> str:
+    """A value of a JSON request as messages quote it."""
+    try:
+        return shown(json.dumps(value))
+    except RecursionError:
+        return "lists in lists without end"
 
 
 class _Lines:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from calendar_grid import AS_OF_FORMAT, period_index, period_start
+from feature_hook import load_hook
 from feature_table import Example, build_examples
 from preprocess_settings import Settings
 from raw_data import RawCity, read_city
@@ -26,6 +27,7 @@ def prepare_series(place: Place, settings: Settings) -> dict[str, Any]:
     :return: the content of status.json.
     :raises JobFailure: for bad data.
     """
+    hook = load_hook()
     raw = read_city(
         place.raw,
         place.uri,
@@ -33,7 +35,13 @@ def prepare_series(place: Place, settings: Settings) -> dict[str, Any]:
         limits=settings.limits,
         as_of=settings.as_of,
         available_after=settings.available_after,
+        optional=frozenset(settings.limits) - {settings.layout.target} if hook else frozenset(),
     )
+    if hook is not None:
+        # Here and not above: without a hook there is no frame.
+        from series_hook import with_own_columns  # noqa: PLC0415
+
+        raw = with_own_columns(raw, settings, place.city, hook)
     values = {row.index: row.values for row in raw.rows}
     examples = build_examples(settings.layout, values)
     parts = split(examples, max(values, default=0), settings)

@@ -10,9 +10,10 @@ import numpy as np
 
 from calendar_grid import AS_OF_FORMAT
 from column_values import numbers
+from feature_hook import load_hook
 from raw_data import Complaints
 from report_file import Place, write_csv, write_json
-from robust_scale import centre_of
+from robust_scale import tail_centre
 from table_features import LearnedFeatures, complain, iso_day, learn_features, raw_cells
 from table_file import PARTS, write_table
 from table_rows import TableRows, read_rows
@@ -31,12 +32,20 @@ def prepare_table(place: Place, settings: TableSettings) -> dict[str, Any]:
     :return: the content of status.json.
     :raises JobFailure: for bad data.
     """
-    rows = read_rows(place.raw, place.uri, settings)
+    hook = load_hook()
+    free = frozenset(settings.needed) - settings.reserved.keys() if hook else frozenset()
+    rows = read_rows(place.raw, place.uri, settings, free)
     complaints = Complaints()
     raw_target = read_target(rows, settings, complaints)
     weight = _weights(rows, settings, complaints)
     parts = split(rows, raw_target.known, settings)
     target = learn_target(raw_target, parts, settings)
+    if hook is not None:
+        # Here and not above: without a hook nothing needs a frame of all rows.
+        from table_hook import with_own_features  # noqa: PLC0415
+
+        complaints.raise_any()
+        rows = with_own_features(rows, parts["test"], settings, place.city, hook)
     if settings.task != REGRESSION:  # a class that nothing is learned of is for the holdout alone
         parts["validation"] = parts["validation"][target.values[parts["validation"]] != UNKNOWN_CLASS]
     learned = learn_features(rows, parts["train"], settings, complaints)
@@ -185,8 +194,8 @@ def _newest(rows: TableRows, settings: TableSettings) -> dict[str, Any]:
 
 
 def _extreme(rows: TableRows, values: np.ndarray, settings: TableSettings) -> dict[str, Any] | None:
-    """Find the value that is furthest from the column's median, in robust standard deviations."""
-    middle = centre_of(values)
+    """Find the value that is furthest from the column's median, beside the width of all but the outermost."""
+    middle = tail_centre(values)
     if middle is None or middle.scale == 0:
         return None
     row = int(np.nanargmax(np.abs(values - middle.median)))

@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from calendar_grid import parse_as_of
+from calendar_grid import Duration, parse_as_of
 from job_failure import JobFailure, quoted
 from raw_data import Complaints, data_files
 from raw_records import DataFile
@@ -70,11 +71,14 @@ class TableRows:
         return f"{self.files[self.file_of[row]]}, row {self.number[row]}"
 
 
-def read_rows(folder: Path, uri: str, settings: TableSettings) -> TableRows:
+def read_rows(
+    folder: Path, uri: str, settings: TableSettings, optional: frozenset[str] = frozenset()
+) -> TableRows:
     """Read all files of a city.
 
     :param folder: the city's folder.
     :param uri: where it came from; ends in a slash.
+    :param optional: columns that a file may lack.
     :raises JobFailure: when a file can't be read, lacks a column, or has a row without moment or key.
     """
     files = {path.relative_to(folder).as_posix(): path for path in data_files(folder, uri)}
@@ -83,7 +87,7 @@ def read_rows(folder: Path, uri: str, settings: TableSettings) -> TableRows:
     parts: list[_Part] = []
     inputs = []
     for name in _in_order(files):
-        file = DataFile(files[name], uri + name, settings.needed)
+        file = DataFile(files[name], uri + name, settings.needed, optional)
         part = _Part(file, settings, complaints)
         if name in used:
             part.read()
@@ -178,6 +182,7 @@ class _Part:
                 self._keep(batch)
                 batch = []
         self._keep(batch)
+        # A column that the file lacks is one of empty cells here; where all files lack it, it is none.
         self.names = [*needed, *self.file.others]
 
     def _keep(self, batch: list[list[str]]) -> None:
@@ -204,17 +209,34 @@ class _Part:
                 f"allowed: {error}."
             )
             return None
-        if self._settings.available_after.after_moment(moment) > self._settings.as_of:
+        if _after(self._settings.available_after, moment) > self._settings.as_of:
             return None
         return (moment - _EPOCH) // _MICROSECOND
+
+
+@lru_cache(maxsize=1000)
+def _after_midnight(available_after: Duration, day: date) -> datetime:
+    return available_after.after(day)
+
+
+def _after(available_after: Duration, moment: datetime) -> datetime:
+    """Return when a row is known; rows of one day ask the calendar once."""
+    time_of_day = moment - datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    try:
+        return _after_midnight(available_after, moment.date()) + time_of_day
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _joined(parts: list[_Part], settings: TableSettings, inputs: list[dict[str, Any]]) -> TableRows:
     read = [part for part in parts if part.numbers]
     names = list(dict.fromkeys(name for part in read for name in part.names)) or list(settings.needed)
     counts = [len(part.numbers) for part in read]
+    lacking = frozenset.intersection(*(part.file.lacking for part in read)) if read else frozenset()
     texts: dict[str, pa.Array] = {}
     for name in names:
+        if name in lacking:
+            continue
         chunks: list[pa.Array] = []
         for part, count in zip(read, counts, strict=True):
             if name in part.names:

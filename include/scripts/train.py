@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from candidates import choose
+from category_shares import category_count, category_shares
 from feature_table import CALENDAR_FEATURES
 from hyperparameters import Hyperparameters, parse_hyperparameters
 from job_failure import JobFailure, run, sentence_of
+from job_settings import Candidate, read_job_settings
 from model_artifact import Model, save_artifact
 from model_card import ArtifactError, ModelCard
 from robust_scale import Centre, centre
@@ -30,6 +32,7 @@ from table_schema import SERIES, Table
 
 FORMAT_VERSION = 1
 SAMPLE_ROWS = 8
+DEFAULT_CANDIDATES = (Candidate("xgboost", {}),)
 
 
 def centres(train: Table, validation: Table) -> dict[str, Centre]:
@@ -48,9 +51,23 @@ def centres(train: Table, validation: Table) -> dict[str, Centre]:
     return {name: item for name, item in found.items() if item is not None}
 
 
+def shares(train: Table, validation: Table) -> dict[str, list[float]]:
+    """Say how many rows each category had, so that a drift away from there can be measured.
+
+    :return: feature → shares of all rows: one for each category, for every other one, and for a missing value (of a
+        truth value: false, true, missing).
+    """
+    values = np.concatenate([train.values, validation.values])
+    return {
+        feature.name: category_shares(feature, values[:, column])
+        for column, feature in enumerate(train.schema.features)
+        if category_count(feature)
+    }
+
+
 def train_city(
     parts: tuple[Table, Table],
-    candidates: Sequence[Mapping[str, Any]],
+    candidates: Sequence[Candidate],
     seed: int,
     model_folder: Path,
     report_folder: Path,
@@ -67,7 +84,12 @@ def train_city(
     rows = {"train": len(train), "validation": len(validation)}
     describe = chosen.fitted.describe()
     card = ModelCard(
-        train.schema, chosen.algorithm, rows, centres=centres(train, validation), describe=describe
+        train.schema,
+        chosen.algorithm,
+        rows,
+        centres=centres(train, validation),
+        shares=shares(train, validation),
+        describe=describe,
     )
     try:
         save_artifact(model_folder, Model(chosen.fitted, card), validation.values[-SAMPLE_ROWS:])
@@ -106,30 +128,22 @@ def train_all(arguments: list[str]) -> None:
     if not settings_folder:
         _train_by_hand(parse_hyperparameters(arguments))
         return
-    settings = _read_settings(Path(settings_folder) / "settings.json")
+    settings = read_job_settings(Path(settings_folder))
     failures = []
-    for city in settings["cities"]:
-        slug = city["city"]
+    for slug, city in settings.cities.items():
         report_folder = _folder("SM_OUTPUT_DATA_DIR") / f"city={slug}"
         try:
             parts = _read_parts(slug)
             model_folder = _folder("SM_MODEL_DIR") / f"city={slug}"
-            train_city(parts, city["candidates"], city.get("seed", 0), model_folder, report_folder)
+            train_city(parts, city.candidates or DEFAULT_CANDIDATES, city.seed, model_folder, report_folder)
         except Exception as error:  # one city's end is not that of the others
             sentence = sentence_of(error)
-            failures.append(sentence if len(settings["cities"]) == 1 else f"{slug}: {sentence}")
+            failures.append(sentence if len(settings.cities) == 1 else f"{slug}: {sentence}")
             print(f"{slug}: {sentence}", file=sys.stderr, flush=True)
-            error_report = {"format_version": FORMAT_VERSION, "city": slug, "as_of": settings["as_of"]}
+            error_report = {"format_version": FORMAT_VERSION, "city": slug, "as_of": settings.as_of}
             _write_report(report_folder, error_report | {"error": sentence})
-    if len(failures) == len(settings["cities"]):
+    if len(failures) == len(settings.cities):
         raise JobFailure(" ".join(failures))
-
-
-def _read_settings(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise JobFailure(f"{path}: can't be read as settings ({error}).") from None
 
 
 def _train_by_hand(hyperparameters: Hyperparameters) -> None:
@@ -138,7 +152,7 @@ def _train_by_hand(hyperparameters: Hyperparameters) -> None:
         "num_boost_round": hyperparameters.num_boost_round,
         "early_stopping_rounds": hyperparameters.early_stopping_rounds,
     }
-    candidates = [{"algorithm": "xgboost", "hyperparameters": given}]
+    candidates = [Candidate("xgboost", given)]
     parts = _read_channels(hyperparameters)
     folders = _folder("SM_MODEL_DIR"), _folder("SM_OUTPUT_DATA_DIR")
     train_city(parts, candidates, hyperparameters.seed, *folders)

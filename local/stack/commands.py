@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -118,19 +120,33 @@ def _clear(state_dir: Path) -> None:
 
 
 def _prepare(console: Console, stack: Stack, files: list[Path]) -> None:
-    """Upload each fleet's data and create its endpoint; a fleet for which that fails does not stop the others."""
+    """Upload each fleet's data and create its endpoint; a fleet for which that fails does not stop the others.
+
+    All endpoints are begun before the first is waited for.
+    """
+    run_id = f"up-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    begun = {}
     for path in files:
         console.print(f"Uploading the raw data of {path.name} and creating its endpoint")
-        try:
+        with _one_of_many(console, path):
             seed(stack, [path])
             fleet = load_fleet(path, stack.environment)
             dag_id = naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)
             wait_for_dags(stack, {dag_id})
-            run_id = f"up-{datetime.now(UTC):%Y%m%dT%H%M%S}"
             start_run(stack, dag_id, run_id, {})
+            begun[path] = dag_id
+    for path, dag_id in begun.items():
+        with _one_of_many(console, path):
             wait_for_run(stack, dag_id, run_id)
-        except (StackError, FleetFileError) as error:
-            console.print(f"  {path.name}: {error}", markup=False)
+
+
+@contextmanager
+def _one_of_many(console: Console, path: Path) -> Iterator[None]:
+    """Print what fails of a fleet, and go on."""
+    try:
+        yield
+    except (StackError, FleetFileError) as error:
+        console.print(f"  {path.name}: {error}", markup=False)
 
 
 def _tell(console: Console, stack: Stack) -> None:

@@ -79,7 +79,7 @@ def show(console: Console, outcomes: list[Outcome]) -> None:
     wide.print(table, crop=False)
     naive = sorted({outcome.baseline for outcome in outcomes if outcome.baseline})
     if naive:
-        console.print(f"\nnaive: a prediction without a model: {', '.join(naive)}", markup=False)
+        console.print(f"\nnaive: predicted without a model, by {', '.join(naive)}", markup=False)
     for text in sentences(outcomes):
         console.print(f"\n{text}", markup=False)
 

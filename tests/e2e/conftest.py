@@ -1,7 +1,8 @@
-"""One real stack for all end-to-end tests: Airflow's components, the local SageMaker, two fleets.
+"""One real stack for all end-to-end tests: Airflow's components, the local SageMaker, four fleets.
 
-The fleets are the Texas file, changed where a test needs a city that is held, broken or poisoned, and a fleet that
-exists by its own file and CSV alone. All runs are started at once and tests look at how they ended.
+The fleets are the Texas file, changed where a test needs a city that is held, broken or poisoned, a fleet that exists
+by its own file and CSV alone, and a city of each of two fleets of tables. All runs are started at once and tests look
+at how they ended.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ defaults:
 cities:
   harbour: {{name: Harbour}}
 """
+# Of the repository's fleets of tables one city each.
+TABLES = {"flights": "boston: {name: Boston}", "restaurants": "lisbon: {name: Lisbon}"}
 
 
 @dataclass
@@ -207,6 +210,9 @@ def write_fleets(folder: Path) -> None:
     source = folder / "bike_rides.csv"
     write_bike_rides(source)
     (folder / "bike_rides.yaml").write_text(BIKES.format(source=source))
+    for name, city in TABLES.items():
+        head = (ROOT / "include" / "fleets" / f"{name}.yaml").read_text().partition("\ncities:\n")[0]
+        (folder / f"{name}.yaml").write_text(f"{head}\ncities:\n  {city}\n")
 
 
 def write_bike_rides(path: Path) -> None:
@@ -253,16 +259,21 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         seed(stack, sorted(layout.fleets_dir.glob("*.yaml")))
         change_sales(stack.client("s3"), "galveston", 30, lambda sales: -5)
         change_sales(stack.client("s3"), "longview_marshall", 60, lambda sales: 1000 * sales)
-        wait_for_dags(stack, {"texas_housing.austin", "texas_housing._endpoint", "bike_rides.harbour"})
-        for name in ("texas_housing", "bike_rides"):
+        names = ("texas_housing", "bike_rides", *TABLES)
+        wait_for_dags(
+            stack, {"texas_housing.austin", "bike_rides.harbour", *(f"{name}._endpoint" for name in names)}
+        )
+        for name in names:
             fleet.runs[f"{name}._endpoint"] = fleet.start(f"{name}._endpoint")
-        for name in ("texas_housing", "bike_rides"):
+        for name in names:
             assert fleet.ended(f"{name}._endpoint") == "success"
         for city in ("abilene", "waco", "galveston", "longview_marshall", *MANUAL_CITIES):
             fleet.runs[f"texas_housing.{city}"] = fleet.start(f"texas_housing.{city}", as_of=AS_OF)
         fleet.runs["texas_housing.el_paso"] = fleet.start("texas_housing.el_paso", as_of="2003-01-01")
         fleet.runs["texas_housing.tyler"] = fleet.start("texas_housing.tyler")
         fleet.runs["bike_rides.harbour"] = fleet.start("bike_rides.harbour", as_of="2026-01-01")
+        fleet.runs["flights.boston"] = fleet.start("flights.boston", as_of="2014-01-01")
+        fleet.runs["restaurants.lisbon"] = fleet.start("restaurants.lisbon", as_of="2025-07-01")
         yield fleet
 
 

@@ -1,7 +1,7 @@
 """Trains every algorithm for every task on drawn tables.
 
-``python algorithm_cases.py <scripts> <case>``, in the image's Python, prints one JSON line: what the case
-has found out. The cases are the functions below whose names have no underscore.
+``python algorithm_cases.py <scripts> <case>``, in the image's Python, prints one JSON line: what the case has found
+out. The cases are the functions below whose names have no underscore.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ sys.path.insert(0, sys.argv[1])
 import algorithms
 from candidates import choose
 from hyperparameters import checked
+from job_settings import Candidate
 from model_artifact import Model, load_artifact, save_artifact
 from model_card import ModelCard
 from table_parts import joined, rows_of
@@ -58,12 +59,19 @@ def _table(task: str, features: tuple[Feature, ...], seed: int = 0, rows: int = 
     scaled = (values - values.mean(axis=0)) / values.std(axis=0)
     score = scaled @ np.arange(1, len(features) + 1) + 0.3 * draws.normal(size=rows)
     values[draws.random(values.shape) < 0.05] = np.nan
-    classes = {"regression": (), "binary": ("no", "yes"), "multiclass": ("x", "y", "z")}[task]
+    known = {
+        "regression": (),
+        "binary": ("no", "yes"),
+        "multiclass": ("x", "y", "z"),
+        "two classes": ("x", "y"),
+    }
+    classes = known[task]
     label = score if not classes else np.digitize(score, np.quantile(score, [0.4, 0.7][: len(classes) - 1]))
     baseline = (
         Baseline("median", (0.0,)) if not classes else Baseline("shares", (1 / len(classes),) * len(classes))
     )
     none = TargetTransform("none")
+    task = "multiclass" if task == "two classes" else task
     schema = Schema("table", task, "austin", "20150801T000000Z", "price", none, features, classes, baseline)
     names = [str(number) for number in range(rows)]
     weight = draws.uniform(0.5, 2, rows)
@@ -89,7 +97,7 @@ def round_trips() -> list[Any]:
     """Per algorithm and task: how far a loaded artifact is from the fitted one, whether twice gives the same bytes, and
     how much better than the baseline it is on rows that it has not seen."""
     found = []
-    for task in TASKS:
+    for task in (*TASKS, "two classes"):
         train, validation, test = _parts(_table(task, MIXED))
         floor = loss(test, _fit("baseline", train, validation).predict(test.values))
         for name in algorithms.names():
@@ -142,7 +150,7 @@ def twins() -> dict[str, float]:
                 other = Ridge(alpha=alpha).fit(matrix, label, sample_weight=both.weight)
                 off(fitted.predict(test.values), other.predict(asked), f"linear {alpha}")
             else:
-                other = LogisticRegression(C=1 / alpha, max_iter=1000, tol=1e-6)
+                other = LogisticRegression(C=1 / alpha, max_iter=1000)
                 other.fit(matrix, label, sample_weight=both.weight)
                 off(fitted.predict(test.values), other.predict_proba(asked), f"linear {alpha}")
         level = [replace(part, weight=np.ones(len(part))) for part in (train, validation)]
@@ -279,9 +287,7 @@ def shuffled() -> dict[str, float]:
                 table, target=table.target[order], label=table.label[order], weight=np.ones(len(table))
             )
             train, validation, test = _parts(table)
-            candidates = [
-                {"algorithm": name, "hyperparameters": SMALL[name]} for name in ("xgboost", "linear", "knn")
-            ]
+            candidates = [Candidate(name, SMALL[name]) for name in ("xgboost", "linear", "knn")]
             chosen = choose(train, validation, candidates, seed=seed, threads=1)
             floor = _fit("baseline", train, validation).predict(test.values)
             wins += loss(test, chosen.fitted.predict(test.values)) < loss(test, floor)

@@ -19,7 +19,7 @@ from city_fleet.champions.run_evidence import EVALUATION, HOLDOUT
 from city_fleet.config import Gate
 from city_fleet.metrics import regression_metrics
 from city_fleet.naming import Keys
-from city_fleet.state import live, objects, registry
+from city_fleet.state import live, objects, registry, serving_code
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import ServedModel
@@ -73,6 +73,7 @@ def create_endpoint(aws: LocalSageMaker) -> str:
                 "Environment": {
                     "SAGEMAKER_PROGRAM": "inference.py",
                     "SAGEMAKER_SUBMIT_DIRECTORY": KEYS.uri("factors/code.tar.gz"),
+                    serving_code.VARIABLE: "xgboost=1a2b3c4d",
                 },
             }
         ],

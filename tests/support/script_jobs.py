@@ -180,3 +180,39 @@ def digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def settings_of(jobs: Jobs, name: str, *cities: dict[str, Any]) -> dict[str, str]:
+    """Write the settings of a training job, and say where they are."""
+    path = jobs.root / name / "settings" / "settings.json"
+    path.parent.mkdir(parents=True)
+    content = {"format_version": 1, "as_of": AS_OF, "raw_uri": RAW_URI, "cities": list(cities)}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return {"SM_CHANNEL_SETTINGS": str(path.parent)}
+
+
+def settings_city(city: str, *candidates: str | dict[str, Any]) -> dict[str, Any]:
+    """A city of the settings."""
+    given = [
+        {"algorithm": each, "hyperparameters": {}} if isinstance(each, str) else each for each in candidates
+    ]
+    return {"city": city, "dataset": {"kind": "series"}, "candidates": given, "seed": 0, "champion": None}
+
+
+def train_with(jobs: Jobs, name: str, *cities: dict[str, Any]) -> Finished:
+    """Run train.py with a settings channel."""
+    output = jobs.root / name / "output"
+    (output / "data").mkdir(parents=True)
+    (jobs.root / name / "model").mkdir()
+    return start_job(
+        "train.py",
+        [],
+        output / "failure",
+        **settings_of(jobs, name, *cities),
+        SM_CHANNEL_TRAIN=str(jobs.out("train")),
+        SM_CHANNEL_VALIDATION=str(jobs.out("validation")),
+        SM_MODEL_DIR=str(jobs.root / name / "model"),
+        SM_OUTPUT_DIR=str(output),
+        SM_OUTPUT_DATA_DIR=str(output / "data"),
+        SM_NUM_CPUS="1",
+    )

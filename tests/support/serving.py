@@ -18,7 +18,7 @@ from typing import Any
 
 from city_fleet import naming
 from city_fleet.jobs.code_bundle import CodeBundle
-from city_fleet.state import live
+from city_fleet.state import live, serving_code
 from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.paths import IMAGE_PYTHON, SCRIPTS
@@ -176,6 +176,7 @@ def serve(server: LocalSageMaker, folder: Path, load_seconds: float = 0) -> Serv
                 "Environment": {
                     "SAGEMAKER_PROGRAM": "inference.py",
                     "SAGEMAKER_SUBMIT_DIRECTORY": bundle.archive_uri(KEYS),
+                    **serving_code.environment(serving_code.algorithms_of(bundle.files)),
                 },
             }
         ],

@@ -6,6 +6,7 @@ and 1 / ``C`` of ``LogisticRegression``. The intercept is not penalised.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ FILE = "linear.npz"
 #: Penalties that are tried, per row of training: from nearly none to where all columns hardly count.
 RIDGE_ALPHAS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
 LOGISTIC_ALPHAS = (100.0, 10.0, 1.0, 0.1, 0.01)
+CHUNK_ROWS = 50_000
 #: Score of a class that no row of training has, below all others.
 _NEVER = -50.0
 
@@ -126,12 +128,18 @@ def _models(
 
 def _ridge(matrix: np.ndarray, table: Table, alphas: list[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Solve the normal equations for all penalties by one decomposition."""
-    weight = table.weight[:, np.newaxis]
-    means = (weight * matrix).sum(axis=0) / weight.sum()
-    mean = float((table.weight * table.label).sum() / weight.sum())
-    centred = matrix - means
-    values, vectors = np.linalg.eigh(centred.T @ (weight * centred))
-    turned = vectors.T @ (centred.T @ (table.weight * (table.label - mean)))
+    total = table.weight.sum()
+    means = table.weight @ matrix / total
+    mean = float(table.weight @ table.label / total)
+    columns = matrix.shape[1]
+    squares, products = np.zeros((columns, columns)), np.zeros(columns)
+    for at in range(0, len(matrix), CHUNK_ROWS):  # a centred copy of all rows would double the memory
+        rows = slice(at, at + CHUNK_ROWS)
+        centred, weight = matrix[rows] - means, table.weight[rows]
+        squares += (centred * weight[:, np.newaxis]).T @ centred
+        products += centred.T @ (weight * (table.label[rows] - mean))
+    values, vectors = np.linalg.eigh(squares)
+    turned = vectors.T @ products
     for alpha in alphas:
         coefficients = vectors @ (turned / (np.maximum(values, 0) + alpha))
         yield coefficients[np.newaxis], np.array([mean - means @ coefficients])
@@ -140,12 +148,18 @@ def _ridge(matrix: np.ndarray, table: Table, alphas: list[float]) -> Iterator[tu
 def _logistic(matrix: np.ndarray, table: Table, alpha: float, max_iter: int) -> tuple[np.ndarray, np.ndarray]:
     # Late: it takes longer to import than a ridge regression to fit.
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     label = table.label.astype(np.int64)
     if len(np.unique(label)) < 2:
         raise JobFailure("all rows of the training part are of one class; at least 2 are needed.")
-    model = LogisticRegression(C=1 / alpha, max_iter=max_iter, tol=1e-6)
-    model.fit(matrix, label, sample_weight=table.weight)
+    model = LogisticRegression(C=1 / alpha, max_iter=max_iter)
+    # On matrices of this size several threads only wait for each other (for minutes where jobs share the cores), and
+    # they add up in another order on another machine.
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
+        # With hardly a penalty it comes to no end, and where it has come to by then is judged like all others.
+        warnings.simplefilter("ignore")
+        model.fit(matrix, label, sample_weight=table.weight)
     if table.schema.task == BINARY:
         return model.coef_, model.intercept_
     coefficients = np.zeros((len(table.schema.classes), matrix.shape[1]))

@@ -148,6 +148,9 @@ class _Training:
 
     def __init__(self, part: Table, hyperparameters: dict[str, Any], seed: int) -> None:
         from sklearn.neural_network import MLPClassifier, MLPRegressor  # noqa: PLC0415
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+        self._one_thread = threadpool_limits
 
         self._schema = schema = part.schema
         self._design = learn_design(schema, part.values)
@@ -171,11 +174,16 @@ class _Training:
     def step(self) -> None:
         """Pass the rows once."""
         more = {} if self._schema.task == REGRESSION else {"classes": np.arange(len(self._schema.classes))}
-        with warnings.catch_warnings():
+        # Several threads only wait for each other on layers of this size, and add up in another order elsewhere.
+        with self._one_thread(limits=1, user_api="blas"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of passes that are not enough: that is what is found out here
             self._network.partial_fit(self._matrix, self._label, sample_weight=self._weight, **more)
 
     def network(self) -> Network:
         """What has been learned so far."""
         layers = list(zip(self._network.coefs_, self._network.intercepts_, strict=True))
+        if self._schema.task == MULTICLASS and len(self._schema.classes) == 2:
+            # scikit-learn takes one score for two classes: the second's, beside 0 for the first.
+            weights, biases = layers[-1]
+            layers[-1] = np.pad(weights, ((0, 0), (1, 0))), np.pad(biases, (1, 0))
         return Network(self._schema, self._design, self._network.activation, layers, self._unit)

@@ -7,13 +7,13 @@ from typing import Any
 
 from city_fleet import naming
 from city_fleet.champions.release import target_model
+from city_fleet.metrics import METRICS, METRICS_OF, REGRESSION, show
 from city_fleet.outgoing_text import markdown, markdown_code, one_line
 from city_fleet.plan import CityPlan
 from city_fleet.state import registry
 from city_fleet.state.registry import ModelPackage
 
-_METRICS = {"mape": "MAPE", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
-_WHO = {"challenger": "new model", "champion": "serves now", "naive": "last known value"}
+_WHO = {"challenger": "new model", "champion": "serves now"}
 
 
 def subject(plan: CityPlan) -> str:
@@ -37,7 +37,7 @@ def body(
         f"Version {version.number} of `{plan.package_group}` was made as of {_day(version.as_of)}; the last period "
         f"that its data hold begins on {markdown(str(decision.get('data_until') or 'an unknown day'))}. It waits until "
         f" {_day(version.metadata[registry.EXPIRES_AT])}, then it counts as rejected.",
-        _table(decision["metrics"], decision["rows"]),
+        _table(decision),
         _list("Why the gate lets it go", decision["reasons"]),
     ]
     if decision.get("warnings"):
@@ -58,15 +58,20 @@ def body(
     return "\n\n".join(parts)
 
 
-def _table(metrics: Mapping[str, Mapping[str, float | None]], rows: int) -> str:
-    shown = [who for who in _WHO if who in metrics]
+def _table(decision: Mapping[str, Any]) -> str:
+    """Return the metrics of all that was judged on the same rows, the compared one first."""
+    measured = {_WHO[who]: metrics for who, metrics in decision["metrics"].items() if who in _WHO}
+    # A decision of an earlier version names no baselines, and knows regressions alone.
+    measured |= decision.get("baselines") or {"last known value": decision["metrics"].get("naive", {})}
+    names = METRICS_OF[decision.get("task", REGRESSION)]
+    compared = decision.get("metric", names[0])
     lines = [
-        f"| {rows} held-out rows | " + " | ".join(_WHO[who] for who in shown) + " |",
-        "|---" * (len(shown) + 1) + "|",
+        f"| {decision['rows']} held-out rows | " + " | ".join(map(markdown, measured)) + " |",
+        "|---" * (len(measured) + 1) + "|",
     ]
-    for name, title in _METRICS.items():
-        cells = (_number(name, metrics[who].get(name)) for who in shown)
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    for name in sorted(names, key=lambda each: each != compared):
+        cells = (_number(name, metrics.get(name)) for metrics in measured.values())
+        lines.append(f"| {METRICS[name].title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -75,11 +80,7 @@ def _list(title: str, sentences: list[str]) -> str:
 
 
 def _number(name: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    if name == "mape":
-        return f"{value:.1%}"
-    return f"{value:.3f}" if name == "r2" else f"{value:,.0f}"
+    return "–" if value is None else show(name, value)
 
 
 def _day(stamp: str) -> str:

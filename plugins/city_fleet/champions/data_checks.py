@@ -28,10 +28,12 @@ class Findings:
 
     :param against: what speaks against publishing the model.
     :param warnings: what a person should know, but does not hold the model.
+    :param newest: the newest day or period that the data hold, an ISO date; None where the report does not say.
     """
 
     against: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    newest: str | None = None
 
 
 NOTHING = Findings()
@@ -45,10 +47,15 @@ def check(status: Any, report: Any, rule: DataChecks) -> Findings:
     """
     stopped, late = _age(status, rule)
     against = [*stopped, *_missing(status, rule), *_wild(status, rule), *_lost_rows(report, rule)]
-    drifted = [] if rule.drift == "ignore" else _drift(report, rule)
-    if rule.drift == "hold":
-        return Findings((*against, *drifted), tuple(late))
-    return Findings(tuple(against), (*late, *drifted))
+    warnings = [*late]
+    for what, found in (
+        (rule.vanished_classes, _vanished_classes(report)),
+        (rule.drift, [*_drift(report, rule), *_category_drift(report, rule)]),
+    ):
+        if what != "ignore":
+            (against if what == "hold" else warnings).extend(found)
+    newest = _mapping(status, "newest").get("period")
+    return Findings(tuple(against), tuple(warnings), newest if isinstance(newest, str) else None)
 
 
 def _age(status: Any, rule: DataChecks) -> tuple[list[str], list[str]]:
@@ -86,18 +93,24 @@ def _after(day: date, span: Duration) -> date:
 
 
 def _missing(status: Any, rule: DataChecks) -> list[str]:
-    """Find columns of which too much is missing in the last periods."""
+    """Find columns of which too much is missing in the last periods, or in the newest rows of a table.
+
+    A table's column may always have been empty in most rows, as the quality of a pool that few houses have.
+    """
     shares = _mapping(status, "recent_missing_share")
     if not shares:
         return ["the data report does not say how much is missing"]
     found = []
+    is_table = _is_table(status)
+    where = "newest rows" if is_table else "last periods"
+    always = _mapping(status, "missing_share") if is_table else {}
     for column, share in shares.items():
         value = finite(share)
         if value is None or not 0 <= value <= 1:
             found.append(f"the data report does not say how much of column {column!r} is missing")
-        elif value > rule.max_missing_share:
+        elif value > rule.max_missing_share and (finite(always.get(column)) or 0) <= rule.max_missing_share:
             found.append(
-                f"{value:.0%} of column {column!r} is missing in the last periods; at most "
+                f"{value:.0%} of column {column!r} is missing in the {where}; at most "
                 f"{rule.max_missing_share:.0%} may be"
             )
     return found
@@ -108,7 +121,7 @@ def _wild(status: Any, rule: DataChecks) -> list[str]:
     if rule.max_deviations is None:
         return []
     extremes = _mapping(status, "extremes")
-    if not extremes:
+    if not extremes and not _is_table(status):  # a table may hold no number at all
         return ["the data report does not say how far values are from each other"]
     found = []
     for column, extreme in extremes.items():
@@ -145,6 +158,25 @@ def _lost_rows(report: Any, rule: DataChecks) -> list[str]:
     return []
 
 
+def _vanished_classes(report: Any) -> list[str]:
+    """Find classes that the champion knows and the new training rows do not hold: rows do not vanish by themselves."""
+    champion = report.get("champion") if isinstance(report, Mapping) else None
+    lost = champion.get("vanished_classes", []) if isinstance(champion, Mapping) else []
+    if not isinstance(lost, list):
+        return ["the evaluation report does not say which classes have vanished since the champion"]
+    if not lost:
+        return []
+    shown = ", ".join(repr(str(name)[:50]) for name in lost[:_NAMES_SHOWN])
+    more = f" and {len(lost) - _NAMES_SHOWN} more" if len(lost) > _NAMES_SHOWN else ""
+    return [
+        f"the training rows hold no {shown}{more} any more, which the champion knows (gate.data.vanished_classes)"
+    ]
+
+
+def _is_table(status: Any) -> bool:
+    return isinstance(status, Mapping) and status.get("kind") == "table"
+
+
 def _drift(report: Any, rule: DataChecks) -> list[str]:
     """Find features whose recent values lie far from what the new model was trained on."""
     distances = report.get("drift") if isinstance(report, Mapping) else None
@@ -159,6 +191,23 @@ def _drift(report: Any, rule: DataChecks) -> list[str]:
     return [
         f"the held-out rows drift away from the training rows in {shown}{more} (robust standard deviations between "
         f"the medians; {rule.max_drift:g} is the limit)"
+    ]
+
+
+def _category_drift(report: Any, rule: DataChecks) -> list[str]:
+    """Find categories whose recent rows are spread otherwise than those that the new model was trained on."""
+    shares = _mapping(report, "category_drift")
+    known = {str(name): value for name, each in shares.items() if (value := finite(each)) is not None}
+    far = sorted(
+        (name for name in known if known[name] > rule.max_category_drift), key=lambda name: -known[name]
+    )
+    if not far:
+        return []
+    shown = ", ".join(f"{known[name]:.0%} in {name}" for name in far[:_NAMES_SHOWN])
+    more = f" and {len(far) - _NAMES_SHOWN} more" if len(far) > _NAMES_SHOWN else ""
+    return [
+        f"the held-out rows have gone over to other categories: {shown}{more} (beyond chance; "
+        f"{rule.max_category_drift:.0%} is the limit)"
     ]
 
 

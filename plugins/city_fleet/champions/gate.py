@@ -40,6 +40,7 @@ class Decision:
     :param baselines: name of a prediction without a model → its metrics; empty in reports of earlier job scripts.
     :param champion_target_model: target model of the champion it was compared with, if any.
     :param champion_etag: ETag of the live pointer that champion was read from; None means there was no pointer.
+    :param champion_sequence: with which that champion served when the gate had decided; None where none did.
     :param forced: promoted by the run's ``force`` parameter although the rule would have held it.
     :param superseded: held because the champion has seen newer data, however good the challenger is.
     :param unfit: something speaks against the challenger itself: its data, a limit, the naive forecast, a broken
@@ -53,6 +54,7 @@ class Decision:
     metrics: dict[str, dict[str, float | None]] = field(default_factory=dict)
     champion_target_model: str | None = None
     champion_etag: str | None = None
+    champion_sequence: int | None = None
     forced: bool = False
     superseded: bool = False
     warnings: tuple[str, ...] = ()
@@ -135,7 +137,7 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
         superseded=superseded is not None and not promote,
         warnings=tuple(warnings),
         unfit=unfit,
-        data_until=_last_period(report),
+        data_until=_last_period(report) or data.newest,
         task=task,
         metric=name,
         baselines={who: _numbers(metrics, task) for who, metrics in _baselines(report).items() if who},

@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from city_fleet import clock, outgoing_text
+from city_fleet import clock, naming, outgoing_text
 from city_fleet.champions import artifact, gate
 from city_fleet.champions.answers import ask, check_answers
 from city_fleet.champions.artifact import Artifact
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.metrics import holdout_metrics
-from city_fleet.state import live, objects, pointer_checks, retire_marks
+from city_fleet.plan import ENDPOINT_PURPOSE
+from city_fleet.state import live, objects, pointer_checks, retire_marks, serving_code
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import LivePointer, ServedModel, Versioned
@@ -100,6 +101,7 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     # It may have been published before and be about to be retired; from now on it is not.
     retire_marks.claim(city.aws.s3, city.keys, city.slug, candidate.model.target_model)
     made = _install_artifact(city, candidate)
+    _check_code(city, candidate, made)
     known = [
         (f"held-out row {_name(row)}", row["values"], row["predicted"]) for row in candidate.holdout["rows"]
     ]
@@ -184,6 +186,16 @@ def _install_artifact(city: CityContext, candidate: Candidate) -> Artifact:
     return made
 
 
+def _check_code(city: CityContext, candidate: Candidate, made: Artifact) -> None:
+    """Refuse an artifact of an algorithm that the endpoint's code lacks, in words that say what to do."""
+    endpoint = candidate.model.endpoint or city.endpoint
+    served = serving_code.served(city.aws.sagemaker, endpoint) if made.algorithm else None
+    dag = naming.fleet_dag_id(city.keys.fleet, ENDPOINT_PURPOSE)
+    wrong = serving_code.lacking([made.algorithm], served, endpoint, dag)
+    if wrong is not None:
+        raise PublishError(f"city {city.slug!r}: {wrong}. Then clear this task", city=city.slug)
+
+
 def _name(row: Mapping[str, Any]) -> str:
     """Return the name of a held-out row: a period of a series, or an example of a table."""
     return str(row["period"] if "period" in row else row["example"])
@@ -259,7 +271,10 @@ def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned
             seen.update(holdout_metrics(candidate.holdout, predictions))
         except PublishError as error:
             seen["error"] = str(error)
-    decision = candidate.decision
+    decision, rule = candidate.decision, candidate.rule
+    if candidate.holdout.get("of_rows", len(rows)) > len(rows):
+        # The file holds a part of the rows, and all of them were enough, and the baselines were beaten on all of them.
+        rule = rule.model_copy(update={"minimum_rows": 1, "must_beat_naive": False})
     report = {
         "task": decision.task,
         "rows": len(rows),
@@ -271,4 +286,4 @@ def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned
         report |= {"baselines": decision.baselines, "naive": decision.metrics.get("naive")}
     else:
         report["naive"] = holdout_metrics(candidate.holdout, [row["naive"] for row in rows])
-    return gate.decide(report, candidate.rule)
+    return gate.decide(report, rule)

@@ -33,8 +33,8 @@ def data(
 ) -> None:
     """Show a city's raw data files in S3, or remove one.
 
-    Shown are each file's rows, its first and last period, its size, when it was written and by whom. All `.csv` and
-    `.parquet` files together are the city's raw data. "?" is what could not be read.
+    Shown are each file's rows, its first and last period, its size, when it was written and by whom. All `.csv`,
+    `.csv.gz` and `.parquet` files together are the city's raw data. "?" is what could not be read.
 
     It also works for a city that is no longer in the fleet file. A removed file is gone, unless the bucket keeps
     versions.

@@ -11,12 +11,13 @@ from city_fleet.cli.aws import aws_errors
 from city_fleet.cli.moving import cities_and_clients
 from city_fleet.cli.output import AsJson, say, show, table
 from city_fleet.cli.selection import CityName, FleetName
+from city_fleet.metrics import METRICS, REGRESSION, default_metric
+from city_fleet.metrics import show as show_metric
 
 if TYPE_CHECKING:
     from city_fleet.champions.champion_history import History, Served
+    from city_fleet.config import Fleet
     from city_fleet.state.live_pointer import LivePointer
-
-_COLUMNS = ("", "seq", "from", "until", "as_of", "version", "MAPE", "moved")
 
 
 def history(
@@ -52,28 +53,38 @@ def history(
         "older": found.older,
         "states": [state.to_dict() for state in found.states],
     }
-    show(report, _lines(clients.fleet.fleet, found), as_json)
+    show(report, _lines(clients.fleet.fleet, found, _metric(clients.fleet, found)), as_json)
     if found.problem and not as_json:
         say(f"{slug}: {found.problem}.", err=True)
     raise typer.Exit(1 if found.problem else 0)
 
 
-def _lines(fleet: str, found: History) -> Iterator[str]:
+def _metric(fleet: Fleet, found: History) -> str:
+    """Return the metric by which a city is judged; one that left the fleet file has that of its last model's task."""
+    settings = fleet.cities.get(found.city)
+    if settings is not None:
+        return settings.gate.metric or default_metric(settings.dataset.task)
+    tasks = [served.state.task for served in found.states if served.state is not None]
+    return default_metric(tasks[-1] if tasks else REGRESSION)
+
+
+def _lines(fleet: str, found: History, metric: str) -> Iterator[str]:
     if not found.states and not found.problem:
         yield f"{found.city}: no model of this city has ever been live in fleet {fleet!r}."
     if found.older:
         yield f"{found.older} older changes are not shown; --limit 0 shows all."
     if found.states:
-        yield from table(_COLUMNS, [_row(state) for state in found.states])
+        columns = ("", "seq", "from", "until", "as_of", "version", METRICS[metric].title, "moved")
+        yield from table(columns, [_row(state, metric) for state in found.states])
 
 
-def _row(served: Served) -> tuple[str, ...]:
+def _row(served: Served, metric: str) -> tuple[str, ...]:
     state = served.state
     ended = state is not None and state.move == "remove"
     until = "now" if served.live else _minute(served.until) if served.until else "" if ended else "?"
     if state is None:
         return ("", str(served.sequence), "?", until, "?", "?", "?", served.error or "")
-    mape = state.metrics.get("mape")
+    value = state.metrics.get(metric)
     return (
         "*" if served.live else "",
         str(state.sequence),
@@ -81,7 +92,7 @@ def _row(served: Served) -> tuple[str, ...]:
         until,
         state.as_of,
         state.package_arn.rpartition("/")[2],
-        f"{mape:.1%}" if mape is not None else "",
+        show_metric(metric, value) if value is not None else "",
         _moved(state),
     )
 

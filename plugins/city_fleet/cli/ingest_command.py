@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from city_fleet import clock
 from city_fleet.cli.aws import client
 from city_fleet.cli.output import AsJson, print_json, say
 from city_fleet.cli.selection import FleetName, fleets_named, only_fleet
@@ -19,7 +20,9 @@ def ingest(
     fleet: FleetName = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", metavar="CSV", help="Upload this file instead of the fleet's dataset.source."),
+        typer.Option(
+            "--file", metavar="FILE", help="Upload this file instead of the fleet's dataset.source."
+        ),
     ] = None,
     city: Annotated[
         list[str] | None,
@@ -43,13 +46,22 @@ def ingest(
     allow_fewer_rows: Annotated[
         bool, typer.Option("--allow-fewer-rows", help="Replace a city's data by fewer or older rows.")
     ] = False,
+    known: Annotated[
+        str | None,
+        typer.Option(
+            "--known",
+            metavar="INSTANT",
+            help="Since when the rows of a table without a time are known; now if not given.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Split the raw data by city and replace what is there.
 
-    The raw data are the CSV file that the fleet file names as `dataset.source`. A city's rows take the place of those
-    that earlier ingests wrote, whatever their files were called; `--append` adds instead. Files that something else
-    put there are named and stay, unless you say `--replace-all`; `./fleet data CITY` shows and removes single files.
+    The raw data are the file that the fleet file names as `dataset.source`: .csv, .csv.gz or .parquet. A city's rows
+    take the place of those that earlier ingests wrote, whatever their files were called; `--append` adds instead.
+    Files that something else put there are named and stay, unless you say `--replace-all`; `./fleet data CITY` shows
+    and removes single files. Of a table without a time earlier files stay too, for runs as of an earlier day.
 
     Rows of cities that are not in the fleet file are left out, with a warning. Nothing of a city is replaced, and the
     exit code is 1, when a name nobody knows looks like the city's, when it would have fewer periods than in S3 or an
@@ -71,6 +83,10 @@ def ingest(
     if append and replace_all:
         raise typer.BadParameter("--append leaves every file, --replace-all none: say one of them.")
     allow = Permissions(append, replace_all, allow_unknown, allow_fewer_rows)
+    try:
+        since = None if known is None else clock.parse(known)
+    except ValueError as error:
+        raise typer.BadParameter(f"--known: {error}") from None
     reports = []
     fleets = fleets_named(fleet, as_they_are=True)
     if file is not None or city:
@@ -83,6 +99,7 @@ def ingest(
             cities=city or (),
             create_bucket=create_bucket,
             allow=allow,
+            known=since,
         )
         reports.append(report)
         if not as_json:

@@ -11,7 +11,7 @@ import typer
 from city_fleet.cli.output import AsJson, count_cities, say, show
 from city_fleet.cli.selection import fleets_folder, no_fleet_file
 from city_fleet.config import Fleet, load_fleet, load_fleets
-from city_fleet.errors import FleetFileError, display_path
+from city_fleet.errors import ConfigError, FleetFileError, display_path
 
 
 def lint(
@@ -83,17 +83,43 @@ def _loaded(path: Path) -> Fleet | FleetFileError:
 
 
 def _report(item: Fleet | FleetFileError) -> dict[str, Any]:
-    from city_fleet.config.lint import fleet_warnings, link_mistakes  # noqa: PLC0415 - reads botocore's models
+    from city_fleet.config.lint import (  # noqa: PLC0415 - reads botocore's models
+        algorithm_mistakes,
+        fleet_warnings,
+        link_mistakes,
+    )
     from city_fleet.data.source_check import source_mistakes  # noqa: PLC0415
 
     if isinstance(item, FleetFileError):
         return {"file": item.file, "errors": item.errors, "warnings": [], "cities": 0}
     return {
         "file": display_path(item.path),
-        "errors": [*item.errors, *link_mistakes(item), *source_mistakes(item)],
+        "errors": [
+            *item.errors,
+            *link_mistakes(item),
+            *_own_script_mistakes(item),
+            *algorithm_mistakes(item),
+            *source_mistakes(item),
+        ],
         "warnings": fleet_warnings(item),
         "cities": len(item.cities),
     }
+
+
+def _own_script_mistakes(fleet: Fleet) -> list[ConfigError]:
+    """Return what is wrong with single own scripts and requirements, once for all cities that share them."""
+    from city_fleet.jobs.code_bundle import CodeBundle  # noqa: PLC0415 - imports boto3's types
+    from city_fleet.plan import plan_city  # noqa: PLC0415
+
+    found = []
+    for slug in {city.code_name: slug for slug, city in fleet.cities.items()}.values():
+        plan = plan_city(fleet, slug)
+        try:
+            if (plan.own_scripts or plan.has_own_folder) and plan.scripts.is_dir():
+                CodeBundle.of(plan)
+        except ConfigError as error:
+            found.append(error)
+    return found
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:

@@ -29,10 +29,14 @@ class DataChecks(Section):
     """How far a value may be from its column's median, in robust standard deviations; null for any distance."""
     max_age: CalendarSpan | None = None
     """How much older than expected the newest period may be; null for any age. From a slack on a warning says so."""
+    vanished_classes: Literal["warn", "hold", "ignore"] = "hold"
+    """What it means when a class that the champion knows is in no training row any more."""
     drift: Literal["warn", "hold", "ignore"] = "warn"
     """What a drift of the held-out rows away from the training rows means."""
     max_drift: Annotated[float, Range(False, 0)] = 5
     """From where on it is called drift: distance of a feature's medians, in robust standard deviations."""
+    max_category_drift: Share = 0.25
+    """The same of a category: which share of the rows has gone over to other categories, beyond chance."""
 
 
 class Gate(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from city_fleet.config.algorithm_specs import algorithm_problems, specs_of
 from city_fleet.config.image_table import image_accounts
 from city_fleet.config.mistakes import FieldPath, field_text
 from city_fleet.config.name_types import (
@@ -17,22 +18,14 @@ from city_fleet.config.places import ALLOWED_PATH, links_out, project_path
 from city_fleet.config.series import Series, Target
 from city_fleet.config.settings import City, Fleet
 from city_fleet.config.table import TableTarget
-from city_fleet.config.value_types import Duration
+from city_fleet.config.value_types import Duration, Problem
+from city_fleet.config.variables import as_written
 from city_fleet.config.yaml_reader import Document, read_yaml
 from city_fleet.errors import ConfigError, display_path, list_names, nearest_match
 from city_fleet.metrics import default_metric
 from city_fleet.naming import slug
 from city_fleet.ticks import PRESETS
 
-# What include/scripts/train.py takes; it refuses any other name, but only when the job runs.
-KNOWN_HYPERPARAMETERS = frozenset({
-    "num_boost_round", "early_stopping_rounds", "seed", "eta", "learning_rate", "gamma", "min_split_loss",
-    "max_depth", "min_child_weight", "max_delta_step", "subsample", "colsample_bytree", "colsample_bylevel",
-    "colsample_bynode", "lambda", "reg_lambda", "alpha", "reg_alpha", "max_leaves", "max_bin",
-    "num_parallel_tree", "base_score", "tweedie_variance_power", "huber_slope", "rate_drop", "skip_drop",
-    "one_drop", "verbosity", "objective", "eval_metric", "booster", "tree_method", "grow_policy",
-    "sampling_method", "sample_type", "normalize_type", "monotone_constraints", "interaction_constraints",
-})  # fmt: skip
 JOB_SCRIPTS = ("preprocess.py", "train.py", "evaluate.py")
 _FREQUENCY_DAYS = {"day": 1, "week": 7, "month": 28, "quarter": 90, "year": 365}
 # From "@hourly" to "@yearly".
@@ -76,6 +69,26 @@ def link_mistakes(fleet: Fleet) -> list[ConfigError]:
         for folder, path in folders.items()
         if (links := links_out(project_path(folder)))
     ]  # fmt: skip
+
+
+def algorithm_mistakes(fleet: Fleet) -> list[ConfigError]:
+    """Return one mistake for each algorithm and hyperparameter that the scripts do not have; what is shared, once."""
+    document = read_yaml(fleet.path, display_path(fleet.path), {})
+    specs = {scripts: specs_of(scripts) for scripts in {city.scripts for city in fleet.cities.values()}}
+    found: dict[tuple[FieldPath, Problem], ConfigError] = {}
+    for city in fleet.cities.values():
+        for problem in algorithm_problems(city, specs[city.scripts]):
+            shared = _shared(fleet, city, problem.path)
+            where = shared or ("cities", city.slug, *problem.path)
+            shown = as_written(problem, document.written(where))
+            error = shown.error(
+                file=document.name,
+                line=document.line(where),
+                field=field_text(shared or problem.path),
+                city=None if shared else city.slug,
+            )
+            found.setdefault((where, problem), error)
+    return list(found.values())
 
 
 def _shared(fleet: Fleet, city: City, path: FieldPath) -> FieldPath:
@@ -157,14 +170,6 @@ def _schedule(city: City) -> Iterator[Found]:
         yield ("schedule",), f"{city.schedule} retrains more often than there are new data ({per})"
 
 
-def _hyperparameters(city: City) -> Iterator[Found]:
-    for name in city.algorithm.hyperparameters:
-        if name not in KNOWN_HYPERPARAMETERS:
-            hint = _nearest(name, KNOWN_HYPERPARAMETERS)
-            text = f"include/scripts/train.py takes no such parameter.{hint}"
-            yield ("algorithm", "hyperparameters", name), text
-
-
 def _dataset(city: City) -> Iterator[Found]:
     dataset = city.dataset
     target = dataset.target
@@ -228,4 +233,4 @@ def _name(city: City) -> Iterator[Found]:
 
 
 _CHECKS: Sequence[Callable[[City], Iterator[Found]]]
-_CHECKS = (_instances, _schedule, _hyperparameters, _dataset, _waiting, _files, _name)
+_CHECKS = (_instances, _schedule, _dataset, _waiting, _files, _name)

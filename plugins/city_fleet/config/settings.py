@@ -297,4 +297,8 @@ def city_problems(city: City) -> list[Problem]:
         most = city.dataset.holdout_periods
         allowed = f"at most dataset.holdout_periods ({most}), else nothing ever goes live"
         problems.append(Problem(str(city.gate.minimum_rows), allowed, path=("gate", "minimum_rows")))
+    max_age = city.gate.data.max_age
+    if max_age is not None and city.dataset.kind == "table" and city.dataset.time is None:
+        allowed = "null, or a dataset.time: without one nobody can say how old the data are"
+        problems.append(Problem(str(max_age), allowed, path=("gate", "data", "max_age")))
     return problems + gate_problems(city.gate, city.dataset.task)

@@ -1,4 +1,4 @@
-"""Upload of raw data: one CSV with a city column becomes one object per city in the bucket.
+"""Upload of raw data: one file with a city column becomes one object per city in the bucket.
 
 The values stay as they are written in the file, column for column; an object is put only when its content
 differs from what is there, so that doing it twice does nothing and S3's ETags tell what changed. The new file takes
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
+from city_fleet.config.series import Series
+from city_fleet.config.table import Table
 from city_fleet.data.losses import Refusal, contradicting, fewer, renamed
+from city_fleet.data.own_columns import own_columns
 from city_fleet.data.raw_data import Rows, find_source, split_by_city
-from city_fleet.data.raw_files import RawFile, notes, raw_files, read_records
+from city_fleet.data.raw_files import RawFile, known_folder, known_name, notes, raw_files, read_records
 from city_fleet.data.records import RecordReader
+from city_fleet.data.source_rows import stem
 from city_fleet.errors import (
     ConfigError,
     DataError,
@@ -44,6 +49,8 @@ UNCHANGED = "unchanged"
 # S3 makes the ETag of an object put in one part its MD5; a larger object would need several parts.
 MAX_OBJECT_BYTES = 5 * 1024**3
 PARALLEL_CITIES = 16
+#: A table without a time, all of it: of the files of one name a run takes the last that was known.
+WHOLE_TABLE = "rows.csv"
 
 
 @dataclass(frozen=True)
@@ -126,17 +133,21 @@ def ingest(
     cities: Iterable[str] = (),
     create_bucket: bool = False,
     allow: Permissions = NOTHING_SPECIAL,
+    known: datetime | None = None,
 ) -> IngestReport:
     """Split a data set by city and put each city's rows to ``<fleet>/raw/city=<slug>/<file name>``.
 
-    The file takes the place of what earlier ingests wrote for the city. A city that would lose rows is refused, and
+    The file takes the place of what earlier ingests wrote for the city. Rows of a table without a time say of
+    themselves not when they were known: their file goes into a folder of its own, ``known=<as_of>/``, and those of
+    earlier ingests stay, for runs as of an earlier day. A city that would lose rows is refused, and
     the others go on.
 
     :param fleet: the fleet; its ``dataset`` says which columns there must be.
-    :param source: the CSV; by default the fleet file's ``dataset.source``.
+    :param source: the file; by default the fleet file's ``dataset.source``.
     :param cities: slugs to upload; all by default.
     :param create_bucket: create the bucket when it is missing.
     :param allow: what a person has allowed.
+    :param known: of a table without a time: since when its rows are known; now by default.
     :raises UnknownName: a slug that the fleet does not have.
     :raises ConfigError: no source is given and the fleet file names none.
     :raises DataError: the file is missing, has no rows, lacks columns or holds a malformed row.
@@ -148,9 +159,15 @@ def ingest(
     by_slug, unknown = _assign(fleet, rows, display_path(path))
     names = {slug: city.name for slug, city in fleet.cities.items() if slug in wanted}
     nobodys = {each.name: rows[each.name] for each in unknown}
-    held = {} if allow.unknown else renamed(names, by_slug, nobodys, fleet.dataset.city_column)
-    columns = RecordReader(fleet.dataset, header).columns
-    job = _Upload(fleet, ObjectStore(s3, fleet.bucket), path, header, columns, allow)
+    held = (
+        {}
+        if allow.unknown
+        else renamed(names, by_slug, nobodys, fleet.dataset.city_column, _by_period(fleet))
+    )
+    columns = RecordReader(fleet.dataset, header, own_columns(fleet)).columns
+    dated = isinstance(fleet.dataset, Table) and fleet.dataset.time is None
+    since = (known or datetime.now(UTC)) if dated else None
+    job = _Upload(fleet, ObjectStore(s3, fleet.bucket), path, header, columns, allow, since)
     with _aws_errors(fleet):
         _ensure_bucket(fleet, s3, create_bucket)
         with ThreadPoolExecutor(PARALLEL_CITIES) as pool:
@@ -225,6 +242,7 @@ class _Upload:
     """One ingest's work for each of its cities.
 
     :param columns: the columns whose values the fleet uses.
+    :param known: since when the rows are known, of a table without a time; else None.
     """
 
     fleet: Fleet
@@ -233,6 +251,7 @@ class _Upload:
     header: list[str]
     columns: tuple[str, ...]
     allow: Permissions
+    known: datetime | None
 
     def city(self, slug: str, rows: Rows | None) -> CityUpload | Refusal | None:
         """Put a city's file and remove what it takes the place of.
@@ -241,20 +260,32 @@ class _Upload:
         """
         # Listed before anything is put: of two ingests at once neither removes what the other has just written.
         files = [file for file in raw_files(self.fleet, self.store, slug) if file.is_data]
-        name = f"{self.path.stem}.csv"
+        name, versions = self._name, []
+        if self.known is not None:
+            versions = [file for file in files if known_name(file.name) == name]
+            name = f"{known_folder(self.known)}/{name}"
+        history = [file.key for file in versions]  # a run as of an earlier day reads them
         goes = [
-            file for file in files if file.name == name or (self._replaces(file) and not self.allow.append)
+            file
+            for file in files
+            if file.key not in history
+            and (file.name == name or (self._replaces(file) and not self.allow.append))
         ]
-        refusal = self._refusal(slug, rows, goes, [file for file in files if file not in goes])
+        loss = [*goes, *versions[-1:]]
+        refusal = self._refusal(slug, rows, loss, [file for file in files if file not in (*goes, *versions)])
         if refusal is not None or rows is None:
             return refusal
-        key = self.fleet.keys.raw(slug) + name
-        same = next((file for file in files if file.name == name), None)
-        status = self._put(key, rows, same)
+        same = versions[-1] if versions else next((file for file in files if file.name == name), None)
+        key, status = self._put(self.fleet.keys.raw(slug) + name, rows, same)
         older = [file for file in goes if file is not same]
         removed = tuple(file.name for file in older if self.store.delete(file.key, file.etag))
-        kept = tuple(file.name for file in files if file not in goes)
+        kept = tuple(file.name for file in files if file not in goes and file.key != key)
         return CityUpload(slug, self.fleet.cities[slug].name, rows.count, key, status, removed, kept)
+
+    @property
+    def _name(self) -> str:
+        """The name of a city's file: that of the source; of dated ones always the same, so that the last counts."""
+        return WHOLE_TABLE if self.known is not None and not self.allow.append else f"{stem(self.path)}.csv"
 
     def _replaces(self, file: RawFile) -> bool:
         return file.by_ingest or self.allow.replace_all
@@ -266,10 +297,13 @@ class _Upload:
         loss = goes if rows is not None or not self.allow.append else []
         if loss and not self.allow.fewer_rows:
             count, last = self._periods(loss)
-            found = fewer(slug, source, rows, count, last, [file.name for file in loss])
+            found = fewer(
+                slug, source, rows, count, last, [file.name for file in loss], _by_period(self.fleet)
+            )
             if found is not None:
                 return found
-        for file in stays if rows is not None else []:
+        # Of a table a later file's row takes the place of an earlier one's, so that two may differ.
+        for file in stays if rows is not None and _by_period(self.fleet) else []:
             read = read_records(self.fleet, self.store, file)
             if read is not None and rows is not None:
                 clash = contradicting(slug, source, rows.records, self.columns, file.name, read[1])
@@ -287,7 +321,11 @@ class _Upload:
             periods |= set(read[1]) if read else set()
         return len(periods), max(periods, default="")
 
-    def _put(self, key: str, rows: Rows, there: RawFile | None) -> str:
+    def _put(self, key: str, rows: Rows, there: RawFile | None) -> tuple[str, str]:
+        """Put a file unless the one that is there says the same.
+
+        :return: the key of the file that does, and what became of it.
+        """
         body = _body(self.header, rows)
         if len(body) > MAX_OBJECT_BYTES:
             raise DataError(
@@ -295,9 +333,15 @@ class _Upload:
             )
         md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
         if there is not None and there.by_ingest and there.etag.strip('"') == md5:
-            return UNCHANGED
-        self.store.put(key, body, "text/csv", notes(self.path.name, _author(), rows.count, rows.records))
-        return UPLOADED
+            return there.key, UNCHANGED
+        periods = rows.records if _by_period(self.fleet) else ()
+        noted = notes(self.path.name, _author(), rows.count, periods, len(rows.records))
+        self.store.put(key, body, "text/csv", noted)
+        return key, UPLOADED
+
+
+def _by_period(fleet: Fleet) -> bool:
+    return isinstance(fleet.dataset, Series)
 
 
 def _author() -> str:

@@ -32,8 +32,9 @@ class Refusal:
 
 
 def renamed(
-    cities: Mapping[str, str], by_slug: Mapping[str, Rows], unknown: Mapping[str, Rows], column: str
-) -> dict[str, Refusal]:
+    cities: Mapping[str, str], by_slug: Mapping[str, Rows], unknown: Mapping[str, Rows], column: str,
+    by_period: bool = True,
+) -> dict[str, Refusal]:  # fmt: skip
     """Find cities that names nobody knows seem to belong to.
 
     A name belongs to a city when both make the same slug; when they are near and have no period in common, as two
@@ -43,8 +44,10 @@ def renamed(
     :param by_slug: the rows of each city that has any.
     :param unknown: the rows of each name that is no city's.
     :param column: the city column, for the hint.
+    :param by_period: whether rows have periods, which follow each other; those of a table have names alone.
     """
-    periods = sorted({period for rows in (*by_slug.values(), *unknown.values()) for period in rows.records})
+    all_rows = (*by_slug.values(), *unknown.values()) if by_period else ()
+    periods = sorted({period for rows in all_rows for period in rows.records})
     plain = {slug: _plain(own) for slug, own in cities.items()}
     found: dict[str, Refusal] = {}
     for name, rows in unknown.items():
@@ -54,17 +57,19 @@ def renamed(
             alike = _plain(name) == plain[slug] or (
                 apart and bool(nearest_match(name, [own]) or nearest_match(_plain(name), [plain[slug]]))
             )
-            if alike or _follows(there, rows.records, periods):
-                found.setdefault(slug, _renamed(slug, own, name, rows, column))
+            if alike or (by_period and _follows(there, rows.records, periods)):
+                found.setdefault(slug, _renamed(slug, own, name, rows, (column, by_period)))
     return found
 
 
-def _renamed(slug: str, own: str, name: str, rows: Rows, column: str) -> Refusal:
+def _renamed(slug: str, own: str, name: str, rows: Rows, where: tuple[str, bool]) -> Refusal:
+    column, by_period = where
+    span = f" ({min(rows.records)} to {max(rows.records)})" if by_period else ""
     says = f"{rows.count} {'row says' if rows.count == 1 else 'rows say'} {name!r}"
     return Refusal(
         slug,
         "unknown_name",
-        f"{says} ({min(rows.records)} to {max(rows.records)}), which no city of the fleet file is called; they may "
+        f"{says}{span}, which no city of the fleet file is called; they may "
         f"well be rows of city {slug!r}, {own!r}",
         f"Write {own!r} in column {column!r}, or add a city with the name {name!r} to the fleet file; if the two have "
         "nothing to do with each other, add --allow-unknown.",
@@ -87,23 +92,35 @@ def _follows(there: Mapping[str, Record], new: Mapping[str, Record], periods: li
 
 
 def fewer(  # noqa: PLR0917
-    city: str, source: str, new: Rows | None, periods: int, last: str, names: list[str]
+    city: str,
+    source: str,
+    new: Rows | None,
+    periods: int,
+    last: str,
+    names: list[str],
+    by_period: bool = True,
 ) -> Refusal | None:
     """Compare a city's new rows with what they would replace.
 
     :param periods: how many periods the files hold that would be replaced, :param last: the newest of them.
     :param names: those files.
+    :param by_period: whether rows have periods; those of a table are counted alone.
     """
     count = len(new.records) if new else 0
     newest = max(new.records) if new else ""
-    if count >= periods and newest >= last:
+    if count >= periods and (newest >= last or not by_period):
         return None
-    has = f"rows of {count} periods, the last {newest}" if new else "no row"
+    has, had = f"{count} different rows", f"{periods} different rows"
+    if by_period:
+        has, had = (
+            f"rows of {count} periods, the last {newest}",
+            f"rows of {periods} periods, the last {last}",
+        )
+    has = has if new else "no row"
     return Refusal(
         city,
         "fewer_rows",
-        f"{source} has {has}, of city {city!r}; S3 has rows of {periods} periods, the last {last}, in "
-        f"{list_names(names)}",
+        f"{source} has {has}, of city {city!r}; S3 has {had}, in {list_names(names)}",
         "Look whether the export is whole and the name is spelled as in the fleet file; if the rows may go, add "
         "--allow-fewer-rows, or leave the city out with --city. A file that only adds rows comes with --append.",
     )

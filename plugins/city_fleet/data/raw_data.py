@@ -10,8 +10,9 @@ from city_fleet.config import Fleet
 from city_fleet.config.mistakes import field_text
 from city_fleet.config.places import ALLOWED_PATH, source_places
 from city_fleet.config.yaml_reader import read_yaml
-from city_fleet.data.csv_rows import csv_rows
+from city_fleet.data.own_columns import own_columns
 from city_fleet.data.records import Record, RecordReader
+from city_fleet.data.source_rows import ALLOWED, is_source, source_rows
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match, show_value
 
 LONGEST_NAME = 500
@@ -62,9 +63,9 @@ def find_source(fleet: Fleet, source: str | Path | None) -> Path:
         )
     for path in places:
         if path.is_file():
-            if path.suffix.lower() not in (".csv", ".txt"):
+            if not is_source(path):
                 got = f"a {path.suffix or 'nameless'} file"
-                raise DataError(file=display_path(path), got=got, allowed="a CSV file")
+                raise DataError(file=display_path(path), got=got, allowed=ALLOWED)
             return path
     written = None
     if source is None:
@@ -83,30 +84,29 @@ def split_by_city(fleet: Fleet, path: Path) -> tuple[dict[str, Rows], list[str]]
     """
     name = display_path(path)
     rows: dict[str, Rows] = {}
-    with path.open("rb") as file:
-        lines = csv_rows(file, name)
-        _, header = next(lines, (1, []))
-        if not header:
-            raise DataError(file=name, got="an empty file", allowed="a header and rows")
-        at = _city_column(fleet, name, header)
-        reader = RecordReader(fleet.dataset, header)
-        for number, row in lines:
-            if len(row) != len(header):
-                if not row:
-                    continue
-                allowed = f"{len(header)}, as many as the header has columns"
-                raise DataError(file=name, row=number, got=f"{len(row)} values", allowed=allowed)
-            city = row[at].strip()
-            if not city:
-                column, allowed = header[at], "a city's name"
-                raise DataError(file=name, row=number, column=column, got="nothing", allowed=allowed)
-            if len(city) > LONGEST_NAME:
-                got, allowed = f"{city[:50]!r}… of {len(city)} characters", f"a name of up to {LONGEST_NAME}"
-                raise DataError(file=name, row=number, column=header[at], got=got, allowed=allowed)
-            part = rows.setdefault(city, Rows())
-            part.add(row)
-            record = reader.read(row, number)
-            part.records.setdefault(record.period, record)
+    lines = source_rows(path, name)
+    _, header = next(lines, (1, []))
+    if not header:
+        raise DataError(file=name, got="an empty file", allowed="a header and rows")
+    at = _city_column(fleet, name, header)
+    reader = RecordReader(fleet.dataset, header, own_columns(fleet))
+    for number, row in lines:
+        if len(row) != len(header):
+            if not row:
+                continue
+            allowed = f"{len(header)}, as many as the header has columns"
+            raise DataError(file=name, row=number, got=f"{len(row)} values", allowed=allowed)
+        city = row[at].strip()
+        if not city:
+            column, allowed = header[at], "a city's name"
+            raise DataError(file=name, row=number, column=column, got="nothing", allowed=allowed)
+        if len(city) > LONGEST_NAME:
+            got, allowed = f"{city[:50]!r}… of {len(city)} characters", f"a name of up to {LONGEST_NAME}"
+            raise DataError(file=name, row=number, column=header[at], got=got, allowed=allowed)
+        part = rows.setdefault(city, Rows())
+        part.add(row)
+        record = reader.read(row, number)
+        part.records.setdefault(record.period, record)
     if not rows:
         raise DataError(file=name, got="a header without rows", allowed="at least one row")
     return rows, header
@@ -120,7 +120,8 @@ def _city_column(fleet: Fleet, name: str, header: list[str]) -> int:
             raise DataError(file=name, row=1, column=column, got=got, allowed="each once")
     dataset = fleet.dataset
     named = [(field_text(("dataset", *path)), each) for path, each in dataset.columns_named()]
-    missing = [(where, each) for where, each in named if each not in header]
+    free = own_columns(fleet)
+    missing = [(where, each) for where, each in named if each not in header and each not in free]
     if missing:
         where, column = missing[0]
         others = list_names(repr(each) for _, each in missing[1:])

@@ -8,18 +8,23 @@ about it.
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
+from city_fleet import clock
 from city_fleet.config import Fleet
 from city_fleet.data.csv_rows import csv_rows
+from city_fleet.data.own_columns import own_columns
 from city_fleet.data.records import Record, RecordReader
 from city_fleet.errors import DataError, UnknownName
 from city_fleet.state.objects import ObjectStore
 
 INGEST = "fleet-ingest"
+#: As the preprocess job knows it (``include/scripts/table_rows.py``).
+_KNOWN = "known="
 _NOTES = ("written-by", "author", "source", "rows", "periods", "first", "last")
 
 
@@ -52,7 +57,7 @@ class RawFile:
     def is_data(self) -> bool:
         """Whether a run reads it as data."""
         name = self.name.rsplit("/", 1)[-1]
-        return name.lower().endswith((".csv", ".parquet")) and not name.startswith((".", "_"))
+        return name.lower().endswith((".csv", ".csv.gz", ".parquet")) and not name.startswith((".", "_"))
 
     @property
     def is_csv(self) -> bool:
@@ -62,10 +67,25 @@ class RawFile:
         return {**asdict(self), "modified": self.modified.isoformat(), "is_data": self.is_data}
 
 
-def notes(source: str, author: str, rows: int, records: dict[str, Record]) -> dict[str, str]:
-    """Return the notes beside an object that ingest writes."""
-    first, last = min(records), max(records)
-    values = (INGEST, author, source, rows, len(records), first, last)
+def known_folder(moment: datetime) -> str:
+    """Return the folder, below a city's, of a file whose rows are known since a moment."""
+    return f"{_KNOWN}{clock.stamp(moment)}"
+
+
+def known_name(name: str) -> str | None:
+    """Return a file's name within such a folder; None for a file that is in none."""
+    folder, slash, rest = name.partition("/")
+    return rest if slash and folder.startswith(_KNOWN) else None
+
+
+def notes(source: str, author: str, rows: int, periods: Collection[str], names: int) -> dict[str, str]:
+    """Return the notes beside an object that ingest writes.
+
+    :param rows: how many it holds, :param names: how many of them differ in period or name.
+    :param periods: its periods; empty for a table, whose rows have names in no order.
+    """
+    first, last = min(periods, default=""), max(periods, default="")
+    values = (INGEST, author, source, rows, names, first, last)
     # S3 takes ASCII alone, and a little of it.
     return {name: quote(str(value), safe=" :./+-")[:200] for name, value in zip(_NOTES, values, strict=True)}
 
@@ -104,7 +124,7 @@ def read_records(fleet: Fleet, store: ObjectStore, file: RawFile) -> tuple[int, 
     count = 0
     try:
         lines = csv_rows(io.BytesIO(found.body), file.key)
-        reader = RecordReader(fleet.dataset, next(lines, (1, []))[1])
+        reader = _reader(fleet, next(lines, (1, []))[1])
         for number, row in lines:
             if any(cell.strip() for cell in row):
                 count += 1
@@ -113,6 +133,13 @@ def read_records(fleet: Fleet, store: ObjectStore, file: RawFile) -> tuple[int, 
     except (ValueError, DataError):
         return None
     return count, records
+
+
+def _reader(fleet: Fleet, header: list[str]) -> RecordReader:
+    try:
+        return RecordReader(fleet.dataset, header)
+    except ValueError:  # a column is missing, which is all right for one that a city's own code makes
+        return RecordReader(fleet.dataset, header, own_columns(fleet))
 
 
 def remove_file(store: ObjectStore, files: list[RawFile], name: str, city: str) -> RawFile:

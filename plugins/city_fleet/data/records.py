@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.series import Frequency, Series
+from city_fleet.config.table import Table
 
 #: Of a cell that is no number or no date: as much as tells it from others.
 LONGEST_TEXT = 100
@@ -26,7 +27,8 @@ class Record:
 
     :param period: first day of its period, as in ``2024-06-01``; the cells themselves where they are no date. Of a
         table what tells the row apart: its key, or a digest of all its cells.
-    :param values: the numbers of target and features; text where it is no number, None where it is missing.
+    :param values: the numbers of target and features; text where it is no number, None where it is missing. None of a
+        table.
     :param row: its line in the file, 1 being the header.
     """
 
@@ -39,19 +41,27 @@ class RecordReader:
     """Reads the rows of one file.
 
     :param header: the file's columns, with all that the dataset uses among them.
+    :param optional: columns that it may lack.
     """
 
-    def __init__(self, dataset: Dataset, header: Sequence[str]) -> None:
+    def __init__(
+        self, dataset: Dataset, header: Sequence[str], optional: frozenset[str] = frozenset()
+    ) -> None:
         names = [name.strip() for name in header]
         self._dataset = dataset
         self._time = [names.index(column) for column in _identity(dataset, names)]
-        self.columns = tuple(dict.fromkeys(dataset.value_columns))
+        lacking = optional.difference(names)
+        self.columns = tuple(name for name in dict.fromkeys(dataset.value_columns) if name not in lacking)
         self._values = [names.index(column) for column in self.columns]
         self._periods: dict[tuple[str, ...], str] = {}
 
     def read(self, row: Sequence[str], number: int) -> Record:
         """Return what a row says; cells that it lacks are empty."""
         time = tuple(_cell(row, at) for at in self._time)
+        if not isinstance(
+            self._dataset, Series
+        ):  # a name in each row, and nobody compares what two of them say
+            return Record(_name(self._dataset, time), (), number)
         if time not in self._periods:
             self._periods[time] = _period(self._dataset, time)
         return Record(self._periods[time], tuple(_value(_cell(row, at)) for at in self._values), number)
@@ -78,10 +88,12 @@ def _identity(dataset: Dataset, names: Sequence[str]) -> Sequence[str]:
     return [dataset.key] if dataset.key is not None else names
 
 
-def _period(dataset: Dataset, cells: tuple[str, ...]) -> str:
-    if not isinstance(dataset, Series):
-        text = "\0".join(cells)
-        return text if dataset.key is not None else hashlib.sha256(text.encode()).hexdigest()[:32]
+def _name(dataset: Table, cells: tuple[str, ...]) -> str:
+    text = "\0".join(cells)
+    return text if dataset.key is not None else hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _period(dataset: Series, cells: tuple[str, ...]) -> str:
     try:
         return _first_day(_day(dataset, cells), dataset.frequency).isoformat()
     except (ValueError, OverflowError):

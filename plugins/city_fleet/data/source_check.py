@@ -11,8 +11,9 @@ from city_fleet.config.mistakes import FieldPath, field_text
 from city_fleet.config.value_types import Problem
 from city_fleet.config.variables import as_written
 from city_fleet.config.yaml_reader import Document, read_yaml
-from city_fleet.data.csv_rows import csv_rows
+from city_fleet.data.own_columns import own_columns
 from city_fleet.data.raw_data import LONGEST_NAME, find_source
+from city_fleet.data.source_rows import ALLOWED, source_rows
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match
 
 #: Different names that are compared with the fleet's: far more than a fleet has cities.
@@ -35,36 +36,36 @@ def source_mistakes(fleet: Fleet) -> list[ConfigError]:
         hint = (
             "A relative path is below the project's root, or beside the fleet file; null if none is ingested."
         )
-        problem = Problem(f"{fleet.dataset.source!r}: {error.got}", "a CSV file", error.nearest, hint)
+        problem = Problem(f"{fleet.dataset.source!r}: {error.got}", ALLOWED, error.nearest, hint)
         return [_error(document, ("dataset", "source"), problem)]
     names: set[str] = set()
     try:
-        with path.open("rb") as file:
-            lines = csv_rows(file, name)
-            header = next(lines, (1, []))[1]
-            missing = list(_missing(fleet, document, name, header))
-            if missing:
-                return missing
-            at = header.index(fleet.dataset.city_column)
-            for _, row in lines:
-                if len(row) > at and len(names) < MOST_NAMES:
-                    names.add(row[at].strip()[:LONGEST_NAME])
+        lines = source_rows(path, name)
+        header = next(lines, (1, []))[1]
+        missing = list(_missing(fleet, document, name, header))
+        if missing:
+            return missing
+        at = header.index(fleet.dataset.city_column)
+        for _, row in lines:
+            if len(row) > at and len(names) < MOST_NAMES:
+                names.add(row[at].strip()[:LONGEST_NAME])
     except (OSError, DataError) as error:
         said = f"row {error.row}: {error.got}" if isinstance(error, DataError) else str(error)
-        problem = Problem(f"{fleet.dataset.source!r}, which can't be read ({said})", "a CSV file, as UTF-8")
+        problem = Problem(f"{fleet.dataset.source!r}, which can't be read ({said})", f"{ALLOWED}, as UTF-8")
         return [_error(document, ("dataset", "source"), problem)]
     return list(_cities(fleet, document, name, names))
 
 
 def _missing(fleet: Fleet, document: Document, source: str, header: list[str]) -> Iterator[ConfigError]:
     said = set()
+    there = {*header, *own_columns(fleet)}
     for path, column in _columns(fleet.dataset):
-        if column not in header:
+        if column not in there:
             said.add((path, column))
             yield _error(document, path, _no_column(column, source, header))
     for city in fleet.cities.values():
         for path, column in _columns(city.dataset) if city.dataset is not fleet.dataset else ():
-            if column not in header and (path, column) not in said:
+            if column not in there and (path, column) not in said:
                 yield _error(document, path, _no_column(column, source, header), city)
 
 

@@ -19,7 +19,7 @@ from city_fleet.doctor.findings import Area, Finding
 from city_fleet.doctor.serving_checks import serving
 from city_fleet.errors import list_names
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
-from city_fleet.state import installation, old_layout
+from city_fleet.state import installation, old_layout, serving_code
 from city_fleet.state.objects import ObjectStore
 
 SAGEMAKER = "sagemaker.amazonaws.com"
@@ -192,6 +192,12 @@ def _endpoint(
     else:
         what = f"endpoint {name} serves with {found['EndpointConfigName']}, the fleet file describes {wanted}"
         yield area.warn(what, f"{run}: it updates the endpoint")
+    trained = {each for city in fleet.cities.values() for _, each, _ in city.algorithm.trained()}
+    dag = naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)
+    wrong = serving_code.lacking(trained, serving_code.served(client("sagemaker"), name), name, dag)
+    if wrong is not None:
+        lacks, _, advice = wrong.partition(". ")
+        yield area.fail(lacks, advice)
     said = installation.of_tags(installation.tags_of(client("sagemaker"), found["EndpointArn"]))
     whose = installation.other(fleet.keys, said)
     if whose is not None:

@@ -7,16 +7,27 @@ instance type gives another name, and what exists already is found again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from city_fleet import naming
 from city_fleet.config import Fleet
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from city_fleet.plan import endpoint_name
+from city_fleet.state import serving_code
 
 
-def model_request(fleet: Fleet, *, image_uri: str, code_archive_uri: str) -> dict[str, Any]:
-    """Return the CreateModel request of the shared multi-model container."""
+def model_request(
+    fleet: Fleet,
+    *,
+    image_uri: str,
+    code_archive_uri: str,
+    algorithms: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Return the CreateModel request of the shared multi-model container.
+
+    :param algorithms: that its code has: name → digits of its module's SHA-256.
+    """
     keys = fleet.keys
     cache = "Enabled" if fleet.endpoint.model_cache else "Disabled"
     body: dict[str, Any] = {
@@ -33,6 +44,7 @@ def model_request(fleet: Fleet, *, image_uri: str, code_archive_uri: str) -> dic
                     "SAGEMAKER_REGION": fleet.region,
                     # Without it the managed container answers JSON to a request that accepts anything.
                     "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv",
+                    **serving_code.environment(algorithms),
                 },
             }
         ],

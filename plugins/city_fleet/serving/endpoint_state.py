@@ -14,7 +14,7 @@ from city_fleet.config.places import scripts_folder
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import serving_image_uri
 from city_fleet.serving import endpoint_requests
-from city_fleet.state import installation
+from city_fleet.state import installation, serving_code
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
@@ -30,7 +30,10 @@ def wanted_model(fleet: Fleet, bundle: CodeBundle) -> dict[str, Any]:
     """
     archive_uri = bundle.archive_uri(fleet.keys)
     return endpoint_requests.model_request(
-        fleet, image_uri=serving_image_uri(fleet), code_archive_uri=archive_uri
+        fleet,
+        image_uri=serving_image_uri(fleet),
+        code_archive_uri=archive_uri,
+        algorithms=serving_code.algorithms_of(bundle.files),
     )
 
 

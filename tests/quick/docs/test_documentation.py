@@ -26,7 +26,7 @@ _PATH = re.compile(
 )
 _MODULE = re.compile(r"(?:city_fleet|local|model_server)(?:\.\w+)+")
 #: Files of others, of a reader, and of artifacts.
-FOREIGN = {"airflow/triggers/shared_stream.py", "plugins/city_fleet/cli/greet.py"}
+FOREIGN = {"airflow/triggers/shared_stream.py", "plugins/city_fleet/cli/greet.py", "features.py"}
 _TEST_PATH = re.compile(r"\btests/[\w./]*\w")
 _FLEET = re.compile(r"^(?:\$ )?\./fleet ([^|>\n]*)", re.MULTILINE)
 

@@ -88,7 +88,7 @@ def test_each_task_shows_its_metric_and_its_answer(
     title, _, line, *rest = _shown([outcome]).splitlines()
     assert METRICS[metric].title in title
     assert " ".join(line.split()) == f"austin live linear {shown}"
-    assert rest[-1] == "naive: a prediction without a model: class frequencies"
+    assert rest[-1] == "naive: predicted without a model, by class frequencies"
 
 
 def test_progress_is_one_line_per_change_where_there_is_no_terminal() -> None:

@@ -110,6 +110,15 @@ def test_another_kind_of_value_is_refused_with_its_row_and_feature(body: str, se
     assert refused.value.status_code == 400
 
 
+@pytest.mark.parametrize("depth", [100, 900, 990, 100_000])
+def test_a_value_in_lists_without_end_is_refused_however_deep(depth: int) -> None:
+    value = "[" * depth + "]" * depth
+    body = instances({**ROW, "sqft": "HERE"}).replace('"HERE"', value)
+    with pytest.raises(BadRequest) as refused:
+        ask(Echo(), body)
+    assert len(str(refused.value)) < 300
+
+
 def test_csv_refuses_another_kind_of_value_too() -> None:
     for body, sentence in [
         (

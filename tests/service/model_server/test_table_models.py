@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.support import table_artifacts
 from tests.support.model_servers import ModelServer
+from tests.support.paths import IMAGE_PYTHON, SCRIPTS
 from tests.support.table_artifacts import expected
 
 #: Sums are XGBoost's to the last bit; the exponential is the C library's on one side and XGBoost's on the other.
@@ -70,6 +72,29 @@ def test_rows_are_answered_as_xgboost_answers_them(
     plain = plain_server.metric("plain_total") - before
     assert plain == (len(case["rows"]) if name in BY_LINE else 0)
     assert plain_server.call("DELETE", f"/models/{name}")[0] == 200
+
+
+LIBRARIES = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import inference
+for name in sys.argv[3:]:
+    folder = f"{sys.argv[2]}/{name}"
+    with open(f"{folder}.expected.json") as file:
+        body = json.dumps({"instances": json.load(file)["rows"]})
+    for load in (inference.packed_model_fn, inference.model_fn):
+        model = load(folder)
+        if load is inference.model_fn:
+            assert inference.output_fn(inference.predict_fn(inference.input_fn(body, "application/json"), model), None)
+    print(sorted({"pandas", "pyarrow", "sklearn", "scipy.optimize"} & sys.modules.keys()))
+"""
+
+
+def test_answering_needs_neither_pandas_nor_scikit_learn(tables: Path) -> None:
+    names = ("mixed", "two", "categories_many")
+    command = [IMAGE_PYTHON, "-c", LIBRARIES, str(SCRIPTS), str(tables), *names]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["[]"] * len(names)
 
 
 def test_a_number_where_the_model_wants_a_truth_value_is_refused_though_trees_would_take_it(

@@ -35,7 +35,7 @@ def found(case: str) -> Any:
 def test_a_loaded_artifact_answers_as_the_fitted_model_and_equal_inputs_give_equal_bytes() -> None:
     cases = found("round_trips")
     assert {(name, task) for name, task, *_ in cases} == {
-        (name, task) for name in algorithms.names() for task in TASKS
+        (name, task) for name in algorithms.names() for task in (*TASKS, "two classes")
     }
     for name, task, off, same_bytes, gain, sums_to_one, samples_agree in cases:
         assert (off, same_bytes, sums_to_one, samples_agree) == (0, True, True, True), (name, task)

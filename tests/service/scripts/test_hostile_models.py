@@ -12,9 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import xgboost
 
-from tests.support.script_jobs import AS_OF, Jobs, pack
+from booster_shape import WrongShape, check_shape
+from tests.support.script_jobs import AS_OF, Jobs, pack, settings_city, train_with
 
 Ask = Callable[..., dict[str, Any]]
 BOOSTER, CARD = "xgboost-model.ubj", "city_fleet/model.json"
@@ -149,3 +152,119 @@ def test_gzip_of_nothing_is_no_archive(jobs: Jobs, austin: Jobs) -> None:
         assert finished.code == 1
         assert "Traceback" not in finished.stderr
         assert "model.tar.gz" in (finished.message or "") or "model.json" in (finished.message or "")
+
+
+def array_files(original: bytes) -> dict[str, bytes]:
+    """Arrays that are not as they are saved: objects, which numpy would unpickle; swelling; of another shape."""
+    arrays = dict(np.load(io.BytesIO(original)))
+    first = next(iter(arrays))
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    return {
+        "no archive": b"PK",
+        "cut": original[: len(original) // 2],
+        "compressed": packed.getvalue(),
+        "objects": saved(arrays | {first: np.array([{"a": 1}], dtype=object)}),
+        "whole numbers": saved({name: each.astype(np.int64) for name, each in arrays.items()}),
+        "another shape": saved(arrays | {first: np.zeros((3, 1, 2))}),
+        "no number": saved(arrays | {first: np.full(arrays[first].shape, np.nan)}),
+        "none": saved({}),
+        "too few columns": saved({name: each[..., :1] for name, each in arrays.items()}),
+    }
+
+
+def saved(arrays: dict[str, np.ndarray]) -> bytes:
+    """Arrays as numpy saves them."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+JSON_FILES = (
+    b"{}",
+    b"[]",
+    b'{"n_neighbors": 1e9}',
+    b'{"units": [5]}',
+    b'{"activation": "exec", "units": [32, 1]}',
+)
+
+
+def test_arrays_that_are_not_as_they_are_saved_are_refused(
+    ask: Ask, austin: Jobs, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    for algorithm in ("baseline", "knn", "linear", "mlp"):
+        finished = train_with(austin, f"hostile_{algorithm}", settings_city("austin", algorithm))
+        assert finished.code == 0, finished.stderr
+        model = austin.root / f"hostile_{algorithm}" / "model" / "city=austin"
+        sample = json.loads((model / "city_fleet/samples.json").read_text(encoding="utf-8"))
+        line = ",".join("" if value is None else repr(value) for value in sample["rows"][0])
+        good = ask(model, line)
+        assert float(good["text"]) == pytest.approx(sample["predictions"][0], rel=1e-12)
+        name = f"city_fleet/{algorithm}.npz"
+        damages = [
+            (name, what, content) for what, content in array_files((model / name).read_bytes()).items()
+        ]
+        settings = f"city_fleet/{algorithm}.json"
+        if (model / settings).is_file():
+            damages += [(settings, content.decode(), content) for content in JSON_FILES]
+        for file, what, content in damages:
+            if (algorithm, what) == ("baseline", "too few columns"):
+                continue  # it has one
+            with subtests.test(f"{file} {what}"):
+                folder = Path(
+                    shutil.copytree(model, tmp_path / f"{algorithm}-{len(list(tmp_path.iterdir()))}")
+                )
+                (folder / file).write_bytes(content)
+                card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+                card["files"][file] = hashlib.sha256(content).hexdigest()
+                (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
+                answer = ask(folder, line)
+                assert answer["error"] == "ArtifactError", answer
+                assert answer["text"].startswith("city_fleet")
+                assert "\n" not in answer["text"]
+        unknown = Path(shutil.copytree(model, tmp_path / f"{algorithm}-unknown"))
+        text = (unknown / CARD).read_text(encoding="utf-8")
+        (unknown / CARD).write_text(
+            text.replace(f'"algorithm": "{algorithm}"', '"algorithm": "os"'), encoding="utf-8"
+        )
+        assert "got algorithm 'os'; allowed: baseline, " in ask(unknown, line)["text"]
+        assert ask(model, line) == good
+
+
+def test_a_booster_with_classes_and_categories_is_looked_at_split_by_split() -> None:
+    draws = np.random.default_rng(0)
+    values = np.column_stack([draws.normal(size=300), draws.integers(0, 6, 300)])
+    label = (values[:, 1] + (values[:, 0] > 0)) % 3
+    matrix = xgboost.DMatrix(values, label=label, feature_types=["q", "c"], enable_categorical=True)
+    parameters = {"objective": "multi:softprob", "num_class": 3, "nthread": 1, "gamma": 0.5}
+    booster = xgboost.train(parameters, matrix, 4)
+    good = json.loads(bytes(booster.save_raw("json")))
+    check_shape(json.dumps(good).encode())
+    model = ("gradient_booster", "model")
+    tree = (*model, "trees", 0)
+    damages: list[tuple[tuple[Any, ...], Any]] = [
+        ((*tree, "categories", 0), -1),
+        ((*tree, "categories", 0), 1 << 30),
+        ((*tree, "categories_sizes", 0), 1 << 40),
+        ((*tree, "categories_sizes", 0), 0),
+        ((*tree, "categories_segments", 0), 7),
+        ((*tree, "categories_nodes", 0), 10_000),
+        ((*tree, "categories_nodes"), []),
+        ((*tree, "split_type", 0), 2),
+        ((*model, "tree_info", 0), 3),
+        ((*model, "tree_info", 0), -1),
+        ((*model, "tree_info"), [0]),
+        (("learner_model_param", "num_class"), "0"),
+        (("learner_model_param", "num_class"), "1000000000"),
+        (("learner_model_param", "num_class"), "2"),
+        (("learner_model_param", "base_score"), "[1E0,2E0]"),
+        (("objective", "name"), "multi:softmax"),
+    ]
+    for path, value in damages:
+        bad = json.loads(json.dumps(good))
+        place: Any = bad["learner"]
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+        with pytest.raises(WrongShape):
+            check_shape(json.dumps(bad).encode())

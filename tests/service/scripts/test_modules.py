@@ -9,7 +9,7 @@ import sys
 
 from tests.support.paths import IMAGE_PYTHON, SCRIPTS
 
-ALLOWED = {"numpy", "pandas", "sklearn", "xgboost", "pyarrow", "sagemaker_inference"}
+ALLOWED = {"numpy", "pandas", "pyarrow", "sagemaker_inference", "sklearn", "threadpoolctl", "xgboost"}
 
 
 def test_no_module_hides_one_of_python_or_of_the_image() -> None:

@@ -7,6 +7,8 @@ import gzip
 import json
 import math
 import random
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,7 +19,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.support.paths import SCRIPTS
+from tests.service.scripts.test_job_settings import TEXAS_DATASET
+from tests.support.paths import IMAGE_PYTHON, SCRIPTS
 from tests.support.script_jobs import RAW_URI, Finished, Jobs, digests, start_job
 
 sys.path.insert(0, str(SCRIPTS))
@@ -194,6 +197,19 @@ def test_the_positive_class_is_the_last(jobs: Jobs, positive: str | None, classe
     rows = [[row[0], row[4], *row[2:]] for row in houses()]
     done(jobs, rows, changed(task="binary", target={"column": "price"}, positive=positive))
     assert part(jobs, "train").schema.classes == classes
+
+
+def test_a_value_far_from_all_others_is_found_and_a_long_tail_is_not(jobs: Jobs) -> None:
+    """Delays, prices and amounts have long tails: nearly all are small, and some are many times as large."""
+    header = [*HEADER, "delay", "slip"]
+    rows = houses()
+    for at, row in enumerate(rows):
+        row += [at % 5 if at % 30 else 400 + at, 1000 + at]
+    rows[60][-1] = 1_000_000
+    extremes = done(jobs, rows, DATASET, header)["extremes"]
+    assert extremes["delay"]["deviations"] < 20
+    assert (extremes["slip"]["value"], extremes["slip"]["period"]) == (1_000_000.0, "data.csv:62")
+    assert extremes["slip"]["deviations"] > 1000
 
 
 def test_columns_that_say_nothing_are_left_out_and_named(jobs: Jobs) -> None:
@@ -431,3 +447,32 @@ def test_the_same_rows_in_parquet_and_packed_make_the_same_tables(jobs: Jobs) ->
 def test_a_packed_file_that_is_cut_off_is_refused(jobs: Jobs, tmp_path: Path) -> None:
     jobs.write_raw("austin", [], name="data.csv.gz").write_bytes(gzip.compress(b"sold,price\n" * 9999)[:-20])
     assert "data.csv.gz: not a readable gzip file" in (prepare(jobs, changed(columns=None)).message or "")
+
+
+def test_both_pandas_write_the_same_bytes(jobs: Jobs, texas: dict[str, list[list[str]]]) -> None:
+    """The managed image has pandas 2 and numpy 2.1, this project's own environment pandas 3."""
+    rows = houses()
+    for row, more in zip(
+        rows, (0.1 + 0.2, 1e-300, 123456789012345.0, 1e16, -0.0, 5e-324, 1e17), strict=False
+    ):
+        row[2] = more
+    jobs.write_raw("austin", [HEADER, *rows])
+    jobs.write_raw("waco", texas["waco"])
+    log = changed(target={"column": "price", "min": 1, "transform": "log"})
+    cities = [{"city": "austin", "dataset": log}, {"city": "waco", "dataset": TEXAS_DATASET}]
+    settings = {"format_version": 1, "as_of": AS_OF, "raw_uri": RAW_URI, "cities": cities}
+    (jobs.root / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    found = []
+    for python in (IMAGE_PYTHON, sys.executable):
+        shutil.rmtree(jobs.out(), ignore_errors=True)
+        subprocess.run(
+            [
+                *(python, str(SCRIPTS / "preprocess.py"), "--settings", str(jobs.root / "settings.json")),
+                *("--raw-dir", str(jobs.raw), "--output-dir", str(jobs.out())),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        found.append(digests(jobs.out()))
+    assert len(found[0]) == 3 * 2 * 2 + 2 + 2 + 3
+    assert found[0] == found[1]

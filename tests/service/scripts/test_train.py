@@ -20,7 +20,7 @@ from algorithms.xgboost import names_for_xgboost
 from hyperparameters import parse_hyperparameters
 from job_failure import JobFailure
 from tests.support.paths import IMAGE_PYTHON, SCRIPTS
-from tests.support.script_jobs import AS_OF, RAW_URI, TEXAS_HYPERPARAMETERS, Jobs, digests, start_job
+from tests.support.script_jobs import TEXAS_HYPERPARAMETERS, Jobs, digests, settings_city, train_with
 
 
 def test_the_artifact_holds_one_booster_at_its_root_and_side_files_in_a_folder(austin: Jobs) -> None:
@@ -261,42 +261,6 @@ def test_xgboost_is_imported_without_scikit_learn_and_scikit_learn_still_works_a
         [IMAGE_PYTHON, "-c", code, scripts], capture_output=True, text=True, timeout=60, check=True
     )
     assert json.loads(done.stdout) == [True, "3.2.0", 1.0]
-
-
-def settings_of(jobs: Jobs, name: str, *cities: dict[str, Any]) -> dict[str, str]:
-    """Write the settings of a training job, and say where they are."""
-    path = jobs.root / name / "settings" / "settings.json"
-    path.parent.mkdir(parents=True)
-    content = {"format_version": 1, "as_of": AS_OF, "raw_uri": RAW_URI, "cities": list(cities)}
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return {"SM_CHANNEL_SETTINGS": str(path.parent)}
-
-
-def settings_city(city: str, *candidates: str | dict[str, Any]) -> dict[str, Any]:
-    """A city of the settings."""
-    given = [
-        {"algorithm": each, "hyperparameters": {}} if isinstance(each, str) else each for each in candidates
-    ]
-    return {"city": city, "dataset": {"kind": "series"}, "candidates": given, "seed": 0, "champion": None}
-
-
-def train_with(jobs: Jobs, name: str, *cities: dict[str, Any]) -> Any:
-    """Run train.py with a settings channel."""
-    output = jobs.root / name / "output"
-    (output / "data").mkdir(parents=True)
-    (jobs.root / name / "model").mkdir()
-    return start_job(
-        "train.py",
-        [],
-        output / "failure",
-        **settings_of(jobs, name, *cities),
-        SM_CHANNEL_TRAIN=str(jobs.out("train")),
-        SM_CHANNEL_VALIDATION=str(jobs.out("validation")),
-        SM_MODEL_DIR=str(jobs.root / name / "model"),
-        SM_OUTPUT_DIR=str(output),
-        SM_OUTPUT_DATA_DIR=str(output / "data"),
-        SM_NUM_CPUS="1",
-    )
 
 
 def test_of_all_candidates_the_best_on_validation_is_kept(austin: Jobs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -13,7 +14,7 @@ from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import run_of, upstream
 from city_fleet.plan import EVALUATE, PREPROCESS
-from city_fleet.state import objects
+from city_fleet.state import live, objects
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -29,7 +30,7 @@ class DecideOperator(CityOperator):
         rule = self.plan.city.gate
         report = upstream(context, EVALUATE)["report"]
         data = data_checks.check(self._data_report(place.aws.s3, context), report, rule.data)
-        decision = gate.decide(report, rule, data=data, force=run.force)
+        decision = self._named(gate.decide(report, rule, data=data, force=run.force))
         for reason in decision.reasons:
             self.log.info("%s: %s", "promote" if decision.promote else "hold", reason)
         for warning in decision.warnings:
@@ -42,6 +43,14 @@ class DecideOperator(CityOperator):
             against = decision.reasons if decision.unfit else ()
             breaker.mark(place.aws.s3, place.keys, run.stamp, place.slug, against)
         return {**value, "decision_uri": place.keys.uri(key)}
+
+    def _named(self, decision: gate.Decision) -> gate.Decision:
+        """Name the state of the live pointer with which the champion serves, if it still does."""
+        place = self.city()
+        now = live.read(place.aws.s3, place.keys, place.slug)
+        if now is None or now.pointer.target_model != decision.champion_target_model:
+            return decision
+        return replace(decision, champion_sequence=now.pointer.sequence)
 
     def _data_report(self, s3: S3Client, context: Context) -> Any:
         """Return what the preprocess job has measured of the data.

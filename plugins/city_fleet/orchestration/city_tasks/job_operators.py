@@ -9,7 +9,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
     SageMakerProcessingOperator,
     SageMakerTrainingOperator,
 )
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from city_fleet.champions.run_evidence import ARTIFACT, EVALUATION, HOLDOUT
 from city_fleet.errors import PlatformError
@@ -19,12 +19,23 @@ from city_fleet.jobs.fixed_run import FixedRun
 from city_fleet.jobs.images import image_uri
 from city_fleet.jobs.job_files import JobFile, raw_manifest
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
+from city_fleet.naming import fleet_dag_id
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
 from city_fleet.orchestration.run_context import as_of, hand_on, name_of, run_of, upstream
 from city_fleet.outgoing_text import printable
-from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, FixedChampion, Run
+from city_fleet.plan import (
+    ENDPOINT_PURPOSE,
+    EVALUATE,
+    PREPROCESS,
+    TRAIN,
+    CityPlan,
+    FixedChampion,
+    Run,
+    endpoint_name,
+)
+from city_fleet.state import serving_code
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -59,8 +70,18 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         return [*super().files(run), raw_manifest(self.plan, run, self._raw(run))]
 
     def _raw(self, run: Run) -> list[str]:
-        """Return the names of the raw data files that the run is about."""
-        return [each.name for each in self._fixed(run.key).raw]
+        """Return the names of the raw data files that the run is about.
+
+        :raises AirflowFailException: there are none, so a job would be paid for and fail; no retry brings them.
+        """
+        names = [each.name for each in self._fixed(run.key).raw]
+        if not names:
+            city, keys = self.plan.city.slug, self.plan.keys
+            raise AirflowFailException(
+                f"City {city!r}: there are no raw data below {keys.uri(keys.raw(city))}, so no job is started. Upload "
+                f"them, as `./fleet ingest --city {city}` does, and clear the task {PREPROCESS!r}"
+            )
+        return names
 
     def _fixed(self, key: str) -> FixedRun:
         city, keys = self.plan.city.slug, self.plan.keys
@@ -76,6 +97,7 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         A try keeps to what the one before has fixed. A person's clear, and the run's param ``repeat``, ask for another
         run about the same, whose jobs are paid for again.
         """
+        self._check_endpoint()
         ti: Any = context["ti"]
         moment, kept, city = as_of(self.plan, context), self._kept(context), self.plan.city.slug
         cleared = bool(kept) and kept["max_tries"] != ti.max_tries
@@ -93,6 +115,20 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         fixed_run.attach(self.objects, self.plan.keys, city, fixed.key, context["dag_run"].run_id)
         hand_on(fixed, context)
         return run_of(self.plan, context)
+
+    def _check_endpoint(self) -> None:
+        """Refuse to pay for a model that the endpoint's code could not answer with.
+
+        :raises PlatformError: the code lacks an algorithm; a retry looks again.
+        """
+        if not serving_code.algorithms_of(CodeBundle.of(self.plan).files):
+            return  # own scripts, with a way of their own to make a model
+        algorithms = [name for _, name, _ in self.plan.city.algorithm.trained()]
+        endpoint = endpoint_name(self.plan.fleet)
+        dag = fleet_dag_id(self.plan.fleet.fleet, ENDPOINT_PURPOSE)
+        wrong = serving_code.lacking(algorithms, serving_code.served(self.hook.conn, endpoint), endpoint, dag)
+        if wrong is not None:
+            raise PlatformError(f"City {self.plan.city.slug!r}: {wrong}. Nothing was paid for yet")
 
     def _say(self, fixed: FixedRun, asked_by: str) -> None:
         if fixed.asked_by == asked_by:
@@ -211,8 +247,13 @@ class EvaluateOperator(CityJob, SageMakerProcessingOperator):
         )
 
     def champion_of_clear(self, run: Run) -> FixedChampion | None:
-        """A person who clears the task wants the model judged against what serves now."""
-        return fixed_run.champion_of(self.s3, self.plan)
+        """A person who clears the task wants the model judged against what serves now.
+
+        Where that is the model it was judged against, the request stays the same, whatever became of the pointer.
+        """
+        now = fixed_run.champion_of(self.s3, self.plan)
+        same = now is not None and run.champion is not None and now.target_model == run.champion.target_model
+        return run.champion if same else now
 
     def output_exists(self, description: dict[str, Any]) -> bool:
         return self.is_in_s3(self._folder(description) + EVALUATION)

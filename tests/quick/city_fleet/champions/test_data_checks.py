@@ -108,6 +108,52 @@ def test_what_breaks_a_limit_is_said(status: dict[str, Any], report: dict[str, A
     assert check(status, report, RULE) == Findings((sentence,))
 
 
+def test_rows_that_go_over_to_other_categories_are_a_drift() -> None:
+    drifting = {
+        **report(),
+        "category_drift": {"carrier": 0.4, "open": 0.251, "a": 0.9, "b": 0.3, "c": 0.25, "d": None},
+    }
+    sentence = (
+        "the held-out rows have gone over to other categories: 90% in a, 40% in carrier, 30% in b and 1 more (beyond "
+        "chance; 25% is the limit)"
+    )
+    assert check(status(), drifting, RULE) == Findings((), (sentence,))
+    assert check(status(), drifting, DataChecks(drift="hold")) == Findings((sentence,))
+    assert check(status(), drifting, DataChecks(max_category_drift=0.9)) == Findings()
+
+
+def table(**more: Any) -> dict[str, Any]:
+    return {"kind": "table", "recent_missing_share": {"price": 0.0, "pool": 0.9}, "extremes": {}, **more}
+
+
+def test_a_column_of_a_table_may_always_have_been_mostly_empty() -> None:
+    assert check(table(missing_share={"price": 0.0, "pool": 0.88}), report(), RULE) == Findings()
+    assert check(table(missing_share={"price": 0.0, "pool": 0.1}), report(), RULE).against == (
+        "90% of column 'pool' is missing in the newest rows; at most 50% may be",
+    )
+    series = {**status(missing=0.9), "missing_share": {"sales": 0.9}}
+    assert check(series, report(), RULE).against, "a series' columns are all asked for by name"
+
+
+def test_the_newest_day_of_a_table_is_told() -> None:
+    newest = {"frequency": "day", "period": "2025-08-20", "expected": "2025-08-24", "late_periods": 4}
+    found = check(table(newest=newest, missing_share={"pool": 1.0}), report(), RULE)
+    assert found == Findings(newest="2025-08-20")
+
+
+def test_a_class_that_has_vanished_holds_unless_the_fleet_file_says_otherwise() -> None:
+    judged = report(champion={"rows_trained": 180, "vanished_classes": ["Uchi", "b", "c", "d"]})
+    sentence = (
+        "the training rows hold no 'Uchi', 'b', 'c' and 1 more any more, which the champion knows "
+        "(gate.data.vanished_classes)"
+    )
+    assert check(status(), judged, RULE) == Findings((sentence,))
+    assert check(status(), judged, DataChecks(vanished_classes="warn")) == Findings((), (sentence,))
+    assert check(status(), judged, DataChecks(vanished_classes="ignore")) == Findings()
+    judged["champion"]["vanished_classes"] = []
+    assert check(status(), judged, RULE) == Findings()
+
+
 def test_drift_is_a_warning_unless_the_fleet_file_says_otherwise() -> None:
     sentence = (
         "the held-out rows drift away from the training rows in sales_lag_1 by 5.2 (robust standard deviations "

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from city_fleet.config import load_fleet
-from city_fleet.config.lint import KNOWN_HYPERPARAMETERS, fleet_warnings
+from city_fleet.config.lint import fleet_warnings
 from tests.support.fleets import SMALL, TEXAS, texas
-from tests.support.paths import SCRIPTS
 
 
 def test_the_texas_fleet_has_no_warnings() -> None:
@@ -20,7 +19,6 @@ def test_the_texas_fleet_has_no_warnings() -> None:
     ("old", "new", "subject", "text"),
     [
         ('"@monthly"', '"@daily"', "field 'schedule'", "more often than there are new data"),
-        ("max_depth:", "max_dept:", "field 'defaults.algorithm.hyperparameters.max_dept'", "'max_depth'"),
         ("ml.t3.medium", "ml.t9.medium", "field 'defaults.processing.instance_type'", "'ml.t3.medium'"),
         ("  instance_count: 1", "  model_cache: false", "field 'endpoint.model_cache'", "every request"),
         ("month_of_year, trend", "day_of_week", "field 'dataset.calendar[0]'", "tells a model nothing"),
@@ -76,13 +74,6 @@ def test_a_schedule_that_fits_the_data_is_no_mistake(tmp_path: Path) -> None:
             TEXAS.read_text(encoding="utf-8").replace('"@monthly"', f'"{schedule}"'), encoding="utf-8"
         )
         assert len(fleet_warnings(load_fleet(path, {}))) == warned, schedule
-
-
-def test_the_hyperparameters_are_those_of_the_training_script(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(SCRIPTS)
-    import hyperparameters
-
-    assert set(hyperparameters.NAMES) - set(hyperparameters.OWN_TEXTS) == set(KNOWN_HYPERPARAMETERS)
 
 
 def test_mape_is_warned_of_where_the_target_may_be_zero(tmp_path: Path) -> None:

@@ -166,6 +166,8 @@ CITY_MISTAKES: list[tuple[str, str, int, str, str | None, str, str | None]] = [
     ("{name: Station}", "{gat: {}}", 33, "station", "gat", "an unknown key", "gate"),
     ("{name: Station}", "{gate: 3}", 33, "station", "gate", "3", None),
     ("{name: Station}", "{gate: {minimum_rows: 13}}", 33, "station", "gate.minimum_rows", "13", None),
+    ("{name: Station}", "{gate: {metric: accuracy}}", 33, "station", "gate.metric", "'accuracy'", None),
+    ("{name: Station}", "{gate: {limits: {log_loss: 1}}}", 33, "station", "gate.limits.log_loss", "'log_loss'", None),
     ("{name: Station}", "\n    name: St\n    gate:\n      metric: rmes", 36, "station", "gate.metric",
      "'rmes'", "rmse"),
     ("{name: Station}", "{dataset: {holdout_periods: 90}}", 33, "station", "dataset.minimum_periods",

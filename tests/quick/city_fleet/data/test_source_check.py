@@ -55,6 +55,21 @@ def test_each_mistake_is_said_once_on_its_own_line(
     assert new.strip().splitlines()[-1].strip() in line.strip()
 
 
+def test_a_column_that_own_features_make_is_no_mistake(tmp_path: Path) -> None:
+    asked = "lags: [1]}\n  features: [{column: warmth, lags: [1]}]\n"
+    (error,) = source_mistakes(fleet(tmp_path, "lags: [1]}\n", asked))
+    assert error.field == "dataset.features[0].column"
+    hook = "include/scripts/job_failure.py"  # any file of the project
+    text = (tmp_path / "small.yaml").read_text(encoding="utf-8")
+    own = text.replace("waco: {}", f"waco: {{own_scripts: {{features: {hook}}}}}")
+    (tmp_path / "small.yaml").write_text(own, encoding="utf-8")
+    assert source_mistakes(load_fleet(tmp_path / "small.yaml", {})) == []
+    target = own.replace("column: y", "column: yy")
+    (tmp_path / "small.yaml").write_text(target, encoding="utf-8")
+    (error,) = source_mistakes(load_fleet(tmp_path / "small.yaml", {}))
+    assert error.field == "dataset.target.column", "the target is no feature"
+
+
 def test_a_mistake_between_settings_of_the_whole_fleet_is_one_error(tmp_path: Path) -> None:
     """Not one for each of the 46 cities that inherit it; a city that sets it itself is another matter."""
     text = TEXAS.read_text(encoding="utf-8")

@@ -99,6 +99,19 @@ def test_a_champion_that_moved_is_evaluated_again_and_a_better_challenger_goes_l
     assert "holds against the champion's 10.0%" in " ".join(result.reasons)
 
 
+def test_some_of_many_held_out_rows_are_enough_to_compare_with_a_champion_that_moved(city: City) -> None:
+    """Of the rows of a large table the evaluation keeps a part; on all of them the baselines were beaten."""
+    trained, holdout = city.train(1.01, month=2)
+    stale = replace(city.judge(holdout), baselines={"median": {"mape": 0.0001}})
+    city.retrain(1.1, month=1)
+    held = city.publish(trained, {**holdout, "of_rows": len(holdout["rows"])}, stale)
+    assert held.outcome == Outcome.HELD
+    assert "does not beat the median's" in held.reasons[0], "all rows are there to be judged by"
+    result = city.publish(trained, {**holdout, "of_rows": 100_000}, stale)
+    assert result.outcome == Outcome.LIVE
+    assert "holds against the champion's 10.0%" in " ".join(result.reasons)
+
+
 def test_a_pinned_champion_stays_unless_forced(city: City) -> None:
     city.retrain(1.1, month=1)
     current = live.read(city.s3, KEYS, city.slug)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
+import pandas as pd
 import pytest
 from botocore.config import Config
 from moto import mock_aws
 
 from city_fleet.config import Fleet, load_fleet
 from city_fleet.data.ingest import NOTHING_SPECIAL, IngestReport, Permissions, ingest
+from city_fleet.data.raw_files import raw_files
 from city_fleet.errors import ConfigError, DataError, PlatformError, UnknownName
+from city_fleet.state.objects import ObjectStore
 from tests.support.fleets import SMALL, texas
 from tests.support.paths import ROOT
 
@@ -245,6 +250,108 @@ HEADER = "city,date,y\n"
 def days(first: int, last: int, name: str = "waco", value: int = 1) -> str:
     """Rows of one city for some days of January 2020."""
     return "".join(f"{name},2020-01-{day:02},{value}\n" for day in range(first, last + 1))
+
+
+TABLE = """\
+fleet: small
+bucket: small-data
+role: arn:aws:iam::123456789012:role/small
+start_date: 2020-01-01
+dataset: {kind: table, city_column: city, target: {column: y}, %s}
+cities: {waco: {}}
+"""
+
+
+def table_keys(s3: Any) -> dict[str, int]:
+    """The keys below the city's prefix, and how many rows each holds."""
+    listed = s3.list_objects_v2(Bucket="small-data", Prefix="small/raw/city=waco/").get("Contents", [])
+    keys = [item["Key"] for item in listed]
+    return {
+        key.removeprefix("small/raw/city=waco/"): body(s3, "small-data", key).count("\n") - 1 for key in keys
+    }
+
+
+def test_a_table_without_time_keeps_what_was_known_when(s3: Any, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(TABLE % "key: id", encoding="utf-8")
+    fleet = load_fleet(tmp_path / "small.yaml", {})
+
+    def put(count: int, day: int, allow: Permissions = NOTHING_SPECIAL, name: str = "all") -> IngestReport:
+        path = tmp_path / f"{name}.csv"
+        path.write_text(
+            "city,id,x,y\n" + "".join(f"waco,{at},{at},1\n" for at in range(count)), encoding="utf-8"
+        )
+        known = datetime(2020, 1, day, tzinfo=UTC)
+        return ingest(fleet, s3, source=path, create_bucket=True, allow=allow, known=known)
+
+    assert put(3, 1).cities[0].status == "uploaded"
+    assert put(3, 2).cities[0].key.endswith("known=20200101T000000Z/rows.csv"), (
+        "the same rows are known already"
+    )
+    assert put(5, 3, name="renamed").cities[0].kept == ("known=20200101T000000Z/rows.csv",)
+    assert table_keys(s3) == {"known=20200101T000000Z/rows.csv": 3, "known=20200103T000000Z/rows.csv": 5}
+    (refused,) = put(4, 4).refused
+    assert "all.csv has 4 different rows, of city 'waco'; S3 has 5 different rows, in" in refused.text
+    put(2, 5, Permissions(append=True), "more")
+    assert list(table_keys(s3))[-1] == "known=20200105T000000Z/more.csv"
+    (newest, *_) = [
+        file for file in raw_files(fleet, ObjectStore(s3, fleet.bucket), "waco") if "0103" in file.name
+    ]
+    assert (newest.rows, newest.first, newest.last) == (5, "", ""), "names of rows have no first and last"
+    report = put(9, 6)
+    assert report.cities[0].removed == ("known=20200105T000000Z/more.csv",), (
+        "a full export has those rows too"
+    )
+
+
+def test_a_table_with_a_time_is_replaced_whatever_its_rows_are_called(s3: Any, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(TABLE % "time: {columns: [date]}", encoding="utf-8")
+    fleet = load_fleet(tmp_path / "small.yaml", {})
+    for value in range(8):  # rows have no key: what tells them apart is in no order
+        path = tmp_path / f"{value}.csv"
+        path.write_text(HEADER + days(1, 10, value=value), encoding="utf-8")
+        assert ingest(fleet, s3, source=path, create_bucket=True).refused == ()
+    assert table_keys(s3) == {"7.csv": 10}
+
+
+def test_a_column_that_own_features_make_is_not_asked_of_the_file(s3: Any, tmp_path: Path) -> None:
+    asked = "  features: [{column: warmth, lags: [1]}]\n"
+    (tmp_path / "small.yaml").write_text(
+        SMALL + asked + "cities: {waco: {own_scripts: {features: include/scripts/job_failure.py}}}\n",
+        encoding="utf-8",
+    )
+    fleet = load_fleet(tmp_path / "small.yaml", {})
+    path = tmp_path / "a.csv"
+    path.write_text(HEADER + days(1, 10), encoding="utf-8")
+    assert ingest(fleet, s3, source=path, create_bucket=True).refused == ()
+    path.write_text(HEADER + days(1, 5), encoding="utf-8")
+    (refused,) = ingest(fleet, s3, source=path).refused
+    assert "rows of 5 periods" in refused.text
+
+
+def test_parquet_and_packed_files_are_split_like_any_other(s3: Any, tmp_path: Path) -> None:
+    fleet, path = small(tmp_path, "city,date,y\nWaco,2020-01-01,1.5\nTyler,2020-01-01,\n")
+    packed, parquet = tmp_path / "data.csv.gz", tmp_path / "data.parquet"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    pd.read_csv(path, parse_dates=["date"]).assign(date=lambda frame: frame["date"].dt.date).to_parquet(
+        parquet
+    )
+    bodies = []
+    for source in (path, packed, parquet):
+        report = ingest(fleet, s3, source=source, create_bucket=True)
+        assert [upload.key for upload in report.cities] == [
+            f"small/raw/city={city}/data.csv" for city in ("tyler", "waco")
+        ]
+        bodies.append([body(s3, "small-data", upload.key) for upload in report.cities])
+    assert bodies[0] == bodies[1] == bodies[2]
+    packed.write_bytes(packed.read_bytes()[:-9])
+    parquet.write_bytes(b"PAR1 it is not")
+    for source, said in (
+        (packed, "a gzip file that can't be read"),
+        (parquet, "a Parquet file that can't be read"),
+    ):
+        with pytest.raises(DataError) as refused:
+            ingest(fleet, s3, source=source)
+        assert said in str(refused.value)
 
 
 class Town:

@@ -128,6 +128,17 @@ def test_a_fleet_that_has_all_it_needs(aws: LocalSageMaker) -> None:
     ]
 
 
+def test_an_algorithm_that_the_endpoints_code_lacks_is_said(aws: LocalSageMaker) -> None:
+    fleet = texas()
+    endpoint = fleet.endpoint.model_copy(update={"name": create_endpoint(aws)})
+    austin = fleet.cities["austin"]
+    linear = austin.model_copy(update={"algorithm": austin.algorithm.model_copy(update={"name": "linear"})})
+    found = look(aws, endpoint=endpoint, cities={**fleet.cities, "austin": linear})
+    (wrong,) = [each for each in found if each.level is Level.FAIL and "lacks" in each.what]
+    assert wrong.what == "The code of endpoint 'factors' lacks the algorithm linear; it has: xgboost"
+    assert wrong.advice.startswith("Run the DAG texas_housing._endpoint: it brings the code")
+
+
 def test_what_is_missing_is_said_with_what_to_do(aws: LocalSageMaker) -> None:
     found = look(aws, bucket="no-such-bucket", role="arn:aws:iam::123456789012:role/service/none")
     assert said(found, Level.FAIL) == [

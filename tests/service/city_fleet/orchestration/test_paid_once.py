@@ -13,9 +13,12 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from city_fleet import plan
+from city_fleet.champions import moves
 from city_fleet.errors import BrokenPointer, JobError, PlatformError
 from city_fleet.jobs.sagemaker_jobs import PROCESSING
-from city_fleet.plan import PREPROCESS, TRAIN
+from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN
+from city_fleet.state import live
+from city_fleet.state.author import Author
 from tests.support.nights import NIGHT, Database, Town, town
 from tests.support.waiting import wait_until
 
@@ -140,6 +143,38 @@ def test_a_clear_is_paid_for_once_and_a_retry_never(texas: Town, moment: datetim
     later.go(TRAIN)
     assert (later.key, later.job(TRAIN)) == (night.key, night.job(TRAIN))
     assert texas.jobs("austin") == before
+
+
+def test_a_run_that_the_endpoint_could_not_answer_with_pays_for_nothing(
+    texas: Town, moment: datetime
+) -> None:
+    before = texas.jobs("abilene")
+    night = texas.night(Database(), "abilene", "manual__forest", moment)
+    night.change(algorithm={"name": "forest"})
+    with pytest.raises(
+        PlatformError, match=r"lacks the algorithm forest; it has: .*xgboost.*Nothing was paid for"
+    ):
+        night.start(PREPROCESS)
+    assert texas.jobs("abilene") == before
+
+
+def test_an_evaluation_asked_for_again_is_the_same_however_the_champions_pointer_was_written_anew(
+    texas: Town, moment: datetime
+) -> None:
+    database, s3 = Database(), texas.aws.client("s3")
+    texas.night(database, "waco", "manual__champion").go()
+    night = texas.night(database, "waco", "manual__pinned", moment)
+    night.go(EVALUATE)
+    first = night.job(EVALUATE)
+    current = live.read(s3, texas.fleet.keys, "waco")
+    assert current is not None
+    pinned = moves.state_after(
+        current.pointer, current.pointer, kind=live.PROMOTE, author=Author("ann"), pinned=True
+    )
+    live.move(s3, texas.fleet.keys, pinned, current)
+    night.clear(EVALUATE)
+    night.finish(EVALUATE)
+    assert night.job(EVALUATE) == first.removesuffix("-1") + "-2", "another request has another name"
 
 
 def test_the_param_repeat_pays_again_once_and_force_does_not(texas: Town, moment: datetime) -> None:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from city_fleet import naming
+from city_fleet.champions import publish as publish_steps
 from city_fleet.champions.answers import check_answers
 from city_fleet.champions.artifact import parse
+from city_fleet.champions.gate import Decision
 from city_fleet.champions.moves import check_serves
+from city_fleet.config import Gate
 from city_fleet.errors import BadRequest, PublishError
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import Asked, Prediction, Predictor
+from city_fleet.state import serving_code
+from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
+from city_fleet.state.live_pointer import LivePointer, ServedModel
 from tests.support import table_artifacts
 from tests.support.aws_calls import client
 from tests.support.factors import Aws
 from tests.support.local_sagemaker import running_server
-from tests.support.serving import KEYS, Serving, archive_of, serve
+from tests.support.paths import SCRIPTS
+from tests.support.serving import KEYS, Serving, archive_of, city_name, serve
 from tests.support.table_artifacts import publish
 
 CLOSE = 1e-6
@@ -136,3 +148,88 @@ def test_an_artifacts_own_samples_are_answered_as_when_it_was_trained(
             endpoint=pointer.endpoint,
             as_json=True,
         )
+
+
+def candidate(
+    serving: Serving, tables: Path, name: str, city: str, **card: object
+) -> tuple[CityContext, publish_steps.Candidate]:
+    """A table's model with its evaluation, as the gate has let it pass.
+
+    :param card: members of model.json to change.
+    """
+    folder = Path(shutil.copytree(tables / name, tables / f"{name}-{city}"))
+    path = folder / "city_fleet" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "city": city, **card}))
+    body, case = archive_of(folder), table_artifacts.expected(tables, name)
+    uri = f"s3://{KEYS.bucket}/runs/{city}.tar.gz"
+    serving.s3.put_object(Bucket=KEYS.bucket, Key=f"runs/{city}.tar.gz", Body=body)
+    sha256, as_of = hashlib.sha256(body).hexdigest(), datetime(2015, 8, 1, tzinfo=UTC)
+    group = naming.package_group(KEYS.fleet, "laptop", city)
+    model = ServedModel(
+        city=city,
+        target_model=naming.target_model(city, as_of, sha256),
+        package_arn=f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{group}/1",
+        as_of=naming.as_of_stamp(as_of),
+        metrics={},
+        features=tuple(case["features"]),
+        artifact_sha256=sha256,
+    )
+    predicted = [each["probabilities"] if isinstance(each, dict) else each for each in case["json"]]
+    rows = [
+        {"example": str(number), "values": row, "predicted": answer}
+        for number, (row, answer) in enumerate(zip(case["rows"], predicted, strict=True))
+    ]
+    decision = Decision(promote=True, reasons=(), rows=len(rows))
+    holdout = {"features": case["features"], "rows": rows}
+    aws = Aws(serving.s3, serving.server.client("sagemaker"), serving.server.client("sagemaker-runtime"))
+    return (
+        CityContext(aws, KEYS, serving.endpoint, group, city),
+        publish_steps.Candidate(model, uri, decision, Gate(), holdout, Author("test")),
+    )
+
+
+@pytest.mark.parametrize("name", ["mixed", "categories_many"])
+def test_a_published_tables_pointer_says_what_its_artifact_says(
+    serving: Serving, tables: Path, name: str
+) -> None:
+    place, chosen = candidate(serving, tables, name, city := city_name())
+    ready = publish_steps.prepare(place, chosen)
+    assert isinstance(ready, publish_steps.Ready)
+    pointer = publish_steps.commit(place, ready).pointer
+    artifact = parse(archive_of(tables / name), name)
+    assert (pointer.kind, pointer.task, pointer.inputs) == ("table", artifact.task, artifact.inputs)
+    assert (pointer.endpoint, pointer.route) == ("", {"target_model": pointer.target_model})
+    assert LivePointer.from_json(pointer.to_json(), KEYS.uri(KEYS.live(city))) == pointer
+    wrong = {**chosen.holdout, "rows": [{**row, "predicted": 5.0} for row in chosen.holdout["rows"]]}
+    with pytest.raises(PublishError, match="for the held-out row 0 with"):
+        check_answers(
+            place,
+            pointer.target_model,
+            [(f"held-out row {row['example']}", row["values"], row["predicted"]) for row in wrong["rows"]],
+            as_json=True,
+        )
+
+
+def test_an_artifact_of_an_algorithm_that_the_endpoint_lacks_is_refused_with_what_to_do(
+    serving: Serving, tables: Path
+) -> None:
+    city = city_name()
+    place, chosen = candidate(serving, tables, "two", city, algorithm="forest")
+    with pytest.raises(PublishError) as refused:
+        publish_steps.prepare(place, chosen)
+    text = str(refused.value)
+    assert "The code of endpoint 'houses' lacks the algorithm forest; it has: baseline, knn, linear" in text
+    assert f"Run the DAG {KEYS.fleet}._endpoint" in text
+    assert place.aws.s3.list_objects_v2(Bucket=KEYS.bucket, Prefix=KEYS.live(city))["KeyCount"] == 0
+
+
+def test_what_an_endpoint_says_of_its_algorithms_is_what_its_code_has(serving: Serving) -> None:
+    sagemaker = serving.server.client("sagemaker")
+    found = serving_code.served(sagemaker, serving.endpoint)
+    modules = {path.stem: path for path in (SCRIPTS / "algorithms").glob("*.py") if path.stem != "__init__"}
+    assert found == {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()[:8] for name, path in modules.items()
+    }
+    assert serving_code.served(sagemaker, "there-is-none") is None
+    assert serving_code.lacking(["forest"], None, "x", "dag") is None, "what says nothing is not refused"
+    assert serving_code.lacking(["linear", "xgboost"], found, "x", "dag") is None

@@ -39,7 +39,7 @@ report = pathlib.Path(argument("--output-dir")) / "report" / "city=austin"
 report.mkdir(parents=True, exist_ok=True)
 inputs = [
     {
-        "uri": argument("--raw-uri") + "city=austin/" + path.name,
+        "uri": json.loads(pathlib.Path(argument("--settings")).read_text())["raw_uri"] + "city=austin/" + path.name,
         "size_bytes": path.stat().st_size,
         "etag": hashlib.md5(path.read_bytes()).hexdigest(),
     }
