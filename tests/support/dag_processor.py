@@ -49,7 +49,7 @@ def airflow(home: Path, *command: str, **variables: str) -> str:
         "CITY_FLEET_COMPILED": str(home / "compiled"),
         **variables,
     }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=180)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 

@@ -9,7 +9,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
     SageMakerProcessingOperator,
     SageMakerTrainingOperator,
 )
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from city_fleet.champions.run_evidence import ARTIFACT, EVALUATION, HOLDOUT
 from city_fleet.errors import PlatformError
@@ -70,8 +70,18 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         return [*super().files(run), raw_manifest(self.plan, run, self._raw(run))]
 
     def _raw(self, run: Run) -> list[str]:
-        """Return the names of the raw data files that the run is about."""
-        return [each.name for each in self._fixed(run.key).raw]
+        """Return the names of the raw data files that the run is about.
+
+        :raises AirflowFailException: there are none, so a job would be paid for and fail; no retry brings them.
+        """
+        names = [each.name for each in self._fixed(run.key).raw]
+        if not names:
+            city, keys = self.plan.city.slug, self.plan.keys
+            raise AirflowFailException(
+                f"City {city!r}: there are no raw data below {keys.uri(keys.raw(city))}, so no job is started. Upload "
+                f"them, as `./fleet ingest --city {city}` does, and clear the task {PREPROCESS!r}"
+            )
+        return names
 
     def _fixed(self, key: str) -> FixedRun:
         city, keys = self.plan.city.slug, self.plan.keys
