@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from city_fleet.plan import CityPlan, Run
+from city_fleet.plan import EVALUATE, CityPlan, Run
 
 FORMAT_VERSION = 1
 SETTINGS_NAME = "settings.json"
@@ -30,9 +30,12 @@ class JobFile:
     body: bytes
 
 
-def settings(plan: CityPlan, run: Run) -> dict[str, Any]:
-    """Return what ``settings.json`` says: one file for all three steps of a run, with one city in its list."""
-    algorithm, champion = plan.city.algorithm, run.champion
+def settings(plan: CityPlan, run: Run, step: str) -> dict[str, Any]:
+    """Return what ``settings.json`` says, with one city in its list.
+
+    The champion is told to the evaluation alone: one that has changed since makes no new rows and no new training.
+    """
+    algorithm, champion = plan.city.algorithm, run.champion if step == EVALUATE else None
     return {
         "format_version": FORMAT_VERSION,
         "as_of": run.stamp,
@@ -52,9 +55,9 @@ def settings(plan: CityPlan, run: Run) -> dict[str, Any]:
     }
 
 
-def settings_file(plan: CityPlan, run: Run) -> JobFile:
-    """Return the settings file of a run."""
-    return _file(plan, run, "settings", SETTINGS_NAME, settings(plan, run))
+def settings_file(plan: CityPlan, run: Run, step: str) -> JobFile:
+    """Return the settings file of a step of a run."""
+    return _file(plan, run, "settings", SETTINGS_NAME, settings(plan, run, step))
 
 
 def raw_manifest(plan: CityPlan, run: Run, raw: Sequence[str]) -> JobFile:

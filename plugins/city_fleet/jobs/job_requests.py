@@ -82,15 +82,15 @@ def preprocess_request(
         *("--message-file", _MESSAGE_FILE),
     ]
     manifest = plan.keys.uri(raw_manifest(plan, run, raw).key)
-    inputs = {"code": code_uri, "settings": _settings_uri(plan, run), "raw": manifest}
+    inputs = {"code": code_uri, "settings": _settings_uri(plan, run, PREPROCESS), "raw": manifest}
     return _processing_request(
         plan, run, PREPROCESS, image_uri=image_uri, arguments=arguments, inputs=inputs, installs=installs
     )
 
 
-def _settings_uri(plan: CityPlan, run: Run) -> str:
+def _settings_uri(plan: CityPlan, run: Run, step: str) -> str:
     """Return the folder of the settings file: a channel is a prefix."""
-    return plan.keys.uri(settings_file(plan, run).key.removesuffix(SETTINGS_NAME))
+    return plan.keys.uri(settings_file(plan, run, step).key.removesuffix(SETTINGS_NAME))
 
 
 def _settings_argument() -> tuple[str, str]:
@@ -129,7 +129,7 @@ def train_request(
         "RoleArn": plan.fleet.role,
         "HyperParameters": of_toolkit if plan.city.entry == "script" else {},
         "InputDataConfig": [
-            _channel("settings", _settings_uri(plan, run), "application/json"),
+            _channel("settings", _settings_uri(plan, run, TRAIN), "application/json"),
             *(_channel(name, data[name], "text/csv") for name in ("train", "validation")),
         ],
         "OutputDataConfig": {
@@ -187,7 +187,7 @@ def evaluate_request(
     """
     champion = run.champion
     arguments = [*_settings_argument(), "--test-dir", f"{_INPUT}/test", "--model-dir", f"{_INPUT}/model"]
-    inputs = {**inputs, "settings": _settings_uri(plan, run)}
+    inputs = {**inputs, "settings": _settings_uri(plan, run, EVALUATE)}
     if champion is not None:
         arguments += ["--champion-dir", f"{_INPUT}/champion"]
         inputs["champion"] = plan.keys.uri(plan.keys.model(champion.target_model))

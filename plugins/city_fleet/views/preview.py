@@ -130,7 +130,7 @@ def preview(
         jobs=dict(zip(JOB_STEPS, (preprocess, train, evaluate), strict=True)),
         may_write={
             prefix: "the job scripts, unless they are there",
-            keys.uri(settings_file(plan, run).key): "the settings of the jobs",
+            **{keys.uri(settings_file(plan, run, step).key): "settings of the jobs" for step in JOB_STEPS},
             keys.uri(raw_manifest(plan, run, raw).key): "which raw data the preprocess job gets",
             keys.uri(model): "the model, if it goes live",
             keys.uri(keys.live(city)): "the live pointer, if the model goes live",

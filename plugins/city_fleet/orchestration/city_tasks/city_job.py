@@ -79,7 +79,7 @@ class CityJob(JobPhases):
 
     def files(self, run: Run) -> list[JobFile]:
         """Return what the job reads beside data and code."""
-        return [settings_file(self.plan, run)]
+        return [settings_file(self.plan, run, self.step)]
 
     @property
     def s3(self) -> S3Client:

@@ -19,7 +19,7 @@ import pytest
 from city_fleet.champions import package_request
 from city_fleet.jobs import job_files
 from city_fleet.jobs import job_requests as requests
-from city_fleet.plan import CityPlan, FixedChampion, Run
+from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, FixedChampion, Run
 from city_fleet.serving import endpoint_requests
 from city_fleet.state import package_status, registry
 from local.sagemaker.processes.container.train import command_line, decode_hyperparameters
@@ -186,11 +186,11 @@ def changed(plan: CityPlan, section: str, **values: Any) -> CityPlan:
     return replace(plan, city=plan.city.model_copy(update={section: made}))
 
 
-def test_the_settings_file_says_what_all_three_steps_need() -> None:
+def test_the_settings_file_says_what_a_step_needs() -> None:
     run = replace(january_run(), champion=CHAMPION)
     given = dict(austin().city.algorithm.hyperparameters)
     seed = given.pop("seed", 0)
-    assert json.loads(job_files.settings_file(austin(), run).body) == {
+    assert json.loads(job_files.settings_file(austin(), run, EVALUATE).body) == {
         "format_version": 1,
         "as_of": "20140101T000000Z",
         "raw_uri": "s3://city-fleet/texas_housing/raw/",
@@ -216,9 +216,11 @@ def test_the_settings_file_says_what_all_three_steps_need() -> None:
 def test_what_a_job_reads_is_named_after_its_bytes() -> None:
     run = january_run()
     files = {
-        job_files.settings_file(austin(), run),
-        job_files.settings_file(changed(austin(), "algorithm", seed=7), run),
-        job_files.settings_file(austin(), replace(run, champion=CHAMPION)),
+        job_files.settings_file(austin(), run, PREPROCESS),
+        job_files.settings_file(austin(), run, EVALUATE),
+        job_files.settings_file(changed(austin(), "algorithm", seed=7), run, PREPROCESS),
+        job_files.settings_file(austin(), replace(run, champion=CHAMPION), TRAIN),
+        job_files.settings_file(austin(), replace(run, champion=CHAMPION), EVALUATE),
         job_files.raw_manifest(austin(), run, ["a.csv"]),
         job_files.raw_manifest(austin(), run, ["a.csv", "b.csv"]),
     }

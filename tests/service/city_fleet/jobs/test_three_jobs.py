@@ -18,7 +18,7 @@ from city_fleet.jobs import job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import image_uri
 from city_fleet.jobs.job_files import raw_manifest, settings_file
-from city_fleet.plan import CityPlan, Run, plan_city
+from city_fleet.plan import EVALUATE, PREPROCESS, CityPlan, Run, plan_city
 from tests.support.fleets import SMALL
 from tests.support.local_sagemaker import LocalSageMaker
 
@@ -94,7 +94,7 @@ class Runner:
         for name, body in raw.items():
             self.put(keys.raw(plan.city.slug) + name, body)
         self.put(keys.raw(plan.city.slug) + "arrived_later.csv", b"no data at all\n")
-        for file in (settings_file(plan, run), raw_manifest(plan, run, list(raw))):
+        for file in (settings_file(plan, run, PREPROCESS), raw_manifest(plan, run, list(raw))):
             self.put(file.key, file.body)
         code, installs = self.bundle.prefix_uri(keys), self.bundle.installs
         data = self.process(
@@ -176,4 +176,4 @@ def test_the_same_run_has_the_same_jobs(tmp_path: Path, bucket: str) -> None:
     plan = planned(tmp_path, bucket, SERIES)
     run = Run("manual__1", "0123456789", AS_OF)
     other = replace(run, run_id="scheduled__2")
-    assert settings_file(plan, run) == settings_file(plan, other)
+    assert settings_file(plan, run, PREPROCESS) == settings_file(plan, other, EVALUATE)
