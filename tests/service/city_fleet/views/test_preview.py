@@ -17,7 +17,7 @@ from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.job_files import raw_manifest, settings_file
 from city_fleet.jobs.sagemaker_jobs import KINDS
 from city_fleet.naming import split_uri
-from city_fleet.plan import CityPlan
+from city_fleet.plan import PREPROCESS, CityPlan
 from city_fleet.state.objects import ObjectStore
 from city_fleet.views.preview import preview, scheduled_run_id
 from tests.support.aws_names import IMAGE_URI
@@ -37,7 +37,7 @@ def test_its_jobs_run_as_they_are_and_fit_together(aws: LocalSageMaker) -> None:
     bundle.ensure_uploaded(s3, plan.keys)
     raw = [each.name for each in fixed_run.raw_objects(ObjectStore(s3, bucket), plan.keys, "austin")]
     found = preview(plan, january_run(), image_uri=IMAGE_URI, bundle=bundle, raw=raw)
-    for file in (settings_file(plan, january_run()), raw_manifest(plan, january_run(), raw)):
+    for file in (settings_file(plan, january_run(), PREPROCESS), raw_manifest(plan, january_run(), raw)):
         assert plan.keys.uri(file.key) in found.may_write
         s3.put_object(Bucket=bucket, Key=file.key, Body=file.body)
     for job in found.jobs.values():
