@@ -69,7 +69,9 @@ def test_it_holds_library_plugin_dags_and_scripts_and_nothing_else(wheel: Path) 
         if path.is_file() and "__pycache__" not in path.parts and path.name != ".airflowignore"
     }
     scripts = {
-        f"city_fleet/carried/include/scripts/{path.name}" for path in (ROOT / "include/scripts").glob("*.*")
+        f"city_fleet/carried/{path.relative_to(ROOT)}"
+        for path in (ROOT / "include/scripts").rglob("*.*")
+        if path.is_file() and "__pycache__" not in path.parts
     }
     dags = {f"city_fleet/carried/dags/{path.name}" for path in (ROOT / "dags").glob("*.py")}
     rest = {"city_fleet_plugin.py", "city_fleet/carried/include/fleets/fleet.schema.json"}
