@@ -87,7 +87,7 @@ def good() -> Evidence:
         record = {"outcome": "live", "target_model": f"waco/{sha}", "reasons": []}
         runs.append(Run("waco", run_id, as_of=run_id, state="success", records=[record]))
         for step in ("preprocess", "train", "evaluate"):
-            artifact = sha if step == "train" else None
+            artifact = sha if step == "evaluate" else None
             jobs.append(Job(f"waco-{step}-{run_id}-1", "waco", step, run_id, "Completed", artifact))
     first, second = line("waco/aa", "waco/bb")
     return Evidence(

@@ -57,7 +57,7 @@ def test_a_lost_database_costs_nothing_twice(tmp_path: Path) -> None:
             made = {
                 job.artifact_sha256
                 for job in found.jobs
-                if job.city == plan.city.slug and job.step == "train"
+                if job.city == plan.city.slug and job.step == "evaluate"
             }
             assert list(found.versions[plan.city.slug]) == list(made)
             s3, keys = stack.client("s3"), plan.keys

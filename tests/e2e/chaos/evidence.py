@@ -10,7 +10,7 @@ from typing import Any
 from city_fleet import naming
 from city_fleet.jobs import job_requests
 from city_fleet.jobs.sagemaker_jobs import KINDS, JobKind
-from city_fleet.plan import TRAIN, CityPlan
+from city_fleet.plan import EVALUATE, CityPlan
 from city_fleet.state import live, registry
 from local.stack.stack import Stack
 from tests.e2e.chaos.judgement import Evidence, Job, Run
@@ -69,8 +69,10 @@ def _jobs(sagemaker: Any, s3: Any, kind: JobKind) -> list[Job]:
             description = kind.describe(sagemaker, summary[kind.name_key])
             assert description is not None
             artifact = None
-            if tags[job_requests.TAG_STEP] == TRAIN and kind.status(description) == "Completed":
-                bucket, key = naming.split_uri(description["ModelArtifacts"]["S3ModelArtifacts"])
+            if tags[job_requests.TAG_STEP] == EVALUATE and kind.status(description) == "Completed":
+                (output,) = description["ProcessingOutputConfig"]["Outputs"]
+                bucket, prefix = naming.split_uri(output["S3Output"]["S3Uri"])
+                key = f"{prefix.rstrip('/')}/city={tags[job_requests.TAG_CITY]}/model.tar.gz"
                 artifact = hashlib.sha256(_read(s3, bucket, key)).hexdigest()
             jobs.append(
                 Job(

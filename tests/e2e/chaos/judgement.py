@@ -17,7 +17,7 @@ class Job:
     """A job as SageMaker knows it.
 
     :param run_id: DAG run that it was started for, from its tag.
-    :param artifact_sha256: of what a completed training job has left, else None.
+    :param artifact_sha256: of the archive that a completed evaluation has left, else None.
     :param failure: why it failed, in SageMaker's words.
     """
 
