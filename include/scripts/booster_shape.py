@@ -12,6 +12,8 @@ from packed_trees import CLASS_LINKS, LINKS, MOST_DEPTH, MOST_STEPS
 _KINDS = ("gbtree", "dart")
 _MOST_CLASSES = 100_000
 _CATEGORY = 1
+#: What XGBoost writes as the parent of a tree's root.
+_NO_PARENT = 2**31 - 1
 _MOST_CATEGORIES = 100_001
 
 
@@ -85,8 +87,10 @@ def _check_tree(tree: dict[str, Any], features: int) -> int:
     right = np.array(tree["right_children"], np.int64)
     values = np.array(tree["split_conditions"], np.float64)
     splits = np.array(tree["split_indices"], np.int64)
+    parents = np.array(tree["parents"], np.int64)
     count = len(left)
-    others = (right, values, splits, tree["default_left"], tree["parents"])
+    told = (tree[name] for name in ("default_left", "base_weights", "loss_changes", "sum_hessian"))
+    others = (right, values, splits, parents, *told)
     if not count or any(len(each) != count for each in others):
         raise WrongShape("the lists of a tree are not equally long")
     if int(tree["tree_param"]["size_leaf_vector"]) > 1:
@@ -94,6 +98,9 @@ def _check_tree(tree: dict[str, Any], features: int) -> int:
     if int(tree["tree_param"]["num_nodes"]) != count:
         raise WrongShape(f"a tree says that it has another number of nodes than {count}")
     _check_categories(tree, count)
+    # XGBoost looks for each node at its parent, wherever that is said to be.
+    if bool(((parents != _NO_PARENT) & ((parents < 0) | (parents >= count))).any()):
+        raise WrongShape("a node's parent is out of its tree")
     # Nodes that training has taken away again are in the file, and nothing leads there.
     reached = np.zeros(count, bool)
     level, depth = np.zeros(1, np.int64), 0
@@ -114,6 +121,8 @@ def _check_tree(tree: dict[str, Any], features: int) -> int:
             raise WrongShape("a node leads out of its tree")
         if bool(reached[children].any()) or len(np.unique(children)) != len(children):
             raise WrongShape("a node is reached from two sides")
+        if not np.array_equal(parents[children], np.concatenate((level, level))):
+            raise WrongShape("a node names another parent than the one that leads to it")
         level = children
 
 
