@@ -182,8 +182,7 @@ def _drift(report: Any, rule: DataChecks) -> list[str]:
     distances = report.get("drift") if isinstance(report, Mapping) else None
     if not isinstance(distances, Mapping):
         return ["the evaluation report does not say whether features drift"]
-    known = {str(name): value for name, each in distances.items() if (value := finite(each)) is not None}
-    far = sorted((name for name in known if known[name] > rule.max_drift), key=lambda name: -known[name])
+    known, far = _beyond(distances, rule.max_drift)
     if not far:
         return []
     shown = ", ".join(f"{name} by {known[name]:.1f}" for name in far[:_NAMES_SHOWN])
@@ -197,10 +196,7 @@ def _drift(report: Any, rule: DataChecks) -> list[str]:
 def _category_drift(report: Any, rule: DataChecks) -> list[str]:
     """Find categories whose recent rows are spread otherwise than those that the new model was trained on."""
     shares = _mapping(report, "category_drift")
-    known = {str(name): value for name, each in shares.items() if (value := finite(each)) is not None}
-    far = sorted(
-        (name for name in known if known[name] > rule.max_category_drift), key=lambda name: -known[name]
-    )
+    known, far = _beyond(shares, rule.max_category_drift)
     if not far:
         return []
     shown = ", ".join(f"{known[name]:.0%} in {name}" for name in far[:_NAMES_SHOWN])
@@ -209,6 +205,12 @@ def _category_drift(report: Any, rule: DataChecks) -> list[str]:
         f"the held-out rows have gone over to other categories: {shown}{more} (beyond chance; "
         f"{rule.max_category_drift:.0%} is the limit)"
     ]
+
+
+def _beyond(measured: Mapping[Any, Any], limit: float) -> tuple[dict[str, float], list[str]]:
+    """Return what can be measured, by feature, and the features above a limit, the farthest first."""
+    known = {str(name): value for name, each in measured.items() if (value := finite(each)) is not None}
+    return known, sorted((name for name in known if known[name] > limit), key=lambda name: -known[name])
 
 
 def finite(value: Any) -> float | None:
