@@ -10,7 +10,7 @@ import typer
 from city_fleet import clock
 from city_fleet.cli.aws import client
 from city_fleet.cli.output import AsJson, print_json, say
-from city_fleet.cli.selection import FleetName, fleets_named, only_fleet
+from city_fleet.cli.selection import FleetName, cities_named, fleets_named, only_fleet
 
 if TYPE_CHECKING:
     from city_fleet.data.ingest import IngestReport
@@ -73,7 +73,7 @@ def ingest(
     \b
     Examples:
       ./fleet ingest
-      ./fleet ingest --fleet texas_housing --city austin --city waco
+      ./fleet ingest --city austin --city waco
       ./fleet ingest --fleet texas_housing --file full_2025-05.csv
       ./fleet ingest --fleet texas_housing --file june.csv --append
     """
@@ -89,14 +89,19 @@ def ingest(
         raise typer.BadParameter(f"--known: {error}") from None
     reports = []
     fleets = fleets_named(fleet, as_they_are=True)
-    if file is not None or city:
-        only_fleet(fleets, "--file and --city need")
+    named: dict[str, list[str]] = {}
+    if city:
+        for owner, slug in cities_named(fleets, city):
+            named.setdefault(owner.fleet, []).append(slug)
+        fleets = [item for item in fleets if item.fleet in named]
+    if file is not None:
+        only_fleet(fleets, "--file needs")
     for item in fleets:
         report = ingest_fleet(
             item,
             client(item, "s3"),
             source=file,
-            cities=city or (),
+            cities=named.get(item.fleet, ()),
             create_bucket=create_bucket,
             allow=allow,
             known=since,

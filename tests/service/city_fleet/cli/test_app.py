@@ -135,13 +135,16 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert fleet(*arguments).returncode == 2
 
 
-def test_file_and_city_need_a_fleet_when_there_are_several(folder: Path) -> None:
+def test_a_file_and_a_city_of_several_fleets_need_the_fleet(folder: Path) -> None:
     (folder / "second.yaml").write_text(
         SMALL.replace("fleet: small", "fleet: second") + "cities: {a: }\n", encoding="utf-8"
     )
     done = fleet("ingest", "--city", "a", CITY_FLEET_FLEETS=str(folder))
     assert done.returncode == 2
-    assert "need --fleet: there are small, second" in " ".join(done.stderr.split())
+    assert "city 'a' is in several fleets: small, second." in " ".join(done.stderr.split())
+    done = fleet("ingest", "--file", "x.csv", CITY_FLEET_FLEETS=str(folder))
+    assert done.returncode == 2
+    assert "--file needs --fleet: there are small, second" in " ".join(done.stderr.split())
 
 
 def test_ingest_against_the_local_sagemaker(aws: LocalSageMaker) -> None:
@@ -151,7 +154,8 @@ def test_ingest_against_the_local_sagemaker(aws: LocalSageMaker) -> None:
         "AWS_SECRET_ACCESS_KEY": "local",
         "CITY_FLEET_BUCKET": "from-the-cli",
     }
-    arguments = ["ingest", "--fleet", "texas_housing", "--city", "austin", "--city", "waco", "--json"]
+    # Of the repository's fleets one has these cities.
+    arguments = ["ingest", "--city", "austin", "--city", "waco", "--json"]
     missing = fleet_script(*arguments, **environ)
     assert missing.returncode == 1
     assert json.loads(missing.stdout)["field"] == "bucket"
