@@ -12,6 +12,7 @@ from typing import Any
 
 from calendar_grid import FREQUENCIES, Duration, parse_as_of
 from feature_table import CALENDAR, FeatureColumn, TableLayout
+from forecast_origin import Origin
 from job_failure import ArgumentParser, JobFailure, listed, nearest, option_value
 from job_settings import CitySettings, JobSettings, Section
 from raw_data import Limits
@@ -59,6 +60,11 @@ class Settings:
     minimum_periods: int
     validation_periods: int
     holdout_periods: int
+
+    @property
+    def origin(self) -> Origin:
+        """What is known when a period begins."""
+        return Origin(self.layout.frequency, self.available_after)
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:

@@ -43,7 +43,7 @@ def prepare_series(place: Place, settings: Settings) -> dict[str, Any]:
 
         raw = with_own_columns(raw, settings, place.city, hook)
     values = {row.index: row.values for row in raw.rows}
-    examples = build_examples(settings.layout, values)
+    examples = build_examples(settings.layout, values, settings.origin)
     parts = split(examples, max(values, default=0), settings)
     status = describe(place.city, raw, examples, parts, settings)
     _write_report(place, raw, settings)
@@ -80,6 +80,7 @@ def _table(schema: Schema, examples: Sequence[Example], settings: Settings) -> T
         baselines={
             "naive": np.array([each.naive for each in examples]),
             "seasonal": np.array([each.seasonal for each in examples], dtype=np.float64),
+            "lead": np.array([each.lead for each in examples], dtype=np.float64),
         },
     )
 
@@ -120,18 +121,34 @@ def _write_report(place: Place, raw: RawCity, settings: Settings) -> None:
 def split(examples: Sequence[Example], last: int, settings: Settings) -> dict[str, list[Example]]:
     """Split examples by time: the last periods are held out, those before them validate, the rest trains.
 
+    What is not known yet when the first held-out period begins is in none of the parts: the model that is judged could
+    not have learned it. So it is between training and validation.
+
     :param examples: in the order of their periods.
     :param last: index of the last known period; windows count periods of the calendar, not rows.
     :param settings: the sizes of the windows.
     :return: part → examples.
     """
     test_from = last - settings.holdout_periods + 1
-    validation_from = test_from - settings.validation_periods
+    validation_until = _known_before(test_from, settings)
+    validation_from = validation_until - settings.validation_periods + 1
+    train_until = _known_before(validation_from, settings)
     return {
-        "train": [example for example in examples if example.index < validation_from],
-        "validation": [example for example in examples if validation_from <= example.index < test_from],
+        "train": [example for example in examples if example.index <= train_until],
+        "validation": [
+            example for example in examples if validation_from <= example.index <= validation_until
+        ],
         "test": [example for example in examples if example.index >= test_from],
     }
+
+
+def _known_before(index: int, settings: Settings) -> int:
+    """Return the newest period known when a period begins; one before all of them where that is beyond the calendar."""
+    try:
+        newest = settings.origin.newest_known(index)
+    except ValueError:
+        newest = None
+    return -1 if newest is None else newest
 
 
 def describe(

@@ -21,7 +21,7 @@ KINDS = ("number", "boolean", "category", "date")
 REGRESSION, BINARY, MULTICLASS = TASKS = ("regression", "binary", "multiclass")
 SERIES, TABLE = DATA_KINDS = ("series", "table")
 LEADING = {
-    SERIES: ("period", "target", "label", "naive", "seasonal"),
+    SERIES: ("period", "target", "label", "naive", "seasonal", "lead"),
     TABLE: ("example", "target", "label", "weight"),
 }
 #: Class number of a row whose class the training part does not hold.

@@ -34,7 +34,7 @@ class Target(Section):
     window: Annotated[int, Range(True, 2, 1000)] | None = None
     """Periods of the mean that log_ratio_to_mean compares with (12 if not given); null otherwise."""
     lags: tuple[Lag, ...] = ()
-    """Earlier values of the target given to the model, in periods back."""
+    """Earlier values of the target given to the model: 1 is the newest that is known when the period begins."""
 
     @property
     def transform_argument(self) -> str:
@@ -61,7 +61,7 @@ class Feature(Section):
     column: Column
     """Column of the raw data."""
     lags: Annotated[tuple[Lag, ...], Field(min_length=1)]
-    """Periods back; at least 1, because the period's own value is not known yet."""
+    """1 is the newest value that is known when the period begins; 0 would be the period's own, which is not."""
     min: Number | None = None
     """Smallest possible value; a smaller one stops the city's run."""
     max: Number | None = None
