@@ -46,6 +46,16 @@ def slug(name: str) -> str:
     return result
 
 
+def is_data_file(name: str) -> bool:
+    """Tell whether a run reads an object below a city's raw data.
+
+    :param name: its key, or the end of it.
+    """
+    # As the preprocess job knows them (``include/scripts/raw_records.py``).
+    name = name.rsplit("/", 1)[-1]
+    return name.lower().endswith((".csv", ".csv.gz", ".parquet")) and not name.startswith((".", "_"))
+
+
 def digest(value: object, length: int = 10) -> str:
     """Return the first ``length`` hex digits of the SHA-256 of ``value`` as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
