@@ -21,6 +21,8 @@ TAG_FLEET = "city-fleet:fleet"
 TAG_ENVIRONMENT = "city-fleet:environment"
 #: What the tag of every DAG begins with that says its environment.
 ENVIRONMENT_TAG = "environment:"
+#: What the ids of DAG runs begin with that arrivals have started, and requests for another moment's data.
+ARRIVAL_RUN, AS_OF_RUN = "arrival__", "as_of__"
 #: What stands directly below a fleet in a bucket: its raw data, and the folders of a layout without environments.
 RESERVED_ENVIRONMENTS = ("code", "history", "live", "models", "raw", "runs", "state")
 _SLUG = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
@@ -131,6 +133,11 @@ def endpoint_name(fleet: str, environment: str) -> str:
 def jobs_pool(environment: str) -> str:
     """Return the Airflow pool of an environment's jobs: a rehearsal takes no slot of production."""
     return f"city_fleet_{environment}"
+
+
+def fleet_tag(fleet: str) -> str:
+    """Return the tag by which Airflow says of which fleet a DAG is."""
+    return f"fleet:{fleet}"
 
 
 def environment_tag(environment: str) -> str:
