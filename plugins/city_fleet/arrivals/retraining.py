@@ -140,8 +140,8 @@ class Retrainer:
         self.airflow.refuse_dag_of_other_environment(dag_id, dag, self.environment)
         if dag.stale:
             raise AirflowError(
-                f"{self.airflow.place} has no DAG file with {dag_id} any more: mend the fleet file, or delete the DAG if "
-                "the city has left the fleet"
+                f"{self.airflow.place} has no DAG file with {dag_id} any more: mend the fleet file, or delete the "
+                "DAG if the city has left the fleet"
             )
         wanted = wanted_run(arrival, now, self.burst_seconds)
         if arrival.as_of is not None:
