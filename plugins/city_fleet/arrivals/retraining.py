@@ -17,7 +17,7 @@ from city_fleet import naming, outgoing_text
 from city_fleet.airflow_rest.airflow_client import AirflowRest, Dag
 from city_fleet.arrivals.bursts import WINDOW_SECONDS, WantedRun, wanted_run
 from city_fleet.arrivals.messages import EVERY_CITY, Arrival
-from city_fleet.errors import AirflowError
+from city_fleet.errors import AirflowError, raised_in
 
 log = outgoing_text.logger("retrain")
 
@@ -27,6 +27,8 @@ AT_ONCE = 8
 _NEWEST = 25
 # Airflow away, too busy, or not for us: what else is to be asked will not be answered either.
 _AWAY = frozenset({None, 401, 429, 502, 503, 504})
+# One city's odd answer, for example of a proxy, is not to take the others with it.
+_FAILURES = (AirflowError, LookupError, TypeError, ValueError, AttributeError)
 
 
 class Came(StrEnum):
@@ -86,8 +88,8 @@ class Retrainer:
                 continue
             try:
                 known = self._fleets_dags() if known is None else known
-            except AirflowError as error:
-                outcomes.append(CityOutcome(EVERY_CITY, Came.FAILED, said=str(error)))
+            except _FAILURES as error:
+                outcomes.append(self._failed(EVERY_CITY, error))
                 continue
             single += [
                 (arrival, Arrival(city, None, arrival.at, arrival.as_of)) for city in self._cities(known)
@@ -122,10 +124,18 @@ class Retrainer:
             return CityOutcome(arrival.city, Came.FAILED, said=str(self._away or "there was no time left"))
         try:
             return self.start(arrival, now, known.get(naming.city_dag_id(self.fleet, arrival.city)))
-        except AirflowError as error:
-            if error.status in _AWAY:
-                self._away = error
-            return CityOutcome(arrival.city, Came.FAILED, said=str(error))
+        except _FAILURES as error:
+            return self._failed(arrival.city, error)
+
+    def _failed(self, city: str, error: Exception) -> CityOutcome:
+        if not isinstance(error, AirflowError):
+            error = AirflowError(
+                f"{self.airflow.place} answers what Airflow 3 does not: {error!r} {raised_in(error)}",
+                status=0,
+            )
+        if error.status in _AWAY:
+            self._away = error
+        return CityOutcome(city, Came.FAILED, said=str(error))
 
     def start(self, arrival: Arrival, now: datetime, dag: Dag | None = None) -> CityOutcome:
         """Make sure that a run covers the arrival of one city.
