@@ -92,7 +92,7 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
         # Where a person is asked, tonight's run must not wait behind last night's question: it supersedes it.
         max_active_runs=2 if city.approval == "manual" else 1,
         tags=[
-            f"fleet:{fleet.fleet}",
+            naming.fleet_tag(fleet.fleet),
             naming.environment_tag(fleet.environment),
             f"city:{city.slug}",
             *city.tags,
