@@ -16,6 +16,9 @@ AS_OF ?=
 UI_PORT ?= 8080
 SAGEMAKER_PORT ?= 8585
 FRESH ?=
+DB ?=
+EXECUTOR ?=
+WORKERS ?=
 ARGS ?=
 EXAMPLES ?= 3000
 MINUTES ?= 2
@@ -32,8 +35,9 @@ STACK = $(BIN)/python -m local.stack
 demo: environments ## Five cities from raw data to a served model [CITIES=austin,waco|all FLEET= AS_OF=]
 	@$(STACK) demo --cities "$(CITIES)" --fleet "$(FLEET)" --as-of "$(AS_OF)"
 
-up: environments ## Start the local SageMaker and Airflow and leave them running [UI_PORT= SAGEMAKER_PORT= FLEET= FRESH=1]
-	@$(STACK) up --ui-port "$(UI_PORT)" --sagemaker-port "$(SAGEMAKER_PORT)" --fleet "$(FLEET)" $(if $(FRESH),--fresh)
+up: environments ## Start the local SageMaker and Airflow and leave them running [UI_PORT= SAGEMAKER_PORT= FLEET= FRESH=1 DB=postgres EXECUTOR=celery WORKERS=2]
+	@$(STACK) up --ui-port "$(UI_PORT)" --sagemaker-port "$(SAGEMAKER_PORT)" --fleet "$(FLEET)" \
+	  --db "$(DB)" --executor "$(EXECUTOR)" --workers "$(WORKERS)" $(if $(FRESH),--fresh)
 
 down: environments ## Stop what `make up` has started
 	@$(STACK) down
