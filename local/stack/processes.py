@@ -145,22 +145,20 @@ def end(records: Iterable[Recorded], state_dir: Path | str, *, spare: Iterable[R
     :param spare: these are no strays, and what descends from them is none
     :return: names of those that had to be killed
     """
-    records = list(records)
-    spared = set(family(process for record in spare if (process := record.find())))
+    records, spare = list(records), list(spare)
     roots = {record.name: process for record in records if (process := record.find())}
     everyone = family(roots.values())
     for record in records:
         if record.name in roots:
             _signal_group(record.pid, record.stop_signal)
-    for pid, stray in family(marked(state_dir)).items():
-        if pid not in everyone and pid not in spared:
+    for pid, stray in _strays(state_dir, spare).items():
+        if pid not in everyone:
             everyone[pid] = stray
             _signal_one(stray, signal.SIGTERM)
     _wait(everyone, TERM_GRACE_SECONDS)
     stubborn = [name for name, process in roots.items() if _alive(process)]
     everyone.update(family(process for process in everyone.values() if _alive(process)))
-    everyone.update(family(marked(state_dir)))
-    everyone = {pid: process for pid, process in everyone.items() if pid not in spared}
+    everyone.update(_strays(state_dir, spare))
     for process in everyone.values():
         if _alive(process):
             _signal_one(process, signal.SIGKILL)
@@ -168,6 +166,14 @@ def end(records: Iterable[Recorded], state_dir: Path | str, *, spare: Iterable[R
     for record in records:
         forget(record)
     return stubborn
+
+
+def _strays(state_dir: Path | str, spare: Iterable[Recorded]) -> dict[int, psutil.Process]:
+    """Return what carries the stack's marker, and what descends from it, less the families of some."""
+    found = family(marked(state_dir))
+    # Afterwards: a server's child that has just been born is a child by now.
+    spared = family(process for record in spare if (process := record.find()))
+    return {pid: process for pid, process in found.items() if pid not in spared}
 
 
 def _alive(process: psutil.Process) -> bool:
