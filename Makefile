@@ -16,6 +16,9 @@ AS_OF ?=
 UI_PORT ?= 8080
 SAGEMAKER_PORT ?= 8585
 FRESH ?=
+DB ?=
+EXECUTOR ?=
+WORKERS ?=
 ARGS ?=
 EXAMPLES ?= 3000
 MINUTES ?= 2
@@ -32,8 +35,9 @@ STACK = $(BIN)/python -m local.stack
 demo: environments ## Five cities from raw data to a served model [CITIES=austin,waco|all FLEET= AS_OF=]
 	@$(STACK) demo --cities "$(CITIES)" --fleet "$(FLEET)" --as-of "$(AS_OF)"
 
-up: environments ## Start the local SageMaker and Airflow and leave them running [UI_PORT= SAGEMAKER_PORT= FLEET= FRESH=1]
-	@$(STACK) up --ui-port "$(UI_PORT)" --sagemaker-port "$(SAGEMAKER_PORT)" --fleet "$(FLEET)" $(if $(FRESH),--fresh)
+up: environments ## Start the local SageMaker and Airflow and leave them running [UI_PORT= SAGEMAKER_PORT= FLEET= FRESH=1 DB=postgres EXECUTOR=celery WORKERS=2]
+	@$(STACK) up --ui-port "$(UI_PORT)" --sagemaker-port "$(SAGEMAKER_PORT)" --fleet "$(FLEET)" \
+	  --db "$(DB)" --executor "$(EXECUTOR)" --workers "$(WORKERS)" $(if $(FRESH),--fresh)
 
 down: environments ## Stop what `make up` has started
 	@$(STACK) down
@@ -94,6 +98,9 @@ test-lost-database: environments ## Lose Airflow's database, at rest and in mid-
 	@CITY_FLEET_TEST_LOST_DATABASE=1 $(BIN)/python -m pytest -q -n 0 \
 	  tests/e2e/test_lost_database.py tests/e2e/test_lost_state.py $(ARGS)
 
+test-celery: environments ## Six cities on PostgreSQL and Celery; a worker and a triggerer are killed: some minutes
+	@CITY_FLEET_TEST_CELERY=1 $(BIN)/python -m pytest -q -s -n 0 tests/e2e/test_celery.py $(ARGS)
+
 docs-local: environments ## Write the table of operations in docs/local.md from the code
 	@$(BIN)/python -m local.sagemaker.reference
 
@@ -131,6 +138,9 @@ bench-bodies: environments ## Measure how long others wait while bodies of 6 MB 
 bench-status: environments ## Measure what it costs to know how a fleet is: JSON [ARGS="--cities 1000"]
 	@PYTHONPATH=plugins $(BIN)/python bench/fleet_status.py $(ARGS)
 
+bench-engines: environments ## Measure SQLite, PostgreSQL and Celery beneath the same night: JSON [ARGS="--dags 10"]
+	@PYTHONPATH=.:plugins $(BIN)/python bench/engines.py $(ARGS)
+
 bench-parse: environments ## Measure what reading the DAG files costs, beside a stock loop: JSON [ARGS="--files --cities 10000"]
 	@PYTHONPATH=plugins $(BIN)/python bench/parse.py $(ARGS)
 
@@ -140,6 +150,9 @@ flips: environments ## Damage N artifacts, make their digests right, and load ea
 
 soak: environments ## Some minutes of mixed load for the model server [MINUTES=30]
 	@SOAK_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/python -m pytest -q -s -n0 tests/service/model_server/test_soak.py
+
+deployment-secrets: environments ## Draw the secrets of docker-compose.production.yaml into secrets/
+	@$(BIN)/python -m local.stack.deployment_secrets secrets
 
 ##@ Environments
 
@@ -180,5 +193,5 @@ help: ## List the commands
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
-.PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images lambda docs-local fuzz chaos mutations format \
-	bench-local bench-api bench-serving bench-models bench-intervals bench-bodies bench-status bench-parse flips soak environments lock lock-image base-images wheel test-install test-lost-database clean help
+# All of them: none makes a file of its name.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))

@@ -15,7 +15,8 @@ import pytest
 
 from local import ROOT
 from local.stack import processes, records
-from local.stack.environment import HOST, SECRETS_FILE, free_port
+from local.stack.layout import HOST, free_port
+from local.stack.secrets_file import SECRETS_FILE
 from local.stack.stack import COMPONENTS, Stack
 from tests.support.waiting import wait_until
 
