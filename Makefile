@@ -77,6 +77,10 @@ check-docs: environments ## Check the fleet files, their schema, and what the do
 golden: environments ## Write tests/golden anew; look at the difference before you commit it
 	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py
 
+calls: environments ## Record anew what the code asks of AWS, from the tests that run it: tests/golden/calls.json
+	@rm -f tests/golden/calls.json
+	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q -n 0 tests/service/city_fleet tests/service/lambda tests/airflow/test_calls.py
+
 images: environments ## Write the table of managed images anew from the SageMaker SDK's; look at the difference
 	@PYTHONPATH=.:plugins $(BIN)/python -m local.stack.image_table
 
@@ -177,5 +181,5 @@ help: ## List the commands
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
-.PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images lambda docs-local fuzz chaos mutations format \
+.PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden calls images lambda docs-local fuzz chaos mutations format \
 	bench-local bench-api bench-serving bench-models bench-bodies bench-status bench-parse flips soak environments lock lock-image base-images wheel test-install test-lost-database clean help

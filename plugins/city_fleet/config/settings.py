@@ -25,6 +25,7 @@ from city_fleet.config.name_types import (
     Environment,
     FleetSlug,
     FolderOrFile,
+    KmsKey,
     PoolName,
     ProcessingInstance,
     RawName,
@@ -34,6 +35,7 @@ from city_fleet.config.name_types import (
     Tag,
     TrainingInstance,
 )
+from city_fleet.config.network_section import Network
 from city_fleet.config.section import Section
 from city_fleet.config.value_types import (
     Day,
@@ -239,6 +241,10 @@ class FleetSettings(_Shared):
     """IAM role that jobs and endpoint run under."""
     region: Region = "us-east-1"
     """AWS region."""
+    kms_key: KmsKey | None = None
+    """KMS key of all that is written to S3 and of volumes of jobs and endpoint; null: the bucket's, and AWS's own."""
+    network: Network | None = None
+    """The VPC that jobs and endpoint run in; null: SageMaker's own network, with a way into the internet."""
     defaults: Defaults = Defaults()
     """Settings of every city."""
     endpoint: Endpoint = Endpoint()
