@@ -2,8 +2,8 @@
 
 While tests of the library run, every request of boto3 is looked at. Of those that the library, a Lambda function or an
 operator of Airflow's provider makes, not the test itself, what IAM would be asked is kept, with names and keys made
-plain: ``F/E/runs/x`` for an object below ``runs/``. ``tests/golden/calls.json`` holds it all; ``make calls`` writes it
-anew. A request that is not in it fails the tests that made it.
+plain: ``F/E/runs/x`` for an object below ``runs/``. ``make calls`` runs them and writes ``tests/golden/calls.json``, which
+``tests/quick/docs/test_policies.py`` holds against the policies.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from tests.support.iam_policies import ACCOUNT, REGION, Need, needs
 from tests.support.paths import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "calls.json"
+#: Set by ``make calls``.
+VARIABLE = "CITY_FLEET_RECORD_CALLS"
 #: What stands for names in the recording; fill in policies with the same.
 PLACES = {
     "BUCKET": "bucket",
@@ -146,26 +148,20 @@ def recorded_needs(who: str) -> list[Need]:
     return [Need(action, resource, context) for action, resource, context in kept()[who]]
 
 
-def keep_or_compare(recorded: Recorded) -> None:
-    """Add to the recording where ``UPDATE_GOLDEN`` is set; else refuse what is not in it."""
-    before = kept()
-    new = {
-        who: [each for each in found if each not in before.get(who, [])] for who, found in recorded.items()
-    }
-    if os.environ.get("UPDATE_GOLDEN"):
-        whole = {who: _sorted([*before.get(who, []), *new.get(who, [])]) for who in sorted({*before, *new})}
-        lines = [
-            f" {json.dumps(who)}: [\n" + ",\n".join(f"  {json.dumps(each)}" for each in found) + "\n ]"
-            for who, found in whole.items()
-        ]
-        GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+@contextmanager
+def kept_recording() -> Iterator[None]:
+    """Record until the block ends, and add that to what is kept; without ``make calls`` nothing is looked at."""
+    if not os.environ.get(VARIABLE):
+        yield
         return
-    surprises = {who: found for who, found in new.items() if found}
-    assert not surprises, (
-        "the code asks AWS for what no recorded run has asked for; hold it against the policies, and run `make calls`: "
-        f"{surprises}"
-    )
-
-
-def _sorted(found: Iterable[list[Any]]) -> list[list[Any]]:
-    return sorted(found, key=json.dumps)
+    with recording() as recorded:
+        yield
+    before = kept()
+    whole = {
+        who: sorted({json.dumps(each) for each in [*before.get(who, []), *recorded.get(who, [])]})
+        for who in sorted({*before, *recorded})
+    }
+    lines = [
+        f' "{who}": [\n' + ",\n".join(f"  {each}" for each in found) + "\n ]" for who, found in whole.items()
+    ]
+    GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")

@@ -293,9 +293,16 @@ class Fleet(FleetSettings):
         return self.pools.jobs or jobs_pool(self.environment)
 
 
-def city_problems(city: City) -> list[Problem]:
-    """Return the problems between sections of one city, with paths relative to the city."""
+def city_problems(city: City, network: Network | None = None) -> list[Problem]:
+    """Return the problems between sections of one city, with paths relative to the city.
+
+    :param network: the fleet's.
+    """
     problems = []
+    if network is not None and network.isolate_processing and city.own_scripts.requirements is not None:
+        allowed = "null where network.isolate_processing is true: without a network nothing can be installed"
+        got = show_value(city.own_scripts.requirements)
+        problems.append(Problem(got, allowed, path=("own_scripts", "requirements")))
     if city.end_date is not None and city.end_date < city.start_date:
         allowed = f"a date from start_date ({city.start_date}) on, or null"
         problems.append(Problem(show_value(city.end_date), allowed, path=("end_date",)))
