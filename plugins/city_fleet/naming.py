@@ -245,6 +245,10 @@ class Keys:
         """Return the prefix of one version of the job scripts."""
         return f"{self.prefix}code/{bundle_digest}/"
 
+    def function(self, name: str, code_digest: str) -> str:
+        """Return the key of the zip of one version of a Lambda function."""
+        return f"{self.prefix}functions/{name}-{code_digest}.zip"
+
     def run(self, city: str, key_of_run: str) -> str:
         """Return the prefix of all that the jobs of a run write."""
         return f"{self.runs_prefix()}{city}/{key_of_run}/"

@@ -187,6 +187,21 @@ Role = Annotated[
         2048,
     ),
 ]
+KmsKey = Annotated[
+    str,
+    Text(
+        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-zA-Z0-9-]{1,64}",
+        "the ARN of a KMS key such as arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab "
+        "(an alias or a bare id is not taken by every service), or null",
+        256,
+    ),
+]
+Subnet = Annotated[
+    str, Text(r"subnet-[0-9a-f]{8,17}", "the id of a subnet such as subnet-0123456789abcdef0", 32)
+]
+SecurityGroup = Annotated[
+    str, Text(r"sg-[0-9a-f]{8,17}", "the id of a security group such as sg-0123456789abcdef0", 32)
+]
 Region = Annotated[str, KnownRegion(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}", "an AWS region such as us-east-1")]
 Version = Annotated[
     str, UsableVersion(r"[0-9]+\.[0-9]+-[0-9]+", 'the version of the managed XGBoost image, such as "3.2-0"')

@@ -83,7 +83,7 @@ class CityJob(JobPhases):
 
     @property
     def s3(self) -> S3Client:
-        return TaskClients(self.aws_conn_id, self.region_name).s3
+        return TaskClients(self.aws_conn_id, self.region_name, self.plan.fleet.kms_key).s3
 
     @property
     def objects(self) -> ObjectStore:

@@ -167,7 +167,9 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         if fixed is None:
             return None
         inputs = self.read_json(report + "manifest.json")["inputs"]
-        return fixed_run.difference(fixed, inputs, keys.uri(keys.raw(city)))
+        return fixed_run.difference(
+            fixed, inputs, keys.uri(keys.raw(city)), lambda: fixed_run.raw_objects(self.objects, keys, city)
+        )
 
     def look_at_inputs(self, description: dict[str, Any], context: Context) -> None:
         """A file that the run is about may have been taken away before the job could read it."""
