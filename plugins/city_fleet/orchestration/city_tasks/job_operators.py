@@ -23,7 +23,14 @@ from city_fleet.naming import fleet_dag_id
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
-from city_fleet.orchestration.run_context import as_of, hand_on, name_of, run_of, upstream
+from city_fleet.orchestration.run_context import (
+    as_of,
+    hand_on,
+    name_of,
+    refuse_slips,
+    run_of,
+    upstream,
+)
 from city_fleet.outgoing_text import printable
 from city_fleet.plan import (
     ENDPOINT_PURPOSE,
@@ -97,6 +104,7 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         A try keeps to what the one before has fixed. A person's clear, and the run's param ``repeat``, ask for another
         run about the same, whose jobs are paid for again.
         """
+        refuse_slips(context)
         self._check_endpoint()
         ti: Any = context["ti"]
         moment, kept, city = as_of(self.plan, context), self._kept(context), self.plan.city.slug
