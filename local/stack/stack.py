@@ -170,8 +170,10 @@ class Stack:
         if self._records[known[name]].find() is not None:
             raise StackError(f"{name} runs; only a component that has died is started again.")
         processes.forget(self._records.pop(known[name]))
-        command = self._sagemaker_command() if name == "sagemaker" else _component_command(name, self.layout)
-        self._spawn(name, command)
+        if name == "sagemaker":
+            self._spawn(name, self._sagemaker_command(), environment.bare_environment(self.layout))
+        else:
+            self._spawn(name, _component_command(name, self.layout))
 
     def _sagemaker_command(self) -> list[str]:
         images = [

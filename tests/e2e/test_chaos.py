@@ -65,8 +65,7 @@ def test_a_seed_gives_one_plan_and_every_kind_comes_before_any_comes_again() -> 
     assert len(kinds) == len(once) + 3, "one kind is three blows in a row"
     assert kinds.count((blows.STAND_IN, blows.KILL)) == 4
     assert all(4 <= blow.pause_seconds <= 12 for blow in one)
-    lasting = (blows.FREEZE, blows.STORM)
-    assert all((blow.freeze_seconds > 0) == (blow.action in lasting) for blow in one)
+    assert all((blow.freeze_seconds > 0) == (blow.action in blows.LASTS) for blow in one)
 
 
 # -- the judgement ----------------------------------------------------------------------------------------------------
