@@ -220,9 +220,12 @@ class ChaosRun:
             self._follow_runs()
             now = time.monotonic()
             late = now > next_blow + MISS_AFTER_SECONDS
-            if self._blows and now >= next_blow and (self._strike(self._blows[0]) or late):
-                self._missed += late
-                self._blows.pop(0)
+            struck = bool(self._blows) and now >= next_blow and self._strike(self._blows[0])
+            if struck or (self._blows and late):
+                blow = self._blows.pop(0)
+                if not struck:
+                    self._missed += 1
+                    self._say(f"missed: {blow.action} {blow.target}")
                 last = time.monotonic()  # a database is not lost in a moment
                 next_blow = last + (self._blows[0].pause_seconds if self._blows else 0)
             if not self._blows and not self._runs:
