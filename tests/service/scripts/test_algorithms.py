@@ -8,6 +8,7 @@ import os
 import subprocess
 from typing import Any
 
+import numpy as np
 import pytest
 
 import algorithms
@@ -47,6 +48,14 @@ def test_numpy_answers_what_scikit_learn_does() -> None:
     differences = found("twins")
     assert len(differences) == 18
     assert max(differences.values()) < 1e-9, differences
+
+
+def test_of_equally_far_neighbours_the_first_count() -> None:
+    knn: Any = algorithms.algorithm("knn")
+    far = np.random.default_rng(0).integers(0, 9, (50, 400)).astype(float)
+    for count in (1, 7, 400):
+        sorted_all = np.argsort(far, axis=1, kind="stable")[:, :count]
+        assert (knn._nearest(far, count) == sorted_all).all()
 
 
 def test_packed_trees_answer_what_xgboost_does() -> None:
