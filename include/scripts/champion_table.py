@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_table import CALENDAR, calendar_features, lagged, mean_until
+from feature_table import calendar_features, lagged, mean_until
 from job_failure import listed
 from model_card import ArtifactError, ModelCard
+from series_layout import CALENDAR, STEP
 from table_schema import Table
 
 _LAG = re.compile(r"(?P<column>.+)_lag_(?P<lag>[0-9]+)(?P<ratio>_ratio)?", re.DOTALL)
@@ -97,6 +98,9 @@ def rows_for(card: ModelCard, test: Table, history: History) -> np.ndarray:
         is_ratio = name.endswith("_ratio") and reference is not None
         if name in test.schema.names and (not is_ratio or reference in test.schema.names):
             columns.append(test.values[:, test.schema.names.index(name)])
+            continue
+        if name == STEP:
+            columns.append(test.baselines["ahead"])
             continue
         make = _maker(name, card, history)
         if make is None or not set(test.rows) <= set(history.indices):

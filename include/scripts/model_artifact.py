@@ -23,7 +23,9 @@ from job_failure import listed
 from model_card import (
     BOOSTER_FILE,
     FORMAT_VERSION,
+    KNOWN_FILE,
     MODEL_FILE,
+    MOST_KNOWN_BYTES,
     MOST_SIDE_BYTES,
     SAMPLES_FILE,
     SIDE_FOLDER,
@@ -51,10 +53,12 @@ class Model:
 
     :param predictor: what the algorithm has read.
     :param card: what it needs to be understood.
+    :param known: of a series: known.json, not looked at so far; empty where the artifact has none.
     """
 
     predictor: Predictor
     card: ModelCard
+    known: bytes = b""
 
     def predict(self, values: np.ndarray) -> np.ndarray:
         """Predict.
@@ -213,6 +217,7 @@ def load_packed_artifact(folder: Path) -> PackedArtifact | None:
     lean = replace(
         card, centres={}, shares={}, describe={}
     )  # a server of thousands holds what answers need, no more
+    known = read_known(folder)
     return PackedArtifact(
         trees,
         exponential=schema.transform.kind != "none",
@@ -220,7 +225,7 @@ def load_packed_artifact(folder: Path) -> PackedArtifact | None:
         samples=json_rows(encoded),
         sample_predictions=predictions,
         schema=schema,
-        model=lambda evaluate: Model(PackedPredictor(evaluate, schema.task), lean),
+        model=lambda evaluate: Model(PackedPredictor(evaluate, schema.task), lean, known),
     )
 
 
@@ -243,7 +248,7 @@ def load_artifact(folder: Path) -> Model:
             "The artifact is of code that this endpoint lacks: update the endpoint's code first."
         ) from None
     try:
-        return Model(module.load(folder / SIDE_FOLDER, card.schema), card)
+        return Model(module.load(folder / SIDE_FOLDER, card.schema), card, read_known(folder))
     except ArtifactError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
@@ -259,6 +264,16 @@ def json_rows(values: np.ndarray) -> list[list[float | None]]:
     :return: the same with None where missing.
     """
     return [[None if np.isnan(value) else float(value) for value in row] for row in values]
+
+
+def read_known(folder: Path) -> bytes:
+    """Read known.json of an artifact; empty where it has none, as one of a table or of an earlier version.
+
+    :raises ArtifactError: it is no file, or too large.
+    """
+    if not (folder / KNOWN_FILE).exists():
+        return b""
+    return read_member(folder, KNOWN_FILE, MOST_KNOWN_BYTES, "it holds what is known of the city")
 
 
 def _checked_file(folder: Path, card: ModelCard, path: str, most_bytes: int) -> bytes:

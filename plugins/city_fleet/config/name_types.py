@@ -152,6 +152,7 @@ Column = Annotated[
     str, Text(_PRINTABLE, "the name of a column of the raw data: 1 to 128 characters of text", 128)
 ]
 TimeFormat = Annotated[str, Text(r"[^\x00-\x1f]*%[^\x00-\x1f]+", "a strptime format such as %Y-%m-%d", 64)]
+Unit = Annotated[str, Text(r"[^\x00-\x1f]+", "a unit as people write it, for example US$", 40)]
 FolderOrFile = Annotated[str, Text(_PRINTABLE, "a path below the project's root, as text", 1024)]
 Tag = Annotated[
     str,

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calendar_grid import FREQUENCIES, Duration, period_index, period_start
-from feature_table import CALENDAR, FeatureColumn, TableLayout, build_examples
-from forecast_origin import Origin
+from feature_table import build_examples
+from series_layout import CALENDAR, FeatureColumn, SeriesLayout
 from target_transform import TargetTransform
 
 PRICES = st.none() | st.floats(1, 1e7)
@@ -22,17 +22,16 @@ SERIES = st.dictionaries(
 )
 TRANSFORMS = st.sampled_from(["none", "log", "log_ratio_to_mean:3", "log_ratio_to_mean:12"])
 
-AT_ONCE = Origin("month", Duration.parse("P1M"))
 
-
-def layout(transform: str, calendar: tuple[str, ...] = ()) -> TableLayout:
-    return TableLayout(
+def layout(transform: str, calendar: tuple[str, ...] = ()) -> SeriesLayout:
+    return SeriesLayout(
         target="price",
         transform=TargetTransform.parse(transform, "price"),
         target_lags=(1, 12),
         columns=(FeatureColumn("sales", (1, 2)),),
         calendar=calendar,
         frequency="month",
+        available_after=Duration.parse("P1M"),
     )
 
 
@@ -42,12 +41,12 @@ def test_an_example_does_not_depend_on_its_own_period_or_later_ones(
 ) -> None:
     later = data.draw(st.dictionaries(st.integers(cut, 24_070), st.just({"price": 5e6, "sales": None})))
     changed = {index: row for index, row in values.items() if index < cut} | later
-    before = [e for e in build_examples(layout(transform), values, AT_ONCE) if e.index < cut]
-    after = [e for e in build_examples(layout(transform), changed, AT_ONCE) if e.index < cut]
+    before = [e for e in build_examples(layout(transform), values) if e.index < cut]
+    after = [e for e in build_examples(layout(transform), changed) if e.index < cut]
     assert before == after
     # The features and the naive forecast of the first period of the future do not see it either.
-    here = {e.index: (e.features, e.naive) for e in build_examples(layout(transform), values, AT_ONCE)}
-    there = {e.index: (e.features, e.naive) for e in build_examples(layout(transform), changed, AT_ONCE)}
+    here = {e.index: (e.features, e.naive) for e in build_examples(layout(transform), values)}
+    there = {e.index: (e.features, e.naive) for e in build_examples(layout(transform), changed)}
     if cut in here and cut in there:
         assert here[cut] == there[cut]
 
@@ -55,50 +54,66 @@ def test_an_example_does_not_depend_on_its_own_period_or_later_ones(
 DURATIONS = st.builds(Duration, months=st.integers(0, 14), days=st.integers(0, 70))
 
 
-@given(st.sampled_from(FREQUENCIES), DURATIONS, TRANSFORMS, st.data())
-def test_an_example_knows_nothing_that_was_not_known_when_its_period_began(
-    frequency: str, available_after: Duration, transform: str, data: st.DataObject
+@given(st.sampled_from(FREQUENCIES), DURATIONS, st.integers(1, 4), TRANSFORMS, st.data())
+def test_an_example_knows_nothing_that_was_not_known_when_its_forecast_was_made(
+    frequency: str, available_after: Duration, horizon: int, transform: str, data: st.DataObject
 ) -> None:
     first = period_index(date(2011, 11, 20), frequency)
     cells = st.none() | st.floats(1, 1e7)
     numbers = st.lists(st.integers(0, 60), min_size=1, max_size=40, unique=True)
     rows = {first + at: {"price": data.draw(cells), "sales": data.draw(cells)} for at in data.draw(numbers)}
-    made = replace(layout(transform, ("trend",)), frequency=frequency)
-    for example in build_examples(made, rows, Origin(frequency, available_after)):
-        begins = datetime.combine(period_start(example.index, frequency), time(), UTC)
+    made = replace(
+        layout(transform, ("trend",)), frequency=frequency, available_after=available_after, horizon=horizon
+    )
+    for example in build_examples(made, rows):
+        begins = datetime.combine(period_start(example.made_at, frequency), time(), UTC)
         late = [
             index
             for index in rows
-            if index >= example.index or available_after.after(period_start(index, frequency)) > begins
+            if index >= example.made_at or available_after.after(period_start(index, frequency)) > begins
         ]
         changed = rows | {index: {"price": 5e6, "sales": 5e6} for index in late}
-        seen = [
+        seen = next(
             each
-            for each in build_examples(made, changed, Origin(frequency, available_after))
-            if each.index == example.index
-        ]
-        assert [(e.features, e.naive, e.seasonal) for e in seen] == [
-            (example.features, example.naive, example.seasonal)
-        ]
+            for each in build_examples(made, changed)
+            if (each.index, each.step) == (example.index, example.step)
+        )
+        known = (example.features, example.naive, example.seasonal)
+        assert (seen.features, seen.naive, seen.seasonal) == known
 
 
 def test_lags_of_late_data_begin_at_the_newest_known_period() -> None:
     values: dict[int, dict[str, Any]] = {
         index: {"price": float(index), "sales": index / 10} for index in range(24_000, 24_040)
     }
-    for text, lead, season in (
-        ("P1M", 1, 12),
-        ("P3M", 3, 12),
-        ("P0D", 1, 12),  # known when its period begins, and yet no feature of itself
-        ("P1M1D", 2, 12),
-        ("P13M", 13, 24),
+    for text, step, lead, season in (
+        ("P1M", 1, 1, 12),
+        ("P3M", 1, 3, 12),
+        ("P0D", 1, 1, 12),  # known when its period begins, and yet no feature of itself
+        ("P1M1D", 1, 2, 12),
+        ("P13M", 1, 13, 24),
+        ("P1M", 3, 3, 12),
+        ("P3M", 2, 4, 12),
     ):
-        examples = build_examples(layout("none"), values, Origin("month", Duration.parse(text)))
-        last = examples[-1]
-        assert (last.index, last.lead) == (24_039, lead), text
-        assert last.naive == last.features[0] == 24_039 - lead, text
-        assert last.features[1] == 24_039 - lead - 11, text  # lag 12
+        made = replace(layout("none"), available_after=Duration.parse(text), horizon=step)
+        last = build_examples(made, values)[-1]
+        lags = last.features[1:] if step > 1 else last.features
+        assert (last.index, last.step, last.lead) == (24_039, step, lead), text
+        assert last.naive == lags[0] == 24_039 - lead, text
+        assert lags[1] == 24_039 - lead - 11, text  # lag 12
         assert last.seasonal == 24_039 - season, text
+
+
+@given(st.sampled_from(FREQUENCIES), DURATIONS, st.integers(0, 400))
+def test_the_next_forecast_is_of_the_first_period_whose_origin_is_the_newest_known_one(
+    frequency: str, available_after: Duration, after: int
+) -> None:
+    made = replace(layout("none"), frequency=frequency, available_after=available_after)
+    newest = period_index(date(2011, 11, 20), frequency) + after
+    ahead = made.origin.first_ahead(newest)
+    assert ahead > newest
+    assert (made.origin.newest_known(ahead) or 0) >= newest
+    assert ahead == newest + 1 or (made.origin.newest_known(ahead - 1) or 0) < newest
 
 
 @given(SERIES, TRANSFORMS)
@@ -106,7 +121,7 @@ def test_the_label_leads_back_to_the_target(
     values: dict[int, dict[str, float | None]], transform: str
 ) -> None:
     made = layout(transform)
-    for example in build_examples(made, values, AT_ONCE):
+    for example in build_examples(made, values):
         back = example.label
         if made.transform.reference:
             back = math.exp(back) * example.features[made.features.index(made.transform.reference)]  # type: ignore[operator]
@@ -129,7 +144,7 @@ def test_what_a_row_holds() -> None:
         "sales_lag_1",
         "sales_lag_2",
     ]
-    examples = {example.index - 24_000: example for example in build_examples(made, values, AT_ONCE)}
+    examples = {example.index - 24_000: example for example in build_examples(made, values)}
     # 0 and 1 have too few periods before them, 2 has no target.
     assert sorted(examples) == [3, 4]
     assert examples[3].features == (105.0, None, None, 20.0, 10.0)
@@ -141,15 +156,13 @@ def test_what_a_row_holds() -> None:
 
 def test_a_gap_longer_than_the_naive_window_ends_the_forecast() -> None:
     values = {index: {"price": 100.0, "sales": 1.0} for index in (24_000, 24_012, 24_025)}
-    assert [example.index for example in build_examples(layout("none"), values, AT_ONCE)] == [24_012]
+    assert [example.index for example in build_examples(layout("none"), values)] == [24_012]
 
 
 def test_calendar_features_turn_once_per_cycle() -> None:
     made = layout("none", CALENDAR)
     values = {24_168 + month: {"price": 100.0, "sales": 1.0} for month in range(13)}
-    by_month = [
-        dict(zip(made.features, e.features, strict=True)) for e in build_examples(made, values, AT_ONCE)
-    ]
+    by_month = [dict(zip(made.features, e.features, strict=True)) for e in build_examples(made, values)]
     march, june, december = by_month[1], by_month[4], by_month[10]
     assert (march["month_of_year_sin"], march["quarter_of_year_sin"]) == (pytest.approx(0.8660254), 0.0)
     assert (june["month_of_year_sin"], june["month_of_year_cos"]) == (0.5, pytest.approx(-0.8660254))
