@@ -1,7 +1,8 @@
 """AWS Lambda: predictions of one fleet for applications, behind an API Gateway HTTP API or invoked directly.
 
-The edge only: which path leads where, and what an answer looks like. What is asked of S3 and SageMaker is ``city_fleet.prediction.predict``,
-which ``./fleet predict`` uses as well. README.md beside this file has the formats, and how to deploy it.
+The edge only: which path leads where, and what an answer looks like. What is asked of S3 and SageMaker is
+``city_fleet.prediction.predict``, which ``./fleet predict`` uses as well. README.md beside this file has the formats,
+and how to deploy it.
 """
 
 from __future__ import annotations
@@ -88,12 +89,12 @@ class Settings:
 
         def origins(name: str) -> tuple[str, ...]:
             found = tuple(each.strip() for each in environment.get(name, "").split(",") if each.strip())
-            for each in found:
-                if not http_event.is_origin(each):
-                    mistakes.append(
-                        f"{name}: got {show_value(each)}; allowed: origins such as https://app.example.com, joined by "
-                        "commas, or *."
-                    )
+            mistakes.extend(
+                f"{name}: got {show_value(each)}; allowed: origins such as https://app.example.com, joined by commas, "
+                "or *."
+                for each in found
+                if not http_event.is_origin(each)
+            )
             return found
 
         settings = cls(
@@ -181,16 +182,18 @@ def _route(call: HttpCall, seconds: float) -> dict[str, Any]:
 
 def _names(after: str, deadline: Deadline) -> dict[str, Any]:
     if after and not naming.is_slug(after):
-        raise bad(f"after: got {show_value(after)}; allowed: a city's slug, as `next` of the page before says.")
+        raise bad(
+            f"after: got {show_value(after)}; allowed: a city's slug, as `next` of the page before says."
+        )
     return {"fleet": SETTINGS.fleet, **CATALOG.names(after, deadline)}
 
 
 def respond(request: Any, seconds: float) -> dict[str, Any]:
     """Answer a request for one city or several.
 
-    :param request: ``{"city"}`` for a forecast, with ``horizon`` and ``history`` where they are given, or ``{"city",
-        "features"}``, with ``top_k`` where the most probable classes alone are asked for; or ``{"cities": [one of these,
-        …]}``.
+    :param request: ``{"city"}`` for a forecast, with ``horizon`` and ``history`` where they are given; or ``{"city",
+        "features"}``, with ``top_k`` where the most probable classes alone are asked for; or ``{"cities": […]}``, a
+        list of those.
     :return: JSON-ready. Of several cities: ``results`` in the order of the request, each with its own status, and
         status 200; if all failed, the highest status of them.
     :raises Refused: the request is neither.

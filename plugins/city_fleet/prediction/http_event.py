@@ -1,4 +1,4 @@
-"""A call over HTTP as API Gateway hands it to a Lambda function (payload format 2.0), and the answer as it takes it. Pure.
+"""A call over HTTP as API Gateway hands it to a Lambda function (payload format 2.0), and the answer it takes. Pure.
 
 ``local/stack`` makes such events of plain HTTP, so that what serves on a laptop is the function's own code.
 """
@@ -18,7 +18,9 @@ from urllib.parse import unquote
 from city_fleet.errors import show_value
 
 MAX_BODY_BYTES = 1_048_576
-EXAMPLE = '{"city": "austin"} or {"city": "austin", "features": {"sales_lag_1": 2873, "inventory_lag_1": null}}'
+EXAMPLE = (
+    '{"city": "austin"} or {"city": "austin", "features": {"sales_lag_1": 2873, "inventory_lag_1": null}}'
+)
 EXAMPLE_OF_MANY = '{"cities": [{"city": …}, …]}'
 _ALLOWED_HEADERS = "authorization, content-type, x-amz-date, x-amz-security-token, x-api-key"
 # How long a browser believes the answer to a preflight request.

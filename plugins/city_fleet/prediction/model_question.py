@@ -115,7 +115,7 @@ def _by_name(pointer: LivePointer, asked: Asked, newest: Callable[[], Newest]) -
             features=list(pointer.features),
         )
     question = forecast_question.read(pointer.city, asked.horizon, asked.history)
-    known = newest()
+    known = _fitting(pointer, newest())
 
     def read(content: bytes, whose: str, city: str) -> dict[str, Any]:
         found = read_forecast(content, whose, city)
@@ -124,6 +124,19 @@ def _by_name(pointer: LivePointer, asked: Asked, newest: Callable[[], Newest]) -
 
     body = forecast_question.json_request(question, known.values, clock.utc_now())
     return ModelQuestion(body, True, _ANSWER_BYTES, read)
+
+
+def _fitting(pointer: LivePointer, newest: Newest) -> Newest:
+    """Leave out what is known in other periods, or without a column, than the model was trained for: settings change
+    while it serves, and it goes on from what it was trained with."""
+    needs, values = pointer.forecast, newest.values
+    if not needs or values is None:
+        return newest
+    if values.frequency == needs["frequency"] and set(needs["columns"]) <= set(values.columns):
+        return newest
+    return Newest(
+        None, "the fleet's data have changed since the model was trained, which goes on from its own"
+    )
 
 
 def _warning(found: Forecast, newest: Newest) -> str | None:

@@ -43,7 +43,7 @@ class KnownValues:
     :param frequency: ``day``, ``week``, ``month``, ``quarter`` or ``year``.
     :param known_until: first day of the newest period whose target is known, an ISO date; None where none is.
     :param columns: names in the order of a row.
-    :param first: first day of the first row's period, an ISO date; each row is one period on.
+    :param first: first day of the first row's period, an ISO date, each row being one period on; None without rows.
     :param rows: how many periods there are.
     :param text: all of it as compact JSON in ASCII, to be handed on.
     :param sha256: of the bytes that it was read from.
@@ -54,7 +54,7 @@ class KnownValues:
     frequency: str
     known_until: str | None
     columns: tuple[str, ...]
-    first: str
+    first: str | None
     rows: int
     text: str
     sha256: str
@@ -87,8 +87,8 @@ def parse(body: bytes, where: str, city: str, stamp: str) -> KnownValues:
         columns, frequency = _columns(value["columns"]), value["frequency"]
         if frequency not in FREQUENCIES:
             raise ValueError(f"frequency is {show_value(frequency)}; allowed: {', '.join(FREQUENCIES)}")
-        first, until = _day("first", value["first"]), value["known_until"]
-        rows = value["rows"]
+        until, rows = value["known_until"], value["rows"]
+        first = None if rows == [] and value["first"] is None else _day("first", value["first"])
         if not isinstance(rows, list) or not all(_is_row(row, len(columns)) for row in rows):
             raise ValueError(f"rows is not a list of rows of {len(columns)} numbers or nulls")
         return KnownValues(

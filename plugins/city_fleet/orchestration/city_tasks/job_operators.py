@@ -192,6 +192,8 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
             return
         try:
             known = known_values.parse(body, uri, self.plan.city.slug, run.stamp)
+            if known.known_until is None:
+                return  # nothing at all: what was known before says more
             key = known_values.keep(self.objects, keys, known, body)
         except BrokenKnown as error:
             self.log.warning("%s. It is not kept", error)
