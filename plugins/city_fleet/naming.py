@@ -291,6 +291,14 @@ class Keys:
         """Return the key of the copy of a live pointer."""
         return f"{self.prefix}history/{city}/{sequence:08d}.json"
 
+    def known_prefix(self, city: str) -> str:
+        """Return the prefix of what was known of a city in its runs: what forecasts by its name are made of."""
+        return f"{self.prefix}known/{city}/"
+
+    def known(self, city: str, as_of: datetime, sha256: str) -> str:
+        """Return the key of what was known of a city at a moment, by the digest of its own bytes."""
+        return f"{self.known_prefix(city)}{as_of_stamp(as_of)}-{sha256[:12]}.json"
+
     def runs_prefix(self) -> str:
         """Return the prefix of all run folders; a run's is ``<city>/<run key>/`` below it."""
         return f"{self.prefix}runs/"
