@@ -52,7 +52,7 @@ def up(
     fresh: Annotated[bool, typer.Option(help="Delete the data of an earlier stack first.")] = False,
 ) -> None:
     """Start the stack and leave it running."""
-    engine = choose_engine(db, executor, workers)
+    engine = choose_engine(db, executor, workers) if db or executor or workers else None
     commands.up(console, state_dir.resolve(), ui_port, sagemaker_port, fleet, engine=engine, fresh=fresh)
 
 
