@@ -2,7 +2,7 @@
 
 While tests of the library run, every request of boto3 is looked at. Of those that the library, a Lambda function or an
 operator of Airflow's provider makes, not the test itself, what IAM would be asked is kept, with names and keys made
-plain: ``F/E/runs/x`` for an object below ``runs/``. ``make calls`` runs them and writes ``tests/golden/calls.json``, which
+plain: ``F/E/runs/x`` for an object below ``runs/``. ``make calls`` writes ``tests/golden/calls.json``, which
 ``tests/quick/docs/test_policies.py`` holds against the policies.
 """
 
