@@ -94,6 +94,9 @@ test-lost-database: environments ## Lose Airflow's database, at rest and in mid-
 	@CITY_FLEET_TEST_LOST_DATABASE=1 $(BIN)/python -m pytest -q -n 0 \
 	  tests/e2e/test_lost_database.py tests/e2e/test_lost_state.py $(ARGS)
 
+test-cli: environments ## Run Airflow's own commands on cities, and count what they pay for: some minutes
+	@CITY_FLEET_TEST_COMMANDS=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_airflow_commands.py $(ARGS)
+
 docs-local: environments ## Write the table of operations in docs/local.md from the code
 	@$(BIN)/python -m local.sagemaker.reference
 
@@ -178,4 +181,4 @@ help: ## List the commands
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
 .PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images lambda docs-local fuzz chaos mutations format \
-	bench-local bench-api bench-serving bench-models bench-bodies bench-status bench-parse flips soak environments lock lock-image base-images wheel test-install test-lost-database clean help
+	bench-local bench-api bench-serving bench-models bench-bodies bench-status bench-parse flips soak environments lock lock-image base-images wheel test-install test-lost-database test-cli clean help
