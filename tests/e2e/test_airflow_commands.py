@@ -16,7 +16,8 @@ from tests.support.airflow_commands import Said, airflow_commands, quoted
 pytestmark = pytest.mark.e2e
 
 DATE = "2014-01-01"
-SOON = 400.0
+# Nothing takes that long when all is well.
+SOON = 900.0
 all_of_them = pytest.mark.skipif(
     not os.environ.get("CITY_FLEET_TEST_COMMANDS"), reason="takes some minutes: make test-cli"
 )
@@ -32,9 +33,13 @@ class City:
 
     def run(self, *lines: str) -> list[Said]:
         """Run commands, in which ``DAG`` stands for the DAG's id."""
-        lines = tuple(line.replace("DAG", self.dag_id) for line in lines)
-        said = airflow_commands(self.fleet.stack.environment, *lines)
-        return [said[line] for line in lines]
+        said = airflow_commands(
+            self.fleet.stack.environment, *(line.replace("DAG", self.dag_id) for line in lines)
+        )
+        for number, (line, each) in enumerate(zip(lines, said, strict=True)):
+            if each.code and "database is locked" in each.text:  # SQLite's; nothing was written then
+                (said[number],) = self.run(line)
+        return said
 
     def does(self, *lines: str) -> str:
         """Run commands that have to go well; return what the last one has said."""
@@ -149,7 +154,7 @@ def test_what_a_backfill_reprocesses_is_what_it_pays_for(fleet: Fleet) -> None:
     city.does("dags delete DAG -y", "dags reserialize", "dags unpause DAG -y")
     again()
     assert city.counts() == (2, 2, 2)
-    city.does("db clean --clean-before-timestamp 2100-01-01 -t dag_run -y --skip-archive")
+    city.does("db clean --clean-before-timestamp 2100-01-01 -t dag_run --dag-ids DAG -y --skip-archive")
     again()
     assert city.counts() == (2, 2, 2)
 

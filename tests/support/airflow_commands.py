@@ -37,10 +37,8 @@ class Said(NamedTuple):
     text: str
 
 
-def airflow_commands(
-    environment: Mapping[str, str], *lines: str, timeout_seconds: float = 600
-) -> dict[str, Said]:
-    """Run Airflow's commands one after the other; return what each has said, by its line.
+def airflow_commands(environment: Mapping[str, str], *lines: str, timeout_seconds: float = 600) -> list[Said]:
+    """Run Airflow's commands one after the other; return what each has said.
 
     :param lines: without ``airflow``, quoted as for a shell.
     """
@@ -60,7 +58,7 @@ def airflow_commands(
     assert len(parts) == len(lines), done.stdout
     texts = [parts[0], *(part.partition("\n")[2] for part in parts[1:])]
     codes = [int(part.partition("\n")[0]) for part in (*parts[1:], done.stdout.split("\x1e")[-1])]
-    return {line: Said(code, text) for line, code, text in zip(lines, codes, texts, strict=True)}
+    return [Said(code, text) for code, text in zip(codes, texts, strict=True)]
 
 
 def quoted(*words: str) -> str:
