@@ -107,6 +107,9 @@ test-lost-database: environments ## Lose Airflow's database, at rest and in mid-
 test-celery: environments ## Six cities on PostgreSQL and Celery; a worker and a triggerer are killed: some minutes
 	@CITY_FLEET_TEST_CELERY=1 $(BIN)/python -m pytest -q -s -n 0 tests/e2e/test_celery.py $(ARGS)
 
+test-cli: environments ## Run Airflow's own commands on cities, and count what they pay for: some minutes
+	@CITY_FLEET_TEST_COMMANDS=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_airflow_commands.py $(ARGS)
+
 docs-local: environments ## Write the table of operations in docs/local.md from the code
 	@$(BIN)/python -m local.sagemaker.reference
 
