@@ -122,6 +122,9 @@ bench-serving: environments ## Measure the model server beside its peers: JSON [
 bench-models: environments ## Measure how good the models are, beside other ways to make them: JSON [ARGS="--panels all --cities 0"]
 	@$(BIN)/python bench/models.py $(ARGS)
 
+bench-intervals: environments ## Measure how often intervals cover what happens, beside ETS: JSON [ARGS="--panels texas"]
+	@$(BIN)/python bench/intervals.py $(ARGS)
+
 bench-bodies: environments ## Measure how long others wait while bodies of 6 MB are evaluated: JSON [ARGS="--rounds 1"]
 	@$(BIN)/python bench/large_bodies.py $(ARGS)
 
@@ -178,4 +181,4 @@ help: ## List the commands
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
 .PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images lambda docs-local fuzz chaos mutations format \
-	bench-local bench-api bench-serving bench-models bench-bodies bench-status bench-parse flips soak environments lock lock-image base-images wheel test-install test-lost-database clean help
+	bench-local bench-api bench-serving bench-models bench-intervals bench-bodies bench-status bench-parse flips soak environments lock lock-image base-images wheel test-install test-lost-database clean help

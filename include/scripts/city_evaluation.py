@@ -146,11 +146,11 @@ def predict(model: Model, values: np.ndarray) -> np.ndarray:
 
 def judge(
     held_out: HeldOut, as_of: str, model: Model, champion: Champion | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
     """Judge a new model.
 
     :param as_of: of the run.
-    :return: the contents of evaluation.json, but for the artifact's digest, and of holdout.json.
+    :return: the contents of evaluation.json, but for the artifact's digest, and of holdout.json; and the predictions.
     :raises ArtifactError: the model does not fit the rows, or predicts nonsense.
     """
     table, schema = held_out.table, held_out.table.schema
@@ -185,7 +185,8 @@ def judge(
         "drift": drift(model, table),
         "category_drift": category_drift(model, table),
     }
-    return report, _holdout(held_out, model, predicted, next(iter(without_model.values()), None))
+    holdout = _holdout(held_out, model, predicted, next(iter(without_model.values()), None))
+    return report, holdout, predicted
 
 
 def _by_step(held_out: HeldOut, predicted: np.ndarray) -> dict[str, dict[str, float | None]] | None:

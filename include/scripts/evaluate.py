@@ -13,19 +13,19 @@ import math
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import inference
 from canonical_archive import write_archive
 from city_evaluation import Champion, judge, read_held_out
+from forecast_state import add_forecasts
 from job_failure import ArgumentParser, JobFailure, option_value, run, sentence_of
 from job_settings import ChampionSettings, read_job_settings
-from known_values import FILE as KNOWN_VALUES
 from model_archive import one_archive, unpack_artifact
 from model_artifact import Model
-from model_card import KNOWN_FILE, MOST_KNOWN_BYTES, ArtifactError
+from model_card import ArtifactError
 from table_schema import REGRESSION, SERIES
 
 ARTIFACT = "model.tar.gz"
@@ -135,9 +135,8 @@ def evaluate_city(job: Job, city: str) -> None:
     held_out = read_held_out(job.test_dir, city)
     try:
         model, artifact = load_city(job, city)
-        known = _add_known(job.test_dir / f"city={city}" / KNOWN_VALUES, artifact)
-        report, holdout = judge(held_out, job.as_of, model, load_champion(job, city))
-        report["forecast"] = _forecast(replace(model, known=known)) if known else None
+        report, holdout, predicted = judge(held_out, job.as_of, model, load_champion(job, city))
+        report |= add_forecasts(model, artifact, held_out.table, predicted, job.test_dir / f"city={city}")
     except (ArtifactError, inference.BadRequest) as error:
         raise JobFailure(f"The new model of {city} cannot be evaluated: {error}") from None
     folder = job.output_dir / "evaluation" / f"city={city}"
@@ -149,36 +148,6 @@ def evaluate_city(job: Job, city: str) -> None:
         text = json.dumps(value, indent=indent, allow_nan=False)
         (folder / name).write_text(text + "\n", encoding="utf-8")
     print(_summary(report), flush=True)
-
-
-def _add_known(path: Path, artifact: Path) -> bytes:
-    """Put what is known of a city into its artifact.
-
-    :param path: known.json of the test set; not there for a table, or where another script has prepared it.
-    :return: its content.
-    """
-    if not path.is_file() or path.stat().st_size > MOST_KNOWN_BYTES:
-        return b""
-    content = path.read_bytes()
-    target = artifact / KNOWN_FILE
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(content)
-    return content
-
-
-def _forecast(model: Model) -> dict[str, Any] | None:
-    """Ask the new model for the periods that come next, as an application will; None of one that can't be asked so.
-
-    Of a city that is known no better the reason is printed: its model is judged by the held-out rows all the same.
-    """
-    if model.card.schema.layout is None:
-        return None
-    try:
-        answer = inference.predict_fn(inference.input_fn('{"forecast": {}}', inference.JSON), model)
-    except inference.BadRequest as error:
-        print(f"{model.card.city}: {error}", flush=True)
-        return None
-    return dict(answer.value)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from calendar_grid import period_index, period_start, read_day
 from feature_table import Values, row_of
+from intervals import Residuals
 from job_failure import listed, nearest
 from known_values import KnownValues, newest_known, number
 from model_artifact import Model
@@ -129,17 +130,31 @@ def forecast(asked: ForecastRequest, model: Model, predict: Predict) -> Forecast
                 "of them, with a mean above 0. Hand them on as 'history'."
             )
     predicted = predict(np.array(rows, dtype=np.float64)).tolist()
+    residuals = _residuals(model)
     return Forecasts(
         {
             "forecasts": [
-                {"period": day, "step": step, "prediction": value}
+                {"period": day, "step": step, "prediction": value, "intervals": residuals.around(value, step)}
                 for step, (day, value) in enumerate(zip(days, predicted, strict=True), start=1)
             ],
             "unit": layout.unit,
+            "intervals_withheld": residuals.withheld(horizon),
             "known_until": period_start(newest, layout.frequency).isoformat(),
             "late_periods": _late(asked.at, newest, layout),
         }
     )
+
+
+def _residuals(model: Model) -> Residuals:
+    """Read what the model's intervals are made of; an artifact of before has no intervals."""
+    if not model.residuals:
+        return Residuals(ratio=False, by_step={})
+    try:
+        return Residuals.from_bytes(model.residuals)
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(
+            f"Forecast: the errors that the artifact of {model.card.city} holds can't be read: {error}."
+        ) from None
 
 
 def _horizon(value: Any, layout: SeriesLayout, city: str) -> int:

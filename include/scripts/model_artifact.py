@@ -27,6 +27,7 @@ from model_card import (
     MODEL_FILE,
     MOST_KNOWN_BYTES,
     MOST_SIDE_BYTES,
+    RESIDUALS_FILE,
     SAMPLES_FILE,
     SIDE_FOLDER,
     TREES_FILE,
@@ -54,11 +55,13 @@ class Model:
     :param predictor: what the algorithm has read.
     :param card: what it needs to be understood.
     :param known: of a series: known.json, not looked at so far; empty where the artifact has none.
+    :param residuals: the same of residuals.json.
     """
 
     predictor: Predictor
     card: ModelCard
     known: bytes = b""
+    residuals: bytes = b""
 
     def predict(self, values: np.ndarray) -> np.ndarray:
         """Predict.
@@ -219,7 +222,7 @@ def load_packed_artifact(folder: Path) -> PackedArtifact | None:
     lean = replace(
         card, centres={}, shares={}, describe={}
     )  # a server of thousands holds what answers need, no more
-    known = read_known(folder)
+    state = read_state(folder)
     return PackedArtifact(
         trees,
         exponential=schema.transform.kind != "none",
@@ -227,7 +230,7 @@ def load_packed_artifact(folder: Path) -> PackedArtifact | None:
         samples=json_rows(encoded),
         sample_predictions=predictions,
         schema=schema,
-        model=lambda evaluate: Model(PackedPredictor(evaluate, schema.task), lean, known),
+        model=lambda evaluate: Model(PackedPredictor(evaluate, schema.task), lean, *state),
     )
 
 
@@ -250,7 +253,7 @@ def load_artifact(folder: Path) -> Model:
             "The artifact is of code that this endpoint lacks: update the endpoint's code first."
         ) from None
     try:
-        return Model(module.load(folder / SIDE_FOLDER, card.schema), card, read_known(folder))
+        return Model(module.load(folder / SIDE_FOLDER, card.schema), card, *read_state(folder))
     except ArtifactError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
@@ -268,14 +271,21 @@ def json_rows(values: np.ndarray) -> list[list[float | None]]:
     return [[None if np.isnan(value) else float(value) for value in row] for row in values]
 
 
-def read_known(folder: Path) -> bytes:
-    """Read known.json of an artifact; empty where it has none, as one of a table or of an earlier version.
+def read_state(folder: Path) -> tuple[bytes, bytes]:
+    """Read what evaluate.py has added to the model of a series: known.json and residuals.json.
 
-    :raises ArtifactError: it is no file, or too large.
+    :return: empty ones where they are not there, as of a table or an earlier version.
+    :raises ArtifactError: one is no file, or too large.
     """
-    if not (folder / KNOWN_FILE).exists():
-        return b""
-    return read_member(folder, KNOWN_FILE, MOST_KNOWN_BYTES, "it holds what is known of the city")
+    purposes = {
+        KNOWN_FILE: "it holds what is known of the city",
+        RESIDUALS_FILE: "it holds its model's errors",
+    }
+    known, residuals = (
+        read_member(folder, name, MOST_KNOWN_BYTES, purpose) if (folder / name).exists() else b""
+        for name, purpose in purposes.items()
+    )
+    return known, residuals
 
 
 def _checked_file(folder: Path, card: ModelCard, path: str, most_bytes: int) -> bytes:

@@ -112,6 +112,18 @@ def test_what_comes_next_is_what_the_rows_of_a_second_computation_get(
     assert (by_name["unit"], by_name["known_until"], by_name["late_periods"]) == (None, "2015-07-01", None)
     report = jobs.read_json("evaluate/evaluation/city=austin/evaluation.json")
     assert report["forecast"] == by_name
+    # Twelve forecasts of one step ahead lie in the holdout, ten of three: an interval of 80 % reaches as far as the
+    # eleventh, and the ninth smallest error.
+    held_out = jobs.read_json("evaluate/evaluation/city=austin/holdout.json")["rows"]
+    for each, rank in zip(by_name["forecasts"], (11, 10, 9), strict=True):
+        errors = sorted(
+            abs(np.log(row["actual"] / row["predicted"])) for row in held_out if row["step"] == each["step"]
+        )
+        ends = [each["prediction"] * np.exp(way * errors[rank - 1]) for way in (-1, 1)]
+        assert each["intervals"] == {"80": pytest.approx(ends, rel=1e-9), "95": None}
+    assert by_name["intervals_withheld"] == (
+        "95 %: 10 held-out forecasts judge the furthest step, and 19 are needed"
+    )
     assert list(report["steps"]) == ["1", "2", "3"]
     assert report["steps"]["1"]["mape"] < report["steps"]["3"]["mape"] < report["naive"]["mape"]
 
