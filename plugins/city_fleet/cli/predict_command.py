@@ -270,9 +270,18 @@ def _lines(report: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
 
 def _forecast_lines(report: dict[str, Any]) -> Iterator[str]:
     unit = f" ({report['unit']})" if report["unit"] else ""
+    steps = report["forecasts"]
+    levels = [level for level in steps[0]["intervals"] if any(each["intervals"].get(level) for each in steps)]
     yield from table(
-        ("period", f"forecast{unit}"),
-        [(each["period"], _amount(each["prediction"])) for each in report["forecasts"]],
+        ("period", f"forecast{unit}", *(f"{level} % between" for level in levels)),
+        [
+            (
+                each["period"],
+                _amount(each["prediction"]),
+                *(_between(each["intervals"].get(level)) for level in levels),
+            )
+            for each in steps
+        ],
     )
     version = report["package_version"]
     late = report["late_periods"]
@@ -284,8 +293,14 @@ def _forecast_lines(report: dict[str, Any]) -> Iterator[str]:
         ("latency", f"{report['latency_ms']:g} ms"),
     ):
         yield f"{name:<10}  {value}"
+    if report["intervals_withheld"]:
+        yield f"not said: {report['intervals_withheld']}."
     if "warning" in report:
         yield f"warning: {report['warning']}."
+
+
+def _between(interval: list[float] | None) -> str:
+    return "" if interval is None else f"{_amount(interval[0])} and {_amount(interval[1])}"
 
 
 def _amount(value: float) -> str:

@@ -140,20 +140,20 @@ def test_by_its_name_a_city_is_forecast_in_a_small_table(
     assert report["forecasts"] == fort_worth.forecast["forecasts"]
     done = run("fort_worth", "--horizon", "2")
     assert done.returncode == 0, done.stderr
-    head, first, second, until, model, *_, warning = done.stdout.splitlines()
-    assert head.split()[:2] == ["period", "forecast"]
+    head, first, second, until, model, *_, withheld, warning = done.stdout.splitlines()
+    assert head.split() == ["period", "forecast", "80", "%", "between"]
     steps = fort_worth.forecast["forecasts"]
-    assert first.split()[:2] == ["2015-08-01", f"{steps[0]['prediction']:,.0f}"]
+    numbers = [f"{value:,.0f}" for value in (steps[0]["prediction"], *steps[0]["intervals"]["80"])]
+    assert first.split() == ["2015-08-01", *numbers[:2], "and", numbers[2]]
     assert second.startswith("2015-09-01")
     assert until.split(maxsplit=2)[2] == "2015-07-01"
     assert model.startswith("model")
+    assert withheld.startswith("not said: 95 %: 10 held-out forecasts")
     assert warning.startswith("warning: the newest data are of 2015-07-01, ")
     assert report["warning"] in warning
     example = run("fort_worth", "--example")
-    assert (
-        f"of             {json.loads(run('fort_worth', '--example', '--json').stdout)['period']}, the newest row"
-        in (example.stdout)
-    )
+    period = json.loads(run("fort_worth", "--example", "--json").stdout)["period"]
+    assert f"of             {period}, the newest row" in example.stdout
 
 
 def test_newer_values_come_from_a_file(run: PredictCommand, fort_worth: ForecastCity, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_newer_values_come_from_a_file(run: PredictCommand, fort_worth: Forecast
     for text, words in (
         (
             "month,median\n2015-08,1\n",
-            "row 1: got the columns month, median; allowed: rows with a column 'period'",
+            "wrong.csv:1: got the columns month, median; allowed: rows with a column 'period'",
         ),
         ("period,median\n2015-08-01\n", "got 1 cells; allowed: 2, as in the header"),
         ("period,median\n2015-08-01,much\n", "column 'median': got 'much'; allowed: a number, or empty"),
