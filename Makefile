@@ -90,6 +90,9 @@ calls: environments ## Record anew what the code asks of AWS, from the tests tha
 images: environments ## Write the table of managed images anew from the SageMaker SDK's; look at the difference
 	@PYTHONPATH=.:plugins $(BIN)/python -m local.stack.image_table
 
+openapi: environments ## Write include/lambda/predict/openapi.json from the code
+	@PYTHONPATH=plugins $(BIN)/python -m city_fleet.prediction.openapi > include/lambda/predict/openapi.json
+
 lambda: environments ## Pack the Lambda functions into dist/, ready for `aws lambda`
 	@$(BIN)/python include/lambda/bundle.py
 

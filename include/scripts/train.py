@@ -98,7 +98,8 @@ def train_city(
         describe=describe,
     )
     try:
-        save_artifact(model_folder, Model(chosen.fitted, card), validation.values[-SAMPLE_ROWS:])
+        periods = validation.rows[-SAMPLE_ROWS:] if train.schema.kind == SERIES else []
+        save_artifact(model_folder, Model(chosen.fitted, card), validation.values[-SAMPLE_ROWS:], periods)
     except ArtifactError as error:
         raise JobFailure(str(error)) from None
     seconds = round(time.monotonic() - started, 3)
