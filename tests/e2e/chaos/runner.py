@@ -20,8 +20,9 @@ import httpx
 from city_fleet import naming
 from city_fleet.config import Fleet, load_fleet
 from city_fleet.plan import ENDPOINT_PURPOSE, CityPlan, plan_city
-from local.stack.environment import Layout, fleet_variables, free_port
+from local.stack.environment import fleet_variables
 from local.stack.errors import StackError
+from local.stack.layout import Layout, free_port
 from local.stack.runs import DAG_TIMEOUT_SECONDS, start_run, wait_for_dags, wait_for_run
 from local.stack.seed import seed as seed_stack
 from local.stack.stack import Stack
