@@ -56,6 +56,9 @@ def needs(service: str, operation: str, params: dict[str, Any]) -> Iterator[tupl
         else:
             yield action, bucket, params.get("Prefix")
         return
+    if service == "secretsmanager":
+        yield action, params["SecretId"], None
+        return
     if service == "logs":
         yield action, f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{params['logGroupName']}:*", None
         return
