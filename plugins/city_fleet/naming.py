@@ -245,6 +245,10 @@ class Keys:
         """Return the prefix of one version of the job scripts."""
         return f"{self.prefix}code/{bundle_digest}/"
 
+    def function(self, name: str, code_digest: str) -> str:
+        """Return the key of the zip of one version of a Lambda function."""
+        return f"{self.prefix}functions/{name}-{code_digest}.zip"
+
     def run(self, city: str, key_of_run: str) -> str:
         """Return the prefix of all that the jobs of a run write."""
         return f"{self.runs_prefix()}{city}/{key_of_run}/"
@@ -286,6 +290,14 @@ class Keys:
     def history(self, city: str, sequence: int) -> str:
         """Return the key of the copy of a live pointer."""
         return f"{self.prefix}history/{city}/{sequence:08d}.json"
+
+    def known_prefix(self, city: str) -> str:
+        """Return the prefix of what was known of a city in its runs: what forecasts by its name are made of."""
+        return f"{self.prefix}known/{city}/"
+
+    def known(self, city: str, as_of: datetime, sha256: str) -> str:
+        """Return the key of what was known of a city at a moment, by the digest of its own bytes."""
+        return f"{self.known_prefix(city)}{as_of_stamp(as_of)}-{sha256[:12]}.json"
 
     def runs_prefix(self) -> str:
         """Return the prefix of all run folders; a run's is ``<city>/<run key>/`` below it."""

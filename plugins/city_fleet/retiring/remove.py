@@ -205,6 +205,7 @@ def remains(city: CityContext) -> Remains:
         "runs": f"{keys.runs_prefix()}{slug}/",
         "run records": keys.city_records(slug),
         "history": keys.history_prefix(slug),
+        "known values": keys.known_prefix(slug),
     }
     left = []
     for what, prefix in prefixes.items():

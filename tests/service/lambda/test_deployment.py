@@ -81,7 +81,10 @@ def test_the_readme_deploys_the_function(account_url: str, folder: Path) -> None
     ]
     resources = [statement["Resource"] for statement in allowed["Statement"]]
     assert resources == [
-        "arn:aws:s3:::city-fleet/texas_housing/production/live/*",
+        [
+            "arn:aws:s3:::city-fleet/texas_housing/production/live/*",
+            "arn:aws:s3:::city-fleet/texas_housing/production/known/*",
+        ],
         "arn:aws:s3:::city-fleet",
         "arn:aws:sagemaker:us-east-1:123456789012:endpoint/texas-housing--production",
         "arn:aws:logs:us-east-1:123456789012:log-group:/aws/lambda/texas-housing-predict:*",

@@ -325,7 +325,7 @@ def test_the_command_says_what_is_left_and_how_to_delete_it(
     again = fleet("remove", "waco", "--json")
     (report,) = json.loads(again.stdout)
     assert (report["outcome"], report["in_file"], len(report["versions"])) == ("unchanged", True, 2)
-    assert [each["objects"] for each in report["left"]] == [1, 2, 6, 0, 3]
+    assert [each["objects"] for each in report["left"]] == [1, 2, 6, 0, 3, 0]
 
 
 def test_what_it_prints_deletes_everything(
