@@ -36,6 +36,8 @@ PLACES = {
     "ROLE": "role",
     "FUNCTION": "function",
     "QUEUE": "queue",
+    "SECRET": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:login",
+    "MWAA": "mwaa",
     "KEY": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/key",
     "CITY": "city",
 }

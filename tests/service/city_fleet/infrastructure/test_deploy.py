@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,10 @@ class Account:
             "AWS_ACCESS_KEY_ID": "x",
             "AWS_SECRET_ACCESS_KEY": "y",
             "AWS_MAX_ATTEMPTS": "1",
+            "NO_PROXY": "127.0.0.1",
             "CITY_FLEET_FLEETS": str(self.folder),
         }
-        return fleet("deploy", *arguments, **{**variables, **environ})
+        return fleet("deploy", "--wait", "60", *arguments, **{**variables, **environ})
 
     def client(self, service: str) -> Any:
         return boto3.client(
@@ -66,6 +68,8 @@ def account(tmp_path: Path) -> Iterator[Account]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    # What moto keeps is the process's, not the server's.
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST"))
     yield Account(f"http://{host}:{port}", tmp_path)
     server.stop()
 
