@@ -19,7 +19,7 @@ from city_fleet.infrastructure.policies import key_arn
 #: What CloudFormation takes in a request; more only from a bucket, which may not be there yet.
 MAX_BODY_BYTES = 51_200
 #: What stands for a secret where the function asks MWAA, or there is no function: a policy takes no empty resource.
-NO_SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:none"
+NO_SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:none"  # noqa: S105 - the name of none
 _TRUTH = {"Type": "String", "AllowedValues": ["true", "false"], "Default": "false"}
 
 
