@@ -2,7 +2,8 @@
 
 moto makes buckets, keys, roles, policies, queues, rules and topics of a template, and lacks what AWS has beyond: it
 carries a change set out within the call, lists (and in an update makes) what conditions leave out, sees no change of
-parameters alone, gives no outputs, and makes no HTTP API, alarm, budget and bucket policy. What AWS answers then is in test_change_set.py.
+parameters alone, gives no outputs, and makes no HTTP API, alarm, budget and bucket policy. What AWS answers then is in
+test_change_set.py.
 """
 
 from __future__ import annotations
