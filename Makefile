@@ -83,9 +83,8 @@ golden: environments ## Write tests/golden anew; look at the difference before y
 
 calls: environments ## Record anew what the code asks of AWS, from the tests that run it: tests/golden/calls.json
 	@rm -f tests/golden/calls.json
-	@CITY_FLEET_RECORD_CALLS=1 $(BIN)/python -m pytest -q -n 0 $(addprefix tests/service/city_fleet/,approval \
-	  champions/test_moves.py champions/test_promotion.py champions/test_rebuild.py data doctor retiring jobs/test_reaper.py \
-	  orchestration/test_paid_once.py orchestration/test_shared_forms.py) tests/service/lambda tests/airflow/test_calls.py
+	@CITY_FLEET_RECORD_CALLS=1 $(BIN)/python -m pytest -q -n 0 tests/airflow/test_calls.py tests/service/lambda/test_bundle.py \
+	  $(addprefix tests/service/city_fleet/,approval champions/test_moves.py data retiring jobs/test_reaper.py)
 
 images: environments ## Write the table of managed images anew from the SageMaker SDK's; look at the difference
 	@PYTHONPATH=.:plugins $(BIN)/python -m local.stack.image_table

@@ -148,7 +148,7 @@ class Policy:
             "city-fleet:environment": filled.get("ENVIRONMENT", ""),
         }
         self.used: set[str] = set()
-        #: Statement and action → needed at least once.
+        #: Sid and action, or Sid and pattern of resources, that something was allowed by.
         self.used_parts: set[tuple[str, str]] = set()
 
     @property
@@ -158,8 +158,12 @@ class Policy:
 
     @property
     def parts(self) -> set[tuple[str, str]]:
-        """Return every action of every statement."""
-        return {(each["Sid"], action) for each in self.statements for action in self.listed(each["Action"])}
+        """Return every action and every pattern of resources, each with the Sid of its statement."""
+        return {
+            (each["Sid"], part)
+            for each in self.statements
+            for part in (*self.listed(each["Action"]), *self.listed(each["Resource"]))
+        }
 
     def allows(
         self,
@@ -178,7 +182,9 @@ class Policy:
         if not fitting or any(each["Effect"] == "Deny" for each in fitting):
             return False
         self.used.add(action)
-        self.used_parts |= {(each["Sid"], action) for each in fitting}
+        for each in fitting:
+            patterns = [one for one in self.listed(each["Resource"]) if fnmatch.fnmatchcase(resource, one)]
+            self.used_parts |= {(each["Sid"], part) for part in (action, *patterns)}
         return True
 
     def meets(self, need: Need) -> bool:
