@@ -15,6 +15,8 @@ FLEET ?=
 AS_OF ?=
 UI_PORT ?= 8080
 SAGEMAKER_PORT ?= 8585
+PORT ?= 8686
+CORS_ORIGINS ?=
 FRESH ?=
 ARGS ?=
 EXAMPLES ?= 3000
@@ -40,6 +42,9 @@ down: environments ## Stop what `make up` has started
 
 status: environments ## Say what runs, where its logs are, and how much memory it takes
 	@$(STACK) status
+
+serve: environments ## Answer predictions over HTTP, as the Lambda function does, against `make up` [FLEET= PORT= CORS_ORIGINS=]
+	@$(STACK) serve --fleet "$(FLEET)" --port "$(PORT)" --cors-origins "$(CORS_ORIGINS)"
 
 env: ## Print the environment of `make up` for your shell: eval "$$(make env)"
 	@$(MAKE) environments 1>&2
@@ -183,5 +188,5 @@ help: ## List the commands
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
-.PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images openapi lambda docs-local fuzz chaos mutations format \
+.PHONY: demo up down status serve env quick test check lint types imports check-golden check-docs golden images openapi lambda docs-local fuzz chaos mutations format \
 	bench-local bench-api bench-serving bench-models bench-intervals bench-bodies bench-status bench-parse flips soak environments lock lock-image base-images wheel test-install test-lost-database clean help
