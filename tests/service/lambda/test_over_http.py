@@ -87,7 +87,7 @@ def test_paths_queries_and_mistakes_arrive(server: LambdaServer) -> None:
         content = response.read()
         assert response.status == status, content
         assert status == 421 or "status" in json.loads(content)
-    connection.request("POST", "/predict", iter([b"{}"]), encode_chunked=True)
+    connection.request("POST", "/predict", b"0\r\n\r\n", {"transfer-encoding": "chunked"})
     assert connection.getresponse().status == 411
 
 
