@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,14 +101,19 @@ def untransformed(schema: Schema, labels: np.ndarray, values: np.ndarray) -> np.
 def save_artifact(folder: Path, model: Model, samples: np.ndarray, periods: Sequence[str] = ()) -> None:
     """Write what SageMaker will pack as model.tar.gz.
 
-    :param folder: where the artifact's root is: SM_MODEL_DIR, or a city's folder in it.
+    :param folder: where the artifact's root is: SM_MODEL_DIR, or a city's folder in it. An artifact that is there
+        already goes.
     :param model: its predictor is what an algorithm's ``fit`` has answered.
     :param samples: rows × features; kept with their predictions, so that a server that loads it can check its answers.
     :param periods: of a series: the first day of the period of each of those rows, for people who look at one.
     :raises ArtifactError: a file is larger than whoever reads it takes.
     """
     card, side = model.card, folder / SIDE_FOLDER
-    side.mkdir(parents=True, exist_ok=True)
+    # What an earlier save has left would be listed as files of this model, and the booster served as one.
+    if side.exists():
+        shutil.rmtree(side)
+    (folder / BOOSTER_FILE).unlink(missing_ok=True)
+    side.mkdir(parents=True)
     model.predictor.save(side)  # type: ignore[attr-defined] # a Fitted one
     rows = [
         [feature.decode(value) for feature, value in zip(card.schema.features, row, strict=True)]

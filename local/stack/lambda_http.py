@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from local.stack.environment import HOST
+from local.stack.layout import HOST
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 

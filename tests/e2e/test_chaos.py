@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
+from botocore.exceptions import ClientError
 
-from tests.e2e.chaos import blows, settings
+from local.stack.processes import Recorded
+from tests.e2e.chaos import blows, full_disk, settings
+from tests.e2e.chaos.evidence import Remembered
 from tests.e2e.chaos.judgement import KINDS, Evidence, Job, Run, judge
 from tests.e2e.chaos.runner import ChaosRun, chaos_stack
+from tests.support.local_sagemaker import running_server
+from tests.support.waiting import wait_until
 
 # With this seed a worker, a task and the scheduler are killed, a triggerer is frozen for longer than Airflow waits for
 # it, the local SageMaker is killed three times in a row, and S3 refuses most of what is asked for twenty seconds.
@@ -65,8 +74,7 @@ def test_a_seed_gives_one_plan_and_every_kind_comes_before_any_comes_again() -> 
     assert len(kinds) == len(once) + 3, "one kind is three blows in a row"
     assert kinds.count((blows.STAND_IN, blows.KILL)) == 4
     assert all(4 <= blow.pause_seconds <= 12 for blow in one)
-    lasting = (blows.FREEZE, blows.STORM)
-    assert all((blow.freeze_seconds > 0) == (blow.action in lasting) for blow in one)
+    assert all((blow.freeze_seconds > 0) == (blow.action in blows.LASTS) for blow in one)
 
 
 # -- the judgement ----------------------------------------------------------------------------------------------------
@@ -154,6 +162,35 @@ def test_a_run_ends_as_it_does_undisturbed() -> None:
     assert not any(judge(good(), {("waco", "r1"): "live", ("waco", "r2"): "live"}).values())
     (sentence,) = judge(good(), {("waco", "r1"): "held"})["other_ends_than_undisturbed"]
     assert sentence == "waco r1 ended as live; undisturbed it is held"
+
+
+def test_a_night_that_is_started_again_is_one_run() -> None:
+    known = Remembered(renamed={("waco", "a"): "b", ("waco", "b"): "c", ("hico", "a"): "x"})
+    assert [known.now("waco", run_id) for run_id in "abcd"] == ["c", "c", "c", "d"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
+def test_a_full_disk_takes_nothing_for_a_while(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        s3 = server.client("s3")
+        s3.create_bucket(Bucket="bucket")
+        found = Recorded(
+            "sagemaker", server.process.pid, psutil.Process(server.process.pid).create_time(), ""
+        )
+        stack: Any = SimpleNamespace(records=[found])
+        full_disk.fill_stand_in(stack, 4.0)
+        with pytest.raises(ClientError, match="the disk of the local SageMaker is full"):
+            s3.put_object(Bucket="bucket", Key="lost", Body=b"x")
+
+        def takes_again() -> bool:
+            try:
+                s3.put_object(Bucket="bucket", Key="kept", Body=b"x")
+            except ClientError:
+                return False
+            return True
+
+        wait_until(takes_again, 60, "there is room again")
+        assert [each["Key"] for each in s3.list_objects_v2(Bucket="bucket")["Contents"]] == ["kept"]
 
 
 def test_the_clock_of_a_night_follows_from_its_seed() -> None:

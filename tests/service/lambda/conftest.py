@@ -15,6 +15,7 @@ import pytest
 from tests.support import forecast_city, table_artifacts
 from tests.support.local_sagemaker import running_server
 from tests.support.paths import ROOT
+from tests.support.recorded_calls import kept_recording
 from tests.support.serving import KEYS, Serving, serve
 
 FUNCTION = ROOT / "include" / "lambda" / "predict"
@@ -156,3 +157,10 @@ def http_event(body: str | None, **changes: Any) -> dict[str, Any]:
     if body is None:
         del event["body"]
     return event | changes
+
+
+@pytest.fixture(scope="session", autouse=True)
+def calls() -> Iterator[None]:
+    """Record what the code asks of AWS in these tests, where ``make calls`` wants to know."""
+    with kept_recording():
+        yield

@@ -23,7 +23,14 @@ from city_fleet.naming import fleet_dag_id
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
-from city_fleet.orchestration.run_context import as_of, hand_on, name_of, run_of, upstream
+from city_fleet.orchestration.run_context import (
+    as_of,
+    hand_on,
+    name_of,
+    refuse_slips,
+    run_of,
+    upstream,
+)
 from city_fleet.outgoing_text import printable
 from city_fleet.plan import (
     ENDPOINT_PURPOSE,
@@ -98,6 +105,7 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         A try keeps to what the one before has fixed. A person's clear, and the run's param ``repeat``, ask for another
         run about the same, whose jobs are paid for again.
         """
+        refuse_slips(context)
         self._check_endpoint()
         ti: Any = context["ti"]
         moment, kept, city = as_of(self.plan, context), self._kept(context), self.plan.city.slug
@@ -168,7 +176,9 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         if fixed is None:
             return None
         inputs = self.read_json(report + "manifest.json")["inputs"]
-        return fixed_run.difference(fixed, inputs, keys.uri(keys.raw(city)))
+        return fixed_run.difference(
+            fixed, inputs, keys.uri(keys.raw(city)), lambda: fixed_run.raw_objects(self.objects, keys, city)
+        )
 
     def look_at_inputs(self, description: dict[str, Any], context: Context) -> None:
         """A file that the run is about may have been taken away before the job could read it."""

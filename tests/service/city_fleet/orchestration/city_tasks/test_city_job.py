@@ -87,6 +87,7 @@ class JobTaskInstance:
 class Run:
     run_id: str
     logical_date: datetime = datetime(2014, 1, 1, tzinfo=UTC)
+    conf: None = None
 
 
 class TriedTask:

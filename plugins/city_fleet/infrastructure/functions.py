@@ -1,0 +1,173 @@
+"""The Lambda functions of an installation, and the API that applications call. Pure.
+
+A function needs its zip in the bucket, which is not there before the first deployment has made it: without a key of a
+zip the template has no function.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from city_fleet.infrastructure import policies
+from city_fleet.infrastructure.cloudformation import (
+    ACCOUNT,
+    PARTITION,
+    REGION,
+    Resource,
+    attribute,
+    document,
+    ref,
+    resource,
+    sub,
+    trust,
+)
+from city_fleet.infrastructure.names import StackNames
+
+RUNTIME = "python3.13"
+LOG_DAYS = 30
+#: API Gateway gives up after 30 s.
+PREDICT_SECONDS = 28
+#: Of the whole API together, not of a caller: a loop somewhere does not cost a fortune.
+REQUESTS_PER_SECOND = 200
+BURST = 400
+
+
+def resources(names: StackNames) -> dict[str, Resource]:
+    """Return the function that applications ask, its API and both their logs."""
+    fleet = names.fleet
+    function = names.of("predict")
+    settings = {
+        "CITY_FLEET_BUCKET": fleet.bucket,
+        "CITY_FLEET_FLEET": fleet.fleet,
+        "CITY_FLEET_ENVIRONMENT": fleet.environment,
+        "CITY_FLEET_ENDPOINT": names.endpoint,
+    }
+    statements = policies.of_installation(names, "predict", "key_reader", function=function)
+    found = _function(
+        names, "Predict", "predict", statements=statements, settings=settings, timeout_seconds=PREDICT_SECONDS
+    )
+    return found | _api(names)
+
+
+def _function(
+    names: StackNames,
+    logical: str,
+    purpose: str,
+    *,
+    statements: list[dict[str, Any]],
+    settings: dict[str, Any],
+    timeout_seconds: int,
+) -> dict[str, Resource]:
+    """Return a function with its role and log.
+
+    :param logical: what its logical ids begin with.
+    :param purpose: the name of its zip and of the parameter ``<Purpose>Code``.
+    """
+    name, condition = names.of(purpose), f"Makes{logical}"
+    return {
+        f"{logical}Log": resource(
+            "AWS::Logs::LogGroup",
+            {"LogGroupName": f"/aws/lambda/{name}", "RetentionInDays": LOG_DAYS},
+            condition=condition,
+            keep=True,
+        ),
+        f"{logical}Role": resource(
+            "AWS::IAM::Role",
+            {
+                "RoleName": name,
+                "Description": f"The function {name}",
+                "AssumeRolePolicyDocument": trust({"Service": "lambda.amazonaws.com"}),
+                "Policies": [{"PolicyName": purpose, "PolicyDocument": document(*statements)}],
+            },
+            condition=condition,
+        ),
+        f"{logical}Function": resource(
+            "AWS::Lambda::Function",
+            {
+                "FunctionName": name,
+                "Runtime": RUNTIME,
+                "Handler": "handler.handler",
+                "Role": attribute(f"{logical}Role"),
+                "Code": {"S3Bucket": names.fleet.bucket, "S3Key": ref(f"{logical}Code")},
+                "Environment": {"Variables": settings},
+                "MemorySize": 512,
+                "Timeout": timeout_seconds,
+            },
+            condition=condition,
+            after=[f"{logical}Log"],
+        ),
+    }
+
+
+def _api(names: StackNames) -> dict[str, Resource]:
+    condition = "MakesPredict"
+    log = {
+        "requestId": "$context.requestId",
+        "caller": "$context.identity.userArn",
+        "status": "$context.status",
+        "error": "$context.error.message",
+        "latency_ms": "$context.responseLatency",
+    }
+    called_from = f"arn:{PARTITION}:execute-api:{REGION}:{ACCOUNT}:"
+    return {
+        "Api": resource(
+            "AWS::ApiGatewayV2::Api",
+            {"Name": names.of("predict"), "ProtocolType": "HTTP"},
+            condition=condition,
+        ),
+        "ApiIntegration": resource(
+            "AWS::ApiGatewayV2::Integration",
+            {
+                "ApiId": ref("Api"),
+                "IntegrationType": "AWS_PROXY",
+                "IntegrationUri": attribute("PredictFunction"),
+                "PayloadFormatVersion": "2.0",
+            },
+            condition=condition,
+        ),
+        "ApiRoute": resource(
+            "AWS::ApiGatewayV2::Route",
+            {
+                "ApiId": ref("Api"),
+                "RouteKey": "POST /predict",
+                "AuthorizationType": "AWS_IAM",
+                "Target": {"Fn::Sub": "integrations/${ApiIntegration}"},
+            },
+            condition=condition,
+        ),
+        "ApiLog": resource(
+            "AWS::Logs::LogGroup",
+            {
+                "LogGroupName": f"/aws/apigateway/{names.of('predict')}",
+                "RetentionInDays": LOG_DAYS,
+            },
+            condition=condition,
+            keep=True,
+        ),
+        "ApiStage": resource(
+            "AWS::ApiGatewayV2::Stage",
+            {
+                "ApiId": ref("Api"),
+                "StageName": "$default",
+                "AutoDeploy": True,
+                "AccessLogSettings": {"DestinationArn": attribute("ApiLog"), "Format": json.dumps(log)},
+                "DefaultRouteSettings": {
+                    "ThrottlingBurstLimit": BURST,
+                    "ThrottlingRateLimit": REQUESTS_PER_SECOND,
+                },
+            },
+            condition=condition,
+        ),
+        "ApiPermission": resource(
+            "AWS::Lambda::Permission",
+            {
+                "Action": "lambda:InvokeFunction",
+                "FunctionName": ref("PredictFunction"),
+                "Principal": "apigateway.amazonaws.com",
+                "SourceAccount": sub(ACCOUNT),
+                "SourceArn": {"Fn::Sub": called_from + "${Api}/*/*/predict"},
+            },
+            condition=condition,
+        ),
+    }
