@@ -15,6 +15,8 @@ FLEET ?=
 AS_OF ?=
 UI_PORT ?= 8080
 SAGEMAKER_PORT ?= 8585
+PORT ?= 8686
+CORS_ORIGINS ?=
 FRESH ?=
 DB ?=
 EXECUTOR ?=
@@ -44,6 +46,9 @@ down: environments ## Stop what `make up` has started
 
 status: environments ## Say what runs, where its logs are, and how much memory it takes
 	@$(STACK) status
+
+serve: environments ## Answer predictions over HTTP, as the Lambda function does, against `make up` [FLEET= PORT= CORS_ORIGINS=]
+	@$(STACK) serve --fleet "$(FLEET)" --port "$(PORT)" --cors-origins "$(CORS_ORIGINS)"
 
 env: ## Print the environment of `make up` for your shell: eval "$$(make env)"
 	@$(MAKE) environments 1>&2

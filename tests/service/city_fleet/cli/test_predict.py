@@ -148,7 +148,7 @@ def test_by_its_name_a_city_is_forecast_in_a_small_table(
     assert second.startswith("2015-09-01")
     assert until.split(maxsplit=2)[2] == "2015-07-01"
     assert model.startswith("model")
-    assert withheld.startswith("not said: 95 %: 10 held-out forecasts")
+    assert withheld.startswith("not said: 95 %: 11 held-out forecasts")
     assert warning.startswith("warning: the newest data are of 2015-07-01, ")
     assert report["warning"] in warning
     example = run("fort_worth", "--example")
