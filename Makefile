@@ -15,6 +15,8 @@ FLEET ?=
 AS_OF ?=
 UI_PORT ?= 8080
 SAGEMAKER_PORT ?= 8585
+PORT ?= 8686
+CORS_ORIGINS ?=
 FRESH ?=
 DB ?=
 EXECUTOR ?=
@@ -44,6 +46,9 @@ down: environments ## Stop what `make up` has started
 
 status: environments ## Say what runs, where its logs are, and how much memory it takes
 	@$(STACK) status
+
+serve: environments ## Answer predictions over HTTP, as the Lambda function does, against `make up` [FLEET= PORT= CORS_ORIGINS=]
+	@$(STACK) serve --fleet "$(FLEET)" --port "$(PORT)" --cors-origins "$(CORS_ORIGINS)"
 
 env: ## Print the environment of `make up` for your shell: eval "$$(make env)"
 	@$(MAKE) environments 1>&2
@@ -81,8 +86,16 @@ check-docs: environments ## Check the fleet files, their schema, and what the do
 golden: environments ## Write tests/golden anew; look at the difference before you commit it
 	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py
 
+calls: environments ## Record anew what the code asks of AWS, from the tests that run it: tests/golden/calls.json
+	@rm -f tests/golden/calls.json
+	@CITY_FLEET_RECORD_CALLS=1 $(BIN)/python -m pytest -q -n 0 tests/airflow/test_calls.py tests/service/lambda/test_bundle.py \
+	  $(addprefix tests/service/city_fleet/,approval champions/test_moves.py data retiring jobs/test_reaper.py)
+
 images: environments ## Write the table of managed images anew from the SageMaker SDK's; look at the difference
 	@PYTHONPATH=.:plugins $(BIN)/python -m local.stack.image_table
+
+openapi: environments ## Write include/lambda/predict/openapi.json from the code
+	@PYTHONPATH=plugins $(BIN)/python -m city_fleet.prediction.openapi > include/lambda/predict/openapi.json
 
 lambda: environments ## Pack the Lambda functions into dist/, ready for `aws lambda`
 	@$(BIN)/python include/lambda/bundle.py
@@ -100,6 +113,9 @@ test-lost-database: environments ## Lose Airflow's database, at rest and in mid-
 
 test-celery: environments ## Six cities on PostgreSQL and Celery; a worker and a triggerer are killed: some minutes
 	@CITY_FLEET_TEST_CELERY=1 $(BIN)/python -m pytest -q -s -n 0 tests/e2e/test_celery.py $(ARGS)
+
+test-cli: environments ## Run Airflow's own commands on cities, and count what they pay for: some minutes
+	@CITY_FLEET_TEST_COMMANDS=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_airflow_commands.py $(ARGS)
 
 docs-local: environments ## Write the table of operations in docs/local.md from the code
 	@$(BIN)/python -m local.sagemaker.reference
@@ -128,6 +144,9 @@ bench-serving: environments ## Measure the model server beside its peers: JSON [
 
 bench-models: environments ## Measure how good the models are, beside other ways to make them: JSON [ARGS="--panels all --cities 0"]
 	@$(BIN)/python bench/models.py $(ARGS)
+
+bench-intervals: environments ## Measure how often intervals cover what happens, beside ETS: JSON [ARGS="--panels texas"]
+	@$(BIN)/python bench/intervals.py $(ARGS)
 
 bench-bodies: environments ## Measure how long others wait while bodies of 6 MB are evaluated: JSON [ARGS="--rounds 1"]
 	@$(BIN)/python bench/large_bodies.py $(ARGS)
@@ -190,5 +209,5 @@ help: ## List the commands
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
-.PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden images lambda docs-local fuzz chaos mutations format \
-	bench-local bench-api bench-serving bench-models bench-bodies bench-status bench-parse bench-engines test-celery deployment-secrets flips soak environments lock lock-image base-images wheel test-install test-lost-database clean help
+# All of them: none makes a file of its name.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))

@@ -12,6 +12,7 @@ from botocore.client import BaseClient
 
 from tests.support.iam_policies import Policy
 from tests.support.paths import ROOT
+from tests.support.recorded_calls import kept_recording
 
 PAGE = ROOT / "docs" / "jobs.md"
 ROW = re.compile(r"\| `(?P<operation>[a-z0-9-]+:\w+)` \| (?P<calls>\d+) \| (?P<steps>[^|]+) \|")
@@ -41,7 +42,8 @@ def counted(request: pytest.FixtureRequest) -> Iterator[Any]:
 
         with city_run.running() as server:
             patch.setattr(BaseClient, "_make_api_call", call)
-            _, counts, results = city_run.run_city(server)
+            with kept_recording():
+                _, counts, results = city_run.run_city(server)
             assert results["publish"]["outcome"] == "live"
             counts.asked = asked
             yield counts

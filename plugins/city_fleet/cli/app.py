@@ -14,6 +14,7 @@ from city_fleet.cli.backfill import backfill
 from city_fleet.cli.cities_command import cities
 from city_fleet.cli.compile_command import compile
 from city_fleet.cli.data import data
+from city_fleet.cli.deploy_command import deploy
 from city_fleet.cli.digest_command import digest
 from city_fleet.cli.doctor import doctor
 from city_fleet.cli.history import history
@@ -35,7 +36,7 @@ from city_fleet.config.places import command_name
 #: In the order in which a newcomer needs them; the help lists them so.
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Check": (doctor, lint, schema, compile),
-    "Install": (install, migrate),
+    "Install": (install, deploy, migrate),
     "Data": (ingest, data),
     "Train and backfill": (plan, backfill),
     "Look": (status, digest, history, cities),

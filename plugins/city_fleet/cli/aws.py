@@ -14,6 +14,7 @@ from city_fleet.config import Fleet
 from city_fleet.config.top_lines import TopLines
 from city_fleet.errors import PlatformError
 from city_fleet.naming import Keys
+from city_fleet.state.encryption import encrypting
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -34,7 +35,8 @@ def client(fleet: Fleet, service: str, config: Config | None = None) -> Any:
     from botocore.config import Config  # noqa: PLC0415
 
     pool = Config(max_pool_connections=PARALLEL_CITIES)
-    return boto3.client(service, region_name=fleet.region, config=pool.merge(config) if config else pool)
+    made = boto3.client(service, region_name=fleet.region, config=pool.merge(config) if config else pool)
+    return encrypting(made, fleet.kms_key) if service == "s3" else made
 
 
 @contextmanager

@@ -120,7 +120,7 @@ class Resolver:
                 self._base[name] = getattr(source, name, None)
             # What the fleet's own sections get wrong between them is one mistake, on its own line, of all cities.
             everywhere = City.model_construct(None, **self._base)
-            self._shared = {problem: self._fleets_own(problem) for problem in city_problems(everywhere)}
+            self._shared = {problem: self._fleets_own(problem) for problem in self._problems(everywhere)}
 
     def resolve(self, entry: CityEntry) -> tuple[City | None, list[ConfigError]]:
         """Return the city's settings, or None and every mistake in them."""
@@ -145,7 +145,7 @@ class Resolver:
             values["name"] = values.get("name") or (entry.key if slug != entry.key else slug)
             city = City.model_construct(None, **values)
             city.write_name(self.document.written(("cities", entry.key, "name")) if entry.document else None)
-            found = city_problems(city)
+            found = self._problems(city)
             if not found:
                 return city, []
             return None, [self._shared.get(each) or self.error(entry, each.path, each) for each in found]
@@ -153,6 +153,9 @@ class Resolver:
             # The fleet's own sections are wrong: report what the city itself wrote, not what it inherits.
             problems = [(path, problem) for path, problem in problems if entry.wrote(path)]
         return None, [self.error(entry, path, problem) for path, problem in problems]
+
+    def _problems(self, city: City) -> list[Problem]:
+        return city_problems(city, self.settings.network if self.settings is not None else None)
 
     def error(self, entry: CityEntry, path: FieldPath, problem: Problem) -> ConfigError:
         """Return a problem of a city as an error, which doesn't show what came out of the environment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -27,6 +28,10 @@ from city_fleet.naming import slug
 from city_fleet.ticks import PRESETS
 
 JOB_SCRIPTS = ("preprocess.py", "train.py", "evaluate.py")
+_OWN_DISKS = frozenset({
+    "dl1", "g4dn", "g5", "g6", "g6e", "g7", "g7e", "gr6", "i3", "i3en", "i4i", "p3dn", "p4d", "p4de", "p5", "p5e",
+    "p5en", "p6-b200", "p6-b300", "p6e-gb200", "trn1", "trn1n", "trn2",
+})  # fmt: skip
 _FREQUENCY_DAYS = {"day": 1, "week": 7, "month": 28, "quarter": 90, "year": 365}
 # From "@hourly" to "@yearly".
 _SCHEDULE_DAYS = dict(zip(PRESETS, (1 / 24, *_FREQUENCY_DAYS.values()), strict=True))
@@ -127,8 +132,42 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
         text = f"{fleet.endpoint.scripts} has no inference.py; paths are below the project's root"
         yield ("endpoint", "scripts"), text
     yield from _images(fleet)
+    yield from _key(fleet)
     if not fleet.endpoint.model_cache:
         yield ("endpoint", "model_cache"), "every request loads its model anew, which takes many times longer"
+
+
+def _key(fleet: Fleet) -> Iterator[Found]:
+    """Warn of a key that AWS refuses: of another region, or for a volume that an instance type brings itself."""
+    if fleet.kms_key is None:
+        return
+    region = fleet.kms_key.split(":")[3]
+    if region != fleet.region:
+        yield (
+            ("kms_key",),
+            f"the key is in {region}, the fleet in {fleet.region}; a key encrypts in its own region alone",
+        )
+    asked: dict[FieldPath, str] = {("endpoint", "instance_type"): fleet.endpoint.instance_type}
+    for name in ("processing", "training"):
+        asked[("defaults", name, "instance_type")] = getattr(fleet.defaults, name).instance_type
+        for city in fleet.cities.values():
+            asked.setdefault(("cities", city.slug, name, "instance_type"), getattr(city, name).instance_type)
+    said = set()
+    for path, instance_type in asked.items():
+        if has_own_disk(instance_type) and (path[-2], instance_type) not in said:
+            said.add((path[-2], instance_type))
+            text = f"{instance_type} has disks of its own, which take no kms_key: AWS refuses it with a key for volumes"
+            yield path, f"{text}; its disks are encrypted by the instance"
+
+
+def has_own_disk(instance_type: str) -> bool:
+    """Tell whether an instance type keeps data on NVMe disks of its own, which take no key.
+
+    Source: Amazon EC2 User Guide, "Instance store volumes"; a family with a ``d`` behind its generation has them
+    (``m5d``, ``c6gd``), and those below have them without.
+    """
+    family = instance_type.split(".")[1]
+    return re.fullmatch(r"[a-z]+[0-9]+[a-z]*d[a-z]*", family) is not None or family in _OWN_DISKS
 
 
 def _images(fleet: Fleet) -> Iterator[Found]:

@@ -25,6 +25,7 @@ from city_fleet.config.name_types import (
     Environment,
     FleetSlug,
     FolderOrFile,
+    KmsKey,
     PoolName,
     ProcessingInstance,
     RawName,
@@ -34,6 +35,7 @@ from city_fleet.config.name_types import (
     Tag,
     TrainingInstance,
 )
+from city_fleet.config.network_section import Network
 from city_fleet.config.section import Section
 from city_fleet.config.value_types import (
     Day,
@@ -239,6 +241,10 @@ class FleetSettings(_Shared):
     """IAM role that jobs and endpoint run under."""
     region: Region = "us-east-1"
     """AWS region."""
+    kms_key: KmsKey | None = None
+    """KMS key of all that is written to S3 and of volumes of jobs and endpoint; null: the bucket's, and AWS's own."""
+    network: Network | None = None
+    """The VPC that jobs and endpoint run in; null: SageMaker's own network, with a way into the internet."""
     defaults: Defaults = Defaults()
     """Settings of every city."""
     endpoint: Endpoint = Endpoint()
@@ -287,9 +293,16 @@ class Fleet(FleetSettings):
         return self.pools.jobs or jobs_pool(self.environment)
 
 
-def city_problems(city: City) -> list[Problem]:
-    """Return the problems between sections of one city, with paths relative to the city."""
+def city_problems(city: City, network: Network | None = None) -> list[Problem]:
+    """Return the problems between sections of one city, with paths relative to the city.
+
+    :param network: the fleet's.
+    """
     problems = []
+    if network is not None and network.isolate_processing and city.own_scripts.requirements is not None:
+        allowed = "null where network.isolate_processing is true: without a network nothing can be installed"
+        got = show_value(city.own_scripts.requirements)
+        problems.append(Problem(got, allowed, path=("own_scripts", "requirements")))
     if city.end_date is not None and city.end_date < city.start_date:
         allowed = f"a date from start_date ({city.start_date}) on, or null"
         problems.append(Problem(show_value(city.end_date), allowed, path=("end_date",)))

@@ -332,10 +332,10 @@ class _Upload:
                 file=key, got=f"{len(body)} bytes", allowed=f"at most {MAX_OBJECT_BYTES} per city"
             )
         md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        if there is not None and there.by_ingest and there.etag.strip('"') == md5:
+        if there is not None and there.by_ingest and (there.md5 or there.etag.strip('"')) == md5:
             return there.key, UNCHANGED
         periods = rows.records if _by_period(self.fleet) else ()
-        noted = notes(self.path.name, _author(), rows.count, periods, len(rows.records))
+        noted = notes(self.path.name, _author(), rows.count, periods, names=len(rows.records), md5=md5)
         self.store.put(key, body, "text/csv", noted)
         return key, UPLOADED
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
-from city_fleet import clock
+from city_fleet import clock, naming
 from city_fleet.config import Fleet
 from city_fleet.data.csv_rows import csv_rows
 from city_fleet.data.own_columns import own_columns
@@ -25,7 +25,7 @@ from city_fleet.state.objects import ObjectStore
 INGEST = "fleet-ingest"
 #: As the preprocess job knows it (``include/scripts/table_rows.py``).
 _KNOWN = "known="
-_NOTES = ("written-by", "author", "source", "rows", "periods", "first", "last")
+_NOTES = ("written-by", "author", "source", "rows", "periods", "first", "last", "md5")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class RawFile:
     :param by_ingest: whether ``./fleet ingest`` wrote it; else somebody put it there.
     :param author: who ran ingest, where that is known.
     :param source: name of the file that was ingested, where that is known.
+    :param md5: of the bytes, noted by ingest: with a key of KMS the ETag is another one.
     :param rows: rows, :param periods: periods that differ, ``first`` and ``last`` of them; None where that is not
         known: the file is no CSV, or lacks a column.
     """
@@ -52,12 +53,12 @@ class RawFile:
     periods: int | None = None
     first: str | None = None
     last: str | None = None
+    md5: str | None = None
 
     @property
     def is_data(self) -> bool:
         """Whether a run reads it as data."""
-        name = self.name.rsplit("/", 1)[-1]
-        return name.lower().endswith((".csv", ".csv.gz", ".parquet")) and not name.startswith((".", "_"))
+        return naming.is_data_file(self.name)
 
     @property
     def is_csv(self) -> bool:
@@ -78,14 +79,16 @@ def known_name(name: str) -> str | None:
     return rest if slash and folder.startswith(_KNOWN) else None
 
 
-def notes(source: str, author: str, rows: int, periods: Collection[str], names: int) -> dict[str, str]:
+def notes(
+    source: str, author: str, rows: int, periods: Collection[str], *, names: int, md5: str
+) -> dict[str, str]:
     """Return the notes beside an object that ingest writes.
 
     :param rows: how many it holds, :param names: how many of them differ in period or name.
     :param periods: its periods; empty for a table, whose rows have names in no order.
     """
     first, last = min(periods, default=""), max(periods, default="")
-    values = (INGEST, author, source, rows, names, first, last)
+    values = (INGEST, author, source, rows, names, first, last, md5)
     # S3 takes ASCII alone, and a little of it.
     return {name: quote(str(value), safe=" :./+-")[:200] for name, value in zip(_NOTES, values, strict=True)}
 
@@ -107,6 +110,7 @@ def raw_files(fleet: Fleet, store: ObjectStore, city: str) -> list[RawFile]:
                 author=mine.get("author"), source=mine.get("source"),
                 rows=_number(mine.get("rows")), periods=_number(mine.get("periods")),
                 first=mine.get("first"), last=mine.get("last"),
+                md5=mine.get("md5"),
             )
         )  # fmt: skip
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import count
@@ -193,12 +193,21 @@ def champion_of(s3: S3Client, plan: CityPlan) -> FixedChampion | None:
     return FixedChampion(found.pointer.target_model, found.etag, found.pointer.as_of) if found else None
 
 
-def difference(fixed: FixedRun, inputs: Iterable[Mapping[str, Any]], prefix_uri: str) -> str | None:
+def difference(
+    fixed: FixedRun,
+    inputs: Iterable[Mapping[str, Any]],
+    prefix_uri: str,
+    look: Callable[[], Iterable[RawObject]],
+) -> str | None:
     """Return what a job has read that is not what its run is about; None where there is nothing.
 
-    :param inputs: of the preprocess job's manifest: ``uri``, ``size_bytes`` and ``etag`` of each file it has read.
+    :param inputs: of the preprocess job's manifest: ``uri``, ``size_bytes`` and ``etag`` of each file it has read; the
+        last is the MD5 of the bytes.
     :param prefix_uri: of the city's raw data.
+    :param look: lists the raw data as they are now; asked only where an ETag is not the MD5 of what was read. With a
+        key of KMS none is: the ETag says nothing about the bytes, and is another one after every write.
     """
+    now: set[RawObject] | None = None
     known = {f"{prefix_uri}{each.name}": each for each in fixed.raw}
     for read_file in inputs:
         uri = str(read_file["uri"])
@@ -206,6 +215,9 @@ def difference(fixed: FixedRun, inputs: Iterable[Mapping[str, Any]], prefix_uri:
         if file is None:
             return f"{uri} was added"
         same = file.etag == read_file["etag"] or not _MD5.fullmatch(file.etag)
+        if not same:
+            now = set(look()) if now is None else now
+            same = file in now
         if file.size_bytes != read_file["size_bytes"] or not same:
             return f"{uri} was replaced"
     return f"{next(iter(known))} was taken away" if known else None

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from city_fleet import naming
+from city_fleet.config import Fleet
 from city_fleet.jobs.job_files import SETTINGS_NAME, raw_manifest, settings_file
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
 
@@ -34,7 +35,12 @@ _MAKES_NO_RESULT = (
     "ResourceConfig",
     "StoppingCondition",
     "EnableManagedSpotTraining",
+    "NetworkConfig",
+    "VpcConfig",
+    "EnableInterContainerTrafficEncryption",
 )
+#: The same within a member: which key encrypts what a job writes.
+_ENCRYPTS = "KmsKeyId"
 #: The folders that a processing job writes.
 _OUTPUTS = {PREPROCESS: ("train", "validation", "test", "report"), EVALUATE: ("evaluation",)}
 
@@ -48,7 +54,13 @@ def named(
     :param attempt: 1 for the first job of the step in this run.
     """
     fleet, city = plan.fleet, plan.city.slug
-    makes_result = {member: value for member, value in request.items() if member not in _MAKES_NO_RESULT}
+    makes_result = {
+        member: {name: each for name, each in value.items() if name != _ENCRYPTS}
+        if isinstance(value, Mapping)
+        else value
+        for member, value in request.items()
+        if member not in _MAKES_NO_RESULT
+    }
     request_digest = naming.digest([fleet.fleet, fleet.environment, city, run.key, makes_result])
     name = naming.job_name(
         fleet.fleet, fleet.environment, city, step, request_digest=request_digest, attempt=attempt
@@ -133,13 +145,16 @@ def train_request(
             *(_channel(name, data[name], "text/csv") for name in ("train", "validation")),
         ],
         "OutputDataConfig": {
-            "S3OutputPath": plan.keys.uri(plan.keys.step(plan.city.slug, run.key, TRAIN)).rstrip("/")
+            "S3OutputPath": plan.keys.uri(plan.keys.step(plan.city.slug, run.key, TRAIN)).rstrip("/"),
+            **_key(plan, _ENCRYPTS),
         },
         "ResourceConfig": {
             "InstanceType": settings.instance_type,
             "InstanceCount": 1,
             "VolumeSizeInGB": settings.volume_size_gb,
+            **_key(plan, "VolumeKmsKeyId"),
         },
+        **_training_network(plan),
         "StoppingCondition": stopping,
         "EnableManagedSpotTraining": spot,
         "Tags": _tags(plan, run, TRAIN),
@@ -242,17 +257,50 @@ def _processing_request(
                     },
                 }
                 for name in _OUTPUTS[step]
-            ]
+            ],
+            **_key(plan, _ENCRYPTS),
         },
         "ProcessingResources": {
             "ClusterConfig": {
                 "InstanceCount": 1,
                 "InstanceType": settings.instance_type,
                 "VolumeSizeInGB": settings.volume_size_gb,
+                **_key(plan, "VolumeKmsKeyId"),
             }
         },
+        **_processing_network(plan),
         "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_seconds},
         "Tags": _tags(plan, run, step),
+    }
+
+
+def _key(plan: CityPlan, member: str) -> dict[str, str]:
+    return {member: plan.fleet.kms_key} if plan.fleet.kms_key else {}
+
+
+def vpc_config(fleet: Fleet) -> dict[str, Any]:
+    """Return the member of a request that says in which VPC a training job or a model runs; nothing without one."""
+    if fleet.network is None:
+        return {}
+    network = fleet.network
+    return {"VpcConfig": {"SecurityGroupIds": [*network.security_group_ids], "Subnets": [*network.subnets]}}
+
+
+def _training_network(plan: CityPlan) -> dict[str, Any]:
+    encrypts = plan.fleet.network is not None and plan.fleet.network.encrypt_traffic
+    return vpc_config(plan.fleet) | ({"EnableInterContainerTrafficEncryption": True} if encrypts else {})
+
+
+def _processing_network(plan: CityPlan) -> dict[str, Any]:
+    network = plan.fleet.network
+    if network is None:
+        return {}
+    return {
+        "NetworkConfig": {
+            "EnableNetworkIsolation": network.isolate_processing,
+            "EnableInterContainerTrafficEncryption": network.encrypt_traffic,
+            **vpc_config(plan.fleet),
+        }
     }
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from botocore.config import Config
 
+from city_fleet.state.encryption import encrypting
+
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_sagemaker import SageMakerClient
@@ -32,15 +34,17 @@ class TaskClients:
 
     :param aws_conn_id: Airflow connection for AWS; its endpoint URL is the only thing a laptop changes.
     :param region: None for that of the connection.
+    :param kms_key: of the fleet file: encrypts what is written to S3.
     """
 
-    def __init__(self, aws_conn_id: str | None, region: str | None) -> None:
+    def __init__(self, aws_conn_id: str | None, region: str | None, kms_key: str | None = None) -> None:
         self.aws_conn_id = aws_conn_id
         self.region = region
+        self.kms_key = kms_key
 
     @cached_property
     def s3(self) -> S3Client:
-        return self._client("s3")
+        return encrypting(self._client("s3"), self.kms_key)
 
     @cached_property
     def sagemaker(self) -> SageMakerClient:

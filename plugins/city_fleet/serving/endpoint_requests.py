@@ -12,6 +12,7 @@ from typing import Any
 
 from city_fleet import naming
 from city_fleet.config import Fleet
+from city_fleet.jobs.job_requests import vpc_config
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from city_fleet.plan import endpoint_name
 from city_fleet.state import serving_code
@@ -48,6 +49,7 @@ def model_request(
                 },
             }
         ],
+        **vpc_config(fleet),
         "Tags": _tags(fleet),
     }
     return {"ModelName": _content_name(fleet, body), **body}
@@ -65,6 +67,7 @@ def endpoint_config_request(fleet: Fleet, *, model_name: str) -> dict[str, Any]:
                 "InitialVariantWeight": 1.0,
             }
         ],
+        **({"KmsKeyId": fleet.kms_key} if fleet.kms_key else {}),
         "Tags": _tags(fleet),
     }
     return {"EndpointConfigName": _content_name(fleet, body), **body}

@@ -44,4 +44,4 @@ class CityOperator(PatientTask, BaseOperator):
 
 def city_of(plan: CityPlan, aws_conn_id: str | None) -> PlannedCity:
     """Return the city of a plan, with the clients of an Airflow connection."""
-    return PlannedCity.of(TaskClients(aws_conn_id, plan.fleet.region), plan)
+    return PlannedCity.of(TaskClients(aws_conn_id, plan.fleet.region, plan.fleet.kms_key), plan)

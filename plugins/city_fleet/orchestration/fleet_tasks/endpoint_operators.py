@@ -67,7 +67,7 @@ class SharedModelOperator(PatientTask, SageMakerModelOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         keys = self.fleet.keys
         bundle = CodeBundle.load(scripts_folder(self.fleet.endpoint.scripts, self.fleet.path))
-        s3 = TaskClients(self.aws_conn_id, self.region_name).s3
+        s3 = TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key).s3
         refuse_old_layout(s3, keys)
         bundle.ensure_uploaded(s3, keys)
         self.config = endpoint_state.wanted_model(self.fleet, bundle)
@@ -184,7 +184,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         )
         if wrong is not None:
             raise AirflowFailException(printable(wrong))
-        s3 = TaskClients(self.aws_conn_id, self.region_name).s3
+        s3 = TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key).s3
         store, name = ObjectStore(s3, self.fleet.bucket), description["EndpointName"]
         serving_code.note(store, self.fleet.keys, self.hook.conn, name)
         return {

@@ -13,6 +13,7 @@ from botocore.config import Config
 from city_fleet.config import Fleet
 from city_fleet.orchestration.patience import Patient
 from city_fleet.orchestration.task_clients import CLIENT_CONFIG
+from city_fleet.state.encryption import encrypting
 
 
 class PatientTask(Patient):
@@ -47,7 +48,8 @@ class FleetOperator(PatientTask, BaseOperator):
         :param config: settings beside those of the connection.
         """
         hook = AwsBaseHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.fleet.region)
-        return hook.get_client_type(config=CLIENT_CONFIG.merge(hook.config).merge(config))
+        made = hook.get_client_type(config=CLIENT_CONFIG.merge(hook.config).merge(config))
+        return encrypting(made, self.fleet.kms_key) if service == "s3" else made
 
 
 def within(seconds: float) -> Callable[[], bool]:

@@ -34,7 +34,7 @@ class ReconcileOperator(FleetOperator):
 
     @patient
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        clients = TaskClients(self.aws_conn_id, self.fleet.region)
+        clients = TaskClients(self.aws_conn_id, self.fleet.region, self.fleet.kms_key)
         refuse_old_layout(clients.s3, self.fleet.keys)
         done = reconcile.run(
             clients,

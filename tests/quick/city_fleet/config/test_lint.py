@@ -125,3 +125,29 @@ def test_an_image_that_others_can_change_is_warned_of_for_the_fleet_and_for_one_
     assert "names a tag, which can be moved" in found[0]
     assert "field 'cities.a.algorithm.image'" in found[1]
     assert "whoever owns it decides what runs in the jobs" in found[1]
+
+
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+def test_a_key_is_warned_of_where_aws_refuses_it(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    for settings, words in (
+        (f"kms_key: {KEY}\ncities: {{a: }}\n", []),
+        (f"kms_key: {KEY.replace('us-east-1', 'eu-west-1')}\ncities: {{a: }}\n", ["the key is in eu-west-1"]),
+        (
+            f"kms_key: {KEY}\ndefaults: {{training: {{instance_type: ml.g5.xlarge}}}}\ncities: {{a: , b: }}\n",
+            ["'defaults.training.instance_type': ml.g5.xlarge has disks of its own"],
+        ),
+        (
+            f"kms_key: {KEY}\ncities:\n  a: {{processing: {{instance_type: ml.r5d.large}}}}\n  b: \n",
+            ["'cities.a.processing.instance_type': ml.r5d.large has disks of its own"],
+        ),
+        ("defaults: {training: {instance_type: ml.g5.xlarge}}\ncities: {a: }\n", []),
+    ):
+        path.write_text(SMALL + settings, encoding="utf-8")
+        found = [
+            line for line in fleet_warnings(load_fleet(path, {})) if "the key is" in line or "disks" in line
+        ]
+        assert len(found) == len(words), found
+        assert all(word in line for word, line in zip(words, found, strict=True)), found

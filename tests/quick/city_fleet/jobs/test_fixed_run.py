@@ -83,7 +83,19 @@ def test_what_a_job_has_read_is_held_against_what_was_fixed(
     fixed: tuple[RawObject, ...], inputs: list[dict[str, Any]], said: str | None
 ) -> None:
     run = FixedRun("k", "20140101T000000Z", 1, fixed, None, "d/r/2")
-    assert fixed_run.difference(run, inputs, PREFIX) == said
+    assert fixed_run.difference(run, inputs, PREFIX, tuple) == said
+
+
+def test_with_a_key_of_kms_an_etag_is_no_md5_and_tells_of_every_write() -> None:
+    run = FixedRun("k", "20140101T000000Z", 1, (FILE,), None, "d/r/2")
+    inputs = [read(etag="1" * 32)]
+    assert fixed_run.difference(run, inputs, PREFIX, lambda: (FILE,)) is None
+    later = (replace(FILE, etag="2" * 32),)
+    assert fixed_run.difference(run, inputs, PREFIX, lambda: later) == f"{PREFIX}a.csv was replaced"
+    assert (
+        fixed_run.difference(run, [read(size_bytes=4)], PREFIX, lambda: (FILE,))
+        == f"{PREFIX}a.csv was replaced"
+    )
 
 
 def test_a_fixed_run_survives_its_bytes() -> None:

@@ -17,6 +17,7 @@ import botocore.session
 import pytest
 
 from city_fleet.champions import package_request
+from city_fleet.config import Algorithm, Fleet
 from city_fleet.jobs import job_files
 from city_fleet.jobs import job_requests as requests
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, FixedChampion, Run
@@ -27,6 +28,7 @@ from local.sagemaker.protocol.validation import validate
 from tests.support.aws_names import IMAGE_URI
 from tests.support.fleets import austin, january_run, texas
 from tests.support.paths import ROOT
+from tests.support.private_fleets import private
 
 GOLDEN = ROOT / "tests" / "golden"
 CODE = "s3://city-fleet/texas_housing/laptop/code/0123456789abcdef/"
@@ -42,24 +44,31 @@ CHAMPION = FixedChampion(
 )
 
 
+PRIVATE = private()
+
+
 def job(step: str, request: dict[str, Any]) -> dict[str, Any]:
     return requests.named(request, austin(), january_run(), step, 1)[1]
 
 
-def preprocess() -> dict[str, Any]:
+def preprocess(fleet: Fleet | None = None) -> dict[str, Any]:
     return job(
         "preprocess",
         requests.preprocess_request(
-            austin(), january_run(), image_uri=IMAGE_URI, code_uri=CODE, raw=["txhousing.csv"]
+            of(fleet), january_run(), image_uri=IMAGE_URI, code_uri=CODE, raw=["txhousing.csv"]
         ),
     )
 
 
-def train() -> dict[str, Any]:
+def of(fleet: Fleet | None) -> CityPlan:
+    return austin() if fleet is None else replace(austin(), fleet=fleet)
+
+
+def train(fleet: Fleet | None = None) -> dict[str, Any]:
     return job(
         "train",
         requests.train_request(
-            austin(),
+            of(fleet),
             january_run(),
             image_uri=IMAGE_URI,
             code_archive_uri=CODE + "sourcedir.tar.gz",
@@ -108,14 +117,14 @@ def package() -> dict[str, Any]:
     }
 
 
-def model() -> dict[str, Any]:
+def model(fleet: Fleet | None = None) -> dict[str, Any]:
     return endpoint_requests.model_request(
-        texas(), image_uri=IMAGE_URI, code_archive_uri=CODE + "sourcedir.tar.gz"
+        fleet or texas(), image_uri=IMAGE_URI, code_archive_uri=CODE + "sourcedir.tar.gz"
     )
 
 
-def endpoint_config() -> dict[str, Any]:
-    return endpoint_requests.endpoint_config_request(texas(), model_name=model()["ModelName"])
+def endpoint_config(fleet: Fleet | None = None) -> dict[str, Any]:
+    return endpoint_requests.endpoint_config_request(fleet or texas(), model_name=model(fleet)["ModelName"])
 
 
 def endpoint() -> dict[str, Any]:
@@ -132,6 +141,10 @@ REQUESTS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "model": ("CreateModel", model),
     "endpoint_config": ("CreateEndpointConfig", endpoint_config),
     "endpoint": ("CreateEndpoint", endpoint),
+    "private_preprocess": ("CreateProcessingJob", lambda: preprocess(PRIVATE)),
+    "private_train": ("CreateTrainingJob", lambda: train(PRIVATE)),
+    "private_model": ("CreateModel", lambda: model(PRIVATE)),
+    "private_endpoint_config": ("CreateEndpointConfig", lambda: endpoint_config(PRIVATE)),
 }
 
 
@@ -153,6 +166,14 @@ def test_requests_keep_sagemakers_limits(name: str) -> None:
         botocore.session.get_session().get_service_model("sagemaker").operation_model(operation).input_shape
     )
     validate(shape, build())
+
+
+def test_a_key_and_a_network_make_no_other_run() -> None:
+    """What has been paid for counts, wherever it ran: the names, and so the jobs, are the same."""
+    for build, name in ((preprocess, "ProcessingJobName"), (train, "TrainingJobName")):
+        assert build(PRIVATE)[name] == build()[name]
+        assert build(PRIVATE) != build()
+    assert model(PRIVATE)["ModelName"] != model()["ModelName"], "the endpoint moves into the network"
 
 
 @pytest.mark.parametrize(
@@ -211,6 +232,14 @@ def test_the_settings_file_says_what_a_step_needs() -> None:
     dataset = austin().city.dataset.to_settings()
     assert (dataset["kind"], dataset["frequency"], dataset["available_after"]) == ("series", "month", "P1M")
     assert not {"source", "city_column"} & set(dataset)
+
+
+def test_the_gates_metric_is_told_where_candidates_are_compared() -> None:
+    both = Algorithm.model_validate({"candidates": ["xgboost", "linear"]})
+    plan = austin()
+    plan = replace(plan, city=plan.city.model_copy(update={"algorithm": both}))
+    (city,) = job_files.settings(plan, january_run(), TRAIN)["cities"]
+    assert city["metric"] == "mape"
 
 
 def test_what_a_job_reads_is_named_after_its_bytes() -> None:

@@ -1,0 +1,102 @@
+"""The roles and policies of an installation: of its jobs and endpoint, of Airflow, and of people. Pure.
+
+What each may do stands in docs/policies. The fleet file's role is often shared by several fleets: the first stack
+makes it, and each gives it the rights to its own part of the bucket.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from city_fleet.infrastructure import policies
+from city_fleet.infrastructure.cloudformation import (
+    ACCOUNT,
+    PARTITION,
+    REGION,
+    Resource,
+    document,
+    either,
+    ref,
+    resource,
+    sub,
+    trust,
+)
+from city_fleet.infrastructure.names import StackNames
+
+
+def resources(names: StackNames) -> dict[str, Resource]:
+    """Return roles and policies."""
+    return {
+        "Role": resource("AWS::IAM::Role", _role(names), condition="MakesRole", keep=True),
+        "RolePolicy": resource(
+            "AWS::IAM::Policy",
+            {
+                "PolicyName": names.stack,
+                "PolicyDocument": document(*role_statements(names)),
+                # A Ref where this stack makes the role, so that the policy waits for it.
+                "Roles": [either("MakesRole", ref("Role"), names.role)],
+            },
+        ),
+        "AirflowRole": resource(
+            "AWS::IAM::Role",
+            {
+                "RoleName": names.of("airflow"),
+                "Description": f"Airflow's tasks and commands for {names.stack}",
+                "AssumeRolePolicyDocument": trust({"AWS": ref("AirflowPrincipal")}),
+                "ManagedPolicyArns": [ref("AirflowPolicy")],
+            },
+            condition="MakesAirflowRole",
+        ),
+        "AirflowPolicy": _managed(
+            names, "airflow", "Airflow's tasks and commands", airflow_statements(names)
+        ),
+        "LoaderPolicy": _managed(names, "loader", "Whoever brings raw data", _of(names, "loader", "key")),
+        "ApproverPolicy": _managed(
+            names,
+            "approver",
+            "Whoever approves models and does nothing else",
+            _of(names, "approver", "key_reader"),
+        ),
+    }
+
+
+def role_statements(names: StackNames) -> list[dict[str, Any]]:
+    """Return what jobs and endpoint may do."""
+    more = ["volume_key"] if names.fleet.kms_key else []
+    more += ["network"] if names.fleet.network else []
+    return _of(names, "role", "key", *more)
+
+
+def airflow_statements(names: StackNames) -> list[dict[str, Any]]:
+    """Return what Airflow's tasks may do, and the commands at a desk."""
+    return _of(names, "airflow", "key", *(["volume_key"] if names.fleet.kms_key else []))
+
+
+def _of(names: StackNames, *found: str) -> list[dict[str, Any]]:
+    return policies.of_installation(names, *found)
+
+
+def _role(names: StackNames) -> dict[str, Any]:
+    return {
+        "RoleName": names.role,
+        "Path": names.role_path,
+        "Description": "City Fleet: jobs and endpoints of SageMaker",
+        # Of this account alone: SageMaker may not be talked into it by another one.
+        "AssumeRolePolicyDocument": trust(
+            {"Service": "sagemaker.amazonaws.com"},
+            StringEquals={"aws:SourceAccount": sub(ACCOUNT)},
+            ArnLike={"aws:SourceArn": sub(f"arn:{PARTITION}:sagemaker:{REGION}:{ACCOUNT}:*")},
+        ),
+    }
+
+
+def _managed(names: StackNames, who: str, what: str, statements: list[dict[str, Any]]) -> Resource:
+    """Return a policy of its own, to be attached to whoever needs it."""
+    return resource(
+        "AWS::IAM::ManagedPolicy",
+        {
+            "ManagedPolicyName": names.of(who),
+            "Description": f"{what}: {names.stack}",
+            "PolicyDocument": document(*statements),
+        },
+    )
