@@ -107,10 +107,12 @@ def asked_by() -> str | None:
             return Path(name).parent.name
         if name.startswith(_LIBRARY):
             module = name.removeprefix(_LIBRARY)
-            if not module.startswith("state/"):  # everybody's objects are read and written there
+            if not module.startswith("state/"):
                 return next(
                     (who for beginning, who in _WHO.items() if module.startswith(beginning)), "airflow"
                 )
+            frame = frame.f_back  # everybody's objects are read and written there: who asked for it?
+            continue
         provider = provider or _PROVIDER in name
         if name.startswith(str(ROOT)) and ".venv" not in name:
             return "airflow" if provider else None
