@@ -24,7 +24,7 @@ ROLES = {
     "loader": ("loader", "key"),
     "approver": ("approver", "key_reader"),
     "predict": ("predict", "key_reader"),
-    "retrain": ("retrain",),
+    "retrain": ("retrain", "mwaa"),
     "caller": ("caller",),
 }
 OWN, RAW = "arn:aws:s3:::bucket/F/E", "arn:aws:s3:::bucket/F/raw"
@@ -42,6 +42,7 @@ CALLERS = f"{_AWS}/sagemaker/latest/dg/api-permissions-reference.html"
 KMS_IN_S3 = f"{_AWS}/AmazonS3/latest/userguide/UsingKMSEncryption.html"
 LAMBDA_LOGS = f"{_AWS}/lambda/latest/dg/lambda-intro-execution-role.html"
 MULTI_MODEL = f"{_AWS}/sagemaker/latest/dg/multi-model-endpoint-security.html"
+DESTINATIONS = f"{_AWS}/lambda/latest/dg/invocation-async-retain-records.html"
 SECRETS = f"{_AWS}/secretsmanager/latest/userguide/auth-and-access_iam-policies.html"
 MWAA = f"{_AWS}/mwaa/latest/userguide/access-mwaa-apache-airflow-rest-api.html"
 QUEUES = f"{_AWS}/lambda/latest/dg/services-sqs-configure.html"
@@ -85,6 +86,8 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     for who in ("predict", "retrain"):
         for name in ("CreateLogStream", "PutLogEvents"):
             yield who, Need(f"logs:{name}", f"{LOGS}:/aws/lambda/function:log-stream:x"), LAMBDA_LOGS
+    failed = f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue-failed"
+    yield "retrain", Need("sqs:SendMessage", failed), DESTINATIONS
     yield "retrain", Need("secretsmanager:GetSecretValue", PLACES["SECRET"]), SECRETS
     yield "retrain", Need("airflow:InvokeRestApi", f"arn:aws:airflow:{REGION}:{ACCOUNT}:role/mwaa/Op"), MWAA
     for name in ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage"):
