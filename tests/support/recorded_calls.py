@@ -68,7 +68,8 @@ def plain(need: Need) -> Need:
     elif resource.startswith("arn:aws:s3:::"):
         resource = "arn:aws:s3:::bucket"
     elif found := re.fullmatch(r"(arn:aws:sagemaker:[^:]+:\d+):([a-z-]+)/.*", resource):
-        resource = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{found[2]}/names-x"
+        name = "names" if found[2] == "endpoint" else "names-x"
+        resource = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{found[2]}/{name}"
     elif need.action.startswith("sqs:"):
         resource = f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"
     elif need.action == "iam:PassRole":
