@@ -48,6 +48,7 @@ AT_A_DESK = {
     "sts:GetCallerIdentity",
     "s3:CreateBucket",
     "sagemaker:DeleteModelPackageGroup",
+    "sagemaker:DescribeModelPackageGroup",
 }
 
 
