@@ -66,7 +66,7 @@ imports: environments ## Check which module may import which (import-linter)
 	@PYTHONPATH=.:plugins:include $(BIN)/lint-imports
 
 check-golden: environments ## Check that the requests to AWS are those in tests/golden
-	@$(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py
+	@$(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py tests/quick/city_fleet/infrastructure/test_template.py
 
 check-docs: environments ## Check the fleet files, their schema, and what the documentation links to
 	@./fleet lint
@@ -75,7 +75,7 @@ check-docs: environments ## Check the fleet files, their schema, and what the do
 	@$(BIN)/python -m pytest -q tests/quick/docs
 
 golden: environments ## Write tests/golden anew; look at the difference before you commit it
-	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py
+	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py tests/quick/city_fleet/infrastructure/test_template.py
 
 calls: environments ## Record anew what the code asks of AWS, from the tests that run it: tests/golden/calls.json
 	@rm -f tests/golden/calls.json
