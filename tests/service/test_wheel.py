@@ -15,7 +15,7 @@ import pytest
 from city_fleet.infrastructure.policies import FILES
 from tests.support.paths import ROOT
 
-SOURCES = ("pyproject.toml", "LICENSE", "plugins", "dags", "include")
+SOURCES = ("pyproject.toml", "LICENSE", "plugins", "dags", "include", "docs/policies")
 
 
 def uv() -> str:
@@ -28,6 +28,7 @@ def build(folder: Path) -> Path:
     folder.mkdir()
     for name in SOURCES:
         source, copy = ROOT / name, folder / name
+        copy.parent.mkdir(exist_ok=True)
         if source.is_dir():
             shutil.copytree(
                 source, copy, ignore=shutil.ignore_patterns("__pycache__"), copy_function=shutil.copyfile
