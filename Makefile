@@ -15,7 +15,12 @@ FLEET ?=
 AS_OF ?=
 UI_PORT ?= 8080
 SAGEMAKER_PORT ?= 8585
+PORT ?= 8686
+CORS_ORIGINS ?=
 FRESH ?=
+DB ?=
+EXECUTOR ?=
+WORKERS ?=
 ARGS ?=
 EXAMPLES ?= 3000
 MINUTES ?= 2
@@ -32,14 +37,18 @@ STACK = $(BIN)/python -m local.stack
 demo: environments ## Five cities from raw data to a served model [CITIES=austin,waco|all FLEET= AS_OF=]
 	@$(STACK) demo --cities "$(CITIES)" --fleet "$(FLEET)" --as-of "$(AS_OF)"
 
-up: environments ## Start the local SageMaker and Airflow and leave them running [UI_PORT= SAGEMAKER_PORT= FLEET= FRESH=1]
-	@$(STACK) up --ui-port "$(UI_PORT)" --sagemaker-port "$(SAGEMAKER_PORT)" --fleet "$(FLEET)" $(if $(FRESH),--fresh)
+up: environments ## Start the local SageMaker and Airflow and leave them running [UI_PORT= SAGEMAKER_PORT= FLEET= FRESH=1 DB=postgres EXECUTOR=celery WORKERS=2]
+	@$(STACK) up --ui-port "$(UI_PORT)" --sagemaker-port "$(SAGEMAKER_PORT)" --fleet "$(FLEET)" \
+	  --db "$(DB)" --executor "$(EXECUTOR)" --workers "$(WORKERS)" $(if $(FRESH),--fresh)
 
 down: environments ## Stop what `make up` has started
 	@$(STACK) down
 
 status: environments ## Say what runs, where its logs are, and how much memory it takes
 	@$(STACK) status
+
+serve: environments ## Answer predictions over HTTP, as the Lambda function does, against `make up` [FLEET= PORT= CORS_ORIGINS=]
+	@$(STACK) serve --fleet "$(FLEET)" --port "$(PORT)" --cors-origins "$(CORS_ORIGINS)"
 
 env: ## Print the environment of `make up` for your shell: eval "$$(make env)"
 	@$(MAKE) environments 1>&2
@@ -87,6 +96,9 @@ calls: environments ## Record anew what the code asks of AWS, from the tests tha
 images: environments ## Write the table of managed images anew from the SageMaker SDK's; look at the difference
 	@PYTHONPATH=.:plugins $(BIN)/python -m local.stack.image_table
 
+openapi: environments ## Write include/lambda/predict/openapi.json from the code
+	@PYTHONPATH=plugins $(BIN)/python -m city_fleet.prediction.openapi > include/lambda/predict/openapi.json
+
 lambda: environments ## Pack the Lambda functions into dist/, ready for `aws lambda`
 	@$(BIN)/python include/lambda/bundle.py
 
@@ -100,6 +112,12 @@ test-install: environments ## Walk every path of docs/install.md in an environme
 test-lost-database: environments ## Lose Airflow's database, at rest and in mid-night, and go on: some minutes
 	@CITY_FLEET_TEST_LOST_DATABASE=1 $(BIN)/python -m pytest -q -n 0 \
 	  tests/e2e/test_lost_database.py tests/e2e/test_lost_state.py $(ARGS)
+
+test-celery: environments ## Six cities on PostgreSQL and Celery; a worker and a triggerer are killed: some minutes
+	@CITY_FLEET_TEST_CELERY=1 $(BIN)/python -m pytest -q -s -n 0 tests/e2e/test_celery.py $(ARGS)
+
+test-cli: environments ## Run Airflow's own commands on cities, and count what they pay for: some minutes
+	@CITY_FLEET_TEST_COMMANDS=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_airflow_commands.py $(ARGS)
 
 docs-local: environments ## Write the table of operations in docs/local.md from the code
 	@$(BIN)/python -m local.sagemaker.reference
@@ -129,11 +147,17 @@ bench-serving: environments ## Measure the model server beside its peers: JSON [
 bench-models: environments ## Measure how good the models are, beside other ways to make them: JSON [ARGS="--panels all --cities 0"]
 	@$(BIN)/python bench/models.py $(ARGS)
 
+bench-intervals: environments ## Measure how often intervals cover what happens, beside ETS: JSON [ARGS="--panels texas"]
+	@$(BIN)/python bench/intervals.py $(ARGS)
+
 bench-bodies: environments ## Measure how long others wait while bodies of 6 MB are evaluated: JSON [ARGS="--rounds 1"]
 	@$(BIN)/python bench/large_bodies.py $(ARGS)
 
 bench-status: environments ## Measure what it costs to know how a fleet is: JSON [ARGS="--cities 1000"]
 	@PYTHONPATH=plugins $(BIN)/python bench/fleet_status.py $(ARGS)
+
+bench-engines: environments ## Measure SQLite, PostgreSQL and Celery beneath the same night: JSON [ARGS="--dags 10"]
+	@PYTHONPATH=.:plugins $(BIN)/python bench/engines.py $(ARGS)
 
 bench-parse: environments ## Measure what reading the DAG files costs, beside a stock loop: JSON [ARGS="--files --cities 10000"]
 	@PYTHONPATH=plugins $(BIN)/python bench/parse.py $(ARGS)
@@ -144,6 +168,9 @@ flips: environments ## Damage N artifacts, make their digests right, and load ea
 
 soak: environments ## Some minutes of mixed load for the model server [MINUTES=30]
 	@SOAK_SECONDS=$$(($(MINUTES) * 60)) $(BIN)/python -m pytest -q -s -n0 tests/service/model_server/test_soak.py
+
+deployment-secrets: environments ## Draw the secrets of docker-compose.production.yaml into secrets/
+	@$(BIN)/python -m local.stack.deployment_secrets secrets
 
 ##@ Environments
 
@@ -184,5 +211,5 @@ help: ## List the commands
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sed 's/\$$\$$/$$/g'
 
-.PHONY: demo up down status env quick test check lint types imports check-golden check-docs golden calls images lambda docs-local fuzz chaos mutations format \
-	bench-local bench-api bench-serving bench-models bench-bodies bench-status bench-parse flips soak environments lock lock-image base-images wheel test-install test-lost-database clean help
+# All of them: none makes a file of its name.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))

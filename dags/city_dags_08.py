@@ -5,4 +5,5 @@ from airflow.sdk import get_parsing_context
 
 from city_fleet.orchestration.dag_shards import shard_dags
 
-globals().update(shard_dags(8, only=get_parsing_context().dag_id))
+asked = get_parsing_context()
+globals().update(shard_dags(8, only=asked.dag_id, starts=asked.task_id is not None))

@@ -25,6 +25,20 @@ def parse_as_of(text: str) -> datetime:
     return datetime.strptime(text, AS_OF_FORMAT).replace(tzinfo=UTC)
 
 
+def read_day(value: object) -> date:
+    """Read a day of a period as requests and files of ours write it.
+
+    :param value: for example ``2014-01-31``.
+    :raises ValueError: for anything else.
+    """
+    try:
+        if isinstance(value, str):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise ValueError(f"got {str(value)[:50]!r}; allowed: a day such as 2014-01-31")
+
+
 def period_index(day: date, frequency: str) -> int:
     """Number the period that a day lies in.
 
@@ -78,6 +92,10 @@ class Duration:
             raise ValueError(f"'{text}' is not a duration such as P1M, P2W or P10D")
         years, months, weeks, days = (int(part or 0) for part in found.groups())
         return cls(months=years * 12 + months, days=weeks * 7 + days)
+
+    def __str__(self) -> str:
+        days = f"{self.days}D" if self.days or not self.months else ""
+        return f"P{self.months}M{days}" if self.months else f"P{days}"
 
     def after(self, start: date) -> datetime:
         """Add the duration to midnight of a day.

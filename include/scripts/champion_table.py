@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_table import CALENDAR, calendar_features, mean_before
+from feature_table import calendar_features, lagged, mean_until
 from job_failure import listed
 from model_card import ArtifactError, ModelCard
+from series_layout import CALENDAR, STEP
 from table_schema import Table
 
 _LAG = re.compile(r"(?P<column>.+)_lag_(?P<lag>[0-9]+)(?P<ratio>_ratio)?", re.DOTALL)
@@ -98,11 +99,20 @@ def rows_for(card: ModelCard, test: Table, history: History) -> np.ndarray:
         if name in test.schema.names and (not is_ratio or reference in test.schema.names):
             columns.append(test.values[:, test.schema.names.index(name)])
             continue
+        if name == STEP:
+            columns.append(test.baselines["ahead"])
+            continue
         make = _maker(name, card, history)
         if make is None or not set(test.rows) <= set(history.indices):
             lacking.append(name)
             continue
-        made = (make(history.indices[period], date.fromisoformat(period)) for period in test.rows)
+        newest = (
+            history.indices[period] - int(lead)
+            for period, lead in zip(test.rows, test.baselines["lead"], strict=True)
+        )
+        made = (
+            make(known, date.fromisoformat(period)) for known, period in zip(newest, test.rows, strict=True)
+        )
         columns.append(np.array([math.nan if value is None else value for value in made]))
     if lacking:
         raise ArtifactError(
@@ -114,30 +124,31 @@ def rows_for(card: ModelCard, test: Table, history: History) -> np.ndarray:
 
 
 def _maker(name: str, card: ModelCard, history: History) -> Callable[[int, date], float | None] | None:
-    """Return what makes a feature of a period's number and first day; None for one that can't be made."""
+    """Return what makes a feature of the newest known period's number and the forecast period's first day.
+
+    None for one that can't be made.
+    """
     for kind in CALENDAR:
         names = [kind] if kind == "trend" else [f"{kind}_sin", f"{kind}_cos"]
         if name in names:
             at = names.index(name)
             return lambda _, day: calendar_features(kind, day)[at]
     if name == card.transform.reference and card.target in history.columns:
-        return lambda index, _: _mean(card, history, index)
+        return lambda newest, _: _mean(card, history, newest)
     found = _LAG.fullmatch(name)
     if found is None or found["column"] not in history.columns:
         return None
     column, lag, ratio = found["column"], int(found["lag"]), found["ratio"]
-    return lambda index, _: _lagged(card, history, (column, index - lag), index if ratio else None)
+
+    def make(newest: int, _: date) -> float | None:
+        value = lagged(history.values, newest, column, lag)
+        if value is None or not ratio:
+            return value
+        mean = _mean(card, history, newest)
+        return value / mean if mean else None
+
+    return make
 
 
-def _mean(card: ModelCard, history: History, index: int) -> float | None:
-    return mean_before(history.values, index, card.target, card.transform.window)
-
-
-def _lagged(card: ModelCard, history: History, place: tuple[str, int], ratio_at: int | None) -> float | None:
-    """Return an earlier value, or its ratio to the mean before a period."""
-    column, index = place
-    value = history.values.get(index, {}).get(column)
-    if value is None or ratio_at is None:
-        return value
-    mean = _mean(card, history, ratio_at)
-    return value / mean if mean else None
+def _mean(card: ModelCard, history: History, newest: int) -> float | None:
+    return mean_until(history.values, newest, card.target, card.transform.window)

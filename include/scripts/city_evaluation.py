@@ -146,11 +146,11 @@ def predict(model: Model, values: np.ndarray) -> np.ndarray:
 
 def judge(
     held_out: HeldOut, as_of: str, model: Model, champion: Champion | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
     """Judge a new model.
 
     :param as_of: of the run.
-    :return: the contents of evaluation.json, but for the artifact's digest, and of holdout.json.
+    :return: the contents of evaluation.json, but for the artifact's digest, and of holdout.json; and the predictions.
     :raises ArtifactError: the model does not fit the rows, or predicts nonsense.
     """
     table, schema = held_out.table, held_out.table.schema
@@ -181,10 +181,24 @@ def judge(
         "naive": next(iter(measured.values()), None),
         "baselines": measured,
         "champion": None if champion is None else judge_champion(champion, as_of, held_out),
+        "steps": _by_step(held_out, predicted),
         "drift": drift(model, table),
         "category_drift": category_drift(model, table),
     }
-    return report, _holdout(held_out, model, predicted, next(iter(without_model.values()), None))
+    holdout = _holdout(held_out, model, predicted, next(iter(without_model.values()), None))
+    return report, holdout, predicted
+
+
+def _by_step(held_out: HeldOut, predicted: np.ndarray) -> dict[str, dict[str, float | None]] | None:
+    """Measure predictions by how many periods ahead they reach; None where they reach no further than one."""
+    table = held_out.table
+    steps = table.baselines.get("ahead")
+    if steps is None or not (steps > 1).any():
+        return None
+    return {
+        f"{step:g}": regression_metrics(table.target[steps == step], predicted[steps == step])
+        for step in np.unique(steps).tolist()
+    }
 
 
 def _refuse_misfit(model: Model, held_out: HeldOut) -> None:
@@ -291,6 +305,7 @@ def _holdout(
     classes = schema.classes
     most = max(LEAST_KEPT_ROWS, min(KEPT_ROWS, KEPT_PROBABILITIES // len(classes))) if classes else KEPT_ROWS
     kept = np.unique(np.linspace(0, len(table) - 1, min(most, len(table))).round().astype(int)).tolist()
+    steps = table.baselines.get("ahead")
     places = [(schema.names.index(feature.name), feature) for feature in model.card.schema.features]
     rows = []
     for at in kept:
@@ -298,6 +313,7 @@ def _holdout(
         rows.append(
             {
                 "period": table.rows[at],
+                **({"step": int(steps[at])} if steps is not None else {}),
                 "values": [feature.decode(values[place]) for place, feature in places],
                 "actual": held_out.names[at] if classes else float(table.target[at]),
                 "predicted": dict(zip(classes, predicted[at].tolist(), strict=True))

@@ -20,6 +20,7 @@ from typing import Any
 import inference
 from canonical_archive import write_archive
 from city_evaluation import Champion, judge, read_held_out
+from forecast_state import add_forecasts
 from job_failure import ArgumentParser, JobFailure, option_value, run, sentence_of
 from job_settings import ChampionSettings, read_job_settings
 from model_archive import one_archive, unpack_artifact
@@ -134,7 +135,8 @@ def evaluate_city(job: Job, city: str) -> None:
     held_out = read_held_out(job.test_dir, city)
     try:
         model, artifact = load_city(job, city)
-        report, holdout = judge(held_out, job.as_of, model, load_champion(job, city))
+        report, holdout, predicted = judge(held_out, job.as_of, model, load_champion(job, city))
+        report |= add_forecasts(model, artifact, held_out.table, predicted, job.test_dir / f"city={city}")
     except (ArtifactError, inference.BadRequest) as error:
         raise JobFailure(f"The new model of {city} cannot be evaluated: {error}") from None
     folder = job.output_dir / "evaluation" / f"city={city}"

@@ -1,7 +1,8 @@
 """Turns a city's periods into examples: features that were known before the period, and the target.
 
-An example of period t is made of values of periods before t only, so it could have been made when t began.
-Missing values stay missing; nothing is filled in.
+An example of period t is made of what was known when t began, so it could have been made then: lag 1 is the newest
+period that was known, which lies further back the later rows are known. Missing values stay missing; nothing is
+filled in.
 """
 
 from __future__ import annotations
@@ -12,13 +13,10 @@ from dataclasses import dataclass
 from datetime import date
 
 from calendar_grid import period_start
-from target_transform import TargetTransform
+from series_layout import CALENDAR, NAIVE_WINDOW_PERIODS, SeriesLayout
 
-CALENDAR = ("month_of_year", "quarter_of_year", "week_of_year", "day_of_week", "trend")
 # Features of the period's own date: what they will be is known for ever.
 CALENDAR_FEATURES = frozenset({"trend", *(f"{name}_{part}" for name in CALENDAR for part in ("sin", "cos"))})
-# The naive forecast is the last known target; one older than this many periods is not used as a forecast.
-NAIVE_WINDOW_PERIODS = 12
 #: Periods after which the calendar comes round.
 SEASON = {"day": 7, "week": 52, "month": 12, "quarter": 4, "year": 1}
 
@@ -26,98 +24,92 @@ Values = Mapping[int, Mapping[str, "float | None"]]
 
 
 @dataclass(frozen=True)
-class FeatureColumn:
-    """A column of the raw data that the model sees at some lags.
-
-    :param lags: how many periods before; each at least 1.
-    """
-
-    column: str
-    lags: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class TableLayout:
-    """Which examples are made of the data.
-
-    :param transform: what the model learns instead of it.
-    :param target_lags: lags of the target, in periods; each at least 1.
-    :param calendar: names out of :data:`CALENDAR`.
-    """
-
-    target: str
-    transform: TargetTransform
-    target_lags: tuple[int, ...]
-    columns: tuple[FeatureColumn, ...]
-    calendar: tuple[str, ...]
-    frequency: str
-
-    @property
-    def features(self) -> list[str]:
-        """Name the features, in the order of the model and of every request row."""
-        # Under log_ratio_to_mean the target's lags are ratios to the same mean as the label, and their names say
-        # so. Measured on the Texas data, four holdouts of 45 cities: such a model beats the naive forecast 155
-        # times of 181, one that sees the lags in dollars 143 times.
-        suffix = "_ratio" if self.transform.reference else ""
-        names = [self.transform.reference] if self.transform.reference else []
-        names += [f"{self.target}_lag_{lag}{suffix}" for lag in self.target_lags]
-        names += [f"{item.column}_lag_{lag}" for item in self.columns for lag in item.lags]
-        for name in self.calendar:
-            names += [name] if name == "trend" else [f"{name}_sin", f"{name}_cos"]
-        return names
-
-
-@dataclass(frozen=True)
 class Example:
     """One row of the table.
 
+    :param step: how many periods ahead of its origin the period lies.
     :param target: the target, in its own unit.
     :param label: the target under the transform.
-    :param naive: the last target known before the period.
-    :param seasonal: the target of the same period a season before; None where it is not known.
-    :param features: values in the order of :attr:`TableLayout.features`; None where missing.
+    :param naive: the last target known when the period began.
+    :param seasonal: the target of the same period of the last season that was known then; None where it is missing.
+    :param lead: how many periods the newest known one lies back; 1 where data are known as soon as their period ends.
+    :param features: values in the order of :attr:`SeriesLayout.features`; None where missing.
     """
 
     index: int
+    step: int
     target: float
     label: float
     naive: float
     seasonal: float | None
+    lead: int
     features: tuple[float | None, ...]
 
+    @property
+    def made_at(self) -> int:
+        """Index of the period that begins when the forecast is made."""
+        return self.index - self.step + 1
 
-def build_examples(layout: TableLayout, values: Values) -> list[Example]:
+
+def build_examples(layout: SeriesLayout, values: Values) -> list[Example]:
     """Make the examples that can be made: target, naive forecast and reference are known.
 
     :param layout: which examples to make.
     :param values: period index → column → value; a period may be absent and a value None.
-    :return: the examples in the order of their periods.
+    :return: the examples in the order of their periods, of one period by step.
     """
     examples = []
     for index in sorted(values):
-        target = _value(values, index, layout.target)
-        naive = _last_known(values, index, layout.target)
-        reference = mean_before(values, index, layout.target, layout.transform.window)
-        if target is None or naive is None or (layout.transform.reference and reference is None):
-            continue
-        label = layout.transform.apply(target, reference)
-        seasonal = _value(values, index - SEASON[layout.frequency], layout.target)
-        features = _features(layout, values, index, reference)
-        examples.append(Example(index, target, label, naive, seasonal, features))
+        if value_at(values, index, layout.target) is not None:
+            made = (_example(layout, values, index, step) for step in range(1, layout.horizon + 1))
+            examples += [example for example in made if example is not None]
     return examples
 
 
-def _features(
-    layout: TableLayout, values: Values, index: int, reference: float | None
+def _example(layout: SeriesLayout, values: Values, index: int, step: int) -> Example | None:
+    try:
+        newest = layout.origin.newest_known(index, step)
+    except ValueError:  # the forecast would have been made before the calendar
+        return None
+    target = value_at(values, index, layout.target)
+    if target is None or newest is None:
+        return None
+    naive = last_known(values, newest, layout.target)
+    reference = mean_until(values, newest, layout.target, layout.transform.window)
+    if naive is None or (layout.transform.reference and reference is None):
+        return None
+    season, lead = SEASON[layout.frequency], index - newest
+    return Example(
+        index=index,
+        step=step,
+        target=target,
+        label=layout.transform.apply(target, reference),
+        naive=naive,
+        seasonal=value_at(values, index - season * math.ceil(lead / season), layout.target),
+        lead=lead,
+        features=row_of(layout, values, newest, index, step),
+    )
+
+
+def row_of(
+    layout: SeriesLayout, values: Values, newest: int, index: int, step: int
 ) -> tuple[float | None, ...]:
-    features: list[float | None] = [reference] if layout.transform.reference else []
+    """Make the row of a forecast: the past's, when a model is trained, and the next period's, when it is asked.
+
+    :param newest: index of the newest period that counts as known.
+    :param index: of the period that is forecast.
+    :return: values in the order of :attr:`SeriesLayout.features`; None where missing.
+    """
+    reference = mean_until(values, newest, layout.target, layout.transform.window)
+    features: list[float | None] = [float(step)] if layout.horizon > 1 else []
+    features += [reference] if layout.transform.reference else []
     for lag in layout.target_lags:
-        value = _value(values, index - lag, layout.target)
+        value = lagged(values, newest, layout.target, lag)
         if value is not None and layout.transform.reference and reference is not None:
             value /= reference
         features.append(value)
     for item in layout.columns:
-        features += [_value(values, index - lag, item.column) for lag in item.lags]
+        features += [lagged(values, newest, item.column, lag) for lag in item.lags]
     day = period_start(index, layout.frequency)
     for name in layout.calendar:
         features += calendar_features(name, day)
@@ -138,23 +130,30 @@ def calendar_features(name: str, day: date) -> list[float | None]:
     return [round(math.sin(2 * math.pi * turn), 9), round(math.cos(2 * math.pi * turn), 9)]
 
 
-def _value(values: Values, index: int, column: str) -> float | None:
+def value_at(values: Values, index: int, column: str) -> float | None:
+    """Return a value; None where it is missing."""
     row = values.get(index)
     return None if row is None else row.get(column)
 
 
-def _last_known(values: Values, index: int, column: str) -> float | None:
+def lagged(values: Values, newest: int, column: str, lag: int) -> float | None:
+    """Return the value of a lag: 1 is the newest known period."""
+    return value_at(values, newest - lag + 1, column)
+
+
+def last_known(values: Values, newest: int, column: str) -> float | None:
+    """Return the newest value that is there; None where it lies further back than NAIVE_WINDOW_PERIODS."""
     for lag in range(1, NAIVE_WINDOW_PERIODS + 1):
-        value = _value(values, index - lag, column)
+        value = lagged(values, newest, column, lag)
         if value is not None:
             return value
     return None
 
 
-def mean_before(values: Values, index: int, column: str, window: int | None) -> float | None:
-    """Average the known values of the periods before; None unless half of them are known."""
+def mean_until(values: Values, newest: int, column: str, window: int | None) -> float | None:
+    """Average the values of the newest known periods; None unless half of them are there."""
     if window is None:
         return None
-    before = (_value(values, index - lag, column) for lag in range(1, window + 1))
+    before = (lagged(values, newest, column, lag) for lag in range(1, window + 1))
     known = [value for value in before if value is not None]
     return math.fsum(known) / len(known) if 2 * len(known) >= window else None

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 import class_answers
+import forecasts
 from class_answers import ClassAnswers
+from forecasts import ForecastRequest, Forecasts
 from job_failure import listed, nearest
 from json_request import TOP_K, json_rows, json_values
 from model_artifact import Model, PackedArtifact, load_artifact, load_packed_artifact
@@ -82,12 +84,14 @@ def packed_model_fn(model_dir: str | Path) -> PackedArtifact | None:
     return load_packed_artifact(Path(model_dir))
 
 
-def input_fn(body: bytes | bytearray | str, content_type: str | None, context: Any = None) -> Request:
+def input_fn(
+    body: bytes | bytearray | str, content_type: str | None, context: Any = None
+) -> Request | ForecastRequest:
     """Read a request, row by row as :func:`predict_fn` asks for them.
 
     :param body: text/csv: one row per line in feature order, no header, empty or nan where missing;
         application/json: ``{"instances": [[...]]}`` or ``{"instances": [{"feature": value}]}``, null where
-        missing. UTF-8, with or without a byte order mark.
+        missing; or ``{"forecast": {...}}``, for the periods that come next. UTF-8, with or without a byte order mark.
     :param content_type: may carry a charset, and ``top_k`` where no context is handed on; missing means text/csv.
     :param context: of the toolkit, where it has one: knows the request's headers.
     :raises BadRequest: when it can't be read; for a row, when that row is asked for.
@@ -101,16 +105,21 @@ def input_fn(body: bytes | bytearray | str, content_type: str | None, context: A
         raise BadRequest(f"The request is not UTF-8 text (byte {error.start}).") from None
     # The mark is the bytes' own; a model server that decodes them itself has left it in the text.
     text = text.removeprefix("\ufeff")
+    if kind == JSON and (asked := forecasts.read_request(text)) is not None:
+        return asked
     return Request(text, kind, _asked_top_k(content_type, context))
 
 
-def predict_fn(data: Iterable[Row] | Request, model: Model) -> Any:
+def predict_fn(data: Iterable[Row] | Request | ForecastRequest, model: Model) -> Any:
     """Predict, a slice of rows at a time.
 
-    :return: of a regression an array of predictions, one per row, in the target's own unit; else :class:`ClassAnswers`.
+    :return: :class:`Forecasts` where those are asked for; of a regression an array of predictions, one per row, in the
+        target's own unit; else :class:`ClassAnswers`.
     :raises BadRequest: at the first row that can't be read, does not fit the model's features or gets no finite
         number, for no rows, or after the time that SageMaker gives a request.
     """
+    if isinstance(data, ForecastRequest):
+        return forecasts.forecast(data, model, lambda rows: predict_fn(rows.tolist(), model))
     schema = model.card.schema
     classes = schema.classes
     request = data if isinstance(data, Request) else None
@@ -149,7 +158,7 @@ def predict_fn(data: Iterable[Row] | Request, model: Model) -> Any:
     return class_answers.joined([_classes(classes, part, top_k) for part in parts])
 
 
-def output_fn(prediction: np.ndarray | ClassAnswers, accept: str | None) -> tuple[str, str]:
+def output_fn(prediction: np.ndarray | ClassAnswers | Forecasts, accept: str | None) -> tuple[str, str]:
     """Write an answer.
 
     :param accept: text/csv: one comma-joined line, or a line for each row of a classification; application/json:
@@ -157,6 +166,8 @@ def output_fn(prediction: np.ndarray | ClassAnswers, accept: str | None) -> tupl
     :return: the answer, and its type: one, whatever list was accepted. Numbers read back exactly.
     :raises BadRequest: when no such kind is known.
     """
+    if isinstance(prediction, Forecasts):
+        return prediction.json_text(), JSON  # whatever is accepted: it has no other form
     for choice in (accept or CSV).split(","):
         kind = _media_type(choice)
         if kind in (CSV, "text/*", "*/*"):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ from job_failure import listed
 from model_card import (
     BOOSTER_FILE,
     FORMAT_VERSION,
+    KNOWN_FILE,
     MODEL_FILE,
+    MOST_KNOWN_BYTES,
     MOST_SIDE_BYTES,
+    RESIDUALS_FILE,
     SAMPLES_FILE,
     SIDE_FOLDER,
     TREES_FILE,
@@ -51,10 +55,14 @@ class Model:
 
     :param predictor: what the algorithm has read.
     :param card: what it needs to be understood.
+    :param known: of a series: known.json, not looked at so far; empty where the artifact has none.
+    :param residuals: the same of residuals.json.
     """
 
     predictor: Predictor
     card: ModelCard
+    known: bytes = b""
+    residuals: bytes = b""
 
     def predict(self, values: np.ndarray) -> np.ndarray:
         """Predict.
@@ -90,16 +98,22 @@ def untransformed(schema: Schema, labels: np.ndarray, values: np.ndarray) -> np.
     return np.exp(labels) * np.where(reference > 0, reference, np.nan)
 
 
-def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
+def save_artifact(folder: Path, model: Model, samples: np.ndarray, periods: Sequence[str] = ()) -> None:
     """Write what SageMaker will pack as model.tar.gz.
 
-    :param folder: where the artifact's root is: SM_MODEL_DIR, or a city's folder in it.
+    :param folder: where the artifact's root is: SM_MODEL_DIR, or a city's folder in it. An artifact that is there
+        already goes.
     :param model: its predictor is what an algorithm's ``fit`` has answered.
     :param samples: rows × features; kept with their predictions, so that a server that loads it can check its answers.
+    :param periods: of a series: the first day of the period of each of those rows, for people who look at one.
     :raises ArtifactError: a file is larger than whoever reads it takes.
     """
     card, side = model.card, folder / SIDE_FOLDER
-    side.mkdir(parents=True, exist_ok=True)
+    # What an earlier save has left would be listed as files of this model, and the booster served as one.
+    if side.exists():
+        shutil.rmtree(side)
+    (folder / BOOSTER_FILE).unlink(missing_ok=True)
+    side.mkdir(parents=True)
     model.predictor.save(side)  # type: ignore[attr-defined] # a Fitted one
     rows = [
         [feature.decode(value) for feature, value in zip(card.schema.features, row, strict=True)]
@@ -116,7 +130,8 @@ def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
                 f"{path.name}: got {path.stat().st_size} bytes; allowed: {most}, what a server reads. "
                 "Train with fewer rounds, rows or categories."
             )
-    _write_json(folder / SAMPLES_FILE, {"rows": rows, "predictions": model.predict(samples).tolist()})
+    said = {"rows": rows, "predictions": model.predict(samples).tolist()}
+    _write_json(folder / SAMPLES_FILE, said | ({"periods": list(periods)} if periods else {}))
     _write_json(
         folder / MODEL_FILE,
         {
@@ -213,6 +228,7 @@ def load_packed_artifact(folder: Path) -> PackedArtifact | None:
     lean = replace(
         card, centres={}, shares={}, describe={}
     )  # a server of thousands holds what answers need, no more
+    state = read_state(folder)
     return PackedArtifact(
         trees,
         exponential=schema.transform.kind != "none",
@@ -220,7 +236,7 @@ def load_packed_artifact(folder: Path) -> PackedArtifact | None:
         samples=json_rows(encoded),
         sample_predictions=predictions,
         schema=schema,
-        model=lambda evaluate: Model(PackedPredictor(evaluate, schema.task), lean),
+        model=lambda evaluate: Model(PackedPredictor(evaluate, schema.task), lean, *state),
     )
 
 
@@ -242,8 +258,13 @@ def load_artifact(folder: Path) -> Model:
             f"{MODEL_FILE}: got algorithm '{card.algorithm}'; allowed: {listed(algorithms.names())}. "
             "The artifact is of code that this endpoint lacks: update the endpoint's code first."
         ) from None
+    except ModuleNotFoundError as error:
+        raise ArtifactError(
+            f"{MODEL_FILE}: got algorithm '{card.algorithm}'; allowed: one whose packages are here. It needs "
+            f"{error.name}, which this image lacks: take an image that has it, or bring it by own_scripts.requirements."
+        ) from None
     try:
-        return Model(module.load(folder / SIDE_FOLDER, card.schema), card)
+        return Model(module.load(folder / SIDE_FOLDER, card.schema), card, *read_state(folder))
     except ArtifactError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
@@ -259,6 +280,23 @@ def json_rows(values: np.ndarray) -> list[list[float | None]]:
     :return: the same with None where missing.
     """
     return [[None if np.isnan(value) else float(value) for value in row] for row in values]
+
+
+def read_state(folder: Path) -> tuple[bytes, bytes]:
+    """Read what evaluate.py has added to the model of a series: known.json and residuals.json.
+
+    :return: empty ones where they are not there, as of a table or an earlier version.
+    :raises ArtifactError: one is no file, or too large.
+    """
+    purposes = {
+        KNOWN_FILE: "it holds what is known of the city",
+        RESIDUALS_FILE: "it holds its model's errors",
+    }
+    known, residuals = (
+        read_member(folder, name, MOST_KNOWN_BYTES, purpose) if (folder / name).exists() else b""
+        for name, purpose in purposes.items()
+    )
+    return known, residuals
 
 
 def _checked_file(folder: Path, card: ModelCard, path: str, most_bytes: int) -> bytes:

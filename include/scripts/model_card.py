@@ -22,6 +22,11 @@ FORMAT_VERSION = 2
 SIDE_FOLDER = "city_fleet"
 MODEL_FILE = f"{SIDE_FOLDER}/model.json"
 SAMPLES_FILE = f"{SIDE_FOLDER}/samples.json"
+#: What evaluate.py adds to the model of a series: what was known of its city.
+KNOWN_FILE = f"{SIDE_FOLDER}/known.json"
+MOST_KNOWN_BYTES = 256 * 1024
+#: And how far off it was on the held-out rows.
+RESIDUALS_FILE = f"{SIDE_FOLDER}/residuals.json"
 #: Files of one algorithm that others know of: the managed container its booster, servers its packed trees.
 BOOSTER_FILE = "xgboost-model.ubj"
 TREES_FILE = f"{SIDE_FOLDER}/trees.bin"

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from calendar_grid import FREQUENCIES, Duration, parse_as_of
-from feature_table import CALENDAR, FeatureColumn, TableLayout
 from job_failure import ArgumentParser, JobFailure, listed, nearest, option_value
 from job_settings import CitySettings, JobSettings, Section
 from raw_data import Limits
+from series_layout import CALENDAR, LONGEST_HORIZON, FeatureColumn, SeriesLayout
 from target_transform import TargetTransform
 from time_columns import TimeColumns
 
@@ -31,6 +31,7 @@ _ARGUMENTS = {
     "target.lags": "--target-lag",
     "features": "--feature",
     "calendar": "--calendar",
+    "horizon": "--horizon",
     "minimum_periods": "--minimum-periods",
     "validation_periods": "--validation-periods",
     "holdout_periods": "--holdout-periods",
@@ -42,7 +43,6 @@ class Settings:
     """The settings of a series, read and checked.
 
     :param as_of: rows known later do not exist.
-    :param available_after: a row is known at the start of its period plus this.
     :param layout: which examples to make.
     :param time: how a row says its period.
     :param limits: number columns → what their values may be.
@@ -52,13 +52,17 @@ class Settings:
     """
 
     as_of: datetime
-    available_after: Duration
-    layout: TableLayout
+    layout: SeriesLayout
     time: TimeColumns
     limits: dict[str, Limits]
     minimum_periods: int
     validation_periods: int
     holdout_periods: int
+
+    @property
+    def available_after(self) -> Duration:
+        """A row is known at the start of its period plus this."""
+        return self.layout.available_after
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -90,6 +94,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "--feature", action="append", default=[], help='{"column":"sales","lags":[1,2],"min":0}'
     )
     parser.add_argument("--calendar", action="append", choices=CALENDAR, default=[], help="repeatable")
+    parser.add_argument("--horizon", type=int, default=1, help="how many periods ahead a forecast reaches")
     parser.add_argument("--minimum-periods", type=int, default=60)
     parser.add_argument("--validation-periods", type=int, default=12)
     parser.add_argument("--holdout-periods", type=int, default=12)
@@ -127,6 +132,7 @@ def settings_by_hand(arguments: argparse.Namespace) -> JobSettings:
         },
         "features": [_feature_by_hand(text) for text in arguments.feature],
         "calendar": arguments.calendar,
+        "horizon": arguments.horizon,
         "minimum_periods": arguments.minimum_periods,
         "validation_periods": arguments.validation_periods,
         "holdout_periods": arguments.holdout_periods,
@@ -165,7 +171,6 @@ def read_settings(city: CitySettings, as_of: datetime) -> Settings:
     layout, limits = _read_layout(dataset, frequency)
     return Settings(
         as_of=as_of,
-        available_after=read_duration(dataset, "available_after"),
         layout=layout,
         time=TimeColumns(tuple(columns), written, frequency),
         limits=limits,
@@ -173,6 +178,20 @@ def read_settings(city: CitySettings, as_of: datetime) -> Settings:
         validation_periods=dataset.whole("validation_periods", 12, 1),
         holdout_periods=dataset.whole("holdout_periods", 12, 1),
     )
+
+
+def _read_horizon(dataset: Section) -> int:
+    """Read how far a forecast reaches.
+
+    :raises JobFailure: further than it could be judged.
+    """
+    most = min(LONGEST_HORIZON, dataset.whole("holdout_periods", 12, 1))
+    horizon = dataset.whole("horizon", 1, 1)
+    if horizon > most:
+        raise dataset.refuse(
+            "horizon", f"a whole number from 1 to {most}: holdout_periods, at most {LONGEST_HORIZON}"
+        )
+    return horizon
 
 
 def read_duration(dataset: Section, member: str, default: str | None = None) -> Duration:
@@ -189,7 +208,7 @@ def read_duration(dataset: Section, member: str, default: str | None = None) -> 
         ) from None
 
 
-def _read_layout(dataset: Section, frequency: str) -> tuple[TableLayout, dict[str, Limits]]:
+def _read_layout(dataset: Section, frequency: str) -> tuple[SeriesLayout, dict[str, Limits]]:
     """Read which examples to make, and what the values of each column may be."""
     target = dataset.section("target")
     name, window = target.text("column"), target.get("window")
@@ -214,13 +233,16 @@ def _read_layout(dataset: Section, frequency: str) -> tuple[TableLayout, dict[st
     calendar = dataset.texts("calendar")
     if not set(calendar) <= set(CALENDAR):
         raise dataset.refuse("calendar", f"some of {', '.join(CALENDAR)}")
-    layout = TableLayout(
+    layout = SeriesLayout(
         target=name,
         transform=transform,
         target_lags=tuple(lags),
         columns=tuple(columns),
         calendar=tuple(calendar),
         frequency=frequency,
+        available_after=read_duration(dataset, "available_after"),
+        horizon=_read_horizon(dataset),
+        unit=target.optional_text("unit"),
     )
     if not layout.features:
         given = ", ".join((target.where("lags"), where))

@@ -11,6 +11,8 @@ import numpy as np
 from calendar_grid import AS_OF_FORMAT, period_index, period_start
 from feature_hook import load_hook
 from feature_table import Example, build_examples
+from known_values import FILE as KNOWN_FILE
+from known_values import known_values
 from preprocess_settings import Settings
 from raw_data import RawCity, read_city
 from report_file import Place, write_csv, write_json
@@ -47,11 +49,14 @@ def prepare_series(place: Place, settings: Settings) -> dict[str, Any]:
     parts = split(examples, max(values, default=0), settings)
     status = describe(place.city, raw, examples, parts, settings)
     _write_report(place, raw, settings)
+    known = known_values(place.city, f"{settings.as_of:{AS_OF_FORMAT}}", settings.layout, values).to_json()
+    write_json(place.report / KNOWN_FILE, known)
     if status["status"] == "ready":
         schema = _schema(place.city, settings)
         for part in PARTS:
             write_table(place.part(part), part, _table(schema, parts[part], settings))
         _write_history(place.part("test") / "history.csv", raw, settings)
+        write_json(place.part("test") / KNOWN_FILE, known)
     write_json(place.report / "status.json", status)
     return status
 
@@ -66,6 +71,7 @@ def _schema(city: str, settings: Settings) -> Schema:
         target=layout.target,
         transform=layout.transform,
         features=tuple(Feature(name) for name in layout.features),
+        layout=layout,
     )
 
 
@@ -80,6 +86,8 @@ def _table(schema: Schema, examples: Sequence[Example], settings: Settings) -> T
         baselines={
             "naive": np.array([each.naive for each in examples]),
             "seasonal": np.array([each.seasonal for each in examples], dtype=np.float64),
+            "lead": np.array([each.lead for each in examples], dtype=np.float64),
+            "ahead": np.array([each.step for each in examples], dtype=np.float64),
         },
     )
 
@@ -120,18 +128,35 @@ def _write_report(place: Place, raw: RawCity, settings: Settings) -> None:
 def split(examples: Sequence[Example], last: int, settings: Settings) -> dict[str, list[Example]]:
     """Split examples by time: the last periods are held out, those before them validate, the rest trains.
 
+    A held-out forecast is one that is made in the holdout, from a new origin each period. What is not known yet when
+    the first of them is made is in none of the parts: the model that is judged could not have learned it. So it is
+    between training and validation.
+
     :param examples: in the order of their periods.
     :param last: index of the last known period; windows count periods of the calendar, not rows.
     :param settings: the sizes of the windows.
     :return: part → examples.
     """
     test_from = last - settings.holdout_periods + 1
-    validation_from = test_from - settings.validation_periods
+    validation_until = _known_before(test_from, settings)
+    validation_from = validation_until - settings.validation_periods + 1
+    train_until = _known_before(validation_from, settings)
     return {
-        "train": [example for example in examples if example.index < validation_from],
-        "validation": [example for example in examples if validation_from <= example.index < test_from],
-        "test": [example for example in examples if example.index >= test_from],
+        "train": [each for each in examples if each.index <= train_until],
+        "validation": [
+            each for each in examples if validation_from <= each.made_at and each.index <= validation_until
+        ],
+        "test": [each for each in examples if each.made_at >= test_from],
     }
+
+
+def _known_before(index: int, settings: Settings) -> int:
+    """Return the newest period known when a period begins; one before all of them where that is beyond the calendar."""
+    try:
+        newest = settings.layout.origin.newest_known(index)
+    except ValueError:
+        newest = None
+    return -1 if newest is None else newest
 
 
 def describe(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from series_layout import SeriesLayout
 from target_transform import TargetTransform
 
 FORMAT_VERSION = 1
@@ -21,7 +22,7 @@ KINDS = ("number", "boolean", "category", "date")
 REGRESSION, BINARY, MULTICLASS = TASKS = ("regression", "binary", "multiclass")
 SERIES, TABLE = DATA_KINDS = ("series", "table")
 LEADING = {
-    SERIES: ("period", "target", "label", "naive", "seasonal"),
+    SERIES: ("period", "target", "label", "naive", "seasonal", "lead", "ahead"),
     TABLE: ("example", "target", "label", "weight"),
 }
 #: Class number of a row whose class the training part does not hold.
@@ -122,6 +123,7 @@ class Schema:
     :param transform: what the model learns instead of the target.
     :param classes: of a classification, in the order of its numbers; a binary task's positive class is the last.
     :param baseline: None for a series, whose rows bring their own.
+    :param layout: of a series: what its rows are made of; None of a table, and in artifacts of earlier versions.
     """
 
     kind: str
@@ -133,6 +135,7 @@ class Schema:
     features: tuple[Feature, ...]
     classes: tuple[str, ...] = ()
     baseline: Baseline | None = None
+    layout: SeriesLayout | None = None
 
     @property
     def leading(self) -> tuple[str, ...]:
@@ -162,6 +165,7 @@ class Schema:
             "baseline": None
             if baseline is None
             else {"name": baseline.name, "values": list(baseline.values)},
+            "layout": None if self.layout is None else self.layout.to_json(),
         }
 
     @classmethod
@@ -175,14 +179,16 @@ class Schema:
                 raise ValueError(
                     f"format_version: got {value['format_version']!r}; allowed: {FORMAT_VERSION}"
                 )
-            baseline = value.get("baseline")
+            baseline, layout = value.get("baseline"), value.get("layout")
+            target, transform = _text(value, "target"), TargetTransform.from_json(value["transform"])
             schema = cls(
                 kind=_one_of(value, "kind", DATA_KINDS),
                 task=_one_of(value, "task", TASKS),
                 city=_text(value, "city"),
                 as_of=_text(value, "as_of"),
-                target=_text(value, "target"),
-                transform=TargetTransform.from_json(value["transform"]),
+                target=target,
+                transform=transform,
+                layout=None if layout is None else SeriesLayout.from_json(layout, target, transform),
                 features=tuple(_feature(item) for item in _list(value, "features", 32_767)),
                 classes=_texts(value, "classes", 100_000) if value.get("classes") is not None else (),
                 baseline=None

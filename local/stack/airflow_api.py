@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from city_fleet.airflow_rest import AirflowRest
+from city_fleet.airflow_rest.airflow_client import AirflowRest
+from city_fleet.airflow_rest.login_channel import LoginChannel
 from city_fleet.errors import AirflowError
 from local.stack.errors import StackError
 
@@ -19,7 +20,7 @@ class AirflowApi(AirflowRest):
     """
 
     def __init__(self, url: str, user: str, password: str) -> None:
-        super().__init__(url, login=(user, password), use_proxies=False)
+        super().__init__(LoginChannel(url, login=lambda: (user, password), use_proxies=False))
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         """Make one request, as the library's client does.

@@ -1,4 +1,4 @@
-"""Writes the digests of base images into the Dockerfiles: ``make base-images``. Asks the registries by docker.
+"""Writes the digests of images into Dockerfiles and compose files: ``make base-images``. Asks the registries by docker.
 
 A tag may mean another image tomorrow; what is built from a digest is what was looked at.
 """
@@ -12,8 +12,17 @@ from pathlib import Path
 
 from local import ROOT
 
-DOCKERFILES = ("local/Dockerfile", "include/model_server/Dockerfile", "docs/install/Dockerfile")
-_FROM = re.compile(r"^FROM (?P<image>[^\s@]+)(@sha256:[0-9a-f]{64})?(?P<rest>( AS \S+)?)$", re.MULTILINE)
+FILES = (
+    "local/Dockerfile",
+    "include/model_server/Dockerfile",
+    "docs/install/Dockerfile",
+    "docker-compose.production.yaml",
+)
+# Of a compose file only images with a tag: those without one are built here.
+_IMAGE = re.compile(
+    r"^(?P<word>FROM | +image: )(?P<image>[^\s@:$]+:[^\s@]+)(@sha256:[0-9a-f]{64})?(?P<rest>( AS \S+)?)$",
+    re.MULTILINE,
+)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -35,26 +44,28 @@ def digest(image: str) -> str:
 
 
 def pin(path: Path) -> bool:
-    """Pin the base images of a Dockerfile; nothing is written unless all are known.
+    """Pin the images that a file names; nothing is written unless all are known.
 
-    :param path: the Dockerfile.
+    :param path: a Dockerfile or a compose file.
     :return: whether it has changed.
     :raises LookupError: as :func:`digest` does
     """
     text = path.read_text(encoding="utf-8")
-    pinned = _FROM.sub(lambda found: f"FROM {found['image']}@{digest(found['image'])}{found['rest']}", text)
+    pinned = _IMAGE.sub(
+        lambda found: f"{found['word']}{found['image']}@{digest(found['image'])}{found['rest']}", text
+    )
     if pinned != text:
         path.write_text(pinned, encoding="utf-8")
     return pinned != text
 
 
 def main() -> int:
-    """Pin all Dockerfiles, and say which have changed.
+    """Pin all files, and say which have changed.
 
     :return: exit code
     """
     try:
-        for name in DOCKERFILES:
+        for name in FILES:
             print(f"{name}: {'changed' if pin(ROOT / name) else 'as it was'}")
     except LookupError as error:
         print(f"{error}\nThis needs docker with buildx, and a way to the registries.", file=sys.stderr)

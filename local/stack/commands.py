@@ -20,19 +20,30 @@ from local import ROOT
 from local.stack import environment, records
 from local.stack.choice import find_fleet
 from local.stack.disk_space import lack_of_room, require_room
-from local.stack.environment import Layout
+from local.stack.engine import Engine
 from local.stack.errors import StackError
+from local.stack.layout import Layout
 from local.stack.ports import require_free_ports
+from local.stack.programs import require_servers
 from local.stack.runs import start_run, wait_for_dags, wait_for_run
+from local.stack.secrets_file import SECRETS_FILE, stack_secrets
 from local.stack.seed import seed
 from local.stack.stack import Stack
 
 
 def up(
-    console: Console, state_dir: Path, ui_port: int, sagemaker_port: int, fleet: str, *, fresh: bool = False
+    console: Console,
+    state_dir: Path,
+    ui_port: int,
+    sagemaker_port: int,
+    fleet: str,
+    *,
+    engine: Engine | None = None,
+    fresh: bool = False,
 ) -> None:
     """Start a detached stack, unless it runs already. What an earlier one has left is taken up again.
 
+    :param engine: which database and which executor; None where nobody has asked for one
     :param fresh: delete the data of an earlier stack first; nothing else ever deletes them
     :param fleet: name or path of a fleet file: its folder is the one Airflow reads; empty for include/fleets
     :raises StackError: it could not be started; nothing is left running then
@@ -47,6 +58,11 @@ def up(
                 raise StackError(
                     f"The stack is up, but without {', '.join(dead)}. Run `make down`, then `make up`."
                 )
+            if engine is not None and stack.layout.engine != engine:
+                raise StackError(
+                    f"The stack is up already, with {stack.layout.engine}; asked for is {engine}. Run `make down`"
+                    " first."
+                )
             console.print("The stack is up already.")
             _tell(console, stack)
             return
@@ -55,10 +71,12 @@ def up(
             state_dir=state_dir,
             ui_port=ui_port,
             sagemaker_port=sagemaker_port,
+            engine=engine or Engine(),
             fleets_dir=files[0].parent if files else folder,
         )
-        # The ports first: a start that can't be must leave everything as it was, also with FRESH=1.
+        # These first: a start that can't be must leave everything as it was, also with FRESH=1.
         require_free_ports(layout)
+        require_servers(layout)
         if not fresh:
             require_room(state_dir)
         if fresh:
@@ -84,8 +102,9 @@ def what_is_missing(layout: Layout) -> str:
 
     :param layout: the folders of the stack that is about to start
     """
+    database = layout.postgres_data if layout.engine.postgres else layout.database
     parts = {
-        layout.database: "Airflow's history begins empty, and all cities are paused: unpause those that should run.",
+        database: "Airflow's history begins empty, and all cities are paused: unpause those that should run.",
         layout.sagemaker_data / "store.sqlite3": "The registry, jobs, models and endpoints begin empty:"
         " each city needs a new run.",
         layout.sagemaker_data
@@ -115,7 +134,7 @@ def _clear(state_dir: Path) -> None:
     for entry in state_dir.iterdir() if state_dir.is_dir() else ():
         if entry.is_dir():
             shutil.rmtree(entry)
-        elif entry.name != environment.SECRETS_FILE:
+        elif entry.name != SECRETS_FILE:
             entry.unlink()
 
 
@@ -152,7 +171,7 @@ def _one_of_many(console: Console, path: Path) -> Iterator[None]:
 def _tell(console: Console, stack: Stack) -> None:
     """Say where things are and what to do next."""
     layout = stack.layout
-    password = environment.stack_secrets(layout)["ui_password"]
+    password = stack_secrets(layout)["ui_password"]
     console.print(f"""
   Airflow          {layout.ui_url}    user {environment.UI_USER}, password {password}
   local SageMaker  {layout.sagemaker_url}    also S3, IAM, STS, CloudWatch Logs

@@ -1,8 +1,8 @@
 """`python -m local.stack.component scheduler …`: Airflow's command, with slow imports done before it forks.
 
-LocalExecutor forks a process per task and the dag-processor one per parsed file. What is imported before the
-fork is shared by all of them; the Amazon provider alone costs each task start about a second otherwise
-(measured: 18 empty tasks took 6 instead of 21 seconds of processor time). Only third-party modules are
+LocalExecutor and Celery's workers fork a process per task, and the dag-processor one per parsed file. What is
+imported before the fork is shared by all of them; the Amazon provider alone costs each task start about a second
+otherwise (measured: 18 empty tasks took 6 instead of 21 seconds of processor time). Only third-party modules are
 listed: the library itself is imported by each task anew, so that an edit counts at the next task start.
 """
 
@@ -32,7 +32,7 @@ RUNNING = (
 
 def main() -> None:
     """Import what the forked processes will need, then become `airflow`."""
-    for name in PARSING + (RUNNING if sys.argv[1:2] == ["scheduler"] else ()):
+    for name in PARSING + (RUNNING if sys.argv[1:2] in (["scheduler"], ["celery"]) else ()):
         # A module that is not there is the task's to complain about.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

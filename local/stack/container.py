@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from local.stack import environment
-from local.stack.environment import Layout
+from local.stack.layout import Layout
+from local.stack.secrets_file import stack_secrets
 
 STATE_DIR = "/state"
 EXECUTION_PORT = 8081
@@ -23,7 +24,7 @@ def main() -> None:
     layout = Layout(state_dir=state_dir, execution_port=EXECUTION_PORT)
     command = sys.argv[1:]
     if command == ["login"]:
-        password = environment.stack_secrets(layout)["ui_password"]
+        password = stack_secrets(layout)["ui_password"]
         url = os.environ.get("AIRFLOW__API__BASE_URL", layout.ui_url)
         print(f"Airflow: {url}, user {environment.UI_USER}, password {password}")
         return

@@ -19,8 +19,8 @@ from city_fleet.plan import ENDPOINT_PURPOSE
 from local import ROOT
 from local.stack import environment, records, report
 from local.stack.choice import Choice, choose, find_fleet
-from local.stack.environment import Layout, free_port
 from local.stack.errors import StackError
+from local.stack.layout import Layout, free_port
 from local.stack.outcomes import LIVE, Outcome, Reader
 from local.stack.progress import Progress
 from local.stack.runs import ENDED, POLL_SECONDS, start_run, wait_for_dags, wait_for_run

@@ -1,4 +1,4 @@
-"""Where the stack keeps its state, on which ports it listens, and the environment its processes share.
+"""The environment that the stack's processes share.
 
 The environment is the only thing that makes the library work against the laptop instead of AWS: an endpoint
 URL and credentials that mean nothing. It is written to `<state>/stack.env`, which `bin/airflow` and `./fleet`
@@ -7,31 +7,26 @@ load.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import pwd
-import secrets
 import shlex
-import socket
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from local import ROOT
+from local.stack import engine_settings
+from local.stack.layout import HOST, Layout
+from local.stack.secrets_file import stack_secrets, write_private
 
-HOST = "127.0.0.1"
-UI_PORT = 8080
-SAGEMAKER_PORT = 8585
 UI_USER = "admin"
-SECRETS_FILE = "secrets.json"
 REGION = "us-east-1"
 
 # The interpreter that stands for each image: repository:tag as it ends the image's URI.
 IMAGES = {
     "sagemaker-xgboost:3.2-0": ".venv-image/bin/python",
+    # On AWS it has a newer scikit-learn and NumPy, and no XGBoost; the scripts are the same.
+    "sagemaker-scikit-learn:1.9-0-cpu-py3": ".venv-image/bin/python",
     "city-fleet-model-server:1": ".venv-image/bin/python",
 }
 # As include/model_server/Dockerfile labels it; AWS's own images are known to have the label.
@@ -40,124 +35,6 @@ IMAGE_LABELS = ("city-fleet-model-server:1=com.amazonaws.sagemaker.capabilities.
 # Every process of a stack carries the stack's state directory under this name, so that strays can be found.
 # It is not in stack.env: what a person starts by hand isn't the stack's to end.
 MARKER = "CITY_FLEET_STACK"
-
-
-def free_port() -> int:
-    """Return a loopback port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What one stack is made of: folders, ports, and how often DAG files are looked at.
-
-    :param state_dir: everything the stack writes; nothing is written elsewhere
-    :param ui_port: Airflow's api-server and UI
-    :param sagemaker_port: the local SageMaker
-    :param execution_port: Airflow's API for its own tasks; only the stack itself uses it, so it is any free port
-    :param fleets_dir: folder with the fleet files
-    :param parse_interval_seconds: how long an edited fleet file may go unnoticed
-    :param triggerers: how many triggerers there are; a second one takes over what a lost one was waiting for
-    :param airflow_settings: variables (`AIRFLOW__SECTION__KEY`) that replace the stack's own settings; these and the
-        others beside it are not remembered of a detached stack
-    :param sagemaker_options: options of `python -m local.sagemaker` besides the stack's own
-    :param sagemaker_module: what is run in its place, with the same options
-    """
-
-    state_dir: Path
-    ui_port: int = UI_PORT
-    sagemaker_port: int = SAGEMAKER_PORT
-    dags_dir: Path = ROOT / "dags"
-    plugins_dir: Path = ROOT / "plugins"
-    fleets_dir: Path = ROOT / "include" / "fleets"
-    parse_interval_seconds: int = 15
-    execution_port: int = field(default_factory=free_port)
-    triggerers: int = 1
-    airflow_settings: Mapping[str, str] = field(default_factory=dict, hash=False)
-    sagemaker_options: tuple[str, ...] = ()
-    sagemaker_module: str = "local.sagemaker"
-
-    @property
-    def airflow_home(self) -> Path:
-        """Airflow's own folder: its database and generated configuration."""
-        return self.state_dir / "airflow"
-
-    @property
-    def database(self) -> Path:
-        """Airflow's SQLite file."""
-        return self.airflow_home / "airflow.db"
-
-    @property
-    def sagemaker_data(self) -> Path:
-        """The local SageMaker's folder: S3, jobs, registry, endpoints."""
-        return self.state_dir / "sagemaker"
-
-    @property
-    def logs_dir(self) -> Path:
-        """One log file per process, and the task logs below `tasks`."""
-        return self.state_dir / "logs"
-
-    @property
-    def ui_url(self) -> str:
-        """Airflow's UI and REST API."""
-        return f"http://{HOST}:{self.ui_port}"
-
-    @property
-    def execution_url(self) -> str:
-        """The API through which tasks talk to Airflow."""
-        return f"http://{HOST}:{self.execution_port}/execution/"
-
-    @property
-    def sagemaker_url(self) -> str:
-        """The local SageMaker, S3, IAM, STS and CloudWatch Logs."""
-        return f"http://{HOST}:{self.sagemaker_port}"
-
-    @property
-    def env_file(self) -> Path:
-        """The shared environment, as shell assignments."""
-        return self.state_dir / "stack.env"
-
-    @property
-    def passwords_file(self) -> Path:
-        """The UI's login, as Airflow's SimpleAuthManager reads it."""
-        return self.state_dir / "passwords.json"
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, in one step: on a full disk the old one stays as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(descriptor)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def stack_secrets(layout: Layout) -> dict[str, str]:
-    """Return the secrets of this state directory; they are made the first time.
-
-    :return: jwt_secret, fernet_key, secret_key and ui_password
-    """
-    path = layout.state_dir / SECRETS_FILE
-    if path.exists():
-        known: dict[str, str] = json.loads(path.read_text())
-        return known
-    drawn = {
-        "jwt_secret": secrets.token_urlsafe(48),
-        "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-        "secret_key": secrets.token_urlsafe(32),
-        "ui_password": secrets.token_urlsafe(12),
-    }
-    write_private(path, json.dumps(drawn))
-    return drawn
 
 
 def build_environment(layout: Layout) -> dict[str, str]:
@@ -206,7 +83,6 @@ def _airflow_variables(layout: Layout, drawn: dict[str, str]) -> dict[str, str]:
     """Airflow's settings: one machine, two cores, loopback only."""
     sections = {
         "CORE": {
-            "EXECUTOR": "local.stack.executor.ResumeSafeLocalExecutor",
             "PARALLELISM": "8",
             "DAGS_FOLDER": str(layout.dags_dir),
             "PLUGINS_FOLDER": str(layout.plugins_dir),
@@ -217,11 +93,6 @@ def _airflow_variables(layout: Layout, drawn: dict[str, str]) -> dict[str, str]:
             "SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(layout.passwords_file),
             "EXECUTION_API_SERVER_URL": layout.execution_url,
             "HOSTNAME_CALLABLE": "socket.gethostname",
-        },
-        "DATABASE": {
-            # Several processes write; SQLite's own 5 seconds of patience are too few.
-            "SQL_ALCHEMY_CONN": f"sqlite:///{layout.database}?timeout=60",
-            "SQL_ALCHEMY_CONN_ASYNC": f"sqlite+aiosqlite:///{layout.database}?timeout=60",
         },
         "SCHEDULER": {"SCHEDULER_IDLE_SLEEP_TIME": "0.5", "JOB_HEARTBEAT_SEC": "5"},
         # A task's supervisor may notice only this late that the task has ended (3.3.2 waits on sockets that close
@@ -249,6 +120,7 @@ def _airflow_variables(layout: Layout, drawn: dict[str, str]) -> dict[str, str]:
         },
     }
     variables = {f"AIRFLOW__{s}__{k}": v for s, options in sections.items() for k, v in options.items()}
+    variables |= engine_settings.variables(layout, drawn)
     variables["AIRFLOW_HOME"] = str(layout.airflow_home)
     # Without a connection of this name every task start asks for it in vain and warns.
     variables["AIRFLOW_CONN_AWS_DEFAULT"] = "aws://"
@@ -265,9 +137,15 @@ def _host_variables() -> dict[str, str]:
     return variables
 
 
-def process_environment(layout: Layout) -> dict[str, str]:
-    """Return the whole environment of a process of the stack that works with Airflow."""
-    return _own_environment() | build_environment(layout) | _marks(layout)
+def process_environment(layout: Layout, component: str = "") -> dict[str, str]:
+    """Return the whole environment of a process of the stack that works with Airflow.
+
+    :param component: which one it is, where it is one of the stack's components
+    """
+    own = engine_settings.worker_variables(layout, component) | dict(
+        layout.component_settings.get(component, {})
+    )
+    return _own_environment() | build_environment(layout) | own | _marks(layout)
 
 
 def bare_environment(layout: Layout) -> dict[str, str]:

@@ -6,8 +6,8 @@ import socket
 
 import psutil
 
-from local.stack.environment import HOST, Layout
 from local.stack.errors import StackError
+from local.stack.layout import HOST, Layout
 
 
 def require_free_ports(layout: Layout) -> None:

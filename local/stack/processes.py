@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import psutil
 
@@ -33,12 +35,14 @@ class Recorded:
     """A process as it is written down: enough to find it again and to be sure that it is the same one.
 
     :param started_at: seconds since 1970, as the system says
+    :param stop_signal: what makes it end in order
     """
 
     name: str
     pid: int
     started_at: float
     log: str
+    stop_signal: int = signal.SIGTERM
 
     def find(self) -> psutil.Process | None:
         """Return the running process, or None where it ended or its number now belongs to another."""
@@ -54,11 +58,21 @@ class Recorded:
         return asdict(self)
 
 
-def spawn(name: str, command: list[str], environment: Mapping[str, str], log: Path, folder: Path) -> Recorded:
+def spawn(
+    name: str,
+    command: list[str],
+    environment: Mapping[str, str],
+    log: Path,
+    folder: Path,
+    *,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    stop_signal: int = signal.SIGTERM,
+) -> Recorded:
     """Start one process of the stack, detached from the terminal, its output in `log`.
 
     :param name: name of the process, as people see it
     :param folder: its working directory
+    :param options: further arguments of subprocess: another user, inherited files
     :return: its record
     """
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -71,9 +85,10 @@ def spawn(name: str, command: list[str], environment: Mapping[str, str], log: Pa
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=folder,
+            **options,
         )
     _children[child.pid] = child
-    return Recorded(name, child.pid, psutil.Process(child.pid).create_time(), str(log))
+    return Recorded(name, child.pid, psutil.Process(child.pid).create_time(), str(log), stop_signal)
 
 
 # Kept so that ended children are reaped (and their exit codes known) for as long as we are their parent.
@@ -123,25 +138,27 @@ def marked(state_dir: Path | str) -> list[psutil.Process]:
     return found
 
 
-def end(records: Iterable[Recorded], state_dir: Path | str) -> list[str]:
+def end(records: Iterable[Recorded], state_dir: Path | str, *, spare: Iterable[Recorded] = ()) -> list[str]:
     """End the recorded processes and all that descend from them.
 
     :param state_dir: the marker of strays: processes that left their group and lost their parent
+    :param spare: these are no strays, and what descends from them is none
     :return: names of those that had to be killed
     """
-    records = list(records)
+    records, spare = list(records), list(spare)
     roots = {record.name: process for record in records if (process := record.find())}
     everyone = family(roots.values())
-    for process in roots.values():
-        _signal_group(process.pid, signal.SIGTERM)
-    for pid, stray in family(marked(state_dir)).items():
+    for record in records:
+        if record.name in roots:
+            _signal_group(record.pid, record.stop_signal)
+    for pid, stray in _strays(state_dir, spare).items():
         if pid not in everyone:
             everyone[pid] = stray
             _signal_one(stray, signal.SIGTERM)
     _wait(everyone, TERM_GRACE_SECONDS)
     stubborn = [name for name, process in roots.items() if _alive(process)]
     everyone.update(family(process for process in everyone.values() if _alive(process)))
-    everyone.update(family(marked(state_dir)))
+    everyone.update(_strays(state_dir, spare))
     for process in everyone.values():
         if _alive(process):
             _signal_one(process, signal.SIGKILL)
@@ -151,6 +168,14 @@ def end(records: Iterable[Recorded], state_dir: Path | str) -> list[str]:
     return stubborn
 
 
+def _strays(state_dir: Path | str, spare: Iterable[Recorded]) -> dict[int, psutil.Process]:
+    """Return what carries the stack's marker, and what descends from it, less the families of some."""
+    found = family(marked(state_dir))
+    # Afterwards: a server's child that has just been born is a child by now.
+    spared = family(process for record in spare if (process := record.find()))
+    return {pid: process for pid, process in found.items() if pid not in spared}
+
+
 def _alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -158,7 +183,7 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
-def _signal_group(pid: int, number: signal.Signals) -> None:
+def _signal_group(pid: int, number: int) -> None:
     # Each of our processes leads its group, so its number is the group's.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
@@ -185,8 +210,14 @@ def memory_mib(state_dir: Path | str) -> float:
 
     Shared pages count once among their sharers where the system tells (Linux: PSS), else per process (RSS).
     """
+    # A server's processes may have overwritten what marks them by a title.
+    return memory_of(family(marked(state_dir)).values())
+
+
+def memory_of(processes: Iterable[psutil.Process]) -> float:
+    """Return the memory that processes hold together, in MiB; counted as :func:`memory_mib` does."""
     total = 0
-    for process in marked(state_dir):
+    for process in processes:
         with contextlib.suppress(psutil.Error):
             full = process.memory_full_info()
             total += getattr(full, "pss", 0) or full.rss

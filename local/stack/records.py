@@ -6,11 +6,14 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
-from local.stack.environment import Layout, write_private
+from local.stack.engine import Engine
 from local.stack.errors import StackError
+from local.stack.layout import Layout
 from local.stack.processes import Recorded
+from local.stack.secrets_file import write_private
 
 
 def _file(state_dir: Path) -> Path:
@@ -23,6 +26,10 @@ def write(layout: Layout, recorded: list[Recorded]) -> None:
         "ui_port": layout.ui_port,
         "sagemaker_port": layout.sagemaker_port,
         "execution_port": layout.execution_port,
+        "database_port": layout.database_port,
+        "broker_port": layout.broker_port,
+        "engine": asdict(layout.engine),
+        "triggerers": layout.triggerers,
         "fleets_dir": str(layout.fleets_dir),
         "processes": [record.to_dict() for record in recorded],
     }
@@ -38,6 +45,10 @@ def read(state_dir: Path) -> tuple[Layout, list[Recorded]] | None:
             ui_port=document["ui_port"],
             sagemaker_port=document["sagemaker_port"],
             execution_port=document["execution_port"],
+            database_port=document["database_port"],
+            broker_port=document["broker_port"],
+            engine=Engine(**document["engine"]),
+            triggerers=document["triggerers"],
             fleets_dir=Path(document["fleets_dir"]),
         )
         recorded = [Recorded(**record) for record in document["processes"]]

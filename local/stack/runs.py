@@ -41,15 +41,17 @@ def start_run(stack: Stack, dag_id: str, run_id: str, params: dict[str, str]) ->
     stack.airflow.set_paused(dag_id, False)
 
 
-def wait_for_run(stack: Stack, dag_id: str, run_id: str) -> None:
+def wait_for_run(
+    stack: Stack, dag_id: str, run_id: str, timeout_seconds: float = RUN_TIMEOUT_SECONDS
+) -> None:
     """Wait until a run has ended well.
 
     :raises StackError: it failed, or did not end in time; the message holds what explains it
     """
-    deadline = time.monotonic() + RUN_TIMEOUT_SECONDS
+    deadline = time.monotonic() + timeout_seconds
     while (state := stack.airflow.run(dag_id, run_id)["state"]) != "success":
         if state == "failed" or time.monotonic() > deadline:
-            said = "failed" if state == "failed" else f"did not end within {RUN_TIMEOUT_SECONDS:.0f} s"
+            said = "failed" if state == "failed" else f"did not end within {timeout_seconds:.0f} s"
             raise StackError(f"{dag_id} {said}:\n" + "\n".join(evidence(stack, dag_id, run_id)))
         stack.require_alive()
         time.sleep(POLL_SECONDS)

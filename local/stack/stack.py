@@ -1,4 +1,4 @@
-"""The whole of City Fleet on one machine: the local SageMaker and Airflow's four components, real processes.
+"""The whole of City Fleet on one machine: the local SageMaker and Airflow's components, real processes.
 
 `Stack` is used by `make demo` (attached: everything ends with us), `make up` (detached: recorded, ended by
 `make down`) and the end-to-end tests. Loopback only.
@@ -8,35 +8,28 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from city_fleet.config import Fleet, load_fleets
-from local import ROOT
-from local.stack import database, environment, processes, records
+from local.stack import database, environment, postgres, processes, programs, records, redis_server
 from local.stack.airflow_api import AirflowApi
-from local.stack.database import AIRFLOW, Say
+from local.stack.database import Say
 from local.stack.disk_space import require_room
-from local.stack.environment import Layout
 from local.stack.errors import StackError
 from local.stack.health import unhealthy
+from local.stack.layout import Layout
 from local.stack.ports import require_free_ports
 from local.stack.processes import Recorded
+from local.stack.secrets_file import stack_secrets
 
 # A cold start on two slow cores takes about a minute; this is for machines that are slower still, or busy.
 START_TIMEOUT_SECONDS = 300.0
 POLL_SECONDS = 0.25
 LAPTOP_POOL, JOBS_POOL_SLOTS = "city_fleet_laptop", 64
-# Airflow's processes, in the order they are started: the two API servers take longest and the others wait for
-# them. They are two, because of SQLite: the core API writes its audit log on its event loop. In one process
-# with the execution API that write can wait for a task's transaction whose commit waits for the event loop
-# (3.3.2: both stand still until SQLite's time-out). Apart, each waits for the other for milliseconds.
-COMPONENTS = ("api-server", "execution-api", "scheduler", "triggerer", "dag-processor")
 
 
 def _silent(text: str) -> None:
@@ -90,7 +83,7 @@ class Stack:
     def airflow(self) -> AirflowApi:
         """Airflow's REST API, logged in."""
         if self._airflow is None:
-            password = environment.stack_secrets(self.layout)["ui_password"]
+            password = stack_secrets(self.layout)["ui_password"]
             self._airflow = AirflowApi(self.layout.ui_url, environment.UI_USER, password)
         return self._airflow
 
@@ -117,13 +110,13 @@ class Stack:
         )
 
     def log(self, name: str) -> Path:
-        """Return the log file of a process: "sagemaker", or one of `components`."""
+        """Return the log file of a process: "sagemaker", "postgres", "redis", or one of `components`."""
         return self.layout.logs_dir / f"{name}.log"
 
     @property
     def components(self) -> tuple[str, ...]:
-        """Airflow's processes of this stack; the second triggerer is called triggerer-2, and so on."""
-        return COMPONENTS + tuple(f"triggerer-{number}" for number in range(2, self.layout.triggerers + 1))
+        """Airflow's processes of this stack, in the order in which they are started."""
+        return programs.components(self.layout)
 
     # -- starting -----------------------------------------------------------------------------------------
 
@@ -134,25 +127,45 @@ class Stack:
         """
         deadline = time.monotonic() + timeout_seconds
         require_free_ports(self.layout)
+        programs.require_servers(self.layout)
         require_room(self.layout.state_dir)
         environment.write_environment(self.layout)
         self._started_at = datetime.now(UTC)
         if not self.detached:
             self._keeper = processes.start_keeper(self.layout.state_dir)
         try:
-            self._spawn("sagemaker", self._sagemaker_command(), environment.bare_environment(self.layout))
+            self._spawn("sagemaker")
+            self._start_servers()
             database.lay_down(self.layout, self.log("migrate"), self.say)
             for name in self.components:
-                self._spawn(name, _component_command(name, self.layout))
+                self._spawn(name)
             self._wait_until_healthy(deadline)
             self.create_pools()
         except BaseException:
             self.stop()
             raise
 
-    def _spawn(self, name: str, command: list[str], variables: Mapping[str, str] | None = None) -> None:
-        variables = variables or environment.process_environment(self.layout)
-        record = processes.spawn(name, command, variables, self.log(name), ROOT)
+    def _start_servers(self) -> None:
+        """Make what Airflow stands on, and start it."""
+        if self.layout.engine.postgres:
+            self.say("starting PostgreSQL")
+            postgres.initialise(self.layout)
+        if self.layout.engine.celery:
+            redis_server.write_settings(self.layout)
+        for name in programs.servers(self.layout):
+            self._spawn(name)
+
+    def _spawn(self, name: str) -> None:
+        with programs.program(name, self.layout) as program:
+            record = processes.spawn(
+                name,
+                program.command,
+                program.variables,
+                self.log(name),
+                program.folder,
+                options={**postgres.identity(program.user), "pass_fds": program.inherited},
+                stop_signal=program.stop_signal,
+            )
         self._records.append(record)
         if self.detached:
             records.write(self.layout, self._records)
@@ -170,24 +183,7 @@ class Stack:
         if self._records[known[name]].find() is not None:
             raise StackError(f"{name} runs; only a component that has died is started again.")
         processes.forget(self._records.pop(known[name]))
-        command = self._sagemaker_command() if name == "sagemaker" else _component_command(name, self.layout)
-        self._spawn(name, command)
-
-    def _sagemaker_command(self) -> list[str]:
-        images = [
-            f"--image={image}={ROOT / interpreter}" for image, interpreter in environment.IMAGES.items()
-        ]
-        return [
-            *(sys.executable, "-m", self.layout.sagemaker_module),
-            f"--host={environment.HOST}",
-            f"--port={self.layout.sagemaker_port}",
-            f"--data-dir={self.layout.sagemaker_data}",
-            # The secrets of this stack and of others: no job may see them.
-            *(f"--hide={folder}" for folder in (self.layout.state_dir, ROOT / ".local")),
-            *images,
-            *(f"--image-label={label}" for label in environment.IMAGE_LABELS),
-            *self.layout.sagemaker_options,
-        ]
+        self._spawn(name)
 
     def _wait_until_healthy(self, deadline: float) -> None:
         waiting_for = ""
@@ -233,7 +229,10 @@ class Stack:
 
     def _stop(self) -> None:
         if self._records:
-            processes.end(self._records, self.layout.state_dir)
+            servers = [each for each in self._records if each.name in programs.servers(self.layout)]
+            others = [each for each in self._records if each not in servers]
+            processes.end(others, self.layout.state_dir, spare=servers)
+            processes.end(servers, self.layout.state_dir)
             self._records = []
         if self._airflow is not None:
             self._airflow.close()
@@ -286,18 +285,3 @@ class Stack:
     def memory_mib(self) -> float:
         """Return the memory that all processes of the stack hold together, in MiB."""
         return processes.memory_mib(self.layout.state_dir)
-
-
-def _component_command(name: str, layout: Layout) -> list[str]:
-    forking = [sys.executable, "-m", "local.stack.component"]
-    # Task logs are read from disk: no log server on a public port.
-    return {
-        "api-server": [*AIRFLOW, "api-server", "--apps", "core"],
-        "execution-api": [
-            *(*AIRFLOW, "api-server", "--apps", "execution"),
-            *("--host", environment.HOST, "--port", str(layout.execution_port)),
-        ],
-        "scheduler": [*forking, "scheduler", "--skip-serve-logs"],
-        "triggerer": [*AIRFLOW, "triggerer", "--skip-serve-logs"],
-        "dag-processor": [*forking, "dag-processor"],
-    }["triggerer" if name.startswith("triggerer") else name]

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 _STAMP = "%Y%m%dT%H%M%SZ"
 _DAY = re.compile(r"\d{4}-?\d{2}-?\d{2}")
 EXAMPLES = "2014-01-01, 2014-01-01T06:00:00+00:00 or 20140101T000000Z"
+#: A regular expression, of Python and JavaScript, that every text of :func:`parse` matches, and few others do.
+LOOKS_LIKE_AN_INSTANT = r"^\d{4}-?(\d{2}-?\d{2}|W\d{2})"
 #: Years that instants may have: earlier ones have no stamp of four digits, and whoever looks ahead from a later one
 #: comes to the end of Python's calendar.
 FIRST_YEAR, LAST_YEAR = 1000, 8999

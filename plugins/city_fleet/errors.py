@@ -12,6 +12,7 @@
     ├── OldLayout               what an earlier version left has to be moved first
     ├── PublishError
     │   └── PointerMoved, BrokenPointer, ArtifactError, OtherInstallation
+    ├── BrokenKnown             what is known of a city can't be read
     └── PredictError            ``.status`` is the HTTP status
         └── BadRequest (400), UnknownCity (404), ServingError (502), NotReady (503)
 
@@ -279,6 +280,10 @@ class BrokenPointer(PublishError):
 
 class ArtifactError(PublishError):
     """A model.tar.gz that is gone, is not what was registered, or cannot be read."""
+
+
+class BrokenKnown(CityFleetError):
+    """What a run says is known of a city cannot be believed; forecasts go on from what was known before."""
 
 
 class RegistryError(CityFleetError):

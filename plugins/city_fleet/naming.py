@@ -21,6 +21,8 @@ TAG_FLEET = "city-fleet:fleet"
 TAG_ENVIRONMENT = "city-fleet:environment"
 #: What the tag of every DAG begins with that says its environment.
 ENVIRONMENT_TAG = "environment:"
+#: What the ids of DAG runs begin with that arrivals have started, and requests for another moment's data.
+ARRIVAL_RUN, AS_OF_RUN = "arrival__", "as_of__"
 #: What stands directly below a fleet in a bucket: its raw data, and the folders of a layout without environments.
 RESERVED_ENVIRONMENTS = ("code", "history", "live", "models", "raw", "runs", "state")
 _SLUG = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
@@ -44,6 +46,16 @@ def slug(name: str) -> str:
     if not result:
         raise ValueError(f"no slug can be made of {name!r}: it holds no letter from a to z and no digit")
     return result
+
+
+def is_data_file(name: str) -> bool:
+    """Tell whether a run reads an object below a city's raw data.
+
+    :param name: its key, or the end of it.
+    """
+    # As the preprocess job knows them (``include/scripts/raw_records.py``).
+    name = name.rsplit("/", 1)[-1]
+    return name.lower().endswith((".csv", ".csv.gz", ".parquet")) and not name.startswith((".", "_"))
 
 
 def digest(value: object, length: int = 10) -> str:
@@ -121,6 +133,11 @@ def endpoint_name(fleet: str, environment: str) -> str:
 def jobs_pool(environment: str) -> str:
     """Return the Airflow pool of an environment's jobs: a rehearsal takes no slot of production."""
     return f"city_fleet_{environment}"
+
+
+def fleet_tag(fleet: str) -> str:
+    """Return the tag by which Airflow says of which fleet a DAG is."""
+    return f"fleet:{fleet}"
 
 
 def environment_tag(environment: str) -> str:
@@ -273,6 +290,14 @@ class Keys:
     def history(self, city: str, sequence: int) -> str:
         """Return the key of the copy of a live pointer."""
         return f"{self.prefix}history/{city}/{sequence:08d}.json"
+
+    def known_prefix(self, city: str) -> str:
+        """Return the prefix of what was known of a city in its runs: what forecasts by its name are made of."""
+        return f"{self.prefix}known/{city}/"
+
+    def known(self, city: str, as_of: datetime, sha256: str) -> str:
+        """Return the key of what was known of a city at a moment, by the digest of its own bytes."""
+        return f"{self.known_prefix(city)}{as_of_stamp(as_of)}-{sha256[:12]}.json"
 
     def runs_prefix(self) -> str:
         """Return the prefix of all run folders; a run's is ``<city>/<run key>/`` below it."""

@@ -99,7 +99,12 @@ def test_every_dag_is_in_one_file_and_a_task_finds_it_in_any(
     assert len(found) == len(set(found)) == 42
     assert {"small.bad", "small.c7", "broken._fleet_file"} < set(found)
     for index in range(DAG_FILES):
-        assert list(shard_dags(index, only="small.c7")) == ["small.c7"]
+        assert list(shard_dags(index, only="small.c7", starts=True)) == ["small.c7"]
+    # Airflow's commands ask all files for one DAG, and take a second one of the same id for a mistake.
+    for dag_id in ("small.c7", "small.bad", "broken._fleet_file"):
+        asked = [name for index in range(DAG_FILES) for name in shard_dags(index, only=dag_id)]
+        assert asked == [dag_id]
+        assert list(shard_dags(next(i for i in range(DAG_FILES) if dag_id in shard_dags(i)), only=dag_id))
 
 
 def test_a_shard_that_fails_takes_nobody_elses_along(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,10 +113,10 @@ def test_a_shard_that_fails_takes_nobody_elses_along(folder: Path, monkeypatch: 
     (folder / "small.yaml").write_text(SMALL + cities(40))
     real = dag_shards.shard_dags
 
-    def fail(index: int, only: str | None = None) -> dict[str, Any]:
+    def fail(index: int, only: str | None = None, **rest: Any) -> dict[str, Any]:
         if index == 1:
             raise MemoryError
-        return real(index, only)
+        return real(index, only, **rest)
 
     monkeypatch.setattr(dag_shards, "shard_dags", fail)
     bag = DagBag(dag_folder=str(ROOT / "dags"), bundle_name="dags-folder")
@@ -152,3 +157,15 @@ def test_airflows_own_processor_finds_every_city_of_a_fleet_in_shards(tmp_path: 
     assert len(found) == 300
     assert {rest[3] for rest in found.values()} == {"city_dags.py", "city_dags_01.py"}
     assert not any(rest[0] for rest in found.values())
+
+
+def test_a_command_that_shows_one_city_leaves_all_cities_where_they_are(tmp_path: Path) -> None:
+    """``airflow tasks list`` writes what it has found of the DAG files into the database (Airflow 3.3.2)."""
+    home = dag_processor.home(tmp_path)
+    (home / "fleets" / "small.yaml").write_text(SMALL + cities(300))
+    _, before = dag_processor.looked(home)
+    said = dag_processor.airflow(home, sys.executable, "-m", "airflow", "tasks", "list", "small.c7")
+    assert "preprocess" in said.split()
+    errors, after = dag_processor.found(home)
+    assert errors == {}
+    assert after == before

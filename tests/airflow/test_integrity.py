@@ -32,6 +32,7 @@ from airflow.timetables.base import TimeRestriction
 from city_fleet.config import load_fleet
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.orchestration.fleet_dags import fleet_dags
+from city_fleet.orchestration.run_context import PARAMS
 from tests.support.paths import ROOT
 
 FLEETS = ROOT / "include" / "fleets"
@@ -80,12 +81,15 @@ def test_only_the_dag_has_the_params_of_a_run(dags: dict[str, Any]) -> None:
     assert {task.task_id: dict(task.params) for task in dag.tasks} == {task.task_id: {} for task in dag.tasks}
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     assert dict(stored.params) == {"as_of": None, "force": False, "repeat": False}
+    assert tuple(stored.params) == PARAMS  # what a run may be started with
     assert stored.params.get_param("force").schema["title"] == "Force"
     (dag,) = city_dags(FLEETS, only="texas_housing.austin")  # Airflow writes a run's values into these
     given = process_params(dag, dag.get_task("decide"), {"as_of": "2014-01-01"}, suppress_exception=False)
     assert given == {"as_of": "2014-01-01", "force": False, "repeat": False}
     with pytest.raises(ParamValidationError):
         process_params(dag, dag.get_task("decide"), {"force": "perhaps"}, suppress_exception=False)
+    with pytest.raises(ParamValidationError, match="as_of"):
+        process_params(dag, dag.get_task("decide"), {"as_of": "next tuesday"}, suppress_exception=False)
 
 
 def test_a_runs_params_are_not_those_of_another_city() -> None:

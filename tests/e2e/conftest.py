@@ -25,7 +25,7 @@ import pytest
 
 from city_fleet.naming import Keys, split_uri
 from local import ROOT
-from local.stack.environment import Layout, free_port
+from local.stack.layout import Layout, free_port
 from local.stack.seed import seed
 from local.stack.stack import Stack
 from tests.support.airflow_roles import SETTINGS

@@ -12,7 +12,7 @@ import pytest
 
 from local import ROOT
 from local.stack import processes
-from local.stack.environment import HOST, Layout, free_port
+from local.stack.layout import HOST, Layout, free_port
 from local.stack.stack import Stack
 
 

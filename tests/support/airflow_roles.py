@@ -11,7 +11,8 @@ import airflow
 import httpx
 import yaml
 
-from local.stack.environment import UI_USER, Layout
+from local.stack.environment import UI_USER
+from local.stack.layout import Layout
 
 #: Name of a person → role. Each role may do what the ones before it may.
 PEOPLE = {"vera": "viewer", "ulla": "user", "olaf": "op"}

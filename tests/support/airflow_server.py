@@ -167,9 +167,9 @@ def moment(text: str) -> datetime:
 
 
 @contextmanager
-def running_airflow() -> Iterator[AirflowServer]:
-    """Serve a new Airflow on a free port."""
-    airflow = AirflowServer()
+def running_airflow(airflow: AirflowServer | None = None) -> Iterator[AirflowServer]:
+    """Serve an Airflow, a new one by default, on a free port."""
+    airflow = airflow or AirflowServer()
 
     class Handler(BaseHTTPRequestHandler):
         def reply(self) -> None:

@@ -61,6 +61,11 @@ def looked(home: Path, **variables: str) -> tuple[dict[str, str], dict[str, list
         its file.
     """
     airflow(home, sys.executable, "-m", "airflow", "dag-processor", "--num-runs", "1", **variables)
+    return found(home)
+
+
+def found(home: Path) -> tuple[dict[str, str], dict[str, list[Any]]]:
+    """Return what Airflow's database knows of the DAG files, as :func:`looked` does."""
     # What the UI asks for: import errors, and which DAGs are scheduled.
     with closing(sqlite3.connect(home / "airflow.db")) as database:
         errors = database.execute("SELECT filename, stacktrace FROM import_error").fetchall()

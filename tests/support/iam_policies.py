@@ -72,6 +72,9 @@ def needs(
     if service == "s3":
         yield from _needs_of_s3(action, operation, params)
         return
+    if service == "secretsmanager":
+        yield action, params["SecretId"], None
+        return
     if service == "logs":
         yield Need(action, f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{params['logGroupName']}:*")
         return

@@ -116,6 +116,7 @@ class NightRun:
     logical_date: datetime
     start_date: datetime = field(default_factory=lambda: datetime.now(UTC))
     triggering_user_name: str | None = "ann"
+    conf: dict[str, Any] = field(default_factory=dict)
 
 
 class Night:

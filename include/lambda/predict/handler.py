@@ -1,17 +1,14 @@
 """AWS Lambda: predictions of one fleet for applications, behind an API Gateway HTTP API or invoked directly.
 
-The edge only: reads events and writes answers. What is asked of S3 and SageMaker is ``city_fleet.prediction.predict``,
-which ``./fleet predict`` uses as well. README.md beside this file has the formats, and how to deploy it.
+The edge only: which path leads where, and what an answer looks like. What is asked of S3 and SageMaker is
+``city_fleet.prediction.predict``, which ``./fleet predict`` uses as well. README.md beside this file has the formats,
+and how to deploy it.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import math
 import os
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,18 +16,25 @@ from typing import Any
 from city_fleet import naming, outgoing_text
 from city_fleet.errors import CityFleetError, PredictError, show_value
 from city_fleet.naming import Keys
+from city_fleet.prediction import http_event, openapi
+from city_fleet.prediction.city_catalog import CityCatalog
+from city_fleet.prediction.deadline import Deadline
+from city_fleet.prediction.endpoint_answer import Prediction
+from city_fleet.prediction.http_event import EXAMPLE, EXAMPLE_OF_MANY, HttpCall, Refused, bad
+from city_fleet.prediction.known_cache import KnownCopies
 from city_fleet.prediction.live_cache import TTL_SECONDS, LivePointers
-from city_fleet.prediction.predict import DEADLINE_SECONDS, Asked, Prediction, Predictor, clients
+from city_fleet.prediction.model_question import NO_FEATURES, Asked
+from city_fleet.prediction.predict import DEADLINE_SECONDS, Predictor, clients
+from city_fleet.state.objects import ObjectStore
 
 log = outgoing_text.logger("predict")
 
-PATH = "/predict"
-MAX_BODY_BYTES = 1_048_576
+PREDICT, CITIES, OPENAPI = "/predict", "/cities", "/openapi.json"
 MAX_CITIES = 100
 # Kept back of what Lambda leaves a call, to write the answer.
 RESERVE_SECONDS = 0.5
-EXAMPLE = '{"city": "austin", "features": {"sales_lag_1": 2873, "inventory_lag_1": null}}'
-EXAMPLE_OF_MANY = '{"cities": [{"city": …, "features": …}, …]}'
+FORECAST_MEMBERS = ("horizon", "history")
+MEMBERS = ("city", "features", "top_k", *FORECAST_MEMBERS)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Settings:
 
     :param ttl_seconds: how long a live pointer is believed without asking S3.
     :param deadline_seconds: how long one call may take in all.
+    :param cors_origins: whose pages may read answers in a browser; nobody's where there are none.
     """
 
     bucket: str
@@ -47,6 +52,7 @@ class Settings:
     endpoint: str
     ttl_seconds: float
     deadline_seconds: float
+    cors_origins: tuple[str, ...]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -81,6 +87,16 @@ class Settings:
                 mistakes.append(f"{name}: got {value!r}; allowed: seconds from {least:g} to {most:g}.")
             return number
 
+        def origins(name: str) -> tuple[str, ...]:
+            found = tuple(each.strip() for each in environment.get(name, "").split(",") if each.strip())
+            mistakes.extend(
+                f"{name}: got {show_value(each)}; allowed: origins such as https://app.example.com, joined by commas, "
+                "or *."
+                for each in found
+                if not http_event.is_origin(each)
+            )
+            return found
+
         settings = cls(
             bucket=text("CITY_FLEET_BUCKET", "the fleet's S3 bucket"),
             fleet=text("CITY_FLEET_FLEET", "the fleet's name, as in its fleet file"),
@@ -90,6 +106,7 @@ class Settings:
             endpoint=text("CITY_FLEET_ENDPOINT", "the name of the fleet's SageMaker endpoint"),
             ttl_seconds=seconds("CITY_FLEET_POINTER_TTL_SECONDS", TTL_SECONDS, 0, 3600),
             deadline_seconds=seconds("CITY_FLEET_DEADLINE_SECONDS", DEADLINE_SECONDS, 1, 890),
+            cors_origins=origins("CITY_FLEET_CORS_ORIGINS"),
         )
         if mistakes:
             raise CityFleetError(
@@ -102,23 +119,11 @@ class Settings:
 # Once per container: Lambda gives this phase more time than a call, and reports what is wrong as an init error.
 SETTINGS = Settings.from_environment(os.environ)
 S3, RUNTIME = clients(deadline_seconds=SETTINGS.deadline_seconds)
-POINTERS = LivePointers(
-    S3, Keys(SETTINGS.bucket, SETTINGS.fleet, SETTINGS.environment), ttl_seconds=SETTINGS.ttl_seconds
-)
-PREDICTOR = Predictor(POINTERS, RUNTIME, SETTINGS.endpoint)
-
-
-class Refused(Exception):
-    """A request that does not ask for predictions.
-
-    :param kind: what it is called in the answer's ``error``.
-    """
-
-    def __init__(self, status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers or {}
-        self.body: dict[str, Any] = {"status": status, "error": kind, "message": message}
+KEYS = Keys(SETTINGS.bucket, SETTINGS.fleet, SETTINGS.environment)
+POINTERS = LivePointers(S3, KEYS, ttl_seconds=SETTINGS.ttl_seconds)
+KNOWN = KnownCopies(S3, KEYS, ttl_seconds=SETTINGS.ttl_seconds)
+PREDICTOR = Predictor(POINTERS, RUNTIME, SETTINGS.endpoint, known=KNOWN)
+CATALOG = CityCatalog(ObjectStore(S3, SETTINGS.bucket), KEYS, POINTERS, KNOWN)
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
@@ -128,35 +133,73 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     :param context: of Lambda; its remaining time shortens the deadline.
     :return: for API Gateway the response, else the answer itself, whose ``status`` says how it went.
     """
-    headers: dict[str, str] = {}
-    over_http = isinstance(event, dict) and isinstance(event.get("requestContext"), dict)
+    if not http_event.is_http(event):
+        try:
+            return respond(event, _seconds(context))
+        except Refused as refused:
+            return refused.body
+    call, headers = None, {}
     try:
-        answer = respond(_http_request(event) if over_http else event, _seconds(context))
+        call = http_event.read(event)
+        if call.method == "OPTIONS" and SETTINGS.cors_origins:
+            return http_event.preflight(call, SETTINGS.cors_origins, ("GET", "POST"))
+        answer = _route(call, _seconds(context))
     except Refused as refused:
         answer, headers = refused.body, refused.headers
-    if not over_http:
-        return answer
     if "retry_after_seconds" in answer:
         headers = {**headers, "retry-after": str(answer["retry_after_seconds"])}
-    return {
-        "statusCode": answer["status"],
-        "headers": {"content-type": "application/json", **headers},
-        "body": json.dumps(answer, allow_nan=False),
-        "isBase64Encoded": False,
-    }
+    status = answer["status"] if isinstance(answer.get("status"), int) else 200
+    return http_event.answer(
+        answer, status, {**headers, **http_event.cross_origin(call, SETTINGS.cors_origins)}
+    )
+
+
+def _route(call: HttpCall, seconds: float) -> dict[str, Any]:
+    """Answer a call over HTTP.
+
+    :raises Refused: another path or method, or a body that is not JSON.
+    """
+    path, _, rest = call.path[1:].partition("/")
+    known = call.path in (PREDICT, CITIES, OPENAPI) or (f"/{path}" == CITIES and rest)
+    if not known:
+        paths = f"{PREDICT}, {CITIES}, {CITIES}/<city>, {OPENAPI}"
+        raise Refused(404, "UnknownPath", f"Path: got {show_value(call.path)}; allowed: {paths}.")
+    method = "POST" if call.path == PREDICT else "GET"
+    if call.method != method:
+        got = show_value(call.method)
+        raise Refused(405, "MethodNotAllowed", f"Method: got {got}; allowed: {method}.", {"allow": method})
+    if call.path == PREDICT:
+        return respond(call.json(), seconds)
+    if call.path == OPENAPI:
+        return openapi.document()
+    try:
+        deadline = Deadline(seconds)
+        found = CATALOG.about(rest, deadline) if rest else _names(call.query.get("after", ""), deadline)
+        return {"status": 200, **found}
+    except PredictError as error:
+        return _shown(rest, error) if rest else _failed(CITIES, error)
+
+
+def _names(after: str, deadline: Deadline) -> dict[str, Any]:
+    if after and not naming.is_slug(after):
+        raise bad(
+            f"after: got {show_value(after)}; allowed: a city's slug, as `next` of the page before says."
+        )
+    return {"fleet": SETTINGS.fleet, **CATALOG.names(after, deadline)}
 
 
 def respond(request: Any, seconds: float) -> dict[str, Any]:
     """Answer a request for one city or several.
 
-    :param request: ``{"city", "features"}`` or ``{"cities": [{"city", "features"}, …]}``; with ``top_k`` beside the
-        features where the most probable classes alone are asked for.
+    :param request: ``{"city"}`` for a forecast, with ``horizon`` and ``history`` where they are given; or ``{"city",
+        "features"}``, with ``top_k`` where the most probable classes alone are asked for; or ``{"cities": […]}``, a
+        list of those.
     :return: JSON-ready. Of several cities: ``results`` in the order of the request, each with its own status, and
         status 200; if all failed, the highest status of them.
     :raises Refused: the request is neither.
     """
     if not isinstance(request, dict):
-        raise _bad(
+        raise bad(
             f"The request: got {show_value(request)}; allowed: an object, {EXAMPLE} or {EXAMPLE_OF_MANY}."
         )
     if "cities" not in request:
@@ -165,15 +208,15 @@ def respond(request: Any, seconds: float) -> dict[str, Any]:
         return _shown(request["city"], single)
     if len(request) > 1:
         others = ", ".join(repr(name) for name in request if name != "cities")
-        raise _bad(f"The request has 'cities' and {others}; allowed: 'cities' alone: {EXAMPLE_OF_MANY}.")
+        raise bad(f"The request has 'cities' and {others}; allowed: 'cities' alone: {EXAMPLE_OF_MANY}.")
     items = request["cities"]
     if not isinstance(items, list) or not 1 <= len(items) <= MAX_CITIES:
-        raise _bad(
+        raise bad(
             f"cities: got {show_value(items)}; allowed: a list of 1 to {MAX_CITIES}: {EXAMPLE_OF_MANY}."
         )
     for number, item in enumerate(items, start=1):
         if not isinstance(item, dict):
-            raise _bad(f"cities, item {number}: got {show_value(item)}; allowed: an object, {EXAMPLE}.")
+            raise bad(f"cities, item {number}: got {show_value(item)}; allowed: an object, {EXAMPLE}.")
         _check_members(item, f"cities, item {number}")
     answers = PREDICTOR.predict_many([_asked(item) for item in items], seconds)
     results = [_shown(item["city"], answer) for item, answer in zip(items, answers, strict=True)]
@@ -187,96 +230,38 @@ def respond(request: Any, seconds: float) -> dict[str, Any]:
 
 
 def _asked(item: Mapping[str, Any]) -> Asked:
-    return Asked(item["city"], item["features"], item.get("top_k"))
+    features = item.get("features", NO_FEATURES)
+    return Asked(item["city"], features, item.get("top_k"), item.get("horizon"), item.get("history"))
 
 
 def _check_members(item: Mapping[str, Any], where: str) -> None:
-    if set(item) - {"top_k"} != {"city", "features"}:
-        lacking = [name for name in ("city", "features") if name not in item]
-        what = f"has no {' and no '.join(map(repr, lacking))}" if lacking else ""
-        surplus = [name for name in item if name not in ("city", "features", "top_k")]
-        what += " and " if lacking and surplus else ""
-        what += f"has an unknown member {show_value(surplus[0])}" if surplus else ""
-        raise _bad(f"{where} {what}; allowed: {EXAMPLE}.")
+    surplus = [name for name in item if name not in MEMBERS]
+    if surplus:
+        raise bad(f"{where} has an unknown member {show_value(surplus[0])}; allowed: {EXAMPLE}.")
+    if "city" not in item:
+        raise bad(f"{where} has no 'city'; allowed: {EXAMPLE}.")
+    of_forecast = [name for name in FORECAST_MEMBERS if name in item]
+    if "features" in item and of_forecast:
+        raise bad(
+            f"{where} has 'features' and {', '.join(map(repr, of_forecast))}; allowed: features, or a forecast by the "
+            f"city's name: {EXAMPLE}."
+        )
 
 
 def _shown(city: Any, answer: Prediction | PredictError) -> dict[str, Any]:
     if isinstance(answer, Prediction):
         return answer.to_dict()
-    shown = city if isinstance(city, str) else show_value(city)
+    return {
+        "city": city if isinstance(city, str) else show_value(city),
+        **_failed(f"city {show_value(city)}", answer),
+    }
+
+
+def _failed(what: str, error: PredictError) -> dict[str, Any]:
     # Features stay out of the log: they may be personal data. What the caller got wrong, the caller is told.
-    what = answer.message if answer.status >= 500 else f"city {show_value(city)}"
-    log.warning("%s %s: %s", answer.status, type(answer).__name__, what)
-    facts = {name: value for name, value in answer.to_dict().items() if value is not None}
-    return {"city": shown, **facts}
-
-
-def _http_request(event: Mapping[str, Any]) -> Any:
-    """Read the request out of an event of API Gateway.
-
-    :raises Refused: another path, method or format, or a body that is not JSON.
-    """
-    http = event["requestContext"].get("http")
-    if event.get("version") != "2.0" or not isinstance(http, dict):
-        raise Refused(
-            500,
-            "WrongPayloadFormat",
-            "The function understands payload format 2.0 of API Gateway's HTTP APIs; set it with "
-            "`aws apigatewayv2 update-integration --payload-format-version 2.0`.",
-        )
-    path = str(event.get("rawPath", ""))
-    stage = event["requestContext"].get("stage", "$default")
-    if stage != "$default":
-        path = path.removeprefix(f"/{stage}")
-    if path.rstrip("/") != PATH:
-        raise Refused(404, "UnknownPath", f"Path: got {show_value(path)}; allowed: {PATH}.")
-    if http.get("method") != "POST":
-        got = show_value(http.get("method"))
-        raise Refused(405, "MethodNotAllowed", f"Method: got {got}; allowed: POST.", {"allow": "POST"})
-    return _json(_body(event))
-
-
-def _body(event: Mapping[str, Any]) -> str:
-    body = event.get("body") or ""
-    if event.get("isBase64Encoded"):
-        # Four characters stand for three bytes: what is far too large need not be decoded to know it.
-        _check_size(len(body) * 3 // 4 - 2)
-        try:
-            content = base64.b64decode(body, validate=True)
-        except (binascii.Error, ValueError):
-            raise _bad("The body is marked as Base64, but is not.") from None
-        _check_size(len(content))
-        try:
-            return content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise _bad(f"The body is not UTF-8 text (byte {error.start}).") from None
-    _check_size(len(body) if len(body) > MAX_BODY_BYTES else len(body.encode(errors="surrogatepass")))
-    return str(body).removeprefix("\ufeff")
-
-
-def _check_size(size_bytes: int) -> None:
-    if size_bytes > MAX_BODY_BYTES:
-        raise Refused(
-            413, "BodyTooLarge", f"The body: got {size_bytes} bytes or more; allowed: {MAX_BODY_BYTES} bytes."
-        )
-
-
-def _json(text: str) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        value = dict(pairs)
-        if len(value) < len(pairs):
-            twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-            raise _bad(f"The body has {show_value(twice)} twice in one object; allowed: once.")
-        return value
-
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise _bad(f"The body is not JSON ({error}); allowed: {EXAMPLE} or {EXAMPLE_OF_MANY}.") from None
-
-
-def _bad(message: str) -> Refused:
-    return Refused(400, "BadRequest", message)
+    said = error.message if error.status >= 500 else what
+    log.warning("%s %s: %s", error.status, type(error).__name__, said)
+    return {name: value for name, value in error.to_dict().items() if value not in (None, "")}
 
 
 def _seconds(context: Any) -> float:

@@ -61,6 +61,11 @@ class Neighbours:
         self.matrix, self.label, self.weight = rows
         self.count, self._by_distance, self._smoothing = how
         self._squares = (self.matrix**2).sum(axis=1)
+        self._prior = (
+            None
+            if schema.task == REGRESSION
+            else class_frequencies(self.label, self.weight, len(schema.classes))
+        )
         self.judged: np.ndarray | None = None
         self.report: dict[str, Any] = {}
 
@@ -74,22 +79,21 @@ class Neighbours:
     def _answer(self, asked: np.ndarray) -> np.ndarray:
         squares = (asked**2).sum(axis=1)[:, np.newaxis] + self._squares - 2 * asked @ self.matrix.T
         count = min(self.count, len(self.matrix))
-        near = np.argsort(np.round(squares, DIGITS), axis=1, kind="stable")[:, :count]
+        near = _nearest(np.round(squares, DIGITS), count)
         weight = self.weight[near]
         if self._by_distance:
             far = np.sqrt(((asked[:, np.newaxis] - self.matrix[near]) ** 2).sum(axis=2))
             exact = far == 0
             # As in scikit-learn: where a row is met exactly, nothing else counts.
             weight *= np.where(exact.any(axis=1, keepdims=True), exact, 1 / np.where(exact, 1, far))
-        if self._schema.task == REGRESSION:
+        if self._prior is None:
             return np.asarray((weight * self.label[near]).sum(axis=1) / weight.sum(axis=1))
         classes = len(self._schema.classes)
         shares = np.zeros((len(asked), classes))
         labels = self.label[near].astype(np.int64)
         np.add.at(shares, (np.arange(len(asked))[:, np.newaxis], labels), weight)
         shares /= shares.sum(axis=1, keepdims=True)
-        prior = class_frequencies(self.label, self.weight, classes)
-        return (count * shares + self._smoothing * prior) / (count + self._smoothing)
+        return (count * shares + self._smoothing * self._prior) / (count + self._smoothing)
 
     def describe(self) -> dict[str, Any]:
         """How many neighbours, of how many rows."""
@@ -148,6 +152,20 @@ def load(folder: Path, schema: Schema) -> Neighbours:
     if not isinstance(smoothing, float) or not 0 <= smoothing <= 1000 or not (weight > 0).all():
         raise ValueError("smoothing or a weight is not as it can be")
     return Neighbours(schema, design, (matrix, label, weight), (count, by_distance, smoothing))
+
+
+def _nearest(squares: np.ndarray, count: int) -> np.ndarray:
+    """Find the nearest rows, of equally far ones the first.
+
+    :param squares: asked rows × kept rows.
+    :return: asked rows × count, the nearest first: as a stable sort of all would have them, for a part of its time.
+    """
+    found = np.empty((len(squares), count), dtype=np.intp)
+    farthest = np.partition(squares, count - 1, axis=1)[:, count - 1]
+    for row, most, into in zip(squares, farthest, found, strict=True):
+        near = np.flatnonzero(row <= most)
+        into[:] = near[np.argsort(row[near], kind="stable")[:count]]
+    return found
 
 
 def _kept(part: Table, count: int, hyperparameters: dict[str, Any], seed: int) -> Neighbours:

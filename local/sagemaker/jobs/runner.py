@@ -20,7 +20,12 @@ from local.sagemaker.processes.images import UnknownImage, find_interpreter
 from local.sagemaker.processes.logs import LogStream
 from local.sagemaker.processes.outputs import OutputRefused
 from local.sagemaker.processes.processes import Supervised
-from local.sagemaker.processes.s3_transfer import TransferError, download_manifest, download_prefix
+from local.sagemaker.processes.s3_transfer import (
+    StorageFailed,
+    TransferError,
+    download_manifest,
+    download_prefix,
+)
 from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.reach import Server
 from local.sagemaker.store import Document
@@ -128,6 +133,9 @@ class JobRun(ABC):
             prefix = "ClientError: " if isinstance(error, UnknownImage) else ""
             full = "" if disk.has_room(sandbox.root) else f" ({disk.full(self.server.data_dir)})"
             ending = ("Failed", f"{prefix}{shorten(str(error), len(prefix) + len(full))}{full}")
+        except StorageFailed as error:  # not the request's fault: it is asked for again
+            log.error("%s %s: %s", self.kind, self.name, error)
+            ending = ("Failed", f"{INTERNAL_ERROR} ({shorten(str(error), len(INTERNAL_ERROR) + 3)})")
         except Exception as error:
             if not disk.is_full(error):
                 log.exception("%s %s", self.kind, self.name)

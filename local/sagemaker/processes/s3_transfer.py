@@ -29,6 +29,10 @@ class TransferError(Exception):
     """Data that could not be moved; the message says which and why."""
 
 
+class StorageFailed(Exception):
+    """S3 itself has failed: who asked is not to blame, and the same may work another time. The message says where."""
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of an S3 URI.
 
@@ -193,6 +197,7 @@ def upload_all(s3: Any, outputs: Iterable[Output], uri: str) -> int:
     :param uri: prefix in S3.
     :return: how many files.
     :raises TransferError: when S3 refuses.
+    :raises StorageFailed: when S3 fails, as on a full disk.
     """
     bucket, prefix = split_uri(uri)
     count = 0
@@ -211,11 +216,22 @@ def upload(s3: Any, file: BinaryIO, bucket: str, key: str) -> None:
     :param bucket: the bucket.
     :param key: the key.
     :raises TransferError: when S3 refuses.
+    :raises StorageFailed: when S3 fails, as on a full disk.
     """
     try:
         s3.upload_fileobj(file, bucket, key, Config=PARTS)
     except (ClientError, BotoCoreError, Boto3Error) as error:
-        raise TransferError(f"s3://{bucket}/{key}: {describe(error)}") from error
+        kind = StorageFailed if _is_s3s_own(error) else TransferError
+        raise kind(f"s3://{bucket}/{key}: {describe(error)}") from error
+
+
+def _is_s3s_own(error: Exception) -> bool:
+    # boto3's transfer raises an error of its own because of the one that S3 has answered with, and keeps that one.
+    told: BaseException | None = error
+    while told is not None and not isinstance(told, ClientError):
+        told = told.__cause__ or told.__context__
+    status = told.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) if told else 0
+    return bool(status >= 500)
 
 
 def describe(error: Exception) -> str:

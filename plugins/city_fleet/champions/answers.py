@@ -34,6 +34,8 @@ _MOST_PROBABILITIES = 50_000
 _MOST_CHECKED = 500
 
 
+_BY_NAME = b'{"forecast": {}}'
+
 #: A row whose prediction is known: its name in errors, its values in the model's feature order, its prediction.
 KnownRow: TypeAlias = tuple[str, Sequence[Value], Known]
 
@@ -63,6 +65,42 @@ def check_answers(
                 "DAG, then try again"
             )
     log.info("The endpoint answers all %d rows with %s as it should", len(rows), target)
+
+
+def check_forecast(city: CityContext, target: str, known: Mapping[str, Any], *, endpoint: str = "") -> None:
+    """Ask the endpoint for a forecast by the city's name, and compare it with the evaluation's.
+
+    :param known: what the evaluation's own code answered to the same question.
+    :raises PublishError: the endpoint fails, or answers differently.
+    """
+    endpoint = endpoint or city.endpoint
+    try:
+        answer = json.loads(_answer(city.aws.runtime, endpoint, target, _BY_NAME, True))
+        steps = [(each["period"], each["step"]) for each in answer["forecasts"]]
+        same = (answer["known_until"], steps) == (
+            known["known_until"],
+            [(each["period"], each["step"]) for each in known["forecasts"]],
+        )
+        differs = None if same else "other periods"
+        for each, expected in zip(answer["forecasts"], known["forecasts"], strict=same):
+            if differs is None and not _is_close(each["prediction"], expected["prediction"], 0.0):
+                differs = f"{each['prediction']!r} for {each['period']}, and not {expected['prediction']!r}"
+    except ClientError as error:
+        raise PublishError(
+            f"endpoint {endpoint!r} has no forecast by the city's name with {target}, as the evaluation had: "
+            f"{aws_errors.message_of(error)}. Where it runs other serving code, run the fleet's _endpoint DAG, then "
+            "try again"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise PublishError(
+            f"endpoint {endpoint!r}: the answer of {target} is not a forecast: {error}"
+        ) from error
+    if differs is not None:
+        raise PublishError(
+            f"endpoint {endpoint!r} forecasts {differs} with {target}, which is not what the model said when it was "
+            "evaluated; the endpoint runs other serving code. Run the fleet's _endpoint DAG, then try again"
+        )
+    log.info("The endpoint forecasts %d periods with %s as it should", len(steps), target)
 
 
 def invoke(

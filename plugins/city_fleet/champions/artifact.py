@@ -15,7 +15,8 @@ import math
 import tarfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -54,6 +55,8 @@ class Artifact:
     :param classes: of a classification.
     :param algorithm: name of the module that the serving code needs, with the digest of the one it was trained by;
         empty in artifacts of format 1, which every serving code answers with.
+    :param forecast: of a series that can be asked by its city's name, as the live pointer says it; empty for others.
+    :param periods: of a series: the period of each sample row, an ISO date; empty where the artifact does not say.
     """
 
     city: str
@@ -67,6 +70,8 @@ class Artifact:
     classes: tuple[str, ...] = ()
     algorithm: str = ""
     algorithm_digest: str = ""
+    forecast: Mapping[str, Any] = field(default_factory=dict)
+    periods: tuple[str, ...] = ()
 
     @property
     def is_table(self) -> bool:
@@ -76,7 +81,12 @@ class Artifact:
     @property
     def says(self) -> dict[str, Any]:
         """Return what the live pointer says of the model beside its names, as fields of it."""
-        return {"kind": self.kind, "task": self.task, "inputs": self.inputs}
+        return {
+            "kind": self.kind,
+            "task": self.task,
+            "inputs": self.inputs,
+            "forecast": dict(self.forecast),
+        }
 
 
 def fetch(s3: S3Client, bucket: str, key: str, sha256: str) -> Artifact:
@@ -130,7 +140,12 @@ def parse(body: bytes, where: str) -> Artifact:
             raise ValueError(f"{len(rows)} rows, {len(predictions)} predictions, {len(features)} features")
         if table and [each["name"] for each in said["inputs"]] != list(features):
             raise ValueError("the features of its schema are others")
-        return Artifact(str(card["city"]), str(card["as_of"]), features, rows, predictions, **said)
+        periods = tuple(date.fromisoformat(each).isoformat() for each in samples.get("periods") or ())
+        if periods and len(periods) != len(rows):
+            raise ValueError(f"{len(rows)} rows, {len(periods)} periods")
+        return Artifact(
+            str(card["city"]), str(card["as_of"]), features, rows, predictions, periods=periods, **said
+        )
     except KeyError as error:
         raise ArtifactError(f"{where}: holds no {error}; it can't be checked") from None
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
@@ -160,7 +175,24 @@ def _said_by_schema(card: Mapping[str, Any]) -> dict[str, Any]:
         "classes": classes,
         "algorithm": str(card.get("algorithm") or ""),
         "algorithm_digest": str(card.get("algorithm_digest") or ""),
+        "forecast": _forecast(schema),
     }
+
+
+def _forecast(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a forecast by the city's name is made of; nothing of a table, or of an artifact of before."""
+    layout = schema.get("layout")
+    if layout is None:
+        return {}
+    columns = [schema["target"], *(each["column"] for each in layout["columns"])]
+    said = {
+        "frequency": layout["frequency"],
+        "horizon": layout["horizon"],
+        "unit": layout["unit"],
+        "columns": list(dict.fromkeys(columns)),
+    }
+    pointer_checks.check_forecast(said)
+    return said
 
 
 def _side_files(body: bytes, where: str) -> dict[str, Any]:

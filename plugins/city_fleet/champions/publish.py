@@ -14,7 +14,7 @@ from typing import Any
 
 from city_fleet import clock, naming, outgoing_text
 from city_fleet.champions import artifact, gate
-from city_fleet.champions.answers import ask, check_answers
+from city_fleet.champions.answers import ask, check_answers, check_forecast
 from city_fleet.champions.artifact import Artifact
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
@@ -41,6 +41,7 @@ class Candidate:
     :param author: who publishes it, and why.
     :param move: what the live pointer calls this move.
     :param pinned: whether it stays until a person unpins it.
+    :param forecast: what it answered when it was asked by the city's name alone; None where it can't be.
     """
 
     model: ServedModel
@@ -51,6 +52,7 @@ class Candidate:
     author: Author
     move: str = live.PUBLISH
     pinned: bool = False
+    forecast: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     endpoint = candidate.model.endpoint
     try:
         check_answers(city, candidate.model.target_model, known, endpoint=endpoint, as_json=made.is_table)
+        if candidate.forecast is not None:
+            check_forecast(city, candidate.model.target_model, candidate.forecast, endpoint=endpoint)
     except PublishError:
         _check_code(city, candidate, made)  # says better what is wrong
         raise

@@ -146,6 +146,7 @@ def _candidate(city: PlannedCity, package: ModelPackage, release: Release) -> pu
         rule=city.plan.city.gate,
         holdout=evidence.holdout,
         author=Author(release.author.by, _reason(package, release)),
+        forecast=report.get("forecast"),
     )
 
 

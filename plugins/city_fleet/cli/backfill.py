@@ -17,7 +17,7 @@ from city_fleet.naming import city_dag_id, fleet_dag_id
 from city_fleet.plan import ENDPOINT_PURPOSE
 
 if TYPE_CHECKING:
-    from city_fleet.airflow_rest import AirflowRest
+    from city_fleet.airflow_rest.airflow_client import AirflowRest
     from city_fleet.cli.backfill_runner import BackfillOrder, CityBackfill
 
 
@@ -91,8 +91,8 @@ def backfill(
       ./fleet backfill --from 2014-01-01 --to 2014-06-01 --all --max-active 8
       ./fleet backfill --from 2014-01-01 --to 2014-06-01 --all --reprocess failed --resume
     """
-    from city_fleet.airflow_rest import AirflowRest  # noqa: PLC0415
-    from city_fleet.cli import backfill_runner as backfilling  # noqa: PLC0415 - imports httpx
+    from city_fleet.airflow_rest.login_channel import airflow_of  # noqa: PLC0415
+    from city_fleet.cli import backfill_runner as backfilling  # noqa: PLC0415 - imports urllib3
 
     if bool(cities) == every:
         raise typer.BadParameter("name cities, or give --all.")
@@ -108,7 +108,7 @@ def backfill(
     names = sorted(only_fleet(fleets, "--all needs").cities) if every else cities or ()
     found = cities_named(fleets, names)
     dag_ids = {city_dag_id(item.fleet, city): item for item, city in found}
-    with AirflowRest.of_environment(os.environ) as airflow:
+    with airflow_of(os.environ) as airflow:
         airflow.check()
         for item in {item.fleet: item for item in dag_ids.values()}.values():
             airflow.refuse_other_environment(fleet_dag_id(item.fleet, ENDPOINT_PURPOSE), item.environment)
@@ -126,7 +126,7 @@ def backfill(
 def _run(
     airflow: AirflowRest, order: BackfillOrder, dag_ids: list[str], at_once: int, as_json: bool
 ) -> list[CityBackfill]:
-    from city_fleet.cli import backfill_runner as backfilling  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli import backfill_runner as backfilling  # noqa: PLC0415 - imports urllib3
 
     done: list[CityBackfill] = []
     try:
@@ -145,7 +145,7 @@ def _run(
 
 
 def _print_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: int) -> None:
-    from city_fleet.cli.backfill_runner import JOBS_PER_RUN  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli.backfill_runner import JOBS_PER_RUN  # noqa: PLC0415 - imports urllib3
 
     for each in planned:
         _print(each)
@@ -163,7 +163,7 @@ def _print_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: 
 
 
 def _print(each: CityBackfill, progress: str = "") -> None:
-    from city_fleet.cli.backfill_runner import FAILED, JOBS_PER_RUN, NOTHING, PLANNED  # noqa: PLC0415 - imports httpx
+    from city_fleet.cli.backfill_runner import FAILED, JOBS_PER_RUN, NOTHING, PLANNED  # noqa: PLC0415 - imports urllib3
 
     parts = []
     if each.state == PLANNED:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from city_fleet import clock, naming
-from city_fleet.airflow_rest import AirflowRest, Backfill
+from city_fleet.airflow_rest.airflow_client import AirflowRest, Backfill
 from city_fleet.errors import AirflowError
 
 NONE = "none"

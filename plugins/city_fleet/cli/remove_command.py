@@ -19,7 +19,7 @@ from city_fleet.plan import ENDPOINT_PURPOSE
 from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
-    from city_fleet.airflow_rest import AirflowRest
+    from city_fleet.airflow_rest.airflow_client import AirflowRest
     from city_fleet.retiring.remove import Remains, Removal
 
 
@@ -102,11 +102,11 @@ def remove(
 
 
 def _airflow() -> AirflowRest:
-    from city_fleet.airflow_rest import AirflowRest  # noqa: PLC0415 - imports httpx
+    from city_fleet.airflow_rest.login_channel import airflow_of  # noqa: PLC0415
     from city_fleet.errors import AirflowError  # noqa: PLC0415
 
     try:
-        airflow = AirflowRest.of_environment(os.environ)
+        airflow = airflow_of(os.environ)
         airflow.check()
     except AirflowError as error:
         raise AirflowError(

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from city_fleet.config.data_section import DataSection, Time
-from city_fleet.config.name_types import Column
+from city_fleet.config.name_types import Column, Unit
 from city_fleet.config.section import Section, or_refuse, out_of_order, repeated
 from city_fleet.config.value_types import Duration, Number, Problem, Range
 from city_fleet.errors import show_value
@@ -17,6 +17,7 @@ Frequency = Literal["day", "week", "month", "quarter", "year"]
 Transform = Literal["none", "log", "log_ratio_to_mean"]
 Calendar = Literal["month_of_year", "quarter_of_year", "week_of_year", "day_of_week", "trend"]
 DEFAULT_WINDOW = 12
+LONGEST_HORIZON = 100
 Lag = Annotated[int, Range(True, 1, 1000)]
 
 
@@ -33,8 +34,10 @@ class Target(Section):
     """What the model learns instead of the value itself; predictions are always values again."""
     window: Annotated[int, Range(True, 2, 1000)] | None = None
     """Periods of the mean that log_ratio_to_mean compares with (12 if not given); null otherwise."""
+    unit: Unit | None = None
+    """What the value is measured in; said beside every forecast."""
     lags: tuple[Lag, ...] = ()
-    """Earlier values of the target given to the model, in periods back."""
+    """Earlier values of the target given to the model: 1 is the newest that is known when the period begins."""
 
     @property
     def transform_argument(self) -> str:
@@ -61,7 +64,7 @@ class Feature(Section):
     column: Column
     """Column of the raw data."""
     lags: Annotated[tuple[Lag, ...], Field(min_length=1)]
-    """Periods back; at least 1, because the period's own value is not known yet."""
+    """1 is the newest value that is known when the period begins; 0 would be the period's own, which is not."""
     min: Number | None = None
     """Smallest possible value; a smaller one stops the city's run."""
     max: Number | None = None
@@ -73,10 +76,10 @@ class Feature(Section):
 
 
 class Series(DataSection):
-    """Rows of which each city has one per period; the model predicts the next period's."""
+    """Rows of which each city has one per period; the model predicts those of the periods that come next."""
 
     kind: Literal["series"] = "series"
-    """series: one row per period, and the next one is predicted. table: rows that stand for themselves."""
+    """series: one row per period, and the next ones are predicted. table: rows that stand for themselves."""
     time: Time
     """Where a row's period stands."""
     frequency: Frequency
@@ -89,6 +92,8 @@ class Series(DataSection):
     """Columns whose earlier values the model sees."""
     calendar: tuple[Calendar, ...] = ()
     """Features made of the period's own date."""
+    horizon: Annotated[int, Range(True, 1, LONGEST_HORIZON)] = 1
+    """How many periods ahead a forecast reaches."""
     minimum_periods: Annotated[int, Range(True, 3)] = 60
     """Usable periods a city needs; with fewer its run ends as too_little_data."""
     validation_periods: Annotated[int, Range(True, 1)] = 12
@@ -116,6 +121,9 @@ class Series(DataSection):
         if len(self.time.columns) == 2 and self.frequency in ("day", "week"):
             allowed = "month, quarter or year when the time columns are a year and a month"
             problems.append(Problem(show_value(self.frequency), allowed, path=("frequency",)))
+        if self.horizon > self.holdout_periods:
+            allowed = f"at most {self.holdout_periods} (holdout_periods): no step is believed that nothing has judged"
+            problems.append(Problem(str(self.horizon), allowed, path=("horizon",)))
         needed = self.validation_periods + self.holdout_periods + 1
         if self.minimum_periods < needed:
             allowed = f"at least {needed} (validation_periods + holdout_periods + one to train on)"
@@ -156,6 +164,8 @@ class Series(DataSection):
         pairs += [("--target-lag", str(lag)) for lag in target.lags]
         pairs += [("--feature", _feature(feature)) for feature in self.features]
         pairs += [("--calendar", name) for name in self.calendar]
+        if self.horizon > 1:
+            pairs.append(("--horizon", str(self.horizon)))
         pairs += [
             ("--minimum-periods", str(self.minimum_periods)),
             ("--validation-periods", str(self.validation_periods)),

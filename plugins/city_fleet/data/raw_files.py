@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
-from city_fleet import clock
+from city_fleet import clock, naming
 from city_fleet.config import Fleet
 from city_fleet.data.csv_rows import csv_rows
 from city_fleet.data.own_columns import own_columns
@@ -58,8 +58,7 @@ class RawFile:
     @property
     def is_data(self) -> bool:
         """Whether a run reads it as data."""
-        name = self.name.rsplit("/", 1)[-1]
-        return name.lower().endswith((".csv", ".csv.gz", ".parquet")) and not name.startswith((".", "_"))
+        return naming.is_data_file(self.name)
 
     @property
     def is_csv(self) -> bool:

@@ -35,6 +35,13 @@ RETRAIN_SECONDS = 30
 #: Of the whole API together, not of a caller: a loop somewhere does not cost a fortune.
 REQUESTS_PER_SECOND = 200
 BURST = 400
+#: What the function answers, by logical id; each needs a signature.
+ROUTES = {
+    "ApiRoute": "POST /predict",
+    "ApiRouteCities": "GET /cities",
+    "ApiRouteCity": "GET /cities/{city}",
+    "ApiRouteDocument": "GET /openapi.json",
+}
 
 
 def resources(names: StackNames) -> dict[str, Resource]:
@@ -178,16 +185,19 @@ def _api(names: StackNames) -> dict[str, Resource]:
             },
             condition=condition,
         ),
-        "ApiRoute": resource(
-            "AWS::ApiGatewayV2::Route",
-            {
-                "ApiId": ref("Api"),
-                "RouteKey": "POST /predict",
-                "AuthorizationType": "AWS_IAM",
-                "Target": {"Fn::Sub": "integrations/${ApiIntegration}"},
-            },
-            condition=condition,
-        ),
+        **{
+            logical: resource(
+                "AWS::ApiGatewayV2::Route",
+                {
+                    "ApiId": ref("Api"),
+                    "RouteKey": route,
+                    "AuthorizationType": "AWS_IAM",
+                    "Target": {"Fn::Sub": "integrations/${ApiIntegration}"},
+                },
+                condition=condition,
+            )
+            for logical, route in ROUTES.items()
+        },
         "ApiLog": resource(
             "AWS::Logs::LogGroup",
             {
@@ -218,7 +228,7 @@ def _api(names: StackNames) -> dict[str, Resource]:
                 "FunctionName": ref("PredictFunction"),
                 "Principal": "apigateway.amazonaws.com",
                 "SourceAccount": sub(ACCOUNT),
-                "SourceArn": {"Fn::Sub": called_from + "${Api}/*/*/predict"},
+                "SourceArn": {"Fn::Sub": called_from + "${Api}/*/*"},
             },
             condition=condition,
         ),

@@ -13,7 +13,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import SageMakerConditionO
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator, Param, TriggerRule
 
-from city_fleet import naming, plan
+from city_fleet import clock, naming, plan
 from city_fleet.config import Fleet
 from city_fleet.config.parts import EVERY_CITY, Part
 from city_fleet.config.usable_fleets import Fetch, no_fetch, usable_fleets
@@ -92,7 +92,7 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
         # Where a person is asked, tonight's run must not wait behind last night's question: it supersedes it.
         max_active_runs=2 if city.approval == "manual" else 1,
         tags=[
-            f"fleet:{fleet.fleet}",
+            naming.fleet_tag(fleet.fleet),
             naming.environment_tag(fleet.environment),
             f"city:{city.slug}",
             *city.tags,
@@ -129,6 +129,8 @@ _PARAMS = {
     "as_of": Param(
         None,
         type=["null", "string"],
+        # Whoever starts a run is told at once, by Airflow itself.
+        pattern=f"^$|{clock.LOOKS_LIKE_AN_INSTANT}",
         title="As of",
         description="The run sees only data known by this moment (2014-01-01). Empty: the logical date.",
         source="dag",

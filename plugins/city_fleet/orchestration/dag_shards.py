@@ -4,6 +4,10 @@ Airflow gives a DAG file 50 seconds, and kills with it whatever the file has bui
 fleet at all. So there are as many files as the largest fleets need, each with the cities of its shard, and as many of
 them are at work as the fleets need now: an idle one counts lines and is done. Which shard a city is in follows from its
 slug and from that number alone; a task asks any file for its DAG, also after the number has changed.
+
+Airflow's commands that run or show one DAG (``airflow tasks test``, ``render``, ``list``; ``airflow dags test``) ask
+every file for it, and write what they found into Airflow's database. There only the file with the city answers: a DAG
+that two files hold is an import error of one of them, and that takes every city of the file out of service.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from city_fleet.config.current_form import folder_of, read_current
-from city_fleet.config.parts import Part, shards_for
+from city_fleet.config.parts import Part, shard_of, shards_for
 from city_fleet.config.places import fleets_folder
 from city_fleet.orchestration import unbuilt_dags
 
@@ -25,13 +29,17 @@ _SUFFIXES = (".yaml", ".yml")
 _LISTED = re.compile(rb"""\bfrom:[ ]*["']?([^"'#,{}\r\n]+)""")
 
 
-def shard_dags(index: int, only: str | None = None) -> dict[str, Any]:
+def shard_dags(index: int, only: str | None = None, *, starts: bool = False) -> dict[str, Any]:
     """Return the DAGs of the cities of one DAG file by their ids.
 
     :param index: which of the files, from 0.
-    :param only: this DAG alone, of whatever file (Airflow's parsing context while a task starts).
+    :param only: this DAG alone (Airflow's parsing context).
+    :param starts: a task of that DAG starts, and asks this file alone: it may have been told of it when there were
+        more files, or fewer.
     """
-    files = files_needed(fleets_folder()) if only is None else DAG_FILES
+    files = files_needed(fleets_folder()) if not starts else DAG_FILES
+    if only is not None and not starts and index != _file_of(only, files):
+        return {}
     if index >= files:
         unbuilt_dags.report(f"cities-{index}", {})
         return {}
@@ -41,6 +49,12 @@ def shard_dags(index: int, only: str | None = None) -> dict[str, Any]:
 
     dags = list(city_dags(fleets_folder(), only, Part(index, files), shared_form))
     return _by_id(f"cities-{index}", dags, only)
+
+
+def _file_of(dag_id: str, files: int) -> int:
+    """Return the number of the file in which a DAG stands, if it is one of a city or says that a file is broken."""
+    slug = dag_id.partition(".")[2]
+    return 0 if slug.startswith("_") else shard_of(slug, files)
 
 
 def fleet_wide_dags(only: str | None = None) -> dict[str, Any]:

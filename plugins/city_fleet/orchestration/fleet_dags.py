@@ -63,7 +63,12 @@ def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
         start_date=instant(fleet.start_date),
         catchup=False,
         max_active_runs=1,
-        tags=[f"fleet:{fleet.fleet}", naming.environment_tag(fleet.environment), "endpoint", *fleet.tags],
+        tags=[
+            naming.fleet_tag(fleet.fleet),
+            naming.environment_tag(fleet.environment),
+            "endpoint",
+            *fleet.tags,
+        ],
         default_args={
             "owner": fleet.owner,
             "retries": 2,
@@ -220,7 +225,7 @@ def _care_dag(
         start_date=_LONG_AGO,
         catchup=False,
         max_active_runs=1,
-        tags=[f"fleet:{fleet.fleet}", naming.environment_tag(fleet.environment), purpose, *fleet.tags],
+        tags=[naming.fleet_tag(fleet.fleet), naming.environment_tag(fleet.environment), purpose, *fleet.tags],
         default_args={"owner": fleet.owner, "retries": retries, **delays},
         auto_register=False,
         **settings,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from city_fleet import naming
 from city_fleet.errors import OldLayout, RegistryError
 from city_fleet.jobs.fixed_run import FixedRun
+from city_fleet.outgoing_text import printable
 from city_fleet.plan import PREPROCESS, REGISTER, CityPlan, FixedChampion, Run
 from city_fleet.state import old_layout, registry
 from city_fleet.state.author import Author
@@ -23,14 +26,46 @@ if TYPE_CHECKING:
 
 #: Name of the XCom by which the first task hands on what the run is about.
 BEGUN = "run"
+#: Names of the params of each city's DAG.
+PARAMS = ("as_of", "force", "repeat")
+# Of Airflow 3.3.2: how `airflow tasks test` calls the run that it makes, and what it sets in its own process.
+_TEMPORARY, _TESTS_A_TASK = "__airflow_temporary_run_", "AIRFLOW_TEST_MODE"
+
+
+def is_temporary(context: Context) -> bool:
+    """Tell whether the run is that of ``airflow tasks test``, which Airflow deletes when the task is over."""
+    return context["dag_run"].run_id.startswith(_TEMPORARY)
+
+
+def refuse_slips(context: Context) -> None:
+    """Refuse a run that somebody has started with a name that is nearly one of the DAG's params.
+
+    Airflow (3.3.2) takes every name; the run would go on without what was meant, and its jobs would be paid for. What
+    looks like none of the params is somebody else's and may stay.
+
+    :raises AirflowFailException: with what was given and what may have been meant.
+    """
+    for name in context["dag_run"].conf or {}:
+        meant = difflib.get_close_matches(name.lower(), PARAMS, n=1, cutoff=0.7)
+        if meant and name not in PARAMS:
+            raise AirflowFailException(
+                f"The run was started with {printable(repr(name))}, which its DAG has no param for; was {meant[0]!r} "
+                "meant? Nothing was paid for: start another run with the right name"
+            )
 
 
 def as_of(plan: CityPlan, context: Context) -> datetime:
     """Return the moment up to which a run may see data: its param, else its logical date, else its run_after.
 
-    :raises AirflowFailException: it is not an instant, or lies in the future.
+    :raises AirflowFailException: it is not an instant, or lies in the future; or the scheduler has taken up the run of
+        ``airflow tasks test``.
     """
     dag_run = context["dag_run"]
+    if is_temporary(context) and not os.environ.get(_TESTS_A_TASK):
+        raise AirflowFailException(
+            "This run is that of `airflow tasks test`, for one task in the terminal; the scheduler has taken it up, "
+            f"as the DAG is on. Nothing is done for it here. Pause the DAG first: airflow dags pause {plan.dag_id}"
+        )
     text = context["params"].get("as_of")
     try:
         moment = naming.parse_as_of(text) if text else dag_run.logical_date or dag_run.run_after
@@ -47,8 +82,7 @@ def run_of(plan: CityPlan, context: Context) -> Run:
     begun = _begun(context)
     if begun is None:
         raise AirflowFailException(
-            f"Task {PREPROCESS!r} of this run has not said what the run is about; clear it together with everything "
-            "downstream"
+            f"Task {PREPROCESS!r} of this run has not said what the run is about; {_what_to_do(context)}"
         )
     champion = begun["champion"] and FixedChampion(**begun["champion"])
     return replace(_run(plan, context, begun["key"]), champion=champion)
@@ -117,10 +151,18 @@ def upstream(context: Context, task_id: str) -> dict[str, Any]:
     """
     value = context["ti"].xcom_pull(task_ids=task_id)
     if not isinstance(value, dict):
-        raise AirflowFailException(
-            f"Task {task_id!r} of this run has no result; clear it together with everything downstream"
-        )
+        raise AirflowFailException(f"Task {task_id!r} of this run has no result; {_what_to_do(context)}")
     return value
+
+
+def _what_to_do(context: Context) -> str:
+    """Return what helps a task that lacks what an earlier one of its run has found out."""
+    if is_temporary(context):
+        return (
+            "`airflow tasks test` makes a run for one task alone. Name a run that has come so far, by its id or its "
+            "logical date, or take `airflow dags test`"
+        )
+    return "clear it together with everything downstream"
 
 
 def registered(context: Context, sagemaker: SageMakerClient) -> registry.ModelPackage:

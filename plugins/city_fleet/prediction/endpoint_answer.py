@@ -10,23 +10,50 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors
-from city_fleet.errors import BadRequest, PredictError, ServingError
+from city_fleet.errors import BadRequest, PredictError, ServingError, show_value
 
 # inference.py speaks of rows of a request; here a request is one row, whose features are what the caller knows.
-_OUR_ROW = re.compile(r"Row 1[,:] *")
+_OUR_ROW = re.compile(r"Row 1[,:] *|Forecast: *")
+# What serving code answers to a forecast that it does not know yet.
+_OLD_CODE = "The request has no list of instances"
+_MOST_STEPS = 100
+_LONGEST_UNIT, _LONGEST_SENTENCE = 200, 500
 _FEATURE = re.compile(r"feature '([^']+)'")
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What the model that is live now predicts for one row.
+class Forecast:
+    """What a model predicts for the periods that begin next.
 
-    :param prediction: in the target's own unit; None of a classification.
+    :param forecasts: ``period`` (its first day, an ISO date), ``step`` (1 is the one that begins next),
+        ``prediction`` (in the target's own unit) and ``intervals`` (per cent → from and to, None where too little is
+        known to say), step by step.
+    :param unit: what a prediction is in; None where nobody has said it.
+    :param intervals_withheld: why there is an interval less; None where none is.
+    :param known_until: first day of the newest period whose target was known, an ISO date.
+    :param late_periods: how many newer periods should be known by now; None where that can't be told.
+    :param warning: what a reader of the forecasts should know, as a sentence without its full stop.
+    """
+
+    forecasts: Sequence[Mapping[str, Any]]
+    unit: str | None
+    intervals_withheld: str | None
+    known_until: str | None
+    late_periods: int | None
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model that is live now predicts for one row, or for the next periods.
+
+    :param prediction: in the target's own unit; None of a classification. Of a forecast: the first period's.
     :param target_model: the artifact that answered, as the live pointer and the endpoint name it.
     :param package_arn: its version in the model registry.
     :param package_version: the number at the end of that ARN, None when it has none.
@@ -35,6 +62,7 @@ class Prediction:
     :param label: of a classification: the most probable class.
     :param probabilities: of a classification: class → probability; None where ``top_k`` is answered.
     :param top_k: of a classification that was asked so: ``label`` and ``probability`` of the most probable classes.
+    :param forecast: of a forecast by the city's name; None where features were given.
     """
 
     city: str
@@ -47,13 +75,19 @@ class Prediction:
     label: str | None = None
     probabilities: Mapping[str, float] | None = None
     top_k: Sequence[Mapping[str, Any]] | None = None
+    forecast: Forecast | None = None
 
     def to_dict(self) -> dict[str, Any]:
         said = asdict(self)
+        city, forecast = said.pop("city"), said.pop("forecast")
         classes = ("label", "probabilities", "top_k")
         unsaid = ("prediction", *(name for name in classes if said[name] is None))
+        if forecast is not None and forecast["warning"] is None:
+            del forecast["warning"]
         return {
             "status": 200,
+            "city": city,
+            **(forecast or {}),
             **{
                 name: value
                 for name, value in said.items()
@@ -73,6 +107,9 @@ def model_error(city: str, whose: str, error: ClientError) -> PredictError:
         feature = _FEATURE.search(sentence)
         mistake = {"feature": feature[1] if feature else None, "problem": "refused_by_model", "got": sentence}
         return BadRequest(f"city {city!r}: {sentence}", mistakes=[mistake])
+    if sentence.startswith(_OLD_CODE):
+        cure = "run the fleet's _endpoint DAG, or give features"
+        return ServingError(f"{whose}: its serving code knows no forecasts by name: {cure}", city=city)
     stream = response.get("LogStreamArn")
     return ServingError(f"{whose}: the model failed: {sentence}", city=city, log_stream_arn=stream)
 
@@ -88,6 +125,49 @@ def read_number(content: bytes, whose: str, city: str) -> float:
     if not math.isfinite(number):
         raise ServingError(f"{whose}: predicts {number}, which is not a finite number", city=city)
     return number
+
+
+def read_forecast(content: bytes, whose: str, city: str) -> Forecast:
+    """Read the answer to a question by the city's name."""
+    try:
+        said = json.loads(content)
+        forecasts = [_step(each, number) for number, each in enumerate(said["forecasts"], start=1)]
+        unit, until, late = said["unit"], said["known_until"], said["late_periods"]
+        withheld = said.get("intervals_withheld")
+        if not 1 <= len(forecasts) <= _MOST_STEPS:
+            raise ValueError(f"{len(forecasts)} forecasts")
+        if unit is not None and (not isinstance(unit, str) or len(unit) > _LONGEST_UNIT):
+            raise ValueError(f"unit {show_value(unit)}")
+        if withheld is not None and not isinstance(withheld, str):
+            raise ValueError(f"intervals_withheld {show_value(withheld)}")
+        if late is not None and (isinstance(late, bool) or not isinstance(late, int) or late < 0):
+            raise ValueError(f"late_periods {show_value(late)}")
+        until = None if until is None else date.fromisoformat(until).isoformat()
+        return Forecast(forecasts, unit, withheld[:_LONGEST_SENTENCE] if withheld else None, until, late)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        got = f"{content[:80]!r} ({type(error).__name__})"
+        raise ServingError(f"{whose}: the answer is not a forecast: {got}", city=city) from error
+
+
+def _step(value: Any, number: int) -> dict[str, Any]:
+    prediction = float(value["prediction"])
+    if value["step"] != number or not math.isfinite(prediction):
+        raise ValueError(f"step {show_value(value['step'])}: {prediction}")
+    return {
+        "period": date.fromisoformat(value["period"]).isoformat(),
+        "step": number,
+        "prediction": prediction,
+        "intervals": {str(name): _interval(each) for name, each in value.get("intervals", {}).items()},
+    }
+
+
+def _interval(value: Any) -> list[float] | None:
+    if value is None:
+        return None
+    low, high = map(float, value)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("an interval without an end")
+    return [low, high]
 
 
 def read_classes(content: bytes, whose: str, city: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Predictions for applications: live pointer → endpoint → a number or a class, within one deadline.
+"""Predictions for applications: live pointer → endpoint → a number, a class or a forecast, within one deadline.
 
 The Lambda and ``./fleet predict`` use this module. Nothing on this path knows Airflow: pointer and endpoint serve on
 while it is down. Standard library and boto3 only; clients are passed in (:func:`clients` makes suitable ones).
@@ -10,20 +10,27 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import aws_errors, naming, outgoing_text
-from city_fleet.errors import BadRequest, CityFleetError, PredictError, ServingError, show_value
+from city_fleet import aws_errors, outgoing_text
+from city_fleet.errors import (
+    BadRequest,
+    CityFleetError,
+    PredictError,
+    ServingError,
+    show_value,
+)
+from city_fleet.prediction import model_question
 from city_fleet.prediction.deadline import Deadline
-from city_fleet.prediction.endpoint_answer import Prediction, model_error, read_classes, read_number
-from city_fleet.prediction.feature_row import csv_line, json_request, read_row
+from city_fleet.prediction.endpoint_answer import Prediction, model_error
+from city_fleet.prediction.known_cache import KnownCopies, Newest
 from city_fleet.prediction.live_cache import LivePointers
-from city_fleet.state import live, pointer_checks
+from city_fleet.prediction.model_question import Asked, iso, slug_of
+from city_fleet.state import live
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -34,24 +41,7 @@ log = outgoing_text.logger(__name__)
 DEADLINE_SECONDS = 25.0
 THREADS = 16
 _S3_READ_SECONDS = 5
-# Of the answer for one row: more than this is cut off, and so no JSON. SageMaker hands on 6 MB.
-_ANSWER_BYTES = 1 << 20
-_ANSWER_OF_CLASSES_BYTES = 6 << 20
 _CONNECT_SECONDS = 3
-_MOST_CLASSES = 100_000
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A row of a city, and what is to be answered.
-
-    :param features: feature name → value, or None where it is missing; exactly the model's features.
-    :param top_k: of a classification: how many of the most probable classes; None: the probabilities of all.
-    """
-
-    city: object
-    features: object
-    top_k: object = None
 
 
 def clients(
@@ -84,12 +74,20 @@ class Predictor:
     :param runtime: a boto3 SageMaker runtime client, best of :func:`clients`.
     :param endpoint: name of the fleet's shared endpoint.
     :param threads: how many cities of one request are asked at the same time.
+    :param known: what is known of the fleet's cities; None leaves forecasts to what the models' artifacts hold.
     """
 
     def __init__(
-        self, pointers: LivePointers, runtime: SageMakerRuntimeClient, endpoint: str, threads: int = THREADS
+        self,
+        pointers: LivePointers,
+        runtime: SageMakerRuntimeClient,
+        endpoint: str,
+        threads: int = THREADS,
+        *,
+        known: KnownCopies | None = None,
     ) -> None:
         self.pointers = pointers
+        self.known = known
         self._runtime = runtime
         self._endpoint = endpoint
         self._threads = threads
@@ -99,12 +97,27 @@ class Predictor:
     ) -> Prediction:
         """Predict one row of one city.
 
+        :param city: its slug, or its name as people write it.
         :param features: feature name → value, or None where it is missing; exactly the model's features.
         :param seconds: the deadline of the whole request.
         :param top_k: of a classification: how many of the most probable classes; None: the probabilities of all.
         :raises PredictError: of the kind that says whose fault it is.
         """
-        (answer,) = self.predict_many([Asked(city, features, top_k)], seconds)
+        return self._one(Asked(city, features, top_k), seconds)
+
+    def forecast(
+        self, city: object, horizon: object = None, history: object = None, seconds: float = DEADLINE_SECONDS
+    ) -> Prediction:
+        """Predict the next periods of one city from what is known of it.
+
+        :param horizon: how many periods ahead; None: as many as the model can.
+        :param history: the caller's own newer rows: ``period`` and values by column.
+        :raises PredictError: of the kind that says whose fault it is.
+        """
+        return self._one(Asked(city, horizon=horizon, history=history), seconds)
+
+    def _one(self, asked: Asked, seconds: float) -> Prediction:
+        (answer,) = self.predict_many([asked], seconds)
         if isinstance(answer, PredictError):
             raise answer
         return answer
@@ -166,9 +179,10 @@ class Predictor:
         city = asked.city
         if not isinstance(city, str) or not city:
             raise BadRequest(
-                f"city: got {show_value(city)}; allowed: the slug of a city as text, for example 'austin'.",
+                f"city: got {show_value(city)}; allowed: the name of a city as text, for example 'austin'.",
                 mistakes=[],
             )
+        city = slug_of(city)
         pointer = self.pointers.get(city, deadline)
         try:
             value = self._ask(pointer, asked, deadline)
@@ -188,7 +202,7 @@ class Predictor:
             target_model=pointer.target_model,
             package_arn=pointer.package_arn,
             package_version=_package_version(pointer.package_arn),
-            as_of=_iso(pointer.as_of),
+            as_of=iso(pointer.as_of),
             latency_ms=round((time.perf_counter() - started) * 1000, 1),
         )
 
@@ -198,23 +212,19 @@ class Predictor:
         :return: fields of :class:`Prediction`.
         :raises _ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
         """
-        top_k = _top_k(pointer, asked.top_k)
-        row = read_row(pointer.city, pointer.features, asked.features, pointer.inputs)
-        as_json = pointer.is_table or top_k is not None
-        body = json_request(row, top_k) if as_json else csv_line(row)
+        question = model_question.put(pointer, asked, lambda: self._newest(pointer.city, deadline))
         endpoint = pointer.endpoint or self._endpoint
         whose = f"city {pointer.city!r}: endpoint {endpoint!r} with {pointer.target_model}"
-        numbers = pointer.task == pointer_checks.REGRESSION
 
         def invoke() -> bytes:
             answer = self._runtime.invoke_endpoint(
                 EndpointName=endpoint,
                 TargetModel=pointer.target_model,
-                ContentType="application/json" if as_json else "text/csv",
+                ContentType="application/json" if question.as_json else "text/csv",
                 Accept="application/json",
-                Body=body,
+                Body=question.body,
             )
-            content: bytes = answer["Body"].read(_ANSWER_BYTES if numbers else _ANSWER_OF_CLASSES_BYTES)
+            content: bytes = answer["Body"].read(question.answer_bytes)
             return content
 
         try:
@@ -227,27 +237,10 @@ class Predictor:
             raise ServingError(f"{whose}: {error}", city=pointer.city) from error
         except BotoCoreError as error:
             raise ServingError(f"{whose} cannot be asked: {error}", city=pointer.city) from error
-        if numbers:
-            return {"prediction": read_number(content, whose, pointer.city)}
-        return read_classes(content, whose, pointer.city)
+        return question.read(content, whose, pointer.city)
 
-
-def _top_k(pointer: live.LivePointer, value: object) -> int | None:
-    """Return how many classes are asked for.
-
-    :raises BadRequest: it is no number of classes, or the model predicts a number.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_CLASSES:
-        allowed = f"a whole number from 1 to {_MOST_CLASSES}"
-    elif pointer.task == pointer_checks.REGRESSION:
-        allowed = "nothing, for its model predicts a number and no class"
-    else:
-        return value
-    raise BadRequest(
-        f"city {pointer.city!r}, top_k: got {show_value(value)}; allowed: {allowed}.", mistakes=[]
-    )
+    def _newest(self, city: str, deadline: Deadline) -> Newest:
+        return self.known.newest(city, deadline) if self.known is not None else Newest()
 
 
 def _unexpected(city: object, error: Exception) -> ServingError:
@@ -263,10 +256,3 @@ class _ModelGone(CityFleetError):
 def _package_version(arn: str) -> int | None:
     last = arn.rpartition("/")[2]
     return int(last) if last.isdecimal() and last.isascii() else None
-
-
-def _iso(as_of: str) -> str:
-    try:
-        return naming.parse_as_of(as_of).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except ValueError:
-        return as_of  # what a person wrote into a pointer does not keep the model from answering

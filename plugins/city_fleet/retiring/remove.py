@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from city_fleet import clock
-from city_fleet.airflow_rest import Dag
+from city_fleet.airflow_rest.airflow_client import Dag
 from city_fleet.errors import AirflowError, PublishError
 from city_fleet.state import live, registry
 from city_fleet.state.author import Author
@@ -23,7 +23,7 @@ _SHOWN_RUNS = 5
 
 
 class AirflowRuns(Protocol):
-    """What is asked of Airflow (:class:`~city_fleet.airflow_rest.AirflowRest` answers it)."""
+    """What is asked of Airflow (:class:`~city_fleet.airflow_rest.airflow_client.AirflowRest` answers it)."""
 
     def dag(self, dag_id: str) -> Dag | None: ...
     def set_paused(self, dag_id: str, paused: bool) -> None: ...
@@ -205,6 +205,7 @@ def remains(city: CityContext) -> Remains:
         "runs": f"{keys.runs_prefix()}{slug}/",
         "run records": keys.city_records(slug),
         "history": keys.history_prefix(slug),
+        "known values": keys.known_prefix(slug),
     }
     left = []
     for what, prefix in prefixes.items():

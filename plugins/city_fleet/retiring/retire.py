@@ -19,6 +19,8 @@ from city_fleet.state.retire_marks import Mark, Marks, model_unit, run_unit
 
 #: A run without a record may still be going: SageMaker lets one job train for 28 days, and it may have waited before.
 UNFINISHED = timedelta(days=90)
+#: Of what was known of a city in its runs, predictions read the newest alone; some more, should it be broken or wrong.
+KEPT_KNOWN = 5
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,13 @@ class Deletion:
     :param package_arns: versions to delete.
     :param model_keys: S3 keys below ``models/``.
     :param run_keys: S3 keys below ``runs/``.
+    :param known_keys: S3 keys below ``known/``.
     """
 
     package_arns: tuple[str, ...] = ()
     model_keys: tuple[str, ...] = ()
     run_keys: tuple[str, ...] = ()
+    known_keys: tuple[str, ...] = ()
     models: int = 0
     runs: int = 0
     size_bytes: int = 0
@@ -127,7 +131,7 @@ def plan(found: Inventory, rule: Rule, marks: Marks, now: datetime) -> Plan:
 
 
 def deletion(found: Inventory, going: Iterable[str], rule: Rule) -> Deletion:
-    """Return what is deleted when models and runs go.
+    """Return what is deleted when models and runs go, and with them all but the newest of what was known.
 
     :param going: names of models and runs.
     """
@@ -139,6 +143,7 @@ def deletion(found: Inventory, going: Iterable[str], rule: Rule) -> Deletion:
         package_arns=tuple(each.arn for each in versions),
         model_keys=tuple(each.key for each in models),
         run_keys=tuple(key for each in runs for key in each.keys),
+        known_keys=found.known[KEPT_KNOWN:],
         models=len({each.target for each in models} | {each.target for each in versions}),
         runs=len(runs),
         size_bytes=sum(each.size_bytes for each in models) + sum(each.size_bytes for each in runs),

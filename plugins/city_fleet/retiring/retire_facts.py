@@ -90,6 +90,7 @@ class Inventory:
     :param served: states of the live pointer, newest first: at least the predecessors that stay, and all that were
         replaced within the grace period.
     :param ended_runs: keys of the runs that have a record. May leave out runs that have a version.
+    :param known: S3 keys below ``known/``, the newest first.
     """
 
     city: str
@@ -98,6 +99,7 @@ class Inventory:
     versions: tuple[PackageFact, ...] = ()
     served: tuple[ServedState, ...] = ()
     ended_runs: frozenset[str] = frozenset()
+    known: tuple[str, ...] = ()
 
     def usable(self, target: str) -> bool:
         """Tell whether a model could serve: its artifact is there, and no version of it is rejected."""

@@ -19,7 +19,7 @@ from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.retiring.retire import is_enough
 from city_fleet.retiring.retire_facts import Inventory, ModelObject, PackageFact, Rule, RunFolder, ServedState
-from city_fleet.state import live, registry
+from city_fleet.state import known_values, live, registry
 from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -152,7 +152,8 @@ class InventorySource:
         known = {version.run_key for version in versions}
         unknown = any(folder.run_key not in known for folder in found.runs)
         ended = self.ended_runs(found.city) if unknown else frozenset()
-        first = Inventory(found.city, found.models, found.runs, versions, ended_runs=ended)
+        copies = tuple(item.key for item in known_values.copies(self.objects, self.keys, found.city))
+        first = Inventory(found.city, found.models, found.runs, versions, ended_runs=ended, known=copies)
         return replace(first, served=tuple(self.served(first, rule, now)))
 
     def served(self, found: Inventory, rule: Rule, now: datetime) -> list[ServedState]:

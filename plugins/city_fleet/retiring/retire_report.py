@@ -43,7 +43,7 @@ class CityReport:
             models=gone.models,
             runs=gone.runs,
             versions=len(gone.package_arns),
-            objects=len(gone.model_keys) + len(gone.run_keys),
+            objects=len(gone.model_keys) + len(gone.run_keys) + len(gone.known_keys),
             size_bytes=gone.size_bytes,
             marked=self.marked,
             waiting=self.waiting,

@@ -123,11 +123,11 @@ def _retire(
         if plan.marks == marks or retire_marks.write(s3, keys, city, plan.marks, etag):
             break
         # A run or a command claimed a model, or another pass is at work: look again at what is needed.
-    if not plan.going:
-        return report
-    _refuse_what_serves(source, inventory, plan)
+    if plan.going:
+        _refuse_what_serves(source, inventory, plan)
     _delete(source, deletion)
-    retire_marks.update(s3, keys, city, lambda current: current.without(plan.going))
+    if plan.going:
+        retire_marks.update(s3, keys, city, lambda current: current.without(plan.going))
     return report
 
 
@@ -155,7 +155,7 @@ def _delete(source: InventorySource, deletion: Deletion) -> None:
     """
     for arn in deletion.package_arns:
         registry.delete(source.sagemaker, arn)
-    source.objects.delete_all([*deletion.model_keys, *deletion.run_keys])
+    source.objects.delete_all([*deletion.model_keys, *deletion.run_keys, *deletion.known_keys])
 
 
 def _cursor(source: InventorySource) -> str:

@@ -27,6 +27,8 @@ class ServedModel:
     :param task: what it predicts: a number (``regression``) or a class (``binary``, ``multiclass``).
     :param kind: ``series``, whose features are numbers, or ``table``.
     :param inputs: of a table: ``{"name", "kind"}`` of each feature, in the order of ``features``.
+    :param forecast: of a model that answers by the city's name: ``frequency`` of its periods, ``horizon``, ``unit`` of
+        the target, and ``columns`` whose newest values it needs, the target first. Empty for others.
     """
 
     city: str
@@ -45,6 +47,7 @@ class ServedModel:
     task: str = pointer_checks.REGRESSION
     kind: str = pointer_checks.SERIES
     inputs: tuple[dict[str, str], ...] = ()
+    forecast: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # A pointer of an earlier version says the same by its target model alone.

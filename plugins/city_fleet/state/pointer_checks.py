@@ -24,6 +24,8 @@ SERIES, TABLE = KINDS = ("series", "table")
 INPUT_KINDS = ("number", "boolean", "category", "date")
 TARGET_MODEL = "target_model"
 _MAX_SEQUENCE = 10**9
+#: Periods ahead that a model may predict.
+MAX_HORIZON = 100
 _ENDPOINT = re.compile(r"(?:[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62})?")
 _ARN = re.compile(
     r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:model-package/(?P<group>[a-zA-Z0-9-]{1,63})/[0-9]{1,9}"
@@ -72,6 +74,15 @@ def check_metrics(value: object) -> None:
     """
     if not _are_metrics(value):
         raise ValueError(f"metrics is {show_value(value)}")
+
+
+def check_forecast(value: object) -> None:
+    """Refuse what does not say what a forecast by the city's name is made of.
+
+    :raises ValueError: it does not.
+    """
+    if not _is_forecast(value):
+        raise ValueError(f"forecast is {show_value(value)}")
 
 
 def check_fit(members: Mapping[str, Any], where: str) -> None:
@@ -175,6 +186,24 @@ def _are_inputs(value: object) -> bool:
     )
 
 
+def _is_forecast(value: object) -> bool:
+    """Tell whether a value says what a forecast by the city's name is made of; empty, it says that there is none."""
+    if value == {}:
+        return True
+    if not isinstance(value, dict) or set(value) != {"frequency", "horizon", "unit", "columns"}:
+        return False
+    horizon = value["horizon"]
+    return (
+        _is_text(value["frequency"])
+        and isinstance(horizon, int)
+        and not isinstance(horizon, bool)
+        and 1 <= horizon <= MAX_HORIZON
+        and _is_text_or_none(value["unit"])
+        and _are_texts(value["columns"])
+        and bool(value["columns"])
+    )
+
+
 def _are_metrics(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_metric, value.values()))
 
@@ -209,4 +238,5 @@ _OPTIONAL: dict[str, _Check] = {
     "task": lambda value: value in TASKS,
     "kind": lambda value: value in KINDS,
     "inputs": _are_inputs,
+    "forecast": _is_forecast,
 }

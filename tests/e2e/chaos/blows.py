@@ -10,6 +10,8 @@ KILL = "kill"
 FREEZE = "freeze"
 DRAIN = "drain"
 STORM = "storm"
+FILL = "fill"
+LOSE = "lose"
 #: Killed, and killed again as soon as it has come up, three times in all; a plan holds three kills in its place.
 THRICE = "kill thrice"
 
@@ -21,11 +23,15 @@ TRIGGER_RUNNER = "trigger_runner"
 SCHEDULER = "scheduler"
 STAND_IN = "sagemaker"
 S3 = "s3"
+DISK = "disk"
+DATABASE = "database"
 
 #: What can be struck, and how. A worker is the process that watches over one task and sends its heartbeats; the task
 #: is its child; a node is both. A trigger runner is the child of a triggerer in which the triggers wait. The stand-in
-#: is the local SageMaker, S3 and all: killed it is an outage that ends its jobs, frozen one without an answer. What is
-#: no process, such as a storm of S3, is struck by a function of strikes.py; a new kind gets its line here and there.
+#: is the local SageMaker, S3 and all: killed it is an outage that ends its jobs, frozen one without an answer; its disk
+#: can be full. A worker whose disk is full can't write its task's log. The database is Airflow's: lost, all of Airflow
+#: goes down with it. What is no process, such as a storm of S3, is struck by a function of strikes.py; a new kind gets
+#: its line here and there.
 KINDS = (
     (WORKER, KILL),
     (TRIGGERER, FREEZE),
@@ -43,6 +49,9 @@ KINDS = (
     (S3, STORM),
     (STAND_IN, THRICE),
     (STAND_IN, FREEZE),
+    (DISK, FILL),
+    (WORKER, FILL),
+    (DATABASE, LOSE),
 )
 #: Detection times of the stack (see settings.AIRFLOW): a process that is frozen for longer counts as lost.
 TASK_HEARTBEAT_TIMEOUT_SECONDS = 10
@@ -57,8 +66,9 @@ _LOST_AFTER = {
     # As long as an outage may take; nothing in Airflow counts it as lost.
     STAND_IN: 20,
     S3: 20,
+    DISK: 20,
 }
-_LASTS = (FREEZE, STORM)
+LASTS = (FREEZE, STORM, FILL)
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,9 @@ class Blow:
 
     :param pause_seconds: since the blow before.
     :param target: what is struck.
-    :param action: ``kill`` (SIGKILL), ``drain`` (SIGTERM), ``freeze`` (SIGSTOP, and SIGCONT later) or ``storm``.
-    :param freeze_seconds: how long it is frozen, or the storm lasts; 0 for the other actions.
+    :param action: ``kill`` (SIGKILL), ``drain`` (SIGTERM), ``freeze`` (SIGSTOP, and SIGCONT later), ``storm``, ``fill``
+        (no file can be written to) or ``lose``.
+    :param freeze_seconds: how long it is frozen or full, or the storm lasts; 0 for the other actions.
     :param pick: from 0 to 1, which of several candidates it is.
     :param restart_seconds: how long a supervisor takes to start a component again that has died.
     """
@@ -105,7 +116,7 @@ def plan(seed: int, count: int, *, mean_pause_seconds: float) -> list[Blow]:
 
 def _blow(draws: random.Random, target: str, action: str, mean_pause_seconds: float) -> Blow:
     # Some frozen processes come back before anybody has missed them, most of them after.
-    freeze = _LOST_AFTER[target] * draws.uniform(0.7, 2.2) if action in _LASTS else 0.0
+    freeze = _LOST_AFTER[target] * draws.uniform(0.7, 2.2) if action in LASTS else 0.0
     longest_restart = 15.0 if target == STAND_IN else 3.0
     return Blow(
         pause_seconds=round(mean_pause_seconds * draws.uniform(0.5, 1.5), 2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from city_fleet import naming
@@ -16,14 +16,40 @@ from local.stack.stack import Stack
 from tests.e2e.chaos.judgement import Evidence, Job, Run
 
 
-def collect(stack: Stack, plans: list[CityPlan], started: dict[tuple[str, str], str]) -> Evidence:
+@dataclass
+class Remembered:
+    """What Airflow has told, and has forgotten since: its database may be lost.
+
+    :param ended: (city, run id) → state and tries of a run that has ended.
+    :param renamed: (city, run id) → the id under which the same night was started again.
+    """
+
+    ended: dict[tuple[str, str], tuple[str, dict[str, int]]] = field(default_factory=dict)
+    renamed: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def now(self, city: str, run_id: str) -> str:
+        """Return the id that a night's run has by now."""
+        while (city, run_id) in self.renamed:
+            run_id = self.renamed[city, run_id]
+        return run_id
+
+
+def collect(
+    stack: Stack,
+    plans: list[CityPlan],
+    started: dict[tuple[str, str], str],
+    remembered: Remembered | None = None,
+) -> Evidence:
     """Return what the runs have left.
 
-    :param started: (city, run id) → the stamp of its as_of, for every run that was started.
+    :param started: (city, run id) → the stamp of its as_of, for every run that was started; of a night that was started
+        again the last one.
+    :param remembered: what Airflow does not know any more. Jobs and records of a night count as its last run's.
     """
+    known = remembered or Remembered()
     s3, sagemaker = stack.client("s3"), stack.client("sagemaker")
     runs = [
-        _run(stack, s3, plan, run_id, as_of)
+        _run(stack, plan, run_id, as_of, known)
         for plan in plans
         for (city, run_id), as_of in started.items()
         if city == plan.city.slug
@@ -31,7 +57,7 @@ def collect(stack: Stack, plans: list[CityPlan], started: dict[tuple[str, str], 
     pointers = {plan.city.slug: live.read(s3, plan.keys, plan.city.slug) for plan in plans}
     histories = {plan.city.slug: live.history(s3, plan.keys, plan.city.slug) for plan in plans}
     return Evidence(
-        jobs=[job for kind in KINDS.values() for job in _jobs(sagemaker, s3, kind)],
+        jobs=[job for kind in KINDS.values() for job in _jobs(sagemaker, s3, kind, known)],
         runs=runs,
         versions={plan.city.slug: _versions(sagemaker, plan.package_group) for plan in plans},
         pointers={city: asdict(found.pointer) for city, found in pointers.items() if found},
@@ -43,24 +69,31 @@ def collect(stack: Stack, plans: list[CityPlan], started: dict[tuple[str, str], 
     )
 
 
-def _run(stack: Stack, s3: Any, plan: CityPlan, run_id: str, as_of: str) -> Run:
+def tries(stack: Stack, dag_id: str, run_id: str) -> dict[str, int]:
+    """Return how many tries the tasks of a run took, where that is more than one."""
+    tasks = stack.airflow.task_instances(dag_id, run_id)
+    return {task["task_id"]: task["try_number"] for task in tasks if task["try_number"] > 1}
+
+
+def _run(stack: Stack, plan: CityPlan, run_id: str, as_of: str, known: Remembered) -> Run:
+    city, s3 = plan.city.slug, stack.client("s3")
     prefix = plan.keys.record(plan.city.slug, naming.parse_as_of(as_of), "").rsplit("/", 1)[0] + "/"
     records = [json.loads(_read(s3, plan.keys.bucket, key)) for key in _keys(s3, plan.keys.bucket, prefix)]
+    state, many = known.ended.get((city, run_id)) or (
+        str(stack.airflow.run(plan.dag_id, run_id)["state"]),
+        tries(stack, plan.dag_id, run_id),
+    )
     return Run(
-        city=plan.city.slug,
+        city=city,
         run_id=run_id,
         as_of=as_of,
-        state=str(stack.airflow.run(plan.dag_id, run_id)["state"]),
-        records=[record for record in records if record["run_id"] == run_id],
-        tries={
-            task["task_id"]: task["try_number"]
-            for task in stack.airflow.task_instances(plan.dag_id, run_id)
-            if task["try_number"] > 1
-        },
+        state=state,
+        records=[record for record in records if known.now(city, record["run_id"]) == run_id],
+        tries=many,
     )
 
 
-def _jobs(sagemaker: Any, s3: Any, kind: JobKind) -> list[Job]:
+def _jobs(sagemaker: Any, s3: Any, kind: JobKind, known: Remembered) -> list[Job]:
     jobs = []
     for page in sagemaker.get_paginator(kind.method("list")).paginate():
         for summary in page[kind.summaries_key]:
@@ -79,7 +112,9 @@ def _jobs(sagemaker: Any, s3: Any, kind: JobKind) -> list[Job]:
                     name=summary[kind.name_key],
                     city=tags[job_requests.TAG_CITY],
                     step=tags[job_requests.TAG_STEP],
-                    run_id=naming.run_id_of_tag(tags[job_requests.TAG_DAG_RUN]),
+                    run_id=known.now(
+                        tags[job_requests.TAG_CITY], naming.run_id_of_tag(tags[job_requests.TAG_DAG_RUN])
+                    ),
                     status=kind.status(description),
                     artifact_sha256=artifact,
                     failure=str(description.get("FailureReason") or ""),

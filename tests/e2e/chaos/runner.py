@@ -20,14 +20,15 @@ import httpx
 from city_fleet import naming
 from city_fleet.config import Fleet, load_fleet
 from city_fleet.plan import ENDPOINT_PURPOSE, CityPlan, plan_city
-from local.stack.environment import Layout, fleet_variables, free_port
+from local.stack.environment import fleet_variables
 from local.stack.errors import StackError
-from local.stack.runs import start_run, wait_for_dags, wait_for_run
+from local.stack.layout import Layout, free_port
+from local.stack.runs import DAG_TIMEOUT_SECONDS, start_run, wait_for_dags, wait_for_run
 from local.stack.seed import seed as seed_stack
 from local.stack.stack import Stack
 from tests.e2e.chaos import evidence, judgement, settings
 from tests.e2e.chaos.bad_day import BadDay
-from tests.e2e.chaos.blows import KILL, STAND_IN, Blow
+from tests.e2e.chaos.blows import DATABASE, KILL, STAND_IN, Blow
 from tests.e2e.chaos.strikes import STRIKES
 from tests.e2e.chaos.targets import Targets
 
@@ -105,11 +106,13 @@ def chaos_stack(
     *,
     start_delay_seconds: float,
     clock_offset_seconds: int = 0,
+    notices_soon: bool = True,
 ) -> Iterator[Stack]:
     """Start a stack with two triggerers, a fleet of some cities, its data and its endpoint.
 
     :param start_delay_seconds: see :func:`settings.sagemaker_options`.
     :param clock_offset_seconds: by how much its AWS's clock is ahead.
+    :param notices_soon: Airflow notices a loss within seconds. On a busy machine it then takes for lost what is slow.
     """
     path = settings.write_fleet(folder / "fleets", cities)
     layout = Layout(
@@ -119,7 +122,7 @@ def chaos_stack(
         fleets_dir=path.parent,
         parse_interval_seconds=600,
         triggerers=2,
-        airflow_settings=settings.AIRFLOW,
+        airflow_settings=settings.AIRFLOW if notices_soon else {},
         sagemaker_options=settings.sagemaker_options(start_delay_seconds, clock_offset_seconds),
         sagemaker_module=settings.SAGEMAKER_MODULE,
     )
@@ -171,6 +174,8 @@ class ChaosRun:
         self._runs: dict[str, str] = {}  # city → its run that has not ended
         self._started: dict[tuple[str, str], str] = {}
         self._rounds: Counter[str] = Counter()
+        self._remembered = evidence.Remembered()
+        self._lost_databases = 0
         self._dealt: list[dict[str, Any]] = []
         self._missed = 0
         self._restarts: Counter[str] = Counter()
@@ -186,7 +191,7 @@ class ChaosRun:
             self._targets.wake_all()
         self._come_to_rest()
         faults = self._bad_day.end()
-        found = evidence.collect(self._stack, self._plans, self._started)
+        found = evidence.collect(self._stack, self._plans, self._started, self._remembered)
         return Result(
             seed=self._seed,
             clock_offset_seconds=self._clock_offset,
@@ -218,11 +223,14 @@ class ChaosRun:
             self._follow_runs()
             now = time.monotonic()
             late = now > next_blow + MISS_AFTER_SECONDS
-            if self._blows and now >= next_blow and (self._strike(self._blows[0]) or late):
-                self._missed += late
-                self._blows.pop(0)
-                last = now
-                next_blow = now + (self._blows[0].pause_seconds if self._blows else 0)
+            struck = bool(self._blows) and now >= next_blow and self._strike(self._blows[0])
+            if struck or (self._blows and late):
+                blow = self._blows.pop(0)
+                if not struck:
+                    self._missed += 1
+                    self._say(f"missed: {blow.action} {blow.target}")
+                last = time.monotonic()  # a database is not lost in a moment
+                next_blow = last + (self._blows[0].pause_seconds if self._blows else 0)
             if not self._blows and not self._runs:
                 return
             if now - last > self._timeout + MISS_AFTER_SECONDS:
@@ -246,11 +254,11 @@ class ChaosRun:
             city = plan.city.slug
             run_id = self._runs.get(city)
             if run_id is not None:
-                if (
-                    _patiently(lambda p=plan, r=run_id: self._stack.airflow.run(p.dag_id, r))["state"]
-                    in ENDED
-                ):
+                state = _patiently(lambda p=plan, r=run_id: self._stack.airflow.run(p.dag_id, r))["state"]
+                if state in ENDED:
+                    tries = _patiently(lambda p=plan, r=run_id: evidence.tries(self._stack, p.dag_id, r))
                     self._say(f"{city} {run_id} ended")
+                    self._remembered.ended[city, run_id] = state, tries
                     del self._runs[city]
             elif self._blows or not self._rounds[city]:
                 self._start(plan)
@@ -259,10 +267,34 @@ class ChaosRun:
         city = plan.city.slug
         as_of = naming.as_of_stamp(FIRST_AS_OF + timedelta(days=7 * self._rounds[city]))
         self._rounds[city] += 1
-        run_id = f"chaos__{as_of}"
+        self._start_as(plan, f"chaos__{as_of}", as_of)
+
+    def _start_as(self, plan: CityPlan, run_id: str, as_of: str) -> None:
         _patiently(lambda: start_run(self._stack, plan.dag_id, run_id, {"as_of": as_of}))
-        self._runs[city] = run_id
-        self._started[city, run_id] = as_of
+        self._runs[plan.city.slug] = run_id
+        self._started[plan.city.slug, run_id] = as_of
+
+    def _start_again(self) -> None:
+        """Do what a person does whose Airflow has lost its database: start again what was under way (docs/runbook.md).
+
+        The ids are others.
+        """
+        self._lost_databases += 1
+        wanted = {plan.dag_id for plan in self._plans}
+        end = time.monotonic() + DAG_TIMEOUT_SECONDS
+        while not wanted <= _patiently(self._stack.airflow.dag_ids):
+            self._mend()
+            if time.monotonic() > end:
+                raise StackError(f"Airflow's new database shows no DAGs: {', '.join(sorted(wanted))}")
+            time.sleep(POLL_SECONDS)
+        for plan in self._plans:
+            city = plan.city.slug
+            if (before := self._runs.get(city)) is not None:
+                as_of = self._started.pop((city, before))
+                again = f"again_{self._lost_databases}__{as_of}"
+                self._remembered.renamed[city, before] = again
+                self._start_as(plan, again, as_of)
+        self._say(f"started again: {', '.join(sorted(self._runs))}")
 
     def _strike(self, blow: Blow) -> bool:
         name = self._struck_by(blow)
@@ -277,9 +309,12 @@ class ChaosRun:
         """Deal a blow; return the name of what was struck, None where there is nothing at the moment."""
         if blow.target in STRIKES:
             try:
-                return STRIKES[blow.target](self._stack, blow)
+                name = STRIKES[blow.target](self._stack, blow)
             except (httpx.HTTPError, OSError):
                 return None
+            if blow.target == DATABASE:
+                self._start_again()
+            return name
         victim = self._targets.find(blow, self._running())
         if victim is None:
             return None

@@ -1,7 +1,6 @@
 """Blows that strike no process: a function each, which is given the stack and the blow.
 
-A new kind (a full disk, a lost database) is a module with one such function, its line in STRIKES, and its kind in
-blows.KINDS.
+A new kind is one such function, its line in STRIKES, and its kind in blows.KINDS.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Callable
 import httpx
 
 from local.stack.stack import Stack
-from tests.e2e.chaos import blows
+from tests.e2e.chaos import blows, full_disk, lost_database
 from tests.e2e.chaos.blows import Blow
 
 FAULTS_PATH = "/_local/faults"
@@ -30,6 +29,24 @@ def storm(stack: Stack, blow: Blow) -> str:
     return "S3"
 
 
+def fill_disk(stack: Stack, blow: Blow) -> str:
+    """Let the local SageMaker find no room for what it writes, for as long as the blow lasts."""
+    full_disk.fill_stand_in(stack, blow.freeze_seconds)
+    return "the local SageMaker's disk"
+
+
+def lose_database(stack: Stack, _blow: Blow) -> str:
+    """Lose Airflow's database, and start Airflow with a new one, which knows of no run."""
+    if dead := stack.dead():
+        raise ProcessLookupError(f"{dead[0].name} is to be started first")
+    lost_database.lose_database(stack)
+    return "Airflow's database"
+
+
 #: Target of a blow → how it is struck. It returns what the report calls it, and raises httpx.HTTPError or OSError where
 #: it can't be struck at the moment.
-STRIKES: dict[str, Callable[[Stack, Blow], str]] = {blows.S3: storm}
+STRIKES: dict[str, Callable[[Stack, Blow], str]] = {
+    blows.S3: storm,
+    blows.DISK: fill_disk,
+    blows.DATABASE: lose_database,
+}

@@ -13,7 +13,7 @@ import psutil
 
 from local.stack import processes
 from local.stack.stack import Stack
-from tests.e2e.chaos import blows
+from tests.e2e.chaos import blows, full_disk
 from tests.e2e.chaos.blows import Blow
 
 _WORKER_TITLE = "airflow worker -- LocalExecutor:"
@@ -36,7 +36,7 @@ class Victim:
 
 
 class Targets:
-    """The processes of one stack. What it has frozen wakes up by a timer, whatever its caller waits for."""
+    """The processes of one stack. A freeze or a full disk ends by a timer, whatever its caller waits for."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -57,16 +57,19 @@ class Targets:
         return free[int(blow.pick * len(free))] if free else None
 
     def strike(self, blow: Blow, victim: Victim) -> None:
-        """Send a blow's signal."""
-        number = {
+        """Send a blow's signal, or let its victim find its disk full."""
+        signals = {
             blows.KILL: signal.SIGKILL,
             blows.DRAIN: signal.SIGTERM,
             blows.FREEZE: signal.SIGSTOP,
-        }[blow.action]
+        }
         for process in victim.processes:
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(number)
-                if blow.action == blows.FREEZE:
+            with contextlib.suppress(psutil.Error, OSError):
+                if blow.action == blows.FILL:
+                    full_disk.fill(process)
+                else:
+                    process.send_signal(signals[blow.action])
+                if blow.action in blows.LASTS:
                     timer = threading.Timer(blow.freeze_seconds, self._wake, (process,))
                     timer.daemon = True
                     self._frozen[process.pid] = (timer, process)
@@ -75,10 +78,11 @@ class Targets:
     def _wake(self, process: psutil.Process) -> None:
         with contextlib.suppress(psutil.Error):
             process.send_signal(signal.SIGCONT)
+            full_disk.make_room(process)
         self._frozen.pop(process.pid, None)
 
     def wake_all(self) -> None:
-        """Let everything that is frozen go on."""
+        """Let everything that is frozen go on, and everything write that finds its disk full."""
         for timer, process in list(self._frozen.values()):
             timer.cancel()
             self._wake(process)
@@ -130,10 +134,11 @@ class Targets:
                 title = _title(process)
                 if not title.startswith(_WORKER_TITLE) or title.rsplit(" ", 1)[1] not in running:
                     continue
+                tasks = process.children()  # asked for once: it may end at any moment
                 # The task is a fork of its worker and bears its title for a moment.
-                if _title(process.parent()).startswith(_WORKER_TITLE) or not process.children():
+                if _title(process.parent()).startswith(_WORKER_TITLE) or not tasks:
                     continue
-                task = process.children()[0]
+                task = tasks[0]
                 struck = {blows.WORKER: (process,), blows.TASK: (task,), blows.NODE: (process, task)}[target]
                 found.append(Victim(f"{target} of {title.rsplit(' ', 1)[1]}", struck))
         return sorted(found, key=lambda victim: victim.name)

@@ -31,6 +31,22 @@ OWN_WAYS = re.compile(r"datetime\.fromisoformat\(|strptime\(|timespec=|%Y%m%dT%H
 def test_an_instant_is_read_in_either_form(text: str) -> None:
     assert clock.parse(text) == MOMENT
     assert clock.parse(text).tzinfo is UTC
+    assert re.match(clock.LOOKS_LIKE_AN_INSTANT, text)
+
+
+def test_what_looks_like_no_instant_is_none_and_the_other_way_round() -> None:
+    for text in (
+        "2014-01-01",
+        "20140101",
+        "2014-W01-3",
+        "2014W013",
+        "2014-01-01 06:00",
+        "2014-01-01T06:00:00.5-06",
+    ):
+        clock.parse(text)
+        assert re.match(clock.LOOKS_LIKE_AN_INSTANT, text), text
+    for text in ("next tuesday", "2014", "2014-1-1", "01.01.2014", "1/1/2014"):
+        assert not re.match(clock.LOOKS_LIKE_AN_INSTANT, text), text
 
 
 @given(st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), st.integers(-14 * 60, 14 * 60))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_table import CALENDAR, FeatureColumn, TableLayout, build_examples
+from calendar_grid import FREQUENCIES, Duration, period_index, period_start
+from feature_table import build_examples
+from series_layout import CALENDAR, FeatureColumn, SeriesLayout
 from target_transform import TargetTransform
 
 PRICES = st.none() | st.floats(1, 1e7)
@@ -19,14 +23,15 @@ SERIES = st.dictionaries(
 TRANSFORMS = st.sampled_from(["none", "log", "log_ratio_to_mean:3", "log_ratio_to_mean:12"])
 
 
-def layout(transform: str, calendar: tuple[str, ...] = ()) -> TableLayout:
-    return TableLayout(
+def layout(transform: str, calendar: tuple[str, ...] = ()) -> SeriesLayout:
+    return SeriesLayout(
         target="price",
         transform=TargetTransform.parse(transform, "price"),
         target_lags=(1, 12),
         columns=(FeatureColumn("sales", (1, 2)),),
         calendar=calendar,
         frequency="month",
+        available_after=Duration.parse("P1M"),
     )
 
 
@@ -44,6 +49,71 @@ def test_an_example_does_not_depend_on_its_own_period_or_later_ones(
     there = {e.index: (e.features, e.naive) for e in build_examples(layout(transform), changed)}
     if cut in here and cut in there:
         assert here[cut] == there[cut]
+
+
+DURATIONS = st.builds(Duration, months=st.integers(0, 14), days=st.integers(0, 70))
+
+
+@given(st.sampled_from(FREQUENCIES), DURATIONS, st.integers(1, 4), TRANSFORMS, st.data())
+def test_an_example_knows_nothing_that_was_not_known_when_its_forecast_was_made(
+    frequency: str, available_after: Duration, horizon: int, transform: str, data: st.DataObject
+) -> None:
+    first = period_index(date(2011, 11, 20), frequency)
+    cells = st.none() | st.floats(1, 1e7)
+    numbers = st.lists(st.integers(0, 60), min_size=1, max_size=40, unique=True)
+    rows = {first + at: {"price": data.draw(cells), "sales": data.draw(cells)} for at in data.draw(numbers)}
+    made = replace(
+        layout(transform, ("trend",)), frequency=frequency, available_after=available_after, horizon=horizon
+    )
+    for example in build_examples(made, rows):
+        begins = datetime.combine(period_start(example.made_at, frequency), time(), UTC)
+        late = [
+            index
+            for index in rows
+            if index >= example.made_at or available_after.after(period_start(index, frequency)) > begins
+        ]
+        changed = rows | {index: {"price": 5e6, "sales": 5e6} for index in late}
+        seen = next(
+            each
+            for each in build_examples(made, changed)
+            if (each.index, each.step) == (example.index, example.step)
+        )
+        known = (example.features, example.naive, example.seasonal)
+        assert (seen.features, seen.naive, seen.seasonal) == known
+
+
+def test_lags_of_late_data_begin_at_the_newest_known_period() -> None:
+    values: dict[int, dict[str, Any]] = {
+        index: {"price": float(index), "sales": index / 10} for index in range(24_000, 24_040)
+    }
+    for text, step, lead, season in (
+        ("P1M", 1, 1, 12),
+        ("P3M", 1, 3, 12),
+        ("P0D", 1, 1, 12),  # known when its period begins, and yet no feature of itself
+        ("P1M1D", 1, 2, 12),
+        ("P13M", 1, 13, 24),
+        ("P1M", 3, 3, 12),
+        ("P3M", 2, 4, 12),
+    ):
+        made = replace(layout("none"), available_after=Duration.parse(text), horizon=step)
+        last = build_examples(made, values)[-1]
+        lags = last.features[1:] if step > 1 else last.features
+        assert (last.index, last.step, last.lead) == (24_039, step, lead), text
+        assert last.naive == lags[0] == 24_039 - lead, text
+        assert lags[1] == 24_039 - lead - 11, text  # lag 12
+        assert last.seasonal == 24_039 - season, text
+
+
+@given(st.sampled_from(FREQUENCIES), DURATIONS, st.integers(0, 400))
+def test_the_next_forecast_is_of_the_first_period_whose_origin_is_the_newest_known_one(
+    frequency: str, available_after: Duration, after: int
+) -> None:
+    made = replace(layout("none"), frequency=frequency, available_after=available_after)
+    newest = period_index(date(2011, 11, 20), frequency) + after
+    ahead = made.origin.first_ahead(newest)
+    assert ahead > newest
+    assert (made.origin.newest_known(ahead) or 0) >= newest
+    assert ahead == newest + 1 or (made.origin.newest_known(ahead - 1) or 0) < newest
 
 
 @given(SERIES, TRANSFORMS)

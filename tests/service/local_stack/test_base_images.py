@@ -36,6 +36,17 @@ def test_each_image_gets_its_digest_and_a_second_time_nothing_changes(docker: Pa
     assert "a" * 64 not in path.read_text()
 
 
+def test_of_a_compose_file_the_images_of_others_get_theirs(docker: Path, tmp_path: Path) -> None:
+    path = tmp_path / "compose.yaml"
+    own = "  image: city-fleet\n  b:\n    image: ${AIRFLOW_IMAGE:-airflow-city-fleet}\n"
+    path.write_text(f"services:\n  a:\n    image: python:3.12-slim\n{own}")
+    assert base_images.pin(path)
+    pinned = f"python:3.12-slim@{DIGESTS['python:3.12-slim']}"
+    assert path.read_text() == f"services:\n  a:\n    image: {pinned}\n{own}"
+    assert not base_images.pin(path)
+    assert all((base_images.ROOT / name).exists() for name in base_images.FILES)
+
+
 def test_an_image_that_is_not_known_changes_nothing(docker: Path, tmp_path: Path) -> None:
     path = tmp_path / "Dockerfile"
     path.write_text(f"{TEXT}FROM nowhere:1\n")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from local.stack.environment import ROOT
+from local import ROOT
 
 
 def test_the_command_ends_with_2_and_starts_nothing(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from local.stack import environment
-from local.stack.environment import Layout
 from local.stack.errors import StackError
+from local.stack.layout import HOST, Layout
 from local.stack.ports import require_free_port
+from local.stack.secrets_file import stack_secrets
 from local.stack.stack import Stack
 
 
@@ -24,7 +25,7 @@ def _mode(path: Path) -> int:
 
 def test_a_taken_port_names_port_listener_and_variable() -> None:
     with socket.socket() as taken:
-        taken.bind((environment.HOST, 0))
+        taken.bind((HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(StackError) as caught:
@@ -43,10 +44,10 @@ def test_a_number_that_is_no_port_is_refused(port: int) -> None:
 
 def test_secrets_are_drawn_once_and_private(state_dir: Path) -> None:
     layout = Layout(state_dir=state_dir)
-    first = environment.stack_secrets(layout)
+    first = stack_secrets(layout)
     environment.write_environment(layout)
-    assert environment.stack_secrets(layout) == first
-    assert environment.stack_secrets(Layout(state_dir=state_dir / "other")) != first
+    assert stack_secrets(layout) == first
+    assert stack_secrets(Layout(state_dir=state_dir / "other")) != first
     assert [_mode(path) for path in (layout.env_file, layout.passwords_file)] == [0o600, 0o600]
     assert _mode(state_dir) == 0o700
     assert json.loads(layout.passwords_file.read_text()) == {"admin": first["ui_password"]}

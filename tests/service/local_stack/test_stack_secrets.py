@@ -8,9 +8,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from local import ROOT
-from local.stack import environment
-from local.stack.environment import Layout, free_port
+from local.stack import environment, programs
+from local.stack.layout import Layout, free_port
+from local.stack.secrets_file import stack_secrets
 from local.stack.seed import seed
 from local.stack.stack import Stack
 from tests.support.fence_jobs import Job
@@ -37,13 +37,14 @@ with open(sys.argv[1] + "/found.json", "w") as file:
 def test_no_job_of_the_stack_sees_its_secrets(state_dir: Path) -> None:
     layout = Layout(state_dir=state_dir, ui_port=free_port(), sagemaker_port=free_port())
     environment.write_environment(layout)
-    secrets = environment.stack_secrets(layout)
+    secrets = stack_secrets(layout)
     stack = Stack(layout)
     # A process of Airflow's, as far as the secrets go: they are in its environment.
     sleep = shutil.which("sleep")
     assert sleep is not None
     airflow = subprocess.Popen([sleep, "300"], env=environment.process_environment(layout))
-    server = subprocess.Popen(stack._sagemaker_command(), env=environment.bare_environment(layout), cwd=ROOT)
+    with programs.program("sagemaker", layout) as program:
+        server = subprocess.Popen(program.command, env=dict(program.variables), cwd=program.folder)
     try:
         wait_until(lambda: "sagemaker" not in stack.unhealthy(), 60, "the local SageMaker answers")
         seed(stack, [])

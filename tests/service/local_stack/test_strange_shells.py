@@ -11,7 +11,7 @@ import pytest
 
 from local import ROOT
 from local.stack import environment
-from local.stack.environment import Layout
+from local.stack.layout import Layout
 
 #: Modules that all of our programs import, as another project may call its own.
 NAMES = ("typer", "yaml", "rich", "uvicorn", "boto3", "pydantic", "city_fleet", "local")

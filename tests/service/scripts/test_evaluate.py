@@ -173,12 +173,16 @@ def copy_table_of_champion(jobs: Jobs) -> None:
     shutil.copytree(jobs.root / "champion_run" / "preprocess" / "test", jobs.out("test"))
 
 
-@pytest.mark.parametrize("transform", ["log_ratio_to_mean:12", "log_ratio_to_mean:6", "log"])
+@pytest.mark.parametrize(
+    ("transform", "known"), [("log_ratio_to_mean:12", "P1M"), ("log_ratio_to_mean:6", "P3M"), ("log", "P1M")]
+)
 def test_a_feature_taken_away_is_made_for_the_champion_of_the_raw_data(
-    jobs: Jobs, austin: Jobs, transform: str
+    jobs: Jobs, austin: Jobs, transform: str, known: str
 ) -> None:
     """One column more, other lags, another window: the champion is judged as by the table of its own settings."""
+    late = ["--available-after", known]
     wide = [
+        *late,
         "--feature",
         '{"column":"volume","lags":[1,5]}',
         "--target-lag",
@@ -188,6 +192,8 @@ def test_a_feature_taken_away_is_made_for_the_champion_of_the_raw_data(
     ]
     more = train_champion(jobs, austin, wide, transform)
     place(jobs, austin)
+    shutil.copytree(austin.raw, jobs.raw)
+    assert jobs.preprocess("austin", more=late).code == 0
     measured = []
     for _ in range(2):
         finished = jobs.evaluate("austin", more=more)

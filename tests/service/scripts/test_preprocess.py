@@ -56,8 +56,8 @@ def test_austin_is_split_by_time_and_every_file_is_there(austin: Jobs, texas: Te
     sales = [row[3] for row in texas["austin"][1:]]
     last = parts["test"][-1]
     mean = math.fsum(medians[-13:-1]) / 12
-    assert list(last)[:6] == ["period", "target", "label", "naive", "seasonal", "median_mean_12"]
-    assert list(last)[5:] == status["features"]
+    assert list(last)[:6] == ["period", "target", "label", "naive", "seasonal", "lead"]
+    assert list(last)[7:] == status["features"]
     assert float(last["seasonal"]) == medians[-13]
     assert float(last["target"]) == medians[-1]
     assert float(last["naive"]) == medians[-2]
@@ -113,6 +113,30 @@ def test_a_month_is_known_when_it_is_over(jobs: Jobs, texas: Texas, as_of: str, 
     status = jobs.read_json("preprocess/report/city=austin/status.json")
     assert status["periods"]["last"] == last
     assert table(jobs.out("test", "city=austin", "test.csv"))[-1]["period"] == last
+
+
+def test_a_row_of_late_data_is_made_of_what_was_known_when_its_month_began(jobs: Jobs, texas: Texas) -> None:
+    """Published three months late, the newest median that the row of May 2015 may know is that of February."""
+    jobs.write_raw("austin", texas["austin"])
+    assert jobs.preprocess("austin", more=("--available-after", "P3M")).code == 0
+    parts = {
+        part: table(jobs.out(part, "city=austin", f"{part}.csv")) for part in ("train", "validation", "test")
+    }
+    median = {f"{row[1]}-{int(row[2]):02}-01": float(row[5]) for row in texas["austin"][1:] if row[5] != "NA"}
+    last = parts["test"][-1]
+    assert (last["period"], last["lead"]) == ("2015-05-01", "3.0")
+    assert float(last["naive"]) == median["2015-02-01"]
+    until = [median[f"{2014 + (month > 12)}-{(month - 1) % 12 + 1:02}-01"] for month in range(3, 15)]
+    assert float(last["median_mean_12"]) == pytest.approx(math.fsum(until) / 12, rel=1e-12)
+    assert float(last["median_lag_1_ratio"]) == pytest.approx(12 * until[-1] / math.fsum(until), rel=1e-9)
+    # The honest naive forecast: 3.9 %, where one that knew the month before would show 2.1 %.
+    shares = [abs(float(row["naive"]) / float(row["target"]) - 1) for row in parts["test"]]
+    assert sum(shares) / len(shares) == pytest.approx(0.0393, abs=5e-5)
+    # No label of the other parts was published after the first held-out month began.
+    assert parts["test"][0]["period"] == "2014-06-01"
+    assert parts["validation"][-1]["period"] == "2014-03-01"
+    assert parts["validation"][0]["period"] == "2013-04-01"
+    assert parts["train"][-1]["period"] == "2013-01-01"
 
 
 @pytest.mark.parametrize("poison", ["nonsense", "-5", "0", "1e300", "", "duplicate", "short row"])

@@ -231,7 +231,7 @@ def test_exactly_one_city_is_trained(jobs: Jobs, austin: Jobs) -> None:
     [
         (
             lambda text: "",
-            "row 1: got columns none; allowed: period, target, label, naive, seasonal, then the features,",
+            "row 1: got columns none; allowed: period, target, label, naive, seasonal, lead, ahead, then the features,",
         ),
         (lambda text: text.splitlines()[0] + "\n", "holds no rows; at least 1 is needed."),
         (lambda text: text[: text.rindex(",")], "row 158: got 20 values; allowed: 21, one per column."),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -24,7 +25,8 @@ from city_fleet.jobs.job_faults import Ending, JobEnding
 from city_fleet.jobs.job_files import JobFile, settings_file
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
-from city_fleet.orchestration.run_context import refuse_old_layout, run_of
+from city_fleet.orchestration.city_tasks.shown_request import shown_request
+from city_fleet.orchestration.run_context import as_of, refuse_old_layout, run_of
 from city_fleet.orchestration.task_clients import CLIENT_SETTINGS, TaskClients
 from city_fleet.plan import JOB_STEPS, PREPROCESS, CityPlan, FixedChampion, Run
 from city_fleet.state.objects import ObjectStore, json_of, read_uri
@@ -60,6 +62,13 @@ class CityJob(JobPhases):
         self.plan = plan
         self._at_work: Run | None = None
 
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """Render, as Airflow does before a task runs; ``airflow tasks render``, where none runs, shows the request."""
+        super().render_template_fields(context, jinja_env)  # type: ignore[misc]
+        if context["ti"].state is None:
+            moment, run_id = as_of(self.plan, context), context["dag_run"].run_id
+            self.config = shown_request(self.plan, self.s3, run_id, moment, self.step)
+
     @abstractmethod
     def build_request(
         self, run: Run, bundle: CodeBundle, context: Context, *, on_demand: bool
@@ -81,8 +90,9 @@ class CityJob(JobPhases):
         """Return what the job reads beside data and code."""
         return [settings_file(self.plan, run, self.step)]
 
-    @property
+    @cached_property
     def s3(self) -> S3Client:
+        # One for the task: to make a client takes as long as ten requests.
         return TaskClients(self.aws_conn_id, self.region_name, self.plan.fleet.kms_key).s3
 
     @property

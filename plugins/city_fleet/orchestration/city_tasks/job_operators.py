@@ -12,7 +12,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from city_fleet.champions.run_evidence import ARTIFACT, EVALUATION, HOLDOUT
-from city_fleet.errors import PlatformError
+from city_fleet.errors import BrokenKnown, PlatformError
 from city_fleet.jobs import fixed_run, job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.fixed_run import FixedRun
@@ -23,7 +23,14 @@ from city_fleet.naming import fleet_dag_id
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
-from city_fleet.orchestration.run_context import as_of, hand_on, name_of, run_of, upstream
+from city_fleet.orchestration.run_context import (
+    as_of,
+    hand_on,
+    name_of,
+    refuse_slips,
+    run_of,
+    upstream,
+)
 from city_fleet.outgoing_text import printable
 from city_fleet.plan import (
     ENDPOINT_PURPOSE,
@@ -35,7 +42,8 @@ from city_fleet.plan import (
     Run,
     endpoint_name,
 )
-from city_fleet.state import serving_code
+from city_fleet.state import known_values, serving_code
+from city_fleet.state.objects import read_uri
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -97,6 +105,7 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         A try keeps to what the one before has fixed. A person's clear, and the run's param ``repeat``, ask for another
         run about the same, whose jobs are paid for again.
         """
+        refuse_slips(context)
         self._check_endpoint()
         ti: Any = context["ti"]
         moment, kept, city = as_of(self.plan, context), self._kept(context), self.plan.city.slug
@@ -181,6 +190,26 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
             changed = f"{keys.uri(keys.raw(city))}{gone} was taken away"
             raise self._begin_anew(changed, description, context)
 
+    def _keep_known(self, report: str, run: Run) -> None:
+        """Copy what is known of the city to where predictions look for it, whatever becomes of this run's model.
+
+        Scripts of before, and a team's own, write none. What can't be believed is left where it is: forecasts go on
+        from what was known before, and say until when that reaches; no model need wait for it.
+        """
+        keys, uri = self.plan.keys, report + known_values.KNOWN_FILE
+        body = read_uri(self.s3, uri, known_values.MAX_BYTES)
+        if body is None:
+            return
+        try:
+            known = known_values.parse(body, uri, self.plan.city.slug, run.stamp)
+            if known.known_until is None:
+                return  # nothing at all: what was known before says more
+            key = known_values.keep(self.objects, keys, known, body)
+        except BrokenKnown as error:
+            self.log.warning("%s. It is not kept", error)
+            return
+        self.log.info("Known until %s; kept as %s", known.known_until, keys.uri(key))
+
     def _begin_anew(self, changed: str, description: dict[str, Any], context: Context) -> PlatformError:
         """Forget the run, so that the next try begins another one, and return the error that says why."""
         self._keep(context, {**self._kept(context), "key": ""})
@@ -194,6 +223,7 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         report = self._report(description)
         if changed := self._difference(report):
             raise self._begin_anew(changed, description, context)
+        self._keep_known(report, run)
         status = self.read_json(report + "status.json")
         result = {
             "outputs": _output_uris(description),

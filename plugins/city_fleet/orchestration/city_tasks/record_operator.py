@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.patience import patient
-from city_fleet.orchestration.run_context import refuse_old_layout, run_to_record
+from city_fleet.orchestration.run_context import is_temporary, refuse_old_layout, run_to_record
 from city_fleet.plan import (
     APPROVE,
     DECIDE,
@@ -67,7 +68,7 @@ def tell_record(city: PlannedCity, context: Context, **ended: dict[str, Any]) ->
 def write_record(
     city: PlannedCity, context: Context, results: dict[str, dict[str, Any]], states: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write how a run has ended, and return the record's URI and outcome.
+    """Write how a run has ended, and return the record's URI and outcome; of a run that is a test, write nothing.
 
     :param results: of the run's steps, as :func:`results_of` returns them.
     :param states: of its tasks.
@@ -81,10 +82,12 @@ def write_record(
     failed_job = ti.xcom_pull(task_ids=failed_task, key="failed_job") if failed_task else None
     failure = ti.xcom_pull(task_ids=failed_task, key=_FAILURE) if failed_task else None
     ended = results[PUBLISH] or results[KEEP_CHAMPION]
+    temporary = is_temporary(context)
     if failed_task is not None:
         said = f": {failure['message']}" if failure and failure["message"] else ""
         outcome, reasons = Outcome.FAILED.value, [f"task {failed_task} failed{said}"]
-        if failed_task == PREPROCESS and failed_job and failed_job["status"] == "Failed":
+        refused = failed_task == PREPROCESS and failed_job and failed_job["status"] == "Failed"
+        if refused and not temporary:
             # Data that are refused are as bad a sign for the night as a model that is.
             breaker.mark(city.aws.s3, plan.keys, run.stamp, city.slug, reasons)
     elif results[PREPROCESS].get("data_status") == Outcome.TOO_LITTLE_DATA:
@@ -103,6 +106,12 @@ def write_record(
     }
     if failed_job:
         record["jobs"].append(_job(failed_job))
+    if temporary:
+        log.info(
+            "A run of `airflow tasks test` leaves no record. It would say: %s",
+            json.dumps(record, default=str),
+        )
+        return {"record_uri": None, "outcome": outcome}
     key = run_records.write(city.aws.s3, plan.keys, record, as_of=run.as_of, key_of_run=run.key)
     log.info("%s: %s", outcome, "; ".join(reasons) or "no reason given")
     return {"record_uri": plan.keys.uri(key), "outcome": outcome}

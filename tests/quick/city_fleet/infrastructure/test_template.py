@@ -17,6 +17,7 @@ from city_fleet.config import Fleet, load_fleet
 from city_fleet.infrastructure import template
 from city_fleet.infrastructure.alarms import quiet_days
 from city_fleet.infrastructure.names import StackNames
+from city_fleet.prediction import openapi
 from tests.support.fleets import texas
 from tests.support.paths import ROOT
 from tests.support.private_fleets import private, with_long_names
@@ -130,8 +131,14 @@ def test_nothing_is_open_to_the_world(name: str) -> None:
             actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
             if statement["Effect"] == "Allow":
                 assert not [action for action in actions if "*" in action], statement["Sid"]
-    (route,) = resources(fleet, "AWS::ApiGatewayV2::Route").values()
-    assert route["Properties"]["AuthorizationType"] == "AWS_IAM"
+    routes = [each["Properties"] for each in resources(fleet, "AWS::ApiGatewayV2::Route").values()]
+    documented = {
+        f"{method.upper()} {path}"
+        for path, methods in openapi.document()["paths"].items()
+        for method in methods
+    }
+    assert {route["RouteKey"] for route in routes} == documented | {"GET /openapi.json"}
+    assert {route["AuthorizationType"] for route in routes} == {"AWS_IAM"}
     for log in resources(fleet, "AWS::Logs::LogGroup").values():
         assert log["Properties"]["RetentionInDays"] > 0
     for queue in resources(fleet, "AWS::SQS::Queue").values():

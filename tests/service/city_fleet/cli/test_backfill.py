@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from city_fleet.airflow_rest import PASSWORD, URL, USER
+from city_fleet.airflow_rest.login_channel import PASSWORD, URL, USER
 from city_fleet.cli import backfill_runner
 from city_fleet.cli.app import app
 from city_fleet.naming import Keys
@@ -78,7 +78,7 @@ def test_an_airflow_of_another_environment_is_refused(fleet: Fleet, server: Airf
     done = fleet(*WINDOW, "a")
     assert done.exit_code == 1
     assert done.stderr.startswith(f"Airflow at {server.url} runs environment 'production' of the fleet")
-    assert "the fleet file here is of environment 'laptop'. Nothing was done." in done.stderr
+    assert "and here it is environment 'laptop'. Nothing was done." in done.stderr
     assert server.backfills == []
     server.dags["small._endpoint"] = FakeDag(tags=("environment:laptop",))
     assert fleet(*WINDOW, "a", "--dry-run").exit_code == 0

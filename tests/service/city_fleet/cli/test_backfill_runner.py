@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from city_fleet.airflow_rest import PASSWORD, TOKEN, URL, USER, AirflowRest
+from city_fleet.airflow_rest.airflow_client import AirflowRest
+from city_fleet.airflow_rest.login_channel import PASSWORD, TOKEN, URL, USER, airflow_at, airflow_of
 from city_fleet.cli import backfill_runner
 from city_fleet.cli.backfill_runner import BackfillOrder, CityBackfill
 from city_fleet.errors import AirflowError
@@ -28,7 +29,7 @@ def server() -> Iterator[AirflowServer]:
 
 @pytest.fixture
 def airflow(server: AirflowServer) -> Iterator[AirflowRest]:
-    with AirflowRest(server.url, token="given") as rest:
+    with airflow_at(server.url, token="given") as rest:
         yield rest
 
 
@@ -194,7 +195,7 @@ def test_a_last_day_is_meant_as_a_whole() -> None:
 
 def test_a_login_gets_a_token_and_a_new_one_when_it_has_run_out(server: AirflowServer) -> None:
     environ = {URL: server.url + "/", USER: "admin", PASSWORD: "secret"}
-    with AirflowRest.of_environment(environ) as airflow:
+    with airflow_of(environ) as airflow:
         assert airflow.dag("f.waco") is not None
         server.tokens.clear()
         assert airflow.dag("f.waco") is not None
@@ -202,18 +203,18 @@ def test_a_login_gets_a_token_and_a_new_one_when_it_has_run_out(server: AirflowS
 
 def test_who_may_not_ask_is_told(server: AirflowServer) -> None:
     wrong = {"AIRFLOW__API__BASE_URL": server.url, USER: "admin", PASSWORD: "wrong"}
-    with AirflowRest.of_environment(wrong) as airflow, pytest.raises(AirflowError, match="refused the login"):
+    with airflow_of(wrong) as airflow, pytest.raises(AirflowError, match="refused the login"):
         airflow.dag("f.waco")
-    with AirflowRest(server.url, token="stale") as airflow, pytest.raises(AirflowError, match="401"):
+    with airflow_at(server.url, token="stale") as airflow, pytest.raises(AirflowError, match="401"):
         airflow.dag("f.waco")
     with pytest.raises(AirflowError, match=f"Set {URL}"):
-        AirflowRest.of_environment({})
+        airflow_of({})
     with pytest.raises(AirflowError, match=f"Set {TOKEN}, or {USER}"):
-        AirflowRest.of_environment({URL: server.url})
+        airflow_of({URL: server.url})
 
 
 def test_an_airflow_that_does_not_answer_is_said() -> None:
-    with AirflowRest("http://127.0.0.1:9", token="x") as airflow:
+    with airflow_at("http://127.0.0.1:9", token="x") as airflow:
         with pytest.raises(AirflowError, match="does not answer") as caught:
             airflow.dag("f.waco")
         assert caught.value.status is None

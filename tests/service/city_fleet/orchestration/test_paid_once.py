@@ -9,13 +9,14 @@ from itertools import count
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from city_fleet import plan
 from city_fleet.champions import moves
 from city_fleet.errors import BrokenPointer, JobError, PlatformError
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
+from city_fleet.orchestration.city_tasks.shown_request import shown_request
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN
 from city_fleet.state import live
 from city_fleet.state.author import Author
@@ -108,6 +109,53 @@ def test_corrected_data_and_changed_settings_are_new_runs(texas: Town, moment: d
     larger.change(processing={"instance_type": "ml.m5.4xlarge"}, gate={"tolerance": 0.5})
     larger.finish(PREPROCESS)
     assert larger.job(PREPROCESS) == corrected.job(PREPROCESS)
+
+
+def test_what_is_nearly_a_param_is_refused_before_anything_is_paid_for(texas: Town, moment: datetime) -> None:
+    before = texas.jobs("abilene")
+    night = texas.night(Database(), "abilene", "manual__slip", moment)
+    for slip, meant in (("as_off", "as_of"), ("As-Of", "as_of"), ("forced", "force"), ("repeats", "repeat")):
+        night.dag_run.conf = {"ticket": "D-17", slip: "2014-01-01"}
+        with pytest.raises(AirflowFailException, match=f"'{slip}', .* was '{meant}' meant"):
+            night.start(PREPROCESS)
+    assert texas.jobs("abilene") == before
+    night.dag_run.conf = {"ticket": "D-17", "as_of": None}
+    night.finish(PREPROCESS)
+    assert len(jobs_since(texas, "abilene", before)) == 1
+
+
+def test_a_job_is_shown_before_it_runs_as_it_runs_then(texas: Town, moment: datetime) -> None:
+    city, s3 = texas.plan("abilene"), texas.aws.client("s3")
+    shown = {step: shown_request(city, s3, "manual__shown", moment, step) for step in plan.JOB_STEPS}
+    before = texas.jobs("abilene")
+    night = texas.night(Database(), "abilene", "manual__shown", moment)
+    night.go(EVALUATE)
+    names = [shown[TRAIN]["TrainingJobName"]]
+    names += [shown[step]["ProcessingJobName"] for step in (PREPROCESS, EVALUATE)]
+    assert sorted(names) == jobs_since(texas, "abilene", before)
+
+
+def test_a_task_that_is_tested_by_itself_leaves_no_record(
+    texas: Town, moment: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = "__airflow_temporary_run_2026-01-01T00:00:00+00:00__"
+    before, records = texas.jobs("abilene"), texas.records("abilene")
+    # Where the DAG is on, the scheduler takes the run up beside the test.
+    with pytest.raises(AirflowFailException, match=r"airflow dags pause \S+\.abilene"):
+        texas.night(Database(), "abilene", run_id, moment).start(PREPROCESS)
+    assert texas.jobs("abilene") == before
+
+    monkeypatch.setenv("AIRFLOW_TEST_MODE", "True")
+    with pytest.raises(AirflowFailException, match=r"Name a run that has come so far"):
+        texas.night(Database(), "abilene", run_id, moment).start(TRAIN)
+    night = texas.night(Database(), "abilene", run_id, moment)
+    night.finish(PREPROCESS)
+    assert night.start(plan.RECORD) == {"record_uri": None, "outcome": "failed"}
+    assert texas.records("abilene") == records
+    # What the test has paid for, the run takes up.
+    monkeypatch.delenv("AIRFLOW_TEST_MODE")
+    texas.night(Database(), "abilene", "scheduled__later", moment).finish(PREPROCESS)
+    assert len(jobs_since(texas, "abilene", before)) == 1
 
 
 def test_a_clear_is_paid_for_once_and_a_retry_never(texas: Town, moment: datetime) -> None:

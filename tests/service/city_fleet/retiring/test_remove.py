@@ -17,7 +17,8 @@ from botocore.config import Config
 from click.testing import Result
 from typer.testing import CliRunner
 
-from city_fleet.airflow_rest import TOKEN, URL, AirflowRest
+from city_fleet.airflow_rest.airflow_client import AirflowRest
+from city_fleet.airflow_rest.login_channel import TOKEN, URL, airflow_at
 from city_fleet.champions import champion_history, rebuild
 from city_fleet.cli.app import app
 from city_fleet.errors import AirflowError, BrokenPointer, PointerMoved, PublishError
@@ -41,7 +42,7 @@ def server() -> Iterator[AirflowServer]:
 
 @pytest.fixture
 def airflow(server: AirflowServer) -> Iterator[AirflowRest]:
-    with AirflowRest(server.url, token="given") as rest:
+    with airflow_at(server.url, token="given") as rest:
         yield rest
 
 
@@ -324,7 +325,7 @@ def test_the_command_says_what_is_left_and_how_to_delete_it(
     again = fleet("remove", "waco", "--json")
     (report,) = json.loads(again.stdout)
     assert (report["outcome"], report["in_file"], len(report["versions"])) == ("unchanged", True, 2)
-    assert [each["objects"] for each in report["left"]] == [1, 2, 6, 0, 3]
+    assert [each["objects"] for each in report["left"]] == [1, 2, 6, 0, 3, 0]
 
 
 def test_what_it_prints_deletes_everything(

@@ -200,6 +200,36 @@ def test_jobs_say_that_the_disk_was_full(disk: SmallDisk) -> None:
     assert Job(client, "after", "pass").end["ProcessingJobStatus"] == "Completed"
 
 
+LEAVES = """
+import os, sys, time
+with open(sys.argv[1] + "/model", "wb") as file:
+    file.write(os.urandom(1_000_000))
+path = sys.argv[2] + "/began"
+open(path, "w").close()
+while os.path.exists(path):
+    time.sleep(0.05)
+"""
+
+
+def test_s3_that_has_no_room_for_an_output_is_not_the_jobs_fault(disk: SmallDisk) -> None:
+    """The job of a caller who asks again completes; one that is told to have asked wrongly is never asked for again."""
+    log, before = disk.server.log, disk.server.log.read_text()
+
+    def no_room() -> None:
+        wait_until(lambda: list(disk.folder.glob("jobs/leaves-*/opt/ml/began")), 60, "the job has begun")
+        disk.fill(leave_bytes=500_000)
+        next(disk.folder.glob("jobs/leaves-*/opt/ml/began")).unlink()
+        told = "s3 PutObject: the disk of the local SageMaker is full"
+        wait_until(lambda: told in log.read_text()[len(before) :], 60, "the output is refused")
+
+    end = Job(disk.server.client, "leaves", LEAVES, meanwhile=no_room).end
+    assert end["ProcessingJobStatus"] == "Failed"
+    assert end["FailureReason"].startswith("InternalServerError: We encountered an internal error.")
+    assert "s3://bucket/leaves/out/model" in end["FailureReason"]
+    assert FULL in end["FailureReason"]
+    assert "Traceback" not in log.read_text()[len(before) :]
+
+
 INFERENCE = """
 import os
 def model_fn(model_dir):

@@ -1,9 +1,4 @@
-"""A client of Airflow 3's REST API, version 2. Needs httpx, and none of Airflow's own packages.
-
-Where Airflow is and who asks comes from environment variables: ``CITY_FLEET_AIRFLOW_URL`` (else Airflow's own
-``AIRFLOW__API__BASE_URL``), and ``CITY_FLEET_AIRFLOW_TOKEN``, or ``CITY_FLEET_AIRFLOW_USER`` and
-``CITY_FLEET_AIRFLOW_PASSWORD``, for which Airflow gives a token.
-"""
+"""What the library asks of Airflow 3's REST API, version 2, over any channel."""
 
 from __future__ import annotations
 
@@ -13,21 +8,13 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
 from city_fleet import clock
+from city_fleet.airflow_rest.channel import Answer, Channel
 from city_fleet.errors import AirflowError
 from city_fleet.naming import ENVIRONMENT_TAG
 
-URL = "CITY_FLEET_AIRFLOW_URL"
-TOKEN = "CITY_FLEET_AIRFLOW_TOKEN"  # noqa: S105 - a variable's name
-USER = "CITY_FLEET_AIRFLOW_USER"
-PASSWORD = "CITY_FLEET_AIRFLOW_PASSWORD"  # noqa: S105
-_AIRFLOWS_OWN_URL = "AIRFLOW__API__BASE_URL"
-# Creating a backfill writes a row per run before it answers.
-_TIMEOUT_SECONDS = 120.0
 _PAGE = 100
-_SHOWN_CHARACTERS = 500
+_MOST_TASKS = 500
 
 
 @dataclass(frozen=True)
@@ -42,6 +29,28 @@ class Dag:
     paused: bool
     stale: bool
     environment: str | None = None
+
+    @classmethod
+    def of_answer(cls, value: Mapping[str, Any]) -> Dag:
+        tags = [str(tag["name"]) for tag in value.get("tags") or ()]
+        said = [tag.removeprefix(ENVIRONMENT_TAG) for tag in tags if tag.startswith(ENVIRONMENT_TAG)]
+        return cls(bool(value["is_paused"]), bool(value["is_stale"]), said[0] if said else None)
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """A run of a DAG as Airflow knows it.
+
+    :param run_after: the moment before which it does not start.
+    """
+
+    id: str
+    state: str
+    run_after: datetime
+
+    @classmethod
+    def of_answer(cls, value: Mapping[str, Any]) -> DagRun:
+        return cls(str(value["dag_run_id"]), str(value["state"]), clock.parse(value["run_after"]))
 
 
 @dataclass(frozen=True)
@@ -77,47 +86,21 @@ class Backfill:
 
 
 class AirflowRest:
-    """Airflow's REST API under one login. Safe to use from many threads.
+    """Airflow's REST API under one identity. Safe to use from many threads.
 
-    :param url: where the api-server answers, with its base path if it has one.
-    :param token: sent as it is.
-    :param login: user and password, for which Airflow gives a token; used when no other token is given.
-    :param use_proxies: False for an Airflow on this machine: a proxy that the environment names is passed by.
+    :param channel: the way to it.
     """
 
-    def __init__(
-        self,
-        url: str,
-        token: str | None = None,
-        login: tuple[str, str] | None = None,
-        *,
-        use_proxies: bool = True,
-    ) -> None:
-        self.url = url.rstrip("/")
-        self._login = login
-        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_SECONDS, trust_env=use_proxies)
-        if token:
-            self._http.headers["Authorization"] = f"Bearer {token}"
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
 
-    @classmethod
-    def of_environment(cls, environ: Mapping[str, str]) -> AirflowRest:
-        """Return the Airflow that the environment names.
-
-        :raises AirflowError: it names no Airflow, or no token and no login.
-        """
-        url = environ.get(URL) or environ.get(_AIRFLOWS_OWN_URL)
-        if not url:
-            raise AirflowError(
-                f"Where is Airflow? Set {URL} to the address of its UI, and {TOKEN}, or {USER} and {PASSWORD}; "
-                "for a local stack `make up` sets them"
-            )
-        token, user, password = environ.get(TOKEN), environ.get(USER), environ.get(PASSWORD)
-        if not token and not (user and password):
-            raise AirflowError(f"Who asks Airflow at {url}? Set {TOKEN}, or {USER} and {PASSWORD}")
-        return cls(url, token, None if token or not user or not password else (user, password))
+    @property
+    def place(self) -> str:
+        """Return which Airflow it is, as errors name it."""
+        return self._channel.place
 
     def close(self) -> None:
-        self._http.close()
+        self._channel.close()
 
     def __enter__(self) -> AirflowRest:
         return self
@@ -137,9 +120,16 @@ class AirflowRest:
         found = self.request("GET", f"/dags/{quote(dag_id)}", missing_is_none=True)
         if found is None:
             return None
-        tags = [str(tag["name"]) for tag in found.get("tags") or ()]
-        said = [tag.removeprefix(ENVIRONMENT_TAG) for tag in tags if tag.startswith(ENVIRONMENT_TAG)]
-        return Dag(bool(found["is_paused"]), bool(found["is_stale"]), said[0] if said else None)
+        return Dag.of_answer(found)
+
+    def fleets_dags(self, fleet_tag: str) -> dict[str, Dag]:
+        """Return all DAGs of a fleet that are in the DAG files, by id.
+
+        :param fleet_tag: that each of them carries.
+        """
+        # One tag: not every channel knows how to ask for two.
+        found = self.pages("/dags", "dags", {"tags": fleet_tag, "order_by": "dag_id"})
+        return {str(each["dag_id"]): Dag.of_answer(each) for each in found}
 
     def refuse_other_environment(self, dag_id: str, environment: str) -> None:
         """Refuse an Airflow that runs another environment of a fleet.
@@ -148,11 +138,20 @@ class AirflowRest:
         :raises AirflowError: it does, or does not answer.
         """
         dag = self.dag(dag_id)
-        if dag is not None and dag.environment not in (None, environment):
+        if dag is not None:
+            self.refuse_dag_of_other_environment(dag_id, dag, environment)
+
+    def refuse_dag_of_other_environment(self, dag_id: str, dag: Dag, environment: str) -> None:
+        """Refuse an Airflow by what it has said of one of the fleet's DAGs.
+
+        :raises AirflowError: it runs another environment of the fleet.
+        """
+        if dag.environment not in (None, environment):
             raise AirflowError(
-                f"Airflow at {self.url} runs environment {dag.environment!r} of the fleet ({dag_id} says so), and the "
-                f"fleet file here is of environment {environment!r}. Nothing was done. Use the fleet file of that "
-                f"environment (CITY_FLEET_ENVIRONMENT), or name the Airflow of this one with {URL}"
+                f"{self.place} runs environment {dag.environment!r} of the fleet ({dag_id} says so), and here it is "
+                f"environment {environment!r}. Nothing was done. Name that environment (CITY_FLEET_ENVIRONMENT), or "
+                "the Airflow of this one (CITY_FLEET_AIRFLOW_URL)",
+                status=200,
             )
 
     def set_paused(self, dag_id: str, paused: bool) -> None:
@@ -169,6 +168,67 @@ class AirflowRest:
         wanted = {**between, "state": "failed", "limit": 1}
         answer = self.request("GET", f"/dags/{quote(dag_id)}/dagRuns", params=wanted)
         return int(answer["total_entries"])
+
+    def newest_runs(self, dag_id: str, prefix: str, most: int) -> list[DagRun]:
+        """Return the runs whose ids begin with a prefix, the one that starts last first.
+
+        :param most: so many of them.
+        """
+        wanted = {"run_id_prefix_pattern": prefix, "order_by": "-run_after", "limit": most}
+        answer = self.request("GET", f"/dags/{quote(dag_id)}/dagRuns", params=wanted)
+        return [DagRun.of_answer(run) for run in answer["dag_runs"]]
+
+    def runs_of_dags(
+        self, dag_prefix: str, run_prefix: str, wanted: Mapping[str, Any]
+    ) -> Iterator[tuple[str, DagRun]]:
+        """Yield runs of all DAGs whose ids begin with a prefix, each with its DAG's id.
+
+        :param run_prefix: what the ids of the runs begin with.
+        :param wanted: further parameters of the request.
+        """
+        prefixes = {"dag_id_prefix_pattern": dag_prefix, "run_id_prefix_pattern": run_prefix}
+        for run in self.pages("/dags/~/dagRuns", "dag_runs", {**prefixes, "order_by": "id", **wanted}):
+            yield str(run["dag_id"]), DagRun.of_answer(run)
+
+    def start_run(self, dag_id: str, run_id: str, run_after: datetime, conf: Mapping[str, Any]) -> bool:
+        """Create a run without a logical date; it waits in the queue until its moment has come.
+
+        :param conf: values of the DAG's params.
+        :return: False where there is one of that id.
+        :raises AirflowError: with Airflow's own words.
+        """
+        body = {
+            "dag_run_id": run_id,
+            "logical_date": None,
+            "run_after": run_after.isoformat(),
+            "conf": dict(conf),
+        }
+        try:
+            self.request("POST", f"/dags/{quote(dag_id)}/dagRuns", json=body)
+        except AirflowError as error:
+            if error.status == 409:
+                return False
+            raise
+        return True
+
+    def begun_runs(self, dag_id: str, run_ids: list[str]) -> set[str]:
+        """Return those runs of which a task has been started: also of one that was cleared, and waits again."""
+        body = {"dag_ids": [dag_id], "dag_run_ids": run_ids, "page_limit": _MOST_TASKS}
+        answer = self.request("POST", "/dags/~/dagRuns/~/taskInstances/list", json=body)
+        tasks = answer["task_instances"]
+        if answer["total_entries"] > len(tasks):
+            return set(run_ids)
+        return {str(task["dag_run_id"]) for task in tasks if task["try_number"] or task["state"] is not None}
+
+    def delete_runs(self, dag_id: str, run_ids: list[str]) -> list[str]:
+        """Delete runs, except those that are running; one that is gone is no mistake.
+
+        :return: Airflow's words about those that it did not delete.
+        """
+        entities = {"action": "delete", "entities": run_ids, "action_on_non_existence": "skip"}
+        # Not one by one: MWAA takes paths of 64 characters at most, and those would be longer.
+        answer = self.request("PATCH", f"/dags/{quote(dag_id)}/dagRuns", json={"actions": [entities]})
+        return [str(error["error"]) for error in answer["delete"]["errors"]]
 
     def backfills(self, dag_id: str) -> list[Backfill]:
         """Return all backfills of a DAG, oldest first."""
@@ -209,48 +269,35 @@ class AirflowRest:
             body["dag_run_conf"] = dict(conf)
         return Backfill.of_answer(self.request("POST", "/backfills", json=body))
 
-    def request(self, method: str, path: str, *, missing_is_none: bool = False, **options: Any) -> Any:
-        """Make one request, with a token that is fetched when there is none or the old one has run out.
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        missing_is_none: bool = False,
+    ) -> Any:
+        """Make one request.
 
         :param path: below ``/api/v2``.
+        :param params: of the query, :param json: the body.
         :param missing_is_none: return None where Airflow answers 404.
         :returns: what the answer's JSON says; None of an answer without a body.
         :raises AirflowError: Airflow does not answer, or refuses.
         """
-        try:
-            response = self._send(method, path, options)
-            if response.status_code == 401 and self._login is not None:
-                self._http.headers.pop("Authorization", None)
-                response = self._send(method, path, options)
-        except httpx.HTTPError as error:
-            said = f"Airflow at {self.url} does not answer ({method} {path}): {error}. Is it running?"
-            raise AirflowError(said) from None
-        if response.status_code == 404 and missing_is_none:
+        answer: Answer = self._channel.send(method, path, params, json)
+        if answer.status == 404 and missing_is_none:
             return None
-        if response.is_error:
+        if answer.is_error:
             raise AirflowError(
-                f"Airflow at {self.url} answered {response.status_code} to {method} {path}: {_detail(response)}",
-                status=response.status_code,
+                f"{self.place} answered {answer.status} to {method} {path}: {answer.detail}",
+                status=answer.status,
             )
-        if response.status_code == 204:
-            return None
-        try:
-            return response.json()
-        except ValueError:
-            said = f"{self.url} answered {method} {path} with something else than JSON; is it Airflow 3?"
-            raise AirflowError(said) from None
-
-    def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
-        if "Authorization" not in self._http.headers and self._login is not None:
-            user, password = self._login
-            answer = self._http.post("/auth/token", json={"username": user, "password": password})
-            if answer.is_error:
-                raise AirflowError(
-                    f"Airflow at {self.url} refused the login of {user!r} ({answer.status_code}): {_detail(answer)}",
-                    status=answer.status_code,
-                )
-            self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-        return self._http.request(method, f"/api/v2{path}", **options)
+        if answer.text or answer.status // 100 != 2:
+            said = f"{self.place} answered {method} {path} with something else than JSON; is it Airflow 3?"
+            raise AirflowError(said)
+        return answer.value
 
     def pages(self, path: str, key: str, wanted: Mapping[str, Any] | None = None) -> Iterator[Any]:
         """Yield the items of a list that is asked for by GET, page by page.
@@ -271,14 +318,3 @@ class AirflowRest:
 def _backfill_body(dag_id: str, first: datetime, last: datetime, reprocess: str) -> dict[str, Any]:
     dates = {"from_date": first.isoformat(), "to_date": last.isoformat()}
     return {"dag_id": dag_id, **dates, "reprocess_behavior": reprocess}
-
-
-def _detail(response: httpx.Response) -> str:
-    """Return what Airflow says about an error."""
-    try:
-        detail = response.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = response.text
-    if isinstance(detail, dict) and "reason" in detail:
-        detail = detail["reason"]
-    return str(detail)[:_SHOWN_CHARACTERS]

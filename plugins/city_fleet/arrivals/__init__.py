@@ -1,0 +1,1 @@
+"""Messages that say that a city's raw data have changed, and the runs they become."""
