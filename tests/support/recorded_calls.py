@@ -41,7 +41,7 @@ PLACES = {
     "KEY": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/key",
     "CITY": "city",
 }
-FOLDERS = ("code", "functions", "history", "live", "models", "runs", "state")
+FOLDERS = ("code", "functions", "history", "known", "live", "models", "runs", "state")
 _LIBRARY = str(ROOT / "plugins" / "city_fleet") + os.sep
 _FUNCTIONS = str(ROOT / "include" / "lambda") + os.sep
 _PROVIDER = os.sep + os.path.join("airflow", "providers", "amazon") + os.sep
@@ -68,7 +68,8 @@ def plain(need: Need) -> Need:
     elif resource.startswith("arn:aws:s3:::"):
         resource = "arn:aws:s3:::bucket"
     elif found := re.fullmatch(r"(arn:aws:sagemaker:[^:]+:\d+):([a-z-]+)/.*", resource):
-        resource = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{found[2]}/names-x"
+        name = "names" if found[2] == "endpoint" else "names-x"
+        resource = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{found[2]}/{name}"
     elif need.action.startswith("sqs:"):
         resource = f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"
     elif need.action == "iam:PassRole":
@@ -107,10 +108,12 @@ def asked_by() -> str | None:
             return Path(name).parent.name
         if name.startswith(_LIBRARY):
             module = name.removeprefix(_LIBRARY)
-            if not module.startswith("state/"):  # everybody's objects are read and written there
+            if not module.startswith("state/"):
                 return next(
                     (who for beginning, who in _WHO.items() if module.startswith(beginning)), "airflow"
                 )
+            frame = frame.f_back  # everybody's objects are read and written there: who asked for it?
+            continue
         provider = provider or _PROVIDER in name
         if name.startswith(str(ROOT)) and ".venv" not in name:
             return "airflow" if provider else None

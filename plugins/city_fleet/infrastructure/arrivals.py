@@ -23,7 +23,7 @@ from city_fleet.infrastructure.cloudformation import (
 from city_fleet.infrastructure.names import StackNames
 
 #: As long as one message may take: six times the function's timeout, as Lambda asks for.
-VISIBILITY_SECONDS = 360
+VISIBILITY_SECONDS = 180
 #: As long as SQS keeps anything: whoever mends what broke has two weeks.
 RETENTION_SECONDS = 1_209_600
 TRIES = 5

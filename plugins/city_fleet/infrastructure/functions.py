@@ -31,7 +31,7 @@ LOG_DAYS = 30
 #: API Gateway gives up after 30 s.
 PREDICT_SECONDS = 28
 #: Some requests to Airflow, of at most 15 s each.
-RETRAIN_SECONDS = 60
+RETRAIN_SECONDS = 30
 #: Of the whole API together, not of a caller: a loop somewhere does not cost a fortune.
 REQUESTS_PER_SECOND = 200
 BURST = 400
@@ -122,10 +122,12 @@ def _retrain(names: StackNames) -> dict[str, Resource]:
         "CITY_FLEET_AIRFLOW_SECRET_ARN": either("AsksMwaa", no_value(), ref("AirflowSecretArn")),
         "CITY_FLEET_MWAA_ENVIRONMENT": either("AsksMwaa", ref("MwaaEnvironment"), no_value()),
     }
-    statements = policies.of_installation(names, "retrain", function=function)
-    ways = {"LogInToAirflow": lambda each: either("AsksMwaa", no_value(), each),
-            "AskMWAA": lambda each: either("AsksMwaa", each, no_value())}  # fmt: skip
-    statements = [ways.get(each["Sid"], lambda same: same)(each) for each in statements]
+    # Airflow's login is in a secret, or MWAA lets in whoever has the right.
+    statements = [
+        either("AsksMwaa", no_value(), each) if each["Resource"] == ref("AirflowSecretArn") else each
+        for each in policies.of_installation(names, "retrain", function=function)
+    ]
+    statements += [either("AsksMwaa", each, no_value()) for each in policies.of_installation(names, "mwaa")]
     made = _function(
         names, "Retrain", "retrain", statements=statements, settings=settings, timeout_seconds=RETRAIN_SECONDS
     )
@@ -143,7 +145,17 @@ def _retrain(names: StackNames) -> dict[str, Resource]:
                 "ScalingConfig": {"MaximumConcurrency": 2},
             },
             condition="MakesRetrain",
-        )
+        ),
+        "RetrainInvokes": resource(
+            "AWS::Lambda::EventInvokeConfig",
+            {
+                # A schedule's call has no queue to go back to.
+                "FunctionName": ref("RetrainFunction"),
+                "Qualifier": "$LATEST",
+                "DestinationConfig": {"OnFailure": {"Destination": attribute("ArrivalsFailed")}},
+            },
+            condition="MakesRetrain",
+        ),
     }
 
 

@@ -28,7 +28,8 @@ FILES = {
     "network": "docs/policies/network.json",
     "caller": "docs/policies/caller.json",
     "predict": "include/lambda/predict/policy.json",
-    "retrain": "docs/policies/retrain.json",
+    "retrain": "include/lambda/retrain/policy.json",
+    "mwaa": "docs/policies/mwaa.json",
 }
 _PLACE = re.compile(r"\$\{([A-Z_]+)\}")
 #: What stands alone for what CloudFormation alone knows.

@@ -41,12 +41,14 @@ PROVIDERS = {
     ),
     "ListProcessingJobs",
 }
-#: What only a person at a desk does: `./fleet doctor`, `./fleet ingest --create-bucket`, `./fleet migrate`.
+#: What only a person at a desk does: `./fleet doctor | migrate | deploy`, `./fleet ingest --create-bucket`.
 AT_A_DESK = {
+    "s3:GetBucketNotificationConfiguration",
     "iam:GetRole",
     "sts:GetCallerIdentity",
     "s3:CreateBucket",
     "sagemaker:DeleteModelPackageGroup",
+    "sagemaker:DescribeModelPackageGroup",
 }
 
 

@@ -24,7 +24,7 @@ ROLES = {
     "loader": ("loader", "key"),
     "approver": ("approver", "key_reader"),
     "predict": ("predict", "key_reader"),
-    "retrain": ("retrain",),
+    "retrain": ("retrain", "mwaa"),
     "caller": ("caller",),
 }
 OWN, RAW = "arn:aws:s3:::bucket/F/E", "arn:aws:s3:::bucket/F/raw"
@@ -42,6 +42,7 @@ CALLERS = f"{_AWS}/sagemaker/latest/dg/api-permissions-reference.html"
 KMS_IN_S3 = f"{_AWS}/AmazonS3/latest/userguide/UsingKMSEncryption.html"
 LAMBDA_LOGS = f"{_AWS}/lambda/latest/dg/lambda-intro-execution-role.html"
 MULTI_MODEL = f"{_AWS}/sagemaker/latest/dg/multi-model-endpoint-security.html"
+DESTINATIONS = f"{_AWS}/lambda/latest/dg/invocation-async-retain-records.html"
 SECRETS = f"{_AWS}/secretsmanager/latest/userguide/auth-and-access_iam-policies.html"
 MWAA = f"{_AWS}/mwaa/latest/userguide/access-mwaa-apache-airflow-rest-api.html"
 QUEUES = f"{_AWS}/lambda/latest/dg/services-sqs-configure.html"
@@ -85,6 +86,8 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     for who in ("predict", "retrain"):
         for name in ("CreateLogStream", "PutLogEvents"):
             yield who, Need(f"logs:{name}", f"{LOGS}:/aws/lambda/function:log-stream:x"), LAMBDA_LOGS
+    failed = f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue-failed"
+    yield "retrain", Need("sqs:SendMessage", failed), DESTINATIONS
     yield "retrain", Need("secretsmanager:GetSecretValue", PLACES["SECRET"]), SECRETS
     yield "retrain", Need("airflow:InvokeRestApi", f"arn:aws:airflow:{REGION}:{ACCOUNT}:role/mwaa/Op"), MWAA
     for name in ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage"):
@@ -114,7 +117,13 @@ def policy(who: str) -> Policy:
 def asked(who: str) -> list[Need]:
     """What somebody was seen to ask for, and what AWS needs behind it."""
     seen = recorded_calls.recorded_needs(who) if who in recorded_calls.kept() else []
-    return [*seen, *(need for role, need, _ in behind() if role == who)]
+    theirs = [need for need in seen if not at_a_desk(need)]
+    return [*theirs, *(need for role, need, _ in behind() if role == who)]
+
+
+def at_a_desk(need: Need) -> bool:
+    """Whether it is what `./fleet ingest --create-bucket` asks alone: docs/security.md says so."""
+    return need.action == "s3:CreateBucket" or (need.action == "s3:ListBucket" and not need.context)
 
 
 def test_tests_have_seen_who_asks() -> None:
