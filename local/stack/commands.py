@@ -179,6 +179,7 @@ def _tell(console: Console, stack: Stack) -> None:
 
   bin/airflow dags list                     Airflow's command line against this stack
   ./fleet --help                            the fleet's own
+  make serve                                predictions over HTTP, as applications get them
   eval "$(make env)"                        its environment in your shell, for aws and boto3
   make status                               what runs
   make down                                 stop it all""")

@@ -180,3 +180,23 @@ def test_any_member_of_any_value_is_read_whole_or_refused(member: str, value: An
         assert isinstance(error, BrokenPointer) or "upgrade" in str(error)  # noqa: PT017 - either is right
         return
     assert LivePointer.from_json(found.to_json(), WHERE) == found
+
+
+def test_what_a_forecast_is_made_of_is_whole_or_not_there() -> None:
+    good = {"frequency": "month", "horizon": 3, "unit": "US$", "columns": ["median"]}
+    assert read(forecast=good).forecast == good
+    assert read(forecast=good | {"unit": None}).forecast["unit"] is None
+    assert read(forecast={}).forecast == {}
+    for wrong in (
+        None,
+        [],
+        {"frequency": "month"},
+        good | {"horizon": 0},
+        good | {"horizon": 101},
+        good | {"horizon": True},
+        good | {"columns": []},
+        good | {"columns": [5]},
+        good | {"more": 1},
+    ):
+        with pytest.raises(BrokenPointer, match="forecast is"):
+            read(forecast=wrong)
