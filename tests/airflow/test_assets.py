@@ -51,6 +51,7 @@ def test_a_city_runs_by_its_schedule_or_when_its_raw_data_change(tmp_path: Path)
     assert found[0] == found[1]
     assert [info.logical_date.hour for info in found[0]] == [2, 2]
     assert dag.timetable.can_be_scheduled
+    assert dag.timetable.periodic  # else Airflow refuses a backfill
     assert dag.timetable.summary == f"Asset or {plain.timetable.summary}"
 
 
