@@ -15,6 +15,8 @@ FLEET ?=
 AS_OF ?=
 UI_PORT ?= 8080
 SAGEMAKER_PORT ?= 8585
+PORT ?= 8686
+CORS_ORIGINS ?=
 FRESH ?=
 DB ?=
 EXECUTOR ?=
@@ -44,6 +46,9 @@ down: environments ## Stop what `make up` has started
 
 status: environments ## Say what runs, where its logs are, and how much memory it takes
 	@$(STACK) status
+
+serve: environments ## Answer predictions over HTTP, as the Lambda function does, against `make up` [FLEET= PORT= CORS_ORIGINS=]
+	@$(STACK) serve --fleet "$(FLEET)" --port "$(PORT)" --cors-origins "$(CORS_ORIGINS)"
 
 env: ## Print the environment of `make up` for your shell: eval "$$(make env)"
 	@$(MAKE) environments 1>&2
@@ -83,12 +88,14 @@ golden: environments ## Write tests/golden anew; look at the difference before y
 
 calls: environments ## Record anew what the code asks of AWS, from the tests that run it: tests/golden/calls.json
 	@rm -f tests/golden/calls.json
-	@CITY_FLEET_RECORD_CALLS=1 $(BIN)/python -m pytest -q -n 0 $(addprefix tests/service/city_fleet/,approval \
-	  champions/test_moves.py champions/test_promotion.py champions/test_rebuild.py data doctor retiring jobs/test_reaper.py \
-	  orchestration/test_paid_once.py orchestration/test_shared_forms.py) tests/service/lambda tests/airflow/test_calls.py
+	@CITY_FLEET_RECORD_CALLS=1 $(BIN)/python -m pytest -q -n 0 tests/airflow/test_calls.py tests/service/lambda/test_bundle.py \
+	  $(addprefix tests/service/city_fleet/,approval champions/test_moves.py data retiring jobs/test_reaper.py)
 
 images: environments ## Write the table of managed images anew from the SageMaker SDK's; look at the difference
 	@PYTHONPATH=.:plugins $(BIN)/python -m local.stack.image_table
+
+openapi: environments ## Write include/lambda/predict/openapi.json from the code
+	@PYTHONPATH=plugins $(BIN)/python -m city_fleet.prediction.openapi > include/lambda/predict/openapi.json
 
 lambda: environments ## Pack the Lambda functions into dist/, ready for `aws lambda`
 	@$(BIN)/python include/lambda/bundle.py
@@ -106,6 +113,9 @@ test-lost-database: environments ## Lose Airflow's database, at rest and in mid-
 
 test-celery: environments ## Six cities on PostgreSQL and Celery; a worker and a triggerer are killed: some minutes
 	@CITY_FLEET_TEST_CELERY=1 $(BIN)/python -m pytest -q -s -n 0 tests/e2e/test_celery.py $(ARGS)
+
+test-cli: environments ## Run Airflow's own commands on cities, and count what they pay for: some minutes
+	@CITY_FLEET_TEST_COMMANDS=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_airflow_commands.py $(ARGS)
 
 docs-local: environments ## Write the table of operations in docs/local.md from the code
 	@$(BIN)/python -m local.sagemaker.reference

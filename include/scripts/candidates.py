@@ -15,13 +15,21 @@ from algorithms import Algorithm, Fitted
 from hyperparameters import checked
 from job_failure import JobFailure, listed, nearest, sentence_of
 from job_settings import Candidate
-from table_parts import rows_of
+from table_parts import joined, rows_of
 from table_schema import Table
-from validation_loss import loss, loss_name
+from validation_loss import loss_name, row_losses
 
-#: Rows that candidates are compared by, where the training part is long enough for more than validation has.
-JUDGED_ROWS = 60
-LEAST_SHARE = 0.5
+#: Where validation has fewer rows, candidates are compared on more: a choice by the twelve months of a series is mostly
+#: luck. So nothing larger than some hundred rows is ever fitted more than twice.
+JUDGED_ROWS = 100
+#: Of a table without a time; as often each candidate is fitted.
+FOLDS = 10
+#: Of a series or a table with a time at least this share lies before the first row that is judged.
+LEAST_SHARE = 0.4
+LEAST_ROWS = 10
+#: Of fewer judged rows the baseline is kept unless another candidate is better by more than its standard error.
+FEW_ROWS = 30
+BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
@@ -53,48 +61,116 @@ class Chosen:
         return f"{self.algorithm}, validation {name} {best:.6g}{beside}"
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What all candidates are compared by.
+
+    :param folds: how they are judged beside validation; see :func:`_folds`.
+    :param name: of the loss.
+    """
+
+    folds: list[tuple[Table, Table, Table]]
+    name: str
+    seed: int
+    threads: int
+
+
 def choose(
-    train: Table, validation: Table, candidates: Sequence[Candidate], *, seed: int, threads: int
+    train: Table,
+    validation: Table,
+    candidates: Sequence[Candidate],
+    *,
+    seed: int,
+    threads: int,
+    metric: str | None = None,
+    ordered: bool = True,
 ) -> Chosen:
-    """Fit all candidates and keep the one whose loss on validation is the smallest, of equal ones the first.
+    """Fit all candidates and keep the one whose loss is the smallest, of equal ones the first.
 
     :param candidates: ``seed`` may be one of their hyperparameters.
+    :param metric: what the gate compares; None for the task's own loss.
+    :param ordered: whether later rows are later ones; else each may stand for any other.
     :raises JobFailure: no candidate can be fitted; says why of each.
     """
-    best: tuple[float, int, Fitted] | None = None
+    folds = _folds(train, validation, ordered, seed) if len(candidates) > 1 else []
+    asked = _Asked(folds, _measurable(loss_name(train.schema.task, metric), validation, folds), seed, threads)
+    found: dict[int, tuple[np.ndarray, Fitted]] = {}
     reports: list[dict[str, Any]] = []
     failures = []
     for number, candidate in enumerate(candidates):
         name, started = candidate.algorithm, time.monotonic()
         report: dict[str, Any] = {"algorithm": name, "hyperparameters": dict(candidate.hyperparameters)}
         try:
-            module = _module(name)
-            hyperparameters = checked(module.SPEC, train.schema.task, report["hyperparameters"])
-            own_seed = int(hyperparameters.pop("seed", seed))
-            fitted = module.fit(train, validation, hyperparameters, seed=own_seed, threads=threads)
-            how = hyperparameters, own_seed, threads
-            value = loss(validation, _judged(module, fitted, train, validation, how))
-            if len(candidates) > 1:
-                value = _over_folds(value, module, train, validation, how)
-            if math.isinf(value):
-                raise JobFailure("its predictions for the validation part are no finite numbers.")
+            losses, fitted = _measured(train, validation, candidate, asked)
         except Exception as error:  # one candidate's end is not that of the others
             report["error"] = sentence_of(error)
             failures.append(report["error"] if len(candidates) == 1 else f"{name}: {report['error']}")
         else:
+            found[number] = losses, fitted
             report |= {
-                "loss": {"metric": loss_name(train.schema.task), "value": value},
+                "loss": {"metric": asked.name, "value": _mean(losses, asked.name), "rows": len(losses)},
                 "describe": fitted.describe(),
             }
-            if best is None or value < best[0]:
-                best = value, number, fitted
         report["seconds"] = round(time.monotonic() - started, 3)
         reports.append(report)
-    if best is None:
+    if not found:
         raise JobFailure(" ".join(failures))
-    value, number, fitted = best
+    number = _best(found, [candidate.algorithm for candidate in candidates])
     reports[number]["chosen"] = True
-    return Chosen(fitted, reports[number]["algorithm"], value, reports)
+    losses, fitted = found[number]
+    return Chosen(fitted, reports[number]["algorithm"], _mean(losses, asked.name), reports)
+
+
+def _measured(
+    train: Table, validation: Table, candidate: Candidate, asked: _Asked
+) -> tuple[np.ndarray, Fitted]:
+    """Fit a candidate as it would go live, and judge it by models that have not seen what they are judged by.
+
+    :return: losses of the judged rows, and the model.
+    """
+    module = _module(candidate.algorithm)
+    hyperparameters = checked(module.SPEC, train.schema.task, dict(candidate.hyperparameters))
+    seed = int(hyperparameters.pop("seed", asked.seed))
+    how = hyperparameters, seed, asked.threads
+    fitted = module.fit(train, validation, hyperparameters, seed=seed, threads=asked.threads)
+    parts = []
+    for before, chosen_on, fold in asked.folds:
+        # The whole way of a night: what the algorithm chooses it chooses on other rows than it is judged by.
+        model = module.fit(before, chosen_on, hyperparameters, seed=seed, threads=asked.threads)
+        parts.append(row_losses(fold, np.asarray(model.predict(fold.values), np.float64), asked.name))
+    if not parts:
+        parts = [row_losses(validation, _judged(module, fitted, train, validation, how), asked.name)]
+    losses = np.concatenate(parts)
+    targets = np.concatenate([fold.target for *_, fold in asked.folds] or [validation.target])
+    if asked.name == "mape":
+        losses = losses[targets != 0]
+    if not np.isfinite(losses).all():
+        raise JobFailure("its predictions for the validation part are no finite numbers.")
+    return losses, fitted
+
+
+def _measurable(name: str, validation: Table, folds: list[tuple[Table, Table, Table]]) -> str:
+    """Fall back from shares of the target where all targets are 0."""
+    judged = [fold for *_, fold in folds] or [validation]
+    return "mae" if name == "mape" and not any((part.target != 0).any() for part in judged) else name
+
+
+def _mean(losses: np.ndarray, name: str) -> float:
+    mean = float(losses.mean())
+    return math.sqrt(mean) if name == "rmse" else mean
+
+
+def _best(found: dict[int, tuple[np.ndarray, Fitted]], names: Sequence[str]) -> int:
+    """Return the number of the candidate to keep.
+
+    :param found: number → losses of the judged rows, which are the same rows for all.
+    """
+    best = min(found, key=lambda number: (float(found[number][0].mean()), number))
+    floor = next((number for number in found if names[number] == BASELINE), best)
+    gain = found[floor][0] - found[best][0]
+    if 1 < len(gain) < FEW_ROWS and gain.mean() <= gain.std(ddof=1) / math.sqrt(len(gain)):
+        return floor
+    return best
 
 
 def _module(name: str) -> Algorithm:
@@ -121,24 +197,36 @@ def _judged(
     return np.asarray(judged, dtype=np.float64)
 
 
-def _over_folds(
-    value: float, module: Algorithm, train: Table, validation: Table, how: tuple[dict[str, Any], int, int]
-) -> float:
-    """Average the loss with those of earlier folds, where validation has few rows.
+def _folds(train: Table, validation: Table, ordered: bool, seed: int) -> list[tuple[Table, Table, Table]]:
+    """Say what candidates are fitted to and judged by, where validation has few rows.
 
-    A choice by the twelve months of a series is mostly luck. Each fold is as long as validation and lies before the one
-    judged last, so that nothing is judged by a model that knows what came later.
-
-    :param value: the loss on validation.
-    :return: the mean of as many folds as make JUDGED_ROWS rows, or as leave LEAST_SHARE of the training part.
+    :return: rows to fit, rows to choose on (as many as validation has of all), rows to judge; none where validation
+        alone is enough. Of ordered rows each fold is as long as validation, and lies behind all that its model knows.
+        Otherwise all rows are judged, each in the one of FOLDS drawn parts that its model does not know.
     """
-    hyperparameters, seed, threads = how
-    size, end = len(validation), len(train)
-    values = [value]
-    while size * len(values) < JUDGED_ROWS and end - 2 * size >= LEAST_SHARE * len(train):
-        fold, before = slice(end - size, end), slice(0, end - size)
-        parts = rows_of(train, before), rows_of(train, fold)
-        fitted = module.fit(*parts, hyperparameters, seed=seed, threads=threads)
-        values.append(loss(parts[1], _judged(module, fitted, *parts, how)))
-        end -= size
-    return sum(values) / len(values)
+    size, rows = len(validation), len(train) + len(validation)
+    if size >= JUDGED_ROWS:
+        return []
+    table = joined(train, validation)
+    found: list[tuple[Table, Table, Table]] = []
+    if ordered:
+        end = rows
+        while (
+            size * len(found) < JUDGED_ROWS
+            and end - size >= LEAST_SHARE * rows
+            and end - 2 * size >= LEAST_ROWS
+        ):
+            at = slice(0, end - 2 * size), slice(end - 2 * size, end - size), slice(end - size, end)
+            found.append((rows_of(table, at[0]), rows_of(table, at[1]), rows_of(table, at[2])))
+            end -= size
+        return found
+    if rows < 2 * FOLDS:
+        return []
+    draws = np.random.default_rng(seed)
+    part = draws.permutation(np.arange(rows) % FOLDS)
+    for number in range(FOLDS):
+        rest = draws.permutation(np.flatnonzero(part != number))
+        held = max(1, len(rest) * size // rows)
+        own = np.sort(rest[held:]), np.sort(rest[:held]), np.flatnonzero(part == number)
+        found.append((rows_of(table, own[0]), rows_of(table, own[1]), rows_of(table, own[2])))
+    return found

@@ -149,6 +149,7 @@ class CitySettings:
 
     :param dataset: the section of the fleet file, checked by the step that uses it.
     :param where: what the section is called in messages.
+    :param metric: what the gate compares, where candidates are compared; None for the loss of the task.
     :param champion: None where nothing serves yet.
     :param spelled: field of the dataset → the argument it was given by, where it came by hand.
     """
@@ -158,8 +159,14 @@ class CitySettings:
     where: str
     candidates: tuple[Candidate, ...] = ()
     seed: int = 0
+    metric: str | None = None
     champion: ChampionSettings | None = None
     spelled: Mapping[str, str] | None = None
+
+    @property
+    def ordered(self) -> bool:
+        """Whether later rows of the tables are later ones; those of a table without a time are in no order."""
+        return self.dataset.get("kind") != "table" or self.dataset.get("time") is not None
 
     def dataset_section(self) -> Section:
         """Return the dataset's fields, to be read with their checks."""
@@ -237,6 +244,7 @@ def _city(section: Section) -> CitySettings:
         where=dataset.where(""),
         candidates=tuple(candidates),
         seed=section.whole("seed", 0),
+        metric=section.optional_text("metric"),
         champion=champion,
     )
 

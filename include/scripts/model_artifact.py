@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,13 +98,14 @@ def untransformed(schema: Schema, labels: np.ndarray, values: np.ndarray) -> np.
     return np.exp(labels) * np.where(reference > 0, reference, np.nan)
 
 
-def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
+def save_artifact(folder: Path, model: Model, samples: np.ndarray, periods: Sequence[str] = ()) -> None:
     """Write what SageMaker will pack as model.tar.gz.
 
     :param folder: where the artifact's root is: SM_MODEL_DIR, or a city's folder in it. An artifact that is there
         already goes.
     :param model: its predictor is what an algorithm's ``fit`` has answered.
     :param samples: rows × features; kept with their predictions, so that a server that loads it can check its answers.
+    :param periods: of a series: the first day of the period of each of those rows, for people who look at one.
     :raises ArtifactError: a file is larger than whoever reads it takes.
     """
     card, side = model.card, folder / SIDE_FOLDER
@@ -129,7 +130,8 @@ def save_artifact(folder: Path, model: Model, samples: np.ndarray) -> None:
                 f"{path.name}: got {path.stat().st_size} bytes; allowed: {most}, what a server reads. "
                 "Train with fewer rounds, rows or categories."
             )
-    _write_json(folder / SAMPLES_FILE, {"rows": rows, "predictions": model.predict(samples).tolist()})
+    said = {"rows": rows, "predictions": model.predict(samples).tolist()}
+    _write_json(folder / SAMPLES_FILE, said | ({"periods": list(periods)} if periods else {}))
     _write_json(
         folder / MODEL_FILE,
         {
@@ -255,6 +257,11 @@ def load_artifact(folder: Path) -> Model:
         raise ArtifactError(
             f"{MODEL_FILE}: got algorithm '{card.algorithm}'; allowed: {listed(algorithms.names())}. "
             "The artifact is of code that this endpoint lacks: update the endpoint's code first."
+        ) from None
+    except ModuleNotFoundError as error:
+        raise ArtifactError(
+            f"{MODEL_FILE}: got algorithm '{card.algorithm}'; allowed: one whose packages are here. It needs "
+            f"{error.name}, which this image lacks: take an image that has it, or bring it by own_scripts.requirements."
         ) from None
     try:
         return Model(module.load(folder / SIDE_FOLDER, card.schema), card, *read_state(folder))

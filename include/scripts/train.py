@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from category_shares import category_count, category_shares
 from feature_table import CALENDAR_FEATURES
 from hyperparameters import Hyperparameters, parse_hyperparameters
 from job_failure import JobFailure, run, sentence_of
-from job_settings import Candidate, read_job_settings
+from job_settings import Candidate, CitySettings, read_job_settings
 from model_artifact import Model, save_artifact
 from model_card import ArtifactError, ModelCard
 from robust_scale import Centre, centre
@@ -67,8 +66,7 @@ def shares(train: Table, validation: Table) -> dict[str, list[float]]:
 
 def train_city(
     parts: tuple[Table, Table],
-    candidates: Sequence[Candidate],
-    seed: int,
+    city: CitySettings,
     model_folder: Path,
     report_folder: Path,
 ) -> None:
@@ -80,7 +78,15 @@ def train_city(
     """
     started = time.monotonic()
     train, validation = parts
-    chosen = choose(train, validation, candidates, seed=seed, threads=int(os.environ.get("SM_NUM_CPUS") or 1))
+    chosen = choose(
+        train,
+        validation,
+        city.candidates or DEFAULT_CANDIDATES,
+        seed=city.seed,
+        threads=int(os.environ.get("SM_NUM_CPUS") or 1),
+        metric=city.metric,
+        ordered=city.ordered,
+    )
     rows = {"train": len(train), "validation": len(validation)}
     describe = chosen.fitted.describe()
     card = ModelCard(
@@ -92,7 +98,8 @@ def train_city(
         describe=describe,
     )
     try:
-        save_artifact(model_folder, Model(chosen.fitted, card), validation.values[-SAMPLE_ROWS:])
+        periods = validation.rows[-SAMPLE_ROWS:] if train.schema.kind == SERIES else []
+        save_artifact(model_folder, Model(chosen.fitted, card), validation.values[-SAMPLE_ROWS:], periods)
     except ArtifactError as error:
         raise JobFailure(str(error)) from None
     seconds = round(time.monotonic() - started, 3)
@@ -135,7 +142,7 @@ def train_all(arguments: list[str]) -> None:
         try:
             parts = _read_parts(slug)
             model_folder = _folder("SM_MODEL_DIR") / f"city={slug}"
-            train_city(parts, city.candidates or DEFAULT_CANDIDATES, city.seed, model_folder, report_folder)
+            train_city(parts, city, model_folder, report_folder)
         except Exception as error:  # one city's end is not that of the others
             sentence = sentence_of(error)
             failures.append(sentence if len(settings.cities) == 1 else f"{slug}: {sentence}")
@@ -152,10 +159,11 @@ def _train_by_hand(hyperparameters: Hyperparameters) -> None:
         "num_boost_round": hyperparameters.num_boost_round,
         "early_stopping_rounds": hyperparameters.early_stopping_rounds,
     }
-    candidates = [Candidate("xgboost", given)]
+    candidates = (Candidate("xgboost", given),)
     parts = _read_channels(hyperparameters)
     folders = _folder("SM_MODEL_DIR"), _folder("SM_OUTPUT_DATA_DIR")
-    train_city(parts, candidates, hyperparameters.seed, *folders)
+    by_hand = CitySettings(hyperparameters.city, {}, "", candidates, hyperparameters.seed)
+    train_city(parts, by_hand, *folders)
 
 
 def _read_parts(city: str | None) -> tuple[Table, Table]:

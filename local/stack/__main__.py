@@ -1,4 +1,4 @@
-"""`python -m local.stack up | down | status | demo | env`: what the Makefile calls."""
+"""`python -m local.stack up | down | status | demo | serve | env`: what the Makefile calls."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rich.console import Console
 
 from local.stack import commands
 from local.stack import demo as demonstration
+from local.stack import serve as predictions
 from local.stack.engine import choose_engine
 from local.stack.errors import StackError, UsageError
 from local.stack.layout import SAGEMAKER_PORT, UI_PORT
@@ -52,7 +53,7 @@ def up(
     fresh: Annotated[bool, typer.Option(help="Delete the data of an earlier stack first.")] = False,
 ) -> None:
     """Start the stack and leave it running."""
-    engine = choose_engine(db, executor, workers)
+    engine = choose_engine(db, executor, workers) if db or executor or workers else None
     commands.up(console, state_dir.resolve(), ui_port, sagemaker_port, fleet, engine=engine, fresh=fresh)
 
 
@@ -87,6 +88,17 @@ def demo(
 ) -> None:
     """Retrain a few cities on a new stack, print the results, stop the stack."""
     raise typer.Exit(demonstration.run(console, state_dir.resolve(), cities, fleet, as_of))
+
+
+@app.command()
+def serve(
+    fleet: Annotated[str, typer.Option(help="Name or path of a fleet file; by default the first.")] = "",
+    port: Annotated[int, typer.Option(help="Port on loopback; 0 takes any that is free.")] = predictions.PORT,
+    cors_origins: Annotated[str, typer.Option(help="Whose pages may ask, joined by commas.")] = "",
+    state_dir: StateDir = UP_DIR,
+) -> None:
+    """Answer predictions as the Lambda function does, against the stack of `up`."""
+    predictions.serve(console, state_dir.resolve(), fleet, port, cors_origins)
 
 
 @app.command()

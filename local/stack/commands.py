@@ -24,6 +24,7 @@ from local.stack.engine import Engine
 from local.stack.errors import StackError
 from local.stack.layout import Layout
 from local.stack.ports import require_free_ports
+from local.stack.programs import require_servers
 from local.stack.runs import start_run, wait_for_dags, wait_for_run
 from local.stack.secrets_file import SECRETS_FILE, stack_secrets
 from local.stack.seed import seed
@@ -37,12 +38,12 @@ def up(
     sagemaker_port: int,
     fleet: str,
     *,
-    engine: Engine = Engine(),  # noqa: B008 - it can't be changed
+    engine: Engine | None = None,
     fresh: bool = False,
 ) -> None:
     """Start a detached stack, unless it runs already. What an earlier one has left is taken up again.
 
-    :param engine: which database and which executor; a stack that is up keeps its own
+    :param engine: which database and which executor; None where nobody has asked for one
     :param fresh: delete the data of an earlier stack first; nothing else ever deletes them
     :param fleet: name or path of a fleet file: its folder is the one Airflow reads; empty for include/fleets
     :raises StackError: it could not be started; nothing is left running then
@@ -57,7 +58,7 @@ def up(
                 raise StackError(
                     f"The stack is up, but without {', '.join(dead)}. Run `make down`, then `make up`."
                 )
-            if stack.layout.engine != engine:
+            if engine is not None and stack.layout.engine != engine:
                 raise StackError(
                     f"The stack is up already, with {stack.layout.engine}; asked for is {engine}. Run `make down`"
                     " first."
@@ -70,11 +71,12 @@ def up(
             state_dir=state_dir,
             ui_port=ui_port,
             sagemaker_port=sagemaker_port,
-            engine=engine,
+            engine=engine or Engine(),
             fleets_dir=files[0].parent if files else folder,
         )
-        # The ports first: a start that can't be must leave everything as it was, also with FRESH=1.
+        # These first: a start that can't be must leave everything as it was, also with FRESH=1.
         require_free_ports(layout)
+        require_servers(layout)
         if not fresh:
             require_room(state_dir)
         if fresh:

@@ -25,6 +25,8 @@ REGION = "us-east-1"
 # The interpreter that stands for each image: repository:tag as it ends the image's URI.
 IMAGES = {
     "sagemaker-xgboost:3.2-0": ".venv-image/bin/python",
+    # On AWS it has a newer scikit-learn and NumPy, and no XGBoost; the scripts are the same.
+    "sagemaker-scikit-learn:1.9-0-cpu-py3": ".venv-image/bin/python",
     "city-fleet-model-server:1": ".venv-image/bin/python",
 }
 # As include/model_server/Dockerfile labels it; AWS's own images are known to have the label.

@@ -15,9 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from city_fleet.config.image_table import TABLE
-
-FRAMEWORKS = ("xgboost",)
+from city_fleet.config.image_table import FRAMEWORKS, TABLE
 
 
 def sdk_table(framework: str) -> dict[str, Any]:

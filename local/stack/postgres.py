@@ -67,9 +67,18 @@ def programs(layout: Layout) -> Path:
                 f" postgresql-{version}, or forget the stack's data: `make up DB=postgres FRESH=1`."
             )
         return found[version]
-    if not found:
-        raise StackError(f"DB=postgres needs PostgreSQL, which is not installed here. {HOW_TO_INSTALL}")
+    require()
     return found[max(found)]
+
+
+def require() -> None:
+    """Make sure that a stack can have a PostgreSQL here.
+
+    :raises StackError: none is installed, or this user can't run it
+    """
+    if not folders():
+        raise StackError(f"DB=postgres needs PostgreSQL, which is not installed here. {HOW_TO_INSTALL}")
+    server_user()
 
 
 def server_user() -> str | None:

@@ -51,6 +51,17 @@ def servers(layout: Layout) -> tuple[str, ...]:
     return ((POSTGRES,) if engine.postgres else ()) + ((REDIS,) if engine.celery else ())
 
 
+def require_servers(layout: Layout) -> None:
+    """Make sure that what Airflow is to stand on is installed here.
+
+    :raises StackError: it isn't; with what to install
+    """
+    if layout.engine.postgres:
+        postgres.require()
+    if layout.engine.celery:
+        redis_server.program()
+
+
 def components(layout: Layout) -> tuple[str, ...]:
     """Return Airflow's processes; the second triggerer is called triggerer-2, the first worker worker-1, and so on."""
     engine = layout.engine

@@ -127,6 +127,7 @@ class Stack:
         """
         deadline = time.monotonic() + timeout_seconds
         require_free_ports(self.layout)
+        programs.require_servers(self.layout)
         require_room(self.layout.state_dir)
         environment.write_environment(self.layout)
         self._started_at = datetime.now(UTC)
@@ -145,15 +146,13 @@ class Stack:
             raise
 
     def _start_servers(self) -> None:
-        """Start what Airflow stands on: first all that may be missing here is looked for, then the first is made."""
-        wanted = programs.servers(self.layout)
-        if programs.REDIS in wanted:
-            redis_server.program()
-            redis_server.write_settings(self.layout)
-        if programs.POSTGRES in wanted:
+        """Make what Airflow stands on, and start it."""
+        if self.layout.engine.postgres:
             self.say("starting PostgreSQL")
             postgres.initialise(self.layout)
-        for name in wanted:
+        if self.layout.engine.celery:
+            redis_server.write_settings(self.layout)
+        for name in programs.servers(self.layout):
             self._spawn(name)
 
     def _spawn(self, name: str) -> None:

@@ -31,10 +31,14 @@ from tests.e2e.chaos.runner import fleet_of
 CITIES = (*settings.CITIES, "austin")
 AS_OF = "20120101T000000Z"
 START_DELAY_SECONDS = 6.0
-WITHIN_SECONDS = 600.0
+WITHIN_SECONDS = 1500.0
 # Beside what chaos sets: a message of a killed worker comes again within the test, to a worker that has to refuse it
 # where its task has gone on meanwhile. A task that takes longer gets a second message, and goes on alone.
-REDELIVERY = {"AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "40"}
+SETTINGS = settings.AIRFLOW | {
+    "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "60",
+    # One worker does what two did: on a busy machine a heartbeat comes late, which must not look like a loss.
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+}
 
 
 def what_is_missing() -> str:
@@ -59,6 +63,8 @@ def test_six_cities_end_as_they_should_whichever_worker_dies(tmp_path: Path) -> 
     assert not missing, missing
     path = settings.write_fleet(tmp_path / "fleets", CITIES)
     workers = {f"worker-{number}": Checkout(tmp_path / f"disk-{number}", path) for number in (1, 2)}
+    # On its disk there never is a good one: the last good form is in S3.
+    workers["worker-2"].break_file()
     layout = Layout(
         state_dir=tmp_path / "state",
         ui_port=free_port(),
@@ -67,7 +73,7 @@ def test_six_cities_end_as_they_should_whichever_worker_dies(tmp_path: Path) -> 
         parse_interval_seconds=600,
         engine=Engine(POSTGRES, CELERY, workers=len(workers)),
         triggerers=2,
-        airflow_settings=settings.AIRFLOW | REDELIVERY,
+        airflow_settings=SETTINGS,
         component_settings={name: checkout.variables for name, checkout in workers.items()},
         sagemaker_options=settings.sagemaker_options(START_DELAY_SECONDS),
         sagemaker_module=settings.SAGEMAKER_MODULE,
@@ -80,8 +86,6 @@ def test_six_cities_end_as_they_should_whichever_worker_dies(tmp_path: Path) -> 
 
     with Stack(layout, say=say) as stack:
         plans = prepare(stack, path)
-        # Its file is broken from now on, and on its disk there never was a good one: the last good form is in S3.
-        workers["worker-2"].break_file()
         for plan in plans:
             start_run(stack, plan.dag_id, "night", {"as_of": AS_OF})
         say("six cities have begun")

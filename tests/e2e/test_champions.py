@@ -87,6 +87,15 @@ def test_rollback_returns_to_what_served_before_and_to_goes_forward(story: Story
     move(fleet, "rollback", CITY, "--to", "2")
     assert story.serves == (4, second, True)
 
+    # By its name, as people write it, the city is forecast as its model was when it was evaluated.
+    answer = fleet.command("predict", CITY.replace("_", " ").title())
+    forecast = fleet.result(DAG_ID, "evaluate", story.runs[1])["report"]["forecast"]
+    assert answer["target_model"] == second
+    assert [each["period"] for each in answer["forecasts"]] == [
+        each["period"] for each in forecast["forecasts"]
+    ]
+    assert answer["prediction"] == pytest.approx(forecast["forecasts"][0]["prediction"], rel=1e-6)
+
     story.runs.append(fleet.start(DAG_ID, as_of=AS_OF))
 
 
@@ -128,6 +137,11 @@ def test_tonights_run_respects_the_pin(story: Story) -> None:
     assert f"{story.models[1]} is pinned by ann" in record["reasons"][0]
     assert f"`./fleet unpin {CITY}`" in record["reasons"][0]
     assert story.serves == (4, story.models[1], True)
+    # The model that serves is the old one, and it is asked about tonight's data.
+    answer, tonights = fleet.command("predict", CITY), fleet.result(DAG_ID, "evaluate", tonight)["report"]
+    assert answer["target_model"] == story.models[1]
+    assert answer["known_until"] == tonights["forecast"]["known_until"]
+    assert answer["as_of"] < answer["known_until"]
 
 
 def test_status_names_the_state_of_a_pinned_city(story: Story) -> None:

@@ -1,4 +1,4 @@
-"""The packed retrain function, as Lambda runs it, with a real Airflow: files that arrive become runs of their cities."""
+"""The packed retrain function, as Lambda runs it, with a real Airflow: files that arrive become runs."""
 
 from __future__ import annotations
 

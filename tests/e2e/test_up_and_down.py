@@ -16,8 +16,9 @@ import pytest
 from local import ROOT
 from local.stack import processes, records
 from local.stack.layout import HOST, free_port
+from local.stack.programs import COMPONENTS
 from local.stack.secrets_file import SECRETS_FILE
-from local.stack.stack import COMPONENTS, Stack
+from local.stack.stack import Stack
 from tests.support.waiting import wait_until
 
 

@@ -48,20 +48,39 @@ class ArrivalAirflow(AirflowServer):
             self.asked.append((method, path))
             if self.statuses and (status := self.statuses.pop(0)):
                 return status, {"detail": "not now"}
-            if path == "/dags" and method == "GET":
+            return self._carried_out(method, path, query, body)
+
+    def _carried_out(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if path == "/dags/~/dagRuns/~/taskInstances/list":
+            return 200, self._tasks(body["dag_run_ids"])
+        if method == "GET":
+            if path == "/dags":
                 return 200, page(self._tagged(query.get("tags", [])), "dags", query)
-            if path == "/dags/~/dagRuns/~/taskInstances/list":
-                return 200, self._tasks(body["dag_run_ids"])
-            if (found := re.fullmatch(r"/dags/([^/]+)", path)) and method == "GET":
+            if path == "/dags/~/dagRuns":
+                return 200, page(self._runs_of_dags(query), "dag_runs", query)
+            if found := re.fullmatch(r"/dags/([^/]+)", path):
                 return self._dag(method, found[1], body)
-            if found := re.fullmatch(r"/dags/([^/]+)/dagRuns", path):
-                runs = self.runs.setdefault(found[1], {})
-                return getattr(self, f"_{method.lower()}_runs")(found[1], runs, query, body)
-            return 404, {"detail": "Not Found"}
+        if found := re.fullmatch(r"/dags/([^/]+)/dagRuns", path):
+            runs = self.runs.setdefault(found[1], {})
+            act = {"GET": self._get_runs, "POST": self._post_runs, "PATCH": self._patch_runs}[method]
+            return act(found[1], runs, query, body)
+        return 404, {"detail": "Not Found"}
 
     def _tagged(self, tags: list[str]) -> list[dict[str, Any]]:
         named = [name for name, dag in self.dags.items() if set(tags) <= set(dag.tags) and not dag.stale]
         return [self._dag("GET", name, None)[1] for name in named]
+
+    def _runs_of_dags(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        (dag_prefix,), (run_prefix,) = query["dag_id_prefix_pattern"], query["run_id_prefix_pattern"]
+        return [
+            {**run, "dag_id": dag_id}
+            for dag_id, runs in self.runs.items()
+            for name, run in runs.items()
+            if dag_id.startswith(dag_prefix)
+            and name.startswith(run_prefix)
+            and run["state"] in query.get("state", [run["state"]])
+            and ("run_after_gt" not in query or moment(run["run_after"]) > moment(query["run_after_gt"][0]))
+        ]
 
     def _tasks(self, run_ids: list[str]) -> dict[str, Any]:
         tasks = [

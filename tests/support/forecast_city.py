@@ -1,4 +1,4 @@
-"""Austin with a horizon of three months, made by the job scripts: what a forecast by a city's name is asked of."""
+"""A city with a horizon of three months, made by the job scripts: what a forecast by a city's name is asked of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from city_fleet.state.objects import ObjectStore
 from tests.support.script_jobs import DATA, Jobs
 from tests.support.serving import KEYS, Serving
 
-CITY, HORIZON = "austin", 3
+HORIZON = 3
 AS_OF = "20150801T000000Z"
 
 
@@ -27,6 +27,8 @@ class ForecastCity:
     :param forecast: what the evaluation's own code forecast, without a word on newer data.
     """
 
+    city: str
+    name: str
     jobs: Jobs
     rows: list[list[str]]
     body: bytes
@@ -35,7 +37,7 @@ class ForecastCity:
     def publish(self, serving: Serving, **changes: Any) -> LivePointer:
         """Make its model the one that is live."""
         made = artifact.parse(self.body, "the artifact")
-        return serving.publish(CITY, self.body, features=made.features, **{**made.says, **changes})
+        return serving.publish(self.city, self.body, features=made.features, **{**made.says, **changes})
 
     def known(self, folder: Path, as_of: str, *months: tuple[int, int, float]) -> bytes:
         """Prepare the city again with months more, and return what is known then.
@@ -43,37 +45,38 @@ class ForecastCity:
         :param months: year, month and median price.
         """
         more = [
-            ["Austin", str(year), str(month), "2500", "0", str(value), "7000", "2.6"]
+            [self.name, str(year), str(month), "2500", "0", str(value), "7000", "2.6"]
             for year, month, value in months
         ]
         later = Jobs(folder)
-        later.write_raw(CITY, [*self.rows, *more])
-        finished = later.preprocess(CITY, as_of=as_of, more=("--horizon", str(HORIZON)))
+        later.write_raw(self.city, [*self.rows, *more])
+        finished = later.preprocess(self.city, as_of=as_of, more=("--horizon", str(HORIZON)))
         assert finished.code == 0, finished.stderr
-        return later.out("report", f"city={CITY}", known_values.KNOWN_FILE).read_bytes()
+        return later.out("report", f"city={self.city}", known_values.KNOWN_FILE).read_bytes()
 
 
 def keep(serving: Serving, body: bytes, as_of: str) -> str:
-    """Keep known values where predictions look for them, and return their key."""
-    known = known_values.parse(body, "known.json", CITY, as_of)
+    """Keep known values of austin where predictions look for them, and return their key."""
+    known = known_values.parse(body, "known.json", "austin", as_of)
     return known_values.keep(ObjectStore(serving.s3, KEYS.bucket), KEYS, known, body)
 
 
-def make(folder: Path) -> ForecastCity:
+def make(folder: Path, city: str = "austin", name: str = "Austin") -> ForecastCity:
     """Prepare, train and judge the city.
 
     :param folder: an empty folder.
+    :param name: of the city in the Texas data.
     """
     with DATA.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
-    rows = [rows[0], *(row for row in rows if row[0] == "Austin")]
+    rows = [rows[0], *(row for row in rows if row[0] == name)]
     jobs = Jobs(folder)
-    jobs.write_raw(CITY, rows)
-    for finished in (jobs.preprocess(CITY, more=("--horizon", str(HORIZON))), jobs.train(CITY)):
+    jobs.write_raw(city, rows)
+    for finished in (jobs.preprocess(city, more=("--horizon", str(HORIZON))), jobs.train(city)):
         assert finished.code == 0, finished.stderr
     jobs.pack()
-    finished = jobs.evaluate(CITY)
+    finished = jobs.evaluate(city)
     assert finished.code == 0, finished.stderr
-    made = jobs.root / "evaluate" / "evaluation" / f"city={CITY}"
+    made = jobs.root / "evaluate" / "evaluation" / f"city={city}"
     report = json.loads((made / "evaluation.json").read_text(encoding="utf-8"))
-    return ForecastCity(jobs, rows, (made / "model.tar.gz").read_bytes(), report["forecast"])
+    return ForecastCity(city, name, jobs, rows, (made / "model.tar.gz").read_bytes(), report["forecast"])

@@ -25,7 +25,8 @@ for line in sys.stdin:
         print(json.dumps(handler.handler(json.loads(line), None)), flush=True)
     except Exception as error:
         print(json.dumps({"raised": type(error).__name__, "said": str(error)}), flush=True)
-foreign = {name.partition(".")[0] for name in sys.modules} & {"airflow", "httpx", "pydantic", "yaml", "pandas", "numpy", "typer"}
+loaded = {name.partition(".")[0] for name in sys.modules}
+foreign = loaded & {"airflow", "httpx", "pydantic", "yaml", "pandas", "numpy", "typer"}
 print(json.dumps({"foreign": sorted(foreign), "site": "site" in sys.modules}))
 """
 

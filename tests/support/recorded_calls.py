@@ -2,7 +2,7 @@
 
 While tests of the library run, every request of boto3 is looked at. Of those that the library, a Lambda function or an
 operator of Airflow's provider makes, not the test itself, what IAM would be asked is kept, with names and keys made
-plain: ``F/E/runs/x`` for an object below ``runs/``. ``make calls`` runs them and writes ``tests/golden/calls.json``, which
+plain: ``F/E/runs/x`` for an object below ``runs/``. ``make calls`` writes ``tests/golden/calls.json``, which
 ``tests/quick/docs/test_policies.py`` holds against the policies.
 """
 
@@ -36,6 +36,8 @@ PLACES = {
     "ROLE": "role",
     "FUNCTION": "function",
     "QUEUE": "queue",
+    "SECRET": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:login",
+    "MWAA": "mwaa",
     "KEY": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/key",
     "CITY": "city",
 }
@@ -96,7 +98,7 @@ def _plain_key(key: str) -> str:
 
 
 def asked_by() -> str | None:
-    """Return who makes the request that is under way: the role of the nearest caller that is ours; None for a test."""
+    """Return who makes the request that is under way: the nearest caller that is ours says; None for a test."""
     frame: Any = sys._getframe(2)
     provider = False
     while frame is not None:
@@ -105,7 +107,10 @@ def asked_by() -> str | None:
             return Path(name).parent.name
         if name.startswith(_LIBRARY):
             module = name.removeprefix(_LIBRARY)
-            return next((who for beginning, who in _WHO.items() if module.startswith(beginning)), "airflow")
+            if not module.startswith("state/"):  # everybody's objects are read and written there
+                return next(
+                    (who for beginning, who in _WHO.items() if module.startswith(beginning)), "airflow"
+                )
         provider = provider or _PROVIDER in name
         if name.startswith(str(ROOT)) and ".venv" not in name:
             return "airflow" if provider else None

@@ -29,7 +29,7 @@ from city_fleet.airflow_rest.mwaa_channel import MwaaChannel
 from city_fleet.arrivals import messages
 from city_fleet.arrivals.bursts import WINDOW_SECONDS
 from city_fleet.arrivals.messages import Arrival, Refused
-from city_fleet.arrivals.retraining import Came, CityOutcome, Retrainer
+from city_fleet.arrivals.retraining import AT_ONCE, Came, CityOutcome, Retrainer
 from city_fleet.errors import AirflowError, CityFleetError, show_value
 
 log = outgoing_text.logger("retrain")
@@ -51,6 +51,7 @@ class Settings:
     :param url: where Airflow's api-server answers, :param secret_arn: of the secret with the login; both None for MWAA.
     :param mwaa: name of the MWAA environment; None for another Airflow.
     :param burst_seconds: arrivals of a window of so many seconds become one run.
+    :param at_once: so many cities are asked for at the same time.
     """
 
     bucket: str
@@ -60,6 +61,7 @@ class Settings:
     secret_arn: str | None
     mwaa: str | None
     burst_seconds: float
+    at_once: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -103,12 +105,14 @@ class Settings:
             )
         if url is not None:
             mistakes += _mistakes_of_url(url, text("CITY_FLEET_AIRFLOW_PLAIN_HTTP") or _FALSE)
-        burst = text("CITY_FLEET_BURST_SECONDS") or f"{WINDOW_SECONDS:g}"
-        seconds = int(burst) if burst.isdecimal() and len(burst) < 6 else 0
-        if not 1 <= seconds <= 3600:
-            mistakes.append(
-                f"CITY_FLEET_BURST_SECONDS: got {show_value(burst)}; allowed: whole seconds from 1 to 3600."
-            )
+
+        def number(name: str, default: int, most: int) -> int:
+            value = text(name) or str(default)
+            found = int(value) if value.isdecimal() and len(value) < 6 else 0
+            if not 1 <= found <= most:
+                mistakes.append(f"{name}: got {show_value(value)}; allowed: a whole number from 1 to {most}.")
+            return found
+
         settings = cls(
             bucket=needed("CITY_FLEET_BUCKET", "the fleet's S3 bucket"),
             fleet=fleet,
@@ -116,7 +120,8 @@ class Settings:
             url=url,
             secret_arn=secret,
             mwaa=mwaa,
-            burst_seconds=float(seconds),
+            burst_seconds=float(number("CITY_FLEET_BURST_SECONDS", int(WINDOW_SECONDS), 3600)),
+            at_once=number("CITY_FLEET_AT_ONCE", AT_ONCE, 16),
         )
         if mistakes:
             raise CityFleetError(
@@ -210,7 +215,9 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
         [_Message.of_record(record, now) for record in queued] if queued else [_Message.of_event(event, now)]
     )
     wanted = _wanted(arrival for message in read for arrival in message.arrivals)
-    retrainer = Retrainer(AirflowRest(CHANNEL), SETTINGS.fleet, SETTINGS.environment, SETTINGS.burst_seconds)
+    retrainer = Retrainer(
+        AirflowRest(CHANNEL), SETTINGS.fleet, SETTINGS.environment, SETTINGS.burst_seconds, SETTINGS.at_once
+    )
     found = retrainer.start_all(list(wanted.values()), now, _seconds(context))
     outcomes = {about: found[arrival] for about, arrival in wanted.items()}
     _log(outcomes, read)

@@ -22,6 +22,7 @@ from table_schema import BINARY, MULTICLASS, REGRESSION, Schema, Table
 # nthread and device are left out: they follow from the machine, and the same inputs must give the same model.
 SPEC = {
     "tasks": ["regression", "binary", "multiclass"],
+    "needs": ["xgboost"],
     "hyperparameters": {
         "num_boost_round": {"low": 1, "high": 100000, "whole": True, "default": 400},
         "early_stopping_rounds": {"low": 0, "whole": True, "default": 30},

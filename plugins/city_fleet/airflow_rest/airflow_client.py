@@ -48,6 +48,10 @@ class DagRun:
     state: str
     run_after: datetime
 
+    @classmethod
+    def of_answer(cls, value: Mapping[str, Any]) -> DagRun:
+        return cls(str(value["dag_run_id"]), str(value["state"]), clock.parse(value["run_after"]))
+
 
 @dataclass(frozen=True)
 class Backfill:
@@ -146,7 +150,8 @@ class AirflowRest:
             raise AirflowError(
                 f"{self.place} runs environment {dag.environment!r} of the fleet ({dag_id} says so), and here it is "
                 f"environment {environment!r}. Nothing was done. Name that environment (CITY_FLEET_ENVIRONMENT), or "
-                "the Airflow of this one (CITY_FLEET_AIRFLOW_URL)"
+                "the Airflow of this one (CITY_FLEET_AIRFLOW_URL)",
+                status=200,
             )
 
     def set_paused(self, dag_id: str, paused: bool) -> None:
@@ -171,10 +176,19 @@ class AirflowRest:
         """
         wanted = {"run_id_prefix_pattern": prefix, "order_by": "-run_after", "limit": most}
         answer = self.request("GET", f"/dags/{quote(dag_id)}/dagRuns", params=wanted)
-        return [
-            DagRun(str(run["dag_run_id"]), str(run["state"]), clock.parse(run["run_after"]))
-            for run in answer["dag_runs"]
-        ]
+        return [DagRun.of_answer(run) for run in answer["dag_runs"]]
+
+    def runs_of_dags(
+        self, dag_prefix: str, run_prefix: str, wanted: Mapping[str, Any]
+    ) -> Iterator[tuple[str, DagRun]]:
+        """Yield runs of all DAGs whose ids begin with a prefix, each with its DAG's id.
+
+        :param run_prefix: what the ids of the runs begin with.
+        :param wanted: further parameters of the request.
+        """
+        prefixes = {"dag_id_prefix_pattern": dag_prefix, "run_id_prefix_pattern": run_prefix}
+        for run in self.pages("/dags/~/dagRuns", "dag_runs", {**prefixes, "order_by": "id", **wanted}):
+            yield str(run["dag_id"]), DagRun.of_answer(run)
 
     def start_run(self, dag_id: str, run_id: str, run_after: datetime, conf: Mapping[str, Any]) -> bool:
         """Create a run without a logical date; it waits in the queue until its moment has come.

@@ -14,15 +14,15 @@ from datetime import datetime
 from enum import StrEnum
 
 from city_fleet import naming, outgoing_text
-from city_fleet.airflow_rest.airflow_client import AirflowRest, Dag
+from city_fleet.airflow_rest.airflow_client import AirflowRest, Dag, DagRun
 from city_fleet.arrivals.bursts import WINDOW_SECONDS, WantedRun, wanted_run
 from city_fleet.arrivals.messages import EVERY_CITY, Arrival
 from city_fleet.errors import AirflowError, raised_in
 
 log = outgoing_text.logger("retrain")
 
-#: So many cities are asked for at the same time: Airflow's api-server has a few workers.
-AT_ONCE = 8
+#: One city after the other: an Airflow on SQLite that is to create two runs at once waits for itself, for minutes.
+AT_ONCE = 1
 # Of a city's runs for arrivals the newest are looked at.
 _NEWEST = 25
 # Airflow away, too busy, or not for us: what else is to be asked will not be answered either.
@@ -54,11 +54,26 @@ class CityOutcome:
     said: str | None = None
 
 
+@dataclass(frozen=True)
+class _Single:
+    """An arrival of one city.
+
+    :param whole: the arrival that it is, or that means every city.
+    :param dag: the city's DAG, :param runs: its runs for arrivals; None where they are not known yet.
+    """
+
+    whole: Arrival
+    arrival: Arrival
+    dag: Dag | None = None
+    runs: list[DagRun] | None = None
+
+
 @dataclass
 class Retrainer:
     """Starts the runs of one installation's cities.
 
     :param burst_seconds: arrivals of a window of so many seconds become one run.
+    :param at_once: so many cities are asked for at the same time.
     """
 
     airflow: AirflowRest
@@ -80,32 +95,42 @@ class Retrainer:
         until = time.monotonic() + seconds
         self._away = None
         found: dict[Arrival, list[CityOutcome]] = {arrival: [] for arrival in arrivals}
-        known: dict[str, Dag] | None = None
-        single: list[tuple[Arrival, Arrival]] = []
+        single: list[_Single] = []
         for arrival, outcomes in found.items():
             if arrival.city != EVERY_CITY:
-                single.append((arrival, arrival))
+                single.append(_Single(arrival, arrival))
                 continue
             try:
-                known = self._fleets_dags() if known is None else known
+                single += self._of_every_city(arrival)
             except _FAILURES as error:
                 outcomes.append(self._failed(EVERY_CITY, error))
-                continue
-            single += [
-                (arrival, Arrival(city, None, arrival.at, arrival.as_of)) for city in self._cities(known)
-            ]
-        for (whole, _), outcome in zip(single, self._at_once(single, known or {}, now, until), strict=True):
-            found[whole].append(outcome)
+        for each, outcome in zip(single, self._at_once(single, now, until), strict=True):
+            found[each.whole].append(outcome)
         return found
 
-    def _at_once(
-        self, single: list[tuple[Arrival, Arrival]], known: dict[str, Dag], now: datetime, until: float
-    ) -> Iterable[CityOutcome]:
+    def _of_every_city(self, arrival: Arrival) -> list[_Single]:
+        """Return an arrival of each city, with what is known of it: requests for all of them, not two for each."""
+        dags = self._fleets_dags()
+        prefix = naming.city_dag_id(self.fleet, "")
+        runs: dict[str, list[DagRun]] = {}
+        if arrival.as_of is None:
+            for wanted in ({"run_after_gt": arrival.at.isoformat()}, {"state": "queued"}):
+                for dag_id, run in self.airflow.runs_of_dags(prefix, naming.ARRIVAL_RUN, wanted):
+                    runs.setdefault(dag_id, []).append(run)
+        found = []
+        for dag_id, dag in dags.items():
+            city = dag_id.removeprefix(prefix)
+            if dag_id.startswith(prefix) and naming.is_slug(city):  # "_endpoint" is none
+                alone = Arrival(city, None, arrival.at, arrival.as_of)
+                found.append(_Single(arrival, alone, dag, runs.get(dag_id, [])))
+        return found
+
+    def _at_once(self, single: list[_Single], now: datetime, until: float) -> Iterable[CityOutcome]:
         if not single:
             return []
         stop = threading.Event()
         pool = ThreadPoolExecutor(max_workers=min(self.at_once, len(single)))
-        asked = [pool.submit(self._outcome, arrival, known, now, stop) for _, arrival in single]
+        asked = [pool.submit(self._outcome, each, now, stop) for each in single]
         wait(asked, timeout=max(0.0, until - time.monotonic()))
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
@@ -113,17 +138,16 @@ class Retrainer:
         return [
             future.result()
             if future.done() and not future.cancelled()
-            else CityOutcome(arrival.city, Came.FAILED, said=late)
-            for future, (_, arrival) in zip(asked, single, strict=True)
+            else CityOutcome(each.arrival.city, Came.FAILED, said=late)
+            for future, each in zip(asked, single, strict=True)
         ]
 
-    def _outcome(
-        self, arrival: Arrival, known: dict[str, Dag], now: datetime, stop: threading.Event
-    ) -> CityOutcome:
+    def _outcome(self, single: _Single, now: datetime, stop: threading.Event) -> CityOutcome:
+        arrival = single.arrival
         if self._away is not None or stop.is_set():
             return CityOutcome(arrival.city, Came.FAILED, said=str(self._away or "there was no time left"))
         try:
-            return self.start(arrival, now, known.get(naming.city_dag_id(self.fleet, arrival.city)))
+            return self.start(arrival, now, single.dag, single.runs)
         except _FAILURES as error:
             return self._failed(arrival.city, error)
 
@@ -137,10 +161,13 @@ class Retrainer:
             self._away = error
         return CityOutcome(city, Came.FAILED, said=str(error))
 
-    def start(self, arrival: Arrival, now: datetime, dag: Dag | None = None) -> CityOutcome:
+    def start(
+        self, arrival: Arrival, now: datetime, dag: Dag | None = None, runs: list[DagRun] | None = None
+    ) -> CityOutcome:
         """Make sure that a run covers the arrival of one city.
 
-        :param dag: what Airflow says of the city's DAG, where that is known.
+        :param dag: what Airflow says of the city's DAG; None where that is not known.
+        :param runs: of its runs for arrivals those that wait, and those that start after this one; None as well.
         :raises AirflowError: Airflow does not answer, refuses, is of another environment, or has lost the DAG's file.
         """
         dag_id = naming.city_dag_id(self.fleet, arrival.city)
@@ -151,12 +178,14 @@ class Retrainer:
         if dag.stale:
             raise AirflowError(
                 f"{self.airflow.place} has no DAG file with {dag_id} any more: mend the fleet file, or delete the "
-                "DAG if the city has left the fleet"
+                "DAG if the city has left the fleet",
+                status=200,
             )
         wanted = wanted_run(arrival, now, self.burst_seconds)
         if arrival.as_of is not None:
             return self._started(arrival, dag_id, wanted)
-        runs = self.airflow.newest_runs(dag_id, naming.ARRIVAL_RUN, _NEWEST)
+        if runs is None:
+            runs = self.airflow.newest_runs(dag_id, naming.ARRIVAL_RUN, _NEWEST)
         # It starts after the arrival, whether it waits, runs or is over: it reads, or has read, what has arrived.
         covering = next((run for run in runs if run.run_after > arrival.at), None)
         if covering is None:
@@ -164,7 +193,7 @@ class Retrainer:
             newest = wanted.run_after
         else:
             outcome, newest = CityOutcome(arrival.city, Came.COVERED, covering.id), covering.run_after
-        older = [run.id for run in runs if run.state == "queued" and run.run_after < newest]
+        older = sorted({run.id for run in runs if run.state == "queued" and run.run_after < newest})
         if older:
             self._take_back(dag_id, older)
         return outcome
@@ -192,7 +221,8 @@ class Retrainer:
         if not self._fleets_dags():
             raise AirflowError(
                 f"{self.airflow.place} knows no DAG of fleet {self.fleet!r}, environment {self.environment!r}. Does it "
-                "read this fleet's DAG files?"
+                "read this fleet's DAG files?",
+                status=200,
             )
         return CityOutcome(
             arrival.city, Came.UNKNOWN, said=f"fleet {self.fleet!r} has no city {arrival.city!r}"
@@ -209,8 +239,3 @@ class Retrainer:
             dag_id = next(iter(found))
             self.airflow.refuse_dag_of_other_environment(dag_id, found[dag_id], self.environment)
         return mine
-
-    def _cities(self, dags: dict[str, Dag]) -> list[str]:
-        prefix = naming.city_dag_id(self.fleet, "")
-        cities = [dag_id.removeprefix(prefix) for dag_id in dags if dag_id.startswith(prefix)]
-        return [city for city in cities if naming.is_slug(city)]  # "_endpoint" is none

@@ -16,6 +16,7 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -55,6 +56,7 @@ class Artifact:
     :param algorithm: name of the module that the serving code needs, with the digest of the one it was trained by;
         empty in artifacts of format 1, which every serving code answers with.
     :param forecast: of a series that can be asked by its city's name, as the live pointer says it; empty for others.
+    :param periods: of a series: the period of each sample row, an ISO date; empty where the artifact does not say.
     """
 
     city: str
@@ -69,6 +71,7 @@ class Artifact:
     algorithm: str = ""
     algorithm_digest: str = ""
     forecast: Mapping[str, Any] = field(default_factory=dict)
+    periods: tuple[str, ...] = ()
 
     @property
     def is_table(self) -> bool:
@@ -137,7 +140,12 @@ def parse(body: bytes, where: str) -> Artifact:
             raise ValueError(f"{len(rows)} rows, {len(predictions)} predictions, {len(features)} features")
         if table and [each["name"] for each in said["inputs"]] != list(features):
             raise ValueError("the features of its schema are others")
-        return Artifact(str(card["city"]), str(card["as_of"]), features, rows, predictions, **said)
+        periods = tuple(date.fromisoformat(each).isoformat() for each in samples.get("periods") or ())
+        if periods and len(periods) != len(rows):
+            raise ValueError(f"{len(rows)} rows, {len(periods)} periods")
+        return Artifact(
+            str(card["city"]), str(card["as_of"]), features, rows, predictions, periods=periods, **said
+        )
     except KeyError as error:
         raise ArtifactError(f"{where}: holds no {error}; it can't be checked") from None
     except (ValueError, TypeError, AttributeError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""Command ``predict``: a prediction of a city's live model."""
+"""Command ``predict``: a prediction of a city's live model, of a row of features or of the periods that come next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from city_fleet.cli.output import AsJson, show
+from city_fleet import naming
+from city_fleet.cli.history_file import read_history
+from city_fleet.cli.output import AsJson, show, table
 from city_fleet.cli.selection import CityName, FleetName, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import AmbiguousCity, BadRequest, DataError, PlatformError, UnknownName
@@ -25,7 +27,22 @@ def predict(
     city: CityName,
     values: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FEATURE=VALUE", help="Features; a missing value is empty or null."),
+        typer.Argument(
+            metavar="FEATURE=VALUE",
+            help="Features; a missing value is empty or null. Without any: a forecast of what comes next.",
+        ),
+    ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option("--horizon", metavar="N", min=1, help="Of a forecast: N periods ahead, and no more."),
+    ] = None,
+    history_file: Annotated[
+        str | None,
+        typer.Option(
+            "--history",
+            metavar="FILE",
+            help="Of a forecast: newer actual values, a CSV or JSON file of rows with period and the columns.",
+        ),
     ] = None,
     features_file: Annotated[
         str | None,
@@ -50,12 +67,17 @@ def predict(
 
     It does what the Lambda function does for applications: read the live pointer, then invoke the endpoint.
 
-    A prediction needs a value, or null, for every feature of the model. --example takes a complete row from the model's
-    artifact; FEATURE=VALUE replaces values of it, to see what would change. --features also reads what --json printed.
-    A table's model takes text, true or false and dates as well, as its features are.
+    With the city's name alone it forecasts the periods that come next, from what the newest run has known. --history
+    adds actual values that are newer.
+
+    A prediction of a row needs a value, or null, for every feature of the model. --example takes a complete row from
+    the model's artifact; FEATURE=VALUE replaces values of it, to see what would change. --features also reads what
+    --json printed. A table's model takes text, true or false and dates as well, as its features are.
 
     \b
     Examples:
+      ./fleet predict austin
+      ./fleet predict "Fort Worth" --horizon 2 --history newer.csv
       ./fleet predict austin --example
       ./fleet predict austin --example inventory_lag_1=8.4
       ./fleet predict austin --example --json > row.json
@@ -66,8 +88,14 @@ def predict(
         raise typer.BadParameter("--example and --features both give a whole row; take one of them.")
     given = dict(_assignment(text) for text in values or [])
     row = {} if features_file is None else _read(features_file)
-    report = _ask(_fleet_of(city, fleets_named(fleet)), city, _Asked(row, given, top_k, example))
-    show(report, _lines(report, given), as_json)
+    by_name = not (given or example or features_file is not None)
+    if not by_name and (horizon is not None or history_file is not None):
+        raise typer.BadParameter("--horizon and --history are of a forecast, which takes no features.")
+    city = _slug(city)
+    history = None if history_file is None else read_history(history_file)
+    asked = _Asked(row, given, top_k, example, by_name, horizon, history)
+    report = _ask(_fleet_of(city, fleets_named(fleet)), city, asked)
+    show(report, _forecast_lines(report) if "forecasts" in report else _lines(report, given), as_json)
 
 
 @dataclass(frozen=True)
@@ -77,19 +105,25 @@ class _Asked:
     :param row: features from a file.
     :param given: features from the command line, as text: they replace others.
     :param example: start from the artifact's newest sample.
+    :param by_name: no features at all: what comes next, ``horizon`` periods ahead, from ``history`` as well.
     """
 
     row: dict[str, Any]
     given: dict[str, str]
     top_k: int | None
     example: bool
+    by_name: bool
+    horizon: int | None
+    history: list[dict[str, Any]] | None
 
 
 def _ask(fleet: Fleet, city: str, asked: _Asked) -> dict[str, Any]:
-    """Return the prediction as data, with its features and, for an unchanged example, what training predicted."""
+    """Return the prediction as data: a forecast; or that of a row with its features and, for an unchanged example, what
+    training predicted."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - slow to import, and other commands need none
 
     from city_fleet.prediction.deadline import Deadline  # noqa: PLC0415
+    from city_fleet.prediction.known_cache import KnownCopies  # noqa: PLC0415
     from city_fleet.prediction.live_cache import LivePointers  # noqa: PLC0415
     from city_fleet.prediction.predict import DEADLINE_SECONDS, Predictor, clients  # noqa: PLC0415
     from city_fleet.serving.artifact_samples import newest_sample  # noqa: PLC0415
@@ -99,8 +133,15 @@ def _ask(fleet: Fleet, city: str, asked: _Asked) -> dict[str, Any]:
         s3, runtime = clients(region=fleet.region)
     except BotoCoreError as error:
         raise PlatformError(f"AWS could not be reached: {error}") from error
-    predictor = Predictor(LivePointers(s3, keys), runtime, endpoint_name(fleet))
+    predictor = Predictor(LivePointers(s3, keys), runtime, endpoint_name(fleet), known=KnownCopies(s3, keys))
     pointer = predictor.pointers.get(city, Deadline(DEADLINE_SECONDS))
+    if asked.by_name:
+        try:
+            return predictor.forecast(city, asked.horizon, asked.history).to_dict()
+        except BadRequest as error:
+            if pointer.forecast:
+                raise
+            raise replace(error, message=f"{error} {_hint(city)}") from error
     kinds = {each["name"]: each["kind"] for each in pointer.inputs}
     sample = newest_sample(s3, keys, pointer) if asked.example else None
     own = {name: _value(text, kinds.get(name, "number")) for name, text in asked.given.items()}
@@ -110,11 +151,24 @@ def _ask(fleet: Fleet, city: str, asked: _Asked) -> dict[str, Any]:
     except BadRequest as error:
         if asked.example or all(mistake["problem"] != "missing" for mistake in error.mistakes):
             raise
-        hint = f"A whole row to start from: ./fleet predict {city} --example"
-        raise replace(error, message=f"{error} {hint}") from error
-    if sample is not None and row == sample.features:
-        report["expected"] = sample.prediction
+        raise replace(error, message=f"{error} {_hint(city)}") from error
+    if sample is not None:
+        report["period"] = sample.period
+        if row == sample.features:
+            report["expected"] = sample.prediction
     return report
+
+
+def _hint(city: str) -> str:
+    return f"A whole row to start from: ./fleet predict {city} --example"
+
+
+def _slug(city: str) -> str:
+    """Return the slug of a city as people write it; what has none is told to be no city later."""
+    try:
+        return naming.slug(city)
+    except ValueError:
+        return city
 
 
 def _fleet_of(city: str, fleets: list[Fleet]) -> Fleet:
@@ -201,6 +255,8 @@ def _lines(report: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
     ]
     if "expected" in report:
         lines.insert(1, ("training said", _expected(report["expected"])))
+    if report.get("period"):
+        lines.insert(1, ("of", f"{report['period']}, the newest row that the model brings"))
     classes = _classes(report)
     lines[1:1] = [("" if number else "probability", each) for number, each in enumerate(classes)]
     for name, value in lines:
@@ -210,6 +266,46 @@ def _lines(report: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
     for name, value in report["features"].items():
         mark = "  (yours)" if name in given else ""
         yield f"  {name:<{width}}  {'missing' if value is None else _shown(value)}{mark}"
+
+
+def _forecast_lines(report: dict[str, Any]) -> Iterator[str]:
+    unit = f" ({report['unit']})" if report["unit"] else ""
+    steps = report["forecasts"]
+    levels = [level for level in steps[0]["intervals"] if any(each["intervals"].get(level) for each in steps)]
+    yield from table(
+        ("period", f"forecast{unit}", *(f"{level} % between" for level in levels)),
+        [
+            (
+                each["period"],
+                _amount(each["prediction"]),
+                *(_between(each["intervals"].get(level)) for level in levels),
+            )
+            for each in steps
+        ],
+    )
+    version = report["package_version"]
+    late = report["late_periods"]
+    age = "" if late is None else ", as new as can be expected" if late == 0 else ""
+    for name, value in (
+        ("data until", f"{report['known_until']}{age}"),
+        ("model", report["target_model"] + (f" (version {version})" if version is not None else "")),
+        ("as of", report["as_of"]),
+        ("latency", f"{report['latency_ms']:g} ms"),
+    ):
+        yield f"{name:<10}  {value}"
+    if report["intervals_withheld"]:
+        yield f"not said: {report['intervals_withheld']}."
+    if "warning" in report:
+        yield f"warning: {report['warning']}."
+
+
+def _between(interval: list[float] | None) -> str:
+    return "" if interval is None else f"{_amount(interval[0])} and {_amount(interval[1])}"
+
+
+def _amount(value: float) -> str:
+    """Return a forecast with six digits, which is more than anybody knows of the future, and commas."""
+    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.6g}"
 
 
 def _classes(report: dict[str, Any]) -> list[str]:

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from city_fleet.config.name_types import AlgorithmName, TrainingImage, Version
+from city_fleet.config.image_table import FRAMEWORKS, usable_versions
+from city_fleet.config.name_types import AlgorithmName, TrainingImage, Version, version_problem
 from city_fleet.config.section import Section, or_refuse
 from city_fleet.config.value_types import Parameter, Problem, Range, without_nulls
 from city_fleet.errors import show_value
@@ -42,9 +43,9 @@ class Algorithm(Section):
     """The image, and the algorithm or the candidates that train in it."""
 
     image: TrainingImage = "xgboost"
-    """xgboost, the managed SageMaker image; or the URI of an image in ECR that keeps to docs/steps.md."""
+    """xgboost or sklearn, a managed SageMaker image; or the URI of an image in ECR that keeps to docs/steps.md."""
     version: Version = "3.2-0"
-    """Version of the managed image."""
+    """Version of the managed image; of sklearn, "1.9-0" unless it is given."""
     name: AlgorithmName | None = None
     """Name of the algorithm: a module of the scripts folder's algorithms/; null is xgboost. Not beside candidates."""
     hyperparameters: Hyperparameters = Field(default={})
@@ -60,9 +61,22 @@ class Algorithm(Section):
     ] = ()
     """Algorithms of which the best on the validation part is kept: names, or {algorithm: …, hyperparameters: {…}}."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _newest(cls, given: object) -> object:
+        """Give an image other than xgboost its own version."""
+        image = given.get("image") if isinstance(given, dict) else None
+        if isinstance(given, dict) and "version" not in given and image in FRAMEWORKS and image != "xgboost":
+            return given | {"version": usable_versions(image)[-1]}
+        return given
+
     @model_validator(mode="after")
     def _check(self) -> Algorithm:
         problems = _hyperparameter_problems(self.hyperparameters)
+        # The version of an image of one's own counts for nothing, and is held against the default image's.
+        wrong = version_problem(self.image if self.image in FRAMEWORKS else "xgboost", self.version)
+        if wrong is not None:
+            problems.append(wrong)
         if self.candidates and self.name is not None:
             hint = "A city that wants one algorithm where the fleet has candidates writes candidates: []."
             problems.append(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from city_fleet.config.image_table import LACKS
 from city_fleet.config.mistakes import FieldPath
 from city_fleet.config.places import links_out, project_path
 from city_fleet.config.settings import City
@@ -48,6 +49,7 @@ def algorithm_problems(city: City, specs: Mapping[str, Spec | None] | None) -> l
         found += list(_of_one(city, specs, name, candidate))
         spec = specs.get(name)
         if spec is not None:
+            found += list(_packages(spec, city, name))
             where = ("algorithm", *path)
             found += list(_of_hyperparameters(spec, city.dataset.task, hyperparameters, where, name))
     return found
@@ -69,6 +71,17 @@ def _of_one(city: City, specs: Mapping[str, Spec | None], name: str, path: Field
         able = [other for other, of in specs.items() if of is not None and city.dataset.task in of["tasks"]]
         got = f"{name!r}, which does {list_names(spec['tasks'])}"
         yield Problem(got, f"for the task {city.dataset.task}: {list_names(able) or 'none'}", path=path)
+
+
+def _packages(spec: Spec, city: City, name: str) -> Iterator[Problem]:
+    """Packages that an algorithm imports and the managed image lacks, unless the city's requirements bring them."""
+    image, version = city.algorithm.image, city.algorithm.version
+    lacking = [package for package in spec.get("needs", ()) if package in LACKS.get(image, ())]
+    if lacking and city.own_scripts.requirements is None:
+        got = f"{show_value(image)}, whose version {version} lacks {list_names(lacking)}, which {name} needs"
+        able = [each for each in LACKS if not set(lacking) & set(LACKS[each])]
+        allowed = f"{list_names(able)}, another algorithm, or own_scripts.requirements with what is lacking"
+        yield Problem(got, allowed, path=("algorithm", "image"))
 
 
 def _of_hyperparameters(
@@ -140,6 +153,7 @@ def _is_spec(value: Any) -> bool:
         isinstance(value, dict)
         and isinstance(value.get("tasks"), list | tuple)
         and isinstance(value.get("hyperparameters"), dict)
+        and isinstance(value.get("needs", []), list | tuple)
         and all(
             isinstance(member, dict)
             and all(isinstance(member.get(end, 0), int | float) for end in ("low", "high"))

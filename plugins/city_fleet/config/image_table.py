@@ -14,9 +14,15 @@ from pathlib import Path
 TABLE = Path(__file__).with_name("managed_images.json")
 #: What include/scripts needs: datetime.UTC is new in it.
 SCRIPTS_NEED = (3, 11)
-#: The Python in each image, as `python3 --version` says in it: the SDK's table does not. Images that are missing here
-#: are older than all of these, or new: look before you add one.
-PYTHON_OF = {"1.7-1": (3, 10), "3.0-5": (3, 10), "3.2-0": (3, 12)}
+#: The Python in each image, by framework: the SDK's table does not say it; `python3 --version` in the image does, or
+#: AWS's public recipe of it. Images that are missing here are older than all of these, or new: look before you add one.
+PYTHON_OF = {
+    "xgboost": {"1.7-1": (3, 10), "3.0-5": (3, 10), "3.2-0": (3, 12)},
+    "sklearn": {"1.4-2": (3, 10), "1.9-0": (3, 12)},
+}
+#: What an image lacks of the packages that algorithms of include/scripts import.
+LACKS = {"xgboost": (), "sklearn": ("xgboost",)}
+FRAMEWORKS = tuple(PYTHON_OF)
 
 
 @dataclass(frozen=True)
@@ -44,16 +50,16 @@ def managed_images(framework: str = "xgboost") -> dict[str, ManagedImage]:
     table = json.loads(TABLE.read_bytes())[framework]
     return {
         version: ManagedImage(
-            entry["repository"], entry["tag"], entry["registries"], PYTHON_OF.get(version)
+            entry["repository"], entry["tag"], entry["registries"], PYTHON_OF[framework].get(version)
         )
         for version, entry in table.items()
     }  # fmt: skip
 
 
 @cache
-def image_accounts(framework: str = "xgboost") -> frozenset[str]:
-    """Return the accounts in which AWS keeps its images of a framework, of all regions."""
-    images = managed_images(framework).values()
+def image_accounts() -> frozenset[str]:
+    """Return the accounts in which AWS keeps its images of all frameworks, of all regions."""
+    images = [image for framework in FRAMEWORKS for image in managed_images(framework).values()]
     return frozenset(account for image in images for account in image.registries.values())
 
 

@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from city_fleet.config.image_table import (
+    FRAMEWORKS,
     SCRIPTS_NEED,
     known_regions,
     managed_images,
@@ -86,21 +87,19 @@ class KnownRegion(Text):
         return text
 
 
-class UsableVersion(Text):
-    """A version of the managed XGBoost image whose Python runs the job scripts."""
-
-    def check(self, value: object) -> str:
-        text = super().check(value)
-        images, usable = managed_images(), usable_versions()
-        if text in usable:
-            return text
-        there = f"the image of {', '.join(usable)}, whose Python runs the job scripts"
-        if text not in images:
-            got = f"{show_value(text)}, a version that does not exist"
-            raise refuse(Problem(got, there, nearest=nearest_match(text, usable)))
-        got = f"{show_value(text)}, an image with {python_text(images[text].python)}"
-        needs = f"the scripts need {python_text(SCRIPTS_NEED)} or newer"
-        raise refuse(Problem(got, f"{there} ({needs})", nearest=usable[-1]))
+def version_problem(framework: str, version: str) -> Problem | None:
+    """Return what is wrong with a version of a managed image; None where its Python runs the job scripts."""
+    images, usable = managed_images(framework), usable_versions(framework)
+    if version in usable:
+        return None
+    path = ("version",)
+    there = f"the image of {framework} {', '.join(usable)}, whose Python runs the job scripts"
+    if version not in images:
+        got = f"{show_value(version)}, a version that does not exist"
+        return Problem(got, there, nearest=nearest_match(version, usable) or usable[-1], path=path)
+    got = f"{show_value(version)}, an image with {python_text(images[version].python)}"
+    needs = f"the scripts need {python_text(SCRIPTS_NEED)} or newer"
+    return Problem(got, f"{there} ({needs})", nearest=usable[-1], path=path)
 
 
 @functools.lru_cache(maxsize=8)
@@ -204,7 +203,7 @@ SecurityGroup = Annotated[
 ]
 Region = Annotated[str, KnownRegion(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}", "an AWS region such as us-east-1")]
 Version = Annotated[
-    str, UsableVersion(r"[0-9]+\.[0-9]+-[0-9]+", 'the version of the managed XGBoost image, such as "3.2-0"')
+    str, Text(r"[0-9]+\.[0-9]+-[0-9]+", 'the version of the managed image, such as "3.2-0" of xgboost')
 ]
 EndpointName = Annotated[
     str,
@@ -231,10 +230,11 @@ AlgorithmName = Annotated[
 TrainingImage = Annotated[
     str,
     Text(
-        rf"(xgboost|{_ECR_URI})",
-        "xgboost, or the URI of an image in ECR such as 123456789012.dkr.ecr.us-east-1.amazonaws.com/my-training:1",
+        rf"({'|'.join(FRAMEWORKS)}|{_ECR_URI})",
+        f"{', '.join(FRAMEWORKS)}, or the URI of an image in ECR such as "
+        "123456789012.dkr.ecr.us-east-1.amazonaws.com/my-training:1",
         255,
-        lambda text: nearest_match(text, ["xgboost"]),
+        lambda text: nearest_match(text, FRAMEWORKS),
     ),
 ]
 ServingImage = Annotated[

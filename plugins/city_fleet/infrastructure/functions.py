@@ -17,6 +17,8 @@ from city_fleet.infrastructure.cloudformation import (
     Resource,
     attribute,
     document,
+    either,
+    no_value,
     ref,
     resource,
     sub,
@@ -28,13 +30,22 @@ RUNTIME = "python3.13"
 LOG_DAYS = 30
 #: API Gateway gives up after 30 s.
 PREDICT_SECONDS = 28
+#: Some requests to Airflow, of at most 15 s each.
+RETRAIN_SECONDS = 60
 #: Of the whole API together, not of a caller: a loop somewhere does not cost a fortune.
 REQUESTS_PER_SECOND = 200
 BURST = 400
+#: What the function answers, by logical id; each needs a signature.
+ROUTES = {
+    "ApiRoute": "POST /predict",
+    "ApiRouteCities": "GET /cities",
+    "ApiRouteCity": "GET /cities/{city}",
+    "ApiRouteDocument": "GET /openapi.json",
+}
 
 
 def resources(names: StackNames) -> dict[str, Resource]:
-    """Return the function that applications ask, its API and both their logs."""
+    """Return the function that applications ask with its API, and the one that starts runs when data arrive."""
     fleet = names.fleet
     function = names.of("predict")
     settings = {
@@ -44,10 +55,10 @@ def resources(names: StackNames) -> dict[str, Resource]:
         "CITY_FLEET_ENDPOINT": names.endpoint,
     }
     statements = policies.of_installation(names, "predict", "key_reader", function=function)
-    found = _function(
+    predict = _function(
         names, "Predict", "predict", statements=statements, settings=settings, timeout_seconds=PREDICT_SECONDS
     )
-    return found | _api(names)
+    return predict | _api(names) | _retrain(names)
 
 
 def _function(
@@ -100,6 +111,42 @@ def _function(
     }
 
 
+def _retrain(names: StackNames) -> dict[str, Resource]:
+    """Return the function that starts runs, and what hands it the queue's messages."""
+    fleet, function = names.fleet, names.of("retrain")
+    settings = {
+        "CITY_FLEET_BUCKET": fleet.bucket,
+        "CITY_FLEET_FLEET": fleet.fleet,
+        "CITY_FLEET_ENVIRONMENT": fleet.environment,
+        "CITY_FLEET_AIRFLOW_URL": either("AsksMwaa", no_value(), ref("AirflowUrl")),
+        "CITY_FLEET_AIRFLOW_SECRET_ARN": either("AsksMwaa", no_value(), ref("AirflowSecretArn")),
+        "CITY_FLEET_MWAA_ENVIRONMENT": either("AsksMwaa", ref("MwaaEnvironment"), no_value()),
+    }
+    statements = policies.of_installation(names, "retrain", function=function)
+    ways = {"LogInToAirflow": lambda each: either("AsksMwaa", no_value(), each),
+            "AskMWAA": lambda each: either("AsksMwaa", each, no_value())}  # fmt: skip
+    statements = [ways.get(each["Sid"], lambda same: same)(each) for each in statements]
+    made = _function(
+        names, "Retrain", "retrain", statements=statements, settings=settings, timeout_seconds=RETRAIN_SECONDS
+    )
+    return made | {
+        "RetrainMessages": resource(
+            "AWS::Lambda::EventSourceMapping",
+            {
+                "FunctionName": ref("RetrainFunction"),
+                "EventSourceArn": attribute("Arrivals"),
+                "BatchSize": 100,
+                "MaximumBatchingWindowInSeconds": 10,
+                # What could not be done stays in the queue, and the rest of the batch does not.
+                "FunctionResponseTypes": ["ReportBatchItemFailures"],
+                # Airflow's api-server is asked by two at a time.
+                "ScalingConfig": {"MaximumConcurrency": 2},
+            },
+            condition="MakesRetrain",
+        )
+    }
+
+
 def _api(names: StackNames) -> dict[str, Resource]:
     condition = "MakesPredict"
     log = {
@@ -126,16 +173,19 @@ def _api(names: StackNames) -> dict[str, Resource]:
             },
             condition=condition,
         ),
-        "ApiRoute": resource(
-            "AWS::ApiGatewayV2::Route",
-            {
-                "ApiId": ref("Api"),
-                "RouteKey": "POST /predict",
-                "AuthorizationType": "AWS_IAM",
-                "Target": {"Fn::Sub": "integrations/${ApiIntegration}"},
-            },
-            condition=condition,
-        ),
+        **{
+            logical: resource(
+                "AWS::ApiGatewayV2::Route",
+                {
+                    "ApiId": ref("Api"),
+                    "RouteKey": route,
+                    "AuthorizationType": "AWS_IAM",
+                    "Target": {"Fn::Sub": "integrations/${ApiIntegration}"},
+                },
+                condition=condition,
+            )
+            for logical, route in ROUTES.items()
+        },
         "ApiLog": resource(
             "AWS::Logs::LogGroup",
             {
@@ -166,7 +216,7 @@ def _api(names: StackNames) -> dict[str, Resource]:
                 "FunctionName": ref("PredictFunction"),
                 "Principal": "apigateway.amazonaws.com",
                 "SourceAccount": sub(ACCOUNT),
-                "SourceArn": {"Fn::Sub": called_from + "${Api}/*/*/predict"},
+                "SourceArn": {"Fn::Sub": called_from + "${Api}/*/*"},
             },
             condition=condition,
         ),

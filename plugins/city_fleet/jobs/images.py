@@ -8,7 +8,7 @@ from functools import cache
 from botocore.loaders import create_loader
 
 from city_fleet.config import Algorithm, Fleet
-from city_fleet.config.image_table import managed_images
+from city_fleet.config.image_table import LACKS, managed_images, usable_versions
 from city_fleet.errors import ConfigError, list_names, nearest_match
 
 #: The model server's repository and version, as include/model_server/Dockerfile says to push it.
@@ -29,13 +29,16 @@ def image_uri(algorithm: Algorithm, region: str) -> str:
 def serving_image_uri(fleet: Fleet) -> str:
     """Return the ECR URI of the image that serves a fleet's models.
 
-    :param fleet: ``endpoint.image`` is ``managed``, the image that trains; ``own``, the model server's in the account
-        of the fleet's role; or a full URI.
+    :param fleet: ``endpoint.image`` is ``managed``, the image that trains (XGBoost's where sklearn does: it answers
+        with every algorithm); ``own``, the model server's in the account of the fleet's role; or a full URI.
     :raises ConfigError: as :func:`image_uri`.
     """
     chosen = fleet.endpoint.image
     if chosen == "managed":
-        return image_uri(fleet.defaults.algorithm, fleet.region)
+        trains = fleet.defaults.algorithm
+        if "xgboost" in LACKS.get(trains.image, ()):
+            return _retrieve("xgboost", usable_versions("xgboost")[-1], fleet.region)
+        return image_uri(trains, fleet.region)
     if chosen == "own":
         account = fleet.role.split(":")[4]
         return f"{account}.dkr.ecr.{fleet.region}.{_dns_suffix(fleet.region)}/{OWN_IMAGE}"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from city_fleet.metrics import default_metric
 from city_fleet.plan import EVALUATE, CityPlan, Run
 
 FORMAT_VERSION = 1
@@ -35,20 +36,24 @@ def settings(plan: CityPlan, run: Run, step: str) -> dict[str, Any]:
 
     The champion is told to the evaluation alone: one that has changed since makes no new rows and no new training.
     """
-    algorithm, champion = plan.city.algorithm, run.champion if step == EVALUATE else None
+    city, champion = plan.city, run.champion if step == EVALUATE else None
+    trained = city.algorithm.trained()
+    # Where there is nothing to choose, the gate's metric changes nothing that is trained.
+    metric = {"metric": city.gate.metric or default_metric(city.dataset.task)} if len(trained) > 1 else {}
     return {
         "format_version": FORMAT_VERSION,
         "as_of": run.stamp,
         "raw_uri": plan.keys.uri(plan.keys.raw_prefix()),
         "cities": [
             {
-                "city": plan.city.slug,
-                "dataset": plan.city.dataset.to_settings(),
+                "city": city.slug,
+                "dataset": city.dataset.to_settings(),
                 "candidates": [
                     {"algorithm": name, "hyperparameters": hyperparameters}
-                    for _, name, hyperparameters in algorithm.trained()
+                    for _, name, hyperparameters in trained
                 ],
-                "seed": algorithm.seed_of_run,
+                "seed": city.algorithm.seed_of_run,
+                **metric,
                 "champion": asdict(champion) if champion is not None else None,
             }
         ],

@@ -23,7 +23,7 @@ _OUR_ROW = re.compile(r"Row 1[,:] *|Forecast: *")
 # What serving code answers to a forecast that it does not know yet.
 _OLD_CODE = "The request has no list of instances"
 _MOST_STEPS = 100
-_LONGEST_UNIT = 200
+_LONGEST_UNIT, _LONGEST_SENTENCE = 200, 500
 _FEATURE = re.compile(r"feature '([^']+)'")
 
 
@@ -31,9 +31,11 @@ _FEATURE = re.compile(r"feature '([^']+)'")
 class Forecast:
     """What a model predicts for the periods that begin next.
 
-    :param forecasts: ``period`` (its first day, an ISO date), ``step`` (1 is the one that begins next) and
-        ``prediction`` (in the target's own unit), step by step.
+    :param forecasts: ``period`` (its first day, an ISO date), ``step`` (1 is the one that begins next),
+        ``prediction`` (in the target's own unit) and ``intervals`` (per cent → from and to, None where too little is
+        known to say), step by step.
     :param unit: what a prediction is in; None where nobody has said it.
+    :param intervals_withheld: why there is an interval less; None where none is.
     :param known_until: first day of the newest period whose target was known, an ISO date.
     :param late_periods: how many newer periods should be known by now; None where that can't be told.
     :param warning: what a reader of the forecasts should know, as a sentence without its full stop.
@@ -41,6 +43,7 @@ class Forecast:
 
     forecasts: Sequence[Mapping[str, Any]]
     unit: str | None
+    intervals_withheld: str | None
     known_until: str | None
     late_periods: int | None
     warning: str | None = None
@@ -130,15 +133,17 @@ def read_forecast(content: bytes, whose: str, city: str) -> Forecast:
         said = json.loads(content)
         forecasts = [_step(each, number) for number, each in enumerate(said["forecasts"], start=1)]
         unit, until, late = said["unit"], said["known_until"], said["late_periods"]
+        withheld = said.get("intervals_withheld")
         if not 1 <= len(forecasts) <= _MOST_STEPS:
             raise ValueError(f"{len(forecasts)} forecasts")
         if unit is not None and (not isinstance(unit, str) or len(unit) > _LONGEST_UNIT):
             raise ValueError(f"unit {show_value(unit)}")
+        if withheld is not None and not isinstance(withheld, str):
+            raise ValueError(f"intervals_withheld {show_value(withheld)}")
         if late is not None and (isinstance(late, bool) or not isinstance(late, int) or late < 0):
             raise ValueError(f"late_periods {show_value(late)}")
-        return Forecast(
-            forecasts, unit, None if until is None else date.fromisoformat(until).isoformat(), late
-        )
+        until = None if until is None else date.fromisoformat(until).isoformat()
+        return Forecast(forecasts, unit, withheld[:_LONGEST_SENTENCE] if withheld else None, until, late)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         got = f"{content[:80]!r} ({type(error).__name__})"
         raise ServingError(f"{whose}: the answer is not a forecast: {got}", city=city) from error
@@ -152,7 +157,17 @@ def _step(value: Any, number: int) -> dict[str, Any]:
         "period": date.fromisoformat(value["period"]).isoformat(),
         "step": number,
         "prediction": prediction,
+        "intervals": {str(name): _interval(each) for name, each in value.get("intervals", {}).items()},
     }
+
+
+def _interval(value: Any) -> list[float] | None:
+    if value is None:
+        return None
+    low, high = map(float, value)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("an interval without an end")
+    return [low, high]
 
 
 def read_classes(content: bytes, whose: str, city: str) -> dict[str, Any]:

@@ -8,41 +8,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from typing import Any
 
-_PERIOD = {
-    "type": "string",
-    "format": "date",
-    "description": "The first day of a period.",
-    "examples": ["2015-08-01"],
-}
-_MODEL: dict[str, Any] = {
-    "target_model": {"type": "string", "description": "The artifact that answered."},
-    "package_arn": {"type": "string", "description": "Its version in the model registry."},
-    "package_version": {"type": ["integer", "null"]},
-    "as_of": {
-        "type": "string",
-        "description": "The moment up to which the model may have seen data, in UTC.",
-    },
-    "latency_ms": {"type": "number", "description": "Measured in the function, attempts included."},
-}
-_CITY = {
-    "type": "string",
-    "description": "A city's slug, or its name as people write it.",
-    "examples": ["Fort Worth"],
-}
-_OK = {"type": "integer", "const": 200}
-_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
+from city_fleet.prediction.openapi_schemas import ref, schemas
+
 _FORECAST_EXAMPLE = {
     "status": 200,
     "city": "austin",
     "forecasts": [
-        {"period": "2015-08-01", "step": 1, "prediction": 252310.4},
-        {"period": "2015-09-01", "step": 2, "prediction": 249874.9},
-        {"period": "2015-10-01", "step": 3, "prediction": 248120.3},
+        {
+            "period": "2015-08-01",
+            "step": 1,
+            "prediction": 252310.4,
+            "intervals": {"80": [247612.9, 257097.0], "95": None},
+        }
     ],
     "unit": "US$",
+    "intervals_withheld": "95 %: 12 held-out forecasts judge the furthest step, and 19 are needed",
     "known_until": "2015-07-01",
     "late_periods": 0,
     "prediction": 252310.4,
@@ -90,7 +72,7 @@ def document() -> dict[str, Any]:
                 )
             },
         },
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": schemas()},
     }
 
 
@@ -116,7 +98,7 @@ def _predict() -> dict[str, Any]:
         "summary": "A forecast by the city's name, or a prediction of a row of features; for one city or up to 100.",
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _ref("Request"), "examples": request}},
+            "content": {"application/json": {"schema": ref("Request"), "examples": request}},
         },
         "responses": {
             "200": {
@@ -124,7 +106,12 @@ def _predict() -> dict[str, Any]:
                 "content": {
                     "application/json": {
                         "schema": {
-                            "anyOf": [_ref("Forecast"), _ref("Number"), _ref("Classes"), _ref("Many")]
+                            "anyOf": [
+                                ref("Forecast"),
+                                ref("Number"),
+                                ref("Classes"),
+                                ref("Many"),
+                            ]
                         },
                         "examples": {"by_name": {"value": _FORECAST_EXAMPLE}},
                     }
@@ -141,7 +128,10 @@ def _get(name: str, summary: str, schema: str, parameters: list[dict[str, Any]])
         "summary": summary,
         "parameters": parameters,
         "responses": {
-            "200": {"description": summary, "content": {"application/json": {"schema": _ref(schema)}}},
+            "200": {
+                "description": summary,
+                "content": {"application/json": {"schema": ref(schema)}},
+            },
             **_errors("400", "404", "405", "502", "503"),
         },
     }
@@ -149,7 +139,7 @@ def _get(name: str, summary: str, schema: str, parameters: list[dict[str, Any]])
 
 def _errors(*statuses: str) -> dict[str, Any]:
     # Several cities that all failed have the highest status of them.
-    schema = {"anyOf": [_ref("Error"), _ref("Many")]}
+    schema = {"anyOf": [ref("Error"), ref("Many")]}
     return {
         status: {
             "description": f"{_ERRORS[status][0]}: {_ERRORS[status][1]}",
@@ -157,163 +147,6 @@ def _errors(*statuses: str) -> dict[str, Any]:
         }
         for status in statuses
     }
-
-
-def _schemas() -> dict[str, Any]:
-    number = {"type": ["number", "null"]}
-    single = {
-        "anyOf": [_ref("ByName"), _ref("ByFeatures")],
-    }
-    row = _object({"period": _PERIOD}, also=number, said="Values by column; any day of a period names it.")
-    step = _object(
-        {"period": _PERIOD, "step": {"type": "integer", "minimum": 1}, "prediction": {"type": "number"}}
-    )
-    class_of = _object({"label": {"type": "string"}, "probability": _PROBABILITY})
-    answered = {"status": _OK, "city": {"type": "string"}}
-    feature = _object(
-        {"name": {"type": "string"}, "kind": {"enum": ["number", "boolean", "category", "date"]}}
-    )
-    known = _object(
-        {
-            "as_of": {"type": "string"},
-            "known_until": {"type": ["string", "null"]},
-            "frequency": {"enum": ["day", "week", "month", "quarter", "year"]},
-            "columns": {"type": "array", "items": {"type": "string"}},
-        }
-    )
-    return {
-        "Request": {"anyOf": [_ref("ByName"), _ref("ByFeatures"), _ref("CitiesRequest")]},
-        "ByName": _object(
-            {"city": _CITY},
-            {
-                "horizon": {
-                    "type": ["integer", "null"],
-                    "minimum": 1,
-                    "maximum": 100,
-                    "description": "Periods ahead.",
-                },
-                "history": {"type": ["array", "null"], "maxItems": 1000, "items": row},
-            },
-            said="A forecast of the next periods, of a city whose data are a series.",
-        ),
-        "ByFeatures": _object(
-            {
-                "city": _CITY,
-                "features": {
-                    "type": "object",
-                    "description": "Every feature of the model by name; null where the value is missing.",
-                    "additionalProperties": {"type": ["number", "string", "boolean", "null"]},
-                },
-            },
-            {"top_k": {"type": ["integer", "null"], "minimum": 1, "maximum": 100000}},
-            said="A prediction of one row.",
-        ),
-        "CitiesRequest": _object(
-            {"cities": {"type": "array", "minItems": 1, "maxItems": 100, "items": single}}
-        ),
-        "Forecast": _object(
-            {
-                **answered,
-                "forecasts": {"type": "array", "minItems": 1, "maxItems": 100, "items": step},
-                "unit": {"type": ["string", "null"], "description": "What a prediction is in."},
-                "known_until": {**_PERIOD, "type": ["string", "null"]},
-                "late_periods": {
-                    "type": ["integer", "null"],
-                    "minimum": 0,
-                    "description": "How many periods newer than known_until should be known by now.",
-                },
-                "prediction": {"type": "number", "description": "That of the first step."},
-                **_MODEL,
-            },
-            {"warning": {"type": "string", "description": "That the data are old, or not the newest."}},
-        ),
-        "Number": _object({**answered, "prediction": {"type": "number"}, **_MODEL}),
-        "Classes": _object(
-            {**answered, "label": {"type": "string"}, **_MODEL},
-            {
-                "probabilities": {"type": "object", "additionalProperties": _PROBABILITY},
-                "top_k": {"type": "array", "items": class_of},
-            },
-        ),
-        "Many": _object(
-            {
-                "status": {"type": "integer"},
-                "failed": {"type": "integer", "minimum": 0},
-                "results": {
-                    "type": "array",
-                    "items": {"anyOf": [_ref("Forecast"), _ref("Number"), _ref("Classes"), _ref("Error")]},
-                },
-            },
-            {"retry_after_seconds": {"type": "number"}},
-        ),
-        "Error": _object(
-            {
-                "status": {"type": "integer", "minimum": 400, "maximum": 599},
-                "error": {"type": "string"},
-                "message": {"type": "string", "description": "What was got, what is allowed, what to do."},
-            },
-            also=True,
-        ),
-        "Cities": _object(
-            {
-                "status": _OK,
-                "fleet": {"type": "string"},
-                "cities": {"type": "array", "items": {"type": "string"}},
-                "next": {"type": ["string", "null"], "description": "`after` of the next page."},
-            }
-        ),
-        "City": _object(
-            {
-                **answered,
-                "kind": {"enum": ["series", "table"]},
-                "task": {"enum": ["regression", "binary", "multiclass"]},
-                "by_name": {"type": "boolean", "description": "Whether it can be asked by its name alone."},
-                "forecast": {
-                    "anyOf": [
-                        {"type": "null"},
-                        _object(
-                            {
-                                "horizon": {"type": "integer", "minimum": 1, "maximum": 100},
-                                "unit": {"type": ["string", "null"]},
-                                "frequency": known["properties"]["frequency"],
-                                "columns": known["properties"]["columns"],
-                            }
-                        ),
-                    ]
-                },
-                "features": {"type": "array", "items": feature},
-                "target_model": _MODEL["target_model"],
-                "package_arn": _MODEL["package_arn"],
-                "as_of": _MODEL["as_of"],
-                "data_until": {"type": ["string", "null"]},
-                "known": {"anyOf": [{"type": "null"}, known]},
-            }
-        ),
-    }
-
-
-def _object(
-    required: Mapping[str, Any],
-    optional: Mapping[str, Any] | None = None,
-    *,
-    also: Mapping[str, Any] | bool = False,
-    said: str = "",
-) -> dict[str, Any]:
-    """Return the schema of an object.
-
-    :param also: the schema of members with other names; False allows none.
-    """
-    return {
-        "type": "object",
-        **({"description": said} if said else {}),
-        "required": list(required),
-        "properties": {**required, **(optional or {})},
-        "additionalProperties": also,
-    }
-
-
-def _ref(name: str) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _parameter(name: str, where: str, said: str, *, required: bool = True) -> dict[str, Any]:

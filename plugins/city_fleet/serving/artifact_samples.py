@@ -26,10 +26,12 @@ class Sample:
 
     :param features: feature name → value, None where it is missing.
     :param prediction: what the model predicted for it right after training: in the target's own unit, or by class.
+    :param period: of a series: its period, as an ISO date; None where the artifact does not say.
     """
 
     features: dict[str, Value]
     prediction: Known
+    period: str | None = None
 
 
 def newest_sample(s3: S3Client, keys: Keys, pointer: LivePointer) -> Sample:
@@ -52,4 +54,5 @@ def newest_sample(s3: S3Client, keys: Keys, pointer: LivePointer) -> Sample:
         mine, named = ", ".join(found.features), ", ".join(pointer.features)
         text = f"{keys.uri(key)}: is a model of the features {mine}, but the live pointer names {named}"
         raise ServingError(text, city=pointer.city)
-    return Sample(dict(zip(found.features, found.rows[-1], strict=True)), found.predictions[-1])
+    period = found.periods[-1] if found.periods else None
+    return Sample(dict(zip(found.features, found.rows[-1], strict=True)), found.predictions[-1], period)

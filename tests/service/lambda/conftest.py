@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import table_artifacts
+from tests.support import forecast_city, table_artifacts
 from tests.support.local_sagemaker import running_server
 from tests.support.paths import ROOT
 from tests.support.recorded_calls import kept_recording
@@ -51,6 +51,14 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         tables = table_artifacts.make(tmp_path_factory.mktemp("tables"))
         table_artifacts.publish(serving, tables, "mixed_two", "houston")
         yield serving
+
+
+@pytest.fixture(scope="session")
+def forecast(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the evaluation forecast of a city that is live, and can be asked by its name."""
+    made = forecast_city.make(tmp_path_factory.mktemp("forecast"), city="fort_worth", name="Fort Worth")
+    made.publish(serving)
+    return made.forecast
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
+from city_fleet.prediction import openapi
 from tests.support.paths import ROOT
 
 
@@ -93,10 +94,17 @@ def test_the_readme_deploys_the_function(account_url: str, folder: Path) -> None
     gateway = client("apigatewayv2")
     (api,) = gateway.get_apis()["Items"]
     (integration,) = gateway.get_integrations(ApiId=api["ApiId"])["Items"]
-    (route,) = gateway.get_routes(ApiId=api["ApiId"])["Items"]
+    routes = gateway.get_routes(ApiId=api["ApiId"])["Items"]
     assert api["ProtocolType"] == "HTTP"
     assert integration["PayloadFormatVersion"] == "2.0"
     assert integration["IntegrationUri"] == found["FunctionArn"]
-    assert route["RouteKey"] == "POST /predict"
-    assert route["AuthorizationType"] == "AWS_IAM"
-    assert route["Target"] == f"integrations/{integration['IntegrationId']}"
+    documented = {
+        f"{method.upper()} {path}"
+        for path, methods in openapi.document()["paths"].items()
+        for method in methods
+    }
+    signed = {route["RouteKey"] for route in routes if route["AuthorizationType"] == "AWS_IAM"}
+    assert signed == documented | {"GET /openapi.json"}
+    # A browser asks beforehand without a signature; what it may learn is who may ask.
+    assert {route["RouteKey"] for route in routes} - signed <= {"OPTIONS /{path+}"}
+    assert {route["Target"] for route in routes} == {f"integrations/{integration['IntegrationId']}"}

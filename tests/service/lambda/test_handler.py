@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from city_fleet.errors import CityFleetError
+from tests.support.openapi_check import check_answer, check_request
+from tests.support.paths import ROOT
 from tests.support.serving import FEATURES, KEYS, ROW, Serving, city_name
 
 Event = Callable[..., dict[str, Any]]
+FUNCTION = ROOT / "include" / "lambda" / "predict"
 AUSTIN = {"city": "austin", "features": ROW}
 
 
@@ -32,6 +35,8 @@ class Caller:
         assert self.response["headers"]["content-type"] == "application/json"
         answer = json.loads(self.response["body"], parse_constant=pytest.fail)
         assert answer["status"] == self.response["statusCode"]
+        if changes.keys() <= {"isBase64Encoded"}:
+            check_answer("POST", "/predict", answer["status"], answer)
         return self.response["statusCode"], answer
 
     @property
@@ -263,3 +268,109 @@ def test_settings_that_are_missing_or_wrong_stop_the_start(
     settings = load(defaults).SETTINGS
     assert (settings.ttl_seconds, settings.deadline_seconds) == (30.0, 25.0)
     assert settings.bucket == KEYS.bucket
+
+
+FORECAST = {"city": "Fort Worth"}
+
+
+def test_a_city_is_forecast_by_its_name_beside_others(post: Caller, forecast: dict[str, Any]) -> None:
+    status, answer = post(FORECAST)
+    assert (status, answer["city"], answer["forecasts"]) == (200, "fort_worth", forecast["forecasts"])
+    assert answer["prediction"] == forecast["forecasts"][0]["prediction"]
+    assert (answer["known_until"], answer["as_of"]) == ("2015-07-01", "2014-01-01T00:00:00Z")
+    assert "older than expected" in answer["warning"]
+    newer = {**FORECAST, "horizon": 1, "history": [{"period": "2015-08-01", "median": 255_000}]}
+    request = {"cities": [newer, AUSTIN, {"city": "waco"}, {"city": "houston"}, {**FORECAST, "horizon": 9}]}
+    check_request(request)
+    status, answer = post(request)
+    ahead, row, of_before, of_a_table, too_far = answer["results"]
+    assert (status, answer["failed"]) == (200, 3)
+    assert [each["period"] for each in ahead["forecasts"]] == ["2015-09-01"]
+    assert (row["status"], "forecasts" in row) == (200, False)
+    assert "can't be asked by the city's name alone" in of_before["message"]
+    assert of_a_table["features"] == ["x0", "pool", "listed"]
+    assert "horizon: got 9; allowed: a whole number from 1 to 3" in too_far["message"]
+    for wrong, words in (
+        ({**FORECAST, "history": [{"period": "2015-08-01", "median": "1"}]}, "column 'median': got '1'"),
+        ({**FORECAST, "top_k": 3}, "its model predicts a number and no class"),
+    ):
+        status, answer = post(wrong)
+        assert (status, words in answer["message"]) == (400, True), answer
+
+
+def get(post: Caller, path: str, **changes: Any) -> dict[str, Any]:
+    status, answer = post(None, method="GET", path=path, **changes)
+    assert status == answer["status"]
+    return answer
+
+
+def test_what_can_be_asked_is_answered_of_all_cities_and_of_one(
+    post: Caller, serving: Serving, forecast: dict[str, Any]
+) -> None:
+    answer = get(post, "/cities")
+    check_answer("GET", "/cities", 200, answer)
+    assert answer["fleet"] == KEYS.fleet
+    assert answer["next"] is None
+    assert {"austin", "fort_worth", "houston", "san_antonio", "waco"} <= set(answer["cities"])
+    after = get(post, "/cities", queryStringParameters={"after": "houston"})
+    assert after["cities"] == [each for each in answer["cities"] if each > "houston"]
+    assert get(post, "/cities", queryStringParameters={"after": "Houston!"})["status"] == 400
+    of_a_name = get(post, "/cities/Fort%20Worth")
+    check_answer("GET", "/cities/{city}", 200, of_a_name)
+    assert of_a_name["by_name"] is True
+    assert (of_a_name["city"], of_a_name["forecast"]["horizon"], of_a_name["forecast"]["frequency"]) == (
+        "fort_worth",
+        3,
+        "month",
+    )
+    assert of_a_name["forecast"]["columns"][0] == "median"
+    of_a_table = get(post, "/cities/houston")
+    check_answer("GET", "/cities/{city}", 200, of_a_table)
+    assert (of_a_table["kind"], of_a_table["by_name"]) == ("table", False)
+    assert [each["name"] for each in of_a_table["features"]] == ["x0", "pool", "listed"]
+    unknown = get(post, "/cities/nobody")
+    check_answer("GET", "/cities/{city}", 404, unknown)
+    assert (unknown["status"], unknown["error"]) == (404, "UnknownCity")
+    assert post(None, method="POST", path="/cities")[0] == 405
+    with serving.faults({"kind": "slow_down", "operation": "ListObjectsV2"}):
+        status, answer = post(None, 1500, method="GET", path="/cities")
+        check_answer("GET", "/cities", status, answer)
+        assert (status, answer["retry_after_seconds"]) == (503, 5)
+
+
+def test_the_function_says_itself_what_it_takes_and_answers(function: ModuleType, http_event: Event) -> None:
+    response = function.handler(http_event(None, method="GET", path="/openapi.json"), None)
+    assert response["statusCode"] == 200
+    assert json.loads(response["body"]) == json.loads((FUNCTION / "openapi.json").read_text(encoding="utf-8"))
+
+
+def test_pages_of_the_origins_that_are_named_may_ask_and_no_others(
+    load: Callable[[dict[str, str]], ModuleType], environment: dict[str, str], http_event: Event
+) -> None:
+    page, other = "https://app.example.com", "https://evil.example.com"
+
+    def ask(function: ModuleType, method: str, origin: str | None) -> dict[str, Any]:
+        event = http_event(None, method=method, path="/openapi.json" if method == "GET" else "/predict")
+        event["headers"] |= {"Origin": origin} if origin else {}
+        return dict(function.handler(event, None))
+
+    named = load(environment | {"CITY_FLEET_CORS_ORIGINS": f"http://localhost:3000, {page}"})
+    preflight = ask(named, "OPTIONS", page)
+    assert (preflight["statusCode"], preflight["body"]) == (204, "")
+    assert preflight["headers"]["access-control-allow-origin"] == page
+    assert preflight["headers"]["access-control-allow-methods"] == "GET, POST"
+    assert "content-type" in preflight["headers"]["access-control-allow-headers"]
+    answer = ask(named, "GET", page)["headers"]
+    assert (answer["access-control-allow-origin"], answer["vary"]) == (page, "origin")
+    for origin in (other, None):
+        for method in ("OPTIONS", "GET"):
+            assert "access-control-allow-origin" not in ask(named, method, origin)["headers"]
+    anybody = load(environment | {"CITY_FLEET_CORS_ORIGINS": "*"})
+    assert ask(anybody, "GET", other)["headers"]["access-control-allow-origin"] == "*"
+    nobody = load(environment)
+    assert ask(nobody, "OPTIONS", page)["statusCode"] == 405
+    assert "access-control-allow-origin" not in ask(nobody, "GET", page)["headers"]
+    with pytest.raises(
+        CityFleetError, match=r"CITY_FLEET_CORS_ORIGINS: got 'app\.example\.com'; allowed: origins such"
+    ):
+        load(environment | {"CITY_FLEET_CORS_ORIGINS": "app.example.com"})

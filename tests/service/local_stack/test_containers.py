@@ -15,7 +15,7 @@ import yaml
 
 from local import ROOT
 from local.stack.environment import IMAGES
-from local.stack.stack import COMPONENTS
+from local.stack.programs import COMPONENTS
 
 COMPOSE = (ROOT / "docker-compose.yaml").read_text()
 

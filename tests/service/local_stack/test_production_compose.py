@@ -21,6 +21,7 @@ PATH = ROOT / "docker-compose.production.yaml"
 TEXT = PATH.read_text()
 AIRFLOW = ("init", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
 SERVERS = ("postgres", "redis")
+STAND_IN = ("local-sagemaker", "seed")
 #: Airflow reads these from files: configuration option → secret.
 COMMANDS = {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sql_alchemy_conn",
@@ -45,15 +46,17 @@ def services(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_services_are_those_of_a_deployment(services: dict[str, Any]) -> None:
-    assert {*AIRFLOW, *SERVERS, "local-sagemaker"} == set(services)
+    assert {*AIRFLOW, *SERVERS, *STAND_IN} == set(services)
     assert services["worker"]["deploy"]["replicas"] == services["triggerer"]["deploy"]["replicas"] == 2
-    assert services["local-sagemaker"]["profiles"] == ["stand-in"], "it starts only when it is asked for"
+    asked_for = {name for name, each in services.items() if each.get("profiles") == ["stand-in"]}
+    assert asked_for == set(STAND_IN), "these start only when they are asked for"
     for name in AIRFLOW[1:]:
         assert services[name]["depends_on"] == {"init": {"condition": "service_completed_successfully"}}
 
 
 def test_everything_that_goes_on_is_watched(services: dict[str, Any]) -> None:
-    assert {name for name, each in services.items() if "healthcheck" not in each} == {"init"}
+    assert {name for name, each in services.items() if "healthcheck" not in each} == {"init", "seed"}
+    assert all(services[name]["restart"] == "no" for name in ("init", "seed"))
 
 
 def test_nothing_runs_as_root_or_may_become_it_or_write_its_own_image(services: dict[str, Any]) -> None:

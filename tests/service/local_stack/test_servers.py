@@ -13,11 +13,12 @@ import psutil
 import psycopg
 import pytest
 import redis
+from rich.console import Console
 
-from local.stack import database, engine_settings, postgres, processes, programs, redis_server
+from local.stack import commands, database, engine_settings, postgres, processes, programs, redis_server
 from local.stack.engine import CELERY, POSTGRES, Engine
 from local.stack.errors import StackError
-from local.stack.layout import HOST, Layout
+from local.stack.layout import HOST, Layout, free_port
 from local.stack.processes import Recorded
 from local.stack.secrets_file import stack_secrets
 from tests.support.waiting import wait_until
@@ -32,7 +33,7 @@ needs_redis = pytest.mark.skipif(
 def layout(state_dir: Path) -> Layout:
     # As a stack's folder is: nobody else comes in, PostgreSQL's own user included.
     state_dir.chmod(0o700)
-    return Layout(state_dir, engine=Engine(POSTGRES, CELERY))
+    return Layout(state_dir, ui_port=free_port(), sagemaker_port=free_port(), engine=Engine(POSTGRES, CELERY))
 
 
 @contextmanager
@@ -139,6 +140,18 @@ def test_what_is_not_installed_is_named_with_what_to_install(
         postgres.initialise(layout)
     with pytest.raises(StackError, match=r"EXECUTOR=celery needs Redis.*apt-get install"):
         redis_server.command(layout)
+    # Nothing is deleted for a start that can't be.
+    kept = layout.sagemaker_data / "store.sqlite3"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"kept")
+    with pytest.raises(StackError, match="needs PostgreSQL"):
+        commands.up(
+            Console(quiet=True),
+            *(layout.state_dir, layout.ui_port, layout.sagemaker_port, ""),
+            engine=layout.engine,
+            fresh=True,
+        )
+    assert kept.read_bytes() == b"kept"
 
 
 def test_root_without_another_user_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from local import ROOT
-from local.stack import environment
+from local.stack import environment, programs
 from local.stack.layout import Layout, free_port
 from local.stack.secrets_file import stack_secrets
 from local.stack.seed import seed
@@ -44,7 +43,8 @@ def test_no_job_of_the_stack_sees_its_secrets(state_dir: Path) -> None:
     sleep = shutil.which("sleep")
     assert sleep is not None
     airflow = subprocess.Popen([sleep, "300"], env=environment.process_environment(layout))
-    server = subprocess.Popen(stack._sagemaker_command(), env=environment.bare_environment(layout), cwd=ROOT)
+    with programs.program("sagemaker", layout) as program:
+        server = subprocess.Popen(program.command, env=dict(program.variables), cwd=program.folder)
     try:
         wait_until(lambda: "sagemaker" not in stack.unhealthy(), 60, "the local SageMaker answers")
         seed(stack, [])

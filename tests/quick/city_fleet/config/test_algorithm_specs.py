@@ -17,6 +17,7 @@ NEIGHBOURS = """\
 raise SystemExit("nobody imports this")
 SPEC: dict = {
     "tasks": ["regression", "binary"],
+    "needs": ["xgboost"],
     "hyperparameters": {
         "n_neighbors": {"low": 1, "high": 100, "whole": True},
         "alpha": {"low": 0, "above": True},
@@ -69,6 +70,8 @@ def mistakes(folder: Path, algorithm: str, city: str = "", task: str = "regressi
          "beside 'alpha'", "the same", None),
         ("{candidates: [{algorithm: knn, hyperparameters: {alpha: -1}}]}",
          "candidates[0].hyperparameters.alpha", "-1", "above 0", None),
+        ("{image: sklearn, name: knn}", "image", "'sklearn', whose version 1.9-0 lacks xgboost, which knn needs",
+         "xgboost, another algorithm, or own_scripts.requirements", None),
     ],
 )  # fmt: skip
 def test_a_mistake_is_said_once_on_its_line(
@@ -91,6 +94,15 @@ def test_what_the_modules_have_is_no_mistake(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "{name: knn, hyperparameters: {objective: logistic}}", task="binary") == []
 
 
+def test_requirements_bring_what_an_image_lacks(tmp_path: Path) -> None:
+    pinned = tmp_path / "requirements.txt"
+    pinned.write_text(f"xgboost-cpu==3.2.0 --hash=sha256:{'0' * 64}\n")
+    (error,) = mistakes(tmp_path, "{name: knn}", city="{algorithm: {image: sklearn}}")
+    assert (error.city, error.field) == ("a", "algorithm.image")
+    own = f"{{algorithm: {{image: sklearn}}, own_scripts: {{requirements: {pinned}}}}}"
+    assert mistakes(tmp_path, "{name: knn}", city=own) == []
+
+
 def test_a_citys_own_mistake_names_the_city(tmp_path: Path) -> None:
     (error,) = mistakes(tmp_path, "{name: knn}", city="{algorithm: {hyperparameters: {alpha: 0}}}")
     assert (error.line, error.city, error.field) == (10, "a", "algorithm.hyperparameters.alpha")
@@ -109,4 +121,5 @@ def test_the_fleets_own_scripts_say_what_they_do() -> None:
     assert {"n_rounds", "num_boost_round"} & set((specs["xgboost"] or {})["hyperparameters"]) == {
         "num_boost_round"
     }
+    assert {name for name, spec in specs.items() if (spec or {}).get("needs")} == {"xgboost"}
     assert algorithm_mistakes(texas()) == []

@@ -17,6 +17,7 @@ from city_fleet.config import Fleet, load_fleet
 from city_fleet.infrastructure import template
 from city_fleet.infrastructure.alarms import quiet_days
 from city_fleet.infrastructure.names import StackNames
+from city_fleet.prediction import openapi
 from tests.support.fleets import texas
 from tests.support.paths import ROOT
 from tests.support.private_fleets import private, with_long_names
@@ -101,7 +102,7 @@ def test_a_queue_is_called_as_docs_events_say() -> None:
 
 def test_what_holds_data_stays_when_the_stack_goes() -> None:
     kept = {name for name, each in resources(texas()).items() if each.get("DeletionPolicy") == "Retain"}
-    assert {"Bucket", "BucketPolicy", "Key", "Role", "PredictLog", "ApiLog"} == kept
+    assert {"Bucket", "BucketPolicy", "Key", "Role", "PredictLog", "RetrainLog", "ApiLog"} == kept
     for name in kept:
         assert resources(texas())[name]["UpdateReplacePolicy"] == "Retain"
 
@@ -130,8 +131,14 @@ def test_nothing_is_open_to_the_world(name: str) -> None:
             actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
             if statement["Effect"] == "Allow":
                 assert not [action for action in actions if "*" in action], statement["Sid"]
-    (route,) = resources(fleet, "AWS::ApiGatewayV2::Route").values()
-    assert route["Properties"]["AuthorizationType"] == "AWS_IAM"
+    routes = [each["Properties"] for each in resources(fleet, "AWS::ApiGatewayV2::Route").values()]
+    documented = {
+        f"{method.upper()} {path}"
+        for path, methods in openapi.document()["paths"].items()
+        for method in methods
+    }
+    assert {route["RouteKey"] for route in routes} == documented | {"GET /openapi.json"}
+    assert {route["AuthorizationType"] for route in routes} == {"AWS_IAM"}
     for log in resources(fleet, "AWS::Logs::LogGroup").values():
         assert log["Properties"]["RetentionInDays"] > 0
     for queue in resources(fleet, "AWS::SQS::Queue").values():
@@ -146,7 +153,9 @@ def statements(each: dict[str, Any]) -> Iterator[dict[str, Any]]:
     documents = [properties.get(name) for name in ("PolicyDocument", "KeyPolicy", "AssumeRolePolicyDocument")]
     documents += [policy["PolicyDocument"] for policy in properties.get("Policies", ())]
     for document in documents:
-        yield from document["Statement"] if document else ()
+        for found in document["Statement"] if document else ():
+            # One that stands under a condition is looked at all the same.
+            yield next(one for one in found["Fn::If"][1:] if "Sid" in one) if "Fn::If" in found else found
 
 
 def test_every_alarm_speaks_to_the_topic_and_says_what_is_wrong() -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from city_fleet.config import Algorithm, load_fleet
-from city_fleet.config.image_table import PYTHON_OF, SCRIPTS_NEED, managed_images, usable_versions
+from city_fleet.config.image_table import FRAMEWORKS, PYTHON_OF, SCRIPTS_NEED, managed_images, usable_versions
 from city_fleet.config.settings import Endpoint
 from city_fleet.errors import ConfigError, FleetFileError
 from city_fleet.jobs import images
@@ -76,6 +76,22 @@ def test_a_version_that_can_not_run_the_scripts_is_refused(version: str, got: st
     assert "3.2-0, whose Python runs the job scripts" in problem.allowed
 
 
+def test_scikit_learns_image_has_versions_of_its_own_and_does_not_serve() -> None:
+    algorithm = Algorithm.model_validate({"image": "sklearn", "name": "linear"})
+    uri = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.9-0-cpu-py3"
+    assert images.image_uri(algorithm, "us-east-1") == uri
+    for version, got in (("1.4-2", "an image with Python 3.10"), ("3.2-0", "a version that does not exist")):
+        with pytest.raises(ValidationError) as caught:
+            Algorithm.model_validate({"image": "sklearn", "version": version})
+        (problem,) = caught.value.errors()[0]["ctx"]["problems"]
+        assert (problem.got, problem.nearest) == (f"'{version}', {got}", "1.9-0")
+        assert "sklearn 1.9-0" in problem.allowed
+    # Models of every algorithm may have to be answered for, champions of before among them.
+    fleet = texas()
+    defaults = fleet.defaults.model_copy(update={"algorithm": algorithm})
+    assert images.serving_image_uri(fleet.model_copy(update={"defaults": defaults})) == IMAGE_URI
+
+
 def test_a_mistake_in_the_defaults_is_one_error_on_its_own_line(tmp_path: Path) -> None:
     text = TEXAS.read_text(encoding="utf-8")
     (region,) = [line for line in text.splitlines() if line.startswith("region:")]
@@ -98,7 +114,10 @@ def test_a_mistake_in_the_defaults_is_one_error_on_its_own_line(tmp_path: Path) 
 
 def test_each_image_that_is_used_holds_what_the_scripts_need() -> None:
     """The scripts parse and import on the oldest Python that is allowed: nothing newer stands in them."""
-    assert set(PYTHON_OF) <= set(managed_images()), "a version of which we say the Python is in the table"
-    assert usable_versions() == ("3.2-0",)
+    for framework in FRAMEWORKS:
+        assert set(PYTHON_OF[framework]) <= set(managed_images(framework)), (
+            "a version that we know is in the table"
+        )
+    assert (usable_versions(), usable_versions("sklearn")) == (("3.2-0",), ("1.9-0",))
     for path in SCRIPTS.glob("*.py"):
         ast.parse(path.read_text(encoding="utf-8"), feature_version=SCRIPTS_NEED)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import table_artifacts
+from tests.support import forecast_city, table_artifacts
 from tests.support.command_line import Done, fleet
 from tests.support.fleets import SMALL
+from tests.support.forecast_city import ForecastCity
 from tests.support.local_sagemaker import running_server
 from tests.support.serving import KEYS, ROW, Serving, city_name, serve
 
@@ -124,11 +125,78 @@ def test_a_tables_model_takes_text_and_answers_the_most_probable_classes(run: Pr
     assert "feature 'x0': got 'many'; allowed: a number, or null" in refused.stderr
 
 
+@pytest.fixture(scope="module")
+def fort_worth(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> ForecastCity:
+    """A city that is live, and can be asked by its name."""
+    made = forecast_city.make(tmp_path_factory.mktemp("fort-worth"), "fort_worth", "Fort Worth")
+    made.publish(serving)
+    return made
+
+
+def test_by_its_name_a_city_is_forecast_in_a_small_table(
+    run: PredictCommand, fort_worth: ForecastCity
+) -> None:
+    report = json.loads(run("Fort Worth", "--json").stdout)
+    assert report["forecasts"] == fort_worth.forecast["forecasts"]
+    done = run("fort_worth", "--horizon", "2")
+    assert done.returncode == 0, done.stderr
+    head, first, second, until, model, *_, withheld, warning = done.stdout.splitlines()
+    assert head.split() == ["period", "forecast", "80", "%", "between"]
+    steps = fort_worth.forecast["forecasts"]
+    numbers = [f"{value:,.0f}" for value in (steps[0]["prediction"], *steps[0]["intervals"]["80"])]
+    assert first.split() == ["2015-08-01", *numbers[:2], "and", numbers[2]]
+    assert second.startswith("2015-09-01")
+    assert until.split(maxsplit=2)[2] == "2015-07-01"
+    assert model.startswith("model")
+    assert withheld.startswith("not said: 95 %: 11 held-out forecasts")
+    assert warning.startswith("warning: the newest data are of 2015-07-01, ")
+    assert report["warning"] in warning
+    example = run("fort_worth", "--example")
+    period = json.loads(run("fort_worth", "--example", "--json").stdout)["period"]
+    assert f"of             {period}, the newest row" in example.stdout
+
+
+def test_newer_values_come_from_a_file(run: PredictCommand, fort_worth: ForecastCity, tmp_path: Path) -> None:
+    row = {"period": "2015-08-01", "median": 255_000, "sales": None}
+    for name, text in (
+        ("newer.csv", "period,median,sales\n2015-08-01,255000,\n"),
+        ("marked.csv", "\ufeffperiod, median ,sales\r\n2015-08-01,255000,NA\r\n\r\n"),
+        ("newer.json", json.dumps([row])),
+        ("request.json", json.dumps({"city": "x", "history": [row]})),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+        report = json.loads(run("fort_worth", "--history", str(tmp_path / name), "--json").stdout)
+        assert (report.get("known_until"), report["forecasts"][0]["period"]) == (
+            "2015-08-01",
+            "2015-09-01",
+        ), report
+    for text, words in (
+        (
+            "month,median\n2015-08,1\n",
+            "wrong.csv:1: got the columns month, median; allowed: rows with a column 'period'",
+        ),
+        ("period,median\n2015-08-01\n", "got 1 cells; allowed: 2, as in the header"),
+        ("period,median\n2015-08-01,much\n", "column 'median': got 'much'; allowed: a number, or empty"),
+        ("period,slaes,median\n2015-08-01,1,2\n", "Did you mean 'sales'?"),
+        ("[1]", "JSON of another form"),
+        ("", "got nothing; allowed: rows with"),
+    ):
+        (tmp_path / "wrong.csv").write_text(text)
+        done = run("fort_worth", "--history", str(tmp_path / "wrong.csv"))
+        assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["waco"], "features missing: median_mean_12, sales_lag_1, trend"),
+        (["waco", "trend=1"], "features missing: median_mean_12, sales_lag_1"),
+        (["waco", "trend=1"], "A whole row to start from: ./fleet predict waco --example"),
+        (["Waco"], "can't be asked by the city's name alone"),
         (["waco"], "A whole row to start from: ./fleet predict waco --example"),
+        (
+            ["houston"],
+            "is that of a table, which has no next period; allowed: features, with a value for each of x0",
+        ),
         (["waco", "--example", "trnd=1"], "did you mean 'trend'?"),
         (["waco", "--example", "trend=high"], "feature 'trend': got 'high'; allowed: a number, or null"),
         (["waco", "--example", "trend=inf"], "feature 'trend': got Infinity"),
@@ -159,7 +227,14 @@ def test_what_is_no_row_is_refused(run: PredictCommand, tmp_path: Path) -> None:
         done = run("waco", "--features", str(file))
         assert (done.returncode, words in done.stderr) == (1, True)
     file.write_text("{}")
-    for arguments in (["trend"], ["=1"], ["--example", "--features", str(file)], []):
+    for arguments in (
+        ["trend"],
+        ["=1"],
+        ["--example", "--features", str(file)],
+        ["--example", "--horizon", "2"],
+        ["trend=1", "--history", str(file)],
+        [],
+    ):
         assert run(*(["waco", *arguments] if arguments else [])).returncode == 2
 
 

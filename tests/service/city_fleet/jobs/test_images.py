@@ -15,14 +15,15 @@ from local.stack.image_table import FRAMEWORKS, sdk_table
 def test_every_version_and_region_is_the_sdks_own() -> None:
     from sagemaker.core import image_uris
 
-    versions = managed_images()
-    newest = max(versions, key=lambda version: [int(part) for part in re.findall(r"\d+", version)])
-    # All pairs would take the SDK half a minute.
-    pairs = {(newest, region) for region in versions[newest].registries}
-    pairs |= {(version, next(iter(image.registries))) for version, image in versions.items()}
-    for version, region in pairs:
-        ours = images._retrieve("xgboost", version, region)
-        assert ours == image_uris.retrieve("xgboost", region, version=version)
+    for framework in FRAMEWORKS:
+        versions = managed_images(framework)
+        newest = max(versions, key=lambda version: [int(part) for part in re.findall(r"\d+", version)])
+        # All pairs would take the SDK half a minute.
+        pairs = {(newest, region) for region in versions[newest].registries}
+        pairs |= {(version, next(iter(image.registries))) for version, image in versions.items()}
+        for version, region in pairs:
+            ours = images._retrieve(framework, version, region)
+            assert ours == image_uris.retrieve(framework, region, version=version)
 
 
 def test_the_table_is_the_one_that_make_images_writes() -> None:

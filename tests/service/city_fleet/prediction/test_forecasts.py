@@ -177,7 +177,7 @@ def test_what_has_no_next_period_says_which_features_it_needs(
 def test_known_values_that_can_not_be_read_leave_the_model_to_its_own(
     predictor: Predictor, serving: Serving, austin: ForecastCity, clock: Clock
 ) -> None:
-    with serving.faults({"kind": "access_denied", "operation": "ListObjectsV2"}):
+    with serving.faults({"kind": "slow_down", "operation": "ListObjectsV2"}):
         answer = predictor.forecast("austin").to_dict()
     assert answer["forecasts"] == austin.forecast["forecasts"]
     assert answer["warning"].startswith("the newest known values could not be read; ")

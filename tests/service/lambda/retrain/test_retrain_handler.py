@@ -242,6 +242,19 @@ def test_all_cities_are_started_page_by_page_and_none_of_another_fleet(
     assert run["conf"] == {"as_of": "2015-08-01T00:00:00+00:00"}
 
 
+def test_all_cities_take_back_what_waits_as_one_does(function: ModuleType, airflow: ArrivalAirflow) -> None:
+    hour = datetime.now(UTC) - timedelta(hours=1)
+    old = {"dag_run_id": "arrival__20200101T000000Z", "state": "queued", "run_after": hour.isoformat()}
+    airflow.runs = {f"houses.{city}": {old["dag_run_id"]: dict(old)} for city in ("austin", "waco")}
+    airflow.begun = set()
+    assert function.handler({"cities": "all"}, None)["started"] == 5
+    assert {len(airflow.of(f"houses.{city}")) for city in ("austin", "waco", "dallas")} == {1}
+    assert old["dag_run_id"] not in airflow.of(AUSTIN)
+    asked = len(airflow.asked)
+    assert function.handler({"cities": "all"}, None)["covered"] == 5
+    assert len(airflow.asked) - asked < 12, "every city's own requests"
+
+
 def test_what_there_was_no_time_for_is_asked_again_and_started_once(
     function: ModuleType, airflow: ArrivalAirflow
 ) -> None:
