@@ -22,6 +22,7 @@ PLACES = {
     "ENVIRONMENT": "laptop",
     "NAMES": "texas-housing--laptop",
     "ROLE": "city-fleet",
+    "QUEUE": "texas-housing--laptop--arrivals",
 }
 OWN, RAW = "arn:aws:s3:::city-fleet/texas_housing/laptop", "arn:aws:s3:::city-fleet/texas_housing/raw"
 SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
