@@ -58,6 +58,8 @@ def action_of(service: str, operation: str) -> str:
     """Return the permission that a call of AWS asks for."""
     if service == "s3":
         return f"s3:{_S3.get(operation, operation)}"
+    if service == "sqs":
+        return f"sqs:{operation.removesuffix('Batch')}"
     return f"{service.removesuffix('-runtime')}:{operation}"
 
 

@@ -22,6 +22,7 @@ PLACES = {
     "ENVIRONMENT": "laptop",
     "NAMES": "texas-housing--laptop",
     "ROLE": "city-fleet",
+    "QUEUE": "texas-housing--laptop--arrivals",
 }
 OWN, RAW = "arn:aws:s3:::city-fleet/texas_housing/laptop", "arn:aws:s3:::city-fleet/texas_housing/raw"
 SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
@@ -60,7 +61,7 @@ def called() -> dict[str, set[str]]:
     """Every action that the library names in a call, with the modules that do."""
     session = botocore.session.get_session()
     known: dict[str, str] = {}
-    for service in ("s3", "logs", "iam", "sts", "sagemaker", "sagemaker-runtime"):
+    for service in ("s3", "logs", "sqs", "iam", "sts", "sagemaker", "sagemaker-runtime"):
         for operation in session.get_service_model(service).operation_names:
             known.setdefault(xform_name(operation), action_of(service, operation))
     found: dict[str, set[str]] = {}
@@ -129,6 +130,8 @@ REFUSED: list[tuple[str, str, str]] = [
         "sagemaker:CreateTrainingJob",
         f"{SAGEMAKER}:training-job/texas-housing--production--a",
     ),
+    ("airflow", "sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:texas-housing--laptop--arrivals"),
+    ("airflow", "sqs:ReceiveMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:texas-housing--production--arrivals"),
     # Who brings data decides about nothing else.
     *(
         ("loader", "s3:PutObject", f"{OWN}/{folder}/x")

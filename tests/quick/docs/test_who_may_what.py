@@ -100,6 +100,9 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     for name in ("ListModelPackageGroups", "ListModelPackages"):
         yield "approver", Need(f"sagemaker:{name}", "*"), CALLERS
     yield "approver", Need("s3:GetObject", f"{OWN}/runs/x"), CALLERS
+    # The arrivals DAG's trigger and tasks: orchestration/fleet_tasks/arrivals_trigger.py, arrivals_operators.py.
+    for name in ("ChangeMessageVisibility", "DeleteMessage", "GetQueueUrl", "ReceiveMessage"):
+        yield "airflow", Need(f"sqs:{name}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"), CALLERS
     # The endpoint's operator calls them when a configuration changes: orchestration/fleet_tasks/endpoint_operators.py.
     for name, kind in (
         ("UpdateEndpoint", "endpoint"),
