@@ -76,6 +76,7 @@ class DagRun:
 
     run_id: str
     logical_date: datetime
+    conf: None = None
 
 
 class Store(dict[str, Any]):
