@@ -75,7 +75,7 @@ def needs(
         yield from _needs_of_s3(action, operation, params)
         return
     if service == "secretsmanager":
-        yield action, params["SecretId"], None
+        yield Need(action, params["SecretId"])
         return
     if service == "logs":
         yield Need(action, f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{params['logGroupName']}:*")

@@ -70,6 +70,8 @@ def plain(need: Need) -> Need:
     elif found := re.fullmatch(r"(arn:aws:sagemaker:[^:]+:\d+):([a-z-]+)/.*", resource):
         name = "names" if found[2] == "endpoint" else "names-x"
         resource = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{found[2]}/{name}"
+    elif need.action.startswith("secretsmanager:"):
+        resource = PLACES["SECRET"]
     elif need.action.startswith("sqs:"):
         resource = f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"
     elif need.action == "iam:PassRole":

@@ -60,7 +60,9 @@ def deploy(
         str | None,
         typer.Option("--mwaa", metavar="NAME", help="The MWAA environment that retrain asks instead."),
     ] = None,
-    email: Annotated[str | None, typer.Option("--email", help="Who gets alarms by mail.")] = None,
+    email: Annotated[
+        str | None, typer.Option("--email", metavar="ADDRESS", help="Who gets alarms by mail.")
+    ] = None,
     budget: Annotated[
         int | None,
         typer.Option(
@@ -86,7 +88,7 @@ def deploy(
       ./fleet deploy --fleet texas_housing --template
       ./fleet deploy --fleet texas_housing --dry-run
       ./fleet deploy --fleet texas_housing --email ml@example.com --budget 500
-      make lambda && ./fleet deploy --fleet texas_housing --functions dist
+      ./fleet deploy --fleet texas_housing --functions dist
     """
     from city_fleet.infrastructure import template as templates  # noqa: PLC0415
 

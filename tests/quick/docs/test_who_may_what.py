@@ -43,6 +43,7 @@ KMS_IN_S3 = f"{_AWS}/AmazonS3/latest/userguide/UsingKMSEncryption.html"
 LAMBDA_LOGS = f"{_AWS}/lambda/latest/dg/lambda-intro-execution-role.html"
 MULTI_MODEL = f"{_AWS}/sagemaker/latest/dg/multi-model-endpoint-security.html"
 DESTINATIONS = f"{_AWS}/lambda/latest/dg/invocation-async-retain-records.html"
+KNOWN = f"{_AWS}/service-authorization/latest/reference/list_amazons3.html"
 SECRETS = f"{_AWS}/secretsmanager/latest/userguide/auth-and-access_iam-policies.html"
 MWAA = f"{_AWS}/mwaa/latest/userguide/access-mwaa-apache-airflow-rest-api.html"
 QUEUES = f"{_AWS}/lambda/latest/dg/services-sqs-configure.html"
@@ -103,6 +104,10 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     # The arrivals DAG's trigger and tasks: orchestration/fleet_tasks/arrivals_trigger.py, arrivals_operators.py.
     for name in ("ChangeMessageVisibility", "DeleteMessage", "GetQueueUrl", "ReceiveMessage"):
         yield "airflow", Need(f"sqs:{name}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"), CALLERS
+    # Copies of known values: state/known_values.py keeps them, retiring/ deletes them, prediction/ reads them.
+    yield "airflow", Need("s3:PutObject", f"{OWN}/known/x"), KNOWN
+    yield "airflow", Need("s3:DeleteObject", f"{OWN}/known/x"), KNOWN
+    yield "predict", Need("s3:GetObject", f"{OWN}/known/x"), KNOWN
     # The endpoint's operator calls them when a configuration changes: orchestration/fleet_tasks/endpoint_operators.py.
     for name, kind in (
         ("UpdateEndpoint", "endpoint"),
