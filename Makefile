@@ -75,7 +75,7 @@ imports: environments ## Check which module may import which (import-linter)
 	@PYTHONPATH=.:plugins:include $(BIN)/lint-imports
 
 check-golden: environments ## Check that the requests to AWS are those in tests/golden
-	@$(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py
+	@$(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py tests/quick/city_fleet/infrastructure/test_template.py
 
 check-docs: environments ## Check the fleet files, their schema, and what the documentation links to
 	@./fleet lint
@@ -84,13 +84,14 @@ check-docs: environments ## Check the fleet files, their schema, and what the do
 	@$(BIN)/python -m pytest -q tests/quick/docs
 
 golden: environments ## Write tests/golden anew; look at the difference before you commit it
-	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py
+	@UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/quick/city_fleet/jobs/test_job_requests.py tests/quick/city_fleet/infrastructure/test_template.py
 
 calls: environments ## Record anew what the code asks of AWS, from the tests that run it: tests/golden/calls.json
 	@rm -f tests/golden/calls.json
-	@CITY_FLEET_RECORD_CALLS=1 $(BIN)/python -m pytest -q -n 0 $(addprefix tests/service/city_fleet/,approval \
-	  champions/test_moves.py champions/test_promotion.py champions/test_rebuild.py data doctor retiring jobs/test_reaper.py \
-	  orchestration/test_paid_once.py orchestration/test_shared_forms.py) tests/service/lambda tests/airflow/test_calls.py
+	@CITY_FLEET_RECORD_CALLS=1 $(BIN)/python -m pytest -q -n 0 tests/airflow/test_calls.py tests/service/lambda/test_bundle.py \
+	  $(addprefix tests/service/city_fleet/,approval champions/test_moves.py data retiring jobs/test_reaper.py \
+	  orchestration/test_paid_once.py \
+	  orchestration/test_whose_installation.py::test_an_endpoint_name_set_by_hand_does_not_take_over_anothers)
 
 images: environments ## Write the table of managed images anew from the SageMaker SDK's; look at the difference
 	@PYTHONPATH=.:plugins $(BIN)/python -m local.stack.image_table

@@ -23,6 +23,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
     SageMakerTrainingOperator,
 )
 from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.execution_time.context import OutletEventAccessors
 from stand_in import REPOSITORY, StandIn, running
 
 from city_fleet import plan
@@ -217,6 +218,7 @@ def _context(dag_id: str, moment: datetime, task_id: str, results: dict[str, Any
     return {
         "ti": Task(dag_id, run_id, task_id, results),
         "dag_run": DagRun(run_id, moment),
+        "outlet_events": OutletEventAccessors(),
         "params": {},
         "task_state_store": Store(),
     }

@@ -207,7 +207,8 @@ def _folds(train: Table, validation: Table, ordered: bool, seed: int) -> list[tu
     size, rows = len(validation), len(train) + len(validation)
     if size >= JUDGED_ROWS:
         return []
-    table, found = joined(train, validation), []
+    table = joined(train, validation)
+    found: list[tuple[Table, Table, Table]] = []
     if ordered:
         end = rows
         while (
@@ -226,6 +227,6 @@ def _folds(train: Table, validation: Table, ordered: bool, seed: int) -> list[tu
     for number in range(FOLDS):
         rest = draws.permutation(np.flatnonzero(part != number))
         held = max(1, len(rest) * size // rows)
-        at = np.sort(rest[held:]), np.sort(rest[:held]), np.flatnonzero(part == number)
-        found.append((rows_of(table, at[0]), rows_of(table, at[1]), rows_of(table, at[2])))
+        own = np.sort(rest[held:]), np.sort(rest[:held]), np.flatnonzero(part == number)
+        found.append((rows_of(table, own[0]), rows_of(table, own[1]), rows_of(table, own[2])))
     return found

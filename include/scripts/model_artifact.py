@@ -258,6 +258,11 @@ def load_artifact(folder: Path) -> Model:
             f"{MODEL_FILE}: got algorithm '{card.algorithm}'; allowed: {listed(algorithms.names())}. "
             "The artifact is of code that this endpoint lacks: update the endpoint's code first."
         ) from None
+    except ModuleNotFoundError as error:
+        raise ArtifactError(
+            f"{MODEL_FILE}: got algorithm '{card.algorithm}'; allowed: one whose packages are here. It needs "
+            f"{error.name}, which this image lacks: take an image that has it, or bring it by own_scripts.requirements."
+        ) from None
     try:
         return Model(module.load(folder / SIDE_FOLDER, card.schema), card, *read_state(folder))
     except ArtifactError:

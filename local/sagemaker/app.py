@@ -8,7 +8,7 @@ inject_faults      requests that meet a fault that is on: faults/fault_requests.
 control plane      header X-Amz-Target: SageMaker.<Operation>, JSON 1.1: protocol/control_plane.py; the operations
                    themselves are in jobs/, registry/ and endpoints/
 invoke             signed for sagemaker, POST /endpoints/<name>/invocations: endpoints/runtime.py
-moto               everything else: S3, STS, IAM, CloudWatch Logs: services/moto_services.py
+moto               everything else: S3, SQS, STS, IAM, CloudWatch Logs: services/moto_services.py
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 format.json        the format's version
 lock               held by the server that uses the folder
 store.sqlite3      SageMaker's resources: store.py
-services.sqlite3   S3, IAM and CloudWatch Logs: services/durable_s3.py, services/durable_services.py
+services.sqlite3   S3, SQS, IAM and CloudWatch Logs: services/durable_*.py
 objects/           the bodies of S3's objects
 jobs/, endpoints/  sandboxes; emptied at each start
 tmp/               large bodies on their way; emptied at each start

@@ -85,6 +85,10 @@ class Server(Protocol):
         """What was set on the command line."""
 
     @property
+    def stopping(self) -> bool:
+        """Whether it is about to end: no request may wait any longer."""
+
+    @property
     def data_dir(self) -> Path:
         """Existing folder that belongs to this server alone."""
 

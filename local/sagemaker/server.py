@@ -41,6 +41,7 @@ class SageMakerServer:
     runner: WarmRunner = field(init=False)
     faults: Faults = field(default_factory=Faults)
     started: float = field(default_factory=time.monotonic)
+    stopping: bool = False
 
     @classmethod
     def create(cls, settings: Settings, url: str, data_dir: Path) -> SageMakerServer:
@@ -85,6 +86,7 @@ class SageMakerServer:
 
     def shutdown(self) -> None:
         """Stop what this server started. The store stays readable."""
+        self.stopping = True
         self.endpoints.shutdown()
         self.jobs.shutdown()
         self.runner.close()

@@ -174,7 +174,7 @@ def _tell(console: Console, stack: Stack) -> None:
     password = stack_secrets(layout)["ui_password"]
     console.print(f"""
   Airflow          {layout.ui_url}    user {environment.UI_USER}, password {password}
-  local SageMaker  {layout.sagemaker_url}    also S3, IAM, STS, CloudWatch Logs
+  local SageMaker  {layout.sagemaker_url}    also S3, SQS, IAM, STS, CloudWatch Logs
   logs             {layout.logs_dir}
 
   bin/airflow dags list                     Airflow's command line against this stack

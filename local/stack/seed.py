@@ -1,4 +1,4 @@
-"""Give a fresh stack what an AWS account would hold already: the bucket with raw data, and the role."""
+"""Give a fresh stack what an AWS account would hold already: buckets, raw data, the role, queues of arrivals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+from city_fleet import naming
+from city_fleet.config import Fleet, load_fleet
+from city_fleet.errors import FleetFileError
 from local import ROOT
 from local.stack.errors import StackError
 from local.stack.stack import Stack
@@ -20,9 +24,14 @@ _TRUST = {
     ],
 }
 
+#: How often a message is received before it lies among the dead letters.
+_TRIES = 10
+
 
 def seed(stack: Stack, files: list[Path]) -> None:
-    """Create the role, then the buckets and the raw data of some fleets.
+    """Create the role, then the buckets and the raw data of some fleets, then the queues that are told of more.
+
+    In this order: what a fleet begins with starts no run, the first file after it does.
 
     :param files: the fleets' files
     :raises StackError: the data could not be uploaded, with what the command said
@@ -32,6 +41,60 @@ def seed(stack: Stack, files: list[Path]) -> None:
         iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(_TRUST))
     for path in files:
         run_fleet(stack, "ingest", "--fleet", str(path), "--create-bucket")
+    for path in files:
+        try:
+            fleet = load_fleet(path, stack.environment)
+        except FleetFileError:
+            continue  # the upload has said so, or goes by the form of before
+        if fleet.events.queue is not None:
+            create_queue(stack.client("sqs"), stack.client("s3"), fleet)
+
+
+def create_queue(sqs: Any, s3: Any, fleet: Fleet) -> None:
+    """Create a fleet's queue of arrivals and its dead letters, and have S3 tell it of raw data; twice changes nothing.
+
+    :param sqs: boto3 client, :param s3: of the bucket, which exists.
+    """
+    queue = fleet.events.queue or ""
+    dead = _arn(sqs, naming.dead_letter_queue(queue))
+    redrive = {"deadLetterTargetArn": dead, "maxReceiveCount": _TRIES}
+    arn = _arn(sqs, queue)
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "s3.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": arn,
+                "Condition": {
+                    "ArnEquals": {"aws:SourceArn": f"arn:aws:s3:::{fleet.bucket}"},
+                    "StringEquals": {"aws:SourceAccount": arn.split(":")[4]},
+                },
+            }
+        ],
+    }
+    attributes = {"RedrivePolicy": json.dumps(redrive), "Policy": json.dumps(policy)}
+    sqs.set_queue_attributes(QueueUrl=sqs.get_queue_url(QueueName=queue)["QueueUrl"], Attributes=attributes)
+    # A bucket has one configuration for all that it tells, of all its fleets.
+    told = s3.get_bucket_notification_configuration(Bucket=fleet.bucket)
+    told.pop("ResponseMetadata", None)
+    others = [each for each in told.get("QueueConfigurations", []) if each["Id"] != queue]
+    mine = {
+        "Id": queue,
+        "QueueArn": arn,
+        "Events": ["s3:ObjectCreated:*"],
+        "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": fleet.keys.raw_prefix()}]}},
+    }
+    if mine["QueueArn"] not in [each["QueueArn"] for each in told.get("QueueConfigurations", [])]:
+        told["QueueConfigurations"] = [*others, mine]
+        s3.put_bucket_notification_configuration(Bucket=fleet.bucket, NotificationConfiguration=told)
+
+
+def _arn(sqs: Any, queue: str) -> str:
+    """Create a queue if it is not there; return its ARN."""
+    url = sqs.create_queue(QueueName=queue)["QueueUrl"]
+    return str(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"])
 
 
 def run_fleet(stack: Stack, *arguments: str) -> str:

@@ -130,6 +130,16 @@ def endpoint_name(fleet: str, environment: str) -> str:
     return aws_name(fleet, environment)
 
 
+def arrivals_asset(region: str, queue: str) -> str:
+    """Return name and URI of the asset that stands for a queue of arrivals."""
+    return f"sqs://{region}/{queue}"
+
+
+def dead_letter_queue(queue: str) -> str:
+    """Return the queue of messages of a queue of arrivals that nothing could be done with."""
+    return f"{queue}-failed"
+
+
 def jobs_pool(environment: str) -> str:
     """Return the Airflow pool of an environment's jobs: a rehearsal takes no slot of production."""
     return f"city_fleet_{environment}"
@@ -240,6 +250,17 @@ class Keys:
     def raw(self, city: str) -> str:
         """Return the prefix of a city's raw data files."""
         return f"{self.fleet}/raw/city={city}/"
+
+    def raw_asset(self, city: str) -> str:
+        """Return name and URI of the asset that is updated when a city's raw data change.
+
+        Without the slash at the end: Airflow takes it from a URI, and then the name would be another.
+        """
+        return self.uri(self.raw(city)).removesuffix("/")
+
+    def live_asset(self, city: str) -> str:
+        """Return name and URI of the asset that is updated when a city's live pointer moves."""
+        return self.uri(self.live(city))
 
     def code(self, bundle_digest: str) -> str:
         """Return the prefix of one version of the job scripts."""

@@ -49,6 +49,7 @@ RECONCILE_PURPOSE = "reconcile"
 REAPER_PURPOSE = "reaper"
 DIGEST_PURPOSE = "digest"
 RETIRE_PURPOSE = "retire"
+ARRIVALS_PURPOSE = "arrivals"
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ def test_airflows_policy_allows_every_request_of_a_run(counted: Any) -> None:
         ENVIRONMENT="laptop",
         NAMES="texas-housing--laptop",
         ROLE="city-fleet",
+        QUEUE="texas-housing--laptop--arrivals",
     )
     of_others = {"CreateBucket", "HeadBucket", "CreateRole"}  # the bench lays down data and role before
     denied = {

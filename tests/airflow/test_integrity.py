@@ -39,7 +39,7 @@ FLEETS = ROOT / "include" / "fleets"
 #: The fleets of the repository, with how many cities each has.
 CITIES = {"flights": 8, "house_sales": 14, "restaurants": 8, "texas_housing": 46}
 PURPOSES = ("digest", "endpoint", "reaper", "reconcile", "retire")
-OF_FLEETS = {f"{fleet}._{purpose}" for fleet in CITIES for purpose in PURPOSES}
+OF_FLEETS = {f"{fleet}._{purpose}" for fleet in CITIES for purpose in PURPOSES} | {"texas_housing._arrivals"}
 OF_FLEET = tuple(f"texas_housing._{purpose}" for purpose in PURPOSES)
 
 
@@ -172,8 +172,9 @@ def test_a_starting_task_builds_its_own_dag_only() -> None:
 
 
 def test_only_what_looks_after_the_fleet_is_switched_on_by_itself(dags: dict[str, Any]) -> None:
-    """Stopping orphans, and carrying out what people have decided."""
+    """Stopping orphans, carrying out what people have decided, and hearing of raw data that arrive."""
     on = {f"{fleet}._{purpose}" for fleet in CITIES for purpose in ("reaper", "reconcile")}
+    on.add("texas_housing._arrivals")
     assert {dag_id: dag.is_paused_upon_creation for dag_id, dag in dags.items()} == {
         dag_id: False if dag_id in on else None for dag_id in dags
     }

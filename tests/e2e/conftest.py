@@ -57,8 +57,35 @@ dataset:
 defaults:
   algorithm: {{hyperparameters: {{num_boost_round: 200, early_stopping_rounds: 20, max_depth: 4, eta: 0.1}}}}
   waiter_delay_seconds: 1
+events: {{assets: true, queue: bike-rides--laptop--arrivals, quiet_seconds: 3}}
 cities:
   harbour: {{name: Harbour}}
+"""
+# What DAGs of others look like: one that writes raw data by itself, and one that runs when a model has gone live.
+OTHERS = """
+from airflow.sdk import Asset, dag, task
+
+
+@dag(schedule=None, tags=["others"])
+def others_load():
+    @task(outlets=[Asset("s3://city-fleet/bike_rides/raw/city=harbour")])
+    def load() -> None: ...
+
+    load()
+
+
+@dag(schedule=[Asset("s3://city-fleet/bike_rides/laptop/live/harbour.json")], tags=["others"])
+def others_score():
+    @task
+    def score(triggering_asset_events=None) -> list:
+        live = Asset("s3://city-fleet/bike_rides/laptop/live/harbour.json")
+        return [event.extra for event in triggering_asset_events[live]]
+
+    score()
+
+
+others_load()
+others_score()
 """
 # Of the repository's fleets of tables one city each.
 TABLES = {"flights": "boston: {name: Boston}", "restaurants": "lisbon: {name: Lisbon}"}
@@ -203,6 +230,9 @@ def write_fleets(folder: Path) -> None:
             for city, name in {**MANUAL_CITIES, ROLE_CITY: "Laredo"}.items()
         },
         "retry_delay_seconds: 60": "retry_delay_seconds: 1",
+        # Tests change its raw data, and start the runs themselves.
+        "  assets: true\n": "",
+        "  queue: texas-housing--${CITY_FLEET_ENVIRONMENT:-laptop}--arrivals\n": "",
     }.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
@@ -213,6 +243,14 @@ def write_fleets(folder: Path) -> None:
     for name, city in TABLES.items():
         head = (ROOT / "include" / "fleets" / f"{name}.yaml").read_text().partition("\ncities:\n")[0]
         (folder / f"{name}.yaml").write_text(f"{head}\ncities:\n  {city}\n")
+
+
+def write_dags(folder: Path) -> None:
+    """The repository's DAG files, and one of others beside them."""
+    folder.mkdir()
+    for path in (ROOT / "dags").glob("*.py"):
+        (folder / path.name).symlink_to(path)
+    (folder / "others.py").write_text(OTHERS)
 
 
 def write_bike_rides(path: Path) -> None:
@@ -245,11 +283,13 @@ def change_sales(s3: Any, city: str, line: int, change: Callable[[float], float]
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("stack")
     write_fleets(folder / "fleets")
+    write_dags(folder / "dags")
     layout = Layout(
         state_dir=folder / "state",
         ui_port=free_port(),
         sagemaker_port=free_port(),
         fleets_dir=folder / "fleets",
+        dags_dir=folder / "dags",
         parse_interval_seconds=600,  # a task reads the fleet file anew; parsing 48 DAGs takes a second each time
         sagemaker_options=("--max-running-jobs=6",),
         airflow_settings=SETTINGS,

@@ -22,12 +22,14 @@ from tests.support.local_sagemaker import running_server
 from tests.support.waiting import wait_until
 
 # With this seed a worker, a task and the scheduler are killed, a triggerer is frozen for longer than Airflow waits for
-# it, the local SageMaker is killed three times in a row, and S3 refuses most of what is asked for twenty seconds.
-SEED = 14715
-BLOWS = 6
-MEAN_PAUSE_SECONDS = 4.0
+# it, the local SageMaker is killed three times in a row and finds its disk full for a while, and S3 refuses most of
+# what is asked for half a minute.
+SEED = 469774
+BLOWS = 7
+MEAN_PAUSE_SECONDS = 3.0
 START_DELAY_SECONDS = 4.0
-CITIES = settings.CITIES[:3]
+# Each city's jobs wait while the other's are struck; a third would show nothing else, and take its time.
+CITIES = settings.CITIES[:2]
 
 
 @pytest.mark.e2e
@@ -53,7 +55,8 @@ def test_every_city_ends_as_it_should_whatever_dies(tmp_path: Path) -> None:
         ).run()
     assert not result.wrong, json.dumps(result.to_dict(), indent=2) + "\n" + "\n".join(said)
     # A blow that finds nothing to strike for long is passed over; on a slow machine that may happen.
-    assert len(result.dealt) >= BLOWS - 2, result.to_dict()
+    assert len(result.dealt) >= len(plan) - 3, result.to_dict()
+    assert blows.DISK in {each["target"] for each in result.dealt}
     assert result.restarts, "no component had to be started again"
     assert result.restarts["sagemaker"] > 0, "no outage"
     assert result.faults["throttling"] > 0

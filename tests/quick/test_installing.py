@@ -25,6 +25,7 @@ MODULES = {
     "airflow": "apache-airflow",
     "boto3": "boto3",
     "botocore": "boto3",
+    "urllib3": "boto3",
     "pydantic": "pydantic",
     "pydantic_core": "pydantic",
     "yaml": "pyyaml",

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from city_fleet.infrastructure.policies import FILES
 from tests.support.paths import ROOT
 
-SOURCES = ("pyproject.toml", "LICENSE", "plugins", "dags", "include")
+SOURCES = ("pyproject.toml", "LICENSE", "plugins", "dags", "include", "docs/policies")
 
 
 def uv() -> str:
@@ -27,6 +28,7 @@ def build(folder: Path) -> Path:
     folder.mkdir()
     for name in SOURCES:
         source, copy = ROOT / name, folder / name
+        copy.parent.mkdir(exist_ok=True)
         if source.is_dir():
             shutil.copytree(
                 source, copy, ignore=shutil.ignore_patterns("__pycache__"), copy_function=shutil.copyfile
@@ -75,6 +77,7 @@ def test_it_holds_library_plugin_dags_and_scripts_and_nothing_else(wheel: Path) 
     }
     dags = {f"city_fleet/carried/dags/{path.name}" for path in (ROOT / "dags").glob("*.py")}
     rest = {"city_fleet_plugin.py", "city_fleet/carried/include/fleets/fleet.schema.json"}
+    rest |= {f"city_fleet/carried/{path}" for path in FILES.values()}
     found = {name for name in names if ".dist-info/" not in name}
     assert found == library | scripts | dags | rest
     assert "city_fleet = city_fleet_plugin:CityFleetPlugin" in points

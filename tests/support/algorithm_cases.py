@@ -22,7 +22,7 @@ from candidates import choose
 from hyperparameters import checked
 from job_settings import Candidate
 from model_artifact import Model, load_artifact, save_artifact
-from model_card import ModelCard
+from model_card import ArtifactError, ModelCard
 from table_parts import joined, rows_of
 from table_schema import Baseline, Feature, Schema, Table
 from target_transform import TargetTransform
@@ -332,6 +332,22 @@ def folds() -> dict[str, Any]:
         "mape": float((errors / sizes).mean()),
     }
     return found
+
+
+def lacking() -> str:
+    """What is said of an artifact whose algorithm needs a package that is not here."""
+    train, validation, test = _parts(_table("regression", NUMBERS))
+    fitted = _fit("xgboost", train, validation)
+    with tempfile.TemporaryDirectory() as folder:
+        save_artifact(Path(folder), Model(fitted, ModelCard(train.schema, "xgboost", {})), test.values[:5])
+        for name in [name for name in sys.modules if "xgboost" in name]:
+            del sys.modules[name]
+        sys.modules["xgboost"] = None  # type: ignore[assignment] # as Python marks what can't be imported
+        try:
+            load_artifact(Path(folder))
+        except ArtifactError as error:
+            return str(error)
+    return "it was loaded"
 
 
 def shuffled() -> dict[str, float]:

@@ -58,6 +58,8 @@ def action_of(service: str, operation: str) -> str:
     """Return the permission that a call of AWS asks for."""
     if service == "s3":
         return f"s3:{_S3.get(operation, operation)}"
+    if service == "sqs":
+        return f"sqs:{operation.removesuffix('Batch')}"
     return f"{service.removesuffix('-runtime')}:{operation}"
 
 
@@ -71,6 +73,9 @@ def needs(
     action = action_of(service, operation)
     if service == "s3":
         yield from _needs_of_s3(action, operation, params)
+        return
+    if service == "secretsmanager":
+        yield action, params["SecretId"], None
         return
     if service == "logs":
         yield Need(action, f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{params['logGroupName']}:*")
@@ -145,7 +150,7 @@ class Policy:
             "city-fleet:environment": filled.get("ENVIRONMENT", ""),
         }
         self.used: set[str] = set()
-        #: Statement and action → needed at least once.
+        #: Sid and action, or Sid and pattern of resources, that something was allowed by.
         self.used_parts: set[tuple[str, str]] = set()
 
     @property
@@ -155,8 +160,12 @@ class Policy:
 
     @property
     def parts(self) -> set[tuple[str, str]]:
-        """Return every action of every statement."""
-        return {(each["Sid"], action) for each in self.statements for action in self.listed(each["Action"])}
+        """Return every action and every pattern of resources, each with the Sid of its statement."""
+        return {
+            (each["Sid"], part)
+            for each in self.statements
+            for part in (*self.listed(each["Action"]), *self.listed(each["Resource"]))
+        }
 
     def allows(
         self,
@@ -175,7 +184,9 @@ class Policy:
         if not fitting or any(each["Effect"] == "Deny" for each in fitting):
             return False
         self.used.add(action)
-        self.used_parts |= {(each["Sid"], action) for each in fitting}
+        for each in fitting:
+            patterns = [one for one in self.listed(each["Resource"]) if fnmatch.fnmatchcase(resource, one)]
+            self.used_parts |= {(each["Sid"], part) for part in (action, *patterns)}
         return True
 
     def meets(self, need: Need) -> bool:

@@ -27,6 +27,7 @@ TRUST = {
     ],
 }
 IMAGE = "sagemaker-xgboost:3.2-0"
+SKLEARN_IMAGE = "sagemaker-scikit-learn:1.9-0-cpu-py3"
 START_DEADLINE_SECONDS = 60
 
 
@@ -101,7 +102,8 @@ def running_server(
     ready_file, log = folder / "ready.json", folder / "server.log"
     ready_file.unlink(missing_ok=True)
     command = [*within, sys.executable, "-m", module, "--port", "0", "--data-dir", str(folder / "data")]
-    command += ["--ready-file", str(ready_file), "--image", f"{IMAGE}={IMAGE_PYTHON}", *arguments]
+    command += ["--ready-file", str(ready_file), "--image", f"{IMAGE}={IMAGE_PYTHON}"]
+    command += ["--image", f"{SKLEARN_IMAGE}={IMAGE_PYTHON}", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
     try:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from city_fleet import plan
 from city_fleet.config import Fleet, load_fleet
@@ -71,6 +72,7 @@ class NightTask:
     database: Database
     place: Place
     map_index: int = -1
+    try_number: int = 1
 
     @property
     def dag_id(self) -> str:
@@ -146,6 +148,7 @@ class Night:
             "ti": ti,
             "task_instance": ti,
             "dag_run": self.dag_run,
+            "outlet_events": OutletEventAccessors(),
             "params": self.params,
             "task_state_store": _Store(self.database.stores.setdefault(self.place(task_id), {})),
         }

@@ -36,10 +36,12 @@ PLACES = {
     "ROLE": "role",
     "FUNCTION": "function",
     "QUEUE": "queue",
+    "SECRET": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:login",
+    "MWAA": "mwaa",
     "KEY": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/key",
     "CITY": "city",
 }
-FOLDERS = ("code", "functions", "history", "live", "models", "runs", "state")
+FOLDERS = ("code", "functions", "history", "known", "live", "models", "runs", "state")
 _LIBRARY = str(ROOT / "plugins" / "city_fleet") + os.sep
 _FUNCTIONS = str(ROOT / "include" / "lambda") + os.sep
 _PROVIDER = os.sep + os.path.join("airflow", "providers", "amazon") + os.sep
@@ -66,7 +68,8 @@ def plain(need: Need) -> Need:
     elif resource.startswith("arn:aws:s3:::"):
         resource = "arn:aws:s3:::bucket"
     elif found := re.fullmatch(r"(arn:aws:sagemaker:[^:]+:\d+):([a-z-]+)/.*", resource):
-        resource = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{found[2]}/names-x"
+        name = "names" if found[2] == "endpoint" else "names-x"
+        resource = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{found[2]}/{name}"
     elif need.action.startswith("sqs:"):
         resource = f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"
     elif need.action == "iam:PassRole":
@@ -96,7 +99,7 @@ def _plain_key(key: str) -> str:
 
 
 def asked_by() -> str | None:
-    """Return who makes the request that is under way: the role of the nearest caller that is ours; None for a test."""
+    """Return who makes the request that is under way: the nearest caller that is ours says; None for a test."""
     frame: Any = sys._getframe(2)
     provider = False
     while frame is not None:
@@ -105,7 +108,12 @@ def asked_by() -> str | None:
             return Path(name).parent.name
         if name.startswith(_LIBRARY):
             module = name.removeprefix(_LIBRARY)
-            return next((who for beginning, who in _WHO.items() if module.startswith(beginning)), "airflow")
+            if not module.startswith("state/"):
+                return next(
+                    (who for beginning, who in _WHO.items() if module.startswith(beginning)), "airflow"
+                )
+            frame = frame.f_back  # everybody's objects are read and written there: who asked for it?
+            continue
         provider = provider or _PROVIDER in name
         if name.startswith(str(ROOT)) and ".venv" not in name:
             return "airflow" if provider else None

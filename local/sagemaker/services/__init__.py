@@ -1,1 +1,1 @@
-"""S3, IAM, STS and CloudWatch Logs: moto's, made durable and safe for conditional writes."""
+"""S3, SQS, IAM, STS and CloudWatch Logs: moto's, made durable and safe for conditional writes."""

@@ -1,4 +1,4 @@
-"""IAM and CloudWatch Logs that survive their server, beside S3.
+"""IAM and CloudWatch Logs that survive their server, beside S3 and SQS.
 
 Roles, policies and users are few: all of IAM is one document, written whenever something in it changes. Log
 groups and streams are a document each, and every batch of events is another. Not kept: metric and subscription
@@ -18,7 +18,9 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.logs.models import LogEvent, LogGroup
 
 from local.sagemaker.data_dir import open_store, set_aside
+from local.sagemaker.services import durable_queues, notifications
 from local.sagemaker.services.called import Call
+from local.sagemaker.services.durable_queues import DurableQueues
 from local.sagemaker.services.durable_s3 import BUCKET, DurableS3
 from local.sagemaker.services.moto_state import UnknownState, pack, unpack
 from local.sagemaker.store import Store
@@ -57,9 +59,11 @@ class DurableServices:
             set_aside(objects, "unknown", f"holds bodies of objects that {self._store.path} knows nothing of")
         self._s3 = DurableS3(objects, self._store)
         self._logs = DurableLogs(self._store)
+        self._queues = DurableQueues(self._store)
         self._s3.load()
         _load_iam(self._store)
         self._logs.load()
+        self._queues.load()
 
     def save(self, call: Call, region: str, body: bytes) -> None:
         """Write what a request has changed. Requests to one bucket, to IAM and to Logs come one at a time.
@@ -70,6 +74,12 @@ class DurableServices:
         """
         if call.service == "s3":
             self._s3.save(call, body)
+            if call.access is not None and any(map(notifications.notifies, call.access.buckets)):
+                # After the object, before the answer: who is told of it finds it, and who was not told tries again.
+                self._queues.save()
+        elif call.service == "sqs":
+            if not call.operation.startswith(durable_queues.READING):
+                self._queues.save()
         elif call.operation.startswith(READING):
             return
         elif call.service == "iam":

@@ -1,4 +1,4 @@
-"""S3, STS, IAM, CloudWatch Logs and whatever else moto knows, in this process and behind the same port."""
+"""S3, SQS, STS, IAM, CloudWatch Logs and whatever else moto knows, in this process and behind the same port."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from werkzeug.test import run_wsgi_app
 from local.sagemaker import disk
 from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.reach import Server
-from local.sagemaker.services import moto_s3
-from local.sagemaker.services.called import read_call
+from local.sagemaker.services import long_polls, moto_s3
+from local.sagemaker.services.called import Call, read_call
 
 # Read by moto when it is imported. No web page may talk to this server, so moto must not invite them.
 os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
@@ -35,11 +36,14 @@ from moto.core.request import (
 )
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from local.sagemaker.services import notifications
 from local.sagemaker.services.durable_services import DurableServices
 from local.sagemaker.services.service_errors import not_written
 
 log = logging.getLogger(__name__)
 
+#: What is held by whoever reads or writes queues: requests to SQS, and to buckets that notify of what happens in them.
+QUEUES = "/sqs"
 WORKERS = 16
 """Threads that answer for moto; a pool of their own, because operations of the control plane wait for S3."""
 
@@ -47,10 +51,11 @@ WORKERS = 16
 class MotoServices:
     """moto's WSGI application as a handler that takes every request.
 
-    :param folder: where S3, IAM and CloudWatch Logs are kept; None = in memory only.
+    :param folder: where S3, SQS, IAM and CloudWatch Logs are kept; None = in memory only.
     """
 
     def __init__(self, folder: Path | None) -> None:
+        notifications.install()
         self._durable = DurableServices(folder) if folder else None
         self._application = DomainDispatcherApplication(create_backend_app)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="moto")
@@ -59,15 +64,28 @@ class MotoServices:
     async def answer(self, server: Server, request: BoundedRequest) -> Response | None:
         """Answer a request of any service but SageMaker."""
         body = await request.body()
-        work = functools.partial(contextvars.copy_context().run, self._answer, request, body)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-    def _answer(self, request: BoundedRequest, body: bytes) -> Response:
-        environ = wsgi_environ(request, body)
         call = read_call(request, body)
+        poll = long_polls.read_poll(call, request.region or "us-east-1", body)
+        until = time.monotonic() + poll.seconds
+        while True:
+            work = functools.partial(contextvars.copy_context().run, self._answer, request, call, poll.body)
+            response: Response = await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            if not poll.seconds or response.status_code != 200 or long_polls.received(bytes(response.body)):
+                return response
+            while not poll.has_message():
+                left = until - time.monotonic()
+                if left <= 0 or server.stopping:
+                    return response
+                await asyncio.sleep(min(long_polls.LOOK_SECONDS, left))
+
+    def _answer(self, request: BoundedRequest, call: Call, body: bytes) -> Response:
+        environ = wsgi_environ(request, body)
         access = call.access
         # One at a time, per bucket or, where what moto holds is written as a whole, per service.
-        with self._locks.hold(access.buckets if access else (f"/{call.service}",)):
+        held = access.buckets if access else (f"/{call.service}",)
+        if access and any(map(notifications.notifies, access.buckets)):
+            held = (*held, QUEUES)
+        with self._locks.hold(held):
             refused = moto_s3.check_conditions(access) if access else None
             if refused is not None:
                 return refused

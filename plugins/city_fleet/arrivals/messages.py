@@ -24,7 +24,7 @@ MAX_CITIES = 10_000
 # EventBridge or S3 within SNS within SQS, and one to spare.
 _MAX_ENVELOPES = 4
 _S3_TEST = "s3:TestEvent"
-_REQUEST = ("city", "cities", "as_of")
+_REQUEST = ("city", "cities", "as_of", "at")
 _EXAMPLE = '{"city": "austin"}, {"cities": ["austin", "waco"]} or {"cities": "all"}'
 
 
@@ -184,11 +184,8 @@ class _Reader:
                         f"A city: got {show_value(city)}; allowed: a slug, lower-case letters and digits, words joined "
                         "by one underscore."
                     )
-        as_of = request.get("as_of")
-        if as_of is not None and not isinstance(as_of, str):
-            raise Refused(f"as_of: got {show_value(as_of)}; allowed: an instant such as {clock.EXAMPLES}.")
-        moment = None if as_of is None else _instant("as_of", as_of)
-        return [Arrival(city, None, min(at, self.now), moment) for city in cities]
+        asked, moment = (_instant_of(request, name) for name in ("at", "as_of"))
+        return [Arrival(city, None, min(asked or at, self.now), moment) for city in cities]
 
 
 def _parsed(text: str | bytes) -> object:
@@ -218,6 +215,13 @@ def _text(value: object, *names: str) -> str:
     if not isinstance(found, str):
         raise Refused(f"{'.'.join(names)}: got {show_value(found)}; allowed: text.")
     return found
+
+
+def _instant_of(request: dict[str, Any], name: str) -> datetime | None:
+    value = request.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Refused(f"{name}: got {show_value(value)}; allowed: an instant such as {clock.EXAMPLES}.")
+    return None if value is None else _instant(name, value)
 
 
 def _instant(what: str, text: str) -> datetime:

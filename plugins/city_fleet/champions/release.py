@@ -71,7 +71,7 @@ def publish_package(city: PlannedCity, package: ModelPackage, state: ModelState,
     if release.record:
         tell_record(city, package, publication.outcome, reasons=reasons, by=author.by)
     serves = publication.pointer.target_model
-    return Decided(city.slug, package.number, publication.outcome, reasons, serves)
+    return Decided(city.slug, package.number, publication.outcome, reasons, serves, publication.moved)
 
 
 def model_of(package: ModelPackage, city: str, features: tuple[str, ...]) -> ServedModel:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from city_fleet.infrastructure.change_set import ChangeSet
 
 #: Of a function's zip, the parameter that names its key.
-_CODE_OF = {"predict": "PredictCode"}
+_CODE_OF = {"predict": "PredictCode", "retrain": "RetrainCode"}
 
 
 def deploy(
@@ -45,6 +45,20 @@ def deploy(
         typer.Option(
             "--airflow", metavar="ARN", help="The role that Airflow runs under; may take Airflow's role."
         ),
+    ] = None,
+    airflow_url: Annotated[
+        str | None,
+        typer.Option(
+            "--airflow-url", metavar="URL", help="Where the function retrain finds Airflow's api-server."
+        ),
+    ] = None,
+    airflow_secret: Annotated[
+        str | None,
+        typer.Option("--airflow-secret", metavar="ARN", help="The secret of Secrets Manager with its login."),
+    ] = None,
+    mwaa: Annotated[
+        str | None,
+        typer.Option("--mwaa", metavar="NAME", help="The MWAA environment that retrain asks instead."),
     ] = None,
     email: Annotated[str | None, typer.Option("--email", help="Who gets alarms by mail.")] = None,
     budget: Annotated[
@@ -83,7 +97,13 @@ def deploy(
         return
     if as_json and not (yes or dry_run):
         raise typer.BadParameter("--json does not ask: add --yes or --dry-run.")
-    given = {"AirflowPrincipal": airflow, "AlarmEmail": email}
+    given = {
+        "AirflowPrincipal": airflow,
+        "AirflowUrl": airflow_url,
+        "AirflowSecretArn": airflow_secret,
+        "MwaaEnvironment": mwaa,
+        "AlarmEmail": email,
+    }
     values = {name: value for name, value in given.items() if value is not None}
     values |= {} if budget is None else {"MonthlyBudget": str(budget)}
     values |= {"HearsArrivals": "true"} if _hears_arrivals(item) else {"HearsArrivals": "false"}
@@ -120,6 +140,8 @@ def _deploy(
     stacks, s3 = Stacks(client(fleet, "cloudformation")), client(fleet, "s3")
     if stacks.described(names.stack) is None:
         values |= deployment.found_there(fleet, s3, client(fleet, "iam"))
+    if "AirflowUrl" in values and "MwaaEnvironment" in values:
+        raise typer.BadParameter("--airflow-url and --mwaa: Airflow is in one place.")
     codes = deployment.function_codes(fleet, folder, _CODE_OF) if folder is not None else []
     values |= {code.parameter: code.key for code in codes}
     if codes and not dry_run:
@@ -162,7 +184,10 @@ def _deploy(
 
 
 def _agreed(stack: str, yes: bool) -> bool:
-    return yes or typer.confirm(f"Carry this out on stack {stack}?")
+    try:
+        return yes or typer.confirm(f"Carry this out on stack {stack}?")
+    except typer.Abort:  # nobody is there to answer, or somebody has gone
+        return False
 
 
 def _lines(fleet: Fleet, change_set: ChangeSet) -> Iterator[str]:

@@ -11,8 +11,11 @@ from city_fleet import clock
 from city_fleet.cli.aws import client
 from city_fleet.cli.output import AsJson, print_json, say
 from city_fleet.cli.selection import FleetName, cities_named, fleets_named, only_fleet
+from city_fleet.errors import list_names
+from city_fleet.naming import city_dag_id
 
 if TYPE_CHECKING:
+    from city_fleet.config import Fleet
     from city_fleet.data.ingest import IngestReport
 
 
@@ -109,9 +112,23 @@ def ingest(
         reports.append(report)
         if not as_json:
             _print(report)
+            _tell_what_follows(item, report)
     if as_json:
         print_json([report.to_dict() for report in reports])
     raise typer.Exit(1 if any(report.refused for report in reports) else 0)
+
+
+def _tell_what_follows(fleet: Fleet, report: IngestReport) -> None:
+    """Say which cities retrain by themselves. Whether S3 tells the queue is not looked up."""
+    events, uploaded = fleet.events, [each.city for each in report.cities if each.status == "uploaded"]
+    if events.queue is None or not events.assets or not uploaded:
+        return
+    verb = "retrains" if len(uploaded) == 1 else "retrain"
+    dags = list_names(city_dag_id(fleet.fleet, city) for city in uploaded)
+    say(
+        f"{list_names(uploaded)} {verb} when nothing has arrived for {events.quiet_seconds} s, if S3 tells queue "
+        f"{events.queue} and in Airflow the DAG is on: {dags}."
+    )
 
 
 def _print(report: IngestReport) -> None:

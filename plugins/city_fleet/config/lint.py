@@ -132,6 +132,9 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
         text = f"{fleet.endpoint.scripts} has no inference.py; paths are below the project's root"
         yield ("endpoint", "scripts"), text
     yield from _images(fleet)
+    if fleet.events.queue is not None and not fleet.events.assets:
+        text = "raw data that arrive update the cities' assets, and no city runs on its own: events.assets is false"
+        yield ("events", "queue"), text
     yield from _key(fleet)
     if not fleet.endpoint.model_cache:
         yield ("endpoint", "model_cache"), "every request loads its model anew, which takes many times longer"

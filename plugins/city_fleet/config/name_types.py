@@ -246,6 +246,15 @@ ServingImage = Annotated[
         255,
     ),
 ]
+QueueName = Annotated[
+    str,
+    Text(
+        r"[A-Za-z0-9_-]{1,73}",
+        "the name of a standard SQS queue: 1 to 73 letters, digits, _ and -; no URL, no ARN, no FIFO queue",
+        73,
+        lambda text: re.sub("[^A-Za-z0-9_-]+", "-", re.split("[:/]", text)[-1].removesuffix(".fifo")) or None,
+    ),
+]
 PoolName = Annotated[str, Text(r"[\w.-]+", "the name of an Airflow pool: letters, digits, _ . -")]
 ClassPath = Annotated[
     str,

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, PrivateAttr, model_validator
 from city_fleet.config.algorithm_section import Algorithm
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.digest_section import Digest
+from city_fleet.config.events_section import Events
 from city_fleet.config.gate_section import Approval, Breaker, Gate, Reconcile
 from city_fleet.config.gate_section import problems as gate_problems
 from city_fleet.config.last_good import LastGood
@@ -261,6 +262,8 @@ class FleetSettings(_Shared):
     """When a night's models wait for a person."""
     reconcile: Reconcile = Reconcile()
     """Carrying out what people have decided in the registry."""
+    events: Events = Events()
+    """Retraining a city when its raw data change."""
 
 
 class Fleet(FleetSettings):

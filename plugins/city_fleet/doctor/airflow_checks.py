@@ -15,7 +15,14 @@ from city_fleet import naming
 from city_fleet.config import Fleet
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.errors import list_names
-from city_fleet.plan import DIGEST_PURPOSE, ENDPOINT_PURPOSE, REAPER_PURPOSE, RECONCILE_PURPOSE, steps
+from city_fleet.plan import (
+    ARRIVALS_PURPOSE,
+    DIGEST_PURPOSE,
+    ENDPOINT_PURPOSE,
+    REAPER_PURPOSE,
+    RECONCILE_PURPOSE,
+    steps,
+)
 
 AREA = Area("Airflow")
 #: The oldest minor version that has what City Fleet relies on, and the newest that its tests have run with; both are
@@ -136,6 +143,10 @@ def _dags(fleet: Fleet, dags: Mapping[str, bool]) -> Iterator[Finding]:
         dag_id = naming.fleet_dag_id(fleet.fleet, purpose)
         if dags.get(dag_id) and getattr(fleet, purpose).schedule is not None:
             yield AREA.warn(f"{dag_id} is paused: {loss}", f"airflow dags unpause {dag_id}")
+    dag_id = naming.fleet_dag_id(fleet.fleet, ARRIVALS_PURPOSE)
+    if fleet.events.queue is not None and dags.get(dag_id):
+        loss = "raw data that arrive wait in the queue, and no city retrains because of them"
+        yield AREA.warn(f"{dag_id} is paused: {loss}", f"airflow dags unpause {dag_id}")
 
 
 def _pool(

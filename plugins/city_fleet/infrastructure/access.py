@@ -69,7 +69,7 @@ def role_statements(names: StackNames) -> list[dict[str, Any]]:
 
 def airflow_statements(names: StackNames) -> list[dict[str, Any]]:
     """Return what Airflow's tasks may do, and the commands at a desk."""
-    return _of(names, "airflow", "arrivals", "key", *(["volume_key"] if names.fleet.kms_key else []))
+    return _of(names, "airflow", "key", *(["volume_key"] if names.fleet.kms_key else []))
 
 
 def _of(names: StackNames, *found: str) -> list[dict[str, Any]]:

@@ -208,6 +208,17 @@ def _functions(names: StackNames) -> dict[str, Resource]:
             condition="MakesPredict",
             **function,
         ),
+        "RetrainErrors": _alarm(
+            names,
+            "retrain_errors",
+            "The function that starts runs ends with an error: data wait in the queue, its log says why.",
+            metric="Errors",
+            above=0,
+            periods=2,
+            condition="MakesRetrain",
+            namespace="AWS/Lambda",
+            dimensions={"FunctionName": names.of("retrain")},
+        ),
         "PredictThrottles": _alarm(
             names,
             "predict_throttles",

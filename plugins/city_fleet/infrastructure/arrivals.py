@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from city_fleet.infrastructure.cloudformation import Resource, attribute, document, ref, resource, statement
+from city_fleet.infrastructure.cloudformation import (
+    ACCOUNT,
+    PARTITION,
+    REGION,
+    Resource,
+    attribute,
+    document,
+    ref,
+    resource,
+    statement,
+    sub,
+)
 from city_fleet.infrastructure.names import StackNames
 
 #: As long as one message may take: six times the function's timeout, as Lambda asks for.
@@ -29,7 +40,17 @@ def resources(names: StackNames) -> dict[str, Resource]:
     return {
         "ArrivalsFailed": resource(
             "AWS::SQS::Queue",
-            {"QueueName": names.of("arrivals_failed"), **kept},
+            {
+                "QueueName": names.of("arrivals_failed"),
+                **kept,
+                "RedriveAllowPolicy": {
+                    "redrivePermission": "byQueue",
+                    # By name: the queue itself refers to this one.
+                    "sourceQueueArns": [
+                        sub(f"arn:{PARTITION}:sqs:{REGION}:{ACCOUNT}:{names.of('arrivals')}")
+                    ],
+                },
+            },
             keep=False,  # a message says that a file has come, and the file stays
         ),
         "Arrivals": resource(

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 Resource = dict[str, Any]
-#: What CloudFormation knows of the account; a text with one of them has to be an ``Fn::Sub``.
-_PSEUDO = re.compile(r"\$\{AWS::\w+\}")
+#: What CloudFormation knows of the account, and parameters; a text with one of them has to be an ``Fn::Sub``.
+_PSEUDO = re.compile(r"\$\{(AWS::)?\w+\}")
 
 PARTITION, REGION, ACCOUNT = "${AWS::Partition}", "${AWS::Region}", "${AWS::AccountId}"
 

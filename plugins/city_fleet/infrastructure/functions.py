@@ -17,6 +17,8 @@ from city_fleet.infrastructure.cloudformation import (
     Resource,
     attribute,
     document,
+    either,
+    no_value,
     ref,
     resource,
     sub,
@@ -28,6 +30,8 @@ RUNTIME = "python3.13"
 LOG_DAYS = 30
 #: API Gateway gives up after 30 s.
 PREDICT_SECONDS = 28
+#: Some requests to Airflow, of at most 15 s each.
+RETRAIN_SECONDS = 30
 #: Of the whole API together, not of a caller: a loop somewhere does not cost a fortune.
 REQUESTS_PER_SECOND = 200
 BURST = 400
@@ -41,7 +45,7 @@ ROUTES = {
 
 
 def resources(names: StackNames) -> dict[str, Resource]:
-    """Return the function that applications ask, its API and both their logs."""
+    """Return the function that applications ask with its API, and the one that starts runs when data arrive."""
     fleet = names.fleet
     function = names.of("predict")
     settings = {
@@ -51,10 +55,10 @@ def resources(names: StackNames) -> dict[str, Resource]:
         "CITY_FLEET_ENDPOINT": names.endpoint,
     }
     statements = policies.of_installation(names, "predict", "key_reader", function=function)
-    found = _function(
+    predict = _function(
         names, "Predict", "predict", statements=statements, settings=settings, timeout_seconds=PREDICT_SECONDS
     )
-    return found | _api(names)
+    return predict | _api(names) | _retrain(names)
 
 
 def _function(
@@ -103,6 +107,54 @@ def _function(
             },
             condition=condition,
             after=[f"{logical}Log"],
+        ),
+    }
+
+
+def _retrain(names: StackNames) -> dict[str, Resource]:
+    """Return the function that starts runs, and what hands it the queue's messages."""
+    fleet, function = names.fleet, names.of("retrain")
+    settings = {
+        "CITY_FLEET_BUCKET": fleet.bucket,
+        "CITY_FLEET_FLEET": fleet.fleet,
+        "CITY_FLEET_ENVIRONMENT": fleet.environment,
+        "CITY_FLEET_AIRFLOW_URL": either("AsksMwaa", no_value(), ref("AirflowUrl")),
+        "CITY_FLEET_AIRFLOW_SECRET_ARN": either("AsksMwaa", no_value(), ref("AirflowSecretArn")),
+        "CITY_FLEET_MWAA_ENVIRONMENT": either("AsksMwaa", ref("MwaaEnvironment"), no_value()),
+    }
+    # Airflow's login is in a secret, or MWAA lets in whoever has the right.
+    statements = [
+        either("AsksMwaa", no_value(), each) if each["Resource"] == ref("AirflowSecretArn") else each
+        for each in policies.of_installation(names, "retrain", function=function)
+    ]
+    statements += [either("AsksMwaa", each, no_value()) for each in policies.of_installation(names, "mwaa")]
+    made = _function(
+        names, "Retrain", "retrain", statements=statements, settings=settings, timeout_seconds=RETRAIN_SECONDS
+    )
+    return made | {
+        "RetrainMessages": resource(
+            "AWS::Lambda::EventSourceMapping",
+            {
+                "FunctionName": ref("RetrainFunction"),
+                "EventSourceArn": attribute("Arrivals"),
+                "BatchSize": 100,
+                "MaximumBatchingWindowInSeconds": 10,
+                # What could not be done stays in the queue, and the rest of the batch does not.
+                "FunctionResponseTypes": ["ReportBatchItemFailures"],
+                # Airflow's api-server is asked by two at a time.
+                "ScalingConfig": {"MaximumConcurrency": 2},
+            },
+            condition="MakesRetrain",
+        ),
+        "RetrainInvokes": resource(
+            "AWS::Lambda::EventInvokeConfig",
+            {
+                # A schedule's call has no queue to go back to.
+                "FunctionName": ref("RetrainFunction"),
+                "Qualifier": "$LATEST",
+                "DestinationConfig": {"OnFailure": {"Destination": attribute("ArrivalsFailed")}},
+            },
+            condition="MakesRetrain",
         ),
     }
 

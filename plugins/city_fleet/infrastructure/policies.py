@@ -26,13 +26,17 @@ FILES = {
     "key_reader": "docs/policies/key_reader.json",
     "volume_key": "docs/policies/volume_key.json",
     "network": "docs/policies/network.json",
-    "arrivals": "docs/policies/arrivals.json",
     "caller": "docs/policies/caller.json",
     "predict": "include/lambda/predict/policy.json",
     "retrain": "include/lambda/retrain/policy.json",
+    "mwaa": "docs/policies/mwaa.json",
 }
 _PLACE = re.compile(r"\$\{([A-Z_]+)\}")
-_KEY = "${KEY}"
+#: What stands alone for what CloudFormation alone knows.
+_WHOLE = {
+    "${KEY}": either("MakesKey", {"Fn::GetAtt": ["Key", "Arn"]}, ref("KeyArn")),
+    "${SECRET}": ref("AirflowSecretArn"),
+}
 
 
 def read(name: str) -> list[dict[str, Any]]:
@@ -66,6 +70,8 @@ def places(names: StackNames, function: str = "") -> dict[str, str]:
         "ROLE": f"{names.role_path}{names.role}".removeprefix("/"),
         "QUEUE": names.of("arrivals"),
         "FUNCTION": function,
+        # Parameters of the template.
+        "MWAA": "${MwaaEnvironment}",
         "REGION": REGION,
         "ACCOUNT": ACCOUNT,
     }
@@ -74,7 +80,7 @@ def places(names: StackNames, function: str = "") -> dict[str, str]:
 def filled_in(statements: list[dict[str, Any]], values: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return statements with their ``${…}`` filled in, as CloudFormation's JSON.
 
-    ``${KEY}`` becomes the stack's key, or the one that it was given.
+    ``${KEY}`` becomes the stack's key, or the one that it was given; ``${SECRET}`` the parameter.
     """
 
     def fill(value: Any) -> Any:
@@ -82,7 +88,7 @@ def filled_in(statements: list[dict[str, Any]], values: Mapping[str, str]) -> li
             return [fill(item) for item in value]
         if isinstance(value, dict):
             return {_text(key): fill(item) for key, item in value.items()}
-        return key_arn() if value == _KEY else _text(value)
+        return _WHOLE.get(value) or _text(value)
 
     def _text(text: str) -> str:
         return _PLACE.sub(lambda found: values[found[1]], text).replace("arn:aws:", f"arn:{PARTITION}:")
@@ -98,4 +104,4 @@ def of_installation(names: StackNames, *policies: str, function: str = "") -> li
 
 def key_arn() -> Any:
     """Return the ARN of the key that encrypts the bucket."""
-    return either("MakesKey", {"Fn::GetAtt": ["Key", "Arn"]}, ref("KeyArn"))
+    return _WHOLE["${KEY}"]

@@ -18,6 +18,8 @@ from city_fleet.infrastructure.policies import key_arn
 
 #: What CloudFormation takes in a request; more only from a bucket, which may not be there yet.
 MAX_BODY_BYTES = 51_200
+#: What stands for a secret where the function asks MWAA, or there is no function: a policy takes no empty resource.
+NO_SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:none"  # noqa: S105 - the name of none
 _TRUTH = {"Type": "String", "AllowedValues": ["true", "false"], "Default": "false"}
 
 
@@ -77,6 +79,28 @@ def _parameters(fleet: Fleet) -> dict[str, Any]:
             "Default": "",
             "Description": "Key of predict.zip in the bucket; empty: no function",
         },
+        "RetrainCode": {
+            "Type": "String",
+            "Default": "",
+            "Description": "Key of retrain.zip in the bucket; empty: no function",
+        },
+        "AirflowUrl": {
+            "Type": "String",
+            "Default": "",
+            "AllowedPattern": "(https://[^?#@]+)?",
+            "Description": "Where the function that retrains finds Airflow's api-server",
+        },
+        "AirflowSecretArn": {
+            "Type": "String",
+            "Default": NO_SECRET,
+            "AllowedPattern": "arn:aws[a-z-]*:secretsmanager:.+",
+            "Description": "ARN of the secret with its login",
+        },
+        "MwaaEnvironment": {
+            "Type": "String",
+            "Default": "",
+            "Description": "Name of the MWAA environment that it asks instead",
+        },
         "AlarmEmail": {
             "Type": "String",
             "Default": "",
@@ -105,7 +129,11 @@ def _conditions() -> dict[str, Any]:
         "MakesPredict": not_empty("PredictCode"),
         "HasEmail": not_empty("AlarmEmail"),
         "HasBudget": {"Fn::Not": [{"Fn::Equals": [ref("MonthlyBudget"), 0]}]},
-        "HearsArrivals": {"Fn::Equals": [ref("HearsArrivals"), "true"]},
+        "MakesRetrain": not_empty("RetrainCode"),
+        "AsksMwaa": not_empty("MwaaEnvironment"),
+        "HearsArrivals": {
+            "Fn::Or": [{"Fn::Equals": [ref("HearsArrivals"), "true"]}, {"Condition": "MakesRetrain"}]
+        },
     }
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerConditionOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, BaseOperator, Param, TriggerRule
+from airflow.sdk import DAG, AssetOrTimeSchedule, BaseOperator, Param, TriggerRule
 
 from city_fleet import clock, naming, plan
 from city_fleet.config import Fleet
 from city_fleet.config.parts import EVERY_CITY, Part
 from city_fleet.config.usable_fleets import Fetch, no_fetch, usable_fleets
 from city_fleet.errors import FleetFileError, display_path
+from city_fleet.orchestration import assets
 from city_fleet.orchestration.broken_dags import broken_dag, broken_file, built_or_broken, told
 from city_fleet.orchestration.city_tasks import job_operators as jobs
 from city_fleet.orchestration.city_tasks.approve_operator import ApproveOperator
@@ -84,9 +85,7 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
         dag_id=dag_id,
         description=f"Retrain {one_line(city.shown_name)}",
         doc_md=_city_doc(city_plan),
-        schedule=None
-        if city.schedule is None
-        else FleetTimetable(city.schedule, city.end_date, city_plan.delay_seconds),
+        schedule=_schedule(city_plan),
         start_date=instant(city.start_date),
         catchup=False,
         # Where a person is asked, tonight's run must not wait behind last night's question: it supersedes it.
@@ -122,6 +121,18 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
     for name, param in _PARAMS.items():
         dag.params[name] = copy(param)
     return dag
+
+
+def _schedule(city_plan: CityPlan) -> Any:
+    """Return when a city's DAG runs: by its schedule, when its raw data change, both, or never by itself."""
+    fleet, city = city_plan.fleet, city_plan.city
+    timetable: Any = None
+    if city.schedule is not None:
+        timetable = FleetTimetable(city.schedule, city.end_date, city_plan.delay_seconds)
+    if not fleet.events.assets:
+        return timetable
+    changed = [assets.raw_data(fleet.keys, city.slug)]
+    return changed if timetable is None else AssetOrTimeSchedule(timetable=timetable, assets=changed)
 
 
 #: Of each city's DAG. A run's tasks are given the DAG's params without inheriting them.
@@ -180,6 +191,8 @@ def _task(task_id: str, city_plan: CityPlan, common: dict[str, Any]) -> BaseOper
         extra = {"execution_timeout": SHORT_TASK_TIMEOUT}
         if task_id == plan.REGISTER:
             extra["region_name"] = city_plan.fleet.region
+        if task_id == plan.PUBLISH and city_plan.fleet.events.assets:
+            extra["outlets"] = [assets.live_alias(city_plan.fleet)]
         if task_id == plan.RECORD:
             # It costs nothing, and nothing else tells what came of the run.
             extra["retries"] = max(city_plan.city.retries, _RECORD_RETRIES)

@@ -8,15 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Asset, AssetWatcher, Param
 
 from city_fleet import naming, plan
 from city_fleet.config import Fleet
 from city_fleet.config.parts import EVERY_CITY, NO_CITY
 from city_fleet.config.usable_fleets import Fetch, no_fetch, usable_fleets
+from city_fleet.orchestration import assets
 from city_fleet.orchestration.broken_dags import built_or_broken, told
+from city_fleet.orchestration.fleet_tasks import arrivals_operators as arrivals
 from city_fleet.orchestration.fleet_tasks import digest_operators as digests
 from city_fleet.orchestration.fleet_tasks import endpoint_operators as endpoint
+from city_fleet.orchestration.fleet_tasks.announce_operator import ANNOUNCE, AnnounceMovesOperator
+from city_fleet.orchestration.fleet_tasks.arrivals_trigger import ArrivalsTrigger
 from city_fleet.orchestration.fleet_tasks.compile_operator import COMPILE, CompileOperator
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
 from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
@@ -44,6 +48,8 @@ def fleet_dags(folder: Path, only: str | None = None, fetch: Fetch = no_fetch) -
     for fleet in usable_fleets(folder, NO_CITY if only is None else EVERY_CITY, fetch=fetch):
         if isinstance(fleet, Fleet):
             for purpose, build in _BUILDERS.items():
+                if purpose == plan.ARRIVALS_PURPOSE and fleet.events.queue is None:
+                    continue
                 dag_id = naming.fleet_dag_id(fleet.fleet, purpose)
                 if only in (None, dag_id):
                     dag = built_or_broken(partial(build, dag_id, fleet), dag_id, fleet.fleet)
@@ -206,6 +212,61 @@ def _reconcile_dag(dag_id: str, fleet: Fleet) -> DAG:
             execution_timeout=SHORT_TASK_TIMEOUT,
             on_failure_callback=notify,
         )
+        if fleet.events.assets:
+            announce = AnnounceMovesOperator(
+                task_id=ANNOUNCE,
+                fleet=fleet,
+                outlets=[assets.live_alias(fleet)],
+                execution_timeout=SHORT_TASK_TIMEOUT,
+            )
+            # However the look ends; and that it has failed must still show.
+            dag.get_task(RECONCILE) >> announce.as_teardown()
+    return dag
+
+
+def _arrivals_dag(dag_id: str, fleet: Fleet) -> DAG:
+    events, queue = fleet.events, fleet.events.queue or ""
+    uri = naming.arrivals_asset(fleet.region, queue)
+    trigger = ArrivalsTrigger(
+        queue=queue,
+        bucket=fleet.bucket,
+        fleet=fleet.fleet,
+        region_name=fleet.region,
+        quiet_seconds=events.quiet_seconds,
+        longest_seconds=events.longest_seconds,
+    )
+    with DAG(
+        dag_id=dag_id,
+        description=f"Retrain the cities of {fleet.fleet} whose raw data have changed",
+        doc_md=(
+            f"Waits for the SQS queue `{queue}`, which S3 notifies of files below `raw/`, and updates the assets of "
+            f"their cities. A burst has ended when nothing has come for {events.quiet_seconds} seconds, or "
+            f"{events.longest_seconds} seconds after its begin. Messages are deleted when the runs are certain.\n\n"
+            "It starts unpaused. While it is paused, messages wait in the queue."
+        ),
+        schedule=[Asset(name=uri, uri=uri, watchers=[AssetWatcher(name=dag_id, trigger=trigger)])],
+        start_date=_LONG_AGO,
+        catchup=False,
+        max_active_runs=1,
+        tags=[
+            f"fleet:{fleet.fleet}",
+            naming.environment_tag(fleet.environment),
+            plan.ARRIVALS_PURPOSE,
+            *fleet.tags,
+        ],
+        default_args={
+            "owner": fleet.owner,
+            "retries": 3,
+            "execution_timeout": SHORT_TASK_TIMEOUT,
+            **backing_off(timedelta(seconds=10)),
+        },
+        is_paused_upon_creation=False,
+        auto_register=False,
+    ) as dag:
+        announce = arrivals.AnnounceArrivalsOperator(
+            task_id=arrivals.ANNOUNCE, fleet=fleet, outlets=[assets.raw_alias(fleet)]
+        )
+        announce >> arrivals.DeleteMessagesOperator(task_id=arrivals.DELETE, fleet=fleet)
     return dag
 
 
@@ -259,4 +320,5 @@ _BUILDERS: dict[str, Callable[[str, Fleet], DAG]] = {
     plan.DIGEST_PURPOSE: _digest_dag,
     plan.RETIRE_PURPOSE: _retire_dag,
     plan.RECONCILE_PURPOSE: _reconcile_dag,
+    plan.ARRIVALS_PURPOSE: _arrivals_dag,
 }

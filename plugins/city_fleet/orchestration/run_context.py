@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from city_fleet import naming
 from city_fleet.errors import OldLayout, RegistryError
 from city_fleet.jobs.fixed_run import FixedRun
+from city_fleet.orchestration import assets
 from city_fleet.outgoing_text import printable
 from city_fleet.plan import PREPROCESS, REGISTER, CityPlan, FixedChampion, Run
 from city_fleet.state import old_layout, registry
@@ -55,23 +56,32 @@ def refuse_slips(context: Context) -> None:
 
 
 def as_of(plan: CityPlan, context: Context) -> datetime:
-    """Return the moment up to which a run may see data: its param, else its logical date, else its run_after.
+    """Return the moment up to which a run may see data, for its first task, which fixes it for all of them.
+
+    It is the run's param, else its logical date; of a run that an asset has started the moment of the newest event of
+    the raw data, of others without a date their run_after.
 
     :raises AirflowFailException: it is not an instant, or lies in the future; or the scheduler has taken up the run of
         ``airflow tasks test``.
     """
     dag_run = context["dag_run"]
+    _refuse_taken_up(plan, context)
+    text = context["params"].get("as_of")
+    try:
+        moment = naming.parse_as_of(text) if text else dag_run.logical_date
+        if moment is None and getattr(dag_run, "run_type", None) == assets.ASSET_TRIGGERED:
+            moment = assets.newest_moment(plan.keys, plan.city.slug)
+        return plan.check_as_of(moment or dag_run.run_after)
+    except ValueError as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def _refuse_taken_up(plan: CityPlan, context: Context) -> None:
     if is_temporary(context) and not os.environ.get(_TESTS_A_TASK):
         raise AirflowFailException(
             "This run is that of `airflow tasks test`, for one task in the terminal; the scheduler has taken it up, "
             f"as the DAG is on. Nothing is done for it here. Pause the DAG first: airflow dags pause {plan.dag_id}"
         )
-    text = context["params"].get("as_of")
-    try:
-        moment = naming.parse_as_of(text) if text else dag_run.logical_date or dag_run.run_after
-        return plan.check_as_of(moment)
-    except ValueError as error:
-        raise AirflowFailException(str(error)) from error
 
 
 def run_of(plan: CityPlan, context: Context) -> Run:
@@ -85,7 +95,10 @@ def run_of(plan: CityPlan, context: Context) -> Run:
             f"Task {PREPROCESS!r} of this run has not said what the run is about; {_what_to_do(context)}"
         )
     champion = begun["champion"] and FixedChampion(**begun["champion"])
-    return replace(_run(plan, context, begun["key"]), champion=champion)
+    _refuse_taken_up(plan, context)
+    # A run that was begun by an earlier version has not kept its as_of.
+    moment = naming.parse_as_of(begun["as_of"]) if "as_of" in begun else as_of(plan, context)
+    return replace(_run(context, begun["key"], moment), champion=champion)
 
 
 def run_to_record(plan: CityPlan, context: Context) -> Run:
@@ -95,7 +108,8 @@ def run_to_record(plan: CityPlan, context: Context) -> Run:
     """
     if _begun(context) is not None:
         return run_of(plan, context)
-    return _run(plan, context, naming.digest([plan.fleet.environment, name_of(plan, context)]))
+    key = naming.digest([plan.fleet.environment, name_of(plan, context)])
+    return _run(context, key, as_of(plan, context))
 
 
 def _begun(context: Context) -> dict[str, Any] | None:
@@ -103,15 +117,16 @@ def _begun(context: Context) -> dict[str, Any] | None:
     return value or None
 
 
-def _run(plan: CityPlan, context: Context, key: str) -> Run:
+def _run(context: Context, key: str, moment: datetime) -> Run:
     force = bool(context["params"].get("force"))
-    return Run(context["dag_run"].run_id, key, as_of(plan, context), force=force)
+    return Run(context["dag_run"].run_id, key, moment, force=force)
 
 
 def hand_on(fixed: FixedRun, context: Context) -> None:
     """Hand on to the later tasks what the first task has fixed."""
     value = {
         "key": fixed.key,
+        "as_of": fixed.as_of,
         "repetition": fixed.repetition,
         "champion": fixed.champion and asdict(fixed.champion),
         "begun_by": fixed.begun_by,

@@ -53,6 +53,7 @@ class Decided:
     :param outcome: of the first two groups of :class:`Outcome`, ``planned`` or ``unchanged``.
     :param reasons: sentences for people.
     :param live: target model that serves afterwards, where it was looked at.
+    :param moved: this has moved the live pointer; False where it served before.
     """
 
     city: str
@@ -60,6 +61,10 @@ class Decided:
     outcome: Outcome
     reasons: tuple[str, ...]
     live: str | None = None
+    moved: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "reasons": list(self.reasons)}
+        """Return what people read; whether it was this that moved the pointer matters to the run alone."""
+        kept = {**asdict(self), "reasons": list(self.reasons)}
+        del kept["moved"]
+        return kept

@@ -114,7 +114,10 @@ def _night(
         )
         result: Result = run.run()
     if undisturbed is not None and result.started:
-        result.findings = judgement.judge(result.evidence, undisturbed.ends(result.started))
+        try:
+            result.findings = judgement.judge(result.evidence, undisturbed.ends(result.started))
+        except StackError as error:
+            result.findings[judgement.KINDS[-1]].append(f"how it ends undisturbed is not known: {error}")
     if not result.wrong and not parsed.keep:
         shutil.rmtree(folder, ignore_errors=True)
         result.logs = ""

@@ -134,10 +134,11 @@ class Targets:
                 title = _title(process)
                 if not title.startswith(_WORKER_TITLE) or title.rsplit(" ", 1)[1] not in running:
                     continue
+                tasks = process.children()  # asked for once: it may end at any moment
                 # The task is a fork of its worker and bears its title for a moment.
-                if _title(process.parent()).startswith(_WORKER_TITLE) or not process.children():
+                if _title(process.parent()).startswith(_WORKER_TITLE) or not tasks:
                     continue
-                task = process.children()[0]
+                task = tasks[0]
                 struck = {blows.WORKER: (process,), blows.TASK: (task,), blows.NODE: (process, task)}[target]
                 found.append(Victim(f"{target} of {title.rsplit(' ', 1)[1]}", struck))
         return sorted(found, key=lambda victim: victim.name)

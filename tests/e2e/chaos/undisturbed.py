@@ -48,7 +48,7 @@ def ends(folder: Path, started: Mapping[tuple[str, str], str], say: Say) -> Ends
     :param started: (city, run id) → the stamp of its as_of, as the chaos run has started them.
     """
     cities = tuple(dict.fromkeys(city for city, _ in started))
-    with chaos_stack(folder, cities, say, start_delay_seconds=0.0) as stack:
+    with chaos_stack(folder, cities, say, start_delay_seconds=0.0, notices_soon=False) as stack:
         plans = [plan_city(fleet_of(stack), city) for city in cities]
         rounds = [[key for key in started if key[0] == city] for city in cities]
         for number in range(max(map(len, rounds))):

@@ -196,6 +196,8 @@ def test_the_keys_of_a_fleet_are_those_of_the_architecture_page() -> None:
         "reconciled": keys.reconciled(),
         "serving_code": keys.serving_code(),
         "moved": keys.moved(),
+        "raw_asset": keys.raw_asset("c"),
+        "live_asset": keys.live_asset("c"),
     } == {
         "uri": "s3://bucket/f/x",
         "raw": "f/raw/city=c/",
@@ -216,6 +218,8 @@ def test_the_keys_of_a_fleet_are_those_of_the_architecture_page() -> None:
         "reconciled": "f/e/state/reconciled.json",
         "serving_code": "f/e/state/serving_code.json",
         "moved": "f/e/state/moved.json",
+        "raw_asset": "s3://bucket/f/raw/city=c",
+        "live_asset": "s3://bucket/f/e/live/c.json",
     }
 
 

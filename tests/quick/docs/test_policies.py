@@ -11,6 +11,8 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from city_fleet.infrastructure.policies import FILES
+from tests.support import recorded_calls
 from tests.support.iam_policies import ACCOUNT, REGION, Policy, action_of
 from tests.support.paths import ROOT
 
@@ -20,6 +22,7 @@ PLACES = {
     "ENVIRONMENT": "laptop",
     "NAMES": "texas-housing--laptop",
     "ROLE": "city-fleet",
+    "QUEUE": "texas-housing--laptop--arrivals",
 }
 OWN, RAW = "arn:aws:s3:::city-fleet/texas_housing/laptop", "arn:aws:s3:::city-fleet/texas_housing/raw"
 SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
@@ -39,12 +42,14 @@ PROVIDERS = {
     ),
     "ListProcessingJobs",
 }
-#: What only a person at a desk does: `./fleet doctor`, `./fleet ingest --create-bucket`, `./fleet migrate`.
+#: What only a person at a desk does: `./fleet doctor | migrate | deploy`, `./fleet ingest --create-bucket`.
 AT_A_DESK = {
+    "s3:GetBucketNotificationConfiguration",
     "iam:GetRole",
     "sts:GetCallerIdentity",
     "s3:CreateBucket",
     "sagemaker:DeleteModelPackageGroup",
+    "sagemaker:DescribeModelPackageGroup",
 }
 
 
@@ -56,7 +61,7 @@ def called() -> dict[str, set[str]]:
     """Every action that the library names in a call, with the modules that do."""
     session = botocore.session.get_session()
     known: dict[str, str] = {}
-    for service in ("s3", "logs", "iam", "sts", "sagemaker", "sagemaker-runtime"):
+    for service in ("s3", "logs", "sqs", "iam", "sts", "sagemaker", "sagemaker-runtime"):
         for operation in session.get_service_model(service).operation_names:
             known.setdefault(xform_name(operation), action_of(service, operation))
     found: dict[str, set[str]] = {}
@@ -125,6 +130,8 @@ REFUSED: list[tuple[str, str, str]] = [
         "sagemaker:CreateTrainingJob",
         f"{SAGEMAKER}:training-job/texas-housing--production--a",
     ),
+    ("airflow", "sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:texas-housing--laptop--arrivals"),
+    ("airflow", "sqs:ReceiveMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:texas-housing--production--arrivals"),
     # Who brings data decides about nothing else.
     *(
         ("loader", "s3:PutObject", f"{OWN}/{folder}/x")
@@ -152,15 +159,17 @@ def test_what_is_not_needed_is_not_allowed(who: str, action: str, resource: str)
 
 def test_no_policy_allows_more_than_names(subtests: pytest.Subtests) -> None:
     files = sorted((ROOT / "docs" / "policies").glob("*.json"))
-    assert {file.stem for file in files} == {"airflow", "role", "loader", "approver"}
+    assert {f"docs/policies/{file.name}" for file in files} <= set(FILES.values())
     for file in files:
         with subtests.test(file.name):
-            found = Policy(file, **PLACES)
+            found = Policy(file, **{**recorded_calls.PLACES, **PLACES})
             assert not [action for action in found.actions if "*" in action]
             assert len({each["Sid"] for each in found.statements}) == len(found.statements)
             anywhere = [Policy.listed(each["Action"]) for each in found.statements if each["Resource"] == "*"]
             # AWS bounds these by no resource.
-            bounded = re.compile(r"sagemaker:(List\w+|Search)|ecr:\w+|cloudwatch:PutMetricData")
+            bounded = re.compile(
+                r"sagemaker:(List\w+|Search)|ecr:\w+|cloudwatch:PutMetricData|ec2:Describe\w+"
+            )
             assert [
                 action for actions in anywhere for action in actions if not bounded.fullmatch(action)
             ] == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -89,8 +90,9 @@ class CityJob(JobPhases):
         """Return what the job reads beside data and code."""
         return [settings_file(self.plan, run, self.step)]
 
-    @property
+    @cached_property
     def s3(self) -> S3Client:
+        # One for the task: to make a client takes as long as ten requests.
         return TaskClients(self.aws_conn_id, self.region_name, self.plan.fleet.kms_key).s3
 
     @property

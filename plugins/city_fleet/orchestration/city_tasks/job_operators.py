@@ -19,7 +19,7 @@ from city_fleet.jobs.fixed_run import FixedRun
 from city_fleet.jobs.images import image_uri
 from city_fleet.jobs.job_files import JobFile, raw_manifest
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
-from city_fleet.naming import fleet_dag_id
+from city_fleet.naming import fleet_dag_id, parse_as_of
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
@@ -108,9 +108,11 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         refuse_slips(context)
         self._check_endpoint()
         ti: Any = context["ti"]
-        moment, kept, city = as_of(self.plan, context), self._kept(context), self.plan.city.slug
+        kept, city = self._kept(context), self.plan.city.slug
         cleared = bool(kept) and kept["max_tries"] != ti.max_tries
         keeps = bool(kept) and kept["key"] and not cleared
+        # Raw data may go on arriving while it works.
+        moment = parse_as_of(kept["as_of"]) if keeps and kept.get("as_of") else as_of(self.plan, context)
         digest = CodeBundle.of(self.plan).digest
         fixed = fixed_run.read(self.objects, self.plan.keys, city, kept["key"]) if keeps else None
         if fixed is None or not fixed.is_about(self.plan, moment, digest):
@@ -119,7 +121,9 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
             fixed = fixed_run.begin(self.s3, self.plan, moment, digest, asked_by=asked_by, repeat=repeat)
             if kept.get("key") not in (None, "", fixed.key):
                 fixed_run.detach(self.objects, self.plan.keys, city, kept["key"], context["dag_run"].run_id)
-            self._keep(context, {"key": fixed.key, "max_tries": ti.max_tries, "repeat": repeat})
+            self._keep(
+                context, {"key": fixed.key, "as_of": fixed.as_of, "max_tries": ti.max_tries, "repeat": repeat}
+            )
             self._say(fixed, asked_by)
         fixed_run.attach(self.objects, self.plan.keys, city, fixed.key, context["dag_run"].run_id)
         hand_on(fixed, context)

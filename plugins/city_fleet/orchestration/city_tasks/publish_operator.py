@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from city_fleet.approval import run_release
 from city_fleet.champions.approval_states import ModelState
 from city_fleet.champions.release import target_model
+from city_fleet.orchestration import assets
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import author_of, refuse_old_layout, registered, run_of, upstream
 from city_fleet.plan import APPROVE, DECIDE, REGISTER
-from city_fleet.state.outcomes import Outcome
+from city_fleet.state import live
+from city_fleet.state.outcomes import Decided, Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,7 +38,18 @@ class PublishOperator(CityOperator):
             "live": ended.live,
         }
         tell_record(city, context, publish=result)
+        self._announce(context, ended)
         return result
+
+    def _announce(self, context: Context, ended: Decided) -> None:
+        """Update the asset of the live pointer, if the run has moved it; a try before this one may have, and died."""
+        moved = ended.moved or context["ti"].try_number > 1
+        if ended.outcome != Outcome.LIVE or not moved or not self.plan.fleet.events.assets:
+            return
+        city = self.city()
+        found = live.read(city.aws.s3, city.keys, city.slug)
+        if found is not None:
+            assets.tell_moved(context, self.plan.fleet, found.pointer)
 
 
 class KeepChampionOperator(CityOperator):

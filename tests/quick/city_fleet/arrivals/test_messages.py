@@ -71,6 +71,10 @@ def test_every_form_says_the_same(subtests: pytest.Subtests) -> None:
         "as ReceiveMessage gives it": ({"MessageId": "1", "Body": json.dumps(s3())}, THERE),
         "a request in SQS, at the time at which the queue took it": (sqs({"city": "austin"}), REQUESTED),
         "a request by itself": ({"city": "austin"}, [Arrival("austin", None, NOW)]),
+        "a schedule's, at the time it was due": (
+            {"city": "austin", "at": "2026-05-01T12:00:01Z"},
+            REQUESTED,
+        ),
         "several cities": (
             {"cities": ["austin", "waco"]},
             [Arrival("austin", None, NOW), Arrival("waco", None, NOW)],
@@ -159,6 +163,7 @@ def test_what_cannot_be_read_is_refused_with_a_sentence(subtests: pytest.Subtest
         "too many": ({"cities": ["a"] * 10_001}, "a list of 10001"),
         "a city that is none": ({"cities": [["austin"]]}, "a list of 1"),
         "misspelt": ({"city": "austin", "asof": "2015-08-01"}, "Did you mean 'as_of'?"),
+        "at is no instant": ({"city": "austin", "at": "<aws.scheduler.scheduled-time>"}, "at: "),
         "as_of is a number": ({"city": "austin", "as_of": 2015}, "got 2015"),
         "as_of is no instant": ({"city": "austin", "as_of": "2015-13-01"}, "2015-13-01"),
     }

@@ -138,7 +138,7 @@ def test_what_the_code_stumbles_over_is_not_shown(tmp_path: Path, monkeypatch: p
     path = tmp_path / "small.yaml"
     path.write_text(GOOD.replace("Alpha", "'${AWS_REGION}'"), encoding="utf-8")
 
-    def stumbles(city: object) -> list[object]:
+    def stumbles(city: object, network: object) -> list[object]:
         raise RuntimeError(f"no rule for {city}")
 
     monkeypatch.setattr("city_fleet.config.cities.city_problems", stumbles)

@@ -17,7 +17,7 @@ import botocore.session
 import pytest
 
 from city_fleet.champions import package_request
-from city_fleet.config import Fleet
+from city_fleet.config import Algorithm, Fleet
 from city_fleet.jobs import job_files
 from city_fleet.jobs import job_requests as requests
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, FixedChampion, Run
@@ -232,6 +232,14 @@ def test_the_settings_file_says_what_a_step_needs() -> None:
     dataset = austin().city.dataset.to_settings()
     assert (dataset["kind"], dataset["frequency"], dataset["available_after"]) == ("series", "month", "P1M")
     assert not {"source", "city_column"} & set(dataset)
+
+
+def test_the_gates_metric_is_told_where_candidates_are_compared() -> None:
+    both = Algorithm.model_validate({"candidates": ["xgboost", "linear"]})
+    plan = austin()
+    plan = replace(plan, city=plan.city.model_copy(update={"algorithm": both}))
+    (city,) = job_files.settings(plan, january_run(), TRAIN)["cities"]
+    assert city["metric"] == "mape"
 
 
 def test_what_a_job_reads_is_named_after_its_bytes() -> None:

@@ -40,7 +40,7 @@ dataset:
   time: {columns: [date]}
 defaults:
   gate: {metric: log_loss}
-  algorithm: {candidates: [xgboost], hyperparameters: {num_boost_round: 20}}
+  algorithm: {image: sklearn, candidates: [linear, knn]}
 """
 
 

@@ -281,7 +281,10 @@ def test_an_image_nobody_registered_fails_the_job(jobs: TrainingJobs) -> None:
     job = jobs.wait(jobs.start(COPY, AlgorithmSpecification=specification))
     assert job["TrainingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("ClientError: Cannot pull the image")
-    assert "Registered images: sagemaker-xgboost:3.2-0" in job["FailureReason"]
+    assert (
+        "Registered images: sagemaker-scikit-learn:1.9-0-cpu-py3, sagemaker-xgboost:3.2-0"
+        in job["FailureReason"]
+    )
     assert "--image sagemaker-xgboost:1.7-1=/path/to/python" in job["FailureReason"]
 
 

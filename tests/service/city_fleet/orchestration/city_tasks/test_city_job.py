@@ -24,6 +24,7 @@ from city_fleet.errors import JobError, PlatformError
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING, JobKind
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.job_operators import PreprocessOperator, TrainOperator
+from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.plan import CityPlan
 from tests.support.fleets import austin
 from tests.support.local_sagemaker import LocalSageMaker
@@ -230,6 +231,17 @@ def test_a_first_try_starts_one_job_and_waits_until_it_can_not_go_on(city: Tried
     limit = timedelta(seconds=city.plan.city.processing.max_runtime_seconds + 1800)
     deadline = datetime.fromisoformat(arguments["deadline"])
     assert timedelta(0) <= deadline - before - limit < timedelta(seconds=30)
+
+
+def test_a_try_makes_one_client_for_s3(city: TriedTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    make = TaskClients._client
+    monkeypatch.setattr(
+        TaskClients, "_client", lambda self, service: made.append(service) or make(self, service)
+    )
+    assert isinstance(city.try_(), TaskDeferred)
+    # The client that looks for the run's inputs and champion before the step begins is another one.
+    assert made.count("s3") <= 2, made
 
 
 def test_a_retry_adopts_the_job_in_progress_and_its_deadline_counts_from_the_jobs_creation(

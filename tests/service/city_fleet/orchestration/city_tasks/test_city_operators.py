@@ -17,6 +17,7 @@ import pytest
 from airflow.sdk.exceptions import DownstreamTasksSkipped, TaskDeferred
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from city_fleet import naming
 from city_fleet.approval import approvals
@@ -86,6 +87,7 @@ class OperatorTaskInstance:
     results: dict[str, Any]
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     map_index: int = -1
+    try_number: int = 1
     states: dict[str, str] = field(default_factory=dict)
 
     def xcom_pull(self, *, task_ids: str, key: str = "return_value") -> Any:
@@ -178,6 +180,7 @@ class CityRun:
             "task_instance": ti,
             "task": task,
             "dag_run": self.dag_run,
+            "outlet_events": OutletEventAccessors(),
             "params": {"force": self.force, "as_of": None},
         }
 

@@ -1,0 +1,229 @@
+"""Who may do what: every recorded call is allowed for its role, what must not be is denied, and nothing is left over.
+
+The calls are those of tests/golden/calls.json, which `make calls` records while tests run, and what AWS needs behind
+them, with the page that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from city_fleet.infrastructure.policies import FILES
+from tests.support import recorded_calls
+from tests.support.iam_policies import ACCOUNT, REGION, Need, Policy
+from tests.support.paths import ROOT
+from tests.support.recorded_calls import PLACES
+
+#: Who has which policies together.
+ROLES = {
+    "airflow": ("airflow", "key", "volume_key"),
+    "role": ("role", "key", "volume_key", "network"),
+    "loader": ("loader", "key"),
+    "approver": ("approver", "key_reader"),
+    "predict": ("predict", "key_reader"),
+    "retrain": ("retrain", "mwaa"),
+    "caller": ("caller",),
+}
+OWN, RAW = "arn:aws:s3:::bucket/F/E", "arn:aws:s3:::bucket/F/raw"
+BUCKET = "arn:aws:s3:::bucket"
+SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
+LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
+EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
+KEY = PLACES["KEY"]
+VIA_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
+FOR_AWS = {"kms:GrantIsForAWSResource": "true"}
+TAGS = {f"aws:ResourceTag/city-fleet:{name}": value for name, value in (("fleet", "F"), ("environment", "E"))}
+_AWS = "https://docs.aws.amazon.com"
+EXECUTION = f"{_AWS}/sagemaker/latest/dg/sagemaker-roles.html"
+CALLERS = f"{_AWS}/sagemaker/latest/dg/api-permissions-reference.html"
+KMS_IN_S3 = f"{_AWS}/AmazonS3/latest/userguide/UsingKMSEncryption.html"
+LAMBDA_LOGS = f"{_AWS}/lambda/latest/dg/lambda-intro-execution-role.html"
+MULTI_MODEL = f"{_AWS}/sagemaker/latest/dg/multi-model-endpoint-security.html"
+DESTINATIONS = f"{_AWS}/lambda/latest/dg/invocation-async-retain-records.html"
+SECRETS = f"{_AWS}/secretsmanager/latest/userguide/auth-and-access_iam-policies.html"
+MWAA = f"{_AWS}/mwaa/latest/userguide/access-mwaa-apache-airflow-rest-api.html"
+QUEUES = f"{_AWS}/lambda/latest/dg/services-sqs-configure.html"
+
+
+def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
+    """What AWS needs beside the calls: who, what, and where AWS says so, or which part of the code asks for it."""
+    for folder in ("raw/x", "E/code/x", "E/models/x", "E/runs/x"):
+        yield "role", Need("s3:GetObject", f"{BUCKET}/F/{folder}"), EXECUTION
+        prefix = {"s3:prefix": f"F/{folder}".removesuffix("x")}
+        yield "role", Need("s3:ListBucket", BUCKET, prefix), EXECUTION
+    yield "role", Need("s3:PutObject", f"{OWN}/runs/x"), EXECUTION
+    for name in (
+        "BatchCheckLayerAvailability",
+        "BatchGetImage",
+        "GetAuthorizationToken",
+        "GetDownloadUrlForLayer",
+    ):
+        yield "role", Need(f"ecr:{name}", "*"), EXECUTION
+    for name in ("CreateLogGroup", "CreateLogStream", "DescribeLogStreams", "PutLogEvents"):
+        yield "role", Need(f"logs:{name}", f"{LOGS}:/aws/sagemaker/TrainingJobs"), EXECUTION
+    yield "role", Need("cloudwatch:PutMetricData", "*"), EXECUTION
+    for name in ("network-interface", "security-group", "subnet"):
+        yield "role", Need("ec2:CreateNetworkInterface", f"{EC2}:{name}/x"), EXECUTION
+    for name in (
+        "CreateNetworkInterfacePermission",
+        "DeleteNetworkInterface",
+        "DeleteNetworkInterfacePermission",
+    ):
+        yield "role", Need(f"ec2:{name}", f"{EC2}:network-interface/x"), EXECUTION
+    for name in ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs"):
+        yield "role", Need(f"ec2:Describe{name}", "*"), EXECUTION
+    for who in ("role", "airflow", "loader"):
+        for name in ("Decrypt", "GenerateDataKey"):
+            yield who, Need(f"kms:{name}", KEY, VIA_S3), KMS_IN_S3
+    for who in ("predict", "approver"):
+        yield who, Need("kms:Decrypt", KEY, VIA_S3), KMS_IN_S3
+    for who in ("role", "airflow"):
+        yield who, Need("kms:CreateGrant", KEY, FOR_AWS), CALLERS
+        yield who, Need("kms:DescribeKey", KEY), CALLERS
+    for who in ("predict", "retrain"):
+        for name in ("CreateLogStream", "PutLogEvents"):
+            yield who, Need(f"logs:{name}", f"{LOGS}:/aws/lambda/function:log-stream:x"), LAMBDA_LOGS
+    failed = f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue-failed"
+    yield "retrain", Need("sqs:SendMessage", failed), DESTINATIONS
+    yield "retrain", Need("secretsmanager:GetSecretValue", PLACES["SECRET"]), SECRETS
+    yield "retrain", Need("airflow:InvokeRestApi", f"arn:aws:airflow:{REGION}:{ACCOUNT}:role/mwaa/Op"), MWAA
+    for name in ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage"):
+        yield "retrain", Need(f"sqs:{name}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"), QUEUES
+    one_city = {"sagemaker:TargetModel": "city/20260101T000000Z-0123456789ab.tar.gz"}
+    yield "caller", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/names", one_city), MULTI_MODEL
+    # A person at the console: tests/service/city_fleet/test_policies.py does it.
+    for name in ("DescribeModelPackage", "UpdateModelPackage"):
+        yield "approver", Need(f"sagemaker:{name}", f"{SAGEMAKER}:model-package/names--austin/1"), CALLERS
+    for name in ("ListModelPackageGroups", "ListModelPackages"):
+        yield "approver", Need(f"sagemaker:{name}", "*"), CALLERS
+    yield "approver", Need("s3:GetObject", f"{OWN}/runs/x"), CALLERS
+    # The arrivals DAG's trigger and tasks: orchestration/fleet_tasks/arrivals_trigger.py, arrivals_operators.py.
+    for name in ("ChangeMessageVisibility", "DeleteMessage", "GetQueueUrl", "ReceiveMessage"):
+        yield "airflow", Need(f"sqs:{name}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"), CALLERS
+    # The endpoint's operator calls them when a configuration changes: orchestration/fleet_tasks/endpoint_operators.py.
+    for name, kind in (
+        ("UpdateEndpoint", "endpoint"),
+        ("UpdateEndpoint", "endpoint-config"),
+        ("DeleteEndpoint", "endpoint"),
+    ):
+        yield "airflow", Need(f"sagemaker:{name}", f"{SAGEMAKER}:{kind}/names-x", TAGS), CALLERS
+
+
+def policy(who: str) -> Policy:
+    paths: list[Path] = [ROOT / FILES[name] for name in ROLES[who]]
+    return Policy(paths, **PLACES)
+
+
+def asked(who: str) -> list[Need]:
+    """What somebody was seen to ask for, and what AWS needs behind it."""
+    seen = recorded_calls.recorded_needs(who) if who in recorded_calls.kept() else []
+    theirs = [need for need in seen if not at_a_desk(need)]
+    return [*theirs, *(need for role, need, _ in behind() if role == who)]
+
+
+def at_a_desk(need: Need) -> bool:
+    """Whether it is what `./fleet ingest --create-bucket` asks alone: docs/security.md says so."""
+    return need.action == "s3:CreateBucket" or (need.action == "s3:ListBucket" and not need.context)
+
+
+def test_tests_have_seen_who_asks() -> None:
+    assert {"airflow", "loader", "predict"} <= set(recorded_calls.kept())
+    assert len(recorded_calls.recorded_needs("airflow")) > 30
+
+
+@pytest.mark.parametrize("who", ROLES)
+def test_every_call_is_allowed_for_its_role(who: str) -> None:
+    may = policy(who)
+    assert [str(need) for need in asked(who) if not may.meets(need)] == []
+
+
+@pytest.mark.parametrize("who", ROLES)
+def test_every_action_and_resource_of_a_policy_is_needed_by_a_call(who: str) -> None:
+    may = policy(who)
+    for need in asked(who):
+        may.meets(need)
+    assert may.parts - may.used_parts == set()
+
+
+def forbidden() -> Iterator[tuple[str, Need]]:
+    """What somebody would do who should not."""
+    others = {"aws:RequestTag/city-fleet:fleet": "other", "aws:RequestTag/city-fleet:environment": "E"}
+    theirs = {"aws:ResourceTag/city-fleet:fleet": "F", "aws:ResourceTag/city-fleet:environment": "other"}
+    job = f"{SAGEMAKER}:training-job/names-x"
+    for who in ROLES:
+        yield who, Need("s3:DeleteBucket", BUCKET)
+        yield who, Need("s3:PutBucketPolicy", BUCKET)
+        yield who, Need("s3:GetObject", f"{BUCKET}/other/E/models/x")
+        yield who, Need("s3:PutObject", f"{BUCKET}/F/other/live/x")
+        yield who, Need("s3:ListBucket", BUCKET, {"s3:prefix": ""})
+        yield who, Need("s3:ListBucket", BUCKET)
+        yield who, Need("kms:ScheduleKeyDeletion", KEY)
+        yield (
+            who,
+            Need("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:other"),
+        )
+        yield who, Need("airflow:InvokeRestApi", f"arn:aws:airflow:{REGION}:{ACCOUNT}:role/mwaa/Admin")
+        yield who, Need("kms:Decrypt", KEY, {"kms:ViaService": f"secretsmanager.{REGION}.amazonaws.com"})
+        yield (
+            who,
+            Need(
+                "iam:PassRole",
+                f"arn:aws:iam::{ACCOUNT}:role/admin",
+                {"iam:PassedToService": "sagemaker.amazonaws.com"},
+            ),
+        )
+        yield (
+            who,
+            Need(
+                "iam:PassRole",
+                f"arn:aws:iam::{ACCOUNT}:role/role",
+                {"iam:PassedToService": "lambda.amazonaws.com"},
+            ),
+        )
+        if who != "loader":
+            yield who, Need("s3:PutObject", f"{RAW}/city=austin/x")
+            yield who, Need("s3:DeleteObject", f"{RAW}/city=austin/x")
+        if who != "airflow":
+            for folder in recorded_calls.FOLDERS:
+                if (who, folder) != ("role", "runs"):
+                    yield who, Need("s3:PutObject", f"{OWN}/{folder}/x")
+                yield who, Need("s3:DeleteObject", f"{OWN}/{folder}/x")
+            yield who, Need("sagemaker:CreateTrainingJob", job)
+    # Airflow writes no function's code, takes nothing out of the history, and keeps to what carries its tags.
+    yield "airflow", Need("s3:PutObject", f"{OWN}/functions/x")
+    for folder in ("code", "history", "state"):
+        yield "airflow", Need("s3:DeleteObject", f"{OWN}/{folder}/x")
+    yield "airflow", Need("sagemaker:CreateTrainingJob", job)
+    yield "airflow", Need("sagemaker:CreateTrainingJob", job, others)
+    yield "airflow", Need("sagemaker:StopTrainingJob", job, theirs)
+    yield "airflow", Need("sagemaker:DeleteEndpoint", f"{SAGEMAKER}:endpoint/names", theirs)
+    yield "airflow", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/other")
+    yield "airflow", Need("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue")
+    yield "airflow", Need("kms:CreateGrant", KEY, {"kms:GrantIsForAWSResource": "false"})
+    # A job reads no pointer and no state, asks no endpoint and approves nothing.
+    yield "role", Need("s3:GetObject", f"{OWN}/live/x")
+    yield "role", Need("s3:GetObject", f"{OWN}/state/x")
+    yield "role", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/names")
+    yield "role", Need("sagemaker:UpdateModelPackage", f"{SAGEMAKER}:model-package/names/1")
+    yield "role", Need("logs:PutLogEvents", f"{LOGS}:/aws/lambda/function")
+    # An application learns predictions, not data.
+    yield "predict", Need("s3:GetObject", f"{RAW}/city=austin/x")
+    yield "predict", Need("s3:GetObject", f"{OWN}/runs/x")
+    yield "predict", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/other")
+    yield (
+        "caller",
+        Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/names", {"sagemaker:TargetModel": "citya/x"}),
+    )
+    yield "caller", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/names")
+    yield "approver", Need("sagemaker:UpdateModelPackage", f"{SAGEMAKER}:model-package/other/1")
+    yield "loader", Need("s3:GetObject", f"{OWN}/live/x")
+
+
+def test_what_nobody_needs_is_denied(subtests: pytest.Subtests) -> None:
+    may = {who: policy(who) for who in ROLES}
+    for who, need in forbidden():
+        with subtests.test(who=who, need=str(need)):
+            assert not may[who].meets(need)
