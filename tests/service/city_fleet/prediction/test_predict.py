@@ -163,7 +163,7 @@ def test_an_unknown_city_is_told_from_its_neighbour(serving: Serving, predictor:
         serving.publish(name)
     for given, nearest in (
         ("san_antonia", "san_antonio"),
-        ("San Antonio", "san_antonio"),
+        ("San Antonia", "san_antonio"),
         ("wacko", "waco"),
         ("nowhere_near", None),
         ("/../x", None),
@@ -175,6 +175,7 @@ def test_an_unknown_city_is_told_from_its_neighbour(serving: Serving, predictor:
         assert caught.value.nearest == nearest
         assert ("Did you mean" in str(caught.value)) == (nearest is not None)
         assert len(str(caught.value)) < 300
+    assert predictor.predict("San Antonio", ROW, SECONDS).city == "san_antonio"
     for given in (None, 5, "", ["waco"]):
         with pytest.raises(BadRequest, match="city: got"):
             predictor.predict(given, ROW, SECONDS)
