@@ -88,7 +88,10 @@ others_load()
 others_score()
 """
 # Of the repository's fleets of tables one city each.
-TABLES = {"flights": "boston: {name: Boston}", "restaurants": "lisbon: {name: Lisbon}"}
+TABLES = {
+    "flights": "boston: {name: Boston, own_scripts: {features: tests/support/flight_features.py}}",
+    "restaurants": "lisbon: {name: Lisbon}",
+}
 
 
 @dataclass

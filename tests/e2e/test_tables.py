@@ -48,6 +48,8 @@ def _rows(holdout: dict[str, Any]) -> list[dict[str, Any]]:
 def test_a_flight_is_late_or_on_time_with_a_probability(fleet: Fleet) -> None:
     pointer, holdout = _live(fleet, "flights.boston", "log_loss")
     rows = _rows(holdout)
+    # The city's own features.py has added a column; a request gives it as any other.
+    assert {row["evening"] for row in rows} == {True, False}
     answers = _ask(fleet, "flights", pointer, {"instances": rows[-20:]})
     for answer, row in zip(answers, holdout["rows"][-20:], strict=True):
         assert answer["probabilities"] == pytest.approx(row["predicted"], rel=1e-5)
