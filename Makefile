@@ -89,7 +89,7 @@ golden: environments ## Write tests/golden anew; look at the difference before y
 calls: environments ## Record anew what the code asks of AWS, from the tests that run it: tests/golden/calls.json
 	@rm -f tests/golden/calls.json
 	@CITY_FLEET_RECORD_CALLS=1 $(BIN)/python -m pytest -q -n 0 tests/airflow/test_calls.py tests/service/lambda/test_bundle.py \
-	  $(addprefix tests/service/city_fleet/,approval champions/test_moves.py data retiring jobs/test_reaper.py \
+	  $(addprefix tests/service/city_fleet/,approval champions/test_moves.py data retiring state/test_known_copies.py jobs/test_reaper.py \
 	  orchestration/test_paid_once.py \
 	  orchestration/test_whose_installation.py::test_an_endpoint_name_set_by_hand_does_not_take_over_anothers)
 

@@ -76,7 +76,7 @@ class DagRun:
 
     run_id: str
     logical_date: datetime
-    conf: None = None
+    conf: dict[str, Any] = field(default_factory=dict)
 
 
 class Store(dict[str, Any]):

@@ -50,6 +50,8 @@ REAPER_PURPOSE = "reaper"
 DIGEST_PURPOSE = "digest"
 RETIRE_PURPOSE = "retire"
 ARRIVALS_PURPOSE = "arrivals"
+#: Of the fleet-wide DAGs that every fleet has.
+PURPOSES = (ENDPOINT_PURPOSE, RECONCILE_PURPOSE, REAPER_PURPOSE, DIGEST_PURPOSE, RETIRE_PURPOSE)
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,12 @@ from city_fleet.config import load_fleet
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.orchestration.fleet_dags import fleet_dags
 from city_fleet.orchestration.run_context import PARAMS
+from city_fleet.plan import PURPOSES
 from tests.support.paths import ROOT
 
 FLEETS = ROOT / "include" / "fleets"
 #: The fleets of the repository, with how many cities each has.
 CITIES = {"flights": 8, "house_sales": 14, "restaurants": 8, "texas_housing": 46}
-PURPOSES = ("digest", "endpoint", "reaper", "reconcile", "retire")
 OF_FLEETS = {f"{fleet}._{purpose}" for fleet in CITIES for purpose in PURPOSES} | {"texas_housing._arrivals"}
 OF_FLEET = tuple(f"texas_housing._{purpose}" for purpose in PURPOSES)
 

@@ -9,13 +9,14 @@ import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 
 from city_fleet.orchestration.city_dags import city_dags
-from city_fleet.orchestration.fleet_dags import _BUILDERS, fleet_dags
+from city_fleet.orchestration.fleet_dags import fleet_dags
 from city_fleet.outgoing_text import markdown
+from city_fleet.plan import PURPOSES
 from tests.support.fleets import SMALL
 
 GOOD = SMALL + "cities:\n  lake: {}\n  pier: {schedule: '0 3 * * *'}\n"
 TAB = GOOD.replace("  city_column", "\tcity_column")
-DAGS = {"small.lake", "small.pier", *(f"small._{name}" for name in _BUILDERS)}
+DAGS = {"small.lake", "small.pier", *(f"small._{name}" for name in PURPOSES)}
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from city_fleet.errors import CityFleetError
 from city_fleet.orchestration import city_dags as city_dags_module
 from city_fleet.orchestration import mistake_alert, mistake_listener, unbuilt_dags
 from city_fleet.orchestration.dag_shards import fleet_wide_dags, shard_dags
-from city_fleet.orchestration.fleet_dags import _BUILDERS
 from city_fleet.orchestration.fleet_mistakes import raise_on_mistakes
 from city_fleet.orchestration.mistake_listener import MistakeListener
+from city_fleet.plan import PURPOSES
 from tests.support import dag_processor
 from tests.support.fleets import SMALL
 from tests.support.waiting import wait_until
@@ -83,7 +83,7 @@ def test_airflows_processor_keeps_the_dags_and_has_the_notifiers_told(
     file.write_text(GOOD)
     errors, before = dag_processor.looked(home, AIRFLOW_CONN_HTTP_DEFAULT=url)
     assert errors == {}
-    assert set(before) == {"small.lake", "small.pier", *(f"small._{name}" for name in _BUILDERS)}
+    assert set(before) == {"small.lake", "small.pier", *(f"small._{name}" for name in PURPOSES)}
     assert before["small.pier"][2] == "0 3 * * *"
     file.write_text(TAB)
     errors, after = dag_processor.looked(home, AIRFLOW_CONN_HTTP_DEFAULT=url)

@@ -19,10 +19,11 @@ from city_fleet.orchestration import city_dags as city_dags_module
 from city_fleet.orchestration import fleet_dags as fleet_dags_module
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.orchestration.fleet_dags import fleet_dags
+from city_fleet.plan import PURPOSES
 from tests.support.fleets import SMALL
 
 CITIES = "cities:\n  lake: {}\n  pier: {}\n"
-OTHER = {"small.lake", "small.pier", *(f"small._{name}" for name in fleet_dags_module._BUILDERS)}
+OTHER = {"small.lake", "small.pier", *(f"small._{name}" for name in PURPOSES)}
 
 
 def stored(folder: Path) -> dict[str, Any]:

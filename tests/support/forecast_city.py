@@ -55,9 +55,9 @@ class ForecastCity:
         return later.out("report", f"city={self.city}", known_values.KNOWN_FILE).read_bytes()
 
 
-def keep(serving: Serving, body: bytes, as_of: str) -> str:
-    """Keep known values of austin where predictions look for them, and return their key."""
-    known = known_values.parse(body, "known.json", "austin", as_of)
+def keep(serving: Serving, body: bytes, as_of: str, city: str = "austin") -> str:
+    """Keep known values of a city where predictions look for them, and return their key."""
+    known = known_values.parse(body, "known.json", city, as_of)
     return known_values.keep(ObjectStore(serving.s3, KEYS.bucket), KEYS, known, body)
 
 

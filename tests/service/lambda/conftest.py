@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import forecast_city, table_artifacts
+from tests.support.forecast_city import ForecastCity
 from tests.support.local_sagemaker import running_server
 from tests.support.paths import ROOT
 from tests.support.recorded_calls import kept_recording
@@ -54,11 +55,17 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 @pytest.fixture(scope="session")
-def forecast(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the evaluation forecast of a city that is live, and can be asked by its name."""
+def fort_worth(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> ForecastCity:
+    """A city that is live, and can be asked by its name."""
     made = forecast_city.make(tmp_path_factory.mktemp("forecast"), city="fort_worth", name="Fort Worth")
     made.publish(serving)
-    return made.forecast
+    return made
+
+
+@pytest.fixture(scope="session")
+def forecast(fort_worth: ForecastCity) -> dict[str, Any]:
+    """What its evaluation forecast."""
+    return fort_worth.forecast
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support import forecast_city
+from tests.support.forecast_city import ForecastCity
 from tests.support.iam_policies import Policy
 from tests.support.lambda_runtime import LambdaRuntime, pack
 from tests.support.paths import ROOT
@@ -135,10 +137,12 @@ def test_the_policy_allows_what_the_function_does_and_no_more(
     strict: tuple[ModuleType, list[str]],
     policy: Policy,
     serving: Serving,
-    forecast: dict[str, Any],
+    fort_worth: ForecastCity,
     http_event: Callable[..., dict[str, Any]],
 ) -> None:
     function, denied = strict
+    known = fort_worth.jobs.out("report", "city=fort_worth", "known.json").read_bytes()
+    forecast_city.keep(serving, known, forecast_city.AS_OF, "fort_worth")
     gone = city_name()
     pointer = serving.publish(gone)
     serving.s3.delete_object(Bucket=KEYS.bucket, Key=KEYS.model(pointer.target_model))
