@@ -146,6 +146,8 @@ def test_no_template_field_of_any_task_holds_text_of_a_fleet_file(tmp_path: Path
 
 
 class _Pulled:
+    state = "running"
+
     def xcom_pull(self, **_: Any) -> dict[str, bool]:
         return {"proceed": True}
 
