@@ -10,9 +10,9 @@ import numpy as np
 
 import inference
 from intervals import LEVELS, Residuals
-from known_values import FILE as KNOWN
 from model_artifact import Model
 from model_card import KNOWN_FILE, MOST_KNOWN_BYTES, RESIDUALS_FILE
+from newest_values import FILE as KNOWN
 from table_schema import Table
 
 

@@ -18,8 +18,8 @@ from calendar_grid import period_index, period_start, read_day
 from feature_table import Values, row_of
 from intervals import Residuals
 from job_failure import listed, nearest
-from known_values import KnownValues, newest_known, number
 from model_artifact import Model
+from newest_values import KnownValues, newest_known, number
 from request_rows import BadRequest, shown, shown_json
 from series_layout import SeriesLayout
 

@@ -11,8 +11,8 @@ import numpy as np
 from calendar_grid import AS_OF_FORMAT, period_index, period_start
 from feature_hook import load_hook
 from feature_table import Example, build_examples
-from known_values import FILE as KNOWN_FILE
-from known_values import known_values
+from newest_values import FILE as KNOWN_FILE
+from newest_values import known_values
 from preprocess_settings import Settings
 from raw_data import RawCity, read_city
 from report_file import Place, write_csv, write_json

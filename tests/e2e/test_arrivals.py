@@ -90,7 +90,9 @@ def test_a_dag_of_others_retrains_a_city_unless_it_is_paused(fleet: Fleet) -> No
     assert fleet.ended("others_load", fleet.start("others_load")) == "success"
 
     def new() -> list[str]:
-        return [run["dag_run_id"] for run in runs(fleet, CITY) if run["dag_run_id"] not in known]
+        # One that has not begun has no start, and Airflow 3.3.2 can't tell the events of such a run.
+        begun = [run for run in runs(fleet, CITY) if run["start_date"]]
+        return [run["dag_run_id"] for run in begun if run["dag_run_id"] not in known]
 
     (run_id,) = wait_until(new, RUN_DEADLINE_SECONDS, "the city has a run")
     path = f"/dags/{CITY}/dagRuns/{quote(run_id, safe='')}/upstreamAssetEvents"

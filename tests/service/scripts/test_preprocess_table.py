@@ -474,7 +474,7 @@ def test_both_pandas_write_the_same_bytes(jobs: Jobs, texas: dict[str, list[list
             capture_output=True,
         )
         found.append(digests(jobs.out()))
-    assert len(found[0]) == 3 * 2 * 2 + 2 + 2 + 3
+    assert len(found[0]) == 3 * 2 * 2 + 2 + 2 + 3 + 2
     assert found[0] == found[1]
 
 

@@ -234,7 +234,7 @@ def test_exactly_one_city_is_trained(jobs: Jobs, austin: Jobs) -> None:
             "row 1: got columns none; allowed: period, target, label, naive, seasonal, lead, ahead, then the features,",
         ),
         (lambda text: text.splitlines()[0] + "\n", "holds no rows; at least 1 is needed."),
-        (lambda text: text[: text.rindex(",")], "row 158: got 20 values; allowed: 21, one per column."),
+        (lambda text: text[: text.rindex(",")], "row 158: got 22 values; allowed: 23, one per column."),
         (lambda text: text.replace("2005-01-01,", "2005-01-01,x"), "could not convert string to float"),
     ],
 )

@@ -28,7 +28,7 @@ class AnnounceMovesOperator(FleetOperator):
 
     @patient
     def execute(self, context: Context) -> list[str]:
-        clients, keys = TaskClients(self.aws_conn_id, self.fleet.region), self.fleet.keys
+        clients, keys = TaskClients(self.aws_conn_id, self.fleet.region, self.fleet.kms_key), self.fleet.keys
         run = context["dag_run"]
         since: datetime | None = context.get("prev_start_date_success") or run.start_date or run.run_after
         told = []

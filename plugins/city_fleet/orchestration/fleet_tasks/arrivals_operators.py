@@ -30,16 +30,13 @@ ANNOUNCE, DELETE = "announce", "delete"
 _BATCH = 10  # of SQS
 
 
-class _QueueOperator(FleetOperator):
-    """A task about the messages of the fleet's queue."""
-
-    def _sqs(self) -> tuple[Any, str]:
-        """Return a client and the queue's URL."""
-        sqs = self.client("sqs", Config())
-        return sqs, sqs.get_queue_url(QueueName=self.fleet.events.queue)["QueueUrl"]
+def _queue(task: FleetOperator) -> tuple[Any, str]:
+    """Return a client and the URL of the fleet's queue."""
+    sqs = task.client("sqs", Config())
+    return sqs, sqs.get_queue_url(QueueName=task.fleet.events.queue)["QueueUrl"]
 
 
-class AnnounceArrivalsOperator(_QueueOperator):
+class AnnounceArrivalsOperator(FleetOperator):
     """Update the asset of each city whose raw data have changed, once, whatever the number of files.
 
     Returns the receipt handles of the messages that were announced.
@@ -48,7 +45,7 @@ class AnnounceArrivalsOperator(_QueueOperator):
     @patient
     def execute(self, context: Context) -> list[str]:
         received = list(dict.fromkeys(self._received(context)))
-        sqs, url = self._sqs()
+        sqs, url = _queue(self)
         held = [each for each in received if each.receipt in set(_held(sqs, url, received))]
         if len(held) < len(received):
             self.log.info("%d messages were announced before, or come again", len(received) - len(held))
@@ -99,13 +96,13 @@ class AnnounceArrivalsOperator(_QueueOperator):
                 )
 
 
-class DeleteMessagesOperator(_QueueOperator):
+class DeleteMessagesOperator(FleetOperator):
     """Delete the messages that were announced. What fails comes again, and is announced once more."""
 
     @patient
     def execute(self, context: Context) -> None:
         receipts: Any = context["ti"].xcom_pull(task_ids=ANNOUNCE) or []
-        sqs, url = self._sqs()
+        sqs, url = _queue(self)
         failed = []
         for first in range(0, len(receipts), _BATCH):
             batch = entries(receipts[first : first + _BATCH])

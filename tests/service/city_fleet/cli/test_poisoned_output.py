@@ -139,6 +139,7 @@ CALLS: dict[str, list[list[str]]] = {
                 ["--night", "2014-01-01", "--by", "ann", "--reason", "x"]],
     "reject": [["austin", "--version", "1", "--by", POISON, "--dry-run"]],
     "retire": [["--dry-run"], ["austin", "--dry-run"]],
+    "deploy": [["--template"]],
     "remove": [["waco", "--without-airflow", "--by", "ann", "--dry-run"],
                ["waco", "--without-airflow", "--by", POISON]],
 }  # fmt: skip
