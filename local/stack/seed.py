@@ -31,7 +31,8 @@ _TRIES = 10
 def seed(stack: Stack, files: list[Path]) -> None:
     """Create the role, then the buckets and the raw data of some fleets, then the queues that are told of more.
 
-    In this order: what a fleet begins with starts no run, the first file after it does.
+    In this order: what a fleet begins with starts no run, the first file after it does. A city that has raw data keeps
+    them as they are, whatever has been added since.
 
     :param files: the fleets' files
     :raises StackError: the data could not be uploaded, with what the command said
@@ -40,7 +41,10 @@ def seed(stack: Stack, files: list[Path]) -> None:
     with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
         iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(_TRUST))
     for path in files:
-        run_fleet(stack, "ingest", "--fleet", str(path), "--create-bucket")
+        cities = _without_raw_data(stack, path)
+        if cities is None or cities:
+            named = [part for city in cities or () for part in ("--city", city)]
+            run_fleet(stack, "ingest", "--fleet", str(path), "--create-bucket", *named)
     for path in files:
         try:
             fleet = load_fleet(path, stack.environment)
@@ -48,6 +52,20 @@ def seed(stack: Stack, files: list[Path]) -> None:
             continue  # the upload has said so, or goes by the form of before
         if fleet.events.queue is not None:
             create_queue(stack.client("sqs"), stack.client("s3"), fleet)
+
+
+def _without_raw_data(stack: Stack, path: Path) -> list[str] | None:
+    """Return the cities of a fleet that have no raw data yet; None where none has, or nobody can tell."""
+    s3 = stack.client("s3")
+    try:
+        fleet = load_fleet(path, stack.environment)
+        pages = s3.get_paginator("list_objects_v2").paginate(
+            Bucket=fleet.bucket, Prefix=fleet.keys.raw_prefix, Delimiter="/"
+        )
+        there = {each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())}
+    except (FleetFileError, s3.exceptions.NoSuchBucket):
+        return None
+    return [city for city in fleet.cities if fleet.keys.raw(city) not in there] if there else None
 
 
 def create_queue(sqs: Any, s3: Any, fleet: Fleet) -> None:

@@ -21,6 +21,10 @@ from local.stack.secrets_file import SECRETS_FILE
 from local.stack.stack import Stack
 from tests.support.waiting import wait_until
 
+AUGUST = (
+    b"city,year,month,sales,volume,median,listings,inventory\nAustin,2015,8,2900,930000000,259000,7000,3.0\n"
+)
+
 
 def _stack(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -123,6 +127,9 @@ def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
         "ModelPackageArn"
     ]
 
+    # Somebody has brought in a month more than the fleet's own file has.
+    s3.put_object(Bucket="city-fleet", Key="texas_housing/raw/city=austin/august.csv", Body=AUGUST)
+
     server = next(record for record in stack.records if record.name == "sagemaker")
     os.kill(server.pid, signal.SIGKILL)
     wait_until(lambda: server.find() is None, 20, "the server is gone")
@@ -130,6 +137,9 @@ def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
 
     again = _stack("up", "--state-dir", state_dir, *ports)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert "error" not in again.stdout
+    kept = s3.get_object(Bucket="city-fleet", Key="texas_housing/raw/city=austin/august.csv")
+    assert kept["Body"].read() == AUGUST
     stack = Stack.find(state_dir)
     assert stack is not None
     found = s3.get_object(Bucket="city-fleet", Key="texas_housing/laptop/live/austin.json")
