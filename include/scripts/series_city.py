@@ -180,7 +180,7 @@ def describe(
             "first": _day(indices[0], settings) if indices else None,
             "last": _day(indices[-1], settings) if indices else None,
             "on_grid": on_grid,
-            "usable": len(examples),
+            "usable": _usable(examples),
             "needed": settings.minimum_periods,
             "missing_periods": on_grid - len(indices),
             "missing_target": on_grid - known[settings.layout.target],
@@ -257,8 +257,9 @@ def _too_little(
 ) -> str:
     """Say what is lacking, or nothing when it is enough."""
     unit = settings.layout.frequency
-    there = f"{city} has {len(examples)} usable {unit}s as of {settings.as_of:%Y-%m-%d}"
-    if len(examples) < settings.minimum_periods:
+    usable = _usable(examples)
+    there = f"{city} has {usable} usable {unit}s as of {settings.as_of:%Y-%m-%d}"
+    if usable < settings.minimum_periods:
         return (
             f"{there}; {settings.minimum_periods} are needed (minimum_periods). A {unit} is usable when its "
             f"'{settings.layout.target}' is known and enough of those before it are."
@@ -273,6 +274,11 @@ def _too_little(
         if not parts[part]:
             return f"{there}, but none {window}; at least 1 is needed there."
     return ""
+
+
+def _usable(examples: Sequence[Example]) -> int:
+    """Count the periods that there are examples of, however many steps ahead they are forecast."""
+    return len({example.index for example in examples})
 
 
 def _day(index: int, settings: Settings) -> str:

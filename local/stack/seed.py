@@ -60,7 +60,7 @@ def _without_raw_data(stack: Stack, path: Path) -> list[str] | None:
     try:
         fleet = load_fleet(path, stack.environment)
         pages = s3.get_paginator("list_objects_v2").paginate(
-            Bucket=fleet.bucket, Prefix=fleet.keys.raw_prefix, Delimiter="/"
+            Bucket=fleet.bucket, Prefix=fleet.keys.raw_prefix(), Delimiter="/"
         )
         there = {each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())}
     except (FleetFileError, s3.exceptions.NoSuchBucket):

@@ -125,6 +125,8 @@ def test_what_comes_next_is_what_the_rows_of_a_second_computation_get(
         "95 %: 10 held-out forecasts judge the furthest step, and 19 are needed"
     )
     assert list(report["steps"]) == ["1", "2", "3"]
+    # Each month counts once, however many steps ahead it is forecast.
+    assert jobs.read_json("preprocess/report/city=austin/status.json")["periods"]["usable"] == 181
     assert report["steps"]["1"]["mape"] < report["steps"]["3"]["mape"] < report["naive"]["mape"]
 
 
