@@ -16,6 +16,7 @@ from city_fleet.config import Fleet
 
 if TYPE_CHECKING:
     from city_fleet.infrastructure.change_set import ChangeSet
+    from city_fleet.infrastructure.deployment import FunctionCode
 
 #: Of a function's zip, the parameter that names its key.
 _CODE_OF = {"predict": "PredictCode", "retrain": "RetrainCode"}
@@ -144,7 +145,7 @@ def _deploy(
         values |= deployment.found_there(fleet, s3, client(fleet, "iam"))
     if "AirflowUrl" in values and "MwaaEnvironment" in values:
         raise typer.BadParameter("--airflow-url and --mwaa: Airflow is in one place.")
-    codes = deployment.function_codes(fleet, folder, _CODE_OF) if folder is not None else []
+    codes = _codes(fleet, folder, stacks.described(names.stack), values)
     values |= {code.parameter: code.key for code in codes}
     if codes and not dry_run:
         deployment.upload(fleet, s3, codes)
@@ -183,6 +184,26 @@ def _deploy(
         say(f"{names.stack}: done.")
         for line in output.table([], sorted(result["outputs"].items())):
             say(f"  {line}")
+
+
+def _codes(
+    fleet: Fleet, folder: Path | None, stack: dict[str, Any] | None, values: dict[str, str]
+) -> list[FunctionCode]:
+    """Return the zips to deploy; retrain's only where it would know Airflow."""
+    from city_fleet.infrastructure import deployment  # noqa: PLC0415 - imports botocore
+
+    if folder is None:
+        return []
+    codes = deployment.function_codes(fleet, folder, _CODE_OF)
+    if deployment.knows_airflow(stack, values):
+        return codes
+    others = [code for code in codes if code.parameter != _CODE_OF["retrain"]]
+    if others != codes:
+        say(
+            "retrain is left out: say where Airflow is, by --airflow-url and --airflow-secret or by --mwaa",
+            err=True,
+        )
+    return others
 
 
 def _agreed(stack: str, yes: bool) -> bool:

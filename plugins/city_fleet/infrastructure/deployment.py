@@ -127,6 +127,16 @@ def upload(fleet: Fleet, s3: S3Client, codes: list[FunctionCode]) -> None:
         raise
 
 
+def knows_airflow(stack: dict[str, Any] | None, values: Mapping[str, str]) -> bool:
+    """Tell whether the function that retrains would know where Airflow is.
+
+    :param values: parameters that are given now; the stack keeps the others.
+    """
+    kept = {each["ParameterKey"]: each["ParameterValue"] for each in (stack or {}).get("Parameters", [])}
+    now = {**kept, **values}
+    return bool(now.get("AirflowUrl") or now.get("MwaaEnvironment"))
+
+
 def is_foreign_bucket(stack: dict[str, Any] | None) -> bool:
     """Tell whether a stack leaves the bucket to somebody else."""
     parameters = (stack or {}).get("Parameters", [])

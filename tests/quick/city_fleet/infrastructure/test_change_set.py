@@ -15,6 +15,7 @@ from botocore.stub import ANY, Stubber
 
 from city_fleet.errors import Busy, PlatformError
 from city_fleet.infrastructure.change_set import Change, ChangeSet, Stacks
+from city_fleet.infrastructure.deployment import knows_airflow
 
 NAME, NOW = "small--laptop", datetime(2026, 1, 1, tzinfo=UTC)
 BODY = json.dumps({"Parameters": {"AlarmEmail": {}, "KeyArn": {}, "New": {}}})
@@ -165,6 +166,23 @@ def test_a_success_gives_the_outputs(cloud: Cloud) -> None:
     cloud.stack("CREATE_COMPLETE", Outputs=outputs)
     cloud.stack("CREATE_COMPLETE", Outputs=outputs)
     assert cloud.stacks.execute(ChangeSet(NAME, "c", True, ()), 60) == {"RoleArn": "arn"}
+
+
+@pytest.mark.parametrize(
+    ("kept", "given", "known"),
+    [
+        (None, {}, False),
+        (None, {"MwaaEnvironment": "nightly"}, True),
+        ({"AirflowUrl": "https://airflow", "MwaaEnvironment": ""}, {}, True),
+        ({"AirflowUrl": "", "MwaaEnvironment": ""}, {}, False),
+        ({"AirflowUrl": "https://airflow"}, {"AirflowUrl": ""}, False),
+    ],
+)
+def test_a_function_that_would_not_know_where_airflow_is_is_left_out(
+    kept: dict[str, str] | None, given: dict[str, str], known: bool
+) -> None:
+    parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in (kept or {}).items()]
+    assert knows_airflow(None if kept is None else {"Parameters": parameters}, given) == known
 
 
 def test_a_wait_has_an_end_and_says_that_cloudformation_goes_on(cloud: Cloud) -> None:
