@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from city_fleet.orchestration.fleet_dags import fleet_dags
 from city_fleet.orchestration.fleet_tasks.digest_operators import NotifyOperator
+from tests.support.http_server import running_http_server
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.paths import ROOT
 
@@ -60,13 +60,8 @@ def hook() -> Iterator[tuple[str, list[Any]]]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", received
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running_http_server(Handler) as url:
+        yield url, received
 
 
 def fleets(folder: Path, digest: str) -> Path:

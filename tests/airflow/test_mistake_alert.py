@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from city_fleet.orchestration.mistake_listener import MistakeListener
 from city_fleet.plan import PURPOSES
 from tests.support import dag_processor
 from tests.support.fleets import SMALL
+from tests.support.http_server import running_http_server
 from tests.support.waiting import wait_until
 
 NOTIFIER = """\
@@ -53,13 +53,8 @@ def hook() -> Iterator[tuple[str, list[Any]]]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", received
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running_http_server(Handler) as url:
+        yield url, received
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from city_fleet.airflow_rest.login_channel import LoginChannel
 from city_fleet.arrivals.bursts import window_end
+from city_fleet.config import load_fleet
+from local.stack.seed import create_queue
 from tests.e2e.conftest import BUCKET, Fleet
+from tests.support.account import account_client, running_account
 from tests.support.airflow_roles import PEOPLE
 from tests.support.arrival_airflow import running_mwaa
 from tests.support.lambda_runtime import LambdaRuntime, pack
@@ -27,22 +28,23 @@ AWAKE_ID, ASLEEP_ID = f"texas_housing.{CITY}", f"texas_housing.{ASLEEP}"
 #: Of the people with Airflow's roles: the least that may start and take back runs, and one that may only look.
 USER, VIEWER = (name for role in ("user", "viewer") for name, has in PEOPLE.items() if has == role)
 BURST_SECONDS = 5
+QUEUE = "texas-retrain"
 
 
 class Function:
     """The function, and what brings it events.
 
-    :param account: a client's settings for the account with queue and secrets.
+    :param account: address of the account with the secrets, which the local SageMaker has no part of.
     """
 
-    def __init__(self, fleet: Fleet, account: dict[str, str], folder: Path) -> None:
+    def __init__(self, fleet: Fleet, account: str, folder: Path) -> None:
         self.fleet, self.account = fleet, account
         pack(folder, "retrain")
         self.package = folder / "retrain.zip"
         (folder / "runtime").mkdir()
         self.runtime = LambdaRuntime(folder / "runtime")
         passwords = json.loads(fleet.stack.layout.passwords_file.read_text())
-        secrets = self.client("secretsmanager")
+        secrets = account_client(account, "secretsmanager")
         self.secrets = {
             name: secrets.create_secret(
                 Name=name, SecretString=json.dumps({"username": name, "password": passwords[name]})
@@ -50,13 +52,10 @@ class Function:
             for name in (USER, VIEWER)
         }
 
-    def client(self, service: str) -> Any:
-        return boto3.client(service, **self.account)
-
     def environment(self, **changes: str) -> dict[str, str]:
         """What Lambda sets; an empty value stands for none."""
         mine = {
-            "AWS_ENDPOINT_URL": self.account["endpoint_url"],
+            "AWS_ENDPOINT_URL": self.account,
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_DEFAULT_REGION": "us-east-1",
@@ -82,17 +81,13 @@ class Function:
 
 @pytest.fixture(scope="module")
 def function(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Function]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    account = {
-        "endpoint_url": f"http://{host}:{port}",
-        "region_name": "us-east-1",
-        "aws_access_key_id": "local",
-        "aws_secret_access_key": "local",
-    }
-    yield Function(fleet, account, tmp_path_factory.mktemp("function"))
-    server.stop()
+    # The function's queue; the fleet's own file has none here, and so no DAG that would read it.
+    stack = fleet.stack
+    texas = load_fleet(stack.layout.fleets_dir / "texas_housing.yaml", stack.environment)
+    events = texas.events.model_copy(update={"queue": QUEUE})
+    create_queue(fleet.client("sqs"), fleet.client("s3"), texas.model_copy(update={"events": events}))
+    with running_account() as url:
+        yield Function(fleet, url, tmp_path_factory.mktemp("function"))
 
 
 def notified(city: str, at: datetime, number: int = 0) -> dict[str, Any]:
@@ -119,35 +114,25 @@ def failures(answer: dict[str, Any]) -> list[str]:
 
 
 def drop(function: Function, city: str) -> dict[str, Any]:
-    """Write a city's file anew; return the message that its bucket has sent to a queue, as Lambda hands it on."""
+    """Write a city's file anew; return the message that S3 has sent to the function's queue, as Lambda hands it on."""
     key = f"texas_housing/raw/city={city}/txhousing.csv"
-    stored = function.fleet.client("s3")
-    body = stored.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-    stored.put_object(Bucket=BUCKET, Key=key, Body=body)
-    s3, sqs = function.client("s3"), function.client("sqs")
-    s3.create_bucket(Bucket=BUCKET)
-    queue = sqs.create_queue(QueueName="arrivals")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    s3.put_bucket_notification_configuration(
-        Bucket=BUCKET,
-        NotificationConfiguration={
-            "QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]
-        },
-    )
+    s3, sqs = function.fleet.client("s3"), function.fleet.client("sqs")
+    body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     s3.put_object(Bucket=BUCKET, Key=key, Body=body)
-    while True:
+    queue = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
+    while True:  # other tests write other cities' files
         (message,) = sqs.receive_message(QueueUrl=queue, AttributeNames=["All"], WaitTimeSeconds=10)[
             "Messages"
         ]
         sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-        if "TestEvent" not in message["Body"]:
+        if f"city%3D{city}/" in message["Body"]:
             return {
                 "messageId": message["MessageId"],
                 "receiptHandle": message["ReceiptHandle"],
                 "body": message["Body"],
                 "attributes": message["Attributes"],
                 "eventSource": "aws:sqs",
-                "eventSourceARN": arn,
+                "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{QUEUE}",
             }
 
 

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.support.http_server import running_http_server
 
 MONTHS = [datetime(2014, month, 1, tzinfo=UTC) for month in range(1, 13)]
 
@@ -201,13 +203,5 @@ def running_airflow(airflow: AirflowServer | None = None) -> Iterator[AirflowSer
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    airflow.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with running_http_server(Handler) as airflow.url:
         yield airflow
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

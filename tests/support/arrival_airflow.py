@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote
 
 from city_fleet.airflow_rest.channel import Channel
 from tests.support.airflow_server import AirflowServer, moment, page
+from tests.support.http_server import running_http_server
 
 #: Longer paths are refused: the model of InvokeRestApi says so.
 MWAA_PATH = 64
@@ -184,13 +184,5 @@ def running_mwaa(airflow: Channel) -> Iterator[Mwaa]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    mwaa.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with running_http_server(Handler) as mwaa.url:
         yield mwaa
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

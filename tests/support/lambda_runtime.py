@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tests.support.paths import ROOT
@@ -42,6 +44,26 @@ def pack(folder: Path, function: str, **environment: str) -> str:
         text=True,
     )
     return done.stdout
+
+
+def load_handler(function: str, environment: Mapping[str, str]) -> ModuleType:
+    """Load a function's handler once more in this process, as Lambda starts a container with these variables."""
+    path = ROOT / "include" / "lambda" / function / "handler.py"
+    spec = importlib.util.spec_from_file_location(f"{function}_handler", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.modules[spec.name] = module  # where its dataclasses look for their annotations
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[spec.name]
+        os.environ.clear()
+        os.environ.update(before)
+    return module
 
 
 class LambdaRuntime:

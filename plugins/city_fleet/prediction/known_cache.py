@@ -7,9 +7,7 @@ answer says until when that reaches. A boto3 S3 client is passed in; the Lambda 
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors, naming, outgoing_text
 from city_fleet.errors import BrokenKnown, NotReady
+from city_fleet.prediction.city_cache import CityCache
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.prediction.live_cache import TTL_SECONDS
 from city_fleet.state import known_values
@@ -79,17 +78,14 @@ class KnownCopies:
         self._keys = keys
         self._ttl_seconds = ttl_seconds
         self._clock = clock
-        self._max_cities = max_cities
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: CityCache[_Kept] = CityCache(max_cities)
 
     def newest(self, city: str, deadline: Deadline) -> Newest:
         """Return what is known of a city; never fails.
 
         :param city: the slug of a city that has a live pointer.
         """
-        with self._lock:
-            before = self._kept.get(city)
+        before = self._kept.get(city)
         now = self._clock()
         if before is not None and now < before.believed_until:
             return before.newest
@@ -102,7 +98,7 @@ class KnownCopies:
             problem = "the newest known values could not be read"
             values, key = (before.newest.values, before.key) if before else (None, None)
             newest, ttl = Newest(values, problem), min(ttl, _PAUSE_SECONDS)
-        self._keep(city, _Kept(newest, key, now + ttl))
+        self._kept.keep(city, _Kept(newest, key, now + ttl))
         return newest
 
     def _look(self, city: str, before: _Kept | None) -> tuple[Newest, str | None]:
@@ -122,10 +118,3 @@ class KnownCopies:
         except BrokenKnown as error:
             log.warning("%s", error)
             return None, "the newest known values can't be believed"
-
-    def _keep(self, city: str, kept: _Kept) -> None:
-        with self._lock:
-            self._kept.pop(city, None)
-            self._kept[city] = kept
-            while len(self._kept) > self._max_cities:
-                self._kept.popitem(last=False)

@@ -7,9 +7,7 @@ in; the Lambda function carries this module.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors, naming, outgoing_text
 from city_fleet.errors import NotReady, PublishError, ServingError, UnknownCity, nearest_match
+from city_fleet.prediction.city_cache import CityCache
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.state import live
 from city_fleet.state.objects import ObjectStore
@@ -69,9 +68,7 @@ class LivePointers:
         self._keys = keys
         self._ttl_seconds = ttl_seconds
         self._clock = clock
-        self._max_cities = max_cities
-        self._lock = threading.Lock()
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: CityCache[_Known] = CityCache(max_cities)
 
     def get(self, city: str, deadline: Deadline, *, ask: bool = False) -> live.LivePointer:
         """Return the pointer of a city.
@@ -84,8 +81,7 @@ class LivePointers:
         # Anything else cannot be the key of a pointer, so S3 is not asked.
         if not naming.is_slug(city) or len(city) > MAX_CITY_LENGTH:
             raise self._unknown(city, deadline)
-        with self._lock:
-            known = self._known.get(city)
+        known = self._known.get(city)
         now = self._clock()
         if known is not None and not ask and now < known.believed_until:
             return known.found.pointer
@@ -96,20 +92,12 @@ class LivePointers:
                 raise
             log.warning("%s The pointer confirmed %.0f s ago serves on.", error, now - known.confirmed)
             pause = min(self._ttl_seconds, _PAUSE_SECONDS)
-            self._keep(city, replace(known, believed_until=now + pause))
+            self._known.keep(city, replace(known, believed_until=now + pause))
             return known.found.pointer
-        self._keep(city, _Known(found, now, now + self._ttl_seconds) if found else None)
+        self._known.keep(city, _Known(found, now, now + self._ttl_seconds) if found else None)
         if found is None:
             raise self._unknown(city, deadline)
         return found.pointer
-
-    def _keep(self, city: str, known: _Known | None) -> None:
-        with self._lock:
-            self._known.pop(city, None)
-            if known is not None:
-                self._known[city] = known
-            while len(self._known) > self._max_cities:
-                self._known.popitem(last=False)
 
     def _read(self, city: str, known: _Known | None, deadline: Deadline) -> live.Versioned | None:
         where = self._keys.uri(self._keys.live(city))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 
 from tests.support import forecast_city, table_artifacts
 from tests.support.forecast_city import ForecastCity
+from tests.support.lambda_runtime import load_handler
 from tests.support.local_sagemaker import running_server
 from tests.support.paths import ROOT
 from tests.support.recorded_calls import kept_recording
@@ -72,24 +71,7 @@ def forecast(fort_worth: ForecastCity) -> dict[str, Any]:
 def load() -> Callable[[dict[str, str]], ModuleType]:
     """Loads the handler's module once more, as Lambda starts a container with these variables."""
 
-    def load(environment: dict[str, str]) -> ModuleType:
-        spec = importlib.util.spec_from_file_location("predict_handler", FUNCTION / "handler.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        before = dict(os.environ)
-        os.environ.clear()
-        os.environ.update(environment)
-        sys.modules[spec.name] = module  # where its dataclasses look for their annotations
-        try:
-            spec.loader.exec_module(module)
-        finally:
-            del sys.modules[spec.name]
-            os.environ.clear()
-            os.environ.update(before)
-        return module
-
-    return load
+    return partial(load_handler, "predict")
 
 
 @pytest.fixture(scope="session")

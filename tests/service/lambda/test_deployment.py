@@ -4,71 +4,42 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import boto3
-import pytest
-from botocore.config import Config
-from moto.server import ThreadedMotoServer
-
 from city_fleet.prediction import openapi
+from tests.support.account import account_client, running_account, shell_environment
 from tests.support.paths import ROOT
 
 
-@pytest.fixture
-def account_url() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-def test_the_readme_deploys_the_function(account_url: str, folder: Path) -> None:
+def test_the_readme_deploys_the_function(folder: Path) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     (block,) = [
         found for found in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) if "create-function" in found
     ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
-        "AWS_ENDPOINT_URL": account_url,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_PAGER": "",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    done = subprocess.run(
-        ["sh", "-eu", "-c", block],
-        cwd=ROOT,
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-
-    def client(service: str) -> Any:
-        return boto3.client(
-            service,
-            region_name="us-east-1",
-            endpoint_url=account_url,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-            config=Config(proxies={}),
+    with running_account() as url:
+        done = subprocess.run(
+            ["sh", "-eu", "-c", block],
+            cwd=ROOT,
+            env=shell_environment(url),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
+        assert done.returncode == 0, done.stderr
+        _is_as_the_page_says(done.stdout, partial(account_client, url))
 
+
+def _is_as_the_page_says(printed: str, client: Callable[[str], Any]) -> None:
     found = client("lambda").get_function(FunctionName="texas-housing-predict")["Configuration"]
     sha256 = base64.b64encode(hashlib.sha256((ROOT / "dist" / "predict.zip").read_bytes()).digest()).decode()
     assert found["CodeSha256"] == sha256
-    assert f"CodeSha256 {sha256}" in done.stdout
+    assert f"CodeSha256 {sha256}" in printed
     assert found["Handler"] == "handler.handler"
     assert found["Timeout"] == 28
     assert found["Environment"]["Variables"] == {

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import json
 import socket
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 
 from city_fleet.config import load_fleet
 from city_fleet.infrastructure import deployment, template
 from city_fleet.infrastructure.change_set import Stacks
+from tests.support.account import account_client, running_account
 from tests.support.command_line import Done, fleet
 from tests.support.fleets import SMALL
 
@@ -54,14 +51,7 @@ class Account:
         return fleet("deploy", "--wait", "60", *arguments, **{**variables, **environ})
 
     def client(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            region_name="us-east-1",
-            endpoint_url=self.url,
-            aws_access_key_id="x",
-            aws_secret_access_key="y",
-            config=Config(proxies={}),
-        )
+        return account_client(self.url, service)
 
     def unconditional(self) -> str:
         """The template without what is there under a condition only, but for bucket, key and role."""
@@ -80,13 +70,8 @@ class Account:
 
 @pytest.fixture
 def account(tmp_path: Path) -> Iterator[Account]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    # What moto keeps is the process's, not the server's.
-    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST"))
-    yield Account(f"http://{host}:{port}", tmp_path)
-    server.stop()
+    with running_account() as url:
+        yield Account(url, tmp_path)
 
 
 def test_a_stack_is_looked_at_made_kept_and_changed(account: Account) -> None:

@@ -112,8 +112,7 @@ def test_newer_values_reach_the_model_within_the_time_that_copies_are_kept(
     clock.seconds = 93
     later = predictor.forecast("austin").to_dict()
     assert later["forecasts"] == answer["forecasts"]  # it is at hand already
-    assert predictor.known is not None
-    predictor.known._kept.clear()
+    predictor.known = KnownCopies(serving.s3, KEYS)  # one that has nothing at hand
     changed = predictor.forecast("austin").to_dict()
     assert changed["forecasts"] == answer["forecasts"]  # the earlier night's copy holds the same values
     assert changed["warning"].startswith("the newest known values can't be believed; ")
@@ -200,8 +199,7 @@ def test_a_model_goes_on_from_its_own_values_where_the_settings_have_changed(
     }
     for change in ({}, {"frequency": "month", "columns": ["price", "sales", "listings", "inventory"]}):
         forecast_city.keep(serving, json.dumps(value | change).encode(), "20160101T000000Z")
-        assert predictor.known is not None
-        predictor.known._kept.clear()
+        predictor.known = KnownCopies(serving.s3, KEYS)  # one that has nothing at hand
         answer = predictor.forecast("austin").to_dict()
         assert answer["forecasts"] == austin.forecast["forecasts"]
         assert answer["warning"].startswith("the fleet's data have changed since the model was trained")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
+from tests.support.account import account_client, running_account
 from tests.support.airflow_server import FakeDag, running_airflow
 from tests.support.arrival_airflow import ArrivalAirflow
+from tests.support.lambda_runtime import load_handler
 from tests.support.paths import ROOT
 
 FUNCTION = ROOT / "include" / "lambda" / "retrain"
@@ -37,23 +35,14 @@ def airflow() -> Iterator[ArrivalAirflow]:
 
 @pytest.fixture(scope="session")
 def account_url() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with running_account() as url:
+        yield url
 
 
 @pytest.fixture
 def secret(account_url: str) -> Iterator[tuple[Any, str]]:
     """A client of Secrets Manager, and the ARN of the secret with Airflow's login."""
-    client = boto3.client(
-        "secretsmanager",
-        endpoint_url=account_url,
-        region_name="us-east-1",
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-    )
+    client = account_client(account_url, "secretsmanager")
     login = json.dumps({"username": "admin", "password": "secret"})
     arn = client.create_secret(Name="airflow", SecretString=login)["ARN"]
     yield client, arn
@@ -81,24 +70,7 @@ Load = Callable[[dict[str, str]], ModuleType]
 def load() -> Load:
     """Loads the handler's module once more, as Lambda starts a container with these variables."""
 
-    def load(environment: dict[str, str]) -> ModuleType:
-        spec = importlib.util.spec_from_file_location("retrain_handler", FUNCTION / "handler.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        before = dict(os.environ)
-        os.environ.clear()
-        os.environ.update(environment)
-        sys.modules[spec.name] = module  # where its dataclasses look for their annotations
-        try:
-            spec.loader.exec_module(module)
-        finally:
-            del sys.modules[spec.name]
-            os.environ.clear()
-            os.environ.update(before)
-        return module
-
-    return load
+    return partial(load_handler, "retrain")
 
 
 @pytest.fixture

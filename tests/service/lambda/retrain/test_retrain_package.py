@@ -11,17 +11,18 @@ import subprocess
 import sys
 import zipfile
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from botocore.config import Config
 from botocore.stub import Stubber
 
 from city_fleet.airflow_rest.airflow_client import AirflowRest
 from city_fleet.airflow_rest.mwaa_channel import MwaaChannel
 from city_fleet.errors import AirflowError
+from tests.support.account import account_client, shell_environment
 from tests.support.arrival_airflow import ArrivalAirflow
 from tests.support.iam_policies import Policy
 from tests.support.lambda_runtime import LambdaRuntime, pack
@@ -144,31 +145,14 @@ def test_the_readme_deploys_the_function(account_url: str, tmp_path: Path) -> No
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     deploy, notify = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     (tmp_path / "airflow-login.json").write_text('{"username": "retrain", "password": "of-a-test"}')
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
-        "AWS_ENDPOINT_URL": account_url,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_PAGER": "",
-        "HOME": str(tmp_path),
-        "PATH": f"{tmp_path}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
+    environment = shell_environment(account_url)
+    environment |= {"HOME": str(tmp_path), "PATH": f"{tmp_path}{os.pathsep}{environment['PATH']}"}
     # Version 1 of the command line looks for the address of SQS nowhere else.
     aws = tmp_path / "aws"
     aws.write_text(f'#!/bin/sh\nexec {Path(sys.executable).parent}/aws --endpoint-url {account_url} "$@"\n')
     aws.chmod(0o700)
 
-    def client(service: str) -> Any:
-        return boto3.client(
-            service,
-            region_name="us-east-1",
-            endpoint_url=account_url,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-            config=Config(proxies={}),
-        )
-
+    client = partial(account_client, account_url)
     client("s3").create_bucket(Bucket="city-fleet")
     done = subprocess.run(
         ["sh", "-eu", "-c", deploy + notify],
