@@ -24,6 +24,9 @@ from tests.support.account import account_client, running_account
 from tests.support.command_line import Done, fleet
 from tests.support.fleets import SMALL
 
+# It makes part of the resources only, as docs/infrastructure.md says.
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS")
+
 STACK = "small--laptop"
 PRIVATE = "network: {subnets: [subnet-01234567], security_group_ids: [sg-01234567]}"
 
