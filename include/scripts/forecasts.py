@@ -169,7 +169,11 @@ def _horizon(value: Any, layout: SeriesLayout, city: str) -> int:
 
 
 def _values(asked: ForecastRequest, model: Model, layout: SeriesLayout) -> Values:
-    """Join what is known: the newer of the artifact's and the request's, and the caller's history above it."""
+    """Join what is known: the newer of the artifact's and the request's, and the caller's history above it.
+
+    Before the newer one begins the older one goes on: that is as long as the settings of its day asked for, and the
+    model's lags may be longer.
+    """
     own = _known(model.known, model.card.city, layout) if model.known else None
     given = None
     if asked.known is not None:
@@ -182,10 +186,11 @@ def _values(asked: ForecastRequest, model: Model, layout: SeriesLayout) -> Value
                 f"Forecast: known: got {given.frequency}s of '{shown(given.city)}'; allowed: {layout.frequency}s of "
                 f"'{model.card.city}'."
             )
-    newer = max(
-        (each for each in (own, given) if each is not None), key=lambda each: each.as_of, default=None
-    )
-    values = {} if newer is None else {index: dict(row) for index, row in newer.values.items()}
+    values: dict[int, dict[str, float | None]] = {}
+    there = (each for each in (own, given) if each is not None and each.values)
+    for each in sorted(there, key=lambda each: each.as_of, reverse=True):
+        begins = min(values, default=max(each.values) + 1)
+        values |= {index: dict(row) for index, row in each.values.items() if index < begins}
     for index, row in _history(asked.history, layout).items():
         values[index] = values.get(index, {}) | row
     return values

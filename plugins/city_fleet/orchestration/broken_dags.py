@@ -52,7 +52,7 @@ def broken_dag(dag_id: str, fleet: str, reason: str) -> DAG:
         doc_md="The fleet file has a mistake. `./fleet lint` shows it too.\n\n"
         + "  \n".join(map(markdown, text.splitlines())),
         schedule=None,
-        tags=[f"fleet:{fleet}", "broken"],
+        tags=[naming.fleet_tag(fleet), "broken"],
         default_args={"owner": "data-engineering", "retries": 0},
         auto_register=False,
     ) as dag:

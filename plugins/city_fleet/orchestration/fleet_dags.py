@@ -249,7 +249,7 @@ def _arrivals_dag(dag_id: str, fleet: Fleet) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=[
-            f"fleet:{fleet.fleet}",
+            naming.fleet_tag(fleet.fleet),
             naming.environment_tag(fleet.environment),
             plan.ARRIVALS_PURPOSE,
             *fleet.tags,

@@ -47,7 +47,8 @@ def refuse_slips(context: Context) -> None:
     :raises AirflowFailException: with what was given and what may have been meant.
     """
     for name in context["dag_run"].conf or {}:
-        meant = difflib.get_close_matches(name.lower(), PARAMS, n=1, cutoff=0.7)
+        # Nearer than what a sentence suggests for a name that is wrong anyway: "source" is not "force".
+        meant = difflib.get_close_matches(name.lower(), PARAMS, n=1, cutoff=0.8)
         if meant and name not in PARAMS:
             raise AirflowFailException(
                 f"The run was started with {printable(repr(name))}, which its DAG has no param for; was {meant[0]!r} "

@@ -150,6 +150,8 @@ def test_newer_values_count_whoever_brings_them(
         {"forecast": {"known": known, "history": [month_more], "horizon": 2}},
         {"instances": json.loads(rows_in_pandas([*rows, october], "2015-10").to_json(orient="records"))[:2]},
         {"forecast": {"known": {**known, "as_of": "20150101T000000Z"}}},  # older than the artifact's own
+        # Of settings with shorter lags than the model's: before it the artifact's own values go on.
+        {"forecast": {"known": {**known, "first": "2015-07-01", "rows": known["rows"][-3:]}}},
     )
     assert answers[0]["known_until"] == "2015-09-01"
     assert answers[0]["late_periods"] == 2  # October and November are over
@@ -158,6 +160,7 @@ def test_newer_values_count_whoever_brings_them(
         predicted = [each["prediction"] for each in answers[by_name]["forecasts"]]
         assert predicted == pytest.approx(answers[by_rows]["predictions"], rel=1e-9)
     assert answers[4]["known_until"] == "2015-07-01"
+    assert answers[5]["forecasts"] == answers[0]["forecasts"]
 
 
 def test_what_can_not_be_answered_is_a_sentence(artifact: Path, subtests: pytest.Subtests) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from city_fleet.approval import run_release
 from city_fleet.champions.approval_states import ModelState
+from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.champions.release import target_model
 from city_fleet.orchestration import assets
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
@@ -38,15 +39,14 @@ class PublishOperator(CityOperator):
             "live": ended.live,
         }
         tell_record(city, context, publish=result)
-        self._announce(context, ended)
+        self._announce(context, city, ended)
         return result
 
-    def _announce(self, context: Context, ended: Decided) -> None:
+    def _announce(self, context: Context, city: PlannedCity, ended: Decided) -> None:
         """Update the asset of the live pointer, if the run has moved it; a try before this one may have, and died."""
         moved = ended.moved or context["ti"].try_number > 1
         if ended.outcome != Outcome.LIVE or not moved or not self.plan.fleet.events.assets:
             return
-        city = self.city()
         found = live.read(city.aws.s3, city.keys, city.slug)
         if found is not None:
             assets.tell_moved(context, self.plan.fleet, found.pointer)
