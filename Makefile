@@ -1,6 +1,6 @@
 # City Fleet: every command of this repository. `make help` lists them.
 #
-# The environments .venv and .venv-image are made on first use; all that is needed is git, make and Python 3.11-3.13.
+# The environments .venv, .venv-image and .venv-import are made on first use; all that is needed is git, make and Python 3.11-3.13.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -36,6 +36,9 @@ STACK = $(BIN)/python -m local.stack
 
 demo: environments ## Five cities from raw data to a served model [CITIES=austin,waco|all FLEET= AS_OF=]
 	@$(STACK) demo --cities "$(CITIES)" --fleet "$(FLEET)" --as-of "$(AS_OF)"
+
+demo-scale: environments ## A model for each of thousands of synthetic customers, on one endpoint [N=10000]
+	@$(STACK) demo-scale $(if $(filter-out file,$(origin N)),--customers "$(N)")
 
 up: environments ## Start the local SageMaker and Airflow and leave them running [UI_PORT= SAGEMAKER_PORT= FLEET= FRESH=1 DB=postgres EXECUTOR=celery WORKERS=2]
 	@$(STACK) up --ui-port "$(UI_PORT)" --sagemaker-port "$(SAGEMAKER_PORT)" --fleet "$(FLEET)" \
@@ -116,10 +119,16 @@ test-lost-database: environments ## Lose Airflow's database, at rest and in mid-
 test-celery: environments ## Six cities on PostgreSQL and Celery; a worker and a triggerer are killed: some minutes
 	@CITY_FLEET_TEST_CELERY=1 $(BIN)/python -m pytest -q -s -n 0 tests/e2e/test_celery.py $(ARGS)
 
+test-tutorial: environments notebook-environment ## Type every command of docs/tutorial.md and docs/own-a-model.md, in a copy: some minutes
+	@CITY_FLEET_TEST_TUTORIAL=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_tutorial.py $(ARGS)
+
 test-cli: environments ## Run Airflow's own commands on cities, and count what they pay for: some minutes
 	@CITY_FLEET_TEST_COMMANDS=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_airflow_commands.py $(ARGS)
 
-docs-local: environments ## Write the table of operations in docs/local.md from the code
+airflow-pictures: environments ## Take the pictures of Airflow in docs/pictures anew, from the stack of `make up`; needs Chromium
+	@PYTHONPATH=.:plugins $(BIN)/python -m tests.support.airflow_pictures $(ARGS)
+
+docs-local: environments ## Write the table of operations in docs/internals/local-sagemaker.md from the code
 	@$(BIN)/python -m local.sagemaker.reference
 
 fuzz: environments ## Send hostile requests to the local SageMaker for some minutes [ARGS="--hypothesis-seed=1"]
@@ -144,23 +153,54 @@ bench-api: environments ## Measure what is asked of SageMaker's control plane: J
 bench-serving: environments ## Measure the model server beside its peers: JSON [ARGS="--only ours,fastapi"]
 	@$(BIN)/python bench/serving.py $(ARGS)
 
+bench-by-name: environments ## Measure what a forecast by a city's name takes, beside one by features: JSON [ARGS="--calls 200"]
+	@PYTHONPATH=.:plugins $(BIN)/python bench/by_name.py $(ARGS)
+
 bench-models: environments ## Measure how good the models are, beside other ways to make them: JSON [ARGS="--panels all --cities 0"]
 	@$(BIN)/python bench/models.py $(ARGS)
 
 bench-intervals: environments ## Measure how often intervals cover what happens, beside ETS: JSON [ARGS="--panels texas"]
 	@$(BIN)/python bench/intervals.py $(ARGS)
 
+bench-walks: environments ## Measure how often models of chance alone go live, beside models that should: JSON [ARGS="--walks 8"]
+	@$(BIN)/python bench/random_walks.py $(ARGS)
+
 bench-bodies: environments ## Measure how long others wait while bodies of 6 MB are evaluated: JSON [ARGS="--rounds 1"]
 	@$(BIN)/python bench/large_bodies.py $(ARGS)
+
+screenshots: environments ## Take pictures of the pages inside Airflow for the documentation
+	@PYTHONPATH=.:plugins $(BIN)/python bench/screenshots.py $(ARGS)
+
+bench-page: environments ## Measure the pages inside Airflow: JSON [ARGS="--cities 46 1000"]
+	@PYTHONPATH=.:plugins $(BIN)/python bench/page.py $(ARGS)
 
 bench-status: environments ## Measure what it costs to know how a fleet is: JSON [ARGS="--cities 1000"]
 	@PYTHONPATH=plugins $(BIN)/python bench/fleet_status.py $(ARGS)
 
+bench-try: environments ## Measure how long a trial at the desk takes: JSON [ARGS="--city dallas"]
+	@$(BIN)/python bench/trial_time.py $(ARGS)
+
+bench-cohort: environments ## Measure what one job of many cities saves, beside three jobs of each: JSON [ARGS="--cities 100"]
+	@PYTHONPATH=.:plugins $(BIN)/python bench/cohort_job.py $(ARGS)
+
 bench-engines: environments ## Measure SQLite, PostgreSQL and Celery beneath the same night: JSON [ARGS="--dags 10"]
 	@PYTHONPATH=.:plugins $(BIN)/python bench/engines.py $(ARGS)
 
-bench-parse: environments ## Measure what reading the DAG files costs, beside a stock loop: JSON [ARGS="--files --cities 10000"]
-	@PYTHONPATH=plugins $(BIN)/python bench/parse.py $(ARGS)
+bench-database: environments ## Measure Airflow's own pages over thousands of DAGs: JSON [ARGS="--dags 1000 --unpause"]
+	@PYTHONPATH=.:plugins $(BIN)/python bench/database.py $(ARGS)
+
+bench-night: environments ## Measure real nights of 46 and 92 cities on the whole stack, some hours: JSON [ARGS="--only each-46"]
+	@PYTHONPATH=.:plugins $(BIN)/python bench/night.py $(ARGS)
+
+bench-nights: environments ## Reckon and simulate nights of many cities: JSON [ARGS="--cities 1000 --table --pictures"]
+	@uv=$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) && \
+	  $$uv pip install --quiet --require-hashes --target .local/bench-nights -r bench/requirements-night.txt && \
+	  PYTHONPATH=plugins:.local/bench-nights $(BIN)/python bench/nights.py $(ARGS)
+
+bench-parse: environments ## Measure what reading the DAG files costs, beside its peers: JSON [ARGS="--files --cities 10000"]
+	@uv=$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) && \
+	  $$uv pip install --quiet --no-deps --target .local/bench-parse --python $(BIN)/python -r bench/requirements-parse.txt
+	@PYTHONPATH=plugins:.local/bench-parse $(BIN)/python bench/parse.py $(ARGS)
 
 flips: environments ## Damage N artifacts, make their digests right, and load each into the model server [N=50 SEED=0]
 	@ARTIFACT_FLIPS="$(N)" ARTIFACT_SEED="$(SEED)" $(BIN)/python -m pytest -q -s -n0 -k flipped \
@@ -174,13 +214,16 @@ deployment-secrets: environments ## Draw the secrets of docker-compose.productio
 
 ##@ Environments
 
-environments: ## Make or update .venv and .venv-image [PYTHON=python3.12]
+environments: ## Make or update .venv, .venv-image and .venv-import [PYTHON=python3.12]
 ifeq ($(STARTER),)
 	@echo "make: City Fleet needs Python 3.11, 3.12 or 3.13, and there is no python3 here. Install one" \
 	      "(on Debian or Ubuntu: apt-get install python3), or name it: make PYTHON=/path/to/python3.12" >&2; exit 1
 else
 	@$(STARTER) local/stack/bootstrap.py --python "$(PYTHON)"
 endif
+
+notebook-environment: ## Make or update .venv-notebook, in which notebooks of `./fleet try --notebook` run
+	@$(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --notebook
 
 # What production installs comes from requirements.txt without its tests; dev.lock is held to the same versions. Every
 # package has its hashes: uv and pip refuse a file that has another one.
@@ -192,6 +235,9 @@ lock: ## Choose the newest versions that the requirements allow and write all lo
 	  $$uv $(LOCK) --upgrade requirements/dev.txt --output-file requirements/dev.lock && \
 	  grep -v '^pytest' requirements.txt | $$uv $(LOCK) --constraint requirements/dev.lock - --output-file requirements/production.lock && \
 	  $$uv $(COMPILE) --upgrade include/scripts/requirements.txt --output-file requirements/image.lock && \
+	  $$uv $(COMPILE) --upgrade include/importer/requirements.txt --output-file requirements/import.lock && \
+	  $$uv $(COMPILE) --upgrade --overrides requirements/notebook-overrides.txt requirements/notebook.txt \
+	    --output-file requirements/notebook.lock && \
 	  $$uv $(COMPILE) --upgrade include/model_server/requirements.txt --output-file include/model_server/requirements.lock && \
 	  $$uv $(COMPILE) requirements/uv.txt --output-file requirements/uv.lock
 

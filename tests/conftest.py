@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 _STACK = "tests/e2e/"
+# The folders whose files take longest come first, so that both processes have something to do until the end.
+_ORDER = (_STACK, "tests/airflow/", "tests/service/")
 # The stack of another process may take both cores just when examples are drawn.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
@@ -69,5 +71,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the stack's tests, which take longest."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_STACK))
+    """Begin with what takes longest: the stack's tests, then those with an Airflow, or a server, of their own."""
+    items.sort(key=lambda item: [item.nodeid.startswith(folder) for folder in _ORDER], reverse=True)

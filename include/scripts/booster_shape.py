@@ -11,6 +11,7 @@ from packed_trees import CLASS_LINKS, LINKS, MOST_DEPTH, MOST_STEPS
 
 _KINDS = ("gbtree", "dart")
 _MOST_CLASSES = 100_000
+_SEVERAL = "reg:squarederror"
 _CATEGORY = 1
 #: What XGBoost writes as the parent of a tree's root.
 _NO_PARENT = 2**31 - 1
@@ -37,7 +38,11 @@ def check_shape(content: bytes) -> None:
         if kind not in _KINDS or learner["objective"]["name"] not in LINKS | CLASS_LINKS:
             raise WrongShape("it is not of a kind that train.py makes")
         classes = int(parameters["num_class"])
-        if int(parameters["num_target"]) != 1:
+        targets = int(parameters["num_target"])
+        # Several sums without a link are the probabilities of classes themselves, as an imported forest has them.
+        if targets != 1 and (
+            learner["objective"]["name"] != _SEVERAL or kind != "gbtree" or not 2 <= targets <= _MOST_CLASSES
+        ):
             raise WrongShape("it predicts several targets for a row")
         if (classes == 0) == (
             learner["objective"]["name"] == "multi:softprob"
@@ -45,10 +50,10 @@ def check_shape(content: bytes) -> None:
             raise WrongShape(f"it has {classes} classes, which is not what its objective needs")
         scores = np.array(parameters["base_score"].strip("[]").split(","), np.float64)
         model = gradient["model"] if kind == "gbtree" else gradient["gbtree"]["model"]
-        _check_model(model, features, max(classes, 1))
+        _check_model(model, features, max(classes, targets, 1))
         weights = gradient["weight_drop"] if kind == "dart" else [1.0] * len(model["trees"])
         if (
-            scores.size not in (1, max(classes, 1))
+            scores.size not in (1, max(classes, targets, 1))
             or not np.isfinite(np.array([*scores, *weights], np.float64)).all()
         ):
             raise WrongShape("a base score or a weight of a tree is not a number")

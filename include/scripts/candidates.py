@@ -15,7 +15,8 @@ from algorithms import Algorithm, Fitted
 from hyperparameters import checked
 from job_failure import JobFailure, listed, nearest, sentence_of
 from job_settings import Candidate
-from table_parts import joined, rows_of
+from learning_curve import history_of
+from table_parts import joined, rows_of, seen_by
 from table_schema import Table
 from validation_loss import loss_name, row_losses
 
@@ -27,16 +28,19 @@ FOLDS = 10
 #: Of a series or a table with a time at least this share lies before the first row that is judged.
 LEAST_SHARE = 0.4
 LEAST_ROWS = 10
-#: Of fewer judged rows the baseline is kept unless another candidate is better by more than its standard error.
+#: Of these the first that is among the candidates is kept, unless another is better by more than so many standard
+#: errors of the difference; a last value, which is soon beaten, on fewer judged rows than FEW_ROWS alone.
+FLOORS = {"ets": 2.0, "theta": 2.0, "baseline": 1.0}
 FEW_ROWS = 30
-BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
 class Chosen:
     """The best candidate.
 
+    :param fitted: to training and validation.
     :param algorithm: its name.
+    :param candidate: what was asked for.
     :param loss: on validation, by a model that has not seen it.
     :param reports: of all candidates, in their order, as training.json has them.
     """
@@ -45,6 +49,7 @@ class Chosen:
     algorithm: str
     loss: float
     reports: list[dict[str, Any]]
+    candidate: Candidate
 
     def sentence(self) -> str:
         """Say which is the best, and by how much."""
@@ -111,6 +116,8 @@ def choose(
                 "loss": {"metric": asked.name, "value": _mean(losses, asked.name), "rows": len(losses)},
                 "describe": fitted.describe(),
             }
+            curve = history_of(fitted)
+            report |= {} if curve is None else {"history": curve}
         report["seconds"] = round(time.monotonic() - started, 3)
         reports.append(report)
     if not found:
@@ -118,7 +125,19 @@ def choose(
     number = _best(found, [candidate.algorithm for candidate in candidates])
     reports[number]["chosen"] = True
     losses, fitted = found[number]
-    return Chosen(fitted, reports[number]["algorithm"], _mean(losses, asked.name), reports)
+    candidate = candidates[number]
+    return Chosen(fitted, candidate.algorithm, _mean(losses, asked.name), reports, candidate)
+
+
+def fit_again(candidate: Candidate, train: Table, validation: Table, *, seed: int, threads: int) -> Fitted:
+    """Fit a candidate to other rows, with the same settings.
+
+    :raises JobFailure: it can't be fitted.
+    """
+    module = _module(candidate.algorithm)
+    hyperparameters = checked(module.SPEC, train.schema.task, dict(candidate.hyperparameters))
+    seed = int(hyperparameters.pop("seed", seed))
+    return module.fit(train, validation, hyperparameters, seed=seed, threads=threads)
 
 
 def _measured(
@@ -129,12 +148,14 @@ def _measured(
     :return: losses of the judged rows, and the model.
     """
     module = _module(candidate.algorithm)
+    train, validation = seen_by(candidate.algorithm, train), seen_by(candidate.algorithm, validation)
+    folds = [tuple(seen_by(candidate.algorithm, part) for part in fold) for fold in asked.folds]
     hyperparameters = checked(module.SPEC, train.schema.task, dict(candidate.hyperparameters))
     seed = int(hyperparameters.pop("seed", asked.seed))
     how = hyperparameters, seed, asked.threads
     fitted = module.fit(train, validation, hyperparameters, seed=seed, threads=asked.threads)
     parts = []
-    for before, chosen_on, fold in asked.folds:
+    for before, chosen_on, fold in folds:
         # The whole way of a night: what the algorithm chooses it chooses on other rows than it is judged by.
         model = module.fit(before, chosen_on, hyperparameters, seed=seed, threads=asked.threads)
         parts.append(row_losses(fold, np.asarray(model.predict(fold.values), np.float64), asked.name))
@@ -166,11 +187,12 @@ def _best(found: dict[int, tuple[np.ndarray, Fitted]], names: Sequence[str]) -> 
     :param found: number → losses of the judged rows, which are the same rows for all.
     """
     best = min(found, key=lambda number: (float(found[number][0].mean()), number))
-    floor = next((number for number in found if names[number] == BASELINE), best)
+    floor = next((number for name in FLOORS for number in found if names[number] == name), best)
     gain = found[floor][0] - found[best][0]
-    if 1 < len(gain) < FEW_ROWS and gain.mean() <= gain.std(ddof=1) / math.sqrt(len(gain)):
-        return floor
-    return best
+    if len(gain) < 2 or (names[floor] == "baseline" and len(gain) >= FEW_ROWS):
+        return best
+    needed = FLOORS.get(names[floor], 0.0)
+    return floor if gain.mean() <= needed * gain.std(ddof=1) / math.sqrt(len(gain)) else best
 
 
 def _module(name: str) -> Algorithm:

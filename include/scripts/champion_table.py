@@ -12,16 +12,19 @@ import math
 import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 
-from feature_table import calendar_features, lagged, mean_until
+from calendar_grid import read_day
+from feature_table import calendar_features, lagged, mean_until, smoothed_feature
+from holiday_calendar import feature_names
 from job_failure import listed
 from model_card import ArtifactError, ModelCard
-from series_layout import CALENDAR, STEP
+from series_layout import CALENDAR, STEP, SeriesLayout
+from table_parts import rows_of
 from table_schema import Table
 
 _LAG = re.compile(r"(?P<column>.+)_lag_(?P<lag>[0-9]+)(?P<ratio>_ratio)?", re.DOTALL)
@@ -34,18 +37,26 @@ class History:
     :param indices: period (an ISO date) → its number.
     :param values: number of a period → column → value; None where missing.
     :param columns: the columns that hold numbers.
+    :param members: of a parent: the same of each of its cities; it has no values of its own.
     """
 
     indices: Mapping[str, int]
     values: Mapping[int, Mapping[str, float | None]]
     columns: frozenset[str]
+    members: Mapping[str, History] = field(default_factory=dict)
 
 
 NO_HISTORY = History({}, {}, frozenset())
 
 
 def read_history(path: Path) -> History:
-    """Read ``history.csv``; one that is not there, as of an earlier preprocess.py, holds nothing."""
+    """Read ``history.csv``, or of a parent the files in ``history/``; where nothing is, as of an earlier
+    preprocess.py, it holds nothing."""
+    of_members = path.with_suffix("")
+    if of_members.is_dir():
+        return replace(
+            NO_HISTORY, members={file.stem: read_history(file) for file in sorted(of_members.glob("*.csv"))}
+        )
     if not path.is_file():
         return NO_HISTORY
     indices: dict[str, int] = {}
@@ -91,12 +102,20 @@ def rows_for(card: ModelCard, test: Table, history: History) -> np.ndarray:
     :return: rows x features, in the model's order; NaN where missing.
     :raises ArtifactError: naming the features that can't be made.
     """
+    if test.members:
+        made = np.empty((len(test), len(card.features)))
+        for member in dict.fromkeys(test.members):
+            at = np.flatnonzero(np.array(test.members) == member)
+            own = replace(rows_of(test, at), members=())
+            made[at] = rows_for(card, own, history.members.get(member, NO_HISTORY))
+        return made
     reference = card.transform.reference
     columns, lacking = [], []
     for name in card.features:
         # Under another window a ratio of the same name is another number.
         is_ratio = name.endswith("_ratio") and reference is not None
-        if name in test.schema.names and (not is_ratio or reference in test.schema.names):
+        same = (not is_ratio or reference in test.schema.names) and _means_the_same(name, card, test)
+        if name in test.schema.names and same:
             columns.append(test.values[:, test.schema.names.index(name)])
             continue
         if name == STEP:
@@ -106,14 +125,11 @@ def rows_for(card: ModelCard, test: Table, history: History) -> np.ndarray:
         if make is None or not set(test.rows) <= set(history.indices):
             lacking.append(name)
             continue
-        newest = (
-            history.indices[period] - int(lead)
+        values = (
+            make(history.indices[period] - int(lead), history.indices[period], read_day(period))
             for period, lead in zip(test.rows, test.baselines["lead"], strict=True)
         )
-        made = (
-            make(known, date.fromisoformat(period)) for known, period in zip(newest, test.rows, strict=True)
-        )
-        columns.append(np.array([math.nan if value is None else value for value in made]))
+        columns.append(np.array([math.nan if value is None else value for value in values]))
     if lacking:
         raise ArtifactError(
             f"the model of {card.as_of} needs feature {listed(lacking)}, which the test set lacks (it has "
@@ -123,8 +139,23 @@ def rows_for(card: ModelCard, test: Table, history: History) -> np.ndarray:
     return np.column_stack(columns)
 
 
-def _maker(name: str, card: ModelCard, history: History) -> Callable[[int, date], float | None] | None:
-    """Return what makes a feature of the newest known period's number and the forecast period's first day.
+def _means_the_same(name: str, card: ModelCard, test: Table) -> bool:
+    """Tell whether a feature that both have is the same number: lags of a column that is known ahead are counted from
+    another period, and holidays may be another country's."""
+    mine, theirs = card.schema.layout, test.schema.layout
+    holidays = mine.holidays if mine is not None else None
+    if holidays is not None and name in feature_names(mine.frequency if mine is not None else ""):
+        return holidays.is_of(theirs.holidays if theirs is not None else None)
+    found = _LAG.fullmatch(name)
+    return found is None or _is_ahead(found["column"], mine) == _is_ahead(found["column"], theirs)
+
+
+def _is_ahead(column: str, layout: SeriesLayout | None) -> bool:
+    return layout is not None and column in layout.known_ahead
+
+
+def _maker(name: str, card: ModelCard, history: History) -> Callable[[int, int, date], float | None] | None:
+    """Return what makes a feature of the newest known period's number, the forecast period's, and its first day.
 
     None for one that can't be made.
     """
@@ -132,16 +163,27 @@ def _maker(name: str, card: ModelCard, history: History) -> Callable[[int, date]
         names = [kind] if kind == "trend" else [f"{kind}_sin", f"{kind}_cos"]
         if name in names:
             at = names.index(name)
-            return lambda _, day: calendar_features(kind, day)[at]
+            return lambda _, index, day: calendar_features(kind, day)[at]
+    layout = card.schema.layout
+    if layout is not None and layout.holidays is not None and name in feature_names(layout.frequency):
+        holidays, place = layout.holidays, feature_names(layout.frequency).index(name)
+        return lambda _, index, day: holidays.features(index, layout.frequency)[place]
     if name == card.transform.reference and card.target in history.columns:
-        return lambda newest, _: _mean(card, history, newest)
+        return lambda newest, index, day: _mean(card, history, newest)
+    if layout is not None and card.target in history.columns:
+        for method in layout.smoothed:
+            if name == layout.smoothed_name(method):
+                return lambda newest, index, day: smoothed_feature(
+                    layout, method, history.values, (newest, index)
+                )
     found = _LAG.fullmatch(name)
     if found is None or found["column"] not in history.columns:
         return None
     column, lag, ratio = found["column"], int(found["lag"]), found["ratio"]
+    ahead = _is_ahead(column, layout)
 
-    def make(newest: int, _: date) -> float | None:
-        value = lagged(history.values, newest, column, lag)
+    def make(newest: int, index: int, _: date) -> float | None:
+        value = lagged(history.values, index - 1 if ahead else newest, column, lag)
         if value is None or not ratio:
             return value
         mean = _mean(card, history, newest)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raw_data import LARGEST, MISSING
+from row_reader import LARGEST, MISSING
 from time_columns import TimeColumns
 
 #: Words of a column of truth values.

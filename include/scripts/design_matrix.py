@@ -68,6 +68,12 @@ class Design:
                 first += size
         return out
 
+    def owners(self) -> np.ndarray:
+        """Say of each column of the matrix of which feature it is: its number."""
+        numeric = np.array([at for at, size in enumerate(self.sizes) if not size], dtype=np.int64)
+        categories = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        return np.concatenate([numeric, numeric[np.flatnonzero(self.flags)], categories])
+
     def arrays(self) -> dict[str, np.ndarray]:
         """What :func:`saved_design` takes, as arrays of a file."""
         return {f"design_{name}": getattr(self, name) for name in _ARRAYS}

@@ -10,15 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from itertools import pairwise
+from statistics import fmean, stdev
 
-from calendar_grid import period_start
+from calendar_grid import period_start, season
 from series_layout import CALENDAR, NAIVE_WINDOW_PERIODS, SeriesLayout
+from smoothed_values import smoothed_forecast
 
 # Features of the period's own date: what they will be is known for ever.
 CALENDAR_FEATURES = frozenset({"trend", *(f"{name}_{part}" for name in CALENDAR for part in ("sin", "cos"))})
-#: Periods after which the calendar comes round.
-SEASON = {"day": 7, "week": 52, "month": 12, "quarter": 4, "year": 1}
+
+#: Of a trend: how many changes from season to season tell of it, and how many standard errors it is large.
+LEAST_CHANGES, MOST_CHANGES = 4, 100
+TREND_ERRORS = 2.0
 
 Values = Mapping[int, Mapping[str, "float | None"]]
 
@@ -32,8 +37,10 @@ class Example:
     :param label: the target under the transform.
     :param naive: the last target known when the period began.
     :param seasonal: the target of the same period of the last season that was known then; None where it is missing.
+    :param drift: the last value known, gone on by the mean change of a period, where the target trends; else None.
     :param lead: how many periods the newest known one lies back; 1 where data are known as soon as their period ends.
     :param features: values in the order of :attr:`SeriesLayout.features`; None where missing.
+    :param member: of a parent's example: the city it is made of.
     """
 
     index: int
@@ -42,8 +49,10 @@ class Example:
     label: float
     naive: float
     seasonal: float | None
+    drift: float | None
     lead: int
     features: tuple[float | None, ...]
+    member: str | None = None
 
     @property
     def made_at(self) -> int:
@@ -59,14 +68,21 @@ def build_examples(layout: SeriesLayout, values: Values) -> list[Example]:
     :return: the examples in the order of their periods, of one period by step.
     """
     examples = []
+    trends: dict[int, float | None] = {}
     for index in sorted(values):
         if value_at(values, index, layout.target) is not None:
-            made = (_example(layout, values, index, step) for step in range(1, layout.horizon + 1))
+            made = (_example(layout, values, trends, index, step) for step in range(1, layout.horizon + 1))
             examples += [example for example in made if example is not None]
     return examples
 
 
-def _example(layout: SeriesLayout, values: Values, index: int, step: int) -> Example | None:
+def _example(
+    layout: SeriesLayout, values: Values, trends: dict[int, float | None], index: int, step: int
+) -> Example | None:
+    """Make one example.
+
+    :param trends: number of the newest known period → the mean change of a period; what is found is kept there.
+    """
     try:
         newest = layout.origin.newest_known(index, step)
     except ValueError:  # the forecast would have been made before the calendar
@@ -78,17 +94,39 @@ def _example(layout: SeriesLayout, values: Values, index: int, step: int) -> Exa
     reference = mean_until(values, newest, layout.target, layout.transform.window)
     if naive is None or (layout.transform.reference and reference is None):
         return None
-    season, lead = SEASON[layout.frequency], index - newest
+    around, lead = season(layout.frequency), index - newest
+    if newest not in trends:
+        trends[newest] = trend(values, newest, layout.target, around)
+    change = trends[newest]
     return Example(
         index=index,
         step=step,
         target=target,
         label=layout.transform.apply(target, reference),
         naive=naive,
-        seasonal=value_at(values, index - season * math.ceil(lead / season), layout.target),
+        seasonal=value_at(values, index - around * math.ceil(lead / around), layout.target),
+        drift=None if change is None else naive + lead * change,
         lead=lead,
         features=row_of(layout, values, newest, index, step),
     )
+
+
+def trend(values: Values, newest: int, column: str, season: int) -> float | None:
+    """Return the mean change of a period, where what is known trends; else None.
+
+    A trend is measured by the changes from season to season, back from the newest known period: they hold no season,
+    and do not overlap. It is one where their mean is at least twice its standard error.
+
+    :param newest: index of the newest period that counts as known.
+    """
+    ends = [value_at(values, newest - season * back, column) for back in range(MOST_CHANGES + 1)]
+    changes = [new - old for new, old in pairwise(ends) if new is not None and old is not None]
+    if len(changes) < LEAST_CHANGES:
+        return None
+    mean = fmean(changes)
+    if mean == 0 or abs(mean) < TREND_ERRORS * stdev(changes, mean) / math.sqrt(len(changes)):
+        return None
+    return mean / season
 
 
 def row_of(
@@ -109,15 +147,46 @@ def row_of(
             value /= reference
         features.append(value)
     for item in layout.columns:
-        features += [lagged(values, newest, item.column, lag) for lag in item.lags]
+        # What is known ahead is counted back from the forecast period, all else from what was known at the origin.
+        last = index - 1 if item.known_ahead else newest
+        features += [lagged(values, last, item.column, lag) for lag in item.lags]
     day = period_start(index, layout.frequency)
     for name in layout.calendar:
         features += calendar_features(name, day)
+    if layout.holidays is not None:
+        features += layout.holidays.features(index, layout.frequency)
+    for method in layout.smoothed:
+        features.append(smoothed_feature(layout, method, values, (newest, index)))
     return tuple(features)
 
 
+def smoothed_feature(
+    layout: SeriesLayout, method: str, values: Values, origin: tuple[int, int]
+) -> float | None:
+    """Make the feature that is a forecast itself; a ratio where the target's lags are.
+
+    :param origin: the numbers of the newest period that counts as known, and of the one that is forecast.
+    :return: None where nothing is known.
+    """
+    value = smoothed_forecast(
+        method,
+        values,
+        layout.target,
+        origin,
+        season(layout.frequency),
+        positive=layout.transform.needs_positive_target,
+    )
+    if value is None or not layout.transform.reference:
+        return value
+    reference = mean_until(values, origin[0], layout.target, layout.transform.window)
+    return value / reference if reference else None
+
+
 def calendar_features(name: str, day: date) -> list[float | None]:
-    """Place a period in its cycle: as an angle, so that December is next to January."""
+    """Place a period in its cycle: as an angle, so that December is next to January.
+
+    :param day: on which it begins; of an hour the moment, in UTC.
+    """
     if name == "trend":
         return [day.year - 2000 + (day.timetuple().tm_yday - 1) / 365.25]
     turn = {
@@ -125,6 +194,7 @@ def calendar_features(name: str, day: date) -> list[float | None]:
         "quarter_of_year": (day.month - 1) // 3 / 4,
         "week_of_year": (day.isocalendar().week - 1) / 53,
         "day_of_week": day.weekday() / 7,
+        "hour_of_day": (day.hour if isinstance(day, datetime) else 0) / 24,
     }[name]
     # Rounded: sin(pi) is 1e-16 off and differs from one C library to the next.
     return [round(math.sin(2 * math.pi * turn), 9), round(math.cos(2 * math.pi * turn), 9)]

@@ -8,16 +8,16 @@ the forecast of May knows February, and a feature or a baseline that used April 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 
-from calendar_grid import Duration, period_start
+from calendar_grid import Duration, begins_at
 
 
 @dataclass(frozen=True)
 class Origin:
     """When forecasts are made, and what is known then.
 
-    :param frequency: one of :data:`calendar_grid.FREQUENCIES`.
+    :param frequency: as :mod:`calendar_grid` writes it.
     :param available_after: a row is known at the start of its period plus this.
     """
 
@@ -32,7 +32,7 @@ class Origin:
         :return: the index; None where none of the calendar is known.
         """
         begins = index - step + 1
-        return self.newest_at(datetime.combine(self._start(begins), time(), UTC), begins)
+        return self.newest_at(self._start(begins), begins)
 
     def newest_at(self, moment: datetime, before: int) -> int | None:
         """Return the newest of the periods before one that is known at a moment; None for none of the calendar."""
@@ -68,5 +68,5 @@ class Origin:
             # Rows that are known late: as far again as is lacking, which halves what lacks at least.
             index += max(1, (newest - (newest if known is None else known)) // 2)
 
-    def _start(self, index: int) -> date:
-        return period_start(index, self.frequency)
+    def _start(self, index: int) -> datetime:
+        return begins_at(index, self.frequency)

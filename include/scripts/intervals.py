@@ -21,7 +21,7 @@ FILE = "residuals.json"
 #: In percent.
 LEVELS = (80, 95)
 MOST_BYTES = 256 * 1024
-_MOST_RESIDUALS = 2000
+MOST_RESIDUALS = 2000
 _MOST_STEPS = 100
 
 
@@ -37,12 +37,21 @@ class Residuals:
     by_step: Mapping[int, Sequence[float]]
 
     @classmethod
-    def of(cls, actual: np.ndarray, predicted: np.ndarray, ahead: np.ndarray, *, ratio: bool) -> Residuals:
+    def of(
+        cls,
+        actual: np.ndarray,
+        predicted: np.ndarray,
+        ahead: np.ndarray,
+        *,
+        ratio: bool,
+        most: int = MOST_RESIDUALS,
+    ) -> Residuals:
         """Measure them.
 
         :param actual: rows; in the target's own unit, as ``predicted``.
         :param ahead: rows; how many periods ahead each forecast reaches.
         :param ratio: where a value is not above 0, its row has no ratio and is left out.
+        :param most: of more errors of a step so many are kept, evenly from the smallest to the largest.
         """
         if ratio:
             fit = (actual > 0) & (predicted > 0)
@@ -51,7 +60,7 @@ class Residuals:
         else:
             errors = np.abs(actual - predicted)
         by_step = {
-            int(step): np.sort(errors[ahead == step])[-_MOST_RESIDUALS:].tolist() for step in np.unique(ahead)
+            int(step): _thinned(np.sort(errors[ahead == step]), most).tolist() for step in np.unique(ahead)
         }
         return cls(ratio, by_step)
 
@@ -104,9 +113,16 @@ class Residuals:
         :raises ValueError: it is not as :meth:`to_bytes` writes it.
         """
         try:
-            value: Any = json.loads(content)
+            return cls.from_json(json.loads(content))
         except RecursionError:
             raise ValueError("lists in lists without end") from None
+
+    @classmethod
+    def from_json(cls, value: Any) -> Residuals:
+        """Read what residuals.json holds without trusting it.
+
+        :raises ValueError: it is not as :meth:`to_bytes` writes it.
+        """
         by_step = value.get("by_step") if isinstance(value, dict) else None
         if (
             not isinstance(by_step, dict)
@@ -119,9 +135,16 @@ class Residuals:
             if (
                 not (step.isascii() and step.isdigit() and len(step) <= 3)
                 or not isinstance(errors, list)
-                or len(errors) > _MOST_RESIDUALS
+                or len(errors) > MOST_RESIDUALS
                 or not all(isinstance(each, float | int) and 0 <= each < math.inf for each in errors)
             ):
-                raise ValueError(f"by_step: allowed: lists of up to {_MOST_RESIDUALS} numbers from 0")
+                raise ValueError(f"by_step: allowed: lists of up to {MOST_RESIDUALS} numbers from 0")
             read[int(step)] = sorted(map(float, errors))
         return cls(value["ratio"], read)
+
+
+def _thinned(errors: np.ndarray, most: int) -> np.ndarray:
+    """Take some of many sorted errors, so that each share of them reaches as far as before."""
+    if len(errors) <= most:
+        return errors
+    return errors[np.linspace(0, len(errors) - 1, most).round().astype(int)]

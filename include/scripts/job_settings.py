@@ -20,6 +20,7 @@ from job_failure import JobFailure, quoted
 FORMAT_VERSION = 1
 MOST_BYTES = 32 << 20
 MOST_CITIES = 10_000
+MOST_FILES = 1_000_000
 _SLUG = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 
 
@@ -78,6 +79,13 @@ class Section:
         value = self._value.get(member, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise self.refuse(member, f"a whole number of at least {least}")
+        return value
+
+    def flag(self, member: str) -> bool:
+        """Return a truth value; false where it is not there."""
+        value = self._value.get(member, False)
+        if not isinstance(value, bool):
+            raise self.refuse(member, "true or false")
         return value
 
     def number(self, member: str) -> float | None:
@@ -144,14 +152,33 @@ class ChampionSettings:
 
 
 @dataclass(frozen=True)
+class ParentSettings:
+    """The model of the city's parent that serves.
+
+    :param city: slug of the parent.
+    """
+
+    city: str
+    target_model: str
+    as_of: str
+
+
+@dataclass(frozen=True)
 class CitySettings:
     """What is asked for one city.
 
     :param dataset: the section of the fleet file, checked by the step that uses it.
     :param where: what the section is called in messages.
     :param metric: what the gate compares, where candidates are compared; None for the loss of the task.
+    :param refit: whether the model of a series that serves learns the periods that have judged it.
+    :param rolling: whether a model of a series is judged from several origins, so that training needs the test part; of
+        a job of all steps, where no channel says so: the member ``refit`` is there.
     :param champion: None where nothing serves yet.
+    :param children: of a parent: the cities whose rows are pooled; empty for others.
+    :param parent: None where the city has none, or nothing of it serves.
     :param spelled: field of the dataset → the argument it was given by, where it came by hand.
+    :param raw_uri: where the files of the city's folder came from; None for ``city=<slug>/`` of the run's.
+    :param files: their names, the newest last; None where that makes no difference.
     """
 
     city: str
@@ -160,8 +187,14 @@ class CitySettings:
     candidates: tuple[Candidate, ...] = ()
     seed: int = 0
     metric: str | None = None
+    refit: bool = False
+    rolling: bool = False
     champion: ChampionSettings | None = None
+    children: tuple[str, ...] = ()
+    parent: ParentSettings | None = None
     spelled: Mapping[str, str] | None = None
+    raw_uri: str | None = None
+    files: tuple[str, ...] | None = None
 
     @property
     def ordered(self) -> bool:
@@ -180,11 +213,15 @@ class JobSettings:
     :param as_of: as it is written in keys.
     :param raw_uri: where the cities' folders of raw data are; ends in a slash.
     :param cities: slug → its settings, in the file's order.
+    :param keep_tables: of a job of all steps: whether the tables are among its results.
+    :param max_runtime_seconds: of a job of all steps: when SageMaker stops it; None where nobody says.
     """
 
     as_of: str
     raw_uri: str
     cities: Mapping[str, CitySettings]
+    keep_tables: bool = True
+    max_runtime_seconds: float | None = None
 
     @property
     def moment(self) -> datetime:
@@ -220,7 +257,12 @@ def read_job_settings(path: Path) -> JobSettings:
     by_slug = {city.city: city for city in cities}
     if not cities or len(by_slug) != len(cities):
         raise JobFailure(f"{top.where('cities')}: got {len(cities)}; allowed: at least 1, each once.")
-    return JobSettings(as_of, top.text("raw_uri").rstrip("/") + "/", by_slug)
+    raw_uri = top.text("raw_uri").rstrip("/") + "/"
+    seconds = top.number("max_runtime_seconds")
+    if seconds is not None and seconds <= 0:
+        raise top.refuse("max_runtime_seconds", "a number of seconds above 0, or null")
+    keep_tables = top.get("keep_tables") is None or top.flag("keep_tables")
+    return JobSettings(as_of, raw_uri, by_slug, keep_tables, seconds)
 
 
 def _city(section: Section) -> CitySettings:
@@ -245,8 +287,31 @@ def _city(section: Section) -> CitySettings:
         candidates=tuple(candidates),
         seed=section.whole("seed", 0),
         metric=section.optional_text("metric"),
+        refit=section.flag("refit"),
+        rolling=section.get("refit") is not None,
         champion=champion,
+        children=_children(section, slug),
+        parent=_parent(section),
+        raw_uri=section.optional_text("raw_uri"),
+        files=None if section.get("files") is None else tuple(section.texts("files", MOST_FILES)),
     )
+
+
+def _children(section: Section, slug: str) -> tuple[str, ...]:
+    found = tuple(section.texts("children", MOST_CITIES))
+    if len(set(found)) < len(found) or slug in found or not all(map(_SLUG.fullmatch, found)):
+        raise section.refuse("children", "slugs of other cities, each once")
+    return found
+
+
+def _parent(section: Section) -> ParentSettings | None:
+    if section.get("parent") is None:
+        return None
+    there = section.section("parent")
+    slug = there.text("city")
+    if not _SLUG.fullmatch(slug):
+        raise there.refuse("city", "a slug such as texas")
+    return ParentSettings(slug, there.text("target_model"), there.text("as_of"))
 
 
 def _shown(value: Any) -> str:

@@ -71,6 +71,18 @@ def unpack_artifact(archive: Path, folder: Path, artifacts: int = 1) -> None:
         raise ArtifactError(f"{archive.name}: not a readable tar.gz file ({error}).") from None
 
 
+def check_size(folder: Path, archive: str) -> None:
+    """Refuse an artifact that nobody could unpack again.
+
+    :param folder: the artifact's root.
+    :param archive: what the archive will be called.
+    :raises ArtifactError: it is too large.
+    """
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    if len(sizes) > MAX_MEMBERS or sum(sizes) > MAX_UNPACKED_BYTES:
+        raise _too_large(archive, 1)
+
+
 def _too_large(name: str, artifacts: int) -> ArtifactError:
     members, size = MAX_MEMBERS * artifacts, MAX_UNPACKED_BYTES * artifacts
     return ArtifactError(f"{name}: too large; allowed: {members} members of {size} bytes together.")

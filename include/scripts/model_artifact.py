@@ -23,9 +23,11 @@ from class_answers import csv_cell
 from job_failure import listed
 from model_card import (
     BOOSTER_FILE,
+    CHILDREN_FILE,
     FORMAT_VERSION,
     KNOWN_FILE,
     MODEL_FILE,
+    MOST_CHILDREN_BYTES,
     MOST_KNOWN_BYTES,
     MOST_SIDE_BYTES,
     RESIDUALS_FILE,
@@ -40,7 +42,8 @@ from model_card import (
 )
 from packed_trees import MOST_BYTES as MOST_TREES_BYTES
 from packed_trees import class_count, feature_count
-from table_schema import BINARY, MULTICLASS, REGRESSION, Schema
+from probabilities import in_classes
+from table_schema import MULTICLASS, REGRESSION, Schema
 
 MOST_FILE_BYTES = 64 * 1024 * 1024
 _PURPOSES = {
@@ -57,12 +60,14 @@ class Model:
     :param card: what it needs to be understood.
     :param known: of a series: known.json, not looked at so far; empty where the artifact has none.
     :param residuals: the same of residuals.json.
+    :param children: of a parent: the same of children.json.
     """
 
     predictor: Predictor
     card: ModelCard
     known: bytes = b""
     residuals: bytes = b""
+    children: bytes = b""
 
     def predict(self, values: np.ndarray) -> np.ndarray:
         """Predict.
@@ -198,8 +203,7 @@ class PackedPredictor:
 
     def predict(self, values: np.ndarray) -> np.ndarray:
         """Predict labels (rows) or probabilities (rows × classes)."""
-        raw = np.asarray(self.evaluate(values), dtype=np.float64)
-        return np.column_stack([1 - raw, raw]) if self.task == BINARY else raw
+        return in_classes(np.asarray(self.evaluate(values), dtype=np.float64), self.task)
 
 
 def load_packed_artifact(folder: Path) -> PackedArtifact | None:
@@ -282,21 +286,22 @@ def json_rows(values: np.ndarray) -> list[list[float | None]]:
     return [[None if np.isnan(value) else float(value) for value in row] for row in values]
 
 
-def read_state(folder: Path) -> tuple[bytes, bytes]:
-    """Read what evaluate.py has added to the model of a series: known.json and residuals.json.
+def read_state(folder: Path) -> tuple[bytes, bytes, bytes]:
+    """Read what evaluate.py has added to the model of a series: known.json, residuals.json and children.json.
 
     :return: empty ones where they are not there, as of a table or an earlier version.
     :raises ArtifactError: one is no file, or too large.
     """
     purposes = {
-        KNOWN_FILE: "it holds what is known of the city",
-        RESIDUALS_FILE: "it holds its model's errors",
+        KNOWN_FILE: (MOST_KNOWN_BYTES, "it holds what is known of the city"),
+        RESIDUALS_FILE: (MOST_KNOWN_BYTES, "it holds its model's errors"),
+        CHILDREN_FILE: (MOST_CHILDREN_BYTES, "it says who answers for each city"),
     }
-    known, residuals = (
-        read_member(folder, name, MOST_KNOWN_BYTES, purpose) if (folder / name).exists() else b""
-        for name, purpose in purposes.items()
+    known, residuals, children = (
+        read_member(folder, name, most, purpose) if (folder / name).exists() else b""
+        for name, (most, purpose) in purposes.items()
     )
-    return known, residuals
+    return known, residuals, children
 
 
 def _checked_file(folder: Path, card: ModelCard, path: str, most_bytes: int) -> bytes:

@@ -27,6 +27,9 @@ KNOWN_FILE = f"{SIDE_FOLDER}/known.json"
 MOST_KNOWN_BYTES = 256 * 1024
 #: And how far off it was on the held-out rows.
 RESIDUALS_FILE = f"{SIDE_FOLDER}/residuals.json"
+#: Of a parent: who answers for each of its cities.
+CHILDREN_FILE = f"{SIDE_FOLDER}/children.json"
+MOST_CHILDREN_BYTES = 4 * 1024 * 1024
 #: Files of one algorithm that others know of: the managed container its booster, servers its packed trees.
 BOOSTER_FILE = "xgboost-model.ubj"
 TREES_FILE = f"{SIDE_FOLDER}/trees.bin"

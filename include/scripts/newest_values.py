@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from calendar_grid import FREQUENCIES, period_index, period_start, read_day
+from calendar_grid import FREQUENCIES, is_frequency, period_index, period_start, read_day, season
 from feature_table import Values
+from holiday_calendar import HolidayCalendar
 from model_card import MOST_KNOWN_BYTES
 from series_layout import SeriesLayout
 
@@ -29,7 +30,9 @@ class KnownValues:
 
     :param as_of: as it is written in keys: when they were known.
     :param columns: the target first.
-    :param values: number of a period → column → value; None where missing.
+    :param values: number of a period → column → value; None where missing. Behind the newest known period are those
+        of which something is known ahead.
+    :param holidays: of the city's calendar, from the first period on; None where no feature is made of them.
     """
 
     city: str
@@ -37,6 +40,7 @@ class KnownValues:
     frequency: str
     columns: tuple[str, ...]
     values: Values
+    holidays: HolidayCalendar | None = None
 
     def newest(self) -> int | None:
         """Return the number of the newest period whose target is known; None where none is."""
@@ -58,6 +62,7 @@ class KnownValues:
                 [self.values.get(index, {}).get(column) for column in self.columns]
                 for index in range(first, last + 1)
             ],
+            **({"holidays": self.holidays.to_json()} if self.holidays is not None else {}),
         }
 
     @classmethod
@@ -83,11 +88,13 @@ class KnownValues:
         if not isinstance(rows, list) or len(rows) > _MOST_PERIODS:
             raise ValueError(f"rows: allowed: a list of up to {_MOST_PERIODS}")
         frequency = value["frequency"]
-        if frequency not in FREQUENCIES:
-            raise ValueError(f"frequency: allowed: {', '.join(FREQUENCIES)}")
+        if not is_frequency(frequency):
+            raise ValueError(f"frequency: allowed: {', '.join(FREQUENCIES)}, or several such as '5 year'")
         first = period_index(read_day(value.get("first")), frequency) if rows else 0
         values = {first + at: _row(row, columns) for at, row in enumerate(rows)}
-        return cls(value["city"], value["as_of"], frequency, tuple(columns), values)
+        holidays = value.get("holidays")
+        calendar = None if holidays is None else HolidayCalendar.from_json(holidays)
+        return cls(value["city"], value["as_of"], frequency, tuple(columns), values, calendar)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> KnownValues:
@@ -106,15 +113,20 @@ class KnownValues:
 def known_values(city: str, as_of: str, layout: SeriesLayout, values: Values) -> KnownValues:
     """Keep of a city's values the newest, as many as the row of a forecast may be made of.
 
-    :param values: number of a period → column → value.
+    :param values: number of a period → column → value; of periods to come what is known ahead.
     """
     columns = layout.value_columns
     newest = newest_known(values, layout.target)
-    first = 0 if newest is None else newest - layout.known_periods + 1
+    # A season as well: the forecast of a parent's city may be the same period of the last one.
+    periods = max(layout.known_periods, season(layout.frequency))
+    first = 0 if newest is None else newest - periods + 1
     kept = {
         index: {name: row.get(name) for name in columns} for index, row in values.items() if index >= first
     }
-    return KnownValues(city, as_of, layout.frequency, tuple(columns), kept)
+    holidays = layout.holidays
+    if holidays is not None and kept:
+        holidays = holidays.between(period_start(min(kept), layout.frequency), holidays.last)
+    return KnownValues(city, as_of, layout.frequency, tuple(columns), kept, holidays)
 
 
 def newest_known(values: Values, target: str) -> int | None:

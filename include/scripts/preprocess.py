@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from table_schema import DATA_KINDS, SERIES, TABLE
 from table_settings import read_table_settings
 
 FORMAT_VERSION = 1
+READY, FAILED = "ready", "failed"
 
 
 def find_city(raw_dir: Path, raw_uri: str, city: str) -> Path:
@@ -41,30 +43,63 @@ def find_city(raw_dir: Path, raw_uri: str, city: str) -> Path:
     return found[city]
 
 
-def prepare_city(
-    settings: JobSettings, city: CitySettings, arguments: argparse.Namespace
-) -> Mapping[str, Any]:
-    """Write one city's tables and report.
+@dataclass(frozen=True)
+class Folders:
+    """Where raw data are, and where goes what is made of them.
 
-    :return: the content of status.json.
-    :raises JobFailure: for bad data or settings.
+    :param raw: holds ``city=<slug>/`` folders.
+    :param output: gets ``<part>/city=<slug>/`` and ``report/city=<slug>/``.
+    :param asked: what a manifest says of the job's arguments.
     """
+
+    raw: Path
+    output: Path
+    asked: Mapping[str, Any]
+
+
+def prepare_city(settings: JobSettings, city: CitySettings, folders: Folders) -> Mapping[str, Any]:
+    """Write one city's tables and report; what goes wrong is said in its status.json, whatever it is.
+
+    :return: the content of status.json; its status is ``ready``, ``too_little_data`` or ``failed``.
+    """
+    try:
+        status = _prepare(settings, city, folders)
+    except Exception as error:  # one city's data do not keep the others from being done
+        status = {
+            "format_version": FORMAT_VERSION,
+            "city": city.city,
+            "as_of": settings.as_of,
+            "status": FAILED,
+            "reason": sentence_of(error),
+        }
+        write_json(folders.output / "report" / f"city={city.city}" / "status.json", status)
+    rows = json.dumps(status.get("rows", {}))
+    print(f"{city.city}: {status['status']} {rows} {status['reason']}".rstrip(), flush=True)
+    return status
+
+
+def _prepare(settings: JobSettings, city: CitySettings, folders: Folders) -> Mapping[str, Any]:
     kind = city.dataset_section().choice("kind", DATA_KINDS, SERIES)
-    given = vars(arguments).items()
-    asked = {name: str(value) if isinstance(value, Path) else value for name, value in given}
+    asked = dict(folders.asked)
     if "settings" in asked:
         asked |= {"as_of": settings.as_of, "dataset": city.dataset}
-    uri = f"{settings.raw_uri}city={city.city}/"
+    uri = city.raw_uri or f"{settings.raw_uri}city={city.city}/"
     if kind == TABLE:
         # Here and not above: a series needs no pyarrow.
         from table_city import prepare_table  # noqa: PLC0415
 
         table = read_table_settings(city, settings.moment)
-        folder = find_city(arguments.raw_dir, settings.raw_uri, city.city)
-        return prepare_table(Place(city.city, folder, uri, arguments.output_dir, asked), table)
+        folder = find_city(folders.raw, settings.raw_uri, city.city)
+        return prepare_table(Place(city.city, folder, uri, folders.output, asked), table)
     series = read_settings(city, settings.moment)
-    folder = find_city(arguments.raw_dir, settings.raw_uri, city.city)
-    return prepare_series(Place(city.city, folder, uri, arguments.output_dir, asked), series)
+    if city.children:
+        # Here and not above: most cities are nobody's parent.
+        from parent_city import prepare_parent  # noqa: PLC0415
+
+        pool = Place(city.city, folders.raw, settings.raw_uri, folders.output, asked)
+        return prepare_parent(pool, series, city.children)
+    folder = find_city(folders.raw, settings.raw_uri, city.city)
+    return prepare_series(Place(city.city, folder, uri, folders.output, asked), series)
 
 
 def preprocess(arguments: argparse.Namespace) -> None:
@@ -78,22 +113,11 @@ def preprocess(arguments: argparse.Namespace) -> None:
     # data.
     for name in (*PARTS, "report"):
         (arguments.output_dir / name).mkdir(parents=True, exist_ok=True)
-    failures = []
-    for slug, city in sorted(settings.cities.items()):
-        try:
-            status = prepare_city(settings, city, arguments)
-        except Exception as error:  # one city's data do not keep the others from being done
-            failures.append(sentence_of(error))
-            status = {
-                "format_version": FORMAT_VERSION,
-                "city": slug,
-                "as_of": settings.as_of,
-                "status": "failed",
-                "reason": failures[-1],
-            }
-            write_json(arguments.output_dir / "report" / f"city={slug}" / "status.json", status)
-        rows = status.get("rows", {})
-        print(f"{slug}: {status['status']} {json.dumps(rows)} {status['reason']}".rstrip(), flush=True)
+    given = vars(arguments).items()
+    asked = {name: str(value) if isinstance(value, Path) else value for name, value in given}
+    folders = Folders(arguments.raw_dir, arguments.output_dir, asked)
+    found = [prepare_city(settings, city, folders) for _, city in sorted(settings.cities.items())]
+    failures = [status["reason"] for status in found if status["status"] == FAILED]
     if failures:
         raise JobFailure(" ".join(dict.fromkeys(failures)))
 

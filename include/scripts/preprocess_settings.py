@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from calendar_grid import FREQUENCIES, Duration, parse_as_of
+from holiday_calendar import HolidayCalendar
 from job_failure import ArgumentParser, JobFailure, listed, nearest, option_value
 from job_settings import CitySettings, JobSettings, Section
-from raw_data import Limits
+from period_rows import AGGREGATES, DUPLICATES, ERROR, PeriodRule
+from row_reader import Limits
 from series_layout import CALENDAR, LONGEST_HORIZON, FeatureColumn, SeriesLayout
+from series_rows import DECIMALS, read_frequency, read_period_rule, read_time
+from smoothing import METHODS
 from target_transform import TargetTransform
 from time_columns import TimeColumns
 
@@ -22,7 +26,13 @@ from time_columns import TimeColumns
 _ARGUMENTS = {
     "time.columns": "--time-column",
     "time.format": "--time-format",
+    "time.parts": "--time-part",
     "frequency": "--frequency",
+    "every": "--every",
+    "anchor": "--anchor",
+    "aggregate": "--aggregate",
+    "duplicates": "--duplicates",
+    "decimal": "--decimal",
     "available_after": "--available-after",
     "target.column": "--target",
     "target.min": "--target-min",
@@ -31,11 +41,14 @@ _ARGUMENTS = {
     "target.lags": "--target-lag",
     "features": "--feature",
     "calendar": "--calendar",
+    "holidays": "--holidays",
     "horizon": "--horizon",
     "minimum_periods": "--minimum-periods",
     "validation_periods": "--validation-periods",
     "holdout_periods": "--holdout-periods",
+    "backtest_periods": "--backtest-periods",
 }
+_FEATURE = ("column", "lags", "min", "max", "known_ahead", "aggregate")
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,11 @@ class Settings:
     :param limits: number columns → what their values may be.
     :param minimum_periods: usable periods needed.
     :param validation_periods: periods before the holdout, for early stopping.
-    :param holdout_periods: the last periods, which the model never sees.
+    :param holdout_periods: of a block: as many periods are judged by one model.
+    :param backtest_periods: the last periods, which judge models; as many whole blocks of them as there are data for.
+    :param rule: what becomes of several rows of one period.
+    :param order: names of the raw files, the newest last; None where the run does not say.
+    :param decimal_comma: CSV files write numbers as 1.234,5.
     """
 
     as_of: datetime
@@ -58,6 +75,10 @@ class Settings:
     minimum_periods: int
     validation_periods: int
     holdout_periods: int
+    backtest_periods: int
+    rule: PeriodRule = field(default_factory=PeriodRule)
+    order: tuple[str, ...] | None = None
+    decimal_comma: bool = False
 
     @property
     def available_after(self) -> Duration:
@@ -83,7 +104,17 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--raw-uri", required=True, help="S3 URI of --raw-dir, for messages and the manifest")
     parser.add_argument("--time-column", action="append", required=True, help="a date, or year, month[, day]")
     parser.add_argument("--time-format", help="strptime format of a single time column; default ISO 8601")
+    parser.add_argument(
+        "--time-part", action="append", help="what each of several time columns holds, in order"
+    )
     parser.add_argument("--frequency", choices=FREQUENCIES, required=True)
+    parser.add_argument("--every", type=int, default=1, help="how many of them make a period")
+    parser.add_argument("--anchor", metavar="1952-01-01", help="a day on which a period of several begins")
+    parser.add_argument(
+        "--aggregate", choices=AGGREGATES, help="rows are transactions; what a period makes of them"
+    )
+    parser.add_argument("--duplicates", choices=DUPLICATES, default=ERROR, help="several rows of one period")
+    parser.add_argument("--decimal", choices=DECIMALS, default=".", help="in numbers of CSV files")
     parser.add_argument("--available-after", required=True, metavar="P1M", help="when a row is known")
     parser.add_argument("--target", required=True)
     parser.add_argument("--target-min", type=float)
@@ -94,10 +125,12 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "--feature", action="append", default=[], help='{"column":"sales","lags":[1,2],"min":0}'
     )
     parser.add_argument("--calendar", action="append", choices=CALENDAR, default=[], help="repeatable")
+    parser.add_argument("--holidays", type=Path, metavar="FILE", help="JSON, as settings.json has them")
     parser.add_argument("--horizon", type=int, default=1, help="how many periods ahead a forecast reaches")
     parser.add_argument("--minimum-periods", type=int, default=60)
     parser.add_argument("--validation-periods", type=int, default=12)
     parser.add_argument("--holdout-periods", type=int, default=12)
+    parser.add_argument("--backtest-periods", type=int, help="default: as many as --holdout-periods")
     return parser.parse_args(arguments)
 
 
@@ -120,8 +153,17 @@ def settings_by_hand(arguments: argparse.Namespace) -> JobSettings:
         ) from None
     dataset = {
         "kind": "series",
-        "time": {"columns": arguments.time_column, "format": arguments.time_format},
+        "time": {
+            "columns": arguments.time_column,
+            "format": arguments.time_format,
+            "parts": arguments.time_part,
+        },
         "frequency": arguments.frequency,
+        "every": arguments.every,
+        "anchor": arguments.anchor,
+        "aggregate": arguments.aggregate,
+        "duplicates": arguments.duplicates,
+        "decimal": arguments.decimal,
         "available_after": arguments.available_after,
         "target": {
             "column": arguments.target,
@@ -132,13 +174,24 @@ def settings_by_hand(arguments: argparse.Namespace) -> JobSettings:
         },
         "features": [_feature_by_hand(text) for text in arguments.feature],
         "calendar": arguments.calendar,
+        "holidays": _holidays_by_hand(arguments.holidays),
         "horizon": arguments.horizon,
         "minimum_periods": arguments.minimum_periods,
         "validation_periods": arguments.validation_periods,
         "holdout_periods": arguments.holdout_periods,
+        "backtest_periods": arguments.backtest_periods or arguments.holdout_periods,
     }
     cities = {city: CitySettings(city, dataset, "", spelled=_ARGUMENTS) for city in arguments.city}
     return JobSettings(arguments.as_of, arguments.raw_uri.rstrip("/") + "/", cities)
+
+
+def _holidays_by_hand(path: Path | None) -> Any:
+    try:
+        return None if path is None else json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise JobFailure(
+            f"--holidays: {path}: {error}; allowed: a JSON file of country, subdivision, first, last and days."
+        ) from None
 
 
 def _feature_by_hand(text: str) -> Mapping[str, Any]:
@@ -159,24 +212,23 @@ def read_settings(city: CitySettings, as_of: datetime) -> Settings:
     :raises JobFailure: naming the field, what was got and what is allowed.
     """
     dataset = city.dataset_section()
-    time = dataset.section("time")
-    columns, written = time.texts("columns"), time.optional_text("format")
-    if not 1 <= len(columns) <= 3 or (len(columns) > 1 and written):
-        raise JobFailure(
-            f"{time.where('columns')}: got {listed(columns)}; "
-            f"allowed: one column (with {time.where('format')} if it is not ISO 8601), "
-            f"or year, month[, day] without {time.where('format')}."
-        )
-    frequency = dataset.choice("frequency", FREQUENCIES)
-    layout, limits = _read_layout(dataset, frequency)
+    frequency = read_frequency(dataset)
+    asked = {candidate.algorithm for candidate in city.candidates}
+    layout, limits = _read_layout(dataset, frequency, tuple(name for name in METHODS if name in asked))
+    holdout = dataset.whole("holdout_periods", 12, 1)
     return Settings(
         as_of=as_of,
         layout=layout,
-        time=TimeColumns(tuple(columns), written, frequency),
+        time=read_time(dataset, frequency),
         limits=limits,
         minimum_periods=dataset.whole("minimum_periods", 60, 1),
         validation_periods=dataset.whole("validation_periods", 12, 1),
-        holdout_periods=dataset.whole("holdout_periods", 12, 1),
+        holdout_periods=holdout,
+        # Settings of an earlier version have none: one model judged all that was held out.
+        backtest_periods=dataset.whole("backtest_periods", holdout, 1),
+        rule=read_period_rule(dataset, layout),
+        order=city.files,
+        decimal_comma=dataset.choice("decimal", DECIMALS, ".") == ",",
     )
 
 
@@ -194,6 +246,22 @@ def _read_horizon(dataset: Section) -> int:
     return horizon
 
 
+def _read_holidays(dataset: Section) -> HolidayCalendar | None:
+    """Read the calendar that whoever prepares a run writes into its settings.
+
+    :raises JobFailure: it is none, as where somebody has written a country alone.
+    """
+    value = dataset.get("holidays")
+    if value is None:
+        return None
+    try:
+        return HolidayCalendar.from_json(value)
+    except ValueError as error:
+        raise JobFailure(
+            f"{dataset.where('holidays')}: {error}; its days are written when a run is prepared."
+        ) from None
+
+
 def read_duration(dataset: Section, member: str, default: str | None = None) -> Duration:
     """Read after which time a row is known.
 
@@ -208,7 +276,9 @@ def read_duration(dataset: Section, member: str, default: str | None = None) -> 
         ) from None
 
 
-def _read_layout(dataset: Section, frequency: str) -> tuple[SeriesLayout, dict[str, Limits]]:
+def _read_layout(
+    dataset: Section, frequency: str, smoothed: tuple[str, ...]
+) -> tuple[SeriesLayout, dict[str, Limits]]:
     """Read which examples to make, and what the values of each column may be."""
     target = dataset.section("target")
     name, window = target.text("column"), target.get("window")
@@ -243,6 +313,8 @@ def _read_layout(dataset: Section, frequency: str) -> tuple[SeriesLayout, dict[s
         available_after=read_duration(dataset, "available_after"),
         horizon=_read_horizon(dataset),
         unit=target.optional_text("unit"),
+        smoothed=smoothed,
+        holidays=_read_holidays(dataset),
     )
     if not layout.features:
         given = ", ".join((target.where("lags"), where))
@@ -256,27 +328,31 @@ def _read_layout(dataset: Section, frequency: str) -> tuple[SeriesLayout, dict[s
 def _read_feature(feature: Section, where: str) -> tuple[FeatureColumn, Limits]:
     column = feature.text("column")
     where = f"{where} of column '{column}'"
-    unknown = sorted(set(feature.members) - {"column", "lags", "min", "max"})
+    unknown = sorted(set(feature.members) - set(_FEATURE))
     if unknown:
-        hint = nearest(unknown[0], ("column", "lags", "min", "max"))
-        raise JobFailure(f"{where}: got key '{unknown[0]}'; allowed: column, lags, min, max.{hint}")
-    lags = feature.get("lags")
+        hint = nearest(unknown[0], _FEATURE)
+        raise JobFailure(f"{where}: got key '{unknown[0]}'; allowed: {', '.join(_FEATURE)}.{hint}")
+    known_ahead = feature.get("known_ahead") or False
+    if not isinstance(known_ahead, bool):
+        raise JobFailure(f"{where}: got known_ahead {json.dumps(known_ahead)[:50]}; allowed: true or false.")
+    least = 0 if known_ahead else 1
+    lags = feature.get("lags") or ([0] if known_ahead else None)
     if not isinstance(lags, list) or not lags:
         raise JobFailure(
-            f"{where}: got lags {json.dumps(lags)}; allowed: a list of whole numbers of at least 1."
+            f"{where}: got lags {json.dumps(lags)}; allowed: a list of whole numbers of at least {least}."
         )
-    _check_lags(where, lags)
+    _check_lags(where, lags, least)
     for key in ("min", "max"):
         bound = feature.get(key)
         if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
             raise JobFailure(f"{where}: got {key} {json.dumps(bound)}; allowed: a number.")
-    return FeatureColumn(column, tuple(lags)), Limits(feature.get("min"), feature.get("max"))
+    return FeatureColumn(column, tuple(lags), known_ahead), Limits(feature.get("min"), feature.get("max"))
 
 
-def _check_lags(where: str, lags: Sequence[Any]) -> None:
+def _check_lags(where: str, lags: Sequence[Any], least: int = 1) -> None:
     for lag in lags:
-        if isinstance(lag, bool) or not isinstance(lag, int) or lag < 1:
+        if isinstance(lag, bool) or not isinstance(lag, int) or lag < least:
+            why = " (a lag of 0 would show the model what it is to predict)" if least else ""
             raise JobFailure(
-                f"{where}: got lag {json.dumps(lag)}; allowed: a whole number of at least 1 "
-                "(a lag of 0 would show the model what it is to predict)."
+                f"{where}: got lag {json.dumps(lag)}; allowed: a whole number of at least {least}{why}."
             )

@@ -1,26 +1,26 @@
 """Reads one city's raw CSV or Parquet files into one row per known period.
 
 Only rows known by as_of are looked at beyond their time cells: a mistake in a later row must not change what
-an earlier as_of sees. Every complaint names file, row (as an editor counts them: 1 is the header), column,
-what was got and what is allowed; all of them are collected, so that a person does not correct a file one run
-at a time.
+an earlier as_of sees. How many there are is counted, and said.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from calendar_grid import Duration, period_index, period_start
-from job_failure import JobFailure, listed, quoted
+from calendar_grid import Duration, noun, period_start
+from csv_dialect import folder_columns
+from job_failure import JobFailure, listed
+from period_rows import LAST, Aggregated, OnePerPeriod, PeriodRule, Row
 from raw_records import DataFile, Record
-from same_period import contradiction, is_repeated, repeated_note
+from row_reader import LARGEST, Complaints, Later, Limits, RowReader
+from rows_ahead import RowsAhead, values_of
+from same_period import repeated_note
 from time_columns import TimeColumns
 
 #: Names of files and folders that tools leave beside the data they write: hidden ones (``.part-0.csv.crc``), those of
@@ -28,98 +28,6 @@ from time_columns import TimeColumns
 NO_DATA = re.compile(
     r"[._].*|.*\.crc|.*_\$folder\$|.*\.csv\.metadata|[0-9a-f-]{36}-manifest\.csv", re.IGNORECASE | re.DOTALL
 )
-#: A number beyond this is none that a model could learn: XGBoost reckons in single precision, and errors are squared.
-LARGEST = 1e18
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
-COMPLAINTS_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a column's values may be.
-
-    :param low: smallest value, or None.
-    :param high: largest value, or None.
-    :param above_zero: whether 0 is too little (for a target under a logarithm).
-    """
-
-    low: float | None = None
-    high: float | None = None
-    above_zero: bool = False
-
-    def allow(self, value: float) -> bool:
-        """Say whether a value is possible.
-
-        :param value: a finite number.
-        """
-        return not (
-            (self.low is not None and value < self.low)
-            or (self.high is not None and value > self.high)
-            or (self.above_zero and value <= 0)
-        )
-
-    def __str__(self) -> str:
-        if self.low is not None and self.high is not None:
-            return f"a number from {self.low:.12g} to {self.high:.12g}"
-        if self.high is not None:
-            return (
-                f"a number above 0 and of at most {self.high:.12g}"
-                if self.above_zero
-                else f"a number of at most {self.high:.12g}"
-            )
-        if self.low is not None and not (self.above_zero and self.low <= 0):
-            return f"a number of at least {self.low:.12g}"
-        return "a number above 0" if self.above_zero else "a number"
-
-
-@dataclass(slots=True)
-class Row:
-    """One period of one city, as the file has it.
-
-    :param number: row in the file; 1 is the header.
-    :param cells: needed columns → text as in the file.
-    :param values: number columns → value; None where missing.
-    :param other_names: the file's other columns; all its rows share them.
-    :param other_values: one for each of them; NaN where missing or no number.
-    """
-
-    file: str
-    number: int
-    index: int
-    cells: dict[str, str]
-    values: dict[str, float | None]
-    other_names: tuple[str, ...] = ()
-    other_values: array[float] = field(default_factory=lambda: array("d"))
-
-    @property
-    def others(self) -> Iterator[tuple[str, float | None]]:
-        """The other columns with their values; None where missing or no number."""
-        for name, value in zip(self.other_names, self.other_values, strict=True):
-            yield name, None if math.isnan(value) else value
-
-
-class Complaints:
-    """What is wrong with the data: all of it is counted, and the first is kept."""
-
-    def __init__(self) -> None:
-        self._first: list[str] = []
-        self._count = 0
-
-    def add(self, complaint: str) -> None:
-        """Note one."""
-        self._count += 1
-        if len(self._first) < COMPLAINTS_SHOWN:
-            self._first.append(complaint)
-
-    def raise_any(self) -> None:
-        """Fail if there is one.
-
-        :raises JobFailure: naming the first, and how many there are.
-        """
-        if self._first:
-            more = self._count - len(self._first)
-            tail = f" There are {more} more like these." if more > 0 else ""
-            raise JobFailure(" ".join(self._first) + tail + " Correct the data and run again.")
 
 
 @dataclass
@@ -129,11 +37,17 @@ class RawCity:
     :param rows: the rows known by as_of, by period.
     :param inputs: one manifest entry per file.
     :param lacking: columns that may be missing, and are in every file.
+    :param later: how many rows are of periods that are not known yet by as_of; nothing is made of them.
+    :param filled: how many periods have no row, which counts as 0.
+    :param ahead: of rows that are not known yet: number of a period → what is known ahead of it.
     """
 
     rows: list[Row] = field(default_factory=list)
     inputs: list[dict[str, Any]] = field(default_factory=list)
     lacking: frozenset[str] = frozenset()
+    later: int = 0
+    filled: int = 0
+    ahead: dict[int, dict[str, float | None]] = field(default_factory=dict)
 
 
 def read_city(
@@ -145,6 +59,10 @@ def read_city(
     as_of: datetime,
     available_after: Duration,
     optional: frozenset[str] = frozenset(),
+    rule: PeriodRule | None = None,
+    order: Sequence[str] | None = None,
+    decimal_comma: bool = False,
+    ahead: RowsAhead | None = None,
 ) -> RawCity:
     """Read all files of a city.
 
@@ -155,31 +73,45 @@ def read_city(
     :param as_of: rows known later are not used.
     :param available_after: a row is known at the start of its period plus this.
     :param optional: number columns that a file may lack.
+    :param rule: what becomes of several rows of one period; None: they are a mistake.
+    :param order: names of the files, the newest last, for a rule that goes by that; None: they are sorted by name.
+    :param decimal_comma: CSV files write numbers as 1.234,5.
+    :param ahead: takes what rows of periods to come hold; None where nothing is known ahead.
     :return: rows in the order of their periods.
     :raises JobFailure: when a file cannot be read or holds impossible values, or two rows contradict each other.
     """
-    files = data_files(folder, uri)
-    city = RawCity()
-    complaints = Complaints()
-    seen: dict[int, Row] = {}
+    rule = rule or PeriodRule()
+    files = in_order(data_files(folder, uri), folder, order, by_age=rule.duplicates == LAST)
+    city, complaints = RawCity(), Complaints()
+    reader = RowReader(time, limits, as_of, available_after, rule, complaints, ahead)
+    zeros = {name: each.allow(0.0) for name, each in limits.items()}
+    periods = _collector(rule, time.frequency, zeros, complaints)
+    # Of a period to come that has no row nobody knows whether it is one of none of it.
+    to_come = ahead and _collector(ahead.rule(rule), time.frequency, dict.fromkeys(limits, False), complaints)
+    # Transactions are compared as a whole; the rows of a period by what they say.
+    compares = bool(rule.aggregate) and len(files) > 1
     needed = [*time.columns, *(column for column in limits if column not in time.columns)]
     for path in files:
-        file = DataFile(path, uri + path.relative_to(folder).as_posix(), needed, optional)
+        name = path.relative_to(folder).as_posix()
+        file = DataFile(path, uri + name, needed, optional, folder_columns(name))
+        for each in (periods, to_come) if to_come else (periods,):
+            each.begin_file()
         rows = used = repeated = 0
+        later, comma = city.later, decimal_comma and not name.lower().endswith(".parquet")
         for record in file.records():
             rows += 1
-            number, cells, _ = record
-            index = _index(file.uri, number, cells, time, complaints)
-            if index is None or available_after.after(period_start(index, time.frequency)) > as_of:
-                continue
-            row = _row(file, record, index, _values(file.uri, number, cells, limits, complaints))
-            if index in seen and is_repeated(seen[index], row):
-                repeated += 1
-                continue
-            used += 1
-            if index in seen:
-                complaints.add(contradiction(seen[index], row, time.frequency))
-            seen.setdefault(index, row)
+            found = reader.read(file, record, comma)
+            mark = _fingerprint(file.others, record) if compares and found is not None else 0
+            if isinstance(found, Later):
+                city.later += 1
+                if to_come and found.ahead is not None:
+                    to_come.add(*found.ahead, mark)
+            elif found is not None:
+                row, moment = found
+                if periods.add(row, moment, mark):
+                    used += 1
+                else:
+                    repeated += 1
         city.lacking = file.lacking if path == files[0] else city.lacking & file.lacking
         if repeated:
             print(repeated_note(file.uri, repeated), flush=True)
@@ -193,16 +125,89 @@ def read_city(
                 "rows": rows,
                 "rows_used": used,
                 "rows_repeated": repeated,
+                "rows_later": city.later - later,
             }
         )
     complaints.raise_any()
-    city.rows = [seen[index] for index in sorted(seen)]
+    city.rows = periods.finish()
+    planned = to_come.finish() if to_come else []
+    city.ahead = values_of(planned)
+    if isinstance(periods, Aggregated):
+        city.filled = periods.filled
+        _check_aggregates([*city.rows, *planned], limits, rule, time.frequency, complaints)
+        complaints.raise_any()
+    what = f"{noun(time.frequency)}s"
+    say_later(uri, city.later, what, as_of, len(city.ahead))
+    if city.filled:
+        print(f"{uri}: {city.filled} {noun(time.frequency)}s without a row count as 0", flush=True)
     return city
 
 
-def _row(file: DataFile, record: Record, index: int, values: dict[str, float | None]) -> Row:
-    number, cells, texts = record
-    return Row(file.uri, number, index, cells, values, file.others, array("d", map(_other, texts)))
+def _collector(
+    rule: PeriodRule, frequency: str, fills: Mapping[str, bool], complaints: Complaints
+) -> OnePerPeriod | Aggregated:
+    """Return what makes one row of those of a period.
+
+    :param fills: number column → whether it may be 0 in a period without a row.
+    """
+    if rule.aggregate:
+        return Aggregated(rule, frequency, fills)
+    return OnePerPeriod(rule, frequency, complaints.add)
+
+
+def _fingerprint(others: Sequence[str], record: Record) -> int:
+    """Return a number that tells a row's cells from others, whatever the order of the columns."""
+    return hash(frozenset((*record[1].items(), *zip(others, record[2], strict=True))))
+
+
+def say_later(uri: str, later: int, what: str, as_of: datetime, ahead: int = 0) -> None:
+    """Say in the log how many rows are left out because they are not known yet.
+
+    :param what: their moments, or their periods by name.
+    :param ahead: of how many periods something is known ahead.
+    """
+    if later:
+        are = "1 row is" if later == 1 else f"{later} rows are"
+        moment = f"{as_of:%Y-%m-%dT%H:%M:%SZ}"
+        but = f", but for what is known ahead of {ahead} {what}" if ahead else ""
+        print(f"{uri}: {are} of {what} that are not known yet at {moment} (as_of): left out{but}", flush=True)
+
+
+def _check_aggregates(
+    rows: Sequence[Row],
+    limits: Mapping[str, Limits],
+    rule: PeriodRule,
+    frequency: str,
+    complaints: Complaints,
+) -> None:
+    """Complain of what rows together make and no value may be."""
+    for row in rows:
+        for column, value in row.values.items():
+            if value is not None and not (abs(value) <= LARGEST and limits[column].allow(value)):
+                day = period_start(row.index, frequency).isoformat()
+                complaints.add(
+                    f"{row.file}: the {rule.aggregate[column]} of column '{column}' in the {noun(frequency)} of {day} "
+                    f"is {value:g}; allowed: {limits[column]}."
+                )
+
+
+def in_order(files: Sequence[Path], folder: Path, order: Sequence[str] | None, *, by_age: bool) -> list[Path]:
+    """Sort a city's files, the newest last.
+
+    :param order: their names as the run knows them by age; None where it says nothing.
+    :param by_age: whether it matters; then the log says what the order goes by.
+    """
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    if by_age and len(files) > 1:
+        by = "name: the settings do not say how old they are" if order is None else "age in S3"
+        newest = max(names) if order is None else next((n for n in reversed(order) if n in names), max(names))
+        print(
+            f"Of rows of one period those of the newest file count; files are sorted by {by}; newest: {newest}"
+        )
+    if order is None:
+        return list(files)
+    places = {name: at for at, name in enumerate(order)}
+    return [names[name] for name in sorted(names, key=lambda name: (places.get(name, -1), name))]
 
 
 def data_files(folder: Path, uri: str) -> list[Path]:
@@ -223,51 +228,3 @@ def data_files(folder: Path, uri: str) -> list[Path]:
         beside = f" Ignored by their names: {listed(ignored)}." if ignored else ""
         raise JobFailure(f"{uri}: no raw data; expected at least one .csv or .parquet file there.{beside}")
     return files
-
-
-def _other(text: str) -> float:
-    """Read a cell of a column that the settings do not ask for: whatever is no number is missing (NaN)."""
-    try:
-        value = math.nan if "_" in text else float(text.strip())
-    except ValueError:
-        return math.nan
-    return value if abs(value) <= LARGEST else math.nan
-
-
-def _index(
-    file_uri: str, number: int, cells: Mapping[str, str], time: TimeColumns, complaints: Complaints
-) -> int | None:
-    texts = [cells[column] for column in time.columns]
-    try:
-        return period_index(time.read(texts), time.frequency)
-    except ValueError as error:
-        names = "', '".join(time.columns)
-        plural = "s" if len(texts) > 1 else ""
-        got = "', '".join(quoted(text) for text in texts)
-        complaints.add(f"{file_uri}, row {number}, column{plural} '{names}': got '{got}'; allowed: {error}.")
-        return None
-
-
-def _values(
-    file_uri: str, number: int, cells: Mapping[str, str], limits: Mapping[str, Limits], complaints: Complaints
-) -> dict[str, float | None]:
-    values: dict[str, float | None] = {}
-    for column, allowed in limits.items():
-        text = cells[column].strip()
-        values[column] = None
-        if text.lower() in MISSING:
-            continue
-        try:
-            # Python reads 1_000 as a number; raw data never mean that.
-            value = math.nan if "_" in text else float(text)
-        except ValueError:
-            value = math.nan
-        if abs(value) <= LARGEST and allowed.allow(value):
-            values[column] = value
-        else:
-            size = f" (between -{LARGEST:g} and {LARGEST:g})" if LARGEST < abs(value) < math.inf else ""
-            complaints.add(
-                f"{file_uri}, row {number}, column '{column}': got '{quoted(text)}'; "
-                f"allowed: {allowed}{size}, or empty."
-            )
-    return values

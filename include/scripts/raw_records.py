@@ -12,10 +12,12 @@ import hashlib
 import importlib
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
+from csv_dialect import delimiter_of
 from job_failure import JobFailure, listed, nearest, quoted
 from raw_lines import CHUNK_BYTES, MOST_ROW_CHARACTERS, Lines, bad_byte
 
@@ -80,15 +82,24 @@ class DataFile:
     :param needed: columns that it must have, each once.
     :param optional: those of them that may be missing, as columns that the user's own code makes; their cells are
         empty then.
+    :param folders: columns that the names of its folders bring along, each with its text; they take the place of
+        needed ones that the file lacks.
     """
 
     def __init__(
-        self, path: Path, uri: str, needed: Sequence[str], optional: frozenset[str] = frozenset()
+        self,
+        path: Path,
+        uri: str,
+        needed: Sequence[str],
+        optional: frozenset[str] = frozenset(),
+        folders: Mapping[str, str] | None = None,
     ) -> None:
         self._path = path
         self.uri = uri
         self._needed = needed
         self._optional = optional
+        self._folders = folders or {}
+        self._constant: dict[str, str] = {}
         #: Columns of the needed ones that are not there; known with the first row.
         self.lacking: frozenset[str] = frozenset()
         #: Names of the other columns that are there once; known with the first row.
@@ -157,15 +168,20 @@ class DataFile:
     def _csv(self, source: io.BufferedReader) -> Iterator[tuple[int, list[str]]]:
         text = io.TextIOWrapper(source, encoding="utf-8-sig", newline="")
         lines = Lines(text, self.uri)
-        # Without strict a quote that is never closed swallows all rows behind it, and nobody is told.
-        reader = csv.reader(lines, strict=True)
         try:
+            first = next(lines, "")
+            wanted = {*self._needed} - self._optional - self._folders.keys()
+            whole = chain([first], lines) if first else lines
+            # Without strict a quote that is never closed swallows all rows behind it, and nobody is told.
+            reader = csv.reader(whole, strict=True, delimiter=delimiter_of(first, wanted))
             header = [name.strip() for name in next(reader, [])]
             if not any(header):
                 raise JobFailure(
                     f"{self.uri}: no header; row 1 must name the columns {listed(self._needed)}."
                 )
             self._set_columns(header)
+            width, constants = len(header), list(self._constant.values())
+            header += self._constant
             positions = {column: at for at, column in enumerate(header)}  # those that are used are there once
             # A column that may be missing, and is, stands behind the last one.
             places = [positions.get(column, len(header)) for column in (*self._needed, *self.others)]
@@ -174,8 +190,10 @@ class DataFile:
             for found in reader:
                 cells = found
                 if any(cell.strip() for cell in cells):
+                    if constants:
+                        cells = [*found[:width], *[""] * (width - len(found)), *constants]
                     if self.lacking:
-                        cells = found[: len(header)]
+                        cells = cells[: len(header)]
                     if len(cells) < widest:
                         # A short row has missing cells; what they mean is judged per column.
                         cells = [*cells, *[""] * (widest - len(cells))]
@@ -211,11 +229,11 @@ class DataFile:
             with parquet.ParquetFile(self._path, read_dictionary=texts_once) as file:
                 self._set_columns(names)
                 names = [*self._needed, *self.others]
-                there = [name for name in names if name not in self.lacking]
+                there = [name for name in names if name not in self.lacking and name not in self._constant]
                 for batch in file.iter_batches(_BATCH_ROWS, columns=there):
                     columns = [
-                        [""] * len(batch)
-                        if name in self.lacking
+                        [self._constant.get(name, "")] * len(batch)
+                        if name in self.lacking or name in self._constant
                         else self._texts(name, batch.column(name), number + 1)
                         for name in names
                     ]
@@ -256,7 +274,9 @@ class DataFile:
                 raise JobFailure(
                     f"{self.uri}, row 1: column '{column}' is there {counts[column]} times; allowed: once."
                 )
-            if column not in counts and column not in self._optional:
+            if column not in counts and column in self._folders:
+                self._constant[column] = self._folders[column]
+            elif column not in counts and column not in self._optional:
                 found = [quoted(name) for name in header[:_COMPARED_COLUMNS]]
                 more = f" (of {len(header)})" if len(header) > _COMPARED_COLUMNS else ""
                 raise JobFailure(
@@ -264,7 +284,7 @@ class DataFile:
                     f"{nearest(column, found)}"
                 )
         needed = set(self._needed)
-        self.lacking = frozenset(needed - counts.keys())
+        self.lacking = frozenset(needed - counts.keys() - self._constant.keys())
         self.others = tuple(
             name for name, count in counts.items() if name and count == 1 and name not in needed
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from calendar_grid import period_start
+from calendar_grid import noun, period_start
 from job_failure import quoted
 
 
@@ -40,7 +40,7 @@ def is_repeated(first: PeriodRow, second: PeriodRow) -> bool:
 def contradiction(first: PeriodRow, second: PeriodRow, frequency: str) -> str:
     """Return the complaint about two rows of one period, with both places and what differs."""
     day = period_start(second.index, frequency).isoformat()
-    there = f"{second.file}, row {second.number}: the {frequency} of {day} is there already, "
+    there = f"{second.file}, row {second.number}: the {noun(frequency)} of {day} is there already, "
     if first.file == second.file:
         return f"{there}in row {first.number}; allowed: once."
     column = next(name for name, value in second.values.items() if first.values[name] != value)

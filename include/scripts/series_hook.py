@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calendar_grid import period_start
+from calendar_grid import begins_at, noun, period_start
 from feature_hook import NAME, Context, Hook, call_hook, check_no_look_ahead
 from job_failure import JobFailure, listed
 from preprocess_settings import Settings
-from raw_data import LARGEST, RawCity
+from raw_data import RawCity
+from row_reader import LARGEST
 from table_schema import REGRESSION, SERIES
 
 
@@ -37,26 +38,44 @@ def with_own_columns(raw: RawCity, settings: Settings, city: str, hook: Hook) ->
             f"({listed(list(made.columns))})."
         )
     columns = {name: _numbers(made[name], name) for name in made.columns}
+    _check_known_ahead(columns, frame, settings)
     others = tuple(name for name in columns if name not in settings.limits)
     rows = []
     for at, row in enumerate(raw.rows):
         values = {name: _value(columns[name][at]) for name in settings.limits}
         for name, value in values.items():
             if value is not None and not settings.limits[name].allow(value):
-                day = period_start(row.index, frequency)
+                day = period_start(row.index, frequency).isoformat()
                 raise JobFailure(
-                    f"{NAME}: column '{name}', {frequency} of {day}: got {value:g}; allowed: {settings.limits[name]}."
+                    f"{NAME}: column '{name}', {noun(frequency)} of {day}: got {value:g}; "
+                    f"allowed: {settings.limits[name]}."
                 )
         more = array("d", [columns[name][at] for name in others])
         rows.append(replace(row, values=values, other_names=others, other_values=more))
-    return RawCity(rows, raw.inputs)
+    return replace(raw, rows=rows)
+
+
+def _check_known_ahead(columns: dict[str, list[float]], frame: pd.DataFrame, settings: Settings) -> None:
+    """Refuse to learn from other values than those that requests and rows of periods to come bring.
+
+    :raises JobFailure: the function changes a column that is known ahead.
+    """
+    for name in settings.layout.known_ahead:
+        if name in frame.columns and not np.array_equal(
+            np.array(columns[name]), frame[name].to_numpy(), equal_nan=True
+        ):
+            raise JobFailure(
+                f"{NAME}: column '{name}': got other values than the raw data's; allowed: those, because it is "
+                "known_ahead and nobody calls this function for periods to come. Make a column of another name of it."
+            )
 
 
 def _frame(raw: RawCity, settings: Settings) -> pd.DataFrame:
-    """Return periods × columns of float64, NaN where missing; the index is each period's first day."""
+    """Return periods × columns of float64, NaN where missing; the index is each period's beginning."""
     others = dict.fromkeys(row.other_names for row in raw.rows)
     names = list(dict.fromkeys([*settings.limits, *(name for each in others for name in each)]))
-    days = [np.datetime64(period_start(row.index, settings.layout.frequency), "s") for row in raw.rows]
+    begin = [begins_at(row.index, settings.layout.frequency).replace(tzinfo=None) for row in raw.rows]
+    days = [np.datetime64(moment, "s") for moment in begin]
     known = ({**dict(row.others), **row.values} for row in raw.rows)
     numbers = [[values.get(name) for name in names] for values in known]
     frame = pd.DataFrame(

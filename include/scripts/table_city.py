@@ -141,6 +141,7 @@ def _status(  # noqa: PLR0917
         "status": "too_little_data" if reason else "ready",
         "reason": reason,
         "known_rows": len(rows),
+        "later_rows": rows.later,
         "usable_rows": usable,
         "needed_rows": settings.minimum_rows,
         "rows": {part: len(parts[part]) for part in PARTS},

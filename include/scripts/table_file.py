@@ -8,13 +8,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from job_failure import JobFailure, listed, quoted
-from table_schema import REGRESSION, SERIES, UNKNOWN_CLASS, Schema, Table
+from table_schema import MEMBER, REGRESSION, SERIES, UNKNOWN_CLASS, Schema, Table
 
 PARTS = ("train", "validation", "test")
 SCHEMA_FILE = "schema.json"
@@ -36,12 +37,14 @@ def write_table(folder: Path, part: str, table: Table) -> None:
     text = json.dumps(schema.to_json(), indent=2, allow_nan=False) + "\n"
     (folder / SCHEMA_FILE).write_text(text, encoding="utf-8")
     if schema.kind == SERIES:
-        more = [table.baselines[name] for name in schema.leading[3:]]
+        more = [table.baselines[name] for name in schema.leading_numbers[3:]]
     else:
         more = [table.weight]
     numbers = np.column_stack([table.target, table.label, *more, table.values])
     frame = pd.DataFrame(numbers, copy=False)
     frame.insert(0, "row", pd.Series(table.rows, dtype=object))
+    if schema.members:
+        frame.insert(1, MEMBER, pd.Series(table.members, dtype=object))
     # In binary mode pandas writes no ends of lines of its own.
     header = [*schema.leading, *schema.names]
     frame.to_csv(folder / f"{part}.csv", index=False, header=header, lineterminator="\n", encoding="utf-8")
@@ -70,10 +73,15 @@ def read_table(folder: Path, part: str, city: str | None = None) -> Table:
                 f"{path}, row 1: got columns {listed(header)}; "
                 f"allowed: {', '.join(schema.leading)}, then the features, as {SCHEMA_FILE} has them."
             )
-        rows, numbers = _read_cells(path, file, len(header))
+        rows, members, numbers = _read_cells(path, file, len(header), 2 if schema.members else 1)
     if not rows:
         raise JobFailure(f"{path}: holds no rows; at least 1 is needed.")
-    return _table(path, schema, rows, numbers)
+    foreign = next((name for name in members if name not in schema.members), None)
+    if foreign is not None:
+        raise JobFailure(
+            f"{path}: got {MEMBER} '{quoted(foreign)}'; allowed: one of those that {SCHEMA_FILE} names."
+        )
+    return replace(_table(path, schema, rows, numbers), members=members)
 
 
 def read_schema(path: Path) -> Schema:
@@ -105,8 +113,13 @@ def _city_folder(folder: Path, city: str | None) -> Path:
     return cities[0]
 
 
-def _read_cells(path: Path, file: IO[str], columns: int) -> tuple[list[str], np.ndarray]:
-    """Read what is below the header: the names of the rows, and rows × numbers, NaN where empty."""
+def _read_cells(
+    path: Path, file: IO[str], columns: int, texts: int
+) -> tuple[list[str], tuple[str, ...], np.ndarray]:
+    """Read what is below the header: the names of the rows, whose they are, and rows × numbers, NaN where empty.
+
+    :param texts: how many of the columns, the first ones, are text: 1, or 2 where the second is the member's.
+    """
     import pandas as pd  # noqa: PLC0415
 
     try:
@@ -115,21 +128,21 @@ def _read_cells(path: Path, file: IO[str], columns: int) -> tuple[list[str], np.
             header=None,
             names=list(range(columns)),
             index_col=False,
-            dtype={0: str, **dict.fromkeys(range(1, columns), np.float64)},
-            na_values={at: [""] for at in range(1, columns)},
+            dtype={**dict.fromkeys(range(texts), str), **dict.fromkeys(range(texts, columns), np.float64)},
+            na_values={at: [""] for at in range(texts, columns)},
             keep_default_na=False,
             float_precision="round_trip",  # the default is faster, and wrong in the last bit
             on_bad_lines="error",
         )
     except pd.errors.EmptyDataError:
-        return [], np.empty((0, columns - 1))
+        return [], (), np.empty((0, columns - texts))
     except (ValueError, OverflowError) as error:  # a ParserError is a ValueError
         _check_widths(path, columns)
         raise JobFailure(f"{path}: {quoted(str(error))}; allowed: numbers, or empty where missing.") from None
-    numbers = frame.iloc[:, 1:].to_numpy(np.float64)
+    numbers = frame.iloc[:, texts:].to_numpy(np.float64)
     if np.isnan(numbers[:, -1]).any():  # of a short row as well, which pandas fills
         _check_widths(path, columns)
-    return frame[0].tolist(), numbers
+    return frame[0].tolist(), tuple(frame[1].tolist()) if texts > 1 else (), numbers
 
 
 def _check_widths(path: Path, columns: int) -> None:
@@ -146,14 +159,14 @@ def _widths(path: Path) -> Iterator[tuple[int, int]]:
 
 def _table(path: Path, schema: Schema, rows: list[str], numbers: np.ndarray) -> Table:
     target, label = numbers[:, 0], numbers[:, 1]
-    leading = len(schema.leading) - 1
+    leading = len(schema.leading_numbers) - 1
     baselines: dict[str, Any] = {}
     weight = np.ones(len(rows))
     needed = ["target", "label", "naive"] if schema.kind == SERIES else ["target", "label", "weight"]
     if not np.isfinite(numbers[:, :3]).all():
         raise JobFailure(f"{path}: {', '.join(needed[:2])} and {needed[2]} must be there in every row.")
     if schema.kind == SERIES:
-        baselines = {name: numbers[:, at] for at, name in enumerate(schema.leading[1:]) if at >= 2}
+        baselines = {name: numbers[:, at] for at, name in enumerate(schema.leading_numbers[1:]) if at >= 2}
     else:
         weight = numbers[:, 2]
         if not (weight > 0).all():

@@ -19,9 +19,11 @@ import numpy as np
 import pyarrow as pa
 
 from calendar_grid import Duration, parse_as_of
+from csv_dialect import folder_columns
 from job_failure import JobFailure, quoted
-from raw_data import Complaints, data_files
+from raw_data import data_files, say_later
 from raw_records import DataFile
+from row_reader import LATER, Complaints, Later
 from table_settings import TableSettings
 
 _KNOWN = re.compile(r"known=([^/]*)/")
@@ -40,6 +42,7 @@ class TableRows:
     :param number: rows; in the file, 1 being the header.
     :param moment: rows; microseconds since 1970, in UTC; None where the table has no time.
     :param inputs: one manifest entry per file.
+    :param later: how many rows are not known yet by as_of; nothing is made of them.
     """
 
     texts: dict[str, pa.Array]
@@ -48,6 +51,7 @@ class TableRows:
     number: np.ndarray
     moment: np.ndarray | None
     inputs: list[dict[str, Any]]
+    later: int = 0
 
     def __len__(self) -> int:
         return len(self.number)
@@ -64,6 +68,7 @@ class TableRows:
             number=self.number[rows],
             moment=None if self.moment is None else self.moment[rows],
             inputs=self.inputs,
+            later=self.later,
         )
 
     def where(self, row: int) -> str:
@@ -87,7 +92,7 @@ def read_rows(
     parts: list[_Part] = []
     inputs = []
     for name in _in_order(files):
-        file = DataFile(files[name], uri + name, settings.needed, optional)
+        file = DataFile(files[name], uri + name, settings.needed, optional, folder_columns(name))
         part = _Part(file, settings, complaints)
         if name in used:
             part.read()
@@ -102,10 +107,13 @@ def read_rows(
                 "sha256": file.sha256,
                 "rows": part.rows,
                 "rows_used": len(part.numbers),
+                "rows_later": part.later,
             }
         )
     complaints.raise_any()
     rows = _joined(parts, settings, inputs)
+    rows.later = sum(part.later for part in parts)
+    say_later(uri, rows.later, "moments", settings.as_of)
     return rows if settings.key is None else _one_per_key(rows, settings.key)
 
 
@@ -150,14 +158,14 @@ class _Part:
 
     def __init__(self, file: DataFile, settings: TableSettings, complaints: Complaints) -> None:
         self.file = file
-        self.rows = 0
+        self.rows = self.later = 0
         self.numbers: list[int] = []
         self.moments: list[int] = []
         self.names: list[str] = []
         self.chunks: list[list[pa.Array]] = []
         self._settings = settings
         self._complaints = complaints
-        self._known: dict[tuple[str, ...], int | None] = {}
+        self._known: dict[tuple[str, ...], int | Later | None] = {}
 
     def read(self) -> None:
         time = self._settings.time
@@ -169,7 +177,8 @@ class _Part:
             self.rows += 1
             if places:
                 moment = self._moment(number, tuple(cells[at] for at in places))
-                if moment is None:
+                if moment is None or isinstance(moment, Later):
+                    self.later += moment is not None
                     continue
                 self.moments.append(moment)
             if key is not None and not cells[key].strip():
@@ -189,15 +198,15 @@ class _Part:
         if batch:
             self.chunks.append([pa.array(column, pa.large_string()) for column in zip(*batch, strict=True)])
 
-    def _moment(self, number: int, cells: tuple[str, ...]) -> int | None:
-        """Return a row's moment; None for one that is not known yet, or is none."""
+    def _moment(self, number: int, cells: tuple[str, ...]) -> int | Later | None:
+        """Return a row's moment; None for what is none."""
         if cells not in self._known:
             if len(self._known) >= _CACHED_MOMENTS:
                 self._known.clear()
             self._known[cells] = self._read_moment(number, cells)
         return self._known[cells]
 
-    def _read_moment(self, number: int, cells: tuple[str, ...]) -> int | None:
+    def _read_moment(self, number: int, cells: tuple[str, ...]) -> int | Later | None:
         time = self._settings.time
         assert time is not None  # noqa: S101
         try:
@@ -210,7 +219,7 @@ class _Part:
             )
             return None
         if _after(self._settings.available_after, moment) > self._settings.as_of:
-            return None
+            return LATER
         return (moment - _EPOCH) // _MICROSECOND
 
 

@@ -7,6 +7,7 @@ the same encodings on all three sides, learned from the training part alone.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -22,9 +23,15 @@ KINDS = ("number", "boolean", "category", "date")
 REGRESSION, BINARY, MULTICLASS = TASKS = ("regression", "binary", "multiclass")
 SERIES, TABLE = DATA_KINDS = ("series", "table")
 LEADING = {
-    SERIES: ("period", "target", "label", "naive", "seasonal", "lead", "ahead"),
+    SERIES: ("period", "target", "label", "naive", "seasonal", "drift", "lead", "ahead"),
     TABLE: ("example", "target", "label", "weight"),
 }
+#: Leading column of a parent's tables, behind the period: whose row it is. The one column beside it that is text.
+MEMBER = "member"
+#: What every table of a series has of them, in front; the others are read by name, and may be missing or more.
+LEAST_LEADING = LEADING[SERIES][:4]
+_LEADING_NAME = re.compile(r"[a-z][a-z_]{0,29}")
+_MOST_LEADING = 20
 #: Class number of a row whose class the training part does not hold.
 UNKNOWN_CLASS = -1
 _EPOCH = date(1970, 1, 1)
@@ -124,6 +131,9 @@ class Schema:
     :param classes: of a classification, in the order of its numbers; a binary task's positive class is the last.
     :param baseline: None for a series, whose rows bring their own.
     :param layout: of a series: what its rows are made of; None of a table, and in artifacts of earlier versions.
+    :param members: of a parent: the cities whose rows are pooled; empty for others.
+    :param series_leading: of a series: the columns before its features, where they are not today's usual ones; without
+        that of the member.
     """
 
     kind: str
@@ -136,11 +146,19 @@ class Schema:
     classes: tuple[str, ...] = ()
     baseline: Baseline | None = None
     layout: SeriesLayout | None = None
+    members: tuple[str, ...] = ()
+    series_leading: tuple[str, ...] = LEADING[SERIES]
 
     @property
     def leading(self) -> tuple[str, ...]:
         """The columns of a table before its features."""
-        return LEADING[self.kind]
+        names = self.leading_numbers
+        return (names[0], MEMBER, *names[1:]) if self.members else names
+
+    @property
+    def leading_numbers(self) -> tuple[str, ...]:
+        """The same without the member: the row's name, and numbers."""
+        return self.series_leading if self.kind == SERIES else LEADING[self.kind]
 
     @property
     def names(self) -> list[str]:
@@ -157,7 +175,8 @@ class Schema:
             "city": self.city,
             "as_of": self.as_of,
             "target": self.target,
-            "transform": self.transform.to_json(),
+            # Of a model that answers the target itself the rows are still made as the city's are.
+            "transform": (self.layout or self).transform.to_json(),
             "leading": list(self.leading),
             "features": [feature.to_json() for feature in self.features],
             "classes": list(self.classes) if self.task != REGRESSION else None,
@@ -166,6 +185,7 @@ class Schema:
             if baseline is None
             else {"name": baseline.name, "values": list(baseline.values)},
             "layout": None if self.layout is None else self.layout.to_json(),
+            **({"members": list(self.members)} if self.members else {}),
         }
 
     @classmethod
@@ -194,6 +214,8 @@ class Schema:
                 baseline=None
                 if baseline is None
                 else Baseline(_text(baseline, "name"), tuple(map(float, _list(baseline, "values", 100_000)))),
+                members=_texts(value, "members", 10_000) if value.get("members") is not None else (),
+                series_leading=_leading(value),
             )
         except KeyError as error:
             raise ValueError(f"{error} is missing") from None
@@ -217,6 +239,7 @@ class Table:
     :param weight: rows; 1 where the settings name no weight.
     :param values: rows × features of float64; NaN where missing.
     :param baselines: of a series: name → the naive forecast of each row.
+    :param members: of a parent: whose row each is; empty for others.
     """
 
     schema: Schema
@@ -226,9 +249,22 @@ class Table:
     weight: np.ndarray
     values: np.ndarray
     baselines: Mapping[str, np.ndarray] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+def _leading(value: Any) -> tuple[str, ...]:
+    """Read the columns before the features of a series: other versions have more of them, or fewer."""
+    if value["kind"] != SERIES or "leading" not in value:
+        return LEADING[SERIES]
+    found = tuple(name for name in _texts(value, "leading", _MOST_LEADING) if name != MEMBER)
+    if found[: len(LEAST_LEADING)] != LEAST_LEADING or not all(
+        _LEADING_NAME.fullmatch(name) for name in found
+    ):
+        raise ValueError(f"leading: allowed: {', '.join(LEAST_LEADING)}, and more names of small letters")
+    return found
 
 
 def _feature(value: Any) -> Feature:

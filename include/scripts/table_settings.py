@@ -10,6 +10,7 @@ from job_failure import JobFailure, listed
 from job_settings import CitySettings, Section
 from preprocess_settings import read_duration
 from raw_data import Limits
+from series_rows import read_time
 from table_schema import KINDS, REGRESSION, TASKS
 from target_transform import TargetTransform
 from time_columns import TimeColumns
@@ -145,11 +146,7 @@ def _check(dataset: Section, settings: TableSettings) -> None:
 def _time(dataset: Section) -> TimeColumns | None:
     if dataset.get("time") is None:
         return None
-    time = dataset.section("time")
-    columns, written = time.texts("columns"), time.optional_text("format")
-    if not 1 <= len(columns) <= 3 or (len(columns) > 1 and written):
-        raise time.refuse("columns", "one column, or year, month[, day] without a format")
-    return TimeColumns(tuple(columns), written, "day")
+    return read_time(dataset, "day")
 
 
 def _column(column: Section) -> ColumnSettings:

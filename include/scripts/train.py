@@ -11,22 +11,26 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from candidates import choose
+from backtest import BACKTEST_FILE
+from candidates import Chosen, choose, fit_again
 from category_shares import category_count, category_shares
 from feature_table import CALENDAR_FEATURES
 from hyperparameters import Hyperparameters, parse_hyperparameters
 from job_failure import JobFailure, run, sentence_of
-from job_settings import Candidate, CitySettings, read_job_settings
+from job_settings import Candidate, CitySettings, JobSettings, read_job_settings
+from judged_blocks import BETWEEN, Parts, read_blocks
 from model_artifact import Model, save_artifact
 from model_card import ArtifactError, ModelCard
 from robust_scale import Centre, centre
+from rolling_origins import Judged, judge_and_refit
 from table_file import read_table
+from table_parts import joined
 from table_schema import SERIES, Table
 
 FORMAT_VERSION = 1
@@ -34,72 +38,77 @@ SAMPLE_ROWS = 8
 DEFAULT_CANDIDATES = (Candidate("xgboost", {}),)
 
 
-def centres(train: Table, validation: Table) -> dict[str, Centre]:
+def centres(table: Table) -> dict[str, Centre]:
     """Say where most values of each feature lay, so that drift away from there can be measured.
 
-    :param validation: the validation set, on which the model is trained too.
     :return: feature → centre; categories, a series' features of the calendar, and those without a value, are left out.
     """
-    values = np.concatenate([train.values, validation.values])
     found = {
-        feature.name: centre(values[:, column].tolist())
-        for column, feature in enumerate(train.schema.features)
+        feature.name: centre(table.values[:, column].tolist())
+        for column, feature in enumerate(table.schema.features)
         if feature.kind != "category"
-        and not (train.schema.kind == SERIES and feature.name in CALENDAR_FEATURES)
+        and not (table.schema.kind == SERIES and feature.name in CALENDAR_FEATURES)
     }
     return {name: item for name, item in found.items() if item is not None}
 
 
-def shares(train: Table, validation: Table) -> dict[str, list[float]]:
+def shares(table: Table) -> dict[str, list[float]]:
     """Say how many rows each category had, so that a drift away from there can be measured.
 
     :return: feature → shares of all rows: one for each category, for every other one, and for a missing value (of a
         truth value: false, true, missing).
     """
-    values = np.concatenate([train.values, validation.values])
     return {
-        feature.name: category_shares(feature, values[:, column])
-        for column, feature in enumerate(train.schema.features)
+        feature.name: category_shares(feature, table.values[:, column])
+        for column, feature in enumerate(table.schema.features)
         if category_count(feature)
     }
 
 
 def train_city(
-    parts: tuple[Table, Table],
+    parts: Parts,
     city: CitySettings,
     model_folder: Path,
     report_folder: Path,
 ) -> None:
     """Train one city's model, and write its artifact and training.json.
 
-    :param parts: train and validation.
     :param model_folder: becomes the artifact's root.
     :raises JobFailure: no candidate can be fitted, or the artifact is too large.
     """
     started = time.monotonic()
-    train, validation = parts
+    train, validation = parts.train, parts.validation
+    threads = int(os.environ.get("SM_NUM_CPUS") or 1)
     chosen = choose(
         train,
         validation,
         city.candidates or DEFAULT_CANDIDATES,
         seed=city.seed,
-        threads=int(os.environ.get("SM_NUM_CPUS") or 1),
+        threads=threads,
         metric=city.metric,
         ordered=city.ordered,
     )
-    rows = {"train": len(train), "validation": len(validation)}
-    describe = chosen.fitted.describe()
+    parts = parts.seen_by(chosen.algorithm)
+    train, validation = parts.train, parts.validation
+    judged = _judged(parts, chosen, city, threads)
+    fitted, rows = chosen.fitted, {"train": len(train), "validation": len(validation)}
+    before, newest = joined(train, validation), validation
+    if judged is not None and parts.test is not None:
+        fitted, rows, before, newest = judged.serving, judged.rows, judged.before, parts.test
+    describe = fitted.describe()
     card = ModelCard(
         train.schema,
         chosen.algorithm,
         rows,
-        centres=centres(train, validation),
-        shares=shares(train, validation),
+        centres=centres(before),
+        shares=shares(before),
         describe=describe,
     )
     try:
-        periods = validation.rows[-SAMPLE_ROWS:] if train.schema.kind == SERIES else []
-        save_artifact(model_folder, Model(chosen.fitted, card), validation.values[-SAMPLE_ROWS:], periods)
+        periods = newest.rows[-SAMPLE_ROWS:] if train.schema.kind == SERIES else []
+        save_artifact(model_folder, Model(fitted, card), newest.values[-SAMPLE_ROWS:], periods)
+        if judged is not None:
+            (model_folder / BACKTEST_FILE).write_bytes(judged.backtest.to_bytes())
     except ArtifactError as error:
         raise JobFailure(str(error)) from None
     seconds = round(time.monotonic() - started, 3)
@@ -113,12 +122,31 @@ def train_city(
         "loss": next(each["loss"] for each in chosen.reports if each.get("chosen")),
         "rows": rows,
         "candidates": chosen.reports,
+        "backtest": None if judged is None else judged.report(),
         "seconds": seconds,
     }
     _write_report(report_folder, report)
+    if judged is not None and judged.note:
+        print(f"{card.city}: {judged.note}", file=sys.stderr, flush=True)
     print(
         f"{card.city}: trained on {rows['train']} + {rows['validation']} rows: {chosen.sentence()}, {seconds} s",
         flush=True,
+    )
+
+
+def _judged(parts: Parts, chosen: Chosen, city: CitySettings, threads: int) -> Judged | None:
+    """Judge the chosen candidate from rolling origins; None where the test part has not been handed on."""
+    if parts.test is None or parts.train.schema.kind != SERIES:
+        if city.refit:
+            print(f"{city.city}: no channel 'test': the model is not fitted again", flush=True)
+        return None
+    return judge_and_refit(
+        chosen.fitted,
+        parts,
+        lambda train, validation: fit_again(
+            chosen.candidate, train, validation, seed=city.seed, threads=threads
+        ),
+        refit=city.refit,
     )
 
 
@@ -139,18 +167,35 @@ def train_all(arguments: list[str]) -> None:
     failures = []
     for slug, city in settings.cities.items():
         report_folder = _folder("SM_OUTPUT_DATA_DIR") / f"city={slug}"
-        try:
-            parts = _read_parts(slug)
-            model_folder = _folder("SM_MODEL_DIR") / f"city={slug}"
-            train_city(parts, city, model_folder, report_folder)
-        except Exception as error:  # one city's end is not that of the others
-            sentence = sentence_of(error)
+        model_folder = _folder("SM_MODEL_DIR") / f"city={slug}"
+        sentence = train_or_say(partial(_read_channels, slug), settings, city, model_folder, report_folder)
+        if sentence is not None:
             failures.append(sentence if len(settings.cities) == 1 else f"{slug}: {sentence}")
-            print(f"{slug}: {sentence}", file=sys.stderr, flush=True)
-            error_report = {"format_version": FORMAT_VERSION, "city": slug, "as_of": settings.as_of}
-            _write_report(report_folder, error_report | {"error": sentence})
     if len(failures) == len(settings.cities):
         raise JobFailure(" ".join(failures))
+
+
+def train_or_say(
+    read: Callable[[], Parts],
+    settings: JobSettings,
+    city: CitySettings,
+    model_folder: Path,
+    report_folder: Path,
+) -> str | None:
+    """Train one city's model; what goes wrong is said in its training.json, whatever it is.
+
+    :param read: reads the city's tables.
+    :return: what went wrong; None when the model is there.
+    """
+    try:
+        train_city(read(), city, model_folder, report_folder)
+    except Exception as error:  # one city's end is not that of the others
+        sentence = sentence_of(error)
+        print(f"{city.city}: {sentence}", file=sys.stderr, flush=True)
+        report = {"format_version": FORMAT_VERSION, "city": city.city, "as_of": settings.as_of}
+        _write_report(report_folder, report | {"error": sentence})
+        return sentence
+    return None
 
 
 def _train_by_hand(hyperparameters: Hyperparameters) -> None:
@@ -160,25 +205,46 @@ def _train_by_hand(hyperparameters: Hyperparameters) -> None:
         "early_stopping_rounds": hyperparameters.early_stopping_rounds,
     }
     candidates = (Candidate("xgboost", given),)
-    parts = _read_channels(hyperparameters)
+    parts = _parts_by_hand(hyperparameters)
     folders = _folder("SM_MODEL_DIR"), _folder("SM_OUTPUT_DATA_DIR")
     by_hand = CitySettings(hyperparameters.city, {}, "", candidates, hyperparameters.seed)
     train_city(parts, by_hand, *folders)
 
 
-def _read_parts(city: str | None) -> tuple[Table, Table]:
-    train = read_table(_folder("SM_CHANNEL_TRAIN"), "train", city)
-    validation = read_table(_folder("SM_CHANNEL_VALIDATION"), "validation", city)
+def read_parts(train_dir: Path, validation_dir: Path, test_dir: Path | None, city: str | None) -> Parts:
+    """Read the tables of one city.
+
+    :param test_dir: None, or of a table: without what judges the model from several origins.
+    :param city: the slug; None for the only city there is.
+    :raises JobFailure: they are not there, or are not of one schema.
+    """
+    train = read_table(train_dir, "train", city)
+    validation = read_table(validation_dir, "validation", city)
     if train.schema != validation.schema:
         raise JobFailure(
             f"the schemas of train ({train.schema.names}) and validation ({validation.schema.names}) differ."
         )
-    return train, validation
+    if test_dir is None or train.schema.kind != SERIES:
+        return Parts(train, validation)
+    slug = train.schema.city
+    test, place = read_table(test_dir, "test", slug), test_dir / f"city={slug}"
+    between = read_table(test_dir, BETWEEN, slug) if (place / f"{BETWEEN}.csv").is_file() else None
+    if any(each.schema != train.schema for each in (test, between) if each is not None):
+        raise JobFailure(
+            f"the schemas of train ({train.schema.names}) and test ({test.schema.names}) differ."
+        )
+    return Parts(train, validation, test, between, read_blocks(place))
 
 
-def _read_channels(hyperparameters: Hyperparameters) -> tuple[Table, Table]:
+def _read_channels(city: str | None) -> Parts:
+    test = _folder("SM_CHANNEL_TEST") if "SM_CHANNEL_TEST" in os.environ else None
+    return read_parts(_folder("SM_CHANNEL_TRAIN"), _folder("SM_CHANNEL_VALIDATION"), test, city)
+
+
+def _parts_by_hand(hyperparameters: Hyperparameters) -> Parts:
     """Read the training and the validation set, and check that the hyperparameters are about them."""
-    train, validation = _read_parts(None)
+    parts = _read_channels(None)
+    train, validation = parts.train, parts.validation
     city = train.schema.city
     if hyperparameters.city not in (city, _decoded(city)):
         raise JobFailure(f"hyperparameter 'city': got '{hyperparameters.city}'; the channels hold '{city}'.")
@@ -194,7 +260,7 @@ def _read_channels(hyperparameters: Hyperparameters) -> tuple[Table, Table]:
         target=hyperparameters.target,
         transform=hyperparameters.transform,
     )
-    return replace(train, schema=schema), replace(validation, schema=schema)
+    return Parts(replace(train, schema=schema), replace(validation, schema=schema))
 
 
 def _decoded(text: str) -> str:

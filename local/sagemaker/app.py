@@ -3,6 +3,7 @@
 refuse_web_pages   what a browser sends on behalf of a web page is refused: protocol/callers.py
 refuse_changes_by_reading  what changes something does not come by GET
 health             GET /_local/health
+pages              GET /_local/pages: what AWS has consoles for, to look at in a browser: pages/page_requests.py
 fault_admin        /_local/faults turns faults on and off: faults/fault_requests.py
 inject_faults      requests that meet a fault that is on: faults/fault_requests.py
 control plane      header X-Amz-Target: SageMaker.<Operation>, JSON 1.1: protocol/control_plane.py; the operations
@@ -28,6 +29,8 @@ from local.sagemaker import __version__, endpoints, jobs, registry
 from local.sagemaker.endpoints import runtime
 from local.sagemaker.errors import InternalFailure, SageMakerError, UnsupportedOperation
 from local.sagemaker.faults import fault_requests
+from local.sagemaker.pages import page_requests
+from local.sagemaker.pages.page_html import is_page
 from local.sagemaker.protocol import callers, wire
 from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.protocol.control_plane import ControlPlane
@@ -53,6 +56,7 @@ def create_app(server: SageMakerServer) -> ASGIApp:
         refuse_web_pages,
         refuse_changes_by_reading,
         health,
+        page_requests.answer,
         fault_admin,
         inject_faults,
         ControlPlane().answer,
@@ -96,7 +100,10 @@ async def first_answer(handlers: list[Handler], server: SageMakerServer, request
 async def refuse_web_pages(server: SageMakerServer, request: BoundedRequest) -> Response | None:
     """Refuse what a web page sends: jobs run the caller's code, and no password protects the server."""
     settings = server.settings
-    reason = callers.web_page(request.fields, settings.allowed_hosts if settings.allow_non_loopback else None)
+    hosts = settings.allowed_hosts if settings.allow_non_loopback else None
+    # A page is what a browser may be led to: by Airflow's links. It can't be read from where the link was.
+    may_be_linked = is_page(request.path) and callers.follows_link(request.method, request.fields)
+    reason = callers.web_page(request.fields, hosts, linked=may_be_linked)
     return PlainTextResponse(f"Forbidden: {reason}; use {server.url}\n", 403) if reason else None
 
 

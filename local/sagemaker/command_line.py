@@ -49,6 +49,7 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         max_running_jobs=parsed.max_running_jobs,
         stop_grace_seconds=parsed.stop_grace_seconds,
         start_delay_seconds=parsed.start_delay_seconds,
+        start_up_seconds=parsed.start_up_seconds,
         quotas=dict(parsed.quota),
         isolate=not parsed.no_isolation,
         allowed_hosts=frozenset(name.lower() for name in parsed.allowed_host),
@@ -142,6 +143,12 @@ def _add_instance_options(group: argparse._ArgumentGroup) -> None:
         default=_DEFAULT.start_delay_seconds,
         metavar="SECONDS",
         help="time a job or an endpoint waits for its instance (default %(default)g; minutes on AWS)",
+    )
+    group.add_argument(
+        "--start-up-seconds",
+        type=_seconds,
+        metavar="SECONDS",
+        help="the same of training and processing jobs alone; a job on a warm pool does not wait",
     )
     group.add_argument(
         "--hide",

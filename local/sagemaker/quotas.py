@@ -16,7 +16,9 @@ TRAINING = "training job"
 SPOT_TRAINING = "spot training job"
 PROCESSING = "processing job"
 ENDPOINT = "endpoint"
-USAGES = (TRAINING, SPOT_TRAINING, PROCESSING, ENDPOINT)
+#: Instances that wait in a warm pool; they count as training jobs too. AWS's own default is 0 for many types.
+WARM_POOL = "training warm pool"
+USAGES = (TRAINING, SPOT_TRAINING, PROCESSING, ENDPOINT, WARM_POOL)
 
 #: Who holds instances: kind and name of a job or an endpoint.
 Holder = tuple[str, str]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from local.sagemaker.aws import Aws
 from local.sagemaker.container_spec import ContainerSpec
@@ -43,6 +43,28 @@ class Jobs(Protocol):
 
     def stop(self, kind: str, name: str) -> None:
         """Stop a job; returns at once."""
+
+
+class Pools(Protocol):
+    """Instances of training jobs that wait for the next one: ``jobs/warm_pools.py``."""
+
+    def claim(self, document: Document) -> Any:
+        """Take a matching pool for a new job; None when there is none."""
+
+    def give_back(self, pool: Any) -> None:
+        """Let a pool wait on."""
+
+    def reuse(self, pool: Any, job: str) -> None:
+        """Note that a job runs on a pool's instance now."""
+
+    def retain(self, job: str, document: Document, reason: str | None, change: Any) -> None:
+        """Write the end of a job, and keep its instance if it is to be kept."""
+
+    def hold(self, job: str, seconds: int) -> bool:
+        """Let a job's pool wait until so many seconds after its end; 0 ends it. False when none waits."""
+
+    def expire(self) -> None:
+        """End the pools that have waited long enough."""
 
 
 class Endpoints(Protocol):
@@ -111,6 +133,10 @@ class Server(Protocol):
     @property
     def jobs(self) -> Jobs:
         """The jobs that run."""
+
+    @property
+    def warm_pools(self) -> Pools:
+        """The instances that wait for the next training job."""
 
     @property
     def endpoints(self) -> Endpoints:

@@ -1,4 +1,4 @@
-"""The table of docs/local.md: what every operation does of what AWS documents. Made from the code.
+"""The table of docs/internals/local-sagemaker.md: what every operation does of what AWS documents. Made from the code.
 
 ``python -m local.sagemaker.reference`` writes it between the marks in the file, ``--check`` tells whether it is
 up to date. Members are those of botocore's service model; what differs is what the operations declare.
@@ -15,7 +15,7 @@ from local import ROOT
 from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.operations import FIDELITY, Fidelity
 
-DOCUMENT = ROOT / "docs" / "local.md"
+DOCUMENT = ROOT / "docs" / "internals" / "local-sagemaker.md"
 BEGIN = "<!-- operations: made by `make docs-local`; edits are lost -->"
 END = "<!-- operations: end -->"
 

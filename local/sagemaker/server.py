@@ -12,6 +12,7 @@ from local.sagemaker.data_dir import STORE_FILE, open_store
 from local.sagemaker.endpoints.endpoint_manager import EndpointManager
 from local.sagemaker.faults.faults import Faults
 from local.sagemaker.jobs.jobs import JobManager
+from local.sagemaker.jobs.warm_pools import WarmPools
 from local.sagemaker.processes.processes import Hidden
 from local.sagemaker.processes.warm_runner import WarmRunner
 from local.sagemaker.quotas import Quotas
@@ -38,6 +39,7 @@ class SageMakerServer:
     jobs: JobManager = field(init=False)
     endpoints: EndpointManager = field(init=False)
     quotas: Quotas = field(init=False)
+    warm_pools: WarmPools = field(init=False)
     runner: WarmRunner = field(init=False)
     faults: Faults = field(default_factory=Faults)
     started: float = field(default_factory=time.monotonic)
@@ -49,6 +51,7 @@ class SageMakerServer:
         store = open_store(data_dir / STORE_FILE)
         server = cls(settings, url, data_dir, store, Aws(url, settings.region))
         server.quotas = Quotas(settings.quotas, settings.default_quota)
+        server.warm_pools = WarmPools(store, server.quotas)
         server.runner = WarmRunner(settings.images.values() if settings.warm_runner else ())
         server.jobs = JobManager(server)
         server.endpoints = EndpointManager(server)
@@ -82,6 +85,7 @@ class SageMakerServer:
     def recover(self) -> None:
         """Take up what an earlier server has left in the data folder."""
         self.jobs.recover()
+        self.warm_pools.recover()
         self.endpoints.recover()
 
     def shutdown(self) -> None:

@@ -29,6 +29,7 @@ class Settings:
     :param model_disk_bytes: what the extracted models of an endpoint variant may take on disk.
     :param start_delay_seconds: how long a job or an endpoint waits before it starts, as instances take time on
         AWS.
+    :param start_up_seconds: the same of jobs alone; None for as long as the others.
     :param quotas: limits of instances by quota name, for example ``ml.m5.large for training job usage``.
     :param faults: JSON file with the faults that are on from the start.
     :param default_quota: limit of every other quota.
@@ -50,6 +51,7 @@ class Settings:
     max_running_jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     stop_grace_seconds: float = 120.0
     start_delay_seconds: float = 0.0
+    start_up_seconds: float | None = None
     quotas: dict[str, int] = field(default_factory=dict)
     default_quota: int = 1000
     spot_share: float = 0.3
@@ -70,6 +72,11 @@ class Settings:
     check_data: bool = True
     account_id: str = DEFAULT_ACCOUNT_ID
     region: str = DEFAULT_REGION
+
+    @property
+    def job_start_seconds(self) -> float:
+        """How long a job's instance takes to come up."""
+        return self.start_delay_seconds if self.start_up_seconds is None else self.start_up_seconds
 
 
 @functools.lru_cache(maxsize=64)

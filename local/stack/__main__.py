@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "plugins"))
 import typer
 from rich.console import Console
 
-from local.stack import commands
+from local.stack import commands, demo_scale
 from local.stack import demo as demonstration
 from local.stack import serve as predictions
 from local.stack.engine import choose_engine
@@ -88,6 +88,15 @@ def demo(
 ) -> None:
     """Retrain a few cities on a new stack, print the results, stop the stack."""
     raise typer.Exit(demonstration.run(console, state_dir.resolve(), cities, fleet, as_of))
+
+
+@app.command(name="demo-scale")
+def demo_of_many(
+    customers: Annotated[int, typer.Option(help="How many.")] = 10_000,
+    state_dir: StateDir = DEMO_DIR,
+) -> None:
+    """Train a model for each of thousands of synthetic customers on a new stack, print the results, stop the stack."""
+    raise typer.Exit(demo_scale.run(console, state_dir.resolve(), customers))
 
 
 @app.command()

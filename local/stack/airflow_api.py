@@ -42,32 +42,12 @@ class AirflowApi(AirflowRest):
         """Return what went wrong when DAG files were parsed: filename and stack_trace of each."""
         return list(self.pages("/importErrors", "import_errors"))
 
-    def trigger(self, dag_id: str, conf: Json | None = None, **fields: Any) -> str:
-        """Start a run.
-
-        :param conf: the run's params
-        :return: its run id
-        """
-        body = {"logical_date": None, "conf": conf or {}, **fields}
-        run: Json = self.request("POST", f"/dags/{quote(dag_id)}/dagRuns", json=body)
-        return str(run["dag_run_id"])
-
     # -- runs ---------------------------------------------------------------------------------------------
 
     def run(self, dag_id: str, run_id: str) -> Json:
         """Return a run: state, start_date, end_date, …"""
         found: Json = self.request("GET", _run_path(dag_id, run_id))
         return found
-
-    def runs(self, dag_ids: list[str], run_id: str) -> list[Json]:
-        """Return the runs of many DAGs that have one run id, in few requests."""
-        found = self._batches("/dags/~/dagRuns/list", "dag_runs", {"dag_ids": dag_ids})
-        return [run for run in found if run["dag_run_id"] == run_id]
-
-    def tasks_of_runs(self, dag_ids: list[str], run_id: str) -> list[Json]:
-        """Return the tasks of many DAGs' runs that have one run id, in few requests."""
-        body = {"dag_ids": dag_ids, "dag_run_ids": [run_id]}
-        return self._batches("/dags/~/dagRuns/~/taskInstances/list", "task_instances", body)
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
         """Return the run's tasks: task_id, state, try_number, start_date, end_date, …"""
@@ -89,17 +69,6 @@ class AirflowApi(AirflowRest):
             self.request("POST", "/pools", json=body)
         else:
             self.request("PATCH", path, json=body)
-
-    def _batches(self, path: str, key: str, body: Json) -> list[Json]:
-        """Return a whole list that is asked for by POST, page by page."""
-        items: list[Json] = []
-        while True:
-            page: Json = self.request(
-                "POST", path, json={**body, "page_limit": 100, "page_offset": len(items)}
-            )
-            items += page[key]
-            if not page[key] or len(items) >= page["total_entries"]:
-                return items
 
 
 def _run_path(dag_id: str, run_id: str) -> str:

@@ -1,8 +1,10 @@
-"""Create the two Python environments from nothing but git, make and Python 3.11 to 3.13.
+"""Create the Python environments from nothing but git, make and Python 3.11 to 3.13.
 
 `.venv` holds Airflow, the checks and the tests (requirements/dev.lock); `.venv-image` stands for the managed
-XGBoost image and holds its versions (requirements/image.lock). Both are made by uv, which is itself brought in
-when it is missing (requirements/uv.lock). All of it has hashes: a file that has another one is refused. A stamp in
+XGBoost image and holds its versions (requirements/image.lock); `.venv-import` reads models that were trained
+elsewhere (requirements/import.lock); `.venv-notebook`, only where it is asked for, has the image's versions and what
+notebooks need beside them (requirements/notebook.lock). They are made by uv, which is itself brought in when it is
+missing (requirements/uv.lock). All of it has hashes: a file that has another one is refused. A stamp in
 each environment remembers what it was made from, so that a second call does nothing.
 
 This file is started by whatever `python3` is, so it uses the standard library only and no syntax newer than
@@ -29,7 +31,14 @@ CANDIDATES = ("python3", "python3.13", "python3.12", "python3.11")
 ENVIRONMENTS = {
     ".venv": "requirements/dev.lock",
     ".venv-image": "requirements/image.lock",
+    ".venv-import": "requirements/import.lock",
 }
+# Made when it is asked for: notebooks are not everybody's.
+NOTEBOOK = ".venv-notebook"
+LOCKS = {**ENVIRONMENTS, NOTEBOOK: "requirements/notebook.lock"}
+# Their locks name every package, so sync also removes what left them. That of notebooks leaves out what a package of
+# its own asks for and does not need (requirements/notebook-overrides.txt), which `install` would look for.
+SYNCED = (".venv", NOTEBOOK)
 STAMP = ".city-fleet-stamp"
 
 
@@ -81,7 +90,7 @@ def present_python(wish: "str") -> "tuple[str, tuple[int, int, int]] | None":
 
 
 def find_python(wish: "str") -> "tuple[str, tuple[int, int, int]]":
-    """Choose the interpreter for both environments.
+    """Choose the interpreter for all environments.
 
     :param wish: what the person asked for with PYTHON=, or ""
     :return: its real path and version
@@ -239,19 +248,19 @@ def is_current(folder: "pathlib.Path", stamp: "str") -> "bool":
 def make_environment(name: "str", python: "str", version: "tuple[int, int, int]") -> "bool":
     """Bring one environment up to date.
 
-    :param name: a key of ENVIRONMENTS
+    :param name: a key of LOCKS
     :return: True where something was done
     :raises BootstrapError: with what to do about it
     """
     folder = ROOT / name
-    requirements = ROOT / ENVIRONMENTS[name]
+    requirements = ROOT / LOCKS[name]
     if not requirements.exists():
-        raise BootstrapError(f"{ENVIRONMENTS[name]} is missing from this checkout.")
+        raise BootstrapError(f"{LOCKS[name]} is missing from this checkout.")
     stamp = wanted_stamp(requirements, python, version)
     if is_current(folder, stamp):
         return False
     uv = find_uv(python)
-    say("{}: Python {} and {}".format(name, ".".join(map(str, version)), ENVIRONMENTS[name]))
+    say("{}: Python {} and {}".format(name, ".".join(map(str, version)), LOCKS[name]))
     inside = folder / "bin" / "python"
     present = python_version(str(inside)) if inside.exists() else None
     if (folder / STAMP).exists():
@@ -261,8 +270,7 @@ def make_environment(name: "str", python: "str", version: "tuple[int, int, int]"
         run([uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)], "Making " + name, "")
     # uv's list of 220 packages says nothing useful; a terminal gets its progress bars with it.
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
-    if name == ".venv":
-        # The lock names every package, so sync also removes what left it.
+    if name in SYNCED:
         command = [uv, "pip", "sync", *quiet, "--require-hashes", "--python", str(inside), str(requirements)]
     else:
         command = [uv, "pip", "install", *quiet, "--require-hashes", "--python", str(inside)]
@@ -288,9 +296,10 @@ def locked() -> "object":
 
 def main(arguments: "list[str]") -> "int":
     """Make what is asked for; print one sentence and return 1 where it can't be done."""
-    parser = argparse.ArgumentParser(description="Create .venv and .venv-image.")
+    parser = argparse.ArgumentParser(description="Create .venv, .venv-image and .venv-import.")
     parser.add_argument("--python", default="", help="interpreter to use, instead of the first that suits")
     parser.add_argument("--print-uv", action="store_true", help="print the path of a working uv and stop")
+    parser.add_argument("--notebook", action="store_true", help="create .venv-notebook too")
     options = parser.parse_args(arguments)
     try:
         python, version = present_python(options.python) or find_python(options.python)
@@ -298,7 +307,7 @@ def main(arguments: "list[str]") -> "int":
             print(find_uv(python))
             return 0
         handle = locked()
-        for name in ENVIRONMENTS:
+        for name in (*ENVIRONMENTS, *([NOTEBOOK] if options.notebook else [])):
             make_environment(name, python, version)
         del handle
     except BootstrapError as error:

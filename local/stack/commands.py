@@ -5,20 +5,20 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from city_fleet import naming
 from city_fleet.config import fleet_files, load_fleet
-from city_fleet.errors import FleetFileError
+from city_fleet.errors import CityFleetError, FleetFileError
 from city_fleet.plan import ENDPOINT_PURPOSE
 from local import ROOT
-from local.stack import environment, records
-from local.stack.choice import find_fleet
+from local.stack import environment, first_models, records
+from local.stack.choice import DEFAULT_FLEET, find_fleet
 from local.stack.disk_space import lack_of_room, require_room
 from local.stack.engine import Engine
 from local.stack.errors import StackError
@@ -29,6 +29,9 @@ from local.stack.runs import start_run, wait_for_dags, wait_for_run
 from local.stack.secrets_file import SECRETS_FILE, stack_secrets
 from local.stack.seed import seed
 from local.stack.stack import Stack
+
+#: Holds the day on which the samples' replay began.
+REPLAY_FILE = "replay_since"
 
 
 def up(
@@ -73,6 +76,7 @@ def up(
             sagemaker_port=sagemaker_port,
             engine=engine or Engine(),
             fleets_dir=files[0].parent if files else folder,
+            replay_since=_first_day(state_dir, fresh=fresh),
         )
         # These first: a start that can't be must leave everything as it was, also with FRESH=1.
         require_free_ports(layout)
@@ -87,12 +91,34 @@ def up(
         console.print("Starting the local SageMaker and Airflow")
         try:
             stack.start()
-            _prepare(console, stack, files)
+            (state_dir / REPLAY_FILE).write_text(f"{layout.replay_since}\n")
+            files = sorted(files, key=lambda path: path.stem != DEFAULT_FLEET)
+            begin_others = _prepare(console, stack, files)
         except BaseException:
             stack.stop()
             raise
         console.print(f"Up after {time.monotonic() - started:.0f} s.")
+        _begin(console, stack, files, begin_others)
         _tell(console, stack)
+
+
+def _first_day(state_dir: Path, *, fresh: bool) -> date:
+    """Return the day on which this state directory was first up: its samples' months are replayed from then on."""
+    with suppress(OSError, ValueError):
+        if not fresh:
+            return date.fromisoformat((state_dir / REPLAY_FILE).read_text().strip())
+    return datetime.now(UTC).date()
+
+
+def _begin(console: Console, stack: Stack, files: list[Path], begin_others: Callable[[], None]) -> None:
+    """Have the scheduler train the first fleet's first cities; a stack on which that fails is up all the same."""
+    if not files:
+        return
+    try:
+        first_models.train(console, stack, files[0], begin_others)
+    except (StackError, CityFleetError) as error:
+        console.print(f"  {error}", markup=False)
+        begin_others()
 
 
 def what_is_missing(layout: Layout) -> str:
@@ -138,25 +164,52 @@ def _clear(state_dir: Path) -> None:
             entry.unlink()
 
 
-def _prepare(console: Console, stack: Stack, files: list[Path]) -> None:
-    """Upload each fleet's data and create its endpoint; a fleet for which that fails does not stop the others.
+def _prepare(console: Console, stack: Stack, files: list[Path]) -> Callable[[], None]:
+    """Upload each fleet's data, create the first one's endpoint and wait for it.
 
-    All endpoints are begun before the first is waited for.
+    A fleet for which that fails does not stop the others.
+
+    :return: begins the endpoints of the others, once: they would take the processors from the first cities' training
     """
     run_id = f"up-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    begun = {}
-    for path in files:
-        console.print(f"Uploading the raw data of {path.name} and creating its endpoint")
-        with _one_of_many(console, path):
-            seed(stack, [path])
-            fleet = load_fleet(path, stack.environment)
-            dag_id = naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)
-            wait_for_dags(stack, {dag_id})
-            start_run(stack, dag_id, run_id, {})
-            begun[path] = dag_id
+    first, others = files[:1], files[1:]
+    made = [path for path in first if _upload(console, stack, path)]
+    begun = {path: dag_id for path in made if (dag_id := _create_endpoint(console, stack, path, run_id))}
+    left = [path for path in others if _upload(console, stack, path)]
     for path, dag_id in begun.items():
         with _one_of_many(console, path):
             wait_for_run(stack, dag_id, run_id)
+
+    def begin_others() -> None:
+        dag_ids = []
+        while left:
+            if dag_id := _create_endpoint(console, stack, left.pop(0), run_id):
+                dag_ids.append(dag_id)
+        if dag_ids:
+            console.print(f"  In half a minute they are in service; Airflow shows {', '.join(dag_ids)}.")
+
+    return begin_others
+
+
+def _upload(console: Console, stack: Stack, path: Path) -> bool:
+    """Upload a fleet's raw data; tells whether that went well."""
+    console.print(f"Uploading the raw data of {path.name}")
+    with _one_of_many(console, path):
+        seed(stack, [path])
+        return True
+    return False
+
+
+def _create_endpoint(console: Console, stack: Stack, path: Path, run_id: str) -> str | None:
+    """Start the run that creates a fleet's endpoint; return its DAG, None where that failed."""
+    with _one_of_many(console, path):
+        fleet = load_fleet(path, stack.environment)
+        dag_id = naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)
+        wait_for_dags(stack, {dag_id})
+        console.print(f"Creating the endpoint of {path.name}")
+        start_run(stack, dag_id, run_id, {})
+        return dag_id
+    return None
 
 
 @contextmanager

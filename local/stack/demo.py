@@ -9,21 +9,22 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from city_fleet import naming
+from city_fleet.cli.run_progress import Progress, WatchedRun, watch
 from city_fleet.plan import ENDPOINT_PURPOSE
 from local import ROOT
 from local.stack import environment, records, report
-from local.stack.choice import Choice, choose, find_fleet
+from local.stack.choice import DEFAULT_FLEET, Choice, choose, find_fleet
 from local.stack.errors import StackError
 from local.stack.layout import Layout, free_port
 from local.stack.outcomes import LIVE, Outcome, Reader
-from local.stack.progress import Progress
-from local.stack.runs import ENDED, POLL_SECONDS, start_run, wait_for_dags, wait_for_run
+from local.stack.runs import start_run, wait_for_dags, wait_for_run
 from local.stack.seed import seed
 from local.stack.stack import Stack
 
@@ -53,7 +54,7 @@ def run(console: Console, state_dir: Path, cities: str, fleet: str, as_of: str) 
     )
     choice = choose(path, cities, as_of, environment.fleet_variables(layout) | _fleet_settings())
     with records.exclusive(state_dir):
-        _clear_the_last_demo(state_dir)
+        clear_the_last_demo(state_dir)
         names = ", ".join(choice.cities) if len(choice.cities) <= 10 else f"{len(choice.cities)} cities"
         console.print(f"{choice.fleet.fleet}: {names}")
         console.print("Starting the local SageMaker and Airflow")
@@ -72,7 +73,7 @@ def run(console: Console, state_dir: Path, cities: str, fleet: str, as_of: str) 
     return _verdict(console, choice, outcomes, layout, time.monotonic() - started)
 
 
-def _clear_the_last_demo(state_dir: Path) -> None:
+def clear_the_last_demo(state_dir: Path) -> None:
     """Delete what an earlier demo has left; what is no demo's stays.
 
     :raises StackError: the folder holds something else
@@ -117,40 +118,17 @@ def _watch(console: Console, stack: Stack, choice: Choice, run_id: str) -> dict[
     :return: city → state of its run
     :raises StackError: a component died, or the runs did not end in time
     """
-    city_of = {choice.dag_id(city): city for city in choice.cities}
-    states = dict.fromkeys(choice.cities, "queued")
-    deadline = time.monotonic() + BASE_TIMEOUT_SECONDS + CITY_TIMEOUT_SECONDS * len(states)
+    deadline = time.monotonic() + BASE_TIMEOUT_SECONDS + CITY_TIMEOUT_SECONDS * len(choice.cities)
+
+    def may_go_on(waiting: Iterable[str]) -> None:
+        if time.monotonic() > deadline:
+            late = ", ".join(waiting)
+            raise StackError(f"These runs did not end in time: {late}. The logs: {stack.layout.logs_dir}")
+        stack.require_alive()
+
+    runs = [WatchedRun(city, choice.dag_id(city), run_id) for city in choice.cities]
     with Progress(console, list(choice.cities)) as progress:
-        while any(state not in ENDED for state in states.values()):
-            if time.monotonic() > deadline:
-                late = ", ".join(city for city, state in states.items() if state not in ENDED)
-                raise StackError(f"These runs did not end in time: {late}. The logs: {stack.layout.logs_dir}")
-            stack.require_alive()
-            active = [dag_id for dag_id, city in city_of.items() if states[city] not in ENDED]
-            tasks = stack.airflow.tasks_of_runs(active, run_id)
-            for item in stack.airflow.runs(active, run_id):
-                city = city_of[item["dag_id"]]
-                states[city] = item["state"]
-                mine = [task for task in tasks if task["dag_id"] == item["dag_id"]]
-                task, state = _at_work(mine)
-                done = sum(one["state"] in ("success", "skipped") for one in mine)
-                shown = item["state"] if item["state"] in ENDED else state
-                progress.update(city, task, shown, done, len(mine))
-            progress.refresh()
-            time.sleep(POLL_SECONDS)
-    return states
-
-
-def _at_work(tasks: list[dict[str, object]]) -> tuple[str, str]:
-    """Return the task that a run is at, and its state."""
-    order = ("running", "deferred", "restarting", "queued", "up_for_retry", "up_for_reschedule", "scheduled")
-    for state in order:
-        for task in tasks:
-            if task["state"] == state:
-                return str(task["task_id"]), state
-    ended = [task for task in tasks if task["state"] not in (None, "skipped") and task["end_date"]]
-    last = max(ended, key=lambda task: str(task["end_date"]), default=None)
-    return (str(last["task_id"]), str(last["state"])) if last else ("", "queued")
+        return watch(stack.airflow, progress, runs, may_go_on=may_go_on)
 
 
 def _verdict(
@@ -172,5 +150,10 @@ def _verdict(
             f"The default cities should all be live; these are not: {', '.join(not_live)}", style="red"
         )
     elif not choice.broken:
+        fleet = "" if choice.fleet.fleet == DEFAULT_FLEET else f" FLEET={choice.fleet.fleet}"
+        console.print(
+            f"Next: `make up{fleet}` starts the same and leaves it running, with Airflow's UI; then "
+            f"`./fleet predict {choice.cities[0]}` asks as an application does."
+        )
         return 0
     return 1

@@ -67,6 +67,7 @@ def fleet_variables(layout: Layout) -> dict[str, str]:
         "CITY_FLEET_FLEETS": str(layout.fleets_dir),
         "CITY_FLEET_COMPILED": str(layout.airflow_home / "compiled_fleets"),
         "CITY_FLEET_WAITER_DELAY_SECONDS": "1",
+        **({"CITY_FLEET_REPLAY_SINCE": layout.replay_since.isoformat()} if layout.replay_since else {}),
     }
 
 
@@ -93,6 +94,9 @@ def _airflow_variables(layout: Layout, drawn: dict[str, str]) -> dict[str, str]:
             "SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(layout.passwords_file),
             "EXECUTION_API_SERVER_URL": layout.execution_url,
             "HOSTNAME_CALLABLE": "socket.gethostname",
+            # The three seconds of a DAG file take more than the default of 30 where others keep the machine busy, and
+            # a task that can't read its file so often is failed.
+            "DAGBAG_IMPORT_TIMEOUT": "120",
         },
         "SCHEDULER": {"SCHEDULER_IDLE_SLEEP_TIME": "0.5", "JOB_HEARTBEAT_SEC": "5"},
         # A task's supervisor may notice only this late that the task has ended (3.3.2 waits on sockets that close
@@ -104,6 +108,7 @@ def _airflow_variables(layout: Layout, drawn: dict[str, str]) -> dict[str, str]:
             # A fleet file is not a DAG file: only parsing its DAG file again shows that it changed.
             "MIN_FILE_PROCESS_INTERVAL": str(layout.parse_interval_seconds),
             "PARSING_PROCESSES": "1",
+            "DAG_FILE_PROCESSOR_TIMEOUT": "180",
         },
         "API": {
             "HOST": HOST,

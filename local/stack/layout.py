@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 from local import ROOT
@@ -33,6 +34,7 @@ class Layout:
     :param fleets_dir: folder with the fleet files
     :param parse_interval_seconds: how long an edited fleet file may go unnoticed
     :param engine: its database and its executor
+    :param replay_since: from which day on schedules that have ended are replayed, one tick a night; None for not at all
     :param database_port: PostgreSQL, where the engine has it; only the stack itself uses it
     :param broker_port: Redis, likewise
     :param triggerers: how many triggerers there are; a second one takes over what a lost one was waiting for
@@ -55,6 +57,7 @@ class Layout:
     database_port: int = field(default_factory=free_port)
     broker_port: int = field(default_factory=free_port)
     triggerers: int = 1
+    replay_since: date | None = None
     airflow_settings: Mapping[str, str] = field(default_factory=dict, hash=False)
     component_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
     sagemaker_options: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import naming
 from city_fleet.metrics import TOP_K
+from city_fleet.state import run_records
 from local.stack.choice import Choice
 from local.stack.evidence import evidence
 from local.stack.stack import Stack
@@ -88,14 +89,16 @@ class Reader:
 
         :param run_state: Airflow's state of the run
         """
-        record = self._record(city, run_id)
+        record = run_records.of_run(self._s3, self.choice.keys, city, run_id) or {}
         how = str(record.get("outcome", "failed"))
         outcome = Outcome(city, how, record, metric=self.choice.metric(city))
         if run_state != "success" or how not in DECIDED:
             outcome.how = "failed"
             outcome.evidence = evidence(self.stack, self.choice.dag_id(city), run_id)
         elif not record:
-            outcome.evidence = [f"the run ended, but left no record below {self._records(city)}"]
+            outcome.evidence = [
+                f"the run ended, but left no record below {self.choice.keys.city_records(city)}"
+            ]
         elif how == LIVE:
             try:
                 outcome.prediction = self._ask(city, record)
@@ -103,21 +106,6 @@ class Reader:
             except (ClientError, BotoCoreError, ValueError, KeyError, LookupError) as error:
                 outcome.evidence = [f"endpoint {self.choice.endpoint}: {error}"]
         return outcome
-
-    def _records(self, city: str) -> str:
-        return self.choice.keys.city_records(city)
-
-    def _record(self, city: str, run_id: str) -> dict[str, Any]:
-        """Return the newest record of a run."""
-        pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self.choice.fleet.bucket, Prefix=self._records(city)
-        )
-        objects = [item for page in pages for item in page.get("Contents", [])]
-        for item in sorted(objects, key=lambda found: found["LastModified"], reverse=True):
-            record = self._read_json(item["Key"])
-            if record.get("run_id") == run_id:
-                return record
-        return {}
 
     def _read_json(self, key: str) -> dict[str, Any]:
         body = self._s3.get_object(Bucket=self.choice.fleet.bucket, Key=key)["Body"].read()

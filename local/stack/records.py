@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
 from local.stack.engine import Engine
@@ -30,6 +31,7 @@ def write(layout: Layout, recorded: list[Recorded]) -> None:
         "broker_port": layout.broker_port,
         "engine": asdict(layout.engine),
         "triggerers": layout.triggerers,
+        "replay_since": layout.replay_since.isoformat() if layout.replay_since else None,
         "fleets_dir": str(layout.fleets_dir),
         "processes": [record.to_dict() for record in recorded],
     }
@@ -49,6 +51,7 @@ def read(state_dir: Path) -> tuple[Layout, list[Recorded]] | None:
             broker_port=document["broker_port"],
             engine=Engine(**document["engine"]),
             triggerers=document["triggerers"],
+            replay_since=date.fromisoformat(since) if (since := document["replay_since"]) else None,
             fleets_dir=Path(document["fleets_dir"]),
         )
         recorded = [Recorded(**record) for record in document["processes"]]

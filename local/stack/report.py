@@ -18,8 +18,8 @@ def outcome_table(outcomes: list[Outcome]) -> Table:
     """Return one row per city. Its columns are those of the metric, and of what the fleet predicts."""
     metric = METRICS[outcomes[0].metric].title if len({each.metric for each in outcomes}) == 1 else "metric"
     candidates = any(each.algorithm for each in outcomes)
-    predicted = [each.prediction.predicted for each in outcomes if each.prediction]
-    classes = any(isinstance(each, tuple) for each in predicted)
+    values = [each.prediction.predicted for each in outcomes if each.prediction]
+    classes = any(isinstance(each, tuple) for each in values)
     columns = [
         ("city", "left"),
         ("ended", "left"),
@@ -48,7 +48,7 @@ def outcome_table(outcomes: list[Outcome]) -> Table:
             "" if version is None else str(version),
             str(record.get("target_model") or "") if outcome.how == LIVE else "",
             Text(prediction.row) if prediction else "",
-            Text(_predicted(prediction.predicted)) if prediction else "",
+            Text(predicted(prediction.predicted)) if prediction else "",
             Text(_value(prediction.actual)) if prediction else "",
             f"{prediction.latency_ms:.1f}" if prediction else "",
         ]
@@ -89,7 +89,7 @@ def _measured(outcome: Outcome, whose: str) -> str:
     return "" if value is None else show_metric(outcome.metric, value)
 
 
-def _predicted(value: float | tuple[tuple[str, float], ...]) -> str:
+def predicted(value: float | tuple[tuple[str, float], ...]) -> str:
     """Write a number, the likelier of two classes, or the likeliest of many."""
     if isinstance(value, float):
         return _value(value)

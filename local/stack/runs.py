@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from local.stack.errors import StackError
 from local.stack.evidence import evidence
@@ -11,7 +13,6 @@ from local.stack.stack import Stack
 POLL_SECONDS = 1.0
 DAG_TIMEOUT_SECONDS = 180.0
 RUN_TIMEOUT_SECONDS = 300.0
-ENDED = ("success", "failed")
 
 
 def wait_for_dags(stack: Stack, wanted: set[str]) -> None:
@@ -34,7 +35,7 @@ def wait_for_dags(stack: Stack, wanted: set[str]) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def start_run(stack: Stack, dag_id: str, run_id: str, params: dict[str, str]) -> None:
+def start_run(stack: Stack, dag_id: str, run_id: str, params: Mapping[str, Any]) -> None:
     """Start a run, and unpause its DAG."""
     # The run first: unpausing may start a scheduled run, and a DAG has one run at a time.
     stack.airflow.trigger(dag_id, params, dag_run_id=run_id)

@@ -43,8 +43,7 @@ def seed(stack: Stack, files: list[Path]) -> None:
     for path in files:
         cities = _without_raw_data(stack, path)
         if cities is None or cities:
-            named = [part for city in cities or () for part in ("--city", city)]
-            run_fleet(stack, "ingest", "--fleet", str(path), "--create-bucket", *named)
+            run_fleet(stack, "ingest", "--fleet", str(path), "--create-bucket", *(cities or ()))
     for path in files:
         try:
             fleet = load_fleet(path, stack.environment)
@@ -65,7 +64,9 @@ def _without_raw_data(stack: Stack, path: Path) -> list[str] | None:
         there = {each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())}
     except (FleetFileError, s3.exceptions.NoSuchBucket):
         return None
-    return [city for city in fleet.cities if fleet.keys.raw(city) not in there] if there else None
+    # What is read in place is nobody's to upload.
+    own = [slug for slug, city in fleet.with_raw_data.items() if city.dataset.raw is None]
+    return [city for city in own if fleet.keys.raw(city) not in there] if there or not own else None
 
 
 def create_queue(sqs: Any, s3: Any, fleet: Fleet) -> None:

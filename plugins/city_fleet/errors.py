@@ -9,6 +9,7 @@
     ├── PlatformError           AWS or the network failed: a retry may help
     │   └── Busy                others are at it: it passes
     ├── AirflowError, RegistryError
+    ├── ScriptFailed            a job script failed at the desk
     ├── OldLayout               what an earlier version left has to be moved first
     ├── PublishError
     │   └── PointerMoved, BrokenPointer, ArtifactError, OtherInstallation
@@ -33,6 +34,9 @@ from city_fleet.outgoing_text import printable
 
 MAX_SHOWN_CHARACTERS = 80
 MAX_LISTED_NAMES = 40
+#: Lines of mistakes that are shown at once.
+SCREENFUL = 20
+_LINES_OF_A_KIND = 5
 
 
 @dataclass(eq=False, repr=False)
@@ -130,7 +134,7 @@ class FleetFileError(CityFleetError):
         self.errors = sorted(errors, key=lambda error: (error.file or "", error.line or 0))
         if not self.errors:
             raise ValueError("FleetFileError needs at least one ConfigError")
-        super().__init__("\n".join(str(error) for error in self.errors))
+        super().__init__("\n".join(screenful(self.errors)))
         #: The fleet file as the user named it.
         self.file = file or str(self.errors[0].file)
 
@@ -229,6 +233,20 @@ class Busy(PlatformError):
 
     #: For ``aws_errors.is_passing``.
     passes: ClassVar[bool] = True
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ScriptFailed(CityFleetError):
+    """A job script that failed on this machine.
+
+    :param step: such as ``train``.
+    :param where: ``file:line`` in the user's own file; None where nothing points there.
+    :param log: the last lines that it has printed.
+    """
+
+    step: str | None = None
+    where: str | None = None
+    log: list[str] | None = None
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -390,6 +408,37 @@ def show_value(value: object) -> str:
         return f"a list of {len(value)}" if value else "an empty list"
     text = repr(value) if isinstance(value, str | int | float) else str(value)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[: MAX_SHOWN_CHARACTERS - 1]}…"
+
+
+def screenful(mistakes: Sequence[ConfigError]) -> list[str]:
+    """Return mistakes as lines, a screenful at most: of more, an example of each kind and how many there are.
+
+    A kind is a field, in a file, with what may stand there. The most frequent come first.
+    """
+    if len(mistakes) <= SCREENFUL:
+        return [str(each) for each in mistakes]
+    kinds: dict[tuple[str | None, ...], list[ConfigError]] = {}
+    for each in mistakes:
+        kinds.setdefault((each.file, each.field, each.allowed), []).append(each)
+    # Two lines a kind, the last line for the kinds that found no room.
+    shown = sorted(kinds.values(), key=len, reverse=True)[: (SCREENFUL - 1) // 2]
+    lines = []
+    for found in shown:
+        lines.append(str(found[0]))
+        if len(found) > 1:
+            lines.append(f"  … and {len(found) - 1:,} more like it{_on_lines(found[1:])}")
+    left = len(mistakes) - sum(map(len, shown))
+    if left:
+        lines.append(f"… and {left:,} mistakes of {len(kinds) - len(shown):,} other kinds.")
+    return lines
+
+
+def _on_lines(mistakes: Sequence[ConfigError]) -> str:
+    lines = list(dict.fromkeys(each.line for each in mistakes if each.line is not None))
+    if not lines:
+        return ""
+    more = ", …" if len(lines) > _LINES_OF_A_KIND else ""
+    return f": line {', '.join(map(str, lines[:_LINES_OF_A_KIND]))}{more}"
 
 
 def raised_in(error: BaseException) -> str:

@@ -84,6 +84,26 @@ def show(name: str, value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:.3g}"
 
 
+def show_apart(name: str, value: float, others: Iterable[float]) -> list[str]:
+    """Write a value and what it is compared with by as many digits as they need to look as different as they are.
+
+    :return: the value's text, then those of the others.
+    """
+    values = [value, *others]
+    texts = [show(name, each) for each in values]
+    form = METRICS[name].form
+    for more in range(1, 7):
+        if all(text != texts[0] or each == value for text, each in zip(texts[1:], values[1:], strict=True)):
+            break
+        if form == "share":
+            texts = [f"{each:.{1 + more}%}" for each in values]
+        elif form == "number":
+            texts = [f"{each:.{3 + more}f}" for each in values]
+        else:
+            texts = [f"{each:,.{more}f}" if abs(each) >= 100 else f"{each:.{3 + more}g}" for each in values]
+    return texts
+
+
 def holdout_metrics(holdout: Mapping[str, Any], predicted: Sequence[Any]) -> dict[str, float | None]:
     """Return the metrics of predictions of held-out rows.
 

@@ -96,6 +96,60 @@ def fleet_dag_id(fleet: str, purpose: str) -> str:
     return f"{fleet}._{purpose}"
 
 
+def cohort_name(number: int) -> str:
+    """Return the name of a cohort of cities, ``cohort_007``.
+
+    :param number: from 1.
+    """
+    return f"cohort_{number:03d}"
+
+
+def cohort_title(cohort: str) -> str:
+    """Write the name of a cohort for people: ``Cohort 7`` of ``cohort_007``."""
+    return f"Cohort {int(cohort.rpartition('_')[2])}"
+
+
+def cohort_number(slug: str, count: int) -> int:
+    """Return the number of a city's cohort, from 1, where there are so many: by a hash of its slug alone."""
+    return jump_hash(int.from_bytes(hashlib.sha256(slug.encode()).digest()[:8], "big"), count) + 1
+
+
+def jump_hash(key: int, buckets: int) -> int:
+    """Return a key's bucket, from 0: with a bucket more, one key of so many moves, and it moves to the new one.
+
+    Lamping & Veach, "A Fast, Minimal Memory, Consistent Hash Algorithm", 2014.
+
+    :param key: 64 bits.
+    :param buckets: at least 1.
+    """
+    bucket, following = -1, 0
+    while following < buckets:
+        bucket = following
+        key = (key * 2862933555777941757 + 1) & 0xFFFF_FFFF_FFFF_FFFF
+        following = int((bucket + 1) * ((1 << 31) / ((key >> 33) + 1)))
+    return bucket
+
+
+def cohort_home(cohort: str) -> str:
+    """Return what stands for a cohort where else a city's slug does: ``_cohort_007``, which is no slug."""
+    return f"_{cohort}"
+
+
+def cohort_dag_id(fleet: str, cohort: str) -> str:
+    """Return the id of the DAG of a cohort, ``<fleet>._cohort_007``."""
+    return fleet_dag_id(fleet, cohort)
+
+
+def is_of_city(dag_id: str, fleet: str, city: str) -> bool:
+    """Tell whether a DAG may have run a city: its own, or that of a cohort, which it may have left since."""
+    return dag_id == city_dag_id(fleet, city) or is_of_cohort(dag_id, fleet)
+
+
+def is_of_cohort(dag_id: str, fleet: str) -> bool:
+    """Tell whether a DAG is that of a cohort of a fleet."""
+    return re.fullmatch(r"_cohort_\d{3,}", dag_id.removeprefix(f"{fleet}.")) is not None
+
+
 def job_name(fleet: str, environment: str, city: str, step: str, *, request_digest: str, attempt: int) -> str:
     """Return ``<fleet>--<environment>--<city>-<step>-<digest>-<attempt>``; equal inputs always give an equal name.
 

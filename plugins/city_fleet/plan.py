@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from city_fleet import clock, naming
+from city_fleet import clock, naming, raw_places
 from city_fleet.config import City, Fleet, JobSettings
 from city_fleet.config.places import scripts_folder
 from city_fleet.config.section import Section
@@ -29,11 +29,13 @@ KEEP_CHAMPION = "keep_champion"
 RECORD = "record"
 RECORDED = "recorded"
 JOB_STEPS = (PREPROCESS, TRAIN, EVALUATE)
+#: All three in one job, of a cohort of cities or of one of them.
+COHORT = "cohort"
 
 #: Settings of a city that make its model: after a change its model is out of date.
 MAKES_THE_MODEL = ("dataset", "algorithm", "entry")
 #: Settings of those sections that do not make it: `./fleet ingest` alone uses them, and a job gets the rows themselves.
-MAKES_NO_MODEL = ("dataset.source", "dataset.city_column")
+MAKES_NO_MODEL = ("dataset.source", "dataset.city_column", "dataset.raw")
 
 #: What the single own scripts of a fleet file are called in the folder of scripts.
 OWN_SCRIPTS = {
@@ -50,6 +52,7 @@ REAPER_PURPOSE = "reaper"
 DIGEST_PURPOSE = "digest"
 RETIRE_PURPOSE = "retire"
 ARRIVALS_PURPOSE = "arrivals"
+CITIES_PURPOSE = "cities"
 #: Of the fleet-wide DAGs that every fleet has.
 PURPOSES = (ENDPOINT_PURPOSE, RECONCILE_PURPOSE, REAPER_PURPOSE, DIGEST_PURPOSE, RETIRE_PURPOSE)
 
@@ -109,6 +112,18 @@ class FixedChampion:
 
 
 @dataclass(frozen=True)
+class FixedParent:
+    """The model of a city's parent that served when a run began, which the run's own model is judged against too.
+
+    :param city: slug of the parent.
+    """
+
+    city: str
+    target_model: str
+    as_of: str
+
+
+@dataclass(frozen=True)
 class Run:
     """What the tasks of a DAG run of a city work on, alone or together with other DAG runs about the same.
 
@@ -117,6 +132,7 @@ class Run:
     :param as_of: the moment up to which the run may see data, UTC.
     :param force: publish despite gate, order of as_of and pin.
     :param champion: the model that served when the run began; None when none did.
+    :param parent: the model of the city's parent that served then; None where it has none, or nothing served.
     """
 
     run_id: str
@@ -124,6 +140,7 @@ class Run:
     as_of: datetime
     force: bool = False
     champion: FixedChampion | None = None
+    parent: FixedParent | None = None
 
     @property
     def stamp(self) -> str:
@@ -143,11 +160,32 @@ class CityPlan:
 
     @property
     def dag_id(self) -> str:
-        return naming.city_dag_id(self.fleet.fleet, self.city.slug)
+        """Return the id of the DAG that runs the city: its own, or its cohort's."""
+        return self.fleet.dag_id_of(self.city.slug)
+
+    @property
+    def who(self) -> str:
+        """Return whose the jobs are, in names and keys: the city's slug."""
+        return self.city.slug
+
+    @property
+    def whose(self) -> str:
+        """Return what errors about the jobs begin with."""
+        return f"City {self.city.slug!r}"
 
     @property
     def keys(self) -> naming.Keys:
         return self.fleet.keys
+
+    @property
+    def raw(self) -> raw_places.RawPlace:
+        """Return where the raw data of a run lie, with the folder that names of files stand behind.
+
+        A parent's are those of its cities, below the prefix of them all.
+        """
+        if self.children:
+            return raw_places.own_place(self.keys.bucket, self.keys.raw_prefix())
+        return self.fleet.raw_place(self.city)
 
     @property
     def package_group(self) -> str:
@@ -156,6 +194,11 @@ class CityPlan:
     @property
     def endpoint(self) -> str:
         return endpoint_name(self.fleet)
+
+    @property
+    def children(self) -> tuple[str, ...]:
+        """Return the cities that the city is the parent of, by slug, sorted; none for most."""
+        return self.fleet.children.get(self.city.slug, ())
 
     @property
     def scripts(self) -> Path:
@@ -184,8 +227,10 @@ class CityPlan:
 
     @property
     def delay_seconds(self) -> int:
-        """Return how long after a tick of the schedule the city's run starts."""
-        return naming.spread_seconds(self.fleet.fleet, self.city.slug, self.city.spread_minutes * 60)
+        """Return how long after a tick of the schedule the city's run starts: as its cohort's, where it is in one."""
+        cohort = self.fleet.cohort_of(self.city.slug)
+        who = self.city.slug if cohort is None else naming.cohort_home(cohort)
+        return naming.spread_seconds(self.fleet.fleet, who, self.city.spread_minutes * 60)
 
     @property
     def settings_digest(self) -> str:
@@ -201,7 +246,21 @@ class CityPlan:
                 continue
             left_out = {field for field in type(section).model_fields if f"{name}.{field}" in MAKES_NO_MODEL}
             counted[name] = section.model_dump(mode="json", exclude=left_out)
+        if self.children:
+            counted["children"] = list(self.children)
         return naming.digest(counted, 16)
+
+    def last_moment(self, moment: datetime) -> datetime | None:
+        """Return the last tick of a schedule that is over at a moment: no data are waited for after it.
+
+        Where the schedule is replayed, it is the last one whose night has come.
+
+        :return: None while the schedule goes on, has no end, or has no tick before its end.
+        """
+        end = self.city.end_date
+        if end is None or moment.astimezone(UTC).date() <= end:
+            return None
+        return self.city.last_tick(moment)
 
     def check_as_of(self, as_of: datetime) -> datetime:
         """Return the as_of of a run, if a run may have it.
@@ -215,7 +274,7 @@ class CityPlan:
 
     def settings(self, step: str) -> JobSettings:
         """Return instance, volume and time limit of a job step."""
-        return self.city.training if step == TRAIN else self.city.processing
+        return self.city.training if step in (TRAIN, COHORT) else self.city.processing
 
     def about(self, as_of: datetime, raw: str, code: str) -> str:
         """Return a digest of what a run is about: equal for whoever starts it, as long as nothing of it changes.

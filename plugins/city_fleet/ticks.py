@@ -5,6 +5,8 @@ A test compares these ticks with those of the timetable by which Airflow starts 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 
@@ -19,6 +21,60 @@ PRESETS = {
     "@quarterly": "0 0 1 */3 *",
     "@yearly": "0 0 1 1 *",
 }
+#: The environment variable with the day from which on schedules that have ended are replayed, one tick a night.
+REPLAY_VARIABLE = "CITY_FLEET_REPLAY_SINCE"
+#: So many of its last ticks a schedule that has ended has once more, where it is replayed.
+REPLAYED_TICKS = 24
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The last ticks of a schedule that has ended, once more, one a night: so a sample of old data has nights.
+
+    :param ticks: in their order; a run's as_of is its tick, as ever.
+    :param since: the day whose midnight (UTC) has the first of them; each night after it has the next one.
+    """
+
+    ticks: tuple[datetime, ...]
+    since: date
+
+    def nights(self) -> Iterator[tuple[datetime, datetime]]:
+        """Yield each tick with its night."""
+        first = datetime.combine(self.since, time(), UTC)
+        for number, tick in enumerate(self.ticks):
+            yield tick, first + timedelta(days=number)
+
+    def night(self, tick: datetime) -> datetime | None:
+        """Return the night in which a tick is replayed; None for one that is not."""
+        return dict(self.nights()).get(tick)
+
+    def due(self, at: datetime) -> datetime | None:
+        """Return the newest tick whose night has come at a moment; None before the first night."""
+        nights = (at - datetime.combine(self.since, time(), UTC)).days
+        return None if nights < 0 else self.ticks[min(nights, len(self.ticks) - 1)]
+
+
+@lru_cache(maxsize=1024)
+def replay(
+    schedule: str | None, since: date | None, *, first_day: date | None, last_day: date | None
+) -> Replay | None:
+    """Return how a schedule is replayed.
+
+    :param since: the day on which the installation began to replay; None where it does not.
+    :param first_day: and ``last_day``: of the schedule.
+    :return: None for a schedule that had not ended on that day, or that has no tick.
+    """
+    if schedule is None or since is None or last_day is None or last_day >= since:
+        return None
+    found: list[datetime] = []
+    moment = datetime.combine(last_day, time.max, UTC)
+    while len(found) < REPLAYED_TICKS:
+        tick = last_tick(schedule, moment, first_day=first_day, last_day=last_day)
+        if tick is None:
+            break
+        found.append(tick)
+        moment = tick - timedelta(minutes=1)
+    return Replay(tuple(reversed(found)), since) if found else None
 
 
 def last_tick(

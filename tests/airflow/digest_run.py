@@ -15,7 +15,6 @@ import boto3
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 from airflow.models.taskinstance import TaskInstance
-from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
@@ -55,7 +54,6 @@ def run(dag: Any, **conf: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    initdb()
     sync()
     (city,) = city_dags(fleets_folder(), only="texas_housing.austin")
     (digest,) = fleet_dags(fleets_folder(), only="texas_housing._digest")

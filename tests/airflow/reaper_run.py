@@ -16,7 +16,6 @@ from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 from airflow.models.dag import DagModel
 from airflow.models.dagbag import DBDagBag
 from airflow.models.xcom import XComModel
-from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
@@ -87,7 +86,6 @@ def remember_for_long() -> None:
 
 def main() -> None:
     states: dict[str, dict[str, str | None]] = json.loads(sys.argv[1])
-    initdb()
     paused = sync()
     for run_id, of_run in states.items():
         start_run(run_id, of_run)

@@ -17,7 +17,7 @@ from airflow.triggers.base import TriggerEvent
 
 from city_fleet import naming
 from city_fleet.orchestration.city_tasks import approve_trigger
-from city_fleet.orchestration.city_tasks.approve_trigger import ApprovalTrigger
+from city_fleet.orchestration.city_tasks.approve_trigger import ApprovalTrigger, SharedLook
 from city_fleet.state import registry
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 
@@ -106,40 +106,59 @@ async def first(events: AsyncIterator[TriggerEvent]) -> Any:
     raise AssertionError("the trigger ended without an event")
 
 
-async def ends(*triggers: ApprovalTrigger, then: Any = lambda: None) -> list[Any]:
+@pytest.fixture(autouse=True)
+def looked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Versions at which a trigger has looked in the registry, whatever came of it."""
+    versions: set[str] = set()
+    status = SharedLook.status
+
+    async def noted(look: SharedLook, connect: Any, package_arn: str, *arguments: Any) -> str:
+        try:
+            return await status(look, connect, package_arn, *arguments)
+        finally:
+            versions.add(package_arn)
+
+    monkeypatch.setattr(SharedLook, "status", noted)
+    return versions
+
+
+async def ends(*triggers: ApprovalTrigger, looked: set[str], then: Any = lambda: None) -> list[Any]:
     """Run triggers together, do something when all of them wait, and return their events."""
-    tasks = [asyncio.create_task(first(trigger.run())) for trigger in triggers]
-    await asyncio.sleep(1)
-    assert not any(task.done() for task in tasks)
-    then()
     async with asyncio.timeout(DEADLINE_SECONDS):
+        tasks = [asyncio.create_task(first(trigger.run())) for trigger in triggers]
+        while not looked >= {trigger.package_arn for trigger in triggers}:
+            await asyncio.sleep(0.02)
+        assert not any(task.done() for task in tasks)
+        then()
         return await asyncio.gather(*tasks)
 
 
 @pytest.mark.parametrize(("status", "option"), [("Approved", "Approve"), ("Rejected", "Reject")])
 def test_a_decision_in_the_registry_ends_the_wait_and_answers_the_form(
-    town: WaitingVersions, form: Form, status: str, option: str
+    town: WaitingVersions, form: Form, looked: set[str], status: str, option: str
 ) -> None:
     arn, other = town.version(), town.version()
-    (event,) = asyncio.run(ends(town.trigger(arn), then=lambda: town.decide(arn, status)))
+    (event,) = asyncio.run(ends(town.trigger(arn), looked=looked, then=lambda: town.decide(arn, status)))
     assert event == {"decided": True, "package_arn": arn}
     assert form.written == [([option], {"note": "decided in the registry"})]
     assert registry.describe(town.sagemaker, other).status == registry.PENDING  # type: ignore[union-attr]
 
 
-def test_the_deadline_ends_the_wait(town: WaitingVersions, form: Form) -> None:
+def test_the_deadline_ends_the_wait(town: WaitingVersions, form: Form, looked: set[str]) -> None:
     arn = town.version()
-    assert asyncio.run(ends(town.trigger(arn, seconds=3))) == [{"expired": True, "package_arn": arn}]
+    events = asyncio.run(ends(town.trigger(arn, seconds=5), looked=looked))
+    assert events == [{"expired": True, "package_arn": arn}]
     assert form.written == [(["Reject"], {"note": "expired"})]
 
 
-def test_a_version_that_is_deleted_ends_the_wait(town: WaitingVersions) -> None:
+def test_a_version_that_is_deleted_ends_the_wait(town: WaitingVersions, looked: set[str]) -> None:
     arn = town.version()
 
     def delete() -> None:
         town.sagemaker.delete_model_package(ModelPackageName=arn)
 
-    assert asyncio.run(ends(town.trigger(arn), then=delete)) == [{"decided": True, "package_arn": arn}]
+    events = asyncio.run(ends(town.trigger(arn), looked=looked, then=delete))
+    assert events == [{"decided": True, "package_arn": arn}]
 
 
 def test_an_answer_that_came_before_the_task_waited_is_found(town: WaitingVersions, form: Form) -> None:
@@ -157,7 +176,7 @@ def test_an_answer_that_came_before_the_task_waited_is_found(town: WaitingVersio
 
 
 def test_waiting_asks_airflow_once_and_the_registry_once_for_all(
-    town: WaitingVersions, form: Form, caplog: pytest.LogCaptureFixture
+    town: WaitingVersions, form: Form, looked: set[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Fifty tasks that wait cost what one costs: a list now and then."""
     import logging
@@ -170,7 +189,7 @@ def test_waiting_asks_airflow_once_and_the_registry_once_for_all(
         for arn in arns:
             town.decide(arn, "Approved")
 
-    events = asyncio.run(ends(*triggers, then=decide))
+    events = asyncio.run(ends(*triggers, looked=looked, then=decide))
     assert events == [{"decided": True, "package_arn": arn} for arn in arns]
     assert form.asked == 50
     calls = [record.getMessage() for record in caplog.records if "Making request" in record.getMessage()]
@@ -179,7 +198,7 @@ def test_waiting_asks_airflow_once_and_the_registry_once_for_all(
 
 
 def test_a_registry_that_can_not_be_asked_is_asked_again(
-    town: WaitingVersions, aws: LocalSageMaker, monkeypatch: pytest.MonkeyPatch
+    town: WaitingVersions, looked: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arn = town.version()
     trigger = town.trigger(arn)
@@ -197,4 +216,4 @@ def test_a_registry_that_can_not_be_asked_is_asked_again(
         town.decide(arn, "Rejected")
         broken["still"] = False
 
-    assert asyncio.run(ends(trigger, then=heal)) == [{"decided": True, "package_arn": arn}]
+    assert asyncio.run(ends(trigger, looked=looked, then=heal)) == [{"decided": True, "package_arn": arn}]

@@ -1,4 +1,4 @@
-"""The table of calls in docs/jobs.md is what a city's run really asks of AWS."""
+"""The table of calls in docs/internals/jobs.md is what a city's run really asks of AWS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.iam_policies import Policy
 from tests.support.paths import ROOT
 from tests.support.recorded_calls import kept_recording
 
-PAGE = ROOT / "docs" / "jobs.md"
+PAGE = ROOT / "docs" / "internals" / "jobs.md"
 ROW = re.compile(r"\| `(?P<operation>[a-z0-9-]+:\w+)` \| (?P<calls>\d+) \| (?P<steps>[^|]+) \|")
 MOST_OF_SAGEMAKER = 16
 
@@ -59,7 +59,7 @@ def test_the_table_of_calls_is_true(counted: Any) -> None:
         for operation, steps in real.items()
     )
     written = sorted(match[0] for match in ROW.finditer(PAGE.read_text()))
-    assert written == rows, "docs/jobs.md should say:\n" + "\n".join(rows)
+    assert written == rows, "docs/internals/jobs.md should say:\n" + "\n".join(rows)
 
 
 def test_a_citys_run_stays_within_its_allowance(counted: Any) -> None:

@@ -148,22 +148,19 @@ def test_an_idle_file_imports_nothing_of_the_settings(folder: Path) -> None:
     assert len(imported) < 15, imported
 
 
-def test_airflows_own_processor_finds_every_city_of_a_fleet_in_shards(tmp_path: Path) -> None:
+def test_airflows_own_processor_finds_every_city_and_a_command_leaves_all_where_they_are(
+    tmp_path: Path,
+) -> None:
+    """``airflow tasks list`` writes what it has found of the DAG files into the database (Airflow 3.3.2)."""
     home = dag_processor.home(tmp_path)
     (home / "fleets" / "small.yaml").write_text(SMALL + cities(300))
-    errors, dags = dag_processor.looked(home)
+    errors, before = dag_processor.looked(home)
     assert errors == {}
-    found = {dag_id: rest for dag_id, rest in dags.items() if dag_id.startswith("small.c")}
+    found = {dag_id: rest for dag_id, rest in before.items() if dag_id.startswith("small.c")}
     assert len(found) == 300
     assert {rest[3] for rest in found.values()} == {"city_dags.py", "city_dags_01.py"}
     assert not any(rest[0] for rest in found.values())
 
-
-def test_a_command_that_shows_one_city_leaves_all_cities_where_they_are(tmp_path: Path) -> None:
-    """``airflow tasks list`` writes what it has found of the DAG files into the database (Airflow 3.3.2)."""
-    home = dag_processor.home(tmp_path)
-    (home / "fleets" / "small.yaml").write_text(SMALL + cities(300))
-    _, before = dag_processor.looked(home)
     said = dag_processor.airflow(home, sys.executable, "-m", "airflow", "tasks", "list", "small.c7")
     assert "preprocess" in said.split()
     errors, after = dag_processor.found(home)

@@ -20,6 +20,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from city_fleet.orchestration.fleet_dags import fleet_dags
 from city_fleet.orchestration.fleet_tasks.digest_operators import NotifyOperator
+from tests.support.airflow_database import lay_down
 from tests.support.http_server import running_http_server
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.paths import ROOT
@@ -122,6 +123,7 @@ def test_a_failed_run_is_told_by_every_notifier_and_one_without_its_record_fails
 ) -> None:
     """One Airflow for both: its start takes longer than either."""
     url, received = hook
+    lay_down(tmp_path)
     environ = environment(aws, tmp_path, url)
     report, output = run_dags(environ)
 

@@ -14,10 +14,18 @@ from fastapi.routing import APIRoute
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
+from city_fleet.page.own_views import OwnViews
 from city_fleet_plugin import CityFleetPlugin
 
-#: All of a plugin that City Fleet uses. None of it is reached by HTTP.
-USED = {"timetables", "listeners"}
+#: All of a plugin that City Fleet uses. By HTTP the pages alone are reached.
+USED = {
+    "timetables",
+    "listeners",
+    "operator_extra_links",
+    "fastapi_apps",
+    "fastapi_root_middlewares",
+    "external_views",
+}
 
 
 def open_routes(app: Any, above: str = "") -> Iterator[str]:
@@ -45,10 +53,14 @@ def apps_of(plugin: type[AirflowPlugin]) -> Iterator[tuple[str, Any]]:
 
 
 def test_no_route_of_the_plugin_is_open() -> None:
-    assert [path for prefix, app in apps_of(CityFleetPlugin) for path in open_routes(app, prefix)] == []
-    # Neither Flask's views nor a middleware passes Airflow's permissions of FastAPI: there is none to look at.
-    for name in ("flask_blueprints", "appbuilder_views", "fastapi_root_middlewares"):
+    apps = list(apps_of(CityFleetPlugin))
+    assert sum(len(app.routes) for _, app in apps) > 8
+    assert [path for prefix, app in apps for path in open_routes(app, prefix)] == []
+    # Flask's views pass none of Airflow's permissions of FastAPI: there is none to look at.
+    for name in ("flask_blueprints", "appbuilder_views"):
         assert getattr(CityFleetPlugin, name) == []
+    # The one middleware answers nothing by itself: it asks one of the routes above (test_own_views.py).
+    assert [each["middleware"] for each in CityFleetPlugin.fastapi_root_middlewares] == [OwnViews]
 
 
 def test_the_plugin_adds_nothing_that_docs_security_does_not_name() -> None:

@@ -17,6 +17,7 @@ from city_fleet.jobs import fixed_run
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_RUN, TAG_STEP
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET, Keys
 from city_fleet.state.objects import ObjectStore
+from tests.support.airflow_database import lay_down
 from tests.support.aws_names import IMAGE_URI, ROLE
 from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.paths import ROOT
@@ -81,6 +82,7 @@ def test_airflow_runs_it_and_only_the_orphans_stop(aws: LocalSageMaker, tmp_path
     s3.create_bucket(Bucket=keys.bucket)
     # A DAG run whose train is deferred works on the same run.
     fixed_run.attach(ObjectStore(s3, keys.bucket), keys, "austin", SHARED_KEY, RUN)
+    lay_down(tmp_path)
     (tmp_path / "fleets").mkdir()
     texas = (ROOT / "include" / "fleets" / "texas_housing.yaml").read_text().split("\ncities:\n")[0]
     (tmp_path / "fleets" / "texas_housing.yaml").write_text(f"{texas}\ncities:\n  austin: {{name: Austin}}\n")

@@ -10,9 +10,10 @@ import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 
+from city_fleet.orchestration import timetables
 from city_fleet.orchestration.city_dags import city_dags
 from city_fleet.orchestration.timetables import FleetTimetable
-from city_fleet.ticks import PRESETS, last_tick, next_tick
+from city_fleet.ticks import PRESETS, last_tick, next_tick, replay
 from tests.support.paths import ROOT
 
 JANUARY = pendulum.datetime(2014, 1, 1)
@@ -48,6 +49,91 @@ def test_without_catchup_an_ended_schedule_starts_nothing() -> None:
     """A city of data that end in 2015 is unpaused today."""
     ended = FleetTimetable("@monthly", until=date(2015, 8, 1))
     assert runs(ended, 1, TimeRestriction(JANUARY, None, catchup=False)) == []
+
+
+def test_a_tick_that_has_come_is_not_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow asks every half minute for thousands of cities; what it was told a minute ago may be over."""
+    now = TimeRestriction(JANUARY, None, catchup=False)
+    said = []
+    for moment in (
+        pendulum.datetime(2026, 11, 26, 1, 59, 59),
+        pendulum.datetime(2026, 11, 26, 2, 0, 0),
+        pendulum.datetime(2026, 11, 27, 1, 59, 59),
+        pendulum.datetime(2026, 11, 27, 2, 0, 0),
+    ):
+        at(monkeypatch, moment)
+        monkeypatch.setattr("airflow.timetables.trigger.utcnow", lambda moment=moment: moment)
+        info = FleetTimetable("0 2 * * *").next_dagrun_info(
+            last_automated_data_interval=None, restriction=now
+        )
+        assert info is not None
+        said.append(info.run_after.day)
+    assert said == [25, 26, 26, 27], "the newest tick that has come"
+
+
+def at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
+    monkeypatch.setattr(timetables, "utcnow", lambda: moment)
+
+
+def test_an_ended_schedule_is_replayed_one_tick_a_night(monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed = FleetTimetable("@monthly", date(2015, 8, 1), 1020, date(2026, 11, 26))
+    now = TimeRestriction(JANUARY, None, catchup=False)
+    at(monkeypatch, datetime(2026, 11, 26, 18, 20, tzinfo=UTC))
+    nights = runs(replayed, 30, now)
+    # JANUARY is its first day: the ticks before it belong to no night.
+    assert [info.logical_date for info in nights][:2] == [JANUARY, pendulum.datetime(2014, 2, 1)]
+    assert nights[-1].logical_date == pendulum.datetime(2015, 8, 1)
+    first = pendulum.datetime(2026, 11, 26) + timedelta(days=4, seconds=1020)
+    assert [info.run_after for info in nights] == [first + timedelta(days=night) for night in range(20)]
+
+
+def test_a_laptop_that_slept_goes_on_with_the_night_that_it_wakes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed = FleetTimetable("@monthly", date(2015, 8, 1), replay_since=date(2026, 11, 26))
+    now = TimeRestriction(pendulum.datetime(2010, 1, 1), None, catchup=False)
+    for moment, expected in (
+        (datetime(2026, 11, 26, 0, 0, 1, tzinfo=UTC), pendulum.datetime(2013, 9, 1)),
+        (datetime(2026, 12, 1, 12, 0, tzinfo=UTC), pendulum.datetime(2014, 2, 1)),
+        (datetime(2027, 5, 1, tzinfo=UTC), pendulum.datetime(2015, 8, 1)),
+    ):
+        at(monkeypatch, moment)
+        due = runs(replayed, 1, now)[0]
+        assert (due.logical_date, due.run_after <= moment) == (expected, True)
+        assert due.logical_date == last_replayed(moment)
+    # Each look at the DAG file asks again: the answer of a night that has come stays, until its run is there.
+    at(monkeypatch, datetime(2026, 12, 2, 0, 0, 30, tzinfo=UTC))
+    ran = DataInterval.exact(pendulum.datetime(2014, 2, 1))
+    found = [replayed.next_dagrun_info(last_automated_data_interval=ran, restriction=now) for _ in range(2)]
+    assert found[0] == found[1]
+    assert found[0] is not None
+    assert found[0].logical_date == pendulum.datetime(2014, 3, 1)
+
+
+def last_replayed(moment: datetime) -> datetime | None:
+    found = replay("@monthly", date(2026, 11, 26), first_day=date(2010, 1, 1), last_day=date(2015, 8, 1))
+    return None if found is None else found.due(moment)
+
+
+def test_a_backfill_waits_for_no_night() -> None:
+    plain, replayed = (
+        FleetTimetable("@monthly", date(2015, 8, 1), 0, since) for since in (None, date(2026, 11, 26))
+    )
+    assert runs(replayed, 12) == runs(plain, 12)
+
+
+@pytest.mark.parametrize("until", [None, date(2026, 11, 26), date(9999, 12, 31)])
+def test_a_schedule_that_goes_on_is_not_replayed(until: date | None) -> None:
+    plain, replayed = (FleetTimetable("@daily", until, 0, since) for since in (None, date(2026, 11, 26)))
+    now = TimeRestriction(JANUARY, None, catchup=False)
+    assert runs(replayed, 2, now) == runs(plain, 2, now)
+    assert (replayed.summary, replayed.description) == (plain.summary, plain.description)
+
+
+def test_a_replay_survives_the_database() -> None:
+    replayed = FleetTimetable("@monthly", date(2015, 8, 1), 60, date(2026, 11, 26))
+    again = FleetTimetable.deserialize(replayed.serialize())
+    assert again.serialize() == replayed.serialize()
+    assert again.summary == "0 0 1 * * +1m 2013-09-01 … 2015-08-01, one a night"
+    assert FleetTimetable("@daily").serialize() == {"cron": "@daily", "until": None, "delay_seconds": 0}
 
 
 @pytest.mark.parametrize("schedule", [*PRESETS, "5 4 * * 1", "0 2 29 2 *", "*/20 3 * * 1-5"])

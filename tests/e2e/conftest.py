@@ -54,7 +54,9 @@ dataset:
   minimum_periods: 200
   validation_periods: 28
   holdout_periods: 28
+  backtest_periods: 28
 defaults:
+  gate: {{confidence: null, margin: 0, must_beat_all_baselines: false, tolerance: 1}}
   algorithm: {{hyperparameters: {{num_boost_round: 200, early_stopping_rounds: 20, max_depth: 4, eta: 0.1}}}}
   waiter_delay_seconds: 1
 events: {{assets: true, queue: bike-rides--laptop--arrivals, quiet_seconds: 3}}
@@ -212,8 +214,15 @@ NOTHING_PASSES = "gate: {limits: {mape: 0.000001}}"
 MANUAL_CITIES = {"fort_worth": "Fort Worth", "killeen_fort_hood": "Killeen-Fort Hood"}
 # Another one, for the tests of roles: they start its run themselves.
 ROLE_CITY = "laredo"
+# And one for the pages, whose first model waits for a person.
+PAGE_CITY = "collin_county"
 # Their training is on spot instances: with no spare capacity a job stays in progress for as long as a test needs it.
 SPOT_CITIES = {"amarillo": "Amarillo", "arlington": "Arlington", "bay_area": "Bay Area"}
+
+
+# Some of the same cities, by the same settings, in a fleet that trains them by one job.
+COHORT_FLEET, COHORT_DAG = "texas_cohort", "texas_cohort._cohort_001"
+COHORT_CITIES = {"abilene": "Abilene", "temple": "Temple-Belton", "waco": "Waco"}
 
 
 def write_fleets(folder: Path) -> None:
@@ -227,14 +236,22 @@ def write_fleets(folder: Path) -> None:
         },
         "  amarillo: {": f"  amarillo: {{{NOTHING_PASSES}, ",
         "  waco: {name: Waco": f"  waco: {{{NOTHING_PASSES}, name: Waco",
+        # The story of champions knows which of their models are better than which: of such as have not learned the
+        # months that judge them.
+        "  corpus_christi: {": "  corpus_christi: {algorithm: {refit: false}, ",
+        "  houston: {": "  houston: {algorithm: {refit: false}, ",
         "  tyler: {name: Tyler": "  tyler: {gate: {tolerence: 0.1}, name: Tyler",
         **{
             f"  {city}: {{name: {name}": f"  {city}: {{approval: manual, name: {name}"
-            for city, name in {**MANUAL_CITIES, ROLE_CITY: "Laredo"}.items()
+            for city, name in {**MANUAL_CITIES, ROLE_CITY: "Laredo", PAGE_CITY: "Collin County"}.items()
         },
         "retry_delay_seconds: 60": "retry_delay_seconds: 1",
-        # What passes the gate, and what does not, the tests know of forecasts one month ahead.
+        # What passes the gate, and what does not, the tests know of forecasts one month ahead, judged by a year.
         "  horizon: 3 # this month, the next and the one after\n": "",
+        "  backtest_periods: 60 ": "  backtest_periods: 12 ",
+        "    must_beat_all_baselines: true\n": "    must_beat_all_baselines: false\n",
+        "    margin: 0.05 ": "    margin: 0 ",
+        "    confidence: 0.9 ": "    confidence: null ",
         # Tests change its raw data, and start the runs themselves.
         "  assets: true\n": "",
         "  queue: texas-housing--${CITY_FLEET_ENVIRONMENT:-laptop}--arrivals\n": "",
@@ -242,6 +259,10 @@ def write_fleets(folder: Path) -> None:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     (folder / "texas_housing.yaml").write_text(text)
+    head = text.partition("\ncities:\n")[0].replace("fleet: texas_housing", f"fleet: {COHORT_FLEET}")
+    head = head.replace("\ndefaults:\n", "\ndefaults:\n  cohort: 10\n")
+    cities = "".join(f"  {slug}: {{name: {name}}}\n" for slug, name in COHORT_CITIES.items())
+    (folder / f"{COHORT_FLEET}.yaml").write_text(f"{head}\ncities:\n{cities}")
     source = folder / "bike_rides.csv"
     write_bike_rides(source)
     (folder / "bike_rides.yaml").write_text(BIKES.format(source=source))
@@ -304,9 +325,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         seed(stack, sorted(layout.fleets_dir.glob("*.yaml")))
         change_sales(stack.client("s3"), "galveston", 30, lambda sales: -5)
         change_sales(stack.client("s3"), "longview_marshall", 60, lambda sales: 1000 * sales)
-        names = ("texas_housing", "bike_rides", *TABLES)
+        names = ("texas_housing", "bike_rides", COHORT_FLEET, *TABLES)
         wait_for_dags(
-            stack, {"texas_housing.austin", "bike_rides.harbour", *(f"{name}._endpoint" for name in names)}
+            stack,
+            {
+                "texas_housing.austin",
+                "bike_rides.harbour",
+                COHORT_DAG,
+                *(f"{name}._endpoint" for name in names),
+            },
         )
         for name in names:
             fleet.runs[f"{name}._endpoint"] = fleet.start(f"{name}._endpoint")
@@ -314,8 +341,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             assert fleet.ended(f"{name}._endpoint") == "success"
         for city in ("abilene", "waco", "galveston", "longview_marshall", *MANUAL_CITIES):
             fleet.runs[f"texas_housing.{city}"] = fleet.start(f"texas_housing.{city}", as_of=AS_OF)
+        fleet.runs[f"texas_housing.{PAGE_CITY}"] = fleet.start(
+            f"texas_housing.{PAGE_CITY}", as_of="2014-08-01"
+        )
         fleet.runs["texas_housing.el_paso"] = fleet.start("texas_housing.el_paso", as_of="2003-01-01")
         fleet.runs["texas_housing.tyler"] = fleet.start("texas_housing.tyler")
+        fleet.runs[COHORT_DAG] = fleet.start(COHORT_DAG, as_of=AS_OF)
         fleet.runs["bike_rides.harbour"] = fleet.start("bike_rides.harbour", as_of="2026-01-01")
         fleet.runs["flights.boston"] = fleet.start("flights.boston", as_of="2014-01-01")
         fleet.runs["restaurants.lisbon"] = fleet.start("restaurants.lisbon", as_of="2025-07-01")

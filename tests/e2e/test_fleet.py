@@ -10,6 +10,7 @@ import tarfile
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 from city_fleet.metrics import regression_metrics
@@ -57,6 +58,19 @@ def test_the_live_artifact_is_the_evaluated_one_and_safe_to_load(fleet: Fleet) -
     assert "city_fleet/model.json" in names
 
 
+def test_a_trial_at_the_desk_makes_the_very_bytes_that_the_jobs_made(fleet: Fleet) -> None:
+    fleet.ended(LIVE_CITY)
+    pointer = fleet.pointer("texas_housing", "abilene")
+    assert pointer is not None
+    trial = fleet.command("try", "abilene", "--fleet", "texas_housing")
+    assert trial["as_of"] == pointer["as_of"]
+    assert trial["data"] == f"s3://{BUCKET}/texas_housing/raw/"
+    assert trial["artifact_sha256"] == pointer["artifact_sha256"]
+    assert trial["champion"] == pointer["target_model"]
+    decision = trial["decision"]
+    assert decision["metrics"]["champion"] == pytest.approx(decision["metrics"]["challenger"], rel=1e-12)
+
+
 def test_the_endpoint_answers_prices_for_the_live_model(fleet: Fleet) -> None:
     fleet.ended(LIVE_CITY)
     pointer = fleet.pointer("texas_housing", "abilene")
@@ -72,7 +86,8 @@ def test_the_endpoint_answers_prices_for_the_live_model(fleet: Fleet) -> None:
         Body=json.dumps(named),
     )
     (prediction,) = json.loads(answer["Body"].read())["predictions"]
-    assert prediction == pytest.approx(row["predicted"], rel=1e-6)
+    assert prediction == pytest.approx(row["served"], rel=1e-6)
+    assert prediction != pytest.approx(row["predicted"], rel=1e-6)  # of the half that has judged it
     assert prediction == pytest.approx(row["actual"], rel=0.3)
 
 
@@ -115,6 +130,25 @@ def test_the_task_log_shows_the_jobs_own_lines_and_the_request(fleet: Fleet) -> 
         if task["task_id"] == "preprocess"
     )
     assert "texas-housing--laptop--abilene-preprocess" in json.dumps(task["rendered_fields"])
+
+
+def test_airflow_tells_a_held_run_from_a_live_one_and_leads_to_its_job(fleet: Fleet) -> None:
+    """Only what is not live has a note, and so a mark in the grid; a click on a link is answered by the stand-in."""
+    held, airflow = "texas_housing.waco", fleet.stack.airflow
+    for dag_id, begins in ((held, "**Held.** "), (LIVE_CITY, None)):
+        fleet.ended(dag_id)
+        note = airflow.run(dag_id, fleet.runs[dag_id])["note"]
+        assert note is None if begins is None else note.startswith(begins), note
+    path = f"/dags/{held}/dagRuns/{fleet.runs[held]}/taskInstances/train/links"
+    links = airflow.request("GET", path)["extra_links"]
+    city = links.pop("City")
+    assert city.endswith("/dags/texas_housing.waco/plugin/city"), city
+    assert list(links) == ["Job log", "S3 output", "SageMaker job"]
+    clicked = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    for address in links.values():
+        answer = httpx.get(address, headers=clicked, trust_env=False)
+        assert answer.status_code == 200
+        assert "-waco-train-" in answer.text
 
 
 def test_a_model_that_breaks_a_limit_is_held_with_its_reason(fleet: Fleet) -> None:

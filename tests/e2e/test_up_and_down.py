@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import yaml
 
 from local import ROOT
 from local.stack import processes, records
@@ -19,8 +20,16 @@ from local.stack.layout import HOST, free_port
 from local.stack.programs import COMPONENTS
 from local.stack.secrets_file import SECRETS_FILE
 from local.stack.stack import Stack
+from tests.support.fleets import TEXAS
 from tests.support.waiting import wait_until
 
+# Those that `up` trains, one of which waits for a person, and one that it leaves alone: its models would wait too.
+CITIES = {
+    "austin": {"name": "Austin"},
+    "dallas": {"name": "Dallas"},
+    "lubbock": {"name": "Lubbock", "approval": "manual"},
+    "waco": {"name": "Waco", "approval": "manual"},
+}
 AUGUST = (
     b"city,year,month,sales,volume,median,listings,inventory\nAustin,2015,8,2900,930000000,259000,7000,3.0\n"
 )
@@ -36,6 +45,15 @@ def _stack(*arguments: str | Path, **variables: str) -> subprocess.CompletedProc
         timeout=400,
         check=False,
     )
+
+
+def _write_fleet(folder: Path) -> Path:
+    """Write the Texas fleet with a few cities: what every other one would train says nothing about `up`."""
+    folder.mkdir()
+    document = yaml.safe_load(TEXAS.read_text(encoding="utf-8")) | {"cities": CITIES}
+    path = folder / TEXAS.name
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return path
 
 
 def test_nothing_is_up_to_begin_with(tmp_path: Path) -> None:
@@ -82,14 +100,22 @@ def test_one_command_at_a_time_works_on_a_state_directory(tmp_path: Path) -> Non
 
 
 @pytest.mark.e2e
-def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
+def test_up_twice_up_after_a_kill_and_down(state_dir: Path, tmp_path: Path) -> None:
     # One fleet: an endpoint of each would be waited for at every start.
-    ports = ("--ui-port", str(free_port()), "--sagemaker-port", str(free_port()), "--fleet", "texas_housing")
+    fleet = str(_write_fleet(tmp_path / "fleets"))
+    ports = ("--ui-port", str(free_port()), "--sagemaker-port", str(free_port()), "--fleet", fleet)
     first = _stack("up", "--state-dir", state_dir, *ports, AWS_PROFILE="production")
     assert first.returncode == 0, first.stdout + first.stderr
     stack = Stack.find(state_dir)
     assert stack is not None
     assert [record.name for record in stack.records] == ["sagemaker", *COMPONENTS]
+
+    # It ends with something alive: the scheduler has trained cities, which answer, and one waits for a person.
+    ended = {line.split("  ")[1]: line for line in first.stdout.splitlines() if line.startswith("  ")}
+    assert sum("  live  " in line and "2013-09-01: " in line for line in ended.values()) >= 2, first.stdout
+    assert "awaits approval" in ended["Lubbock"]
+    assert "./fleet predict " in first.stdout.partition("Next:")[2]
+    assert "one a night" in first.stdout
 
     # What it printed is true: the login works, and nobody gets in without one.
     password = first.stdout.split("password ")[1].split()[0]
@@ -120,15 +146,15 @@ def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
 
     # After a kill it goes on where it ended.
     put = s3.put_object(
-        Bucket="city-fleet", Key="texas_housing/laptop/live/austin.json", Body=b'{"sequence": 1}'
+        Bucket="city-fleet", Key="texas_housing/laptop/live/waco.json", Body=b'{"sequence": 1}'
     )
-    sagemaker.create_model_package_group(ModelPackageGroupName="texas-housing--laptop--austin")
-    package = sagemaker.create_model_package(ModelPackageGroupName="texas-housing--laptop--austin")[
+    sagemaker.create_model_package_group(ModelPackageGroupName="texas-housing--laptop--tyler")
+    package = sagemaker.create_model_package(ModelPackageGroupName="texas-housing--laptop--tyler")[
         "ModelPackageArn"
     ]
 
     # Somebody has brought in a month more than the fleet's own file has.
-    s3.put_object(Bucket="city-fleet", Key="texas_housing/raw/city=austin/august.csv", Body=AUGUST)
+    s3.put_object(Bucket="city-fleet", Key="texas_housing/raw/city=waco/august.csv", Body=AUGUST)
 
     server = next(record for record in stack.records if record.name == "sagemaker")
     os.kill(server.pid, signal.SIGKILL)
@@ -138,11 +164,11 @@ def test_up_twice_up_after_a_kill_and_down(state_dir: Path) -> None:
     again = _stack("up", "--state-dir", state_dir, *ports)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "error" not in again.stdout
-    kept = s3.get_object(Bucket="city-fleet", Key="texas_housing/raw/city=austin/august.csv")
+    kept = s3.get_object(Bucket="city-fleet", Key="texas_housing/raw/city=waco/august.csv")
     assert kept["Body"].read() == AUGUST
     stack = Stack.find(state_dir)
     assert stack is not None
-    found = s3.get_object(Bucket="city-fleet", Key="texas_housing/laptop/live/austin.json")
+    found = s3.get_object(Bucket="city-fleet", Key="texas_housing/laptop/live/waco.json")
     assert (found["ETag"], found["Body"].read()) == (put["ETag"], b'{"sequence": 1}')
     described = sagemaker.describe_model_package(ModelPackageName=package)
     assert described["ModelPackageVersion"] == 1

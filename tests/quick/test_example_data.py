@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections import Counter
+from pathlib import Path
 
-from include.data import make_restaurants
+from include.data import make_customers, make_restaurants
 from tests.support.paths import ROOT
 
 DATA = ROOT / "include" / "data"
@@ -45,3 +47,19 @@ def test_orders_are_as_messy_as_real_ones_and_never_from_after_the_next() -> Non
         early = {order["restaurant"] for order in mine[: int(0.7 * count)]}
         unseen += len(set(taken) - early)
     assert unseen > 0, "no restaurant opens too late for the training rows"
+
+
+def test_customers_are_the_same_however_many_there_are(tmp_path: Path) -> None:
+    for count in (60, 20):
+        make_customers.write(tmp_path / str(count), count)
+    many, few = (list(csv.reader((tmp_path / name / "orders.csv").open(newline=""))) for name in ("60", "20"))
+    assert many[: len(few)] == few
+    weeks = Counter(row[0] for row in many[1:])
+    assert [name for name, known in weeks.items() if known != make_customers.WEEKS] == [
+        "Customer 00001",
+        "Customer 00051",
+    ]
+    assert len(weeks) == 60
+    assert all(float(row[2]) > 0 for row in many[1:])
+    digest = hashlib.sha256((tmp_path / "20" / "orders.csv").read_bytes()).hexdigest()
+    assert digest.startswith("595c86d02fa4920a"), digest

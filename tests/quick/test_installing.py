@@ -20,7 +20,7 @@ from tests.support.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DOCKERFILE = (ROOT / "docs" / "install" / "Dockerfile").read_text(encoding="utf-8")
 PYTHONS = ("3.11.9", "3.12.8", "3.13.1")
-#: Modules by what brings them; Airflow itself brings the last two.
+#: Modules by what brings them; Airflow itself brings the last ones.
 MODULES = {
     "airflow": "apache-airflow",
     "boto3": "boto3",
@@ -30,12 +30,15 @@ MODULES = {
     "pydantic_core": "pydantic",
     "yaml": "pyyaml",
     "typer": "typer",
+    "rich": "rich",
     "httpx": "httpx",
     "croniter": "croniter",
     "packaging": "packaging",
+    "fastapi": "apache-airflow",
     "jinja2": "apache-airflow",
     "pendulum": "apache-airflow",
     "sqlalchemy": "apache-airflow",
+    "starlette": "apache-airflow",
 }
 
 

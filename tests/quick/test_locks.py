@@ -57,6 +57,8 @@ LOCKS = (
         "requirements/dev.lock",
         "requirements/production.lock",
         "requirements/image.lock",
+        "requirements/import.lock",
+        "requirements/notebook.lock",
         "requirements/uv.lock",
     ),
     "include/model_server/requirements.lock",
@@ -74,6 +76,8 @@ def test_every_package_of_every_lock_has_hashes() -> None:
 def test_each_lock_holds_what_its_requirements_pin() -> None:
     sources = {
         "requirements/image.lock": "include/scripts/requirements.txt",
+        "requirements/import.lock": "include/importer/requirements.txt",
+        "requirements/notebook.lock": "requirements/notebook.txt",
         "include/model_server/requirements.lock": "include/model_server/requirements.txt",
         "requirements/uv.lock": "requirements/uv.txt",
     }
@@ -81,6 +85,13 @@ def test_each_lock_holds_what_its_requirements_pin() -> None:
         held = pins(lock)
         lost = {name: pinned for name, pinned in pins(source).items() if not pinned <= held.get(name, set())}
         assert not lost, f"{source} pins what {lock} does not hold (make lock writes it): {lost}"
+
+
+def test_notebooks_run_on_the_versions_of_the_image() -> None:
+    image, notebook = pins("requirements/image.lock"), pins("requirements/notebook.lock")
+    named = pins("include/scripts/requirements.txt")
+    assert {name: notebook.get(name) for name in named} == {name: image[name] for name in named}
+    assert not {"mlflow", "torch"} & set(notebook)
 
 
 def test_whatever_installs_from_a_lock_asks_for_hashes() -> None:
@@ -94,3 +105,11 @@ def test_whatever_installs_from_a_lock_asks_for_hashes() -> None:
         assert not [line for line in lines if "--require-hashes" not in line and "apt-get" not in line], path
     bootstrap = (ROOT / "local/stack/bootstrap.py").read_text(encoding="utf-8")
     assert len(re.findall(r'"(?:sync|install)", ', bootstrap)) == bootstrap.count('"--require-hashes"') == 3
+
+
+def test_what_imports_a_model_has_what_serves_it() -> None:
+    image, importer = pins("requirements/image.lock"), pins("requirements/import.lock")
+    # What is compared with a model's own library must be what the image answers with.
+    names = {"numpy", "pandas", "scikit-learn", "scipy", "xgboost", "xgboost-cpu"}
+    other = {name: (image[name], importer.get(name)) for name in names if image[name] != importer.get(name)}
+    assert not other

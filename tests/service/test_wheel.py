@@ -72,7 +72,8 @@ def test_it_holds_library_plugin_dags_and_scripts_and_nothing_else(wheel: Path) 
     }
     scripts = {
         f"city_fleet/carried/{path.relative_to(ROOT)}"
-        for path in (ROOT / "include/scripts").rglob("*.*")
+        for folder in ("include/scripts", "include/importer")
+        for path in (ROOT / folder).rglob("*.*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     dags = {f"city_fleet/carried/dags/{path.name}" for path in (ROOT / "dags").glob("*.py")}
@@ -120,7 +121,7 @@ def test_it_works_from_where_pip_puts_it(wheel: Path, tmp_path: Path) -> None:
     written = {path.name: path.read_bytes() for path in (home / "dags/city_fleet_dags").iterdir()}
     assert written == {path.name: path.read_bytes() for path in (ROOT / "dags").glob("*.py")}
     # The scripts, the schema and the fleet file are found without a checkout.
-    assert "46 cities, no mistakes" in run("lint")
+    assert "47 cities, no mistakes" in run("lint")
     assert "Usage: city-fleet" in run("--help")
     found = run("doctor", "--no-aws", "--no-airflow")
     assert "packages are installed in versions that City Fleet works with" in found

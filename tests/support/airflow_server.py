@@ -48,6 +48,7 @@ class AirflowServer:
     def __init__(self) -> None:
         self.dags: dict[str, FakeDag] = {}
         self.backfills: list[dict[str, Any]] = []
+        self.triggered: dict[str, dict[str, Any]] = {}
         self.faults: list[int | str] = []
         self.down = 0
         self.tokens = {"given"}
@@ -63,9 +64,18 @@ class AirflowServer:
                 self.down -= 1
                 return 502, "bad gateway"
             routes: list[tuple[str, Callable[..., tuple[int, Any]]]] = [
-                (r"/dags", lambda: (200, page([{"dag_id": each} for each in self.dags], "dags", query))),
+                (r"/dags", lambda: (200, page(self._tagged(query), "dags", query))),
+                (r"/dags/~/dagRuns/list", lambda: self._many(body, "dag_runs")),
+                (r"/dags/~/dagRuns/~/taskInstances/list", lambda: self._many(body, "task_instances")),
                 (r"/dags/([^/]+)", lambda dag_id: self._dag(method, dag_id, body)),
-                (r"/dags/([^/]+)/dagRuns", lambda dag_id: self._runs(self.dags[dag_id], query)),
+                (
+                    r"/dags/([^/]+)/dagRuns",
+                    lambda dag_id: (
+                        self._trigger(dag_id, body)
+                        if method == "POST"
+                        else self._runs(self.dags[dag_id], query)
+                    ),
+                ),
                 (r"/backfills/(\d+)", lambda number: self._look(int(number))),
                 (r"/backfills(?:/dry_run)?", lambda: self._backfills(method, path, query, body)),
             ]
@@ -80,16 +90,37 @@ class AirflowServer:
             return 404, {"detail": f"The Dag with ID: `{dag_id}` was not found"}
         if method == "PATCH":
             dag.paused = body["is_paused"]
-        return 200, {
-            "dag_id": dag_id,
-            "is_paused": dag.paused,
-            "is_stale": dag.stale,
-            "tags": [{"name": name, "dag_id": dag_id} for name in dag.tags],
-        }
+        return 200, shown(dag_id, dag)
+
+    def _tagged(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        wanted = set(query.get("tags", ()))
+        return [shown(dag_id, dag) for dag_id, dag in self.dags.items() if wanted <= set(dag.tags)]
+
+    def _trigger(self, dag_id: str, body: Any) -> tuple[int, Any]:
+        self.triggered[dag_id] = {**body, "looks": 0}
+        return 200, {"dag_run_id": body["dag_run_id"], "state": "queued", "run_after": MONTHS[0].isoformat()}
+
+    def _many(self, body: Any, key: str) -> tuple[int, Any]:
+        """What was triggered: at the first look it trains, at the second it has ended."""
+        found = []
+        for dag_id in body["dag_ids"]:
+            run = self.triggered[dag_id]
+            run["looks"] += key == "dag_runs"
+            ended = run["looks"] > 1
+            state = "failed" if self.dags[dag_id].fails else "success"
+            one = {"dag_id": dag_id, "dag_run_id": run["dag_run_id"]}
+            if key == "dag_runs":
+                found.append(one | {"state": state if ended else "running"})
+            else:
+                for task in ("preprocess", "train"):
+                    at = "success" if ended or task == "preprocess" else "running"
+                    found.append(one | {"task_id": task, "state": at, "end_date": MONTHS[0].isoformat()})
+        first = body.get("page_offset", 0)
+        return 200, {key: found[first : first + 2], "total_entries": len(found)}
 
     def _runs(self, dag: FakeDag, query: dict[str, list[str]]) -> tuple[int, Any]:
         found = [
-            {"dag_run_id": f"run__{date.isoformat()}", "state": state}
+            {"dag_run_id": f"run__{date.isoformat()}", "state": state, "logical_date": date.isoformat()}
             for date, state in dag.runs.items()
             if state in query["state"]
             and ("logical_date_gte" not in query or date >= moment(query["logical_date_gte"][0]))
@@ -131,7 +162,8 @@ class AirflowServer:
             if first <= date <= last and (date not in dag.runs or dag.runs[date] in states)
         ]
         if path == "/backfills/dry_run":
-            return 200, {"backfills": [], "total_entries": len(dates)}
+            planned = [{"logical_date": date.isoformat()} for date in dates]
+            return 200, {"backfills": planned, "total_entries": len(dates)}
         if any(each["dag_id"] == body["dag_id"] and not each["completed_at"] for each in self.backfills):
             return 409, {"detail": f"There is already a running backfill for dag {body['dag_id']}"}
         fault = self.faults.pop(0) if self.faults else None
@@ -156,6 +188,15 @@ class AirflowServer:
             }
         )
         return (503, {"detail": "Database is locked."}) if fault == "cut" else (200, self.backfills[-1])
+
+
+def shown(dag_id: str, dag: FakeDag) -> dict[str, Any]:
+    return {
+        "dag_id": dag_id,
+        "is_paused": dag.paused,
+        "is_stale": dag.stale,
+        "tags": [{"name": name, "dag_id": dag_id} for name in dag.tags],
+    }
 
 
 def page(items: list[Any], key: str, query: dict[str, list[str]]) -> dict[str, Any]:

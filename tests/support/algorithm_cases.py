@@ -20,12 +20,15 @@ sys.path.insert(0, sys.argv[1])
 import algorithms
 from candidates import choose
 from hyperparameters import checked
+from importances import importances
 from job_settings import Candidate
+from learning_curve import history_of
 from model_artifact import Model, load_artifact, save_artifact
 from model_card import ArtifactError, ModelCard
 from table_parts import joined, rows_of
 from table_schema import Baseline, Feature, Schema, Table
 from target_transform import TargetTransform
+from train import shares
 from validation_loss import loss
 
 TASKS = ("regression", "binary", "multiclass")
@@ -78,6 +81,11 @@ def _table(task: str, features: tuple[Feature, ...], seed: int = 0, rows: int = 
     return Table(schema, names, label.astype(float), label.astype(float), weight, values)
 
 
+def _general() -> list[str]:
+    """The algorithms that are for any table."""
+    return [name for name in algorithms.names() if "kinds" not in algorithms.algorithm(name).SPEC]
+
+
 def _parts(table: Table) -> tuple[Table, Table, Table]:
     held = HELD // 2
     return (
@@ -101,7 +109,7 @@ def round_trips() -> list[Any]:
         train, validation, test = _parts(_table(task, MIXED))
         floor = loss(test, _fit("baseline", train, validation).predict(test.values))
         other = _fit("xgboost", train, validation)
-        for name in algorithms.names():
+        for name in _general():
             digests = []
             for again in range(2):
                 fitted = _fit(name, train, validation)
@@ -130,6 +138,34 @@ def round_trips() -> list[Any]:
             gain = floor / loss(test, fitted.predict(test.values))
             whole = task == "regression" or np.allclose(fitted.predict(test.values).sum(axis=1), 1, atol=1e-6)
             found.append([name, task, off, same, gain, bool(whole), answers == samples["predictions"]])
+    return found
+
+
+def explained() -> list[Any]:
+    """Per algorithm and task: how far the sums of contributions are from the answers (None where it says none), whether
+    its importances add up to 1, and whether its curve's best round is the one with the smallest loss."""
+    found = []
+    for task in (*TASKS, "two classes"):
+        train, validation, test = _parts(_table(task, MIXED))
+        for name in _general():
+            fitted = _fit(name, train, validation)
+            parts = {"shares": shares(train), "describe": fitted.describe()}
+            model = Model(fitted, ModelCard(train.schema, name, {}, **parts))
+            off = None
+            if hasattr(fitted, "contributions"):
+                scores = fitted.contributions(test.values, test.values).sum(axis=1)
+                answers = fitted.predict(test.values)
+                if task == "regression":
+                    off = np.abs(scores[:, 0] - answers).max()
+                elif fitted.link == "logit":
+                    off = np.abs(1 / (1 + np.exp(-scores[:, 0])) - answers[:, 1]).max()
+                else:
+                    off = np.abs(np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True) - answers).max()
+            said = importances(model, test.values, test.target)["features"]
+            curve = history_of(fitted) or {}
+            best = not curve or min(curve["validation"]) == curve["validation"][curve["best"] - 1]
+            whole = abs(sum(said.values()) - 1) < 1e-4
+            found.append([name, task, off if off is None else float(off), whole, bool(curve), best])
     return found
 
 

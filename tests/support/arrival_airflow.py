@@ -27,6 +27,7 @@ class ArrivalAirflow(AirflowServer):
     """DAGs and their runs.
 
     :ivar runs: of each DAG, run id → run.
+    :ivar proposed: what DAGs of cohorts propose for their param cities.
     :ivar begun: run ids of which a task has been started.
     :ivar statuses: what the next requests are answered with, and not carried out; None for one that is carried out.
     :ivar seconds: how long an answer takes.
@@ -36,6 +37,7 @@ class ArrivalAirflow(AirflowServer):
         super().__init__()
         self.runs: dict[str, dict[str, dict[str, Any]]] = {}
         self.begun: set[str] = set()
+        self.proposed: dict[str, list[str]] = {}
         self.statuses: list[int | None] = []
         self.seconds = 0.0
 
@@ -58,13 +60,17 @@ class ArrivalAirflow(AirflowServer):
                 return 200, page(self._tagged(query.get("tags", [])), "dags", query)
             if path == "/dags/~/dagRuns":
                 return 200, page(self._runs_of_dags(query), "dag_runs", query)
-            if found := re.fullmatch(r"/dags/([^/]+)", path):
-                return self._dag(method, found[1], body)
+            if found := re.fullmatch(r"/dags/([^/]+)(/details)?", path):
+                return self._details(found[1]) if found[2] else self._dag(method, found[1], body)
         if found := re.fullmatch(r"/dags/([^/]+)/dagRuns", path):
             runs = self.runs.setdefault(found[1], {})
             act = {"GET": self._get_runs, "POST": self._post_runs, "PATCH": self._patch_runs}[method]
             return act(found[1], runs, query, body)
         return 404, {"detail": "Not Found"}
+
+    def _details(self, dag_id: str) -> tuple[int, Any]:
+        proposed = {"schema": {"examples": self.proposed.get(dag_id, [])}}
+        return 200, {"dag_id": dag_id, "params": {"cities": proposed}}
 
     def _tagged(self, tags: list[str]) -> list[dict[str, Any]]:
         named = [name for name, dag in self.dags.items() if set(tags) <= set(dag.tags) and not dag.stale]

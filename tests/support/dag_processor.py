@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import subprocess
@@ -11,27 +10,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tests.support.airflow_database import lay_down
 from tests.support.paths import ROOT
 
 
 def home(folder: Path) -> Path:
-    """Make an Airflow home with a database and a folder ``fleets``.
-
-    Airflow makes the database once for all tests, also for those of other processes; each home has a copy.
-    """
+    """Make an Airflow home with a database and a folder ``fleets``."""
     (folder / "fleets").mkdir()
-    made = Path(os.environ["CITY_FLEET_TEST_RUN"]) / "airflow"
-    made.mkdir(exist_ok=True)
-    with (made / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (made / "is_whole").exists():
-            airflow(made, sys.executable, "-m", "airflow", "db", "migrate")
-            (made / "is_whole").touch()
-    with (
-        closing(sqlite3.connect(made / "airflow.db")) as whole,
-        closing(sqlite3.connect(folder / "airflow.db")) as copy,
-    ):
-        whole.backup(copy)
+    lay_down(folder)
     return folder
 
 

@@ -36,7 +36,7 @@ defaults:
   gate: {{minimum_rows: 3, tolerance: 0.0}}
   approval: {approval}
 cities:
-  {city}: {{}}
+  {city}: {{{own}}}
 """
 ANN = Author("ann", "looked at the map")
 PENDING = "PendingManualApproval"
@@ -52,10 +52,13 @@ class Desk(City):
         *,
         approval: str = "manual",
         on_live_rejected: str = "alert",
+        parent: str | None = None,
     ) -> None:
         super().__init__(aws)
         path = folder / "factors.yaml"
-        path.write_text(FLEET.format(city=self.slug, approval=approval, on_live_rejected=on_live_rejected))
+        own = "" if parent is None else f"parent: {parent}"
+        text = FLEET.format(city=self.slug, approval=approval, on_live_rejected=on_live_rejected, own=own)
+        path.write_text(text if parent is None else f"{text}  {parent}:\n")
         self.fleet = load_fleet(path, environ={})
         self.plan: CityPlan = plan_city(self.fleet, self.slug)
         self.planned = PlannedCity.of(self, self.plan)

@@ -146,12 +146,14 @@ class City:
         *,
         status: str | None = "Approved",
         sample_factor: float | None = None,
+        judged: float | None = None,
     ) -> tuple[Trained, dict[str, Any]]:
         """Leave an artifact where training would, a version in the registry, and the evaluation's held-out rows.
 
         :param month: of 2014, the model's as_of.
         :param status: of the version; None leaves registering it to the caller.
         :param sample_factor: the factor that the artifact's own samples say it has.
+        :param judged: the factor of the model that was judged; then the one that serves has learned the held-out rows.
         """
         sampled = factor if sample_factor is None else sample_factor
         as_of = datetime(2014, month, 1, tzinfo=UTC)
@@ -162,13 +164,16 @@ class City:
             "features": ["x", "y"],
         }
         samples = {"rows": [[x, None] for x in ACTUAL], "predictions": [x * sampled for x in ACTUAL]}
-        body = archive(
-            {
-                "factor": str(factor).encode(),
-                "city_fleet/model.json": json.dumps(card).encode(),
-                "city_fleet/samples.json": json.dumps(samples).encode(),
-            }
-        )
+        members = {
+            "factor": str(factor).encode(),
+            "city_fleet/model.json": json.dumps(card).encode(),
+            "city_fleet/samples.json": json.dumps(samples).encode(),
+        }
+        if judged is not None:
+            answered = [[None, f"2013-{n + 1:02}-01", 1, x * judged] for n, x in enumerate(ACTUAL)]
+            half = {"format_version": 1, "refit": True, "known_until": "2013-12-01", "distance": 0.5}
+            members["city_fleet/backtest.json"] = json.dumps(half | {"rows": answered}).encode()
+        body = archive(members)
         run = f"{KEYS.prefix}runs/{self.slug}/{uuid.uuid4().hex[:10]}"
         key = f"{run}/model.tar.gz"
         self.s3.put_object(Bucket=KEYS.bucket, Key=key, Body=body)
@@ -177,8 +182,12 @@ class City:
                 "period": f"2013-{n + 1:02}-01",
                 "values": [x, None],
                 "actual": x,
-                "predicted": x * factor,
+                "predicted": x * (factor if judged is None else judged),
                 "naive": y,
+                **({} if judged is None else {"served": x * factor}),
+                "step": 1,
+                "known_until": f"2013-{n:02}-01" if n else "2012-12-01",
+                "block": 0,
             }
             for n, (x, y) in enumerate(zip(ACTUAL, NAIVE, strict=True))
         ]

@@ -31,6 +31,19 @@ def texas() -> Fleet:
     return load_fleet(TEXAS, environ={})
 
 
+@cache
+def pooled_texas() -> Fleet:
+    """The same fleet with texas as the parent of all its cities."""
+    fleet = texas()
+    cities = {slug: city.model_copy(update={"parent": "texas"}) for slug, city in fleet.with_raw_data.items()}
+    parent = {"texas": fleet.cities["texas"]}
+    update = {
+        "cities": dict(sorted({**cities, **parent}.items())),
+        "children": {"texas": tuple(sorted(cities))},
+    }
+    return fleet.model_copy(update=update)
+
+
 def austin() -> CityPlan:
     return plan_city(texas(), "austin")
 

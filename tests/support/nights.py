@@ -118,6 +118,7 @@ class NightRun:
     logical_date: datetime
     start_date: datetime = field(default_factory=lambda: datetime.now(UTC))
     triggering_user_name: str | None = "ann"
+    run_type: str = "scheduled"
     conf: dict[str, Any] = field(default_factory=dict)
 
 
@@ -302,7 +303,7 @@ class Town:
                 for job in page[kind.summaries_key]:
                     listed = client.list_tags(ResourceArn=job[kind.arn_key])["Tags"]
                     tags = {tag["Key"]: tag["Value"] for tag in listed}
-                    if tags[job_requests.TAG_CITY] == city:
+                    if city in (tags.get(job_requests.TAG_CITY), tags.get(job_requests.TAG_COHORT)):
                         found[job[kind.name_key]] = job[kind.status_key]
         return found
 
@@ -356,8 +357,11 @@ class Town:
 
 
 @contextmanager
-def town(folder: Path, *cities: str) -> Iterator[Town]:
-    """Start a server with the Texas data of some cities, and create the shared endpoint."""
+def town(folder: Path, *cities: str, edit: Callable[[str], str] = lambda text: text) -> Iterator[Town]:
+    """Start a server with the Texas data of some cities, and create the shared endpoint.
+
+    :param edit: changes the fleet file.
+    """
     (folder / "aws").mkdir()
     with (
         running_server(folder / "aws", "--stop-grace-seconds", "1") as aws,
@@ -373,7 +377,7 @@ def town(folder: Path, *cities: str) -> Iterator[Town]:
         patch.setenv("CITY_FLEET_WAITER_DELAY_SECONDS", "1")
         fleets = folder / "fleets"
         fleets.mkdir()
-        (fleets / TEXAS.name).write_text(TEXAS.read_text())
+        (fleets / TEXAS.name).write_text(edit(TEXAS.read_text()))
         fleet = load_fleet(fleets / TEXAS.name)
         ingest(fleet, aws.client("s3"), cities=list(cities), create_bucket=True)
         (endpoint,) = (dag for dag in fleet_dags(fleets) if dag.dag_id == f"{FLEET}._endpoint")

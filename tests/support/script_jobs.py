@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
+import functools
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import tarfile
+import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +24,8 @@ DATA = ROOT / "include" / "data" / "txhousing.csv"
 AS_OF = "20150801T000000Z"
 RAW_URI = "s3://bucket/texas_housing/raw/"
 JOB_TIMEOUT_SECONDS = 120
+#: What a container's environment has beside SageMaker's own variables.
+CLEAN = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
 
 TEXAS_ARGUMENTS = (
     *("--time-column", "year", "--time-column", "month", "--frequency", "month", "--available-after", "P1M"),
@@ -51,24 +58,78 @@ class Finished:
     message: str | None
 
 
-def start_job(script: str, arguments: Sequence[str], message_file: Path, **environment: str) -> Finished:
+class ScriptServer:
+    """Runs scripts in forks of one process that has imported what takes long (script_server.py)."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="city-fleet-scripts-"))
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [IMAGE_PYTHON, str(ROOT / "tests" / "support" / "script_server.py"), str(SCRIPTS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Arrow's allocator has a thread of its own else, and a process with threads must not fork.
+            env={**CLEAN, "JE_ARROW_MALLOC_CONF": "background_thread:false"},
+            text=True,
+        )
+        atexit.register(self.close)
+
+    def run(self, script: str, arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, str, str]:
+        """Run a script to its end; return its exit code, and what it wrote to stdout and stderr."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            out, err = self._folder / "out", self._folder / "err"
+            question: dict[str, Any] = {"script": script, "arguments": [*arguments]}
+            question |= {
+                "environment": environment,
+                "stdout": str(out),
+                "stderr": str(err),
+                "timeout": JOB_TIMEOUT_SECONDS,
+            }
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            code = int(self._process.stdout.readline())
+            said = [path.read_text(encoding="utf-8", errors="replace") for path in (out, err)]
+        return code, said[0], said[1]
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@functools.cache
+def _server() -> ScriptServer:
+    return ScriptServer()
+
+
+def start_job(
+    script: str, arguments: Sequence[str], message_file: Path, fresh: bool = False, /, **environment: str
+) -> Finished:
     """Run a script to its end in an environment as clean as a container's.
 
-    :param script: file name below include/scripts.
+    :param script: file name below include/scripts, or the path of a copy.
     :param arguments: its arguments.
     :param message_file: where its sentence would be.
+    :param fresh: in an interpreter of its own, with a hash seed of its own.
     :param environment: SM_* variables.
     """
-    done = subprocess.run(
-        [IMAGE_PYTHON, str(SCRIPTS / script), *arguments],
-        env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=JOB_TIMEOUT_SECONDS,
-        check=False,
-    )
+    if fresh:
+        done = subprocess.run(
+            [IMAGE_PYTHON, str(SCRIPTS / script), *arguments],
+            env={**CLEAN, **environment},
+            capture_output=True,
+            text=True,
+            timeout=JOB_TIMEOUT_SECONDS,
+            check=False,
+        )
+        code, stdout, stderr = done.returncode, done.stdout, done.stderr
+    else:
+        code, stdout, stderr = _server().run(script, arguments, environment)
     message = message_file.read_text(encoding="utf-8") if message_file.exists() else None
-    return Finished(done.returncode, done.stdout, done.stderr, message)
+    return Finished(code, stdout, stderr, message)
 
 
 def pack(folder: Path, archive: Path) -> Path:
@@ -89,6 +150,8 @@ class Jobs:
     """The three jobs of one city, below one folder that stands for /opt/ml and S3."""
 
     root: Path
+    #: Whether each job has an interpreter of its own, and so a hash seed of its own.
+    fresh: bool = False
 
     @property
     def raw(self) -> Path:
@@ -127,6 +190,7 @@ class Jobs:
                 *more,
             ],
             message,
+            self.fresh,
         )
 
     def train(self, city: str, as_of: str = AS_OF, name: str = "model", **hyperparameters: str) -> Finished:
@@ -139,6 +203,7 @@ class Jobs:
             "train.py",
             [part for key in sorted(given) for part in (f"--{key}", given[key])],
             output / "failure",
+            self.fresh,
             SM_CHANNEL_TRAIN=str(self.out("train")),
             SM_CHANNEL_VALIDATION=str(self.out("validation")),
             SM_MODEL_DIR=str(self.root / name / "model"),
@@ -166,6 +231,7 @@ class Jobs:
                 *more,
             ],
             message,
+            self.fresh,
         )
 
     def read_json(self, *parts: str) -> Any:

@@ -33,7 +33,7 @@ PREDICT, CITIES, OPENAPI = "/predict", "/cities", "/openapi.json"
 MAX_CITIES = 100
 # Kept back of what Lambda leaves a call, to write the answer.
 RESERVE_SECONDS = 0.5
-FORECAST_MEMBERS = ("horizon", "history")
+FORECAST_MEMBERS = ("horizon", "history", "ahead")
 MEMBERS = ("city", "features", "top_k", *FORECAST_MEMBERS)
 
 
@@ -191,9 +191,9 @@ def _names(after: str, deadline: Deadline) -> dict[str, Any]:
 def respond(request: Any, seconds: float) -> dict[str, Any]:
     """Answer a request for one city or several.
 
-    :param request: ``{"city"}`` for a forecast, with ``horizon`` and ``history`` where they are given; or ``{"city",
-        "features"}``, with ``top_k`` where the most probable classes alone are asked for; or ``{"cities": […]}``, a
-        list of those.
+    :param request: ``{"city"}`` for a forecast, with ``horizon``, ``history`` and ``ahead`` where they are given; or
+        ``{"city", "features"}``, with ``top_k`` where the most probable classes alone are asked for; or
+        ``{"cities": […]}``, a list of those.
     :return: JSON-ready. Of several cities: ``results`` in the order of the request, each with its own status, and
         status 200; if all failed, the highest status of them.
     :raises Refused: the request is neither.
@@ -231,7 +231,8 @@ def respond(request: Any, seconds: float) -> dict[str, Any]:
 
 def _asked(item: Mapping[str, Any]) -> Asked:
     features = item.get("features", NO_FEATURES)
-    return Asked(item["city"], features, item.get("top_k"), item.get("horizon"), item.get("history"))
+    members = (item.get(name) for name in FORECAST_MEMBERS)
+    return Asked(item["city"], features, item.get("top_k"), *members)
 
 
 def _check_members(item: Mapping[str, Any], where: str) -> None:

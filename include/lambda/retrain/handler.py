@@ -21,7 +21,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import aws_errors, clock, naming, outgoing_text
+from city_fleet import aws_errors, clock, naming, outgoing_text, raw_places
 from city_fleet.airflow_rest.airflow_client import AirflowRest
 from city_fleet.airflow_rest.channel import Channel
 from city_fleet.airflow_rest.login_channel import LoginChannel
@@ -52,6 +52,7 @@ class Settings:
     :param mwaa: name of the MWAA environment; None for another Airflow.
     :param burst_seconds: arrivals of a window of so many seconds become one run.
     :param at_once: so many cities are asked for at the same time.
+    :param elsewhere: where else raw data lie: template → names of cities whose slug is not made of them → that slug.
     """
 
     bucket: str
@@ -62,6 +63,7 @@ class Settings:
     mwaa: str | None
     burst_seconds: float
     at_once: int
+    elsewhere: dict[str, dict[str, str]]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -122,6 +124,7 @@ class Settings:
             mwaa=mwaa,
             burst_seconds=float(number("CITY_FLEET_BURST_SECONDS", int(WINDOW_SECONDS), 3600)),
             at_once=number("CITY_FLEET_AT_ONCE", AT_ONCE, 16),
+            elsewhere=_elsewhere(text("CITY_FLEET_RAW_ELSEWHERE") or "{}", mistakes),
         )
         if mistakes:
             raise CityFleetError(
@@ -129,6 +132,23 @@ class Settings:
                 "`aws lambda update-function-configuration --environment`."
             )
         return settings
+
+
+def _elsewhere(text: str, mistakes: list[str]) -> dict[str, dict[str, str]]:
+    try:
+        value = {
+            str(template): {str(name): str(slug) for name, slug in names.items()}
+            for template, names in json.loads(text).items()
+        }
+        if not any(raw_places.problem_of(template) for template in value):
+            return value
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    mistakes.append(
+        f"CITY_FLEET_RAW_ELSEWHERE: got {show_value(text)}; allowed: templates of dataset.raw with names and slugs, "
+        '{"s3://lake/sales/city={name}/": {"Frankfurt/Main": "ffm"}}.'
+    )
+    return {}
 
 
 def _mistakes_of_url(url: str, plain_http: str) -> list[str]:
@@ -250,7 +270,10 @@ class _Message:
     @classmethod
     def of_event(cls, event: Any, now: datetime, name: str = "") -> _Message:
         try:
-            return cls(name, messages.read(event, bucket=SETTINGS.bucket, fleet=SETTINGS.fleet, now=now))
+            found = messages.read(
+                event, bucket=SETTINGS.bucket, fleet=SETTINGS.fleet, now=now, elsewhere=SETTINGS.elsewhere
+            )
+            return cls(name, found)
         except Refused as refused:
             return cls(name, [], str(refused))
 

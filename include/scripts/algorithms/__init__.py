@@ -16,7 +16,15 @@ FOLDER = Path(__file__).parent
 
 
 class Predictor(Protocol):
-    """What answers."""
+    """What answers. It may have members more:
+
+    ``contributions(values, background)``: what each feature adds to the score of a row: rows × (features + 1) ×
+    outputs, last what a row of the background (rows × features) has on average; ``link`` says what makes an answer of
+    the score: ``identity``, ``log``, ``logit`` or ``softmax``. Without them an explanation asks for many answers.
+
+    ``sizes(shares)``: feature → how much it counts, in the score's unit; ``shares`` as the artifact's card has them.
+    Without it values are shuffled and the answers' errors watched, unless ``describe`` has ``importance_gain``.
+    """
 
     def predict(self, values: np.ndarray) -> np.ndarray:
         """Predict.
@@ -32,6 +40,8 @@ class Fitted(Predictor, Protocol):
 
     ``judged``: predictions for the rows of validation by a model that has not seen them. Without it, candidates are
     compared by a model that is fitted once more, to the training part alone.
+
+    ``curve``: how it learned (``learning_curve.Curve``), for training.json.
     """
 
     def describe(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ and 1 / ``C`` of ``LogisticRegression``. The intercept is not penalised.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,48 @@ class Linear:
         if self._schema.task == REGRESSION:
             return np.asarray(scores[:, 0])
         return two_classes(scores[:, 0]) if self._schema.task == BINARY else softmax(scores)
+
+    @property
+    def link(self) -> str:
+        """What makes an answer of a score: ``identity``, ``logit`` or ``softmax``."""
+        return {REGRESSION: "identity", BINARY: "logit"}.get(self._schema.task, "softmax")
+
+    def contributions(self, values: np.ndarray, background: np.ndarray) -> np.ndarray:
+        """Say what each feature adds to the score of some rows: coefficients × (value - mean of the background).
+
+        :param values: rows × features, and ``background`` others, whose score is the base.
+        :return: rows × (features + 1) × outputs; last the base. Each row's sum is its score.
+        """
+        middle = self._design.matrix(background).mean(axis=0)
+        moved = self._design.matrix(values) - middle
+        owners = self._design.owners()
+        found = np.zeros((len(values), len(self._schema.features) + 1, len(self.intercepts)))
+        for column, owner in enumerate(owners.tolist()):
+            found[:, owner] += moved[:, [column]] * self.coefficients[:, column]
+        found[:, -1] = self.coefficients @ middle + self.intercepts
+        return found
+
+    def sizes(self, shares: Mapping[str, Sequence[float]]) -> dict[str, float]:
+        """Say how much each feature counts: by how much its part of the score varies over the rows of training.
+
+        A number has deviation 1 there, so that it is its coefficient; a category's comes of how many rows each had.
+
+        :param shares: of a category or truth value: share of the rows that each value had, the missing ones last.
+        """
+        owners = self._design.owners()
+        found: dict[str, float] = {}
+        for at, feature in enumerate(self._schema.features):
+            own = self.coefficients[:, owners == at]
+            given = np.array(shares.get(feature.name, ()), dtype=np.float64)
+            if feature.kind != "category":
+                varies = np.abs(own[:, 0])  # behind it may stand what a missing one adds
+            elif own.shape[1] + 1 != len(given):
+                varies = own.std(axis=1)  # of so many categories the card has no shares
+            else:
+                full = np.column_stack([own, np.zeros(len(own))])  # a missing one adds nothing
+                varies = np.sqrt(np.maximum((full**2) @ given - (full @ given) ** 2, 0))
+            found[feature.name] = float(varies.sum())
+        return found
 
     def describe(self) -> dict[str, Any]:
         """The penalty, and how much each column counts: its coefficient's size, of all outputs together."""

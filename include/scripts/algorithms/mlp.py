@@ -14,11 +14,12 @@ import numpy as np
 
 from array_file import load_arrays, save_arrays
 from design_matrix import Design, design_shapes, learn_design, saved_design
+from learning_curve import Curve
 from model_card import SIDE_FOLDER, read_json_member
 from probabilities import softmax, two_classes
 from table_parts import joined
 from table_schema import BINARY, MULTICLASS, REGRESSION, Schema, Table
-from validation_loss import loss
+from validation_loss import loss, loss_name
 
 SPEC = {
     "tasks": ["regression", "binary", "multiclass"],
@@ -59,6 +60,7 @@ class Network:
         self._layers = layers
         self._unit = unit
         self.judged: np.ndarray | None = None
+        self.curve: Curve | None = None
         self.report: dict[str, Any] = {}
 
     def predict(self, values: np.ndarray) -> np.ndarray:
@@ -93,10 +95,12 @@ def fit(
     del threads
     trial = _Training(train, hyperparameters, seed)
     best: tuple[float, int, np.ndarray] | None = None
+    losses: list[float] = []
     for passes in range(1, hyperparameters["max_iter"] + 1):
         trial.step()
         judged = trial.network().predict(validation.values)
         value = loss(validation, judged)
+        losses.append(value)
         if best is None or value < best[0]:
             best = value, passes, judged
         elif passes - best[1] >= hyperparameters["patience"]:
@@ -108,6 +112,7 @@ def fit(
         final.step()
     model = final.network()
     model.judged = best[2]
+    model.curve = Curve(loss_name(train.schema.task), "pass", {"validation": losses}, best[1] - 1)
     model.report = {"passes": best[1], "passes_tried": passes}
     return model
 

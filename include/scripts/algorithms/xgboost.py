@@ -5,6 +5,7 @@ The same inputs give the same bytes of the booster. Categories are split as such
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,10 @@ import numpy as np
 from booster_check import MOST_BYTES, BoosterRefused, checked
 from job_failure import JobFailure, listed
 from lean_xgboost import xgboost
+from learning_curve import Curve
 from model_card import BOOSTER_FILE, MODEL_FILE, TREES_FILE, ArtifactError, read_member
 from packed_trees import pack_trees
+from probabilities import in_classes
 from table_schema import BINARY, MULTICLASS, REGRESSION, Schema, Table
 
 # nthread and device are left out: they follow from the machine, and the same inputs must give the same model.
@@ -98,6 +101,7 @@ SPEC = {
     ],
 }
 _OBJECTIVES = {BINARY: "binary:logistic", MULTICLASS: "multi:softprob"}
+_LOG_LINKS = ("reg:gamma", "reg:tweedie", "count:poisson")
 _NOT_FOR_XGBOOST = re.compile(r"[\[\]<%\x00-\x1f\x7f]")
 
 
@@ -114,21 +118,48 @@ class Booster:
     def predict(self, values: np.ndarray) -> np.ndarray:
         """Predict labels (rows) or probabilities (rows × classes)."""
         raw = np.asarray(self.booster.inplace_predict(values), dtype=np.float64)
-        return np.column_stack([1 - raw, raw]) if self._schema.task == BINARY else raw
+        return in_classes(raw, self._schema.task)
+
+    def contributions(self, values: np.ndarray, background: np.ndarray) -> np.ndarray:
+        """Say what each feature adds to the margin of some rows: TreeSHAP, as XGBoost computes it.
+
+        :param values: rows × features.
+        :param background: not needed: a booster knows how many rows of training went which way.
+        :return: rows × (features + 1) × outputs; last what an average row has. Each row's sum is its margin.
+        """
+        del background
+        matrix = _data(self._schema, values)
+        found = np.asarray(self.booster.predict(matrix, pred_contribs=True, strict_shape=True), np.float64)
+        return found.transpose(0, 2, 1)
+
+    @property
+    def link(self) -> str:
+        """What makes a label of a margin: ``identity``, ``log``; ``logit`` or ``softmax`` of a classification."""
+        if self._schema.task != REGRESSION:
+            return "logit" if self._schema.task == BINARY else "softmax"
+        objective = json.loads(self.booster.save_config())["learner"]["objective"]["name"]
+        return "log" if objective in _LOG_LINKS else "identity"
 
 
 class FittedBooster(Booster):
     """A booster, and what is worth knowing about its training.
 
     :param judged: predictions for the validation part by a booster that has not seen it.
+    :param curve: how it learned, round by round.
     """
 
     def __init__(
-        self, booster: Any, schema: Schema, report: dict[str, Any], judged: np.ndarray | None = None
+        self,
+        booster: Any,
+        schema: Schema,
+        report: dict[str, Any],
+        judged: np.ndarray | None = None,
+        curve: Curve | None = None,
     ) -> None:
         super().__init__(booster, schema)
         self._report = report
         self.judged = judged
+        self.curve = curve
 
     def describe(self) -> dict[str, Any]:
         """Rounds, the early stopping's own score, and the gain of each feature."""
@@ -159,12 +190,12 @@ def fit(
         parameters["num_class"] = len(schema.classes)
     history: dict[str, Any] = {}
     try:
-        held = _matrix(schema, [validation], threads)
+        held, learned = _matrix(schema, [validation], threads), _matrix(schema, [train], threads)
         trial = xgboost.train(
             parameters,
-            _matrix(schema, [train], threads),
+            learned,
             num_boost_round=rounds,
-            evals=[(held, "validation")],
+            evals=[(learned, "train"), (held, "validation")],  # the last one stops it
             early_stopping_rounds=patience or None,
             evals_result=history,
             verbose_eval=50,
@@ -194,7 +225,8 @@ def fit(
         },
         "xgboost_version": xgboost.__version__,
     }
-    return FittedBooster(booster, schema, report, judged)
+    curve = Curve(metric, "round", {part: history[part][metric] for part in ("train", "validation")}, best)
+    return FittedBooster(booster, schema, report, judged, curve)
 
 
 def load(folder: Path, schema: Schema) -> Booster:
@@ -237,15 +269,23 @@ def names_for_xgboost(features: Sequence[str]) -> list[str]:
 
 def _matrix(schema: Schema, parts: Sequence[Table], threads: int) -> Any:
     weight = np.concatenate([part.weight for part in parts])
-    categories = [feature.kind == "category" for feature in schema.features]
-    return xgboost.DMatrix(
+    return _data(
+        schema,
         np.concatenate([part.values for part in parts]),
         label=np.concatenate([part.label for part in parts]),
         weight=None if bool((weight == 1).all()) else weight,
+        nthread=threads,
+    )
+
+
+def _data(schema: Schema, values: np.ndarray, **given: Any) -> Any:
+    categories = [feature.kind == "category" for feature in schema.features]
+    return xgboost.DMatrix(
+        values,
         feature_names=names_for_xgboost(schema.names),
         feature_types=["c" if each else "q" for each in categories] if any(categories) else None,
         enable_categorical=any(categories),
-        nthread=threads,
+        **given,
     )
 
 

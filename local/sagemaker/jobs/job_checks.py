@@ -23,7 +23,6 @@ DATA_TYPES = ("S3Prefix", MANIFEST_FILE)
 #: Members of CreateTrainingJob the stand-in can't honour.
 UNSUPPORTED_TRAINING = (
     "CheckpointConfig",
-    "DebugHookConfig",
     "DebugRuleConfigurations",
     "ModelPackageConfig",
     "ProfilerRuleConfigurations",
@@ -41,7 +40,7 @@ def check_training_request(request: dict[str, Any], *, own_command: bool) -> Non
     :param own_command: whether what stands for the image has a ``train`` command of its own.
     :raises ValidationException: for the first thing that can't be done.
     """
-    _refuse(request, UNSUPPORTED_TRAINING, "")
+    refuse(request, UNSUPPORTED_TRAINING)
     for required in ("AlgorithmSpecification", "ResourceConfig"):
         if required not in request:
             raise ValidationException(f"{required} is required.")
@@ -50,9 +49,6 @@ def check_training_request(request: dict[str, Any], *, own_command: bool) -> Non
         raise unsupported("AlgorithmSpecification", "an algorithm by AlgorithmName", "TrainingImage")
     _only("AlgorithmSpecification.TrainingInputMode", specification["TrainingInputMode"], "File")
     _check_resources(request["ResourceConfig"], "ResourceConfig")
-    _only(
-        "OutputDataConfig.CompressionType", request["OutputDataConfig"].get("CompressionType", "GZIP"), "GZIP"
-    )
     _check_uri("OutputDataConfig.S3OutputPath", request["OutputDataConfig"]["S3OutputPath"])
     channels = request.get("InputDataConfig", [])
     _check_unique("InputDataConfig: channel names", (channel["ChannelName"] for channel in channels))
@@ -128,6 +124,19 @@ def decoded_hyperparameter(request: dict[str, Any], name: str) -> str:
     return str(value)
 
 
+def refuse(request: dict[str, Any], members: Iterable[str], where: str = "") -> None:
+    """Refuse members that the stand-in can't honour.
+
+    :param where: what stands before their names in the sentence.
+    :raises ValidationException: for the first that is there.
+    """
+    for member in members:
+        if request.get(member):
+            raise ValidationException(
+                f"{where}{member}: the local SageMaker does not support it; leave it out."
+            )
+
+
 def unsupported(where: str, got: str, allowed: str) -> ValidationException:
     """The refusal of something SageMaker can do and the stand-in can't.
 
@@ -138,21 +147,13 @@ def unsupported(where: str, got: str, allowed: str) -> ValidationException:
     return ValidationException(f"{where}: the local SageMaker does not support {got}; supported: {allowed}.")
 
 
-def _refuse(request: dict[str, Any], members: Iterable[str], where: str) -> None:
-    for member in members:
-        if request.get(member):
-            raise ValidationException(
-                f"{where}{member}: the local SageMaker does not support it; leave it out."
-            )
-
-
 def _only(where: str, got: str, *allowed: str) -> None:
     if got not in allowed:
         raise unsupported(where, got, ", ".join(allowed))
 
 
 def _check_resources(config: dict[str, Any], where: str) -> None:
-    _refuse(config, UNSUPPORTED_RESOURCES, f"{where}.")
+    refuse(config, UNSUPPORTED_RESOURCES, f"{where}.")
     if "InstanceType" not in config:
         raise ValidationException(f"{where}: InstanceType is required.")
     count = config.get("InstanceCount", 0)
@@ -171,11 +172,16 @@ def _check_channel(channel: dict[str, Any]) -> None:
     _only(f"{path}: S3DataType", source["S3DataType"], *DATA_TYPES)
     distribution = source.get("S3DataDistributionType", "FullyReplicated")
     _only(f"{path}: S3DataDistributionType", distribution, "FullyReplicated")
-    _refuse(channel, ("ShuffleConfig",), f"{path}: ")
+    refuse(channel, ("ShuffleConfig",), f"{path}: ")
     _check_uri(f"{path}: S3Uri", source["S3Uri"])
 
 
 def _check_spot(request: dict[str, Any]) -> None:
+    keeps = request["ResourceConfig"].get("KeepAlivePeriodInSeconds", 0)
+    if keeps and request.get("EnableManagedSpotTraining"):
+        raise ValidationException(
+            f"KeepAlivePeriodInSeconds: got {keeps}; a warm pool cannot be used with managed spot training."
+        )
     condition = request.get("StoppingCondition", {})
     wait, runtime = condition.get("MaxWaitTimeInSeconds"), condition.get("MaxRuntimeInSeconds", 86_400)
     if request.get("EnableManagedSpotTraining"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 
 from local.sagemaker.jobs.processing_run import ProcessingRun
 from local.sagemaker.jobs.runner import INTERNAL_ERROR, JobRun
@@ -15,8 +16,17 @@ SHUTDOWN_GRACE_SECONDS = 10.0
 RUNS: dict[str, type[JobRun]] = {run.kind: run for run in (TrainingRun, ProcessingRun)}
 
 
+@dataclass
+class _Submitted:
+    """A job that has not ended: it waits for its instance, then for its turn, then it runs."""
+
+    run: JobRun
+    instance: threading.Timer | None = None
+    turn: Future[None] | None = None
+
+
 class JobManager:
-    """Runs jobs in the order in which they were submitted.
+    """Runs jobs in the order in which their instances are there.
 
     :param server: the server they belong to.
     """
@@ -25,14 +35,14 @@ class JobManager:
         self._server = server
         self._pool = ThreadPoolExecutor(server.settings.max_running_jobs, thread_name_prefix="job")
         self._lock = threading.Lock()
-        self._runs: dict[tuple[str, str], tuple[JobRun, Future[None]]] = {}
+        self._jobs: dict[tuple[str, str], _Submitted] = {}
         self._closed = False
         remove_tree(server.data_dir / "jobs")  # what a server that was killed has left
 
     @property
     def running(self) -> int:
         """How many jobs have not ended, those that wait included."""
-        return len(self._runs)
+        return len(self._jobs)
 
     def submit(self, kind: str, name: str) -> None:
         """Run a job whose document is in the store; returns at once.
@@ -40,13 +50,28 @@ class JobManager:
         :param kind: ``training-job`` or ``processing-job``.
         :param name: name of the job.
         """
+        run = RUNS[kind](self._server, name)
+        seconds = run.seconds_to_instance()
         with self._lock:
             if self._closed:
                 raise RuntimeError("the server is shutting down")
-            run = RUNS[kind](self._server, name)
-            future = self._pool.submit(run.run)
-            self._runs[kind, name] = (run, future)
-        future.add_done_callback(lambda _: self._runs.pop((kind, name), None))
+            job = self._jobs[kind, name] = _Submitted(run)
+            if seconds:
+                job.instance = threading.Timer(seconds, self._take_turn, ((kind, name),))
+                job.instance.daemon = True
+                job.instance.start()
+        if not seconds:
+            self._take_turn((kind, name))
+
+    def _take_turn(self, key: tuple[str, str]) -> None:
+        """The job's instance is there: it runs as soon as fewer than the maximum do."""
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is None:  # it has been stopped
+                return
+            job.instance = None
+            turn = job.turn = self._pool.submit(job.run.run)
+        turn.add_done_callback(lambda _: self._jobs.pop(key, None))
 
     def stop(self, kind: str, name: str) -> None:
         """Stop a job; returns at once. A job that has ended is left alone.
@@ -54,13 +79,19 @@ class JobManager:
         :param kind: ``training-job`` or ``processing-job``.
         :param name: name of the job.
         """
-        entry = self._runs.get((kind, name))
-        if entry is None:
-            return
-        run, future = entry
-        run.request_stop()
-        if future.cancel():  # it has not begun: it need not wait for its turn to be stopped
-            run.end(*run.end_of_stop())
+        with self._lock:
+            job = self._jobs.get((kind, name))
+            if job is None:
+                return
+            job.run.request_stop()
+            waits = job.turn is None
+            if waits:
+                del self._jobs[kind, name]
+        if job.instance is not None:
+            job.instance.cancel()
+        # One that has not begun need not wait for its turn to be stopped.
+        if waits or (job.turn is not None and job.turn.cancel()):
+            job.run.end(*job.run.end_of_stop())
 
     def recover(self) -> None:
         """Let the jobs fail that an earlier server has left unfinished, as jobs on AWS that lose their instance."""
@@ -73,12 +104,13 @@ class JobManager:
         """Stop all jobs and wait for them, for at most :data:`SHUTDOWN_GRACE_SECONDS`."""
         with self._lock:
             self._closed = True
-            runs = dict(self._runs)
-        for (kind, name), (run, _) in runs.items():
-            run.lose()
+            jobs = dict(self._jobs)
+        for (kind, name), job in jobs.items():
+            job.run.lose()
             self.stop(kind, name)
-        wait([future for _, future in runs.values()], SHUTDOWN_GRACE_SECONDS)
-        for run, future in runs.values():
-            if not future.done():
+        turns = {job.turn: job.run for job in jobs.values() if job.turn is not None}
+        wait(turns, SHUTDOWN_GRACE_SECONDS)
+        for turn, run in turns.items():
+            if not turn.done():
                 run.kill()
         self._pool.shutdown(wait=True)

@@ -174,12 +174,11 @@ class JobRun(ABC):
         full = disk.is_full(error)
         return disk.full(self.server.data_dir) if full else f"{type(error).__name__}: {error}"
 
-    def wait_for_instance(self) -> None:
-        """Take as long as an instance takes to come up; a stop cuts it short."""
-        self._stop.wait(self.server.settings.start_delay_seconds)
+    def seconds_to_instance(self) -> float:
+        """Ask for the job's instance: how long it takes to come up. The job takes no turn of others meanwhile."""
+        return self.server.settings.job_start_seconds
 
     def _run_in(self, sandbox: Sandbox) -> tuple[str, str | None]:
-        self.wait_for_instance()
         self.check_stop()
         interpreter = find_interpreter(self.server.settings, self.image())
         return self.work(sandbox, interpreter)

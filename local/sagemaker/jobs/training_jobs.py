@@ -10,7 +10,9 @@ from local.sagemaker.jobs.job_checks import (
     UNSUPPORTED_RESOURCES,
     UNSUPPORTED_TRAINING,
     check_training_request,
+    refuse,
 )
+from local.sagemaker.jobs.training_metrics import check_definitions
 from local.sagemaker.jobs.training_states import KIND, transition
 from local.sagemaker.moments import now
 from local.sagemaker.preconditions import check_job_role, check_training_inputs
@@ -27,15 +29,21 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
 
 @operation(
     "CreateTrainingJob",
-    source="API Reference; Developer Guide: How Amazon SageMaker AI Processes Training Output, Managed Spot Training"
-    " in Amazon SageMaker AI, Managed Spot Training Lifecycle",
+    source="API Reference; Developer Guide: How Amazon SageMaker AI Processes Training Output, Define Training Metrics,"
+    " Managed Spot Training in Amazon SageMaker AI, Managed Spot Training Lifecycle, Uncompressed model output,"
+    " SageMaker AI Managed Warm Pools",
     differs=[
         "An image is a Python interpreter: it runs script mode (sagemaker_program), a ContainerEntrypoint, or a "
         "program train that stands beside it.",
         "One instance; input mode File; data types S3Prefix and ManifestFile, FullyReplicated.",
+        "/opt/ml is a folder of the job's own: the path counts in arguments, variables and hyperparameters, and in the "
+        "scripts that the SageMaker SDK sends as the channel sm_drivers, and not in a file of yours.",
         "A job waits its turn while as many run as --max-running-jobs allows; that counts for no time limit. "
         "MaxRuntimeInSeconds counts the running time of all spot attempts together.",
         "The instance type decides on the quota alone; a spot instance costs 30 % of the price on demand.",
+        "A warm pool saves the start-up delay, ends with the server, and is refused for a spot job.",
+        "MetricDefinitions are looked for line by line in the job's log, and end in FinalMetricDataList; no metric "
+        "goes to CloudWatch.",
     ],
     refused=[
         *UNSUPPORTED_TRAINING,
@@ -44,33 +52,34 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
         "AlgorithmSpecification.TrainingInputMode=Pipe",
         "AlgorithmSpecification.TrainingInputMode=FastFile",
         "InputDataConfig.ShuffleConfig",
-        "OutputDataConfig.CompressionType=NONE",
     ],
     no_effect=[
         "VpcConfig",
         "EnableNetworkIsolation",
         "EnableInterContainerTrafficEncryption",
         "ExperimentConfig",
+        "DebugHookConfig",
         "ProfilerConfig",
         "RetryStrategy",
         "RemoteDebugConfig",
         "InfraCheckConfig",
         "MlflowConfig",
-        "AlgorithmSpecification.MetricDefinitions",
         "ResourceConfig.VolumeSizeInGB",
-        "ResourceConfig.KeepAlivePeriodInSeconds",
     ],
 )
 def create_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Start a training job."""
-    image = request.get("AlgorithmSpecification", {}).get("TrainingImage", "")
+    specification = request.get("AlgorithmSpecification", {})
+    image = specification.get("TrainingImage", "")
     check_training_request(request, own_command=has_train_command(server.settings, image))
+    check_definitions(specification.get("MetricDefinitions", []))
     check_job_role(server, request["RoleArn"])
     check_training_inputs(server, request)
     name = request["TrainingJobName"]
     arn = server.arn(KIND, name)
     document: Document = {**request}
     document["_tags"] = check_tags(document.pop("Tags", []))
+    document["OutputDataConfig"] = {"KmsKeyId": "", **request["OutputDataConfig"]}
     document["StoppingCondition"] = {
         "MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME_SECONDS,
         **request.get("StoppingCondition", {}),
@@ -90,6 +99,11 @@ def create_training_job(server: Server, request: dict[str, Any]) -> dict[str, An
     transition(document, "Starting", moment)
     resources = request["ResourceConfig"]
     usage = SPOT_TRAINING if document["EnableManagedSpotTraining"] else TRAINING
+    pool = server.warm_pools.claim(document)
+    if pool is not None or resources.get("KeepAlivePeriodInSeconds"):
+        document["WarmPoolStatus"] = {"Status": "InUse"}
+    if pool is not None:
+        document["_on_warm_pool"] = True
     try:
         with server.store.transaction():
             server.store.insert(KIND, name, document)
@@ -97,11 +111,16 @@ def create_training_job(server: Server, request: dict[str, Any]) -> dict[str, An
             taken = server.quotas.take((KIND, name), [(quota, resources["InstanceCount"])])
             server.store.when_undone(taken)
     except AlreadyExists:
+        server.warm_pools.give_back(pool)
         raise ResourceInUse(
             "Training job names must be unique within an AWS account and region, and a training job with "
             "this name "
             f"already exists ({arn})"
         ) from None
+    except BaseException:
+        server.warm_pools.give_back(pool)
+        raise
+    server.warm_pools.reuse(pool, name)
     server.jobs.submit(KIND, name)
     return {"TrainingJobArn": arn}
 
@@ -109,10 +128,33 @@ def create_training_job(server: Server, request: dict[str, Any]) -> dict[str, An
 @operation("DescribeTrainingJob")
 def describe_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Describe a training job."""
+    server.warm_pools.expire()
     document = server.store.get(KIND, request["TrainingJobName"])
     if document is None:
         raise ValidationException("Requested resource not found.")
     return document
+
+
+@operation(
+    "UpdateTrainingJob",
+    source="API Reference; Developer Guide: Use SageMaker AI managed warm pools",
+    differs=[
+        "Changes how long a warm pool that is Available waits, and nothing else; the wording of refusals is our own."
+    ],
+    refused=["ProfilerConfig", "ProfilerRuleConfigurations", "RemoteDebugConfig"],
+)
+def update_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:
+    """Change how long an ended job's instance waits for the next one."""
+    name = request["TrainingJobName"]
+    refuse(request, ("ProfilerConfig", "ProfilerRuleConfigurations", "RemoteDebugConfig"))
+    document = server.store.get(KIND, name)
+    if document is None:
+        raise ValidationException("Requested resource not found.")
+    if "ResourceConfig" in request:
+        seconds = request["ResourceConfig"]["KeepAlivePeriodInSeconds"]
+        if not server.warm_pools.hold(name, seconds):
+            raise ValidationException(f"The training job {name} has no warm pool that is Available.")
+    return {"TrainingJobArn": document["TrainingJobArn"]}
 
 
 @operation("StopTrainingJob")
@@ -139,6 +181,7 @@ def stop_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]
 @operation("ListTrainingJobs")
 def list_training_jobs(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Training jobs, filtered and sorted, a page at a time."""
+    server.warm_pools.expire()
     documents = server.store.list(KIND)
     return list_page(
         "ListTrainingJobs",

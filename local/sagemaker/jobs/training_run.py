@@ -27,19 +27,29 @@ from local.sagemaker.jobs.runner import (
     read_message,
 )
 from local.sagemaker.jobs.training_layout import lay_out
+from local.sagemaker.jobs.training_metrics import EmittedMetrics
 from local.sagemaker.jobs.training_states import KIND, PREPARING, charge, close, transition
 from local.sagemaker.moments import now
 from local.sagemaker.processes.archives import BadArchive, extract, pack
 from local.sagemaker.processes.images import own_train_command
 from local.sagemaker.processes.outputs import OutputRefused
 from local.sagemaker.processes.packages import CACHE, REQUIREMENTS, Packages
-from local.sagemaker.processes.s3_transfer import TransferError, describe, download, split_uri, upload
+from local.sagemaker.processes.s3_transfer import (
+    TransferError,
+    describe,
+    download,
+    split_uri,
+    upload,
+    upload_all,
+)
 from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.processes.warm_runner import TOOLKIT
 from local.sagemaker.reach import Server
 from local.sagemaker.store import Document
 
 CONTAINER = TOOLKIT / "__main__.py"
+#: The channel in which the SageMaker SDK's ModelTrainer sends its own scripts, which call paths by name.
+SDK_DRIVERS = "sm_drivers"
 
 
 class TrainingRun(JobRun):
@@ -55,9 +65,13 @@ class TrainingRun(JobRun):
         condition = self.document["StoppingCondition"]
         self._runtime_left: float = condition["MaxRuntimeInSeconds"]
         self._max_wait: float = condition["MaxWaitTimeInSeconds"] if self._spot else math.inf
-        self._give_up_at: float | None = None  # on the monotonic clock; set when the waiting begins
+        self._waited = 0.0  # for its first instance
+        self._too_late = False
+        self._give_up_at: float | None = None  # on the monotonic clock; set when the first instance is there
         self._seconds = 0.0  # on instances that are gone
         self._instance_since: float | None = None
+        specification = self.document["AlgorithmSpecification"]
+        self._metrics = EmittedMetrics(specification.get("MetricDefinitions", []))
         self._ending = "Stopped"  # the last secondary status of a job that is stopped
 
     def request_interruption(self) -> None:
@@ -66,18 +80,33 @@ class TrainingRun(JobRun):
             self._interrupt.set()
             self._wake.set()
 
-    def wait_for_instance(self) -> None:
-        """Take as long as an instance takes to come up, but no longer than a spot job may wait."""
-        delay = self.server.settings.start_delay_seconds + self.server.faults.capacity_delay_seconds(
-            self.name
-        )
-        moment = time.monotonic()
-        if self._give_up_at is None:
-            self._give_up_at = moment + self._max_wait
+    def seconds_to_instance(self) -> float:
+        """Ask for an instance; on a warm pool it is there already. A spot job waits no longer than it may."""
+        if self.document.get("_on_warm_pool"):
+            return 0.0
+        delay = self._start_up_seconds()
+        self._waited, self._too_late = min(delay, self._max_wait), delay > self._max_wait
         if delay:
             self._say(PREPARING)
-        self._stop.wait(min(delay, max(0.0, self._give_up_at - moment)))
-        if moment + delay > self._give_up_at and not self._stop.is_set():
+        return self._waited
+
+    def _start_up_seconds(self) -> float:
+        lacking = self.server.faults.capacity_delay_seconds(self.name)
+        return self.server.settings.job_start_seconds + lacking
+
+    def _wait_for_next_instance(self) -> None:
+        """Take as long as another instance takes to come up, but no longer than a spot job may wait."""
+        delay, moment = self._start_up_seconds(), time.monotonic()
+        left = max(0.0, (self._give_up_at or math.inf) - moment)
+        if delay:
+            self._say(PREPARING)
+        self._stop.wait(min(delay, left))
+        if delay > left:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """End a spot job that has waited as long as it may, unless it has been stopped."""
+        if not self._stop.is_set():
             self._stopping("MaxWaitTimeExceeded")
             raise JobStopped
 
@@ -85,8 +114,16 @@ class TrainingRun(JobRun):
         """URI of the training image."""
         return str(self.document["AlgorithmSpecification"]["TrainingImage"])
 
+    def write_log(self, line: str) -> None:
+        """Write a line into the job's log stream, and look for the job's metrics in it."""
+        super().write_log(line)
+        self._metrics.read(line)
+
     def work(self, sandbox: Sandbox, interpreter: Path) -> tuple[str, str | None]:
         """Download the channels, train, upload the model; start again when the instance is taken away."""
+        if self._too_late:
+            self._give_up()
+        self._give_up_at = time.monotonic() + self._max_wait - self._waited
         while True:
             self._instance_since = time.monotonic()
             end = self._attempt(sandbox, interpreter)
@@ -101,7 +138,7 @@ class TrainingRun(JobRun):
             self._interrupt.clear()
             self.check_stop()
             self.progress("Starting")
-            self.wait_for_instance()
+            self._wait_for_next_instance()
             self.check_stop()
 
     def progress(self, status: str, **members: Any) -> None:
@@ -127,17 +164,22 @@ class TrainingRun(JobRun):
         """Write the end state and what it cost."""
         self._leave_instance()
 
-        def change(document: Document) -> None:
+        def change(document: Document, pool: dict[str, Any] | None) -> None:
             known = document["LastModifiedTime"]
             close(document, status, self._ending if status == "Stopped" else status, now())
             if reason:
                 document["FailureReason"] = shorten(reason)
+            if final := self._metrics.final():
+                document["FinalMetricDataList"] = final
             if "TrainingStartTime" in document:
                 # A job that an earlier server began had its instance until it was last heard of.
                 seconds = self._seconds or (known - document["TrainingStartTime"]).total_seconds()
                 charge(document, seconds, self.server.settings.spot_share)
+            if pool is not None:
+                document["WarmPoolStatus"] = pool
 
-        self.server.store.update(KIND, self.name, change)
+        document = self.server.store.get(KIND, self.name) or self.document
+        self.server.warm_pools.retain(self.name, document, reason, change)
 
     def _say(self, message: str) -> None:
         def change(document: Document) -> None:
@@ -169,6 +211,8 @@ class TrainingRun(JobRun):
             self.check_stop()
             folder = sandbox.opt_ml / "input" / "data" / channel["ChannelName"]
             self.download(channel["DataSource"]["S3DataSource"], folder)
+            if channel["ChannelName"] == SDK_DRIVERS:
+                sandbox.rewrite(folder)
         self.check_stop()
         if self._interrupt.is_set():
             return ContainerEnd(End.INTERRUPTED, 0)
@@ -236,10 +280,10 @@ class TrainingRun(JobRun):
         bucket, key = split_uri(f"{output.rstrip('/')}/{self.name}/output")
         try:
             if not failed:
-                self._upload(sandbox, "model", bucket, f"{key}/model.tar.gz")
-                self.update(ModelArtifacts={"S3ModelArtifacts": f"s3://{bucket}/{key}/model.tar.gz"})
+                artifacts = self._upload(sandbox, "model", f"s3://{bucket}/{key}", "model")
+                self.update(ModelArtifacts={"S3ModelArtifacts": artifacts})
             if any(sandbox.outputs.walk(sandbox.opt_ml / "output/data")):
-                self._upload(sandbox, "output/data", bucket, f"{key}/output.tar.gz")
+                self._upload(sandbox, "output/data", f"s3://{bucket}/{key}", "output")
         except (TransferError, OutputRefused, OSError) as error:
             if disk.is_full(error):
                 raise
@@ -254,9 +298,20 @@ class TrainingRun(JobRun):
     def _last_line(self) -> str:
         return next(iter(self.logs.tail(1)), "") if self.logs else ""
 
-    def _upload(self, sandbox: Sandbox, folder: str, bucket: str, key: str) -> None:
+    def _upload(self, sandbox: Sandbox, folder: str, uri: str, name: str) -> str:
+        """Upload a folder of results, as one archive or, where the request wants no compression, file by file.
+
+        :param uri: where to, and ``name`` what it is called there without its ending.
+        :return: where it is.
+        """
+        left = sandbox.outputs.walk(sandbox.opt_ml / folder)
+        if self.document["OutputDataConfig"].get("CompressionType") == "NONE":
+            target = f"{uri}/{folder.rpartition('/')[2]}"
+            upload_all(self.s3, left, target)
+            return target
         # Packed beside the sandbox: within it the script may have put anything in the way.
         with tempfile.TemporaryFile(dir=sandbox.root.parent) as archive:
-            pack(sandbox.outputs.walk(sandbox.opt_ml / folder), archive)
+            pack(left, archive)
             archive.seek(0)
-            upload(self.s3, archive, bucket, key)
+            upload(self.s3, archive, *split_uri(f"{uri}/{name}.tar.gz"))
+        return f"{uri}/{name}.tar.gz"

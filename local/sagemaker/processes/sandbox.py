@@ -14,6 +14,7 @@ from local.sagemaker.processes.outputs import Outputs
 OPT_ML = "/opt/ml"
 #: ``/opt/ml`` where a path starts: not inside a longer path or an S3 key, not the start of a longer name.
 _OPT_ML_PATH = re.compile(r"(?<![\w/.-])/opt/ml(?![\w.-])")
+_REWRITTEN = (".sh", ".py", ".json")
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 
 
@@ -51,6 +52,16 @@ class Sandbox:
         :param text: an argument or the value of a variable.
         """
         return _OPT_ML_PATH.sub(lambda _: str(self.opt_ml), text)
+
+    def rewrite(self, folder: Path) -> None:
+        """Rewrite the container's paths in the text of files to those of this machine.
+
+        :param folder: a folder of the sandbox; no container has run yet, so nothing in it leads elsewhere.
+        """
+        for path in folder.rglob("*"):
+            if path.is_file() and path.suffix in _REWRITTEN:
+                text = path.read_text(encoding="utf-8", errors="surrogateescape")
+                path.write_text(self.to_local(text), encoding="utf-8", errors="surrogateescape")
 
     def to_container(self, text: str) -> str:
         """Rewrite this machine's paths in a text to those of the container: logs read as they do on AWS.

@@ -16,7 +16,7 @@ READING = ("Describe", "Filter", "Get", "Head", "List", "Lookup", "Search", "Sel
 _TYPED = "none"
 
 
-def web_page(fields: Mapping[str, str], allowed_hosts: frozenset[str] | None) -> str:
+def web_page(fields: Mapping[str, str], allowed_hosts: frozenset[str] | None, *, linked: bool = False) -> str:
     """Why a request counts as one of a web page; empty when it does not.
 
     A browser adds Origin to what pages send across sites, and Sec-Fetch-Site to everything. A page whose own name was
@@ -25,10 +25,11 @@ def web_page(fields: Mapping[str, str], allowed_hosts: frozenset[str] | None) ->
     :param fields: the header, by name in lower case.
     :param allowed_hosts: names that this server goes by besides those of loopback, where it listens on other addresses
         too: an address as Host is allowed then, since no name was resolved. None = loopback alone.
+    :param linked: the page may have been led to by a link on another one.
     """
     if "origin" in fields:
         return "web pages may not use the local SageMaker (the request has an Origin header)"
-    if fields.get("sec-fetch-site", _TYPED) != _TYPED:
+    if not linked and fields.get("sec-fetch-site", _TYPED) != _TYPED:
         return "web pages may not use the local SageMaker (the request has a Sec-Fetch-Site header)"
     host = host_name(fields.get("host", "").lower())
     if is_loopback(host) or (allowed_hosts is not None and (host in allowed_hosts or is_address(host))):
@@ -38,6 +39,17 @@ def web_page(fields: Mapping[str, str], allowed_hosts: frozenset[str] | None) ->
     return (
         f"the local SageMaker is not called {host!r}; start it with --allowed-host {host} if that is its name"
     )
+
+
+def follows_link(method: str, fields: Mapping[str, str]) -> bool:
+    """Whether a browser asks for a page that it will show by itself, in a window, as when somebody clicks a link.
+
+    What a page fetches, frames, embeds or sends by a form has another mode, destination or method.
+
+    :param fields: the header, by name in lower case.
+    """
+    mode, destination = fields.get("sec-fetch-mode"), fields.get("sec-fetch-dest")
+    return (method, mode, destination) == ("GET", "navigate", "document")
 
 
 @functools.lru_cache(maxsize=64)

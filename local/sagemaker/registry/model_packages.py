@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local.sagemaker.errors import ConflictException, ValidationException
+from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
 from local.sagemaker.reach import Server
@@ -76,6 +77,21 @@ def describe_package(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     if request.get("IncludedData", "AllData") != "AllData":
         raise ValidationException("IncludedData: the local SageMaker supports AllData only.")
     return find_package(server, request["ModelPackageName"])
+
+
+@operation("BatchDescribeModelPackage")
+def describe_packages(server: Server, request: dict[str, Any]) -> dict[str, Any]:
+    """Describe model packages by their ARNs; what is not there is named beside those that are."""
+    shown = wire.service_model().shape_for("BatchDescribeModelPackageSummary").members
+    found, errors = {}, {}
+    for arn in request["ModelPackageArnList"]:
+        try:
+            package = find_package(server, arn)
+        except ValidationException as error:
+            errors[arn] = {"ErrorCode": error.code, "ErrorResponse": error.message}
+        else:
+            found[arn] = {member: value for member, value in package.items() if member in shown}
+    return {"ModelPackageSummaries": found, "BatchDescribeModelPackageErrorMap": errors}
 
 
 @operation("ListModelPackages")

@@ -48,6 +48,7 @@ def search(server: Server, request: dict[str, Any]) -> dict[str, Any]:
             f" {', '.join(RESOURCES)}."
         )
     kind, name = RESOURCES[resource]
+    server.warm_pools.expire()
     shape = wire.service_model().shape_for("SearchRecord").members[resource]
     expression = request.get("SearchExpression")
     matches = expression_test(shape, expression) if expression is not None else lambda record: True

@@ -38,7 +38,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 
 from local.sagemaker.services import notifications
 from local.sagemaker.services.durable_services import DurableServices
-from local.sagemaker.services.service_errors import not_written
+from local.sagemaker.services.service_errors import not_answered, not_written, unknowable
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +89,15 @@ class MotoServices:
             refused = moto_s3.check_conditions(access) if access else None
             if refused is not None:
                 return refused
+            refused = unknowable(call.service, call.operation)
+            if refused is not None:
+                return refused
             try:
                 response = self._run(environ)
                 if self._durable is not None:
                     self._durable.save(call, request.region or "us-east-1", body)
+            except NotImplementedError as error:
+                return not_answered(call.service, str(error))
             except OSError as error:
                 reason = (
                     disk.full(error.filename or tempfile.gettempdir()) if disk.is_full(error) else str(error)

@@ -42,3 +42,27 @@ def not_written(service: str, reason: str) -> Response:
     """
     code = "InternalError" if service == "s3" else "InternalFailure"
     return error_answer(service, code, f"Nothing was changed: {reason}.", 500)
+
+
+def not_answered(service: str, reason: str) -> Response:
+    """The response to a request that moto does not answer.
+
+    :param service: as boto3 spells it.
+    :param reason: why.
+    """
+    return error_answer(service, "NotImplemented", reason, 501)
+
+
+def unknowable(service: str, operation: str) -> Response | None:
+    """The response to a question that nothing here can answer truly; None for any other one.
+
+    No policy counts here, so whether one would let somebody do something is not known. AWS words it the same way for
+    whoever may not simulate, and clients such as the SageMaker SDK go on with a warning.
+
+    :param service: as boto3 spells it.
+    :param operation: as botocore spells it.
+    """
+    if service == "iam" and operation.startswith("Simulate"):
+        reason = f"{operation}: the local IAM weighs no policies: everybody may do everything"
+        return error_answer(service, "AccessDenied", reason, 403)
+    return None

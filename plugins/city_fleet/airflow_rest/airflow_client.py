@@ -29,12 +29,14 @@ class Dag:
     paused: bool
     stale: bool
     environment: str | None = None
+    tags: tuple[str, ...] = ()
 
     @classmethod
     def of_answer(cls, value: Mapping[str, Any]) -> Dag:
         tags = [str(tag["name"]) for tag in value.get("tags") or ()]
         said = [tag.removeprefix(ENVIRONMENT_TAG) for tag in tags if tag.startswith(ENVIRONMENT_TAG)]
-        return cls(bool(value["is_paused"]), bool(value["is_stale"]), said[0] if said else None)
+        environment = said[0] if said else None
+        return cls(bool(value["is_paused"]), bool(value["is_stale"]), environment, tuple(tags))
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,18 @@ class DagRun:
     @classmethod
     def of_answer(cls, value: Mapping[str, Any]) -> DagRun:
         return cls(str(value["dag_run_id"]), str(value["state"]), clock.parse(value["run_after"]))
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """A run that has ended, ``success`` or ``failed``.
+
+    :param logical_date: the tick that it is about.
+    """
+
+    id: str
+    state: str
+    logical_date: datetime
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,12 @@ class AirflowRest:
         if found is None:
             return None
         return Dag.of_answer(found)
+
+    def param_examples(self, dag_id: str, param: str) -> list[str]:
+        """Return what a DAG proposes for one of its params; nothing where it has none of the name."""
+        found = self.request("GET", f"/dags/{quote(dag_id)}/details", missing_is_none=True)
+        said = ((found or {}).get("params") or {}).get(param) or {}
+        return [str(each) for each in (said.get("schema") or {}).get("examples") or ()]
 
     def fleets_dags(self, fleet_tag: str) -> dict[str, Dag]:
         """Return all DAGs of a fleet that are in the DAG files, by id.
@@ -211,6 +231,44 @@ class AirflowRest:
             raise
         return True
 
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, **fields: Any) -> str:
+        """Start a run without a logical date.
+
+        :param conf: values of the DAG's params.
+        :param fields: of the request besides, as ``dag_run_id``.
+        :return: its run id.
+        :raises AirflowError: with Airflow's own words.
+        """
+        body = {"logical_date": None, "conf": dict(conf or {}), **fields}
+        run = self.request("POST", f"/dags/{quote(dag_id)}/dagRuns", json=body)
+        return str(run["dag_run_id"])
+
+    def runs(self, run_ids: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return a run of each of many DAGs, in few requests, as Airflow tells them.
+
+        :param run_ids: DAG id → run id.
+        """
+        found = self._batches("/dags/~/dagRuns/list", "dag_runs", {"dag_ids": list(run_ids)})
+        return [run for run in found if run["dag_run_id"] == run_ids[run["dag_id"]]]
+
+    def tasks_of_runs(self, run_ids: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return the tasks of a run of each of many DAGs, in few requests, as Airflow tells them.
+
+        :param run_ids: DAG id → run id.
+        """
+        body = {"dag_ids": list(run_ids), "dag_run_ids": sorted(set(run_ids.values()))}
+        found = self._batches("/dags/~/dagRuns/~/taskInstances/list", "task_instances", body)
+        return [task for task in found if task["dag_run_id"] == run_ids[task["dag_id"]]]
+
+    def _batches(self, path: str, key: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return a whole list that is asked for by POST, page by page."""
+        items: list[dict[str, Any]] = []
+        while True:
+            page = self.request("POST", path, json={**body, "page_limit": _PAGE, "page_offset": len(items)})
+            items += page[key]
+            if not page[key] or len(items) >= page["total_entries"]:
+                return items
+
     def begun_runs(self, dag_id: str, run_ids: list[str]) -> set[str]:
         """Return those runs of which a task has been started: also of one that was cleared, and waits again."""
         body = {"dag_ids": [dag_id], "dag_run_ids": run_ids, "page_limit": _MOST_TASKS}
@@ -240,13 +298,25 @@ class AirflowRest:
         answer = self.request("GET", f"/backfills/{number}", missing_is_none=True)
         return None if answer is None else Backfill.of_answer(answer)
 
-    def runs_of_backfill(self, dag_id: str, first: datetime, last: datetime, reprocess: str) -> int:
-        """Return how many runs a backfill would start now.
+    def dates_of_backfill(
+        self, dag_id: str, first: datetime, last: datetime, reprocess: str
+    ) -> list[datetime]:
+        """Return the logical dates of the runs that a backfill would start now.
 
         :raises AirflowError: the DAG can't be backfilled, for example because it has no schedule.
         """
         body = _backfill_body(dag_id, first, last, reprocess)
-        return int(self.request("POST", "/backfills/dry_run", json=body)["total_entries"])
+        found = self.request("POST", "/backfills/dry_run", json=body)["backfills"]
+        return [clock.parse(each["logical_date"]) for each in found]
+
+    def ended_runs(self, dag_id: str, first: datetime, last: datetime) -> list[EndedRun]:
+        """Return the runs between two logical dates that have ended, by their dates."""
+        between = {"logical_date_gte": first.isoformat(), "logical_date_lte": last.isoformat()}
+        wanted = {**between, "state": ["success", "failed"], "order_by": "logical_date"}
+        return [
+            EndedRun(str(run["dag_run_id"]), str(run["state"]), clock.parse(run["logical_date"]))
+            for run in self.pages(f"/dags/{quote(dag_id)}/dagRuns", "dag_runs", wanted)
+        ]
 
     def create_backfill(
         self,

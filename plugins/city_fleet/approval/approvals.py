@@ -14,7 +14,7 @@ from city_fleet.champions import approval_states, moves
 from city_fleet.champions.approval_states import Effect, Event, ModelState, Transition
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.champions.release import Release, publish_package, tell_record
-from city_fleet.errors import PublishError
+from city_fleet.errors import PublishError, RegistryError
 from city_fleet.state import live, package_status, registry
 from city_fleet.state.author import Author
 from city_fleet.state.context import Clients
@@ -40,6 +40,32 @@ def serving(city: PlannedCity, package: ModelPackage) -> tuple[bool, bool]:
         return True, False
     replaced = live.history(city.aws.s3, city.keys, city.slug)
     return False, any(pointer.package_arn == package.arn for pointer in replaced)
+
+
+def version_to_decide(city: PlannedCity, number: int | None, verb: str) -> str:
+    """Return the ARN of the version of a city that a person means.
+
+    :param number: in the registry; None means the one that awaits approval.
+    :param verb: what is to be done with it, for the error: ``approve``, ``reject``.
+    :raises RegistryError: there is none.
+    """
+    found = registry.versions(city.aws.sagemaker, city.group)
+    for version in found:
+        if version.number == number or (number is None and version.status == registry.PENDING):
+            return version.arn
+    if number is not None:
+        known = ", ".join(str(version.number) for version in found) or "none"
+        raise RegistryError(
+            f"city {city.slug!r}: the registry has no version {number} of this city; it has: {known}"
+        )
+    newest = (
+        f"; the newest version is {found[0].number}, {found[0].status}: name it with --version {found[0].number}"
+        if found
+        else ""
+    )
+    raise RegistryError(
+        f"city {city.slug!r}: there is nothing to {verb}: no version is awaiting approval{newest}"
+    )
 
 
 def apply(city: PlannedCity, package_arn: str, event: Event, author: Author) -> Decided:

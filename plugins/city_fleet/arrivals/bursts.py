@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from city_fleet import clock, naming
 from city_fleet.arrivals.messages import Arrival
@@ -27,7 +28,7 @@ class WantedRun:
 
     run_id: str
     run_after: datetime
-    conf: dict[str, str]
+    conf: dict[str, Any]
 
 
 def window_end(at: datetime, seconds: float = WINDOW_SECONDS) -> datetime:

@@ -7,15 +7,18 @@ is none of the known forms is refused with a sentence. Standard library only: Ai
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 
-from city_fleet import clock, naming
+from city_fleet import clock, naming, raw_places
 from city_fleet.errors import CityFleetError, list_names, nearest_match, show_value
 
+#: Templates of raw data that are read in place → names of cities whose slug is not made of them → that slug.
+Elsewhere = Mapping[str, Mapping[str, str]]
 #: City of an arrival that means every city of the fleet; no slug looks like it.
 EVERY_CITY = "*"
 MAX_BYTES = 1_048_576  # the most that SQS and a call of Lambda that nobody waits for take
@@ -49,7 +52,13 @@ class Refused(CityFleetError):
 
 
 def read(
-    message: object, *, bucket: str, fleet: str, now: datetime, sent: datetime | None = None
+    message: object,
+    *,
+    bucket: str,
+    fleet: str,
+    now: datetime,
+    sent: datetime | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> list[Arrival]:
     """Read one message: a text or what its JSON says, of any known form, in any envelope.
 
@@ -57,10 +66,12 @@ def read(
     :param bucket: of the fleet, :param fleet: its name: what lies elsewhere is no arrival.
     :param now: UTC; no arrival is later, whatever a message says.
     :param sent: when a queue has taken it, where that is known: the time of a request.
+    :param elsewhere: templates of raw data that are read in place, each with the slugs of names that don't make theirs.
     :return: none for what is no mistake and no arrival: S3's test event, deleted objects, other folders.
     :raises Refused: it can't be read.
     """
-    return _Reader(bucket, naming.Keys(bucket, fleet, "").raw_prefix(), now).read(message, sent or now, 0)
+    raw = naming.Keys(bucket, fleet, "").raw_prefix()
+    return _Reader(bucket, raw, now, elsewhere or {}).read(message, sent or now, 0)
 
 
 def sent_at(record: Mapping[str, Any]) -> datetime | None:
@@ -88,10 +99,11 @@ class _Reader:
     """Reads messages of one fleet.
 
     :param raw: prefix of the fleet's raw data.
+    :param elsewhere: as :func:`read` takes it.
     """
 
-    def __init__(self, bucket: str, raw: str, now: datetime) -> None:
-        self.bucket, self.raw, self.now = bucket, raw, now
+    def __init__(self, bucket: str, raw: str, now: datetime, elsewhere: Elsewhere) -> None:
+        self.bucket, self.raw, self.now, self.elsewhere = bucket, raw, now, elsewhere
 
     def read(self, message: object, at: datetime, envelopes: int) -> list[Arrival]:
         if isinstance(message, str | bytes):
@@ -154,10 +166,16 @@ class _Reader:
         folder, slash, name = key.removeprefix(self.raw).partition("/")
         city = folder.removeprefix("city=")
         if bucket != self.bucket or not key.startswith(self.raw) or not folder.startswith("city="):
-            return []
+            return self._arrived_elsewhere(bucket, key, time)
         if not slash or not naming.is_slug(city) or not naming.is_data_file(name):
             return []
         return [Arrival(city, key, min(_instant("The event's time", time), self.now))]
+
+    def _arrived_elsewhere(self, bucket: str, key: str, time: str) -> list[Arrival]:
+        cities = dict.fromkeys(_city_elsewhere(self.elsewhere, bucket, key))
+        if not naming.is_data_file(key.rpartition("/")[2]):
+            return []
+        return [Arrival(city, key, min(_instant("The event's time", time), self.now)) for city in cities]
 
     def _requested(self, request: dict[str, Any], at: datetime) -> list[Arrival]:
         for name in request:
@@ -186,6 +204,30 @@ class _Reader:
                     )
         asked, moment = (_instant_of(request, name) for name in ("at", "as_of"))
         return [Arrival(city, None, min(asked or at, self.now), moment) for city in cities]
+
+
+def _city_elsewhere(elsewhere: Elsewhere, bucket: str, key: str) -> Iterator[str]:
+    """Yield the slugs of the cities that an object is of by a template."""
+    for template, names in elsewhere.items():
+        found = raw_places.city_value(template, bucket, key)
+        if found is None:
+            continue
+        placeholder, text = found
+        if placeholder != "name":
+            slug = names.get("") if not placeholder else text
+        else:
+            name = unicodedata.normalize("NFC", unquote(text))
+            known = {unicodedata.normalize("NFC", each): slug for each, slug in names.items()}
+            slug = known.get(name) or _slug_of(name)
+        if slug is not None and naming.is_slug(slug):
+            yield slug
+
+
+def _slug_of(name: str) -> str | None:
+    try:
+        return naming.slug(name)
+    except ValueError:
+        return None
 
 
 def _parsed(text: str | bytes) -> object:

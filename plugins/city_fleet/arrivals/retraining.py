@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from city_fleet import naming, outgoing_text
 from city_fleet.airflow_rest.airflow_client import AirflowRest, Dag, DagRun
@@ -23,6 +24,8 @@ log = outgoing_text.logger("retrain")
 
 #: One city after the other: an Airflow on SQLite that is to create two runs at once waits for itself, for minutes.
 AT_ONCE = 1
+# Stands in the id of a cohort's run for an arrival before the city that it is about.
+_CITY = "__city_"
 # Of a city's runs for arrivals the newest are looked at.
 _NEWEST = 25
 # Airflow away, too busy, or not for us: what else is to be asked will not be answered either.
@@ -60,12 +63,14 @@ class _Single:
 
     :param whole: the arrival that it is, or that means every city.
     :param dag: the city's DAG, :param runs: its runs for arrivals; None where they are not known yet.
+    :param dag_id: of a whole cohort's DAG; None for that of the city.
     """
 
     whole: Arrival
     arrival: Arrival
     dag: Dag | None = None
     runs: list[DagRun] | None = None
+    dag_id: str | None = None
 
 
 @dataclass
@@ -120,9 +125,12 @@ class Retrainer:
         found = []
         for dag_id, dag in dags.items():
             city = dag_id.removeprefix(prefix)
-            if dag_id.startswith(prefix) and naming.is_slug(city):  # "_endpoint" is none
-                alone = Arrival(city, None, arrival.at, arrival.as_of)
-                found.append(_Single(arrival, alone, dag, runs.get(dag_id, [])))
+            cohort = naming.is_of_cohort(dag_id, self.fleet)
+            if dag_id.startswith(prefix) and (naming.is_slug(city) or cohort):  # "_endpoint" is none
+                alone = Arrival(city.lstrip("_"), None, arrival.at, arrival.as_of)
+                # Of a cohort's runs for arrivals those of single cities cover no other one.
+                mine = [run for run in runs.get(dag_id, []) if not cohort or _CITY not in run.id]
+                found.append(_Single(arrival, alone, dag, mine, dag_id if cohort else None))
         return found
 
     def _at_once(self, single: list[_Single], now: datetime, until: float) -> Iterable[CityOutcome]:
@@ -147,7 +155,7 @@ class Retrainer:
         if self._away is not None or stop.is_set():
             return CityOutcome(arrival.city, Came.FAILED, said=str(self._away or "there was no time left"))
         try:
-            return self.start(arrival, now, single.dag, single.runs)
+            return self.start(arrival, now, single.dag, single.runs, single.dag_id)
         except _FAILURES as error:
             return self._failed(arrival.city, error)
 
@@ -162,16 +170,28 @@ class Retrainer:
         return CityOutcome(city, Came.FAILED, said=str(error))
 
     def start(
-        self, arrival: Arrival, now: datetime, dag: Dag | None = None, runs: list[DagRun] | None = None
+        self,
+        arrival: Arrival,
+        now: datetime,
+        dag: Dag | None = None,
+        runs: list[DagRun] | None = None,
+        dag_id: str | None = None,
     ) -> CityOutcome:
         """Make sure that a run covers the arrival of one city.
 
         :param dag: what Airflow says of the city's DAG; None where that is not known.
         :param runs: of its runs for arrivals those that wait, and those that start after this one; None as well.
+        :param dag_id: of the DAG of a whole cohort, which the arrival is about.
         :raises AirflowError: Airflow does not answer, refuses, is of another environment, or has lost the DAG's file.
         """
-        dag_id = naming.city_dag_id(self.fleet, arrival.city)
-        dag = dag or self.airflow.dag(dag_id)
+        alone: str | None = None
+        if dag_id is None:
+            dag_id = naming.city_dag_id(self.fleet, arrival.city)
+            dag = dag or self.airflow.dag(dag_id)
+            if dag is None or dag.stale:
+                cohort = self._cohort_of(arrival.city)
+                if cohort is not None:
+                    (dag_id, dag), alone = cohort, arrival.city
         if dag is None:
             return self._unknown(arrival)
         self.airflow.refuse_dag_of_other_environment(dag_id, dag, self.environment)
@@ -182,10 +202,16 @@ class Retrainer:
                 status=200,
             )
         wanted = wanted_run(arrival, now, self.burst_seconds)
+        if alone is not None:
+            # A run of the cohort's DAG, about this city alone.
+            conf: dict[str, Any] = {**wanted.conf, "cities": [alone]}
+            wanted = replace(wanted, run_id=f"{wanted.run_id}{_CITY}{alone}", conf=conf)
         if arrival.as_of is not None:
             return self._started(arrival, dag_id, wanted)
         if runs is None:
             runs = self.airflow.newest_runs(dag_id, naming.ARRIVAL_RUN, _NEWEST)
+            if alone is not None:
+                runs = [run for run in runs if run.id.endswith(f"{_CITY}{alone}")]
         # It starts after the arrival, whether it waits, runs or is over: it reads, or has read, what has arrived.
         covering = next((run for run in runs if run.run_after > arrival.at), None)
         if covering is None:
@@ -227,6 +253,21 @@ class Retrainer:
         return CityOutcome(
             arrival.city, Came.UNKNOWN, said=f"fleet {self.fleet!r} has no city {arrival.city!r}"
         )
+
+    def _cohort_of(self, city: str) -> tuple[str, Dag] | None:
+        """Return the DAG of the cohort that a city is in; None where it is in none.
+
+        Nobody here reads the fleet file: by the hash of its name a city is in one cohort of those that Airflow knows,
+        whose DAG says which cities it has.
+        """
+        dags = self._fleets_dags()
+        numbers = [int(each.rpartition("_")[2]) for each in dags if naming.is_of_cohort(each, self.fleet)]
+        for count in (max(numbers), max(numbers) + 1) if numbers else ():  # the last one may have no city
+            name = naming.cohort_name(naming.cohort_number(city, count))
+            dag_id = naming.cohort_dag_id(self.fleet, name)
+            if dag_id in dags and city in self.airflow.param_examples(dag_id, "cities"):
+                return dag_id, dags[dag_id]
+        return None
 
     def _fleets_dags(self) -> dict[str, Dag]:
         """Return the fleet's DAGs of this environment.

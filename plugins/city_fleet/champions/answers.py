@@ -34,8 +34,6 @@ _MOST_PROBABILITIES = 50_000
 _MOST_CHECKED = 500
 
 
-_BY_NAME = b'{"forecast": {}}'
-
 #: A row whose prediction is known: its name in errors, its values in the model's feature order, its prediction.
 KnownRow: TypeAlias = tuple[str, Sequence[Value], Known]
 
@@ -70,12 +68,14 @@ def check_answers(
 def check_forecast(city: CityContext, target: str, known: Mapping[str, Any], *, endpoint: str = "") -> None:
     """Ask the endpoint for a forecast by the city's name, and compare it with the evaluation's.
 
-    :param known: what the evaluation's own code answered to the same question.
+    :param known: what the evaluation's own code answered to the same question; of a parent with ``asked``: for which
+        of its cities, with what was known of it.
     :raises PublishError: the endpoint fails, or answers differently.
     """
     endpoint = endpoint or city.endpoint
     try:
-        answer = json.loads(_answer(city.aws.runtime, endpoint, target, _BY_NAME, True))
+        question = json.dumps({"forecast": known.get("asked") or {}}).encode()
+        answer = json.loads(_answer(city.aws.runtime, endpoint, target, question, True))
         steps = [(each["period"], each["step"]) for each in answer["forecasts"]]
         same = (answer["known_until"], steps) == (
             known["known_until"],

@@ -16,11 +16,11 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from city_fleet.errors import ArtifactError
+from city_fleet.periods import begin_text
 from city_fleet.state import pointer_checks
 from city_fleet.state.objects import ObjectStore, read_uri
 
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "city_fleet/model.json"
 SAMPLES_FILE = "city_fleet/samples.json"
+BACKTEST_FILE = "city_fleet/backtest.json"
 # Far above any real artifact (some hundred kilobytes in three files), far below what hurts.
 _MAX_MEMBERS = 100
 _MAX_BYTES = _MAX_UNPACKED_BYTES = 256 << 20
 _MAX_SIDE_FILE_BYTES = 10 << 20
+_MAX_BACKTEST_BYTES = 16 << 20
 _LONGEST_TEXT = 100_000
 
 #: A value of a row as a request has it, and a prediction: a number, or the probability of each class by its name.
@@ -140,11 +142,11 @@ def parse(body: bytes, where: str) -> Artifact:
             raise ValueError(f"{len(rows)} rows, {len(predictions)} predictions, {len(features)} features")
         if table and [each["name"] for each in said["inputs"]] != list(features):
             raise ValueError("the features of its schema are others")
-        periods = tuple(date.fromisoformat(each).isoformat() for each in samples.get("periods") or ())
-        if periods and len(periods) != len(rows):
-            raise ValueError(f"{len(rows)} rows, {len(periods)} periods")
+        days = tuple(begin_text(each) for each in samples.get("periods") or ())
+        if days and len(days) != len(rows):
+            raise ValueError(f"{len(rows)} rows, {len(days)} periods")
         return Artifact(
-            str(card["city"]), str(card["as_of"]), features, rows, predictions, periods=periods, **said
+            str(card["city"]), str(card["as_of"]), features, rows, predictions, periods=days, **said
         )
     except KeyError as error:
         raise ArtifactError(f"{where}: holds no {error}; it can't be checked") from None
@@ -185,18 +187,57 @@ def _forecast(schema: Mapping[str, Any]) -> dict[str, Any]:
     if layout is None:
         return {}
     columns = [schema["target"], *(each["column"] for each in layout["columns"])]
+    ahead = [each["column"] for each in layout["columns"] if each.get("known_ahead")]
     said = {
         "frequency": layout["frequency"],
         "horizon": layout["horizon"],
         "unit": layout["unit"],
         "columns": list(dict.fromkeys(columns)),
+        **({"known_ahead": ahead} if ahead else {}),
     }
     pointer_checks.check_forecast(said)
     return said
 
 
-def _side_files(body: bytes, where: str) -> dict[str, Any]:
-    """Return the side files by name, as JSON."""
+def backtest(s3: S3Client, bucket: str, key: str) -> Any:
+    """Read how the model of an artifact in S3 was judged, as JSON: whoever reads it checks it.
+
+    :return: None where the artifact does not say so: of a table, or of an earlier version.
+    :raises ArtifactError: it is not there, or no artifact.
+    """
+    where = f"s3://{bucket}/{key}"
+    body = read_uri(s3, where, _MAX_BYTES)
+    if body is None or len(body) > _MAX_BYTES:
+        raise ArtifactError(f"{where}: there is no such artifact")
+    return _side_files(body, where, {BACKTEST_FILE: _MAX_BACKTEST_BYTES}).get(BACKTEST_FILE)
+
+
+def card(s3: S3Client, bucket: str, key: str, limit: int) -> Any:
+    """Read what an artifact in S3 says of itself, ``model.json``, as JSON: whoever reads it checks it.
+
+    :param limit: in bytes: a larger artifact is not read to its end.
+    :return: None where there is no such artifact.
+    :raises ArtifactError: it is no artifact, or larger.
+    """
+    where = f"s3://{bucket}/{key}"
+    body = read_uri(s3, where, limit)
+    if body is None:
+        return None
+    if len(body) > limit:
+        raise ArtifactError(
+            f"{where}: is larger than {limit:,} bytes; what it says of itself is not looked at"
+        )
+    return _side_files(body, where, {MODEL_FILE: _MAX_SIDE_FILE_BYTES}).get(MODEL_FILE)
+
+
+_SIDE_FILES = {MODEL_FILE: _MAX_SIDE_FILE_BYTES, SAMPLES_FILE: _MAX_SIDE_FILE_BYTES}
+
+
+def _side_files(body: bytes, where: str, wanted: Mapping[str, int] = _SIDE_FILES) -> dict[str, Any]:
+    """Return side files by name, as JSON.
+
+    :param wanted: name → how many bytes it may have.
+    """
     found: dict[str, Any] = {}
     count = total = 0
     try:
@@ -211,8 +252,8 @@ def _side_files(body: bytes, where: str) -> dict[str, Any]:
                     raise ArtifactError(f"{where}: is larger than any model")
                 name = str(PurePosixPath(member.name))  # without the leading "./" that some packers write
                 content = tar.extractfile(member) if member.isreg() else None
-                if name in (MODEL_FILE, SAMPLES_FILE) and content is not None:
-                    if member.size > _MAX_SIDE_FILE_BYTES:
+                if name in wanted and content is not None:
+                    if member.size > wanted[name]:
                         raise ArtifactError(f"{where}: {name} is larger than any side file")
                     found[name] = json.loads(content.read())
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:

@@ -7,19 +7,18 @@ this far, they fail the preprocess job. A report that lacks a number, or holds n
 
 from __future__ import annotations
 
-import calendar
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Any
 
 from city_fleet.config import DataChecks
-from city_fleet.config.value_types import Duration
+from city_fleet.periods import noun, read_begin
 
 _NAMES_SHOWN = 3
+_LONGEST_REASON = 300
 # Periods that may be late before it is warned of: a week of holidays, a month that is published late.
-_SLACK_PERIODS = {"day": 7, "week": 2, "month": 1, "quarter": 1, "year": 1}
+_SLACK_PERIODS = {"hour": 24, "day": 7, "business day": 5, "week": 2, "month": 1, "quarter": 1, "year": 1}
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def check(status: Any, report: Any, rule: DataChecks) -> Findings:
     """
     stopped, late = _age(status, rule)
     against = [*stopped, *_missing(status, rule), *_wild(status, rule), *_lost_rows(report, rule)]
-    warnings = [*late]
+    warnings = [*late, *_left_out(status)]
     for what, found in (
         (rule.vanished_classes, _vanished_classes(report)),
         (rule.drift, [*_drift(report, rule), *_category_drift(report, rule)]),
@@ -66,30 +65,34 @@ def _age(status: Any, rule: DataChecks) -> tuple[list[str], list[str]]:
     newest = _mapping(status, "newest")
     late = finite(newest.get("late_periods"))
     try:
-        period, expected = (date.fromisoformat(newest[name]) for name in ("period", "expected"))
-    except (KeyError, TypeError, ValueError):
+        period, expected = (read_begin(newest[name]) for name in ("period", "expected"))
+    except (KeyError, TypeError, ValueError, OverflowError):
         late = None
     if late is None:
         return (["the data report does not say how old the data are"] if rule.max_age else []), []
-    unit = str(newest.get("frequency"))
+    unit = noun(str(newest.get("frequency")))
+    last, could = newest["period"], newest["expected"]
     said = (
-        f"the newest known {unit} is {period}, {late:,.0f} {unit}s older than {expected}, which could be known by now: "
+        f"the newest known {unit} is {last}, {late:,.0f} {unit}s older than {could}, which could be known by now: "
         "has the feed stopped?"
     )
-    if rule.max_age is not None and _after(period, rule.max_age) < expected:
+    if rule.max_age is not None and rule.max_age.span.after(period) < expected:
         return [f"{said} At most {rule.max_age} are allowed (gate.data.max_age)"], []
     return [], ([said] if late > _SLACK_PERIODS.get(unit, 0) else [])
 
 
-def _after(day: date, span: Duration) -> date:
-    """Add a duration to a day; the end of the calendar where it would lie beyond."""
-    months = day.year * 12 + day.month - 1 + span.years * 12 + span.months
-    year, month = divmod(months, 12)
-    try:
-        last = calendar.monthrange(year, month + 1)[1]
-        return date(year, month + 1, min(day.day, last)) + timedelta(days=span.weeks * 7 + span.days)
-    except (ValueError, OverflowError):
-        return date.max
+def _left_out(status: Any) -> list[str]:
+    """Find cities that a parent's model has not learned from; their own runs say more, and fail."""
+    found = [
+        f"{str(city)[:50]} was left out of the pooled rows: {str(reason)[:_LONGEST_REASON]}"
+        for city, reason in _mapping(status, "left_out").items()
+        if "members" in status
+    ]
+    more = len(found) - _NAMES_SHOWN
+    return [
+        *found[:_NAMES_SHOWN],
+        *([f"{more} more cities were left out of the pooled rows"] if more > 0 else []),
+    ]
 
 
 def _missing(status: Any, rule: DataChecks) -> list[str]:

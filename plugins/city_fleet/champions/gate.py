@@ -13,8 +13,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from city_fleet.champions.data_checks import NOTHING, Findings, finite
+from city_fleet.champions.paired_test import Paired
 from city_fleet.config import Gate
-from city_fleet.metrics import METRICS, METRICS_OF, REGRESSION, TASKS, better, default_metric, possible, show
+from city_fleet.metrics import (
+    METRICS,
+    METRICS_OF,
+    REGRESSION,
+    TASKS,
+    better,
+    default_metric,
+    possible,
+    show_apart,
+)
 
 _OTHER_METRIC = "Set gate.metric to mae or rmse (and gate.limits to one of them) where that is ordinary"
 _NOT_DEFINED = {
@@ -43,9 +53,14 @@ class Decision:
     :param champion_sequence: with which that champion served when the gate had decided; None where none did.
     :param forced: promoted by the run's ``force`` parameter although the rule would have held it.
     :param superseded: held because the champion has seen newer data, however good the challenger is.
-    :param unfit: something speaks against the challenger itself: its data, a limit, the naive forecast, a broken
-        report. Losing to the champion alone does not make it unfit.
+    :param unfit: something speaks against the challenger itself: its data, a limit, a naive forecast that is better, a
+        broken report. Losing to the champion does not make it unfit, nor beating the naive forecast by too little.
+    :param refit: of a series: whether the model that serves has learned the periods that judged it; None where the
+        report does not say so: then the judged model serves.
+    :param known_until: first day of the newest period that the serving model has learned; None likewise.
     :param data_until: first day of the newest period that the data hold, an ISO date; None if the report lacks it.
+    :param parent_serves: held because the city's parent is better on its rows, and the champion, if there is one, is
+        worse than the parent too: so the parent answers for the city.
     """
 
     promote: bool
@@ -63,6 +78,9 @@ class Decision:
     task: str = REGRESSION
     metric: str = "mape"
     baselines: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    refit: bool | None = None
+    known_until: str | None = None
+    parent_serves: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -82,13 +100,14 @@ class Decision:
 def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = False) -> Decision:
     """Decide whether the challenger of an evaluation report may replace the champion.
 
-    :param report: ``evaluation.json`` of the evaluation job (see docs/architecture.md).
+    :param report: ``evaluation.json`` of the evaluation job (see docs/internals/architecture.md).
     :param rule: the city's gate settings.
     :param data: what was found in the run's data.
     :param force: promote whatever the rule says; the reasons then say so first.
     """
     report = report if isinstance(report, Mapping) else {}
     against: list[str] = list(data.against)
+    unproven: list[str] = []
     pro: list[str] = []
     task = _task(report, against)
     rule = rule if rule.metric else rule.model_copy(update={"metric": default_metric(task)})
@@ -107,8 +126,9 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
     else:
         _compare_with_limits(report, rule, against)
         if rule.must_beat_naive or rule.must_beat_all_baselines:
-            warnings += _compare_with_baselines(report, challenger, rule, against, pro)
-    unfit = bool(against)
+            warnings += _compare_with_baselines(report, challenger, rule, (against, unproven, pro))
+    unfit, lost = bool(against), False
+    against += unproven
     if challenger is not None:
         if superseded:
             against.insert(0, superseded)
@@ -116,6 +136,7 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
             _compare_with_champion(champion, challenger, rule, against, pro)
         else:
             pro.append("there is no champion yet")
+        lost = _compare_with_parent(report.get("parent"), rule, against, pro, warnings)
 
     forced = force and bool(against)
     promote = not against or force
@@ -140,6 +161,8 @@ def decide(report: Any, rule: Gate, *, data: Findings = NOTHING, force: bool = F
         data_until=_last_period(report) or data.newest,
         task=task,
         metric=name,
+        **_halves(report),
+        parent_serves=lost and not promote and _champion_loses(report, rule),
         baselines={who: _numbers(metrics, task) for who, metrics in _baselines(report).items() if who},
     )
 
@@ -167,6 +190,15 @@ def _last_period(report: Mapping[str, Any]) -> str | None:
     holdout = report.get("holdout")
     last = holdout.get("last") if isinstance(holdout, Mapping) else None
     return last if isinstance(last, str) else None
+
+
+def _halves(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which half of the model serves, as fields of a decision."""
+    said = report.get("backtest")
+    refit, until = (said.get("refit"), said.get("known_until")) if isinstance(said, Mapping) else (None, None)
+    if not isinstance(refit, bool) or not isinstance(until, str):
+        return {}
+    return {"refit": refit, "known_until": until}
 
 
 def _zeros(report: Mapping[str, Any], rule: Gate, rows: int, against: list[str]) -> list[str]:
@@ -226,44 +258,95 @@ def _compare_with_limits(report: Mapping[str, Any], rule: Gate, against: list[st
         if value is None:
             against.append(_unusable(report, metric, "the new model"))
         elif better(metric, limit, value):
-            against.append(f"{_titled(metric, value)} breaks the limit of {show(metric, limit)}")
+            got, allowed = show_apart(metric, value, [limit])
+            against.append(f"{METRICS[metric].title} {got} breaks the limit of {allowed}")
 
 
 def _compare_with_baselines(
-    report: Mapping[str, Any], challenger: float, rule: Gate, against: list[str], pro: list[str]
+    report: Mapping[str, Any],
+    challenger: float,
+    rule: Gate,
+    said_of: tuple[list[str], list[str], list[str]],
 ) -> list[str]:
-    """Add the sentence that compares the challenger with predictions without a model on the same rows.
+    """Add the sentences that compare the challenger with predictions without a model on the same rows.
 
+    :param said_of: what speaks against the model itself, what holds it without that, and what speaks for it. A model
+        that is better than the naive forecast, and not by enough, or not than the others, is no sign of a bad night.
     :return: the warning about baselines that it does not beat and need not beat.
     """
     metric = str(rule.metric)
-    beaten: list[str] = []
-    unbeaten: list[str] = []
-    only_warned: list[str] = []
+    against, unproven, pro = said_of
+    found: list[tuple[str, float, str | None, bool]] = []
+    loses = False
+    every = rule.must_beat_all_baselines
+    if every is None:
+        every = isinstance(report.get("backtest"), Mapping)
     for number, (name, metrics) in enumerate(_baselines(report).items()):
-        must = rule.must_beat_all_baselines or number == 0  # the first one is the naive forecast
+        must = every or number == 0  # the first one is the naive forecast
         value = _number(metrics, metric)
         if value is None:
             whose = f"the baseline '{name[:50]}'" if name else "the naive forecast"
             if must:
                 against.append(_unusable(report, metric, whose))
             continue
-        worse = unbeaten if must else only_warned
-        (beaten if better(metric, challenger, value) else worse).append(
-            f"the {_possessive(name[:50] or 'naive forecast')} {show(metric, value)}"
-        )
-    on_rows = f"{_titled(metric, challenger)} on {report.get('rows')} held-out rows"
+        loses |= number == 0 and not better(metric, challenger, value)
+        found.append((name, value, _unbeaten(report, rule, name, challenger, value), must))
+    title, *texts = show_apart(metric, challenger, [value for _, value, _, _ in found])
+    on_rows = f"{METRICS[metric].title} {title} on {report.get('rows')} held-out rows"
+    said = [
+        (f"the {_possessive(name[:50] or 'naive forecast')} {text}{detail or ''}", detail is None, must)
+        for (name, _, detail, must), text in zip(found, texts, strict=True)
+    ]
+    unbeaten = [text for text, beaten, must in said if must and not beaten]
+    beaten_ones = [text for text, beaten, _ in said if beaten]
+    only_warned = [text for text, beaten, must in said if not must and not beaten]
     if unbeaten:
-        against.append(f"{on_rows} does not beat {' and '.join(unbeaten)}")
-    elif beaten:
-        pro.append(f"{on_rows} beats {' and '.join(beaten)}")
+        (against if loses else unproven).append(f"{on_rows} does not beat {' and '.join(unbeaten)}")
+    elif beaten_ones:
+        pro.append(f"{on_rows} beats {' and '.join(beaten_ones)}{_surely(report, rule)}")
     return [f"{on_rows} does not beat {' and '.join(only_warned)}"] if only_warned else []
+
+
+def _unbeaten(
+    report: Mapping[str, Any], rule: Gate, name: str, challenger: float, value: float
+) -> str | None:
+    """Return None where a baseline is beaten; else what a sentence adds to its value, empty where it is simply better.
+
+    A report without ``paired`` (of a table, or of earlier job scripts) has nothing to test: the smaller error wins.
+    """
+    metric = str(rule.metric)
+    if not better(metric, challenger, value):
+        return ""
+    if not isinstance(report.get("paired"), Mapping):
+        return None
+    paired = Paired.of(report["paired"].get(name), metric)
+    if paired is None:
+        return f" (the evaluation report holds no paired losses by {metric}; clear the evaluate task)"
+    if not paired.is_better(rule.margin):
+        return f" by {rule.margin:.0%} or more (gate.margin)" if rule.margin else ""
+    sure = paired.confidence()
+    if rule.confidence is not None and sure < rule.confidence:
+        needed = f"{sure:.0%} sure over {paired.origins} origins, gate.confidence {rule.confidence:g}"
+        return f" beyond chance ({needed})"
+    return None
+
+
+def _surely(report: Mapping[str, Any], rule: Gate) -> str:
+    if not isinstance(report.get("paired"), Mapping) or not (rule.margin or rule.confidence):
+        return ""
+    by = f" by {rule.margin:.0%} or more" if rule.margin else ""
+    sure = f", {rule.confidence:.0%} sure" if rule.confidence else ""
+    return f"{by}{sure}"
 
 
 def _compare_with_champion(
     champion: Any, challenger: float, rule: Gate, against: list[str], pro: list[str]
 ) -> None:
-    """Add the sentence that compares challenger and champion on the same rows."""
+    """Add the sentence that compares challenger and champion on the same rows.
+
+    These are not all rows where the champion has learned some of them: then its entry holds the challenger's metrics
+    on the rows that are left.
+    """
     name = str(rule.metric)
     incumbent = _number(champion, name)
     if incumbent is None:
@@ -273,19 +356,82 @@ def _compare_with_champion(
             "publish with force if it has to go"
         )
         return
-    # The tolerance is a share of the champion's own error, so that it means the same for every unit.
-    slack = abs(incumbent) * rule.tolerance
-    bound = incumbent - slack if METRICS[name].higher else incumbent + slack
-    if challenger == bound or better(name, challenger, bound):
+    rows, on_rows = champion.get("rows"), ""
+    if "challenger" in champion:
+        own = _number(champion["challenger"], name)
+        if own is None or not isinstance(rows, int) or isinstance(rows, bool) or rows < rule.minimum_rows:
+            against.append(
+                f"only {rows} held-out rows are left that the champion has not learned; at least "
+                f"{rule.minimum_rows} are needed to compare with it; publish with force if it has to go"
+            )
+            return
+        challenger, on_rows = own, f" on {rows} rows"
+    mine, theirs = show_apart(name, challenger, [incumbent])
+    titled = f"{METRICS[name].title} {mine}"
+    if _holds_against(name, challenger, incumbent, rule):
         pro.append(
-            f"{_titled(name, challenger)} holds against the champion's {show(name, incumbent)} "
-            f"(tolerance {rule.tolerance:.0%})"
+            f"{titled} holds against the champion's {theirs}{on_rows} (tolerance {rule.tolerance:.0%})"
         )
     else:
         against.append(
-            f"{_titled(name, challenger)} is worse than the champion's {show(name, incumbent)} by more "
+            f"{titled} is worse than the champion's {theirs}{on_rows} by more "
             f"than the tolerance of {rule.tolerance:.0%}"
         )
+
+
+def _compare_with_parent(
+    parent: Any, rule: Gate, against: list[str], pro: list[str], warnings: list[str]
+) -> bool:
+    """Add the sentence that compares the challenger with the city's parent on the rows that the parent has too.
+
+    Where it can't be compared, nothing speaks against the challenger: a parent is there to help.
+
+    :return: whether the parent is better.
+    """
+    if not isinstance(parent, Mapping):
+        return False
+    metric, whose = str(rule.metric), f"its parent {str(parent.get('city'))[:100]}"
+    theirs, own, rows = _number(parent, metric), _number(parent.get("challenger"), metric), parent.get("rows")
+    if parent.get("error") is not None or theirs is None or own is None or not isinstance(rows, int):
+        warnings.append(f"{whose} could not be compared: {parent.get('error') or f'no usable {metric}'}")
+        return False
+    if rows < rule.minimum_rows:
+        warnings.append(f"{whose} was not compared: it was judged on {rows} of the held-out rows")
+        return False
+    mine, other = show_apart(metric, own, [theirs])
+    said = f"{METRICS[metric].title} {mine}"
+    if not _holds_against(metric, own, theirs, rule):
+        against.append(
+            f"{said} is worse than {_possessive(whose)} {other} on {rows} rows by more than the tolerance of "
+            f"{rule.tolerance:.0%}"
+        )
+        return True
+    pro.append(f"{said} holds against {_possessive(whose)} {other} on {rows} rows")
+    return False
+
+
+def _holds_against(name: str, challenger: float, incumbent: float, rule: Gate) -> bool:
+    """Tell whether a model is as good as one that serves, within the tolerance.
+
+    That is a share of the other's own error, so that it means the same for every unit.
+    """
+    slack = abs(incumbent) * rule.tolerance
+    bound = incumbent - slack if METRICS[name].higher else incumbent + slack
+    return challenger == bound or better(name, challenger, bound)
+
+
+def _champion_loses(report: Mapping[str, Any], rule: Gate) -> bool:
+    """Tell whether nothing of the city's own is as good as its parent: no champion, or one that is worse too."""
+    if report.get("champion") is None:
+        return True
+    both = (report.get("parent") or {}).get("champion")
+    if not isinstance(both, Mapping) or not isinstance(both.get("rows"), int):
+        return False
+    theirs, own = (_number(both.get(who), str(rule.metric)) for who in ("parent", "champion"))
+    enough = both["rows"] >= rule.minimum_rows
+    if not enough or theirs is None or own is None:
+        return False
+    return not _holds_against(str(rule.metric), own, theirs, rule)
 
 
 def _number(metrics: Any, name: str) -> float | None:
@@ -296,10 +442,6 @@ def _number(metrics: Any, name: str) -> float | None:
 
 def _numbers(metrics: Any, task: str) -> dict[str, float | None]:
     return {name: _number(metrics, name) for name in METRICS_OF[task]}
-
-
-def _titled(metric: str, value: float) -> str:
-    return f"{METRICS[metric].title} {show(metric, value)}"
 
 
 def _possessive(name: str) -> str:

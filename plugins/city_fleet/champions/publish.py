@@ -14,13 +14,13 @@ from typing import Any
 
 from city_fleet import clock, naming, outgoing_text
 from city_fleet.champions import artifact, gate
-from city_fleet.champions.answers import ask, check_answers, check_forecast
+from city_fleet.champions.answers import check_answers, check_forecast
 from city_fleet.champions.artifact import Artifact
+from city_fleet.champions.second_evaluation import evaluate_again
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
-from city_fleet.metrics import holdout_metrics
 from city_fleet.plan import ENDPOINT_PURPOSE
-from city_fleet.state import live, objects, pointer_checks, retire_marks, serving_code
+from city_fleet.state import live, objects, retire_marks, serving_code
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import LivePointer, ServedModel, Versioned
@@ -89,7 +89,7 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     """Make everything ready for a candidate to serve, or say why it does not. Repeating it is harmless.
 
     When the model that serves is no longer the one that the decision compared with, the candidate is evaluated again:
-    the shared endpoint predicts the same held-out rows with the new champion, and the gate decides anew.
+    on the same held-out rows by what the new champion was judged by, and the gate decides anew.
 
     :param force: publish despite gate, order of as_of and pin.
     :return: the end, where it serves already or may not: nothing has been written then.
@@ -103,9 +103,7 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     # It may have been published before and be about to be retired; from now on it is not.
     retire_marks.claim(city.aws.s3, city.keys, city.slug, candidate.model.target_model)
     made = _install_artifact(city, candidate)
-    known = [
-        (f"held-out row {_name(row)}", row["values"], row["predicted"]) for row in candidate.holdout["rows"]
-    ]
+    known = [(f"held-out row {_name(row)}", row["values"], _served(row)) for row in candidate.holdout["rows"]]
     endpoint = candidate.model.endpoint
     try:
         check_answers(city, candidate.model.target_model, known, endpoint=endpoint, as_json=made.is_table)
@@ -141,6 +139,8 @@ def commit(city: CityContext, ready: Ready) -> Publication:
                 metrics=metrics,
                 reasons=decision.reasons,
                 data_until=candidate.model.data_until or decision.data_until,
+                refit=decision.refit,
+                known_until=decision.known_until,
             ),
             sequence=live.next_sequence(s3, city.keys, city.slug, champion),
             published_at=clock.now_iso(),
@@ -208,6 +208,12 @@ def _name(row: Mapping[str, Any]) -> str:
     return str(row["period"] if "period" in row else row["example"])
 
 
+def _served(row: Mapping[str, Any]) -> artifact.Known:
+    """Return what the serving model answers for a held-out row; another model may have judged it there."""
+    answer: artifact.Known = row["served"] if "served" in row else row["predicted"]
+    return answer
+
+
 def _judge(
     city: CityContext, candidate: Candidate, champion: Versioned | None, *, force: bool
 ) -> Candidate | Publication:
@@ -226,7 +232,10 @@ def _judge(
     if force or champion.pointer.target_model == decision.champion_target_model:
         return candidate
     log.info("The champion is no longer the one evaluated against; evaluating %s again", city.slug)
-    decision = replace(_evaluate_again(city, candidate, champion), warnings=decision.warnings)
+    again = evaluate_again(city, candidate.holdout, decision, candidate.rule, champion)
+    decision = replace(
+        again, warnings=decision.warnings, refit=decision.refit, known_until=decision.known_until
+    )
     if not decision.promote:
         return Publication(Outcome.HELD, decision, champion.pointer, decision.reasons)
     return replace(candidate, decision=decision)
@@ -242,57 +251,3 @@ def _refusal(candidate: Candidate, champion: LivePointer) -> tuple[Outcome, str]
         )
     newer = gate.newer_champion({"as_of": candidate.model.as_of}, {"as_of": champion.as_of})
     return (Outcome.SUPERSEDED, newer) if newer else None
-
-
-def _evaluate_again(city: CityContext, candidate: Candidate, champion: Versioned) -> gate.Decision:
-    """Judge the challenger against the champion that serves now, on the same held-out rows.
-
-    Its data were in order, else it would not have come this far.
-    """
-    rows, pointer = candidate.holdout["rows"], champion.pointer
-    actual = [row["actual"] for row in rows]
-    position = {name: index for index, name in enumerate(candidate.holdout["features"])}
-    seen: dict[str, Any] = {
-        "target_model": pointer.target_model,
-        "etag": champion.etag,
-        "as_of": pointer.as_of,
-    }
-    missing = [name for name in pointer.features if name not in position]
-    task = candidate.holdout.get("task", pointer_checks.REGRESSION)
-    if missing:
-        seen["error"] = f"it needs the features {', '.join(missing)}, which this run's data does not have"
-    elif (pointer.task == pointer_checks.REGRESSION) != (task == pointer_checks.REGRESSION):
-        seen["error"] = f"its task is {pointer.task}, and this run's is {task}"
-    else:
-        order = [position[name] for name in pointer.features]
-        values = [[row["values"][index] for index in order] for row in rows]
-        try:
-            predictions = ask(
-                city.aws.runtime,
-                pointer.endpoint or city.endpoint,
-                pointer.target_model,
-                values,
-                as_json=pointer.is_table,
-                classes=len(candidate.holdout.get("classes") or ()),
-            )
-            seen.update(holdout_metrics(candidate.holdout, predictions))
-        except PublishError as error:
-            seen["error"] = str(error)
-    decision, rule = candidate.decision, candidate.rule
-    if candidate.holdout.get("of_rows", len(rows)) > len(rows):
-        # The file holds a part of the rows, and all of them were enough, and the baselines were beaten on all of them.
-        rule = rule.model_copy(
-            update={"minimum_rows": 1, "must_beat_naive": False, "must_beat_all_baselines": False}
-        )
-    report = {
-        "task": decision.task,
-        "rows": len(rows),
-        "zero_rows": actual.count(0),
-        "challenger": holdout_metrics(candidate.holdout, [row["predicted"] for row in rows]),
-        "champion": seen,
-    }
-    if decision.baselines:  # what they are of the same rows does not change
-        report |= {"baselines": decision.baselines, "naive": decision.metrics.get("naive")}
-    else:
-        report["naive"] = holdout_metrics(candidate.holdout, [row["naive"] for row in rows])
-    return gate.decide(report, rule)

@@ -184,7 +184,12 @@ class _Evidence:
             decision = loaded.decision
             metrics = decision.metrics.get("challenger", {})
             model = replace(
-                loaded.model, metrics=metrics, reasons=decision.reasons, data_until=decision.data_until
+                loaded.model,
+                metrics=metrics,
+                reasons=decision.reasons,
+                data_until=decision.data_until,
+                refit=decision.refit,
+                known_until=decision.known_until,
             )
             return LivePointer.serving(model, sequence=1, published_at=clock.now_iso(), published_by=by)
         return None

@@ -112,6 +112,7 @@ def tell_record(
         "outcome": outcome,
         "reasons": list(reasons),
         "target_model": target_model(city.slug, package) if live else before["target_model"],
+        "served_by": city.slug if live else before.get("served_by"),
         "decided_by": by,
         "finished_at": clock.now_iso(),
     }

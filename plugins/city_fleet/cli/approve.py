@@ -97,7 +97,6 @@ def approve(
     version in the registry becomes Approved, and the model goes live at once, unless the city is pinned or a better
     model has gone live meanwhile. A task waiting in Airflow continues by itself.
 
-    \b
     Exit codes: 0 live (or it was live already), 1 a model did not go live, 2 wrong usage.
 
     \b
@@ -126,7 +125,6 @@ def reject(
     With --version any version can be rejected. If it is the live model it still serves, unless the fleet file says
     `reconcile.on_live_rejected: rollback`; `./fleet rollback` replaces it in any case.
 
-    \b
     Exit codes: 0 rejected (or it was rejected already), 1 it could not be done, 2 wrong usage.
 
     \b

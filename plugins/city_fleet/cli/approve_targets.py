@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from city_fleet.cli.moving import FleetClients, beginning_of_stamp
-from city_fleet.errors import RegistryError
 from city_fleet.state.author import Author
 
 if TYPE_CHECKING:
@@ -46,30 +45,15 @@ def of_city(clients: FleetClients, city: str, number: int | None, order: Decisio
     :raises RegistryError: there is none.
     :raises ConfigError: the city's settings are broken.
     """
+    from city_fleet.approval import approvals  # noqa: PLC0415 - imports botocore
     from city_fleet.champions.planned_city import PlannedCity  # noqa: PLC0415 - imports botocore
     from city_fleet.plan import plan_city  # noqa: PLC0415
-    from city_fleet.state import registry  # noqa: PLC0415 - imports botocore
 
     if city in clients.fleet.broken:
         raise clients.fleet.broken[city]
     planned = PlannedCity.of(clients, plan_city(clients.fleet, city))
-    found = registry.versions(clients.sagemaker, planned.group)
-    for version in found:
-        if version.number == number or (number is None and version.status == registry.PENDING):
-            return DecisionTarget(clients.fleet.fleet, planned, version.arn)
-    if number is not None:
-        known = ", ".join(str(version.number) for version in found) or "none"
-        raise RegistryError(
-            f"city {city!r}: the registry has no version {number} of this city; it has: {known}"
-        )
-    newest = (
-        f"; the newest version is {found[0].number}, {found[0].status}: name it with --version {found[0].number}"
-        if found
-        else ""
-    )
-    raise RegistryError(
-        f"city {city!r}: there is nothing to {order.verb}: no version is awaiting approval{newest}"
-    )
+    arn = approvals.version_to_decide(planned, number, order.verb)
+    return DecisionTarget(clients.fleet.fleet, planned, arn)
 
 
 def of_night(

@@ -6,9 +6,11 @@ Endpoint URL and credentials come from the usual AWS variables, profiles and rol
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from city_fleet import clock
 from city_fleet.cli.output import say
 from city_fleet.config import Fleet
 from city_fleet.config.top_lines import TopLines
@@ -32,11 +34,26 @@ def client(fleet: Fleet, service: str, config: Config | None = None) -> Any:
     :param config: settings beside those of every command.
     """
     import boto3  # noqa: PLC0415 - slow to import, and many commands need none of it
+    import botocore.session  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
     pool = Config(max_pool_connections=PARALLEL_CITIES)
+    if boto3.DEFAULT_SESSION is None:
+        found = botocore.session.get_session()
+        found.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+        boto3.setup_default_session(botocore_session=found)
     made = boto3.client(service, region_name=fleet.region, config=pool.merge(config) if config else pool)
     return encrypting(made, fleet.kms_key) if service == "s3" else made
+
+
+def _moment(value: Any) -> datetime:
+    """Return a timestamp of an answer. botocore's own way takes 300 times as long, for each object of a listing."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return clock.parse_zulu(value)
+    from botocore.utils import parse_timestamp  # noqa: PLC0415
+
+    return parse_timestamp(value)
 
 
 @contextmanager

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from city_fleet.cli.aws import aws_errors, client
+from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
+from city_fleet.cli.dag_groups import DagGroup, dag_groups
 from city_fleet.cli.output import AsJson, count_cities, print_json, say
+from city_fleet.cli.pausing import refuse_other_environments
 from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.config import Fleet
-from city_fleet.errors import PlatformError
-from city_fleet.naming import city_dag_id, fleet_dag_id
-from city_fleet.plan import ENDPOINT_PURPOSE
+from city_fleet.config.places import command_name
+from city_fleet.errors import CityFleetError, PlatformError
+from city_fleet.naming import parse_as_of
 
 if TYPE_CHECKING:
     from city_fleet.airflow_rest.airflow_client import AirflowRest
-    from city_fleet.cli.backfill_runner import BackfillOrder, CityBackfill
+    from city_fleet.cli.backfill_runner import BackfillOrder, CityBackfill, RunEnd
 
 
 def backfill(
@@ -66,8 +72,8 @@ def backfill(
 ) -> None:
     """Run cities for past dates, a few cities at the same time.
 
-    It starts an Airflow backfill for each city and waits for its end. Each run trains on what was known on its date,
-    and never replaces a newer model.
+    It starts an Airflow backfill for each city, says what each run came to, and waits for its end. Each run trains on
+    what was known on its date, and never replaces a newer model: `--dry-run` says which would end superseded.
 
     It needs Airflow's REST API: set CITY_FLEET_AIRFLOW_URL and CITY_FLEET_AIRFLOW_TOKEN (or CITY_FLEET_AIRFLOW_USER
     and CITY_FLEET_AIRFLOW_PASSWORD). While a local stack is up they are set.
@@ -82,7 +88,6 @@ def backfill(
     In Airflow 3.3 twenty or more running scheduled runs keep backfills from starting theirs; raise
     [scheduler] max_dagruns_per_loop_to_schedule, or backfill when the night's runs are over.
 
-    \b
     Exit codes: 0 done, 1 a city could not be backfilled or one of its runs failed, 2 wrong usage.
 
     \b
@@ -107,15 +112,18 @@ def backfill(
     fleets = fleets_named(fleet, as_they_are=True)
     names = sorted(only_fleet(fleets, "--all needs").cities) if every else cities or ()
     found = cities_named(fleets, names)
-    dag_ids = {city_dag_id(item.fleet, city): item for item, city in found}
+    groups = {group.dag_id: group for group in dag_groups(found)}
+    dag_ids = {dag_id: group.fleet for dag_id, group in groups.items()}
+    conf = {dag_id: group.conf for dag_id, group in groups.items() if group.conf}
+    one_job = frozenset(dag_id for dag_id, group in groups.items() if group.cohort is not None)
+    order = replace(order, conf=conf, one_job=one_job)
     with airflow_of(os.environ) as airflow:
         airflow.check()
-        for item in {item.fleet: item for item in dag_ids.values()}.values():
-            airflow.refuse_other_environment(fleet_dag_id(item.fleet, ENDPOINT_PURPOSE), item.environment)
+        refuse_other_environments(airflow, dag_ids.values())
         if dry_run:
-            done = list(backfilling.plan(airflow, order, list(dag_ids)))
+            done = list(backfilling.plan(airflow, order, list(dag_ids), _champions(found)))
         else:
-            done = _run(airflow, order, list(dag_ids), at_once, as_json)
+            done = _run(airflow, order, groups, at_once, as_json)
     if dry_run and not as_json:
         _print_plan(done, {item.fleet: item for item in dag_ids.values()}, at_once)
     if as_json:
@@ -123,20 +131,49 @@ def backfill(
     raise typer.Exit(1 if any(each.state == backfilling.FAILED for each in done) else 0)
 
 
+def _champions(found: list[tuple[Fleet, str]]) -> dict[str, datetime]:
+    """Return for each DAG the as_of of the model that serves its city; nothing of those that S3 does not tell."""
+    from city_fleet.state import live  # noqa: PLC0415 - imports botocore
+
+    clients = {item.fleet: client(item, "s3") for item, _ in found}
+
+    def one(each: tuple[Fleet, str]) -> tuple[str, datetime] | None:
+        item, city = each
+        with suppress(CityFleetError, ValueError), aws_errors():
+            pointer = live.read(clients[item.fleet], item.keys, city)
+            if pointer is not None:
+                return item.dag_id_of(city), parse_as_of(pointer.pointer.as_of)
+        return None
+
+    with ThreadPoolExecutor(PARALLEL_CITIES) as pool:
+        known = [each for each in pool.map(one, found) if each is not None]
+    # Of a cohort the oldest: a run is needless where it is older than every city's model.
+    return dict(sorted(known, key=lambda each: each[1], reverse=True))
+
+
 def _run(
-    airflow: AirflowRest, order: BackfillOrder, dag_ids: list[str], at_once: int, as_json: bool
+    airflow: AirflowRest,
+    order: BackfillOrder,
+    dags: Mapping[str, DagGroup],
+    at_once: int,
+    as_json: bool,
 ) -> list[CityBackfill]:
     from city_fleet.cli import backfill_runner as backfilling  # noqa: PLC0415 - imports urllib3
 
+    def tell(run: RunEnd) -> None:
+        if not as_json:
+            for city in dags[run.dag_id].cities:
+                _print_run(run, dags[run.dag_id].fleet, city)
+
     done: list[CityBackfill] = []
     try:
-        for each in backfilling.run(airflow, order, dag_ids, at_once=at_once):
+        for each in backfilling.run(airflow, order, dags, at_once=at_once, tell=tell):
             done.append(each)
             if not as_json:
-                _print(each, f" [{len(done)} of {len(dag_ids)}]")
+                _print(each, f" [{len(done)} of {len(dags)}]")
     except KeyboardInterrupt:
         say(
-            f"Stopped after {len(done)} of {count_cities(len(dag_ids))}. Airflow finishes the backfills that it has "
+            f"Stopped after {len(done)} of {count_cities(len(dags))}. Airflow finishes the backfills that it has "
             "begun; the same command with --resume continues from there.",
             err=True,
         )
@@ -144,15 +181,26 @@ def _run(
     return done
 
 
-def _print_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: int) -> None:
-    from city_fleet.cli.backfill_runner import JOBS_PER_RUN  # noqa: PLC0415 - imports urllib3
+def _print_run(run: RunEnd, fleet: Fleet, city: str) -> None:
+    """Say what a run came to, in the words of its record where it has left one."""
+    from city_fleet.state import run_records  # noqa: PLC0415 - imports botocore
 
+    record = None
+    with suppress(CityFleetError), aws_errors():
+        record = run_records.of_run(client(fleet, "s3"), fleet.keys, city, run.run_id)
+    outcome = run.state if record is None else str(record.get("outcome")).replace("_", " ")
+    reasons = (record or {}).get("reasons") or []
+    why = f": {reasons[0]}" if reasons and outcome != "live" else ""
+    say(f"  {city} {run.logical_date:%Y-%m-%d}: {outcome}{why}")
+
+
+def _print_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: int) -> None:
     for each in planned:
         _print(each)
     runs = sum(each.runs for each in planned)
     hint = _hint(next(iter(fleets.values())), runs) if len(fleets) == 1 else ""
     say(
-        f"{count_cities(len(planned))}: {runs} runs, up to {runs * JOBS_PER_RUN} jobs{hint}; "
+        f"{count_cities(len(planned))}: {runs} runs, up to {sum(each.jobs for each in planned)} jobs{hint}; "
         f"at most {at_once} cities at the same time."
     )
     if repeats := sum(each.repeats for each in planned):
@@ -160,15 +208,23 @@ def _print_plan(planned: list[CityBackfill], fleets: dict[str, Fleet], at_once: 
             f"{repeats} of the runs are repetitions: they pay again for jobs that have been paid for. The others take "
             "up what was paid for with the same raw data, settings and scripts."
         )
+    if superseded := sum(each.superseded for each in planned):
+        say(
+            f"{superseded} of the runs will end as superseded: a newer model serves, and an older run never replaces "
+            "it. They are paid for, and register a version that does not go live. To have one live all the same: "
+            f"`{command_name()} promote CITY --as-of DATE` afterwards. To see cities grow month by month, backfill "
+            "such as have no model yet, or dates after the model that serves."
+        )
 
 
 def _print(each: CityBackfill, progress: str = "") -> None:
-    from city_fleet.cli.backfill_runner import FAILED, JOBS_PER_RUN, NOTHING, PLANNED  # noqa: PLC0415 - imports urllib3
+    from city_fleet.cli.backfill_runner import FAILED, NOTHING, PLANNED  # noqa: PLC0415 - imports urllib3
 
     parts = []
     if each.state == PLANNED:
         again = f", {each.repeats} of the runs again" if each.repeats else ""
-        parts.append(f"{each.runs} runs, up to {each.runs * JOBS_PER_RUN} jobs{again}")
+        older = f", {each.superseded} of them superseded" if each.superseded else ""
+        parts.append(f"{each.runs} runs, up to {each.jobs} jobs{again}{older}")
     elif each.state == NOTHING:
         parts.append(
             "nothing to do: every run exists already, or the schedule has no run between these dates"

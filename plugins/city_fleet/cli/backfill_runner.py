@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from city_fleet import clock, naming
@@ -50,6 +51,8 @@ class BackfillOrder:
     :param resume: skip cities for which the same backfill has been completed.
     :param unpause: unpause paused DAGs.
     :param repeat: pay for all jobs, though the same have been paid for.
+    :param conf: DAG id → values of its params for each run, where only some of its cities are meant.
+    :param one_job: ids of the DAGs whose run is one job: those of cohorts.
     """
 
     first: datetime
@@ -59,6 +62,12 @@ class BackfillOrder:
     resume: bool = False
     unpause: bool = False
     repeat: bool = False
+    conf: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    one_job: frozenset[str] = frozenset()
+
+    def jobs(self, dag_id: str, runs: int) -> int:
+        """Return how many jobs so many runs of a DAG have at most."""
+        return runs if dag_id in self.one_job else runs * JOBS_PER_RUN
 
     def is_about(self, backfill: Backfill) -> bool:
         return (self.first, self.last) == (backfill.first, backfill.last)
@@ -75,7 +84,9 @@ class CityBackfill:
     :param runs: how many runs were, or would be, started.
     :param failed_runs: how many runs between the dates have failed.
     :param repeats: how many of them would pay for jobs again that have been paid for.
+    :param superseded: how many of them are of an older moment than the model that serves, which they never replace.
     :param note: what went wrong, or why there was nothing to do.
+    :param jobs: that the runs have at most.
     """
 
     dag_id: str
@@ -83,10 +94,12 @@ class CityBackfill:
     runs: int = 0
     failed_runs: int = 0
     repeats: int = 0
+    superseded: int = 0
     note: str = ""
+    jobs: int = field(default=0, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "jobs": self.runs * JOBS_PER_RUN, "note": self.note or None}
+        return {**asdict(self), "note": self.note or None}
 
 
 def window(first: str, last: str) -> tuple[datetime, datetime]:
@@ -102,9 +115,15 @@ def window(first: str, last: str) -> tuple[datetime, datetime]:
     return begin, end
 
 
-def plan(airflow: AirflowRest, order: BackfillOrder, dag_ids: Sequence[str]) -> Iterator[CityBackfill]:
+def plan(
+    airflow: AirflowRest,
+    order: BackfillOrder,
+    dag_ids: Sequence[str],
+    champions: Mapping[str, datetime] = MappingProxyType({}),
+) -> Iterator[CityBackfill]:
     """Yield what a backfill of each DAG would start, in the order of the DAGs, and start nothing.
 
+    :param champions: DAG id → the as_of of the model that serves its city, where one does.
     :raises AirflowError: Airflow does not answer at all.
     """
 
@@ -115,19 +134,28 @@ def plan(airflow: AirflowRest, order: BackfillOrder, dag_ids: Sequence[str]) -> 
                 return _without_dag(dag_id)
             done = _done_before(order, airflow.backfills(dag_id))
             reprocess = NONE if done else order.reprocess
-            runs = airflow.runs_of_backfill(dag_id, order.first, order.last, reprocess)
+            dates = airflow.dates_of_backfill(dag_id, order.first, order.last, reprocess)
             # A run that is there already is cleared, and a clear is a repetition.
             new = (
-                runs if reprocess == NONE else airflow.runs_of_backfill(dag_id, order.first, order.last, NONE)
+                dates
+                if reprocess == NONE
+                else airflow.dates_of_backfill(dag_id, order.first, order.last, NONE)
             )
         except AirflowError as error:
             if error.status is None:
                 raise
             return CityBackfill(dag_id, FAILED, note=str(error))
-        note = _PAUSED if dag.paused and not order.unpause else ""
-        repeats = runs if order.repeat else runs - new
+        if not dates:
+            return CityBackfill(dag_id, NOTHING)
+        champion = champions.get(dag_id)
         return CityBackfill(
-            dag_id, PLANNED if runs else NOTHING, runs, repeats=repeats, note=note if runs else ""
+            dag_id,
+            PLANNED,
+            len(dates),
+            repeats=len(dates) if order.repeat else len(dates) - len(new),
+            superseded=0 if champion is None else sum(date < champion for date in dates),
+            note=_PAUSED if dag.paused and not order.unpause else "",
+            jobs=order.jobs(dag_id, len(dates)),
         )
 
     with ThreadPoolExecutor(_PARALLEL_QUESTIONS) as pool:
@@ -140,6 +168,7 @@ def run(
     dag_ids: Iterable[str],
     *,
     at_once: int,
+    tell: Callable[[RunEnd], None] = lambda _: None,
     poll_seconds: float = 5.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[CityBackfill]:
@@ -148,6 +177,7 @@ def run(
     A caller that stops iterating stops no backfill.
 
     :param at_once: how many DAGs are backfilled at the same time.
+    :param tell: is told of each of their runs that has ended.
     """
     waiting, under_way = deque(dag_ids), list[_Task]()
     while waiting or under_way:
@@ -155,11 +185,26 @@ def run(
             under_way.append(_Task(airflow, order, waiting.popleft()))
         for task in list(under_way):
             result = task.go_on()
+            for ended in task.newly_ended():
+                tell(ended)
             if result is not None:
                 under_way.remove(task)
                 yield result
         if under_way and (not waiting or len(under_way) == at_once):
             sleep(poll_seconds)
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """A run of a backfill that has ended.
+
+    :param state: Airflow's: ``success`` or ``failed``.
+    """
+
+    dag_id: str
+    run_id: str
+    state: str
+    logical_date: datetime
 
 
 class _Task:
@@ -171,6 +216,21 @@ class _Task:
         self._runs = 0
         self._waits_for: int | None = None
         self._unanswered = 0
+        self._told: set[str] | None = None
+
+    def newly_ended(self) -> Iterator[RunEnd]:
+        """Yield the runs that have ended since this was asked last; those that had before the backfill are not told."""
+        if self._waits_for is None and self._told is None:
+            return
+        try:
+            ended = self._airflow.ended_runs(self._dag_id, self._order.first, self._order.last)
+        except AirflowError:
+            return  # whoever watches misses a line; the backfill itself asks again, and counts what it is refused
+        if self._told is not None:
+            for run in ended:
+                if run.id not in self._told:
+                    yield RunEnd(self._dag_id, run.id, run.state, run.logical_date)
+        self._told = {run.id for run in ended}
 
     def go_on(self) -> CityBackfill | None:
         """Do the next step; None means that it has not ended."""
@@ -222,7 +282,7 @@ class _Task:
         done_before = _done_before(order, [each for each in known if each.id <= newest_before])
         # After a backfill has ended, only runs that it left out are added: its creation may have been interrupted.
         reprocess = NONE if created or done_before else order.reprocess
-        runs = self._airflow.runs_of_backfill(self._dag_id, order.first, order.last, reprocess)
+        runs = len(self._airflow.dates_of_backfill(self._dag_id, order.first, order.last, reprocess))
         if runs == 0:
             if not created and done_before is None:
                 return self._end(NOTHING)
@@ -238,7 +298,7 @@ class _Task:
             order.last,
             reprocess,
             order.runs_per_city,
-            conf={"repeat": True} if order.repeat else None,
+            conf={**({"repeat": True} if order.repeat else {}), **order.conf.get(self._dag_id, {})} or None,
         ).id
         return None
 
@@ -248,7 +308,8 @@ class _Task:
         )
 
     def _end(self, state: str, failed_runs: int = 0, note: str = "") -> CityBackfill:
-        return CityBackfill(self._dag_id, state, self._runs, failed_runs, note=note)
+        jobs = self._order.jobs(self._dag_id, self._runs)
+        return CityBackfill(self._dag_id, state, self._runs, failed_runs, note=note, jobs=jobs)
 
 
 def _done_before(order: BackfillOrder, known: Iterable[Backfill]) -> Backfill | None:

@@ -10,8 +10,8 @@ import typer
 
 from city_fleet.cli.aws import aws_errors, client
 from city_fleet.cli.output import AsJson, count_cities, show
-from city_fleet.cli.selection import fleets_folder, no_fleet_file
-from city_fleet.config import Fleet, fleet_files
+from city_fleet.cli.selection import FleetFiles, FleetNames, files_named
+from city_fleet.config import Fleet
 from city_fleet.config.compiled_form import Form
 from city_fleet.config.fleet_file import Claims
 from city_fleet.config.form_mirror import Mirror
@@ -27,9 +27,8 @@ _WORDS = {
 
 
 def compile(
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE", help="Fleet files; all by default.")
-    ] = None,
+    files: FleetFiles = None,
+    fleet: FleetNames = None,
     *,
     local: Annotated[
         bool, typer.Option("--local", help="Write to this machine's folder alone, not to S3.")
@@ -39,26 +38,22 @@ def compile(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Keep what the fleet files say, for when one of them can't be used.
+    """Keep what the fleet files say, for when one can't be used.
 
     The compiled form of a file goes to this machine's folder (CITY_FLEET_COMPILED) and to the fleet's bucket. While a
     mistake makes the file unusable, the fleet goes on by its last form. DAG files and the DAG <fleet>._reconcile keep
     forms too; do it where a deployment ends, and none is ever missing. What `${...}` stands for is not kept.
 
-    \b
     Exit codes: 0 done, 1 a file can't be used, or --check found something, 2 wrong usage.
 
     \b
     Examples:
       ./fleet compile
       ./fleet compile --local
-      ./fleet compile --check include/fleets/texas_housing.yaml
+      ./fleet compile --check --fleet texas_housing
     """
-    paths = files or fleet_files(fleets_folder())
-    if not paths:
-        raise no_fleet_file()
     claims, rows = Claims(), []
-    for path in paths:
+    for path in files_named(files, fleet):
         reading, form = read_and_compile(path, os.environ)
         claims.claim(reading.fleet)
         if form is None:

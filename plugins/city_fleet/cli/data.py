@@ -15,6 +15,7 @@ from city_fleet.outgoing_text import one_line
 if TYPE_CHECKING:
     from city_fleet.config import Fleet
     from city_fleet.data.raw_files import RawFile
+    from city_fleet.raw_places import RawPlace
     from city_fleet.state.objects import ObjectStore
 
 
@@ -39,7 +40,6 @@ def data(
     It also works for a city that is no longer in the fleet file. A removed file is gone, unless the bucket keeps
     versions.
 
-    \b
     Exit codes: 0 done, 1 there is no such city or file, or it was not confirmed, 2 wrong usage.
 
     \b
@@ -53,9 +53,11 @@ def data(
 
     with aws_errors():
         ((item, slug),) = cities_named(fleets_named(fleet), [city], _has_raw_data)
-        store = ObjectStore(client(item, "s3"), item.bucket)
+        place = item.raw_place(slug)
+        store = ObjectStore(client(item, "s3"), place.bucket)
         files = raw_files(item, store, slug)
         if remove is not None:
+            _own(place, slug)
             _confirmed(files, remove, confirm, asks=not as_json)
             removed = remove_file(store, files, remove, slug)
             left = [file for file in files if file is not removed]
@@ -64,17 +66,27 @@ def data(
         files = [_counted(item, store, file) for file in files]
     if as_json:
         shown = [file.to_dict() for file in files]
-        print_json({"fleet": item.fleet, "city": slug, "bucket": item.bucket, "files": shown})
+        print_json({"fleet": item.fleet, "city": slug, "bucket": place.bucket, "files": shown})
     else:
         _print(item, slug, files)
 
 
 def _has_raw_data(fleet: Fleet, city: str) -> bool:
-    from city_fleet.state.objects import ObjectStore  # noqa: PLC0415
+    from city_fleet.state.raw_listing import raw_items  # noqa: PLC0415
 
-    prefix = fleet.keys.raw(city)
     with aws_errors():
-        return any(ObjectStore(client(fleet, "s3"), fleet.bucket).items(prefix, limit=1))
+        return bool(raw_items(client(fleet, "s3"), fleet.raw_place(city), limit=1))
+
+
+def _own(place: RawPlace, city: str) -> None:
+    """Refuse to remove what is somebody else's."""
+    from city_fleet.errors import CityFleetError  # noqa: PLC0415
+
+    if not place.own:
+        raise CityFleetError(
+            f"the raw data of city {city!r} are read in place, below {place.shown} (dataset.raw): City Fleet deletes "
+            "nothing there. Whoever writes there takes a file away"
+        )
 
 
 def _counted(fleet: Fleet, store: ObjectStore, file: RawFile) -> RawFile:
@@ -111,15 +123,20 @@ def _print_removed(
         return
     say(f"{city}: removed s3://{fleet.bucket}/{removed.key}")
     if not any(file.is_data for file in left):
-        say(f"{city}: no raw data are left; its next run fails. ./fleet ingest --city {city} brings them.")
+        say(f"{city}: no raw data are left; its next run fails. ./fleet ingest {city} brings them.")
 
 
 def _print(fleet: Fleet, city: str, files: list[RawFile]) -> None:
     from city_fleet.retiring.retire_report import size  # noqa: PLC0415
 
-    say(f"{city}: s3://{fleet.bucket}/{fleet.keys.raw(city)}")
+    place = fleet.raw_place(city)
+    say(f"{city}: {place.shown}" + ("" if place.own else ", read in place"))
+    if not files and city in fleet.children:
+        say(f"  nothing: its runs read the raw data of its {len(fleet.children[city])} cities.")
+        return
     if not files:
-        say(f"  nothing; ./fleet ingest --city {city} uploads its rows.")
+        do = f"./fleet ingest {city} uploads its rows." if place.own else "dataset.raw leads there."
+        say(f"  nothing; {do}")
         return
     rows = [
         [

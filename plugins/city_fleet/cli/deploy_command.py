@@ -81,7 +81,6 @@ def deploy(
     API for applications, alarms, budget. A bucket or a role that is there already stays as it is. Options that are left
     out keep what the stack has. Every change is asked for before it is carried out; docs/infrastructure.md has it all.
 
-    \b
     Exit codes: 0 done (or nothing to change), 1 it could not be done or was not wanted, 2 wrong usage.
 
     \b

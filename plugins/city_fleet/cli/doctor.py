@@ -18,6 +18,7 @@ from city_fleet.cli.output import AsJson, count_cities, show
 from city_fleet.cli.selection import FleetName, fleets_named, no_fleet_file
 from city_fleet.config import Fleet, load_fleets
 from city_fleet.config.places import PROJECT_ROOT, fleets_folder
+from city_fleet.config.series import Series
 from city_fleet.doctor import package_checks
 from city_fleet.doctor.package_checks import Role
 from city_fleet.errors import ConfigError, FleetFileError, display_path
@@ -55,12 +56,11 @@ def doctor(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check packages, fleet files, AWS and Airflow, and say what to fix.
+    """Check packages, settings, AWS and Airflow, and say what to fix.
 
     It changes nothing. Airflow is checked only where its own commands work: on its machine, or while a local stack is
     up.
 
-    \b
     Exit codes: 0 no failures (there may be warnings), 1 failures, 2 wrong usage.
 
     \b
@@ -71,16 +71,20 @@ def doctor(
       ./fleet doctor --fleet texas_housing --no-airflow --json
     """
     here = role or package_checks.role_here(sys.prefix, PROJECT_ROOT)
-    wanted = package_checks.needs(here, PROJECT_ROOT)
-    found = package_checks.check(wanted, package_checks.installed_versions(), here)
     fleets, of_files = _fleet_files(fleet)
-    found += of_files
+    wanted = package_checks.needs(here, PROJECT_ROOT, holidays=any(map(_asks_for_holidays, fleets)))
+    found = [*package_checks.check(wanted, package_checks.installed_versions(), here), *of_files]
     for item in fleets if aws else ():
         found += _aws(item)
     if airflow:
         found += _airflow(fleets, cities)
     show([each.to_dict() for each in found], _lines(found), as_json)
     raise typer.Exit(1 if any(each.level == "fail" for each in found) else 0)
+
+
+def _asks_for_holidays(fleet: Fleet) -> bool:
+    datasets = [fleet.dataset, *(city.dataset for city in fleet.cities.values())]
+    return any(isinstance(each, Series) and each.holidays is not None for each in datasets)
 
 
 def _fleet_files(name: str | None) -> tuple[list[Fleet], list[Finding]]:

@@ -28,12 +28,11 @@ def history(
     fleet: FleetName = None,
     as_json: AsJson = False,
 ) -> None:
-    """List which models served a city when, and who changed it and why.
+    """List which models served a city, and who changed it and why.
 
     The oldest comes first; the model marked with * serves now. `seq` numbers the changes of the live pointer, and
     `./fleet rollback CITY --to SEQ` returns to one of them.
 
-    \b
     Exit codes: 0 done, 1 unknown city, or its live pointer is missing or broken, 2 wrong usage.
 
     \b

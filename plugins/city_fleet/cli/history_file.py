@@ -1,4 +1,5 @@
-"""Newer actual values for a forecast, from a CSV or JSON file: rows with ``period`` and values by column."""
+"""Newer actual values for a forecast, or what is planned, from a CSV or JSON file: rows with ``period`` and values by
+column."""
 
 from __future__ import annotations
 
@@ -16,8 +17,10 @@ _ALLOWED = "rows with a column 'period' (any day of it, 2015-08-01) and the data
 _MISSING = ("", "na", "nan", "null", "none")
 
 
-def read_history(file: str) -> list[dict[str, Any]]:
+def read_history(file: str, member: str = "history") -> list[dict[str, Any]]:
     """Read rows; what their columns may be is the model's to say.
+
+    :param member: of a request that the rows may stand in: ``{"history": [...]}``.
 
     :param file: of JSON where it ends with ``.json`` or begins with ``[``, else CSV with a header; ``-`` is standard
         input.
@@ -34,17 +37,17 @@ def read_history(file: str) -> list[dict[str, Any]]:
         ) from error
     text = text.removeprefix("\ufeff")
     if file.lower().endswith(".json") or text.lstrip()[:1] in ("[", "{"):
-        return _json_rows(text, where)
+        return _json_rows(text, where, member)
     return _csv_rows(text, where)
 
 
-def _json_rows(text: str, where: str) -> list[dict[str, Any]]:
+def _json_rows(text: str, where: str, member: str) -> list[dict[str, Any]]:
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(file=where, got=f"text that is not JSON ({error})", allowed=_ALLOWED) from error
-    if isinstance(rows, dict) and isinstance(rows.get("history"), list):
-        rows = rows["history"]
+    if isinstance(rows, dict) and isinstance(rows.get(member), list):
+        rows = rows[member]
     if not isinstance(rows, list) or not all(isinstance(row, dict) and PERIOD in row for row in rows):
         raise DataError(file=where, got="JSON of another form", allowed=f"a list of {_ALLOWED}")
     return rows

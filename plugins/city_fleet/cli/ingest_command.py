@@ -10,9 +10,8 @@ import typer
 from city_fleet import clock
 from city_fleet.cli.aws import client
 from city_fleet.cli.output import AsJson, print_json, say
-from city_fleet.cli.selection import FleetName, cities_named, fleets_named, only_fleet
+from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named, only_fleet
 from city_fleet.errors import list_names
-from city_fleet.naming import city_dag_id
 
 if TYPE_CHECKING:
     from city_fleet.config import Fleet
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 
 def ingest(
+    cities: CityNames = None,
+    *,
     fleet: FleetName = None,
     file: Annotated[
         Path | None,
@@ -27,11 +28,6 @@ def ingest(
             "--file", metavar="FILE", help="Upload this file instead of the fleet's dataset.source."
         ),
     ] = None,
-    city: Annotated[
-        list[str] | None,
-        typer.Option("--city", metavar="CITY", help="Upload only this city; may be repeated."),
-    ] = None,
-    *,
     create_bucket: Annotated[
         bool, typer.Option("--create-bucket", help="Create the bucket if it does not exist.")
     ] = False,
@@ -66,17 +62,17 @@ def ingest(
     Files that something else put there are named and stay, unless you say `--replace-all`; `./fleet data CITY` shows
     and removes single files. Of a table without a time earlier files stay too, for runs as of an earlier day.
 
-    Rows of cities that are not in the fleet file are left out, with a warning. Nothing of a city is replaced, and the
-    exit code is 1, when a name nobody knows looks like the city's, when it would have fewer periods than in S3 or an
-    older last one, or when the file contradicts one that stays; the other cities go on.
+    Rows of cities that are not in the fleet file are left out, with a warning. Cities that are named are uploaded
+    alone; one of them without any row is an error. Nothing of a city is replaced, and the exit code is 1, when a name
+    nobody knows looks like the city's, when it would have fewer periods than in S3 or an older last one, or when the
+    file contradicts one that stays; the other cities go on.
 
-    \b
-    Exit codes: 0 done, 1 a city was refused or something could not be done, 2 wrong usage.
+    Exit codes: 0 done, 1 a city was refused or has no rows, or something could not be done, 2 wrong usage.
 
     \b
     Examples:
       ./fleet ingest
-      ./fleet ingest --city austin --city waco
+      ./fleet ingest austin "Fort Worth"
       ./fleet ingest --fleet texas_housing --file full_2025-05.csv
       ./fleet ingest --fleet texas_housing --file june.csv --append
     """
@@ -93,8 +89,8 @@ def ingest(
     reports = []
     fleets = fleets_named(fleet, as_they_are=True)
     named: dict[str, list[str]] = {}
-    if city:
-        for owner, slug in cities_named(fleets, city):
+    if cities:
+        for owner, slug in cities_named(fleets, cities):
             named.setdefault(owner.fleet, []).append(slug)
         fleets = [item for item in fleets if item.fleet in named]
     if file is not None:
@@ -115,7 +111,8 @@ def ingest(
             _tell_what_follows(item, report)
     if as_json:
         print_json([report.to_dict() for report in reports])
-    raise typer.Exit(1 if any(report.refused for report in reports) else 0)
+    lacking = any(report.without_rows for report in reports if named)
+    raise typer.Exit(1 if lacking or any(report.refused for report in reports) else 0)
 
 
 def _tell_what_follows(fleet: Fleet, report: IngestReport) -> None:
@@ -124,7 +121,7 @@ def _tell_what_follows(fleet: Fleet, report: IngestReport) -> None:
     if events.queue is None or not events.assets or not uploaded:
         return
     verb = "retrains" if len(uploaded) == 1 else "retrain"
-    dags = list_names(city_dag_id(fleet.fleet, city) for city in uploaded)
+    dags = list_names(sorted({fleet.dag_id_of(city) for city in uploaded}))
     say(
         f"{list_names(uploaded)} {verb} when nothing has arrived for {events.quiet_seconds} s, if S3 tells queue "
         f"{events.queue} and in Airflow the DAG is on: {dags}."

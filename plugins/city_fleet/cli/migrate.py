@@ -44,7 +44,6 @@ def migrate(
 
     First switch off the old Airflow, or pause its DAGs and let runs end. Raw data stay where they are.
 
-    \b
     Exit codes: 0 done (or nothing to move), 1 a city could not be moved (the others are), 2 wrong usage.
 
     \b

@@ -1,18 +1,20 @@
-"""Command ``plan``: what a run of a city would do."""
+"""Command ``plan``: what a run of a city would do, or a night of all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from city_fleet.cli.moving import instant
 from city_fleet.cli.output import AsJson, print_json, show
-from city_fleet.cli.selection import CityName, FleetName, city_named, fleets_named
+from city_fleet.cli.selection import FleetName, OneCity, city_named, fleets_named
 from city_fleet.config import City
+from city_fleet.errors import list_names
 
 if TYPE_CHECKING:
     from city_fleet.jobs.code_bundle import CodeBundle
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def plan(
-    city: CityName,
+    city: OneCity = None,
     *,
     fleet: FleetName = None,
     as_of: Annotated[
@@ -48,9 +50,50 @@ def plan(
             help="Ask S3 for the raw data: show the run's real key and names, and whether it is paid for already.",
         ),
     ] = False,
+    cities: Annotated[
+        int | None,
+        typer.Option(
+            "--cities",
+            metavar="N",
+            min=1,
+            max=1_000_000,
+            help="Without CITY: a night of so many cities, with the settings of the fleet file, or the usual ones.",
+        ),
+    ] = None,
+    within: Annotated[
+        float,
+        typer.Option(
+            "--within", metavar="HOURS", min=0.1, max=24 * 31, help="In which a night shall be over."
+        ),
+    ] = 6.0,
+    quotas: Annotated[
+        Path | None,
+        typer.Option(
+            "--quotas",
+            metavar="FILE",
+            help="The account's quotas, as `aws service-quotas list-service-quotas` prints them.",
+        ),
+    ] = None,
+    start_up: Annotated[
+        float | None,
+        typer.Option(
+            "--start-up",
+            metavar="SECONDS",
+            min=0,
+            max=86_400,
+            help="Until AWS has an instance for a job; 120 by default.",
+        ),
+    ] = None,
+    pool: Annotated[
+        int | None,
+        typer.Option("--pool", metavar="SLOTS", min=1, help="Of Airflow's pool of jobs, where there is one."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a run of a city would do, without starting it.
+    """Show what a run of a city, or a night of a fleet, would do.
+
+    Without a city: jobs, instances, calls, wall time and cost of a night with a DAG per city and with cohorts, which
+    quotas it needs, and the settings that follow. With one:
 
     The tasks in their order, the SageMaker jobs, and everything they read and write in S3. Neither Airflow nor AWS is
     asked, so it works without credentials; but then it can't know the raw data, and the run's key and job names, which
@@ -62,7 +105,22 @@ def plan(
       ./fleet plan austin --as-of 2014-01-01 --requests
       ./fleet plan austin --look
       ./fleet plan austin --json
+      ./fleet plan --fleet texas_housing
+      ./fleet plan --cities 3000
+      ./fleet plan --cities 3000 --fleet texas_housing --within 4 --quotas quotas.json
     """
+    if city is None:
+        if as_of is not None or run_id is not None or requests or look:
+            raise typer.BadParameter("--as-of, --run-id, --requests and --look are about one city: name it.")
+        from city_fleet.cli.plan_night import Asked, plan_nights, with_usual_settings  # noqa: PLC0415
+
+        found = fleets_named(fleet, as_they_are=True)
+        if cities is not None and len(found) > 1:
+            found = [with_usual_settings(found[0])]
+        plan_nights(found, Asked(cities, within, quotas, start_up, pool), as_json)
+        return
+    if any(given is not None for given in (cities, quotas, start_up, pool)):
+        raise typer.BadParameter("--cities, --quotas, --start-up and --pool are about a night: name no city.")
     from city_fleet.jobs.code_bundle import CodeBundle  # noqa: PLC0415 - these take a second to import
     from city_fleet.jobs.images import image_uri  # noqa: PLC0415
     from city_fleet.plan import plan_city  # noqa: PLC0415
@@ -81,11 +139,11 @@ def plan(
     raw: tuple[str, ...] = ()
     if look:
         run, raw, joins = _looked(city_plan, run, bundle)
-    found = preview(city_plan, run, image_uri=uri, bundle=bundle, raw=raw, looked=look, joins=joins)
+    shown = preview(city_plan, run, image_uri=uri, bundle=bundle, raw=raw, looked=look, joins=joins)
     if requests and not as_json:
-        print_json({job.name: job.request for job in found.jobs.values()})
+        print_json({job.name: job.request for job in shown.jobs.values()})
     else:
-        show(found.to_dict(), _lines(found), as_json)
+        show(shown.to_dict(), _lines(shown), as_json)
 
 
 def _looked(city_plan: CityPlan, run: Run, bundle: CodeBundle) -> tuple[Run, tuple[str, ...], str | None]:
@@ -97,18 +155,19 @@ def _looked(city_plan: CityPlan, run: Run, bundle: CodeBundle) -> tuple[Run, tup
     with aws_errors():
         found, begun = fixed_run.find(s3, city_plan, run.as_of, bundle.digest)
     raw = tuple(each.name for each in found.raw)
-    return replace(run, key=found.key, champion=found.champion), raw, found.begun_by if begun else None
+    return (
+        replace(run, key=found.key, champion=found.champion, parent=found.parent),
+        raw,
+        found.begun_by if begun else None,
+    )
 
 
 def _moment(city: City, as_of: str | None) -> datetime:
     """Return the as_of that was given, else the schedule's last tick, else now."""
-    from city_fleet.ticks import last_tick  # noqa: PLC0415 - imports croniter
-
     if as_of is not None:
         return instant("--as-of", as_of)
     now = datetime.now(UTC)
-    tick = last_tick(city.schedule, now, first_day=city.start_date, last_day=city.end_date)
-    return tick or now.replace(microsecond=0)
+    return city.last_tick(now) or now.replace(microsecond=0)
 
 
 def _lines(found: Preview) -> Iterator[str]:
@@ -122,6 +181,10 @@ def _lines(found: Preview) -> Iterator[str]:
     yield f"  made by       settings {found.settings_digest}, scripts {found.code_digest}"
     yield f"  package group {found.package_group}"
     yield f"  endpoint      {found.endpoint}"
+    if found.parent:
+        yield f"  parent        {found.parent} answers where the city has no model of its own that may"
+    if found.children:
+        yield f"  parent of     {list_names(found.children)}: trained on their raw data"
     for number, (task, before) in enumerate(found.tasks.items(), start=1):
         after = f", after {', '.join(before)}" if before else ""
         yield from ("", f"{number}. {task}{after}")

@@ -7,17 +7,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from city_fleet import naming
 from city_fleet.cli.history_file import read_history
 from city_fleet.cli.output import AsJson, show, table
-from city_fleet.cli.selection import CityName, FleetName, fleets_named
+from city_fleet.cli.selection import CityName, FleetName, as_slugs, fleets_named
 from city_fleet.config import Fleet
-from city_fleet.errors import AmbiguousCity, BadRequest, DataError, PlatformError, UnknownName
+from city_fleet.errors import AmbiguousCity, BadRequest, DataError, PlatformError, PredictError, UnknownName
 from city_fleet.plan import endpoint_name
+
+if TYPE_CHECKING:
+    from city_fleet.prediction.live_cache import LivePointers
+    from city_fleet.prediction.predict import Predictor
 
 _CLASSES_SHOWN = 10
 
@@ -44,6 +47,14 @@ def predict(
             help="Of a forecast: newer actual values, a CSV or JSON file of rows with period and the columns.",
         ),
     ] = None,
+    ahead_file: Annotated[
+        str | None,
+        typer.Option(
+            "--ahead",
+            metavar="FILE",
+            help="Of a forecast: values of the coming periods, of columns that are known ahead; a file like --history.",
+        ),
+    ] = None,
     features_file: Annotated[
         str | None,
         typer.Option(
@@ -68,16 +79,18 @@ def predict(
     It does what the Lambda function does for applications: read the live pointer, then invoke the endpoint.
 
     With the city's name alone it forecasts the periods that come next, from what the newest run has known. --history
-    adds actual values that are newer.
+    adds actual values that are newer, --ahead what is planned for the coming periods (dataset.features[].known_ahead).
 
-    A prediction of a row needs a value, or null, for every feature of the model. --example takes a complete row from
-    the model's artifact; FEATURE=VALUE replaces values of it, to see what would change. --features also reads what
-    --json printed. A table's model takes text, true or false and dates as well, as its features are.
+    A prediction of a row needs a value, or null, for every feature of the model. --example takes the newest complete
+    row of the model's artifact, says of which period it is, and writes both questions to paste: by name, and by
+    features. FEATURE=VALUE replaces values of it, to see what would change. --features also reads what --json printed.
+    A table's model takes text, true or false and dates as well, as its features are.
 
     \b
     Examples:
       ./fleet predict austin
       ./fleet predict "Fort Worth" --horizon 2 --history newer.csv
+      ./fleet predict austin --ahead promotions.csv
       ./fleet predict austin --example
       ./fleet predict austin --example inventory_lag_1=8.4
       ./fleet predict austin --example --json > row.json
@@ -89,12 +102,16 @@ def predict(
     given = dict(_assignment(text) for text in values or [])
     row = {} if features_file is None else _read(features_file)
     by_name = not (given or example or features_file is not None)
-    if not by_name and (horizon is not None or history_file is not None):
-        raise typer.BadParameter("--horizon and --history are of a forecast, which takes no features.")
-    city = _slug(city)
+    if not by_name and (horizon, history_file, ahead_file) != (None, None, None):
+        raise typer.BadParameter(
+            "--horizon, --history and --ahead are of a forecast, which takes no features."
+        )
+    fleets = fleets_named(fleet)
+    (city,) = as_slugs(fleets, [city])
     history = None if history_file is None else read_history(history_file)
-    asked = _Asked(row, given, top_k, example, by_name, horizon, history)
-    report = _ask(_fleet_of(city, fleets_named(fleet)), city, asked)
+    ahead = None if ahead_file is None else read_history(ahead_file, "ahead")
+    asked = _Asked(row, given, top_k, example, by_name, horizon, history, ahead)
+    report = _ask(_fleet_of(city, fleets), city, asked)
     show(report, _forecast_lines(report) if "forecasts" in report else _lines(report, given), as_json)
 
 
@@ -105,7 +122,7 @@ class _Asked:
     :param row: features from a file.
     :param given: features from the command line, as text: they replace others.
     :param example: start from the artifact's newest sample.
-    :param by_name: no features at all: what comes next, ``horizon`` periods ahead, from ``history`` as well.
+    :param by_name: no features at all: what comes next, ``horizon`` periods ahead, from ``history`` and ``ahead`` too.
     """
 
     row: dict[str, Any]
@@ -115,6 +132,7 @@ class _Asked:
     by_name: bool
     horizon: int | None
     history: list[dict[str, Any]] | None
+    ahead: list[dict[str, Any]] | None
 
 
 def _ask(fleet: Fleet, city: str, asked: _Asked) -> dict[str, Any]:
@@ -134,14 +152,15 @@ def _ask(fleet: Fleet, city: str, asked: _Asked) -> dict[str, Any]:
     except BotoCoreError as error:
         raise PlatformError(f"AWS could not be reached: {error}") from error
     predictor = Predictor(LivePointers(s3, keys), runtime, endpoint_name(fleet), known=KnownCopies(s3, keys))
-    pointer = predictor.pointers.get(city, Deadline(DEADLINE_SECONDS))
     if asked.by_name:
         try:
-            return predictor.forecast(city, asked.horizon, asked.history).to_dict()
+            # Not of a live pointer alone: a city's parent may answer for it.
+            return predictor.forecast(city, asked.horizon, asked.history, ahead=asked.ahead).to_dict()
         except BadRequest as error:
-            if pointer.forecast:
+            if _can_be_asked_by_name(predictor.pointers, city):
                 raise
             raise replace(error, message=f"{error} {_hint(city)}") from error
+    pointer = predictor.pointers.get(city, Deadline(DEADLINE_SECONDS))
     kinds = {each["name"]: each["kind"] for each in pointer.inputs}
     sample = newest_sample(s3, keys, pointer) if asked.example else None
     own = {name: _value(text, kinds.get(name, "number")) for name, text in asked.given.items()}
@@ -156,19 +175,34 @@ def _ask(fleet: Fleet, city: str, asked: _Asked) -> dict[str, Any]:
         report["period"] = sample.period
         if row == sample.features:
             report["expected"] = sample.prediction
+        report["requests"] = {"by_features": {"city": city, "features": row}}
+        if pointer.forecast:
+            report |= _next(predictor, city)
+            report["requests"]["by_name"] = {"city": city, "horizon": 1}
     return report
+
+
+def _next(predictor: Predictor, city: str) -> dict[str, Any]:
+    """Return what a question by the city's name gets now, or why it needs more than the name."""
+    try:
+        (step, *_) = predictor.forecast(city, 1).to_dict()["forecasts"]
+    except PredictError as error:
+        return {"next": None, "next_needs": error.message}
+    return {"next": {"period": step["period"], "prediction": step["prediction"]}}
+
+
+def _can_be_asked_by_name(pointers: LivePointers, city: str) -> bool:
+    from city_fleet.prediction.deadline import Deadline  # noqa: PLC0415
+    from city_fleet.prediction.predict import DEADLINE_SECONDS  # noqa: PLC0415
+
+    try:
+        return bool(pointers.get(city, Deadline(DEADLINE_SECONDS)).forecast)
+    except PredictError:
+        return True  # its parent was asked
 
 
 def _hint(city: str) -> str:
     return f"A whole row to start from: ./fleet predict {city} --example"
-
-
-def _slug(city: str) -> str:
-    """Return the slug of a city as people write it; what has none is told to be no city later."""
-    try:
-        return naming.slug(city)
-    except ValueError:
-        return city
 
 
 def _fleet_of(city: str, fleets: list[Fleet]) -> Fleet:
@@ -266,6 +300,24 @@ def _lines(report: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
     for name, value in report["features"].items():
         mark = "  (yours)" if name in given else ""
         yield f"  {name:<{width}}  {'missing' if value is None else _shown(value)}{mark}"
+    yield from _requests(report)
+
+
+def _requests(report: dict[str, Any]) -> Iterator[str]:
+    """Yield an example as questions to paste, and the period that each is of."""
+    requests = report.get("requests")
+    if requests is None:
+        return
+    yield "to paste, as body of POST /predict or event of the function"
+    coming = report.get("next")
+    if coming is not None:
+        yield f"by name, the next period ({coming['period']}: {_amount(coming['prediction'])})"
+    elif "by_name" in requests:
+        yield f"by name, the next period (now it says: {report['next_needs']})"
+    if "by_name" in requests:
+        yield f"  {json.dumps(requests['by_name'], ensure_ascii=False)}"
+    yield f"by features{', of ' + report['period'] if report.get('period') else ''}"
+    yield f"  {json.dumps(requests['by_features'], ensure_ascii=False)}"
 
 
 def _forecast_lines(report: dict[str, Any]) -> Iterator[str]:
@@ -288,6 +340,7 @@ def _forecast_lines(report: dict[str, Any]) -> Iterator[str]:
     age = "" if late is None else ", as new as can be expected" if late == 0 else ""
     for name, value in (
         ("data until", f"{report['known_until']}{age}"),
+        *([("served by", _served_by(report))] if report["served_by"] != report["city"] else []),
         ("model", report["target_model"] + (f" (version {version})" if version is not None else "")),
         ("as of", report["as_of"]),
         ("latency", f"{report['latency_ms']:g} ms"),
@@ -297,6 +350,13 @@ def _forecast_lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"not said: {report['intervals_withheld']}."
     if "warning" in report:
         yield f"warning: {report['warning']}."
+
+
+def _served_by(report: dict[str, Any]) -> str:
+    """Return who stands in for the city's own model."""
+    if report["served_by"] == "baseline":
+        return "baseline: no model was better on the city's held-out rows"
+    return f"{report['served_by']}, its parent"
 
 
 def _between(interval: list[float] | None) -> str:

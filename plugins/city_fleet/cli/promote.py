@@ -60,7 +60,6 @@ def promote(
     the sample rows in the model's artifact; then its version in the registry becomes Approved and the live pointer
     changes. Your name is kept with it. No job is started.
 
-    \b
     Exit codes: 0 live (or it was live already), 1 it could not be promoted, 2 wrong usage.
 
     \b

@@ -44,7 +44,6 @@ def rebuild(
     registry. Pointers in order are not changed, so it is safe to run at any time. A city that was removed comes back
     only if you name it.
 
-    \b
     Exit codes: 0 all are in order now (or nothing was ever live), 1 a pointer could not be restored, 2 wrong usage.
 
     \b

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from city_fleet.cli.aws import aws_errors
+from city_fleet.cli.dag_groups import dag_groups
 from city_fleet.cli.moving import By, DryRun, Reason, cities_and_clients, mover, without_city
 from city_fleet.cli.output import AsJson, print_json, say
 from city_fleet.cli.selection import FleetName, NamedCities
 from city_fleet.errors import CityFleetError
-from city_fleet.naming import city_dag_id, fleet_dag_id
+from city_fleet.naming import fleet_dag_id
 from city_fleet.plan import ENDPOINT_PURPOSE
 from city_fleet.state.author import Author
 
@@ -57,7 +58,6 @@ def remove(
     and CITY_FLEET_AIRFLOW_PASSWORD). While a local stack is up they are set. If Airflow does not answer, nothing is
     changed.
 
-    \b
     Exit codes: 0 done (or no model was live), 1 a city could not be removed, 2 wrong usage.
 
     \b
@@ -83,7 +83,13 @@ def remove(
             try:
                 with aws_errors():
                     context = fleet_clients.city(city)
-                    dag = CityDag(airflow, city_dag_id(item.fleet, city), wait) if airflow else None
+                    (group,) = dag_groups([(item, city)])
+                    if airflow and group.cohort is not None:
+                        raise CityFleetError(
+                            f"its cohort {group.cohort} would train it again tonight: take it out of the fleet file "
+                            "first, or give it a DAG of its own by cohort: null"
+                        )
+                    dag = CityDag(airflow, group.dag_id, wait) if airflow else None
                     done = remove_city(context, Author(who, reason), dag, dry_run=dry_run)
                     left = remains(context)
             except CityFleetError as error:

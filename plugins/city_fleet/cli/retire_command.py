@@ -34,7 +34,6 @@ def retire(
     Without CITY it works on every city that has models or runs. Of a named city every model and run is listed, with
     what happens to it and why.
 
-    \b
     Exit codes: 0 done, 1 a city failed (the others are done), 2 wrong usage.
 
     \b

@@ -59,7 +59,6 @@ def rollback(
     version in the registry is Approved, and the endpoint gives the right predictions for the sample rows in the
     artifact. A second rollback goes further back.
 
-    \b
     Exit codes: 0 done (or there was nothing to do), 1 a city could not be rolled back, 2 wrong usage.
 
     \b
@@ -106,7 +105,6 @@ def unpin(
 
     The live model serves until a new one goes live.
 
-    \b
     Exit codes: 0 done (or it was not pinned), 1 a city could not be unpinned, 2 wrong usage.
 
     \b

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,8 +15,15 @@ from city_fleet.cli.output import say
 from city_fleet.config import City, Fleet, fleet_files, load_fleet, load_fleets
 from city_fleet.config.places import command_name, compiled_folder, fleets_folder
 from city_fleet.config.usable_fleets import usable_fleet, usable_fleets
-from city_fleet.errors import ConfigError, FleetFileError, PlatformError, UnknownName, display_path
-from city_fleet.naming import is_slug
+from city_fleet.errors import (
+    CityFleetError,
+    ConfigError,
+    FleetFileError,
+    PlatformError,
+    UnknownName,
+    display_path,
+)
+from city_fleet.naming import is_slug, slug
 
 FleetName = Annotated[
     str | None,
@@ -23,21 +31,69 @@ FleetName = Annotated[
         "--fleet", metavar="NAME", help="Name of a fleet, or path of its file; all fleets by default."
     ),
 ]
-CityName = Annotated[
-    str, typer.Argument(metavar="CITY", help="Slug of the city, such as austin.", show_default=False)
-]
-CityNames = Annotated[
-    list[str] | None, typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
-]
 
-NamedCities = Annotated[
-    list[str], typer.Argument(metavar="CITY", help="Slugs of cities, such as austin waco.")
+
+def _begun(incomplete: str) -> list[str]:
+    """Return the slugs that begin as what a person has typed, for the shell."""
+    try:
+        loaded = usable_fleets(fleets_folder())
+    except CityFleetError:
+        return []
+    slugs = {slug for fleet in loaded if isinstance(fleet, Fleet) for slug in (*fleet.cities, *fleet.broken)}
+    return sorted(slug for slug in slugs if slug.startswith(incomplete))
+
+
+_ONE = 'A city: its slug or its name, such as austin or "Fort Worth".'
+_SOME = 'Cities: their slugs or names, such as austin "Fort Worth".'
+CityName = Annotated[
+    str, typer.Argument(metavar="CITY", help=_ONE, show_default=False, autocompletion=_begun)
 ]
+OneCity = Annotated[
+    str | None, typer.Argument(metavar="CITY", help=_ONE, show_default=False, autocompletion=_begun)
+]
+CityNames = Annotated[list[str] | None, typer.Argument(metavar="CITY", help=_SOME, autocompletion=_begun)]
+FleetFiles = Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Fleet files; all by default.")]
+FleetNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fleet", metavar="NAME", help="Name of a fleet, or path of its file; repeatable, beside FILE."
+    ),
+]
+NamedCities = Annotated[list[str], typer.Argument(metavar="CITY", help=_SOME, autocompletion=_begun)]
 
 
 def no_fleet_file() -> ConfigError:
     """Return the error for a folder without a fleet file."""
     return ConfigError(file=str(fleets_folder()), got="no fleet file", allowed="files ending in .yaml")
+
+
+def files_named(files: Iterable[Path] | None, names: Iterable[str] | None) -> list[Path]:
+    """Return the files of the fleets that a command is about, also of one that can't be read; all by default.
+
+    :param files: their paths, :param names: of fleets, or paths of their files.
+    :raises CityFleetError: the folder has no fleet file, or no fleet of a name.
+    """
+    folder = fleets_folder()
+    found = [*(files or ())]
+    for name in names or ():
+        if _is_path(name):
+            found.append(Path(name))
+            continue
+        known = fleet_files(folder)
+        by_name = {path.stem: path for path in known}
+        loaded = zip(load_fleets(folder), known, strict=True)
+        by_name |= {item.fleet: path for item, path in loaded if isinstance(item, Fleet)}
+        if name not in by_name:
+            raise UnknownName("fleet", name, by_name, display_path(folder))
+        found.append(by_name[name])
+    found = found if files or names else fleet_files(folder)
+    if not found:
+        raise no_fleet_file()
+    return list(dict.fromkeys(found))
+
+
+def _is_path(name: str) -> bool:
+    return os.sep in name or name.endswith((".yaml", ".yml"))
 
 
 def fleets_named(name: str | None, *, as_they_are: bool = False) -> list[Fleet]:
@@ -56,7 +112,7 @@ def fleets_named(name: str | None, *, as_they_are: bool = False) -> list[Fleet]:
 
 
 def _fleets_named(name: str | None, as_they_are: bool) -> list[Fleet]:
-    if name is not None and (os.sep in name or name.endswith((".yaml", ".yml"))):
+    if name is not None and _is_path(name):
         return [load_fleet(name) if as_they_are else _usable(usable_fleet(name, fetch=shared_form))]
     folder = fleets_folder()
     loaded = load_fleets(folder) if as_they_are else usable_fleets(folder, fetch=shared_form)
@@ -111,6 +167,28 @@ def city_named(fleets: list[Fleet], name: str) -> tuple[Fleet, City]:
     return fleet, fleet.cities[slug]
 
 
+def as_slugs(fleets: Iterable[Fleet], names: Iterable[str]) -> list[str]:
+    """Return the slugs of cities as people write them, each once: ``Fort Worth`` is ``fort_worth``.
+
+    What is neither a city's slug nor its name becomes a slug where one can be made of it, and else stays: whoever looks
+    the city up says that there is none.
+    """
+    fleets = list(fleets)
+    known = {slug for fleet in fleets for slug in (*fleet.cities, *fleet.broken)}
+    shown = {city.shown_name.casefold(): slug for fleet in fleets for slug, city in fleet.cities.items()}
+
+    def slug_of(name: str) -> str:
+        if name in known:
+            return name
+        if name.casefold() in shown:
+            return shown[name.casefold()]
+        with suppress(ValueError):
+            return slug(name)
+        return name
+
+    return list(dict.fromkeys(map(slug_of, names)))
+
+
 def _only_files_count(*_: Any) -> bool:
     return False
 
@@ -118,7 +196,7 @@ def _only_files_count(*_: Any) -> bool:
 def cities_named(
     fleets: list[Fleet], names: Iterable[str], serves: Callable[[Fleet, str], bool] = _only_files_count
 ) -> list[tuple[Fleet, str]]:
-    """Return each named city with its fleet, in the order they were named and each once.
+    """Return each named city's slug with its fleet, in the order they were named and each once.
 
     A city that has left the fleet file, or whose settings are broken, is found too: its model may serve on.
 
@@ -127,7 +205,7 @@ def cities_named(
     :raises typer.BadParameter: more than one fleet has it.
     """
     found = []
-    for name in dict.fromkeys(names):
+    for name in as_slugs(fleets, names):
         own = [fleet for fleet in fleets if name in fleet.cities or name in fleet.broken]
         if not own and is_slug(name):
             # If AWS can't be reached, the fleet files alone decide.

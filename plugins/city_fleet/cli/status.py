@@ -13,7 +13,7 @@ from city_fleet import clock
 from city_fleet.cli import status_text
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
 from city_fleet.cli.output import AsJson, say, show
-from city_fleet.cli.selection import CityNames, FleetName, fleets_named
+from city_fleet.cli.selection import CityNames, FleetName, as_slugs, fleets_named
 from city_fleet.config import Fleet
 from city_fleet.errors import UnknownName, display_path
 from city_fleet.naming import package_group
@@ -92,7 +92,6 @@ def status(
       OUT_OF_DATE          settings or scripts have changed since its model was trained
       UP_TO_DATE           nothing to do
 
-    \b
     Exit codes: 0 done, 1 --check found a difference, or something could not be done, 2 wrong usage.
 
     \b
@@ -105,8 +104,9 @@ def status(
     wanted = _states(state or [])
     with aws_errors():
         fleets = fleets_named(fleet)
+        cities = as_slugs(fleets, cities or ())
         pictures = [(item, _picture(item, anew=rebuild_index)) for item in fleets]
-        _refuse_unknown(pictures, cities or [])
+        _refuse_unknown(pictures, cities)
         shown = []
         for item, picture in pictures:
             chosen = [
@@ -169,7 +169,8 @@ def _differences(fleet: Fleet, cities: Sequence[CityStatus]) -> list[Difference]
 
     def look(each: CityStatus) -> list[Difference]:
         group = package_group(fleet.fleet, fleet.environment, each.city)
-        return drill_down.check(each, s3, sagemaker, keys, group=group)
+        raw, parent = fleet.raw_place(each.city), each.city in fleet.children
+        return drill_down.check(each, s3, sagemaker, keys, group=group, raw=raw, is_parent=parent)
 
     with ThreadPoolExecutor(PARALLEL_CITIES) as pool:
         return [difference for found in pool.map(look, cities) for difference in found]

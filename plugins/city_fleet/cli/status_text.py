@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _COLUMNS = ("CITY", "STATE", "DATA UNTIL", "AGE", "LAST RUN", "REMARKS")
 _LONGEST_TABLE = 200
 _SHOWN_PER_STATE = 10
-_LONGEST_REMARKS = 120
 
 
 def lines(
@@ -58,16 +57,13 @@ def lines(
 
 def row(city: CityStatus) -> tuple[str, ...]:
     champion, run = city.champion, city.last_run
-    remarks = "; ".join(city.remarks)
-    if len(remarks) > _LONGEST_REMARKS:
-        remarks = remarks[: _LONGEST_REMARKS - 1].rstrip() + "…"
     return (
         city.city,
         city.state.value,
         (champion.data_until or "unknown") if champion else "",
         age(city.age) if city.age is not None else "",
         f"{run.outcome} {day(run.as_of)}" if run else "",
-        remarks,
+        "; ".join(city.remarks),
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from city_fleet.config.image_table import FRAMEWORKS, usable_versions
 from city_fleet.config.name_types import AlgorithmName, TrainingImage, Version, version_problem
 from city_fleet.config.section import Section, or_refuse
-from city_fleet.config.value_types import Parameter, Problem, Range, without_nulls
+from city_fleet.config.value_types import Flag, Parameter, Problem, Range, without_nulls
 from city_fleet.errors import show_value
 
 MAX_HYPERPARAMETERS = 80
@@ -52,6 +52,8 @@ class Algorithm(Section):
     """Hyperparameters of the algorithm (or of the candidate xgboost); seed too, for all of them."""
     seed: Annotated[int, _SEED] | None = None
     """Start of what is random in training; null is hyperparameters.seed, or 0."""
+    refit: Flag = True
+    """Of a series: whether the model that serves learns the periods that have judged it, by the same settings."""
     candidates: Annotated[
         tuple[
             Annotated[Candidate, BeforeValidator(_named, json_schema_input_type=AlgorithmName | Candidate)],

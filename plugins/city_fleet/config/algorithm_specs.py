@@ -21,6 +21,7 @@ from city_fleet.errors import list_names, nearest_match, show_value
 
 ALGORITHMS = "algorithms"
 MOST_BYTES = 1024 * 1024
+KINDS = ("series", "table")
 Spec = Mapping[str, Any]
 
 
@@ -71,6 +72,10 @@ def _of_one(city: City, specs: Mapping[str, Spec | None], name: str, path: Field
         able = [other for other, of in specs.items() if of is not None and city.dataset.task in of["tasks"]]
         got = f"{name!r}, which does {list_names(spec['tasks'])}"
         yield Problem(got, f"for the task {city.dataset.task}: {list_names(able) or 'none'}", path=path)
+    elif city.dataset.kind not in spec.get("kinds", KINDS):
+        able = [other for other, of in specs.items() if of and city.dataset.kind in of.get("kinds", KINDS)]
+        got = f"{name!r}, which is for a {list_names(spec['kinds'])}"
+        yield Problem(got, f"for a {city.dataset.kind}: {list_names(able) or 'none'}", path=path)
 
 
 def _packages(spec: Spec, city: City, name: str) -> Iterator[Problem]:
@@ -154,6 +159,7 @@ def _is_spec(value: Any) -> bool:
         and isinstance(value.get("tasks"), list | tuple)
         and isinstance(value.get("hyperparameters"), dict)
         and isinstance(value.get("needs", []), list | tuple)
+        and isinstance(value.get("kinds", []), list | tuple)
         and all(
             isinstance(member, dict)
             and all(isinstance(member.get(end, 0), int | float) for end in ("low", "high"))

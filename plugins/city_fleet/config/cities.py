@@ -6,13 +6,14 @@ validated once: 5,000 cities load in about a second.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from city_fleet import naming
+from city_fleet.config.cohort_rule import DECIDING
 from city_fleet.config.data_section import OF_INGEST
 from city_fleet.config.dataset import SERIES
 from city_fleet.config.mistakes import TAG, FieldPath, adapter, field_text, located_problems, schema_of
@@ -50,7 +51,7 @@ class CityEntry:
     :param key: what stands for the city there: a slug, or in a list also a raw name.
     :param overrides: the city's own settings.
     :param file: where it stands, as messages name the file.
-    :param line: 1-based line of the city.
+    :param line: 1-based line of the city; 0 where it stands in no file.
     :param document: the fleet file when the city stands in it; knows the line of each field.
     :param problem: why the entry cannot be read, if it cannot.
     :param settled: whether it is broken whatever environment variables say; known once it was resolved.
@@ -79,7 +80,7 @@ class CityEntry:
         """
         line = self.document.line(("cities", self.key, *path)) if self.document and path else self.line
         city = self.key if len(self.key) <= _SHOWN_OF_KEY else self.key[:_SHOWN_OF_KEY] + "…"
-        return problem.error(file=self.file, line=line, field=field_text(path), city=city)
+        return problem.error(file=self.file, line=line or None, field=field_text(path), city=city)
 
     def wrote(self, path: FieldPath) -> bool:
         """Tell whether the city itself sets the field at ``path``."""
@@ -143,6 +144,8 @@ class Resolver:
         if not problems and self.settings is not None:
             slug = values["slug"] = _slug_of(entry)
             values["name"] = values.get("name") or (entry.key if slug != entry.key else slug)
+            if values.get("parent") == slug:
+                values["parent"] = None  # the defaults' parent is one of the cities that they are for
             city = City.model_construct(None, **values)
             city.write_name(self.document.written(("cities", entry.key, "name")) if entry.document else None)
             found = self._problems(city)
@@ -164,6 +167,51 @@ class Resolver:
             places = (("cities", entry.key, *path), *places)
         written = (self.document.written(place) for place in places)
         return entry.error(path, as_written(problem, next(filter(None, written), None), self.document.filled))
+
+    def varying_parents(
+        self, cities: Mapping[str, City], entries: Mapping[str, CityEntry]
+    ) -> Iterator[tuple[str, Problem]]:
+        """Find parents that an environment variable names: a form of the file is the same in every environment."""
+        allowed = "a slug that is written out: which cities a model is pooled over is the same everywhere"
+        everywhere = self.document.written(("defaults", "parent"))
+        for slug, city in cities.items():
+            entry = entries[slug]
+            if city.parent is None and "parent" not in entry.overrides:
+                continue
+            own = ("cities", entry.key, "parent")
+            written = self.document.written(own) if "parent" in entry.overrides else everywhere
+            if written is not None:
+                yield slug, Problem(show_value(written), allowed, path=("parent",))
+
+    def varying_cohorts(
+        self, cities: Mapping[str, City], entries: Mapping[str, CityEntry]
+    ) -> Iterator[tuple[str, Problem]]:
+        """Find what decides about cohorts and comes from an environment variable: a form of the file is the same in
+        every environment.
+
+        :param cities: those that name a cohort.
+        """
+        allowed = (
+            "a value that is written out, or cohort: null: which cities share a job is the same everywhere"
+        )
+        for slug in cities:
+            entry = entries[slug]
+            for name in DECIDING:
+                above: FieldPath = ("cities", entry.key) if name in entry.overrides else ("defaults",)
+                if name not in entry.overrides and name not in ("cohort", "approval", "entry"):
+                    continue  # the fleet's own, of all its cities
+                node = entry.overrides.get(name)
+                for path in _leaves(node, (name,)):
+                    own = name in entry.overrides and entry.document is None
+                    if not own and (written := self.document.written((*above, *path))) is not None:
+                        yield slug, Problem(show_value(written), allowed, path=path)
+
+    def parent_error(self, entry: CityEntry, problem: Problem) -> ConfigError:
+        """Return what is wrong with a city's parent; of one that the defaults name, one mistake of all cities."""
+        where = ("parent",)
+        if "parent" in entry.overrides:
+            return self.error(entry, where, problem)
+        return self._shared.setdefault(problem, self._fleets_own(problem))
 
     def _fleets_own(self, problem: Problem) -> ConfigError:
         path = ("defaults", *problem.path) if problem.path[0] in Defaults.model_fields else problem.path
@@ -234,6 +282,15 @@ def merge(base: object, override: object) -> object:
     if isinstance(base, dict) and isinstance(override, dict):
         return base | {key: merge(base.get(key), value) for key, value in override.items()}
     return override
+
+
+def _leaves(node: object, path: FieldPath) -> Iterator[FieldPath]:
+    """Yield the paths of the single values of a setting."""
+    if not isinstance(node, dict):
+        yield path
+        return
+    for key, child in node.items():
+        yield from _leaves(child, (*path, key))
 
 
 def _of_the_kind(base: object, override: object) -> object:

@@ -23,7 +23,15 @@ def entries_of_list(path: Path, name: str) -> list[CityEntry]:
     :param name: the file as messages name it.
     :raises ConfigError: the file cannot be read or its header is wrong.
     """
-    reader = csv.reader(io.StringIO(read_text(path, name, MAX_LIST_BYTES), newline=""), strict=True)
+    return entries_of_text(read_text(path, name, MAX_LIST_BYTES), name)
+
+
+def entries_of_text(text: str, name: str) -> list[CityEntry]:
+    """Read the text of such a list.
+
+    :raises ConfigError: it is not CSV, or its header is wrong.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     entries: list[CityEntry] = []
     line = 1
     try:

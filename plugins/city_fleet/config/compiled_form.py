@@ -20,6 +20,7 @@ import yaml
 from city_fleet import clock
 from city_fleet.config.cities import CityEntry, entries_of_mapping
 from city_fleet.config.city_list import entries_of_list
+from city_fleet.config.cohort_rule import home_of
 from city_fleet.config.fleet_file import FleetReading
 from city_fleet.config.mistakes import FieldPath
 from city_fleet.config.parts import shard_of, shards_for
@@ -114,9 +115,12 @@ def compile_form(path: Path, reading: FleetReading, digest: str) -> Form | None:
         if [_written(entry) for entry in entries] != [_written(entry) for entry in reading.entries]:
             return None  # the list has changed since it was read
     count = shards_for(len(entries), CITIES_PER_SHARD, _MOST_SHARDS)
+    homes = home_of(reading.fleet.members)
     shards: list[list[dict[str, Any]]] = [[] for _ in range(count)]
     for raw, read in zip(entries, reading.entries, strict=True):
-        shards[shard_of(read.id, count)].append(_city(raw, read, reading.mistakes.get(read.id)))
+        shards[shard_of(homes.get(read.id, read.id), count)].append(
+            _city(raw, read, reading.mistakes.get(read.id))
+        )
     kept = tuple(_json(shard) for shard in shards)
     settings, specials = _plain(data)
     manifest = {
@@ -127,6 +131,8 @@ def compile_form(path: Path, reading: FleetReading, digest: str) -> Form | None:
         "list_file": reading.entries[0].file if listed else None,
         "made_at": clock.iso(datetime.now(UTC)),
         "cities": len(entries),
+        "children": {parent: list(children) for parent, children in reading.fleet.children.items()},
+        **({"members": reading.fleet.members} if reading.fleet.members else {}),
         "settings": settings,
         "specials": specials,
         "shards": [sha256(shard) for shard in kept],

@@ -15,9 +15,11 @@ from pydantic import ValidationError
 
 from city_fleet import naming
 from city_fleet.config.cities import CityEntry, Resolver, entries_of_mapping
-from city_fleet.config.city_list import entries_of_list
+from city_fleet.config.city_list import entries_of_list, entries_of_text
+from city_fleet.config.cohort_rule import members_of, number_problems
 from city_fleet.config.last_good import LastGood
 from city_fleet.config.mistakes import FieldPath, field_text, located_problems, schema_of
+from city_fleet.config.parents import children_of, parent_problems
 from city_fleet.config.places import ALLOWED_PATH, is_inside, project_path, source_places
 from city_fleet.config.settings import City, Fleet, FleetSettings
 from city_fleet.config.value_types import Problem
@@ -91,11 +93,67 @@ def _read(path: Path, name: str, environ: Mapping[str, str]) -> FleetReading:
     entries = _entries(document, path, raw_cities, errors)
     resolver = Resolver(data, None if errors else settings, document)
     cities, mistakes = resolve_all(resolver, entries, path)
+    _look_at_parents(resolver, entries, cities, mistakes)
+    if settings is not None:
+        _look_at_cohorts(resolver, settings, entries, cities, mistakes)
     if errors or settings is None or any(flaw.problem.of_file for _, flaw in flaws(raw_cities)):
         # One mistake of the fleet's own sections is the same error for each of its cities.
         in_cities = {id(error): error for found in mistakes.values() for error in found}
         raise FleetFileError([*errors, *in_cities.values()], name)
     return FleetReading(assembled(settings, path, cities, mistakes), document, entries, mistakes)
+
+
+def read_with_list(
+    path: Path, environ: Mapping[str, str], text: str, name: str
+) -> tuple[dict[str, City], dict[str, list[ConfigError]]]:
+    """Return the settings and the mistakes of the cities that a fleet file would have with another list.
+
+    :param text: the list, as CSV.
+    :param name: the list, as messages name it.
+    :raises FleetFileError: the fleet file's own sections can't be used.
+    :raises ConfigError: the text is no list of cities.
+    """
+    document = read_yaml(path, display_path(path), environ)
+    data = {key: value for key, value in document.data.items() if key != "cities"}
+    errors: list[ConfigError] = []
+    settings = _settings(document, data, path, errors)
+    if errors or settings is None:
+        raise FleetFileError(errors, display_path(path))
+    entries = entries_of_text(text, name)
+    resolver = Resolver(data, settings, document)
+    cities, mistakes = resolve_all(resolver, entries, path)
+    _look_at_parents(resolver, entries, cities, mistakes)
+    _look_at_cohorts(resolver, settings, entries, cities, mistakes)
+    return {slug: city for slug, city in cities.items() if slug not in mistakes}, mistakes
+
+
+def _look_at_parents(
+    resolver: Resolver,
+    entries: Iterable[CityEntry],
+    cities: Mapping[str, City],
+    mistakes: dict[str, list[ConfigError]],
+) -> None:
+    """Add the mistakes that two cities make together; whatever environment variables say, they are the file's."""
+    by_slug = {entry.id: entry for entry in entries}
+    good = {slug: city for slug, city in cities.items() if slug not in mistakes}
+    for slug, problem in [*resolver.varying_parents(good, by_slug), *parent_problems(good, by_slug)]:
+        by_slug[slug].settled = True
+        mistakes.setdefault(slug, []).append(resolver.parent_error(by_slug[slug], problem))
+
+
+def _look_at_cohorts(
+    resolver: Resolver,
+    settings: FleetSettings,
+    entries: Iterable[CityEntry],
+    cities: Mapping[str, City],
+    mistakes: dict[str, list[ConfigError]],
+) -> None:
+    """Add the mistakes of cohorts, which are the same in every environment."""
+    by_slug = {entry.id: entry for entry in entries}
+    good = {slug: city for slug, city in cities.items() if slug not in mistakes and city.cohort is not None}
+    for slug, problem in [*resolver.varying_cohorts(good, by_slug), *number_problems(good, settings)]:
+        by_slug[slug].settled = True
+        mistakes.setdefault(slug, []).append(resolver.error(by_slug[slug], problem.path, problem))
 
 
 def resolve_all(
@@ -128,23 +186,34 @@ def assembled(
     path: Path,
     cities: Mapping[str, City],
     mistakes: Mapping[str, list[ConfigError]],
+    *,
     last_good: LastGood | None = None,
+    children: Mapping[str, tuple[str, ...]] | None = None,
+    members: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Fleet:
     """Return a fleet of settings and cities that were validated before.
 
     :param last_good: of a fleet whose file can't be used now.
+    :param children: the cities of each parent; None where ``cities`` are all there are.
+    :param members: the cities of each cohort; None as well.
     """
     fields = {name: getattr(settings, name) for name in FleetSettings.model_fields}
     in_cities = {id(error): error for found in mistakes.values() for error in found}
+    # Two entries with one slug: which of them is meant is not ours to guess.
+    usable = {slug: city for slug, city in sorted(cities.items()) if slug not in mistakes}
+    children = dict(children_of(usable) if children is None else children)
+    if members is None:
+        members = members_of(usable, settings, children, broken=len(mistakes))
     return Fleet.model_construct(
         None,
         **fields,
         path=path,
-        # Two entries with one slug: which of them is meant is not ours to guess.
-        cities={slug: city for slug, city in sorted(cities.items()) if slug not in mistakes},
+        cities=usable,
         broken={slug: found[0] for slug, found in sorted(mistakes.items())},
         errors=tuple(sorted(in_cities.values(), key=lambda error: error.line or 0)),
         last_good=last_good,
+        children=children,
+        members=dict(members),
     )
 
 
@@ -330,7 +399,10 @@ def _listed(document: Document, path: Path, name: str, errors: list[ConfigError]
 
     :param name: the list, as the fleet file names it.
     """
-    problem = Problem(show_value(name), "a CSV file beside the fleet file, such as cities.csv")
+    hint = None
+    if name.startswith("s3://") or path.suffix.lower() == ".parquet":
+        hint = "Name it as city_list.source and a CSV here; `./fleet cities --pull` copies the one into the other."
+    problem = Problem(show_value(name), "a CSV file beside the fleet file, such as cities.csv", hint=hint)
     if path.suffix.lower() == ".csv":
         try:
             # Named as the fleet file does, where the environment has its part in it.

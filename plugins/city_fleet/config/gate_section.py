@@ -46,8 +46,13 @@ class Gate(Section):
     """The metric that is compared; null: mape of a regression, log_loss of a classification."""
     must_beat_naive: Flag = True
     """Hold a model that is no better than the naive prediction without a model."""
-    must_beat_all_baselines: Flag = False
-    """Hold it too when another baseline is as good (for a series: the same period last season); else a warning."""
+    must_beat_all_baselines: Flag | None = None
+    """The same of every other baseline (of a series: same period last season, drift); false: only a warning. null:
+    where the model is judged from rolling origins; one block, as of a train.py of one's own, is too little for that."""
+    margin: Annotated[float, Range(False, 0, 0.99)] = 0.05
+    """Of a series: by which share of a baseline's error a model must be better than it."""
+    confidence: Annotated[float, Range(False, 0.5, 0.9999)] | None = 0.9
+    """Of a series: how sure it must be that it is better, by a paired test over forecasts' origins; null: no test."""
     tolerance: Share = 0.02
     """How much worse than the champion a model may be, as a share of the champion's metric."""
     minimum_rows: Annotated[int, Range(True, 1)] = 6

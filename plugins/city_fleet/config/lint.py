@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from city_fleet.config.algorithm_specs import algorithm_problems, specs_of
@@ -21,7 +22,7 @@ from city_fleet.config.settings import City, Fleet
 from city_fleet.config.table import TableTarget
 from city_fleet.config.value_types import Duration, Problem
 from city_fleet.config.variables import as_written
-from city_fleet.config.yaml_reader import Document, read_yaml
+from city_fleet.config.yaml_reader import Document, read_as_written
 from city_fleet.errors import ConfigError, display_path, list_names, nearest_match
 from city_fleet.metrics import default_metric
 from city_fleet.naming import slug
@@ -32,10 +33,19 @@ _OWN_DISKS = frozenset({
     "dl1", "g4dn", "g5", "g6", "g6e", "g7", "g7e", "gr6", "i3", "i3en", "i4i", "p3dn", "p4d", "p4de", "p5", "p5e",
     "p5en", "p6-b200", "p6-b300", "p6e-gb200", "trn1", "trn1n", "trn2",
 })  # fmt: skip
-_FREQUENCY_DAYS = {"day": 1, "week": 7, "month": 28, "quarter": 90, "year": 365}
+_FREQUENCY_DAYS = {
+    "hour": 1 / 24,
+    "day": 1,
+    "business_day": 1,
+    "week": 7,
+    "month": 28,
+    "quarter": 90,
+    "year": 365,
+}
 # From "@hourly" to "@yearly".
-_SCHEDULE_DAYS = dict(zip(PRESETS, (1 / 24, *_FREQUENCY_DAYS.values()), strict=True))
+_SCHEDULE_DAYS = dict(zip(PRESETS, (1 / 24, 1, 7, 28, 90, 365), strict=True))
 Found = tuple[FieldPath, str]
+Check = Callable[[City], Iterator[Found]]
 
 
 def fleet_warnings(fleet: Fleet) -> list[str]:
@@ -43,11 +53,13 @@ def fleet_warnings(fleet: Fleet) -> list[str]:
 
     :return: one sentence per warning, with file, line, city and field. What all cities share is said once.
     """
-    document = read_yaml(fleet.path, display_path(fleet.path), {})
+    document = read_as_written(fleet.path, display_path(fleet.path))
     warnings = [_line(document, None, path, text, _value(fleet, path)) for path, text in _of_fleet(fleet)]
     said: set[Found] = set()
+    missing = {scripts: _missing(scripts) for scripts in {city.scripts for city in fleet.cities.values()}}
+    checks: tuple[Check, ...] = (*_CHECKS, partial(_files, missing))
     for city in fleet.cities.values():
-        for check in _CHECKS:
+        for check in checks:
             for path, text in check(city):
                 shared = _shared(fleet, city, path)
                 if not shared:
@@ -60,7 +72,7 @@ def fleet_warnings(fleet: Fleet) -> list[str]:
 
 def link_mistakes(fleet: Fleet) -> list[ConfigError]:
     """Return one mistake for each folder of scripts that holds a link to a file elsewhere on the host."""
-    document = read_yaml(fleet.path, display_path(fleet.path), {})
+    document = read_as_written(fleet.path, display_path(fleet.path))
     folders: dict[str, FieldPath] = {fleet.endpoint.scripts: ("endpoint", "scripts")}
     for city in fleet.cities.values():
         folders.setdefault(
@@ -78,7 +90,7 @@ def link_mistakes(fleet: Fleet) -> list[ConfigError]:
 
 def algorithm_mistakes(fleet: Fleet) -> list[ConfigError]:
     """Return one mistake for each algorithm and hyperparameter that the scripts do not have; what is shared, once."""
-    document = read_yaml(fleet.path, display_path(fleet.path), {})
+    document = read_as_written(fleet.path, display_path(fleet.path))
     specs = {scripts: specs_of(scripts) for scripts in {city.scripts for city in fleet.cities.values()}}
     found: dict[tuple[FieldPath, Problem], ConfigError] = {}
     for city in fleet.cities.values():
@@ -127,6 +139,11 @@ def _line(document: Document, city: City | None, path: FieldPath, text: str, val
 
 
 def _of_fleet(fleet: Fleet) -> Iterator[Found]:
+    template = fleet.dataset.raw
+    shared = [slug for slug, city in fleet.cities.items() if city.dataset.raw == template]
+    if template is not None and "{" not in template and len(shared) > 1:
+        who = f"{len(shared)} cities read the same files, {list_names(shared)}"
+        yield ("dataset", "raw"), f"{who}: put {{name}} or {{slug}} where they differ"
     yield from _instance(("endpoint", "instance_type"), fleet.endpoint.instance_type, ENDPOINT_INSTANCE)
     if not (project_path(fleet.endpoint.scripts) / "inference.py").is_file():
         text = f"{fleet.endpoint.scripts} has no inference.py; paths are below the project's root"
@@ -136,8 +153,44 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
         text = "raw data that arrive update the cities' assets, and no city runs on its own: events.assets is false"
         yield ("events", "queue"), text
     yield from _key(fleet)
+    yield from _parents(fleet)
     if not fleet.endpoint.model_cache:
         yield ("endpoint", "model_cache"), "every request loads its model anew, which takes many times longer"
+
+
+def _parents(fleet: Fleet) -> Iterator[Found]:
+    """Warn of parents whose cities' rows can't be compared, and of cities that keep fewer values than they need."""
+    for name, children in fleet.children.items():
+        parent = fleet.cities.get(name)
+        if parent is None or not isinstance(parent.dataset, Series):
+            continue
+        own = ("cities", name)
+        if parent.dataset.target.transform == "none":
+            text = (
+                f"{name} is a parent, and its target has the scale of each city: the largest decide what is learned; "
+                "take log_ratio_to_mean, or log"
+            )
+            yield (*own, "dataset", "target", "transform"), text
+        metric = parent.gate.metric or default_metric(parent.dataset.task)
+        if metric in ("mae", "rmse"):
+            text = f"{name} is a parent, and {metric} is in the target's own unit: its largest cities decide alone"
+            yield (*own, "gate", "metric"), text
+        needed = _longest_look(parent.dataset)
+        for child in children:
+            city = fleet.cities.get(child)
+            if city is None or city.dataset is parent.dataset or not isinstance(city.dataset, Series):
+                continue
+            kept = _longest_look(city.dataset)
+            if kept < needed:
+                text = (
+                    f"the model of its parent {name} looks {needed} periods back, and the city keeps {kept}"
+                )
+                yield ("cities", child, "parent"), f"{text}: what is missing counts as missing"
+
+
+def _longest_look(dataset: Series) -> int:
+    lags = [lag for feature in dataset.features for lag in feature.lags]
+    return max(12, dataset.target.window or 1, *dataset.target.lags, *lags)
 
 
 def _key(fleet: Fleet) -> Iterator[Found]:
@@ -216,8 +269,8 @@ def _schedule(city: City) -> Iterator[Found]:
     days = _SCHEDULE_DAYS.get(city.schedule or "")
     if days is None or not isinstance(city.dataset, Series):
         return
-    if days < _FREQUENCY_DAYS[city.dataset.frequency]:
-        per = f"one row per {city.dataset.frequency}"
+    if days < _FREQUENCY_DAYS[city.dataset.frequency] * city.dataset.every:
+        per = f"one row per {city.dataset.grid.noun}"
         yield ("schedule",), f"{city.schedule} retrains more often than there are new data ({per})"
 
 
@@ -237,12 +290,15 @@ def _dataset(city: City) -> Iterator[Found]:
     if not isinstance(dataset, Series):
         return
     if dataset.available_after == Duration():
-        yield ("dataset", "available_after"), f"a {dataset.frequency} counts as known the moment it begins"
-    constant = {"day_of_week": ("week", "month", "quarter", "year"), "week_of_year": ("quarter", "year"),
+        yield ("dataset", "available_after"), f"a {dataset.grid.noun} counts as known the moment it begins"
+    if dataset.holidays is not None and dataset.frequency == "year":
+        yield ("dataset", "holidays"), "every year has about as many, which tells a model nothing"
+    constant = {"hour_of_day": ("day", "business_day", "week", "month", "quarter", "year"),
+                "day_of_week": ("week", "month", "quarter", "year"), "week_of_year": ("quarter", "year"),
                 "month_of_year": ("year",), "quarter_of_year": ("year",)}  # fmt: skip
     for index, name in enumerate(dataset.calendar):
         if dataset.frequency in constant.get(name, ()):
-            text = f"{name} tells a model nothing when there is one row per {dataset.frequency}"
+            text = f"{name} tells a model nothing when there is one row per {dataset.grid.noun}"
             yield ("dataset", "calendar", index), text
 
 
@@ -266,11 +322,16 @@ def _waiting(city: City) -> Iterator[Found]:
         yield ("gate", "tolerance"), text
 
 
-def _files(city: City) -> Iterator[Found]:
-    folder = project_path(city.scripts)
-    missing = [name for name in JOB_SCRIPTS if not (folder / name).is_file()]
-    if missing:
-        yield ("scripts",), f"{city.scripts} has no {', '.join(missing)}; paths are below the project's root"
+def _missing(scripts: str) -> list[str]:
+    """Return which job scripts a folder lacks."""
+    folder = project_path(scripts)
+    return [name for name in JOB_SCRIPTS if not (folder / name).is_file()]
+
+
+def _files(missing: Mapping[str, Sequence[str]], city: City) -> Iterator[Found]:
+    if missing[city.scripts]:
+        names = ", ".join(missing[city.scripts])
+        yield ("scripts",), f"{city.scripts} has no {names}; paths are below the project's root"
 
 
 def _name(city: City) -> Iterator[Found]:
@@ -283,5 +344,5 @@ def _name(city: City) -> Iterator[Found]:
         yield ("name",), f"{city.name!r} is quite unlike the slug; is it the right city?"
 
 
-_CHECKS: Sequence[Callable[[City], Iterator[Found]]]
-_CHECKS = (_instances, _schedule, _dataset, _waiting, _files, _name)
+_CHECKS: Sequence[Check]
+_CHECKS = (_instances, _schedule, _dataset, _waiting, _name)

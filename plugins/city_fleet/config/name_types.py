@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from city_fleet import raw_places
 from city_fleet.config.image_table import (
     FRAMEWORKS,
     SCRIPTS_NEED,
@@ -138,6 +139,13 @@ def _instance(*field: str) -> Text:
     return replace(_INSTANCE, nearest=lambda text: nearest_match(text, known_instance_types(*field)))
 
 
+def _raw_template(value: str) -> str:
+    allowed = raw_places.problem_of(value)
+    if allowed is not None:
+        raise refuse(Problem(show_value(value), allowed))
+    return value
+
+
 # No control characters, and not spaces alone.
 _PRINTABLE = r"(?=.*\S)[^\x00-\x1f\x7f]+"
 
@@ -152,7 +160,13 @@ Column = Annotated[
 ]
 TimeFormat = Annotated[str, Text(r"[^\x00-\x1f]*%[^\x00-\x1f]+", "a strptime format such as %Y-%m-%d", 64)]
 Unit = Annotated[str, Text(r"[^\x00-\x1f]+", "a unit as people write it, for example US$", 40)]
+Country = Annotated[str, Text(r"[A-Z]{2}", "a country's two letters as in ISO 3166, for example US", 2)]
+Subdivision = Annotated[
+    str,
+    Text(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", "the code of a part of the country, for example TX of the US", 40),
+]
 FolderOrFile = Annotated[str, Text(_PRINTABLE, "a path below the project's root, as text", 1024)]
+RawTemplate = Annotated[str, Text(_PRINTABLE, raw_places.ALLOWED, 1024), AfterValidator(_raw_template)]
 Tag = Annotated[
     str,
     Text(

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from city_fleet.config.cities import CityEntry, Resolver
+from city_fleet.config.cohort_rule import home_of
 from city_fleet.config.compiled_form import FORM_VERSION, sha256
 from city_fleet.config.fleet_file import assembled, leads_out, resolve_all
 from city_fleet.config.last_good import LastGood
@@ -26,6 +27,7 @@ from city_fleet.config.settings import Fleet, FleetSettings
 from city_fleet.config.variables import interpolate
 from city_fleet.config.yaml_reader import Document, flaws
 from city_fleet.errors import ConfigError, FleetFileError
+from city_fleet.naming import is_slug
 
 
 class UnusableForm(Exception):
@@ -120,16 +122,19 @@ class OpenForm:
                 raise UnusableForm("the environment breaks a city in another way")
         broken = settled | found
         good = None if error is None else LastGood(self.made_at, error)
-        return assembled(settings, path, cities, broken, good)
+        children = _slugs_by_name(self.manifest.get("children", {}))
+        members = _slugs_by_name(self.manifest.get("members", {}))
+        return assembled(settings, path, cities, broken, last_good=good, children=children, members=members)
 
     def _cities(self, part: Part) -> list[dict[str, Any]]:
         digests = self.shards
         found = []
-        for number in part.shards(len(digests)):
+        homes = home_of(_slugs_by_name(self.manifest.get("members", {})))
+        for number in part.shards(len(digests), homes):
             content = self.shard(number)
             if sha256(content) != digests[number]:
                 raise UnusableForm(f"shard {number} is damaged")
-            found += [city for city in json.loads(content) if part.takes(city["id"])]
+            found += [city for city in json.loads(content) if part.takes(city["id"], homes.get(city["id"]))]
         return found
 
 
@@ -197,6 +202,14 @@ class _City:
     @property
     def filled(self) -> Mapping[str, str]:
         return {}  # asked of the file
+
+
+def _slugs_by_name(value: Any) -> dict[str, tuple[str, ...]]:
+    """Read the cities of each parent, or of each cohort; a form of before has none."""
+    slugs = [slug for name, of_name in value.items() for slug in (name, *of_name)]
+    if not all(isinstance(slug, str) and is_slug(slug) for slug in slugs):
+        raise UnusableForm("children or members that are no slugs")
+    return {name: tuple(of_name) for name, of_name in value.items()}
 
 
 def _written(specials: Any, above: FieldPath = ()) -> dict[FieldPath, str]:

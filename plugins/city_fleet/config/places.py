@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 
 from city_fleet.errors import ConfigError, display_path, show_value
@@ -124,9 +125,25 @@ def dag_files() -> list[Path]:
     return sorted((folder / "dags").glob("*.py"))
 
 
+def is_installed() -> bool:
+    """Tell whether the library is a wheel's; one of a checkout, or of a project's ``plugins/``, may change any time."""
+    return _CARRIED.is_dir()
+
+
 def command_name() -> str:
     """Return how a person calls the command line here: ``./fleet`` in a checkout, the wheel's ``city-fleet``."""
-    return "city-fleet" if _CARRIED.is_dir() else "./fleet"
+    return "city-fleet" if is_installed() else "./fleet"
+
+
+def version() -> str:
+    """Return the version of City Fleet: of the wheel, or of this checkout."""
+    import tomllib  # noqa: PLC0415 - a DAG file of no fleet imports next to nothing
+    from importlib import metadata  # noqa: PLC0415
+
+    if _CARRIED.is_dir():
+        return metadata.version("city-fleet")
+    text = (_LIBRARY.parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    return str(tomllib.loads(text)["project"]["version"])
 
 
 def fleets_folder() -> Path:
@@ -148,3 +165,26 @@ def compiled_folder() -> Path:
         return PROJECT_ROOT / Path(named).expanduser()
     home = os.environ.get("AIRFLOW_HOME") or ("~/airflow" if _CARRIED.is_dir() else PROJECT_ROOT / ".local")
     return Path(home).expanduser().absolute() / "compiled_fleets"
+
+
+def replay_since() -> date | None:
+    """Return the day from which on this installation replays schedules that have ended; None where it does not.
+
+    It is the installation's, as the laptop's is, whose samples end in the past, and no fleet file's.
+
+    :raises ConfigError: the variable holds no day.
+    """
+    from city_fleet.ticks import REPLAY_VARIABLE  # noqa: PLC0415 - a DAG file of no fleet imports next to nothing
+
+    named = os.environ.get(REPLAY_VARIABLE)
+    if not named:
+        return None
+    try:
+        return date.fromisoformat(named)
+    except ValueError:
+        raise ConfigError(
+            file="environment",
+            field=REPLAY_VARIABLE,
+            got=show_value(named),
+            allowed="a day such as 2026-11-26",
+        ) from None

@@ -6,11 +6,14 @@ validator, what spans two sections in :func:`city_problems`. docs/fleet-file.md 
 
 from __future__ import annotations
 
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
+from city_fleet import raw_places, ticks
 from city_fleet.config.algorithm_section import Algorithm
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.digest_section import Digest
@@ -18,6 +21,7 @@ from city_fleet.config.events_section import Events
 from city_fleet.config.gate_section import Approval, Breaker, Gate, Reconcile
 from city_fleet.config.gate_section import problems as gate_problems
 from city_fleet.config.last_good import LastGood
+from city_fleet.config.list_section import CityList
 from city_fleet.config.name_types import (
     Bucket,
     CitySlug,
@@ -37,6 +41,7 @@ from city_fleet.config.name_types import (
     TrainingInstance,
 )
 from city_fleet.config.network_section import Network
+from city_fleet.config.places import replay_since
 from city_fleet.config.section import Section
 from city_fleet.config.value_types import (
     Day,
@@ -48,7 +53,7 @@ from city_fleet.config.value_types import (
     refuse,
 )
 from city_fleet.errors import ConfigError, show_value
-from city_fleet.naming import Keys, jobs_pool
+from city_fleet.naming import Keys, city_dag_id, cohort_dag_id, jobs_pool, slug
 
 PROCESSING_MAX_SECONDS = 777_600
 TRAINING_MAX_SECONDS = 2_419_200
@@ -87,19 +92,24 @@ class TrainingSettings(JobSettings):
     instance_type: TrainingInstance = "ml.m5.large"
     """SageMaker instance type."""
     max_runtime_seconds: Annotated[int, Range(True, 60, TRAINING_MAX_SECONDS)] = 900
-    """SageMaker stops the job after this time."""
+    """SageMaker stops the job after this time; that of a cohort 6 seconds later for each city but one."""
     spot: Flag = False
     """Train on spare capacity: cheaper, may wait or be interrupted."""
     max_wait_seconds: Annotated[int, Range(True, 60, TRAINING_MAX_SECONDS)] | None = None
     """With spot: longest time for waiting and running together; at least max_runtime_seconds."""
     on_demand_fallback: Flag = False
     """With spot: when there was not enough spare capacity in time, train on demand at the full price."""
+    keep_alive_seconds: Annotated[int, Range(True, 1, 3600)] | None = None
+    """Keep the instance for the next job so long (SageMaker's warm pool), and pay for it; not with spot; null: no."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
         if self.spot and (self.max_wait_seconds is None or self.max_wait_seconds < self.max_runtime_seconds):
             allowed = f"at least max_runtime_seconds ({self.max_runtime_seconds}), because spot is true"
             raise refuse(Problem(show_value(self.max_wait_seconds), allowed, path=("max_wait_seconds",)))
+        if self.spot and self.keep_alive_seconds is not None:
+            allowed = "null, because spot is true: SageMaker keeps no spare capacity"
+            raise refuse(Problem(show_value(self.keep_alive_seconds), allowed, path=("keep_alive_seconds",)))
         return self
 
 
@@ -182,6 +192,12 @@ class Defaults(Section):
     """How long a task waits out throttling, missing capacity or an outage of AWS, without using up a retry."""
     stale_after_hours: Annotated[int, Range(True, 1, 8760)] = 12
     """Time after a tick of the schedule by which its model should serve; later on the city counts as stale."""
+    parent: CitySlug | None = None
+    """A city whose model, pooled over its cities, answers for one that has no model of its own that may."""
+    stale_after: Annotated[int, Range(True, 1, 10_000)] | None = None
+    """Periods that the known data may be newer than a model's before the parent answers; null: holdout_periods."""
+    cohort: Annotated[int, Range(True, 2, 1000)] | None = None
+    """About so many cities share one training job and one DAG; null: a DAG and three jobs of the city's own."""
 
 
 class _Shared(Section):
@@ -212,6 +228,13 @@ class City(_Shared, Defaults):
     """The city's name in the raw data."""
 
     @property
+    def stale_periods(self) -> int | None:
+        """Return by how many periods what is known may be newer than the model's data; None without a parent."""
+        if self.parent is None or self.dataset.kind != "series":
+            return None
+        return self.stale_after or self.dataset.holdout_periods
+
+    @property
     def code_name(self) -> str:
         """Return what stands for the city's job scripts: the folder, with the single own ones if it has any."""
         own = [f"{name}={given}" for name, given in self.own_scripts if given is not None]
@@ -223,6 +246,17 @@ class City(_Shared, Defaults):
     def shown_name(self) -> str:
         """Return the name for people: as the fleet file writes it, without what its ``${NAME}`` stand for."""
         return self._written_name or self.name
+
+    @property
+    def replay(self) -> ticks.Replay | None:
+        """Return how this installation replays the city's schedule; None where it does not, as in production."""
+        return ticks.replay(self.schedule, replay_since(), first_day=self.start_date, last_day=self.end_date)
+
+    def last_tick(self, at: datetime) -> datetime | None:
+        """Return the newest tick of the schedule whose run has its turn at a moment; None where there is none."""
+        if (replayed := self.replay) is not None:
+            return replayed.due(at)
+        return ticks.last_tick(self.schedule, at, first_day=self.start_date, last_day=self.end_date)
 
     def write_name(self, written: str | None) -> None:
         """Keep how the fleet file writes the name, where that differs from the name itself."""
@@ -256,6 +290,8 @@ class FleetSettings(_Shared):
     """Stopping jobs that no task waits for any more."""
     digest: Digest = Digest()
     """The morning's message about the night's runs."""
+    tracker: Literal["mlflow"] | None = None
+    """Where runs are told of, too: mlflow, the server of the Airflow connection city_fleet_mlflow; null: nowhere."""
     retire: Retire = Retire()
     """Deleting models, runs and versions that nothing needs any more."""
     breaker: Breaker = Breaker()
@@ -264,6 +300,8 @@ class FleetSettings(_Shared):
     """Carrying out what people have decided in the registry."""
     events: Events = Events()
     """Retraining a city when its raw data change."""
+    city_list: CityList = CityList()
+    """Where the list of cities that cities.from names is pulled from."""
 
 
 class Fleet(FleetSettings):
@@ -282,6 +320,10 @@ class Fleet(FleetSettings):
     """The first mistake of each city that has one, by slug (or what comes nearest to one), sorted."""
     errors: tuple[ConfigError, ...] = ()
     """Every mistake of every broken city, by line."""
+    children: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """The cities of each parent, by slug, also of those that are not in ``cities`` because nobody needs them here."""
+    members: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """The cities of each cohort, by the cohort's name, also of those that are not in ``cities``."""
     last_good: LastGood | None = None
     """Set where the fleet file can't be used, and these are the settings of before."""
 
@@ -290,10 +332,65 @@ class Fleet(FleetSettings):
         """Return where this installation of the fleet keeps its objects."""
         return Keys(self.bucket, self.fleet, self.environment)
 
+    def raw_elsewhere(self) -> dict[str, dict[str, str]]:
+        """Return the templates by which raw data are read in place, with what they alone don't tell of their cities.
+
+        :return: template → name in the data → slug, of the cities whose slug is not made of their name; of a template
+            that is one city's, the empty name.
+        """
+        found: dict[str, dict[str, str]] = {}
+        for city in self.cities.values():
+            template = city.dataset.raw
+            if template is None:
+                continue
+            names = found.setdefault(template, {})
+            if "{" not in template:
+                names[""] = city.slug
+            elif "{name}" in template and _slug_of(city.name) != city.slug:
+                names[city.name] = city.slug
+        return found
+
+    def raw_place(self, city: City | str) -> raw_places.RawPlace:
+        """Return where a city's raw data lie.
+
+        :param city: its settings, or its slug; one that is not in the fleet file has the fleet's own prefix.
+        """
+        known = self.cities.get(city) if isinstance(city, str) else city
+        if known is None or known.dataset.raw is None:
+            return raw_places.own_place(
+                self.bucket, self.keys.raw(city if isinstance(city, str) else city.slug)
+            )
+        return raw_places.place_of(known.dataset.raw, known.slug, known.name)
+
+    @property
+    def with_raw_data(self) -> dict[str, City]:
+        """Return the cities that have raw data of their own: all but the parents."""
+        return {slug: city for slug, city in self.cities.items() if slug not in self.children}
+
+    @cached_property
+    def _cohort_of(self) -> dict[str, str]:
+        return {slug: name for name, slugs in self.members.items() for slug in slugs}
+
+    def cohort_of(self, slug: str) -> str | None:
+        """Return the name of the cohort that a city is in; None for one with a DAG and jobs of its own."""
+        return self._cohort_of.get(slug)
+
+    def dag_id_of(self, slug: str) -> str:
+        """Return the id of the DAG that runs a city: its cohort's, or its own."""
+        cohort = self.cohort_of(slug)
+        return city_dag_id(self.fleet, slug) if cohort is None else cohort_dag_id(self.fleet, cohort)
+
     @property
     def jobs_pool(self) -> str:
         """Return the Airflow pool of the tasks that start a job and wait for it."""
         return self.pools.jobs or jobs_pool(self.environment)
+
+
+def _slug_of(name: str) -> str | None:
+    try:
+        return slug(name)
+    except ValueError:
+        return None
 
 
 def city_problems(city: City, network: Network | None = None) -> list[Problem]:
@@ -310,7 +407,9 @@ def city_problems(city: City, network: Network | None = None) -> list[Problem]:
         allowed = f"a date from start_date ({city.start_date}) on, or null"
         problems.append(Problem(show_value(city.end_date), allowed, path=("end_date",)))
     if city.dataset.kind == "series" and city.gate.minimum_rows > city.dataset.holdout_periods:
-        most = city.dataset.holdout_periods
+        most = (
+            city.dataset.holdout_periods
+        )  # where the data allow no second block, and of an earlier champion
         allowed = f"at most dataset.holdout_periods ({most}), else nothing ever goes live"
         problems.append(Problem(str(city.gate.minimum_rows), allowed, path=("gate", "minimum_rows")))
     max_age = city.gate.data.max_age

@@ -133,7 +133,9 @@ class Table(DataSection):
     def _of_the_columns(self) -> list[Problem]:
         """Return the problems of columns that have two uses."""
         problems = []
-        uses = {self.target.column: "the target", self.city_column: "the city's name"}
+        uses = {self.target.column: "the target"}
+        if self.city_column is not None:
+            uses[self.city_column] = "the city's name"
         for use, column in (("the key", self.key), ("the weight", self.weight)):
             if column is not None and column in uses:
                 got, path = f"{column!r}, {uses[column]}", (use.removeprefix("the "),)
@@ -161,7 +163,7 @@ class Table(DataSection):
 
     def columns_named(self) -> list[tuple[tuple[str | int, ...], str]]:
         """Return every column that the section names, with the field that names it."""
-        found: list[tuple[tuple[str | int, ...], str]] = [(("city_column",), self.city_column)]
+        found: list[tuple[tuple[str | int, ...], str]] = self.city_named()
         for index, column in enumerate(self.time.columns if self.time else ()):
             found.append((("time", "columns", index), column))
         found.append((("target", "column"), self.target.column))

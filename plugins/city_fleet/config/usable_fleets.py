@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from city_fleet import outgoing_text
+from city_fleet.config.cohort_rule import home_of
 from city_fleet.config.compiled_form import Form, compile_form, list_named, source_digest
 from city_fleet.config.fleet_file import Claims, FleetReading, assembled, fleet_files, read_fleet
 from city_fleet.config.form_mirror import Mirror
@@ -125,7 +126,9 @@ class _Reader:
             except UnusableForm:
                 continue
             found = found or fleet
-            if fleet is not None and (not slug or slug in fleet.cities or slug in fleet.broken):
+            if fleet is not None and (
+                not slug or slug in fleet.cities or slug in fleet.broken or _is_home(slug)
+            ):
                 found = fleet
                 break
         try:
@@ -165,11 +168,16 @@ def _kept_here(path: Path, mirror: Mirror) -> OpenForm | None:
         return None
 
 
+def _is_home(slug: str) -> bool:
+    return slug.startswith("_")
+
+
 def _narrowed(reading: FleetReading, part: Part) -> Fleet:
     """Return the fleet of a file with the cities that are needed."""
     fleet = reading.fleet
     if part == EVERY_CITY:
         return fleet
-    cities = {slug: city for slug, city in fleet.cities.items() if part.takes(slug)}
+    homes = home_of(fleet.members)
+    cities = {slug: city for slug, city in fleet.cities.items() if part.takes(slug, homes.get(slug))}
     mistakes = {slug: found for slug, found in reading.mistakes.items() if part.takes(slug)}
-    return assembled(fleet, fleet.path, cities, mistakes)
+    return assembled(fleet, fleet.path, cities, mistakes, children=fleet.children, members=fleet.members)

@@ -18,6 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from city_fleet.errors import ConfigError, nearest_match, show_value
+from city_fleet.periods import Span
 from city_fleet.ticks import PRESETS
 
 FIRST_DAY, LAST_FIRST_DAY = date(1900, 1, 1), date(2199, 12, 31)
@@ -46,7 +47,7 @@ class Problem:
     of_file: bool = False
 
     def error(
-        self, *, file: str, line: int, field: str | None = None, city: str | None = None
+        self, *, file: str, line: int | None, field: str | None = None, city: str | None = None
     ) -> ConfigError:
         """Return the problem as an error, where its place is known."""
         return ConfigError(
@@ -68,7 +69,7 @@ def refuse(*problems: Problem) -> PydanticCustomError:
 
 @dataclass(frozen=True)
 class Duration:
-    """A calendar duration in whole units, the subset ``PnYnMnWnD`` of ISO 8601 (no times of day).
+    """A calendar duration in whole units, the subset ``PnYnMnWnDTnH`` of ISO 8601.
 
     Months and years are calendar ones: P1M after 31 January is the last day of February.
     """
@@ -77,11 +78,12 @@ class Duration:
     months: int = 0
     weeks: int = 0
     days: int = 0
+    hours: int = 0
 
     ALLOWED = (
-        "an ISO 8601 duration of years, months, weeks and days such as P1M, P2W or P1M15D (P0D for none)"
+        "an ISO 8601 duration of years, months, weeks, days and hours such as P1M, P2W or PT6H (P0D for none)"
     )
-    PATTERN = r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?"
+    PATTERN = r"P(?=\d|T\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?(?:T(\d{1,4})H)?"
 
     @classmethod
     def parse(cls, text: str) -> Duration:
@@ -96,7 +98,14 @@ class Duration:
 
     def __str__(self) -> str:
         parts = ((self.years, "Y"), (self.months, "M"), (self.weeks, "W"), (self.days, "D"))
-        return "P" + ("".join(f"{count}{unit}" for count, unit in parts if count) or "0D")
+        days = "".join(f"{count}{unit}" for count, unit in parts if count)
+        hours = f"T{self.hours}H" if self.hours else ""
+        return f"P{days}{hours}" if days or hours else "P0D"
+
+    @property
+    def span(self) -> Span:
+        """Return it as what can be added to a moment."""
+        return Span(self.years * 12 + self.months, self.weeks * 7 + self.days, self.hours)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -123,7 +132,7 @@ class Duration:
         if isinstance(value, str):
             if re.fullmatch(cls.PATTERN, value):
                 found = cls.parse(value)
-                days = found.years * 366 + found.months * 31 + found.weeks * 7 + found.days
+                days = found.years * 366 + found.months * 31 + found.weeks * 7 + found.days + found.hours / 24
                 if days > _LONGEST_DAYS:
                     raise refuse(Problem(show_value(value), "a duration of at most 100 years"))
                 return found

@@ -6,6 +6,7 @@ Values follow YAML 1.2's core schema (``no`` and ``12:30`` are text, ``1e-3`` is
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,6 +66,7 @@ class Document:
         #: What variables came to, and how the file writes it.
         self.filled: dict[str, str] = {}
         self._indexes: dict[int, dict[str | int, tuple[yaml.Node, yaml.Node]]] = {}
+        self._has_variables = False
         self.data: dict[str, Any] = self._value(root, 0)[0]
 
     @property
@@ -79,6 +81,8 @@ class Document:
 
     def written(self, path: Sequence[str | int]) -> str | None:
         """Return the text at ``path`` as it stands in the file, if it holds a ``${NAME}``; else None."""
+        if not self._has_variables:
+            return None  # asked for each of thousands of cities
         _, node, there = self._find(path)
         return str(node.value) if there and isinstance(node, yaml.ScalarNode) and "${" in node.value else None
 
@@ -107,6 +111,7 @@ class Document:
             raise _TooDeep(node)
         self._building.add(id(node))
         if isinstance(node, yaml.ScalarNode):
+            self._has_variables |= "${" in node.value
             built: tuple[Any, int] = self._scalar(node), 1
         elif isinstance(node, yaml.SequenceNode):
             parts = [self._value(child, depth + 1) for child in node.value]
@@ -176,9 +181,25 @@ def read_yaml(path: Path, name: str, environ: Mapping[str, str]) -> Document:
     :param environ: environment variables for ``${NAME}``.
     :raises ConfigError: the file is missing or too large, or does not hold a YAML mapping.
     """
-    text = read_text(path, name, MAX_FILE_BYTES)
+    return _parsed(read_text(path, name, MAX_FILE_BYTES), name, environ)
+
+
+def read_as_written(path: Path, name: str) -> Document:
+    """Read a YAML file whose variables count for nothing, for what it says and where; once while its text is the same.
+
+    :raises ConfigError: as :func:`read_yaml`.
+    """
+    return _parsed_once(read_text(path, name, MAX_FILE_BYTES), name)
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed_once(text: str, name: str) -> Document:
+    return _parsed(text, name, {})
+
+
+def _parsed(text: str, name: str, environ: Mapping[str, str]) -> Document:
     try:
-        root = _compose(text)
+        root = _composed(text)
         if not isinstance(root, yaml.MappingNode):
             raise ConfigError(
                 file=name, line=1, got="no settings" if root is None else "no mapping at the top",
@@ -267,6 +288,12 @@ def _compose(text: str) -> yaml.Node | None:
                 depth -= 1
     found: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     return found
+
+
+@functools.lru_cache(maxsize=1)
+def _composed(text: str) -> yaml.Node | None:
+    """Return a file's root node; nobody changes nodes, and a file is often read twice in a row."""
+    return _compose(text)
 
 
 def _is_merge(key: yaml.Node) -> bool:

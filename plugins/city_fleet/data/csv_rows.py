@@ -9,7 +9,8 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import chain
 from typing import IO
 
 from city_fleet.errors import DataError
@@ -20,17 +21,42 @@ _CHUNK_BYTES = 1 << 20
 _CLOSE = "A quote is often opened and never closed. Correct the row, or export the file again."
 
 
-def csv_rows(file: IO[bytes], name: str) -> Iterator[tuple[int, list[str]]]:
+#: What may stand between cells, as the job scripts know it (``include/scripts/csv_dialect.py``).
+DELIMITERS = (",", ";", "\t")
+
+
+def delimiter_of(header: str, needed: Collection[str]) -> str:
+    """Return what stands between the cells: the first of the three that makes the columns of the header, or a comma.
+
+    :param header: the file's first line.
+    :param needed: columns that must be there.
+    """
+    for delimiter in DELIMITERS:
+        try:
+            names = next(csv.reader([header], delimiter=delimiter), [])
+        except csv.Error:
+            continue
+        if {name.strip() for name in names}.issuperset(needed):
+            return delimiter
+    return DELIMITERS[0]
+
+
+def csv_rows(
+    file: IO[bytes], name: str, needed: Collection[str] = frozenset()
+) -> Iterator[tuple[int, list[str]]]:
     """Yield each row with the number of its first line, as an editor counts them.
 
     :param file: from its beginning, seekable, and closed with the last row; UTF-8, with or without a byte order mark.
     :param name: what it is called in messages.
+    :param needed: columns that tell what stands between the cells.
     :raises DataError: a row is not CSV, not UTF-8, or too large.
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     lines = _Lines(text, name)
-    reader = csv.reader(lines, strict=True)
     try:
+        first = next(lines, "")
+        whole = chain([first], lines) if first else lines
+        reader = csv.reader(whole, strict=True, delimiter=delimiter_of(first, needed))
         for row in reader:
             yield lines.row, row
             lines.begin_row(reader.line_num)

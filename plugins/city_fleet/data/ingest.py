@@ -26,16 +26,18 @@ from city_fleet.config.series import Series
 from city_fleet.config.table import Table
 from city_fleet.data.losses import Refusal, contradicting, fewer, renamed
 from city_fleet.data.own_columns import own_columns
-from city_fleet.data.raw_data import Rows, find_source, split_by_city
 from city_fleet.data.raw_files import RawFile, known_folder, known_name, notes, raw_files, read_records
 from city_fleet.data.records import RecordReader
 from city_fleet.data.source_rows import stem
+from city_fleet.data.source_split import Rows, find_source, only_city, split_by_city
 from city_fleet.errors import (
+    CityFleetError,
     ConfigError,
     DataError,
     PlatformError,
     UnknownName,
     display_path,
+    list_names,
     nearest_match,
     show_value,
 )
@@ -155,14 +157,14 @@ def ingest(
     """
     wanted = _wanted(fleet, cities)
     path = find_source(fleet, source)
-    rows, header = split_by_city(fleet, path)
+    rows, header = split_by_city(fleet, path, only_city(fleet, wanted))
     by_slug, unknown = _assign(fleet, rows, display_path(path))
-    names = {slug: city.name for slug, city in fleet.cities.items() if slug in wanted}
+    names = {slug: city.name for slug, city in fleet.with_raw_data.items() if slug in wanted}
     nobodys = {each.name: rows[each.name] for each in unknown}
     held = (
         {}
         if allow.unknown
-        else renamed(names, by_slug, nobodys, fleet.dataset.city_column, _by_period(fleet))
+        else renamed(names, by_slug, nobodys, fleet.dataset.city_column or "", _by_period(fleet))
     )
     columns = RecordReader(fleet.dataset, header, own_columns(fleet)).columns
     dated = isinstance(fleet.dataset, Table) and fleet.dataset.time is None
@@ -193,19 +195,37 @@ def _wanted(fleet: Fleet, cities: Iterable[str]) -> set[str]:
             raise UnknownName("city", slug, known, f"fleet {fleet.fleet!r} ({display_path(fleet.path)})")
         if slug in fleet.broken:
             raise fleet.broken[slug]
-    return wanted or known
+        if slug in fleet.children:
+            whose = list_names(fleet.children[slug])
+            raise CityFleetError(
+                f"city {slug!r} is the parent of {whose}, and has no raw data of its own: ingest theirs."
+            )
+    elsewhere = {
+        slug for slug in known if slug in fleet.cities and fleet.cities[slug].dataset.raw is not None
+    }
+    named = sorted(wanted & elsewhere) if wanted else sorted(elsewhere) if elsewhere == known else []
+    if named:
+        raise ConfigError(
+            file=display_path(fleet.path),
+            city=named[0],
+            field="dataset.raw",
+            got=show_value(fleet.cities[named[0]].dataset.raw),
+            allowed="null for a city whose rows are ingested: this one's are read in place, and nothing is uploaded",
+            hint=f"Its next run reads {fleet.raw_place(named[0]).shown}; ./fleet data {named[0]} lists them.",
+        )
+    return (wanted or known) - elsewhere
 
 
 def _assign(
     fleet: Fleet, rows: dict[str, Rows], source: str
 ) -> tuple[dict[str, Rows], tuple[UnmatchedName, ...]]:
     """Find each raw name's city: by the city's ``name``, or by slug when the fleet file gives it no name."""
-    by_name = {city.name: slug for slug, city in fleet.cities.items()}
+    by_name = {city.name: slug for slug, city in fleet.with_raw_data.items()}
     owners: dict[str, str] = {}
     unknown = []
     for name, part in rows.items():
         made = _slug(name)
-        city = fleet.cities.get(made)
+        city = fleet.with_raw_data.get(made)
         slug = by_name.get(name) or (made if city is not None and city.name == city.slug else None)
         if slug is None:
             if made not in fleet.broken:
@@ -303,7 +323,7 @@ class _Upload:
             if found is not None:
                 return found
         # Of a table a later file's row takes the place of an earlier one's, so that two may differ.
-        for file in stays if rows is not None and _by_period(self.fleet) else []:
+        for file in stays if rows is not None and _one_row_each(self.fleet) else []:
             read = read_records(self.fleet, self.store, file)
             if read is not None and rows is not None:
                 clash = contradicting(slug, source, rows.records, self.columns, file.name, read[1])
@@ -342,6 +362,12 @@ class _Upload:
 
 def _by_period(fleet: Fleet) -> bool:
     return isinstance(fleet.dataset, Series)
+
+
+def _one_row_each(fleet: Fleet) -> bool:
+    """Tell whether two rows of one period contradict each other when they differ."""
+    dataset = fleet.dataset
+    return isinstance(dataset, Series) and dataset.aggregate is None and dataset.duplicates == "error"
 
 
 def _author() -> str:

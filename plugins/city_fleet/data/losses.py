@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from city_fleet import naming
-from city_fleet.data.raw_data import Rows
 from city_fleet.data.records import Record
+from city_fleet.data.source_split import Rows
 from city_fleet.errors import list_names, nearest_match
 
 

@@ -8,6 +8,11 @@ from city_fleet.config.places import project_path
 _HOOK = "features.py"
 
 
+def needed_columns(fleet: Fleet) -> frozenset[str]:
+    """Return the columns that a file to ingest has to have."""
+    return frozenset(column for _, column in fleet.dataset.columns_named()) - own_columns(fleet)
+
+
 def own_columns(fleet: Fleet) -> frozenset[str]:
     """Return the columns that a model sees of cities with a ``features.py``; their targets are not among them."""
     found: set[str] = set()

@@ -17,10 +17,11 @@ from urllib.parse import quote, unquote
 from city_fleet import clock, naming
 from city_fleet.config import Fleet
 from city_fleet.data.csv_rows import csv_rows
-from city_fleet.data.own_columns import own_columns
+from city_fleet.data.own_columns import needed_columns, own_columns
 from city_fleet.data.records import Record, RecordReader
 from city_fleet.errors import DataError, UnknownName
 from city_fleet.state.objects import ObjectStore
+from city_fleet.state.raw_listing import raw_items
 
 INGEST = "fleet-ingest"
 #: As the preprocess job knows it (``include/scripts/table_rows.py``).
@@ -94,14 +95,18 @@ def notes(
 
 
 def raw_files(fleet: Fleet, store: ObjectStore, city: str) -> list[RawFile]:
-    """Return a city's files with what their writers noted, sorted by name; one request per file and one more."""
-    prefix = fleet.keys.raw(city)
+    """Return a city's files with what their writers noted, sorted by name; one request per file and one more.
+
+    Of data elsewhere, which ingest does not write, nobody has noted anything.
+
+    :param store: whose client is used, for the bucket that the files are in.
+    """
+    place = fleet.raw_place(city)
     found = []
-    for item in store.items(prefix):
-        name = item.key.removeprefix(prefix)
-        if not name or name.endswith("/"):
-            continue  # the marker of a folder
-        noted = {key: unquote(value) for key, value in store.metadata_of(item.key).items()}
+    for item in raw_items(store.client, place):
+        name = item.key.removeprefix(place.folder)
+        metadata = ObjectStore(store.client, place.bucket).metadata_of(item.key) if place.own else {}
+        noted = {key: unquote(value) for key, value in metadata.items()}
         by_ingest = noted.get("written-by") == INGEST
         mine = noted if by_ingest else {}
         found.append(
@@ -127,7 +132,9 @@ def read_records(fleet: Fleet, store: ObjectStore, file: RawFile) -> tuple[int, 
     records: dict[str, Record] = {}
     count = 0
     try:
-        lines = csv_rows(io.BytesIO(found.body), file.key)
+        # Who puts a city's files there need not write its name into each row.
+        needed = needed_columns(fleet) - {fleet.dataset.city_column or ""}
+        lines = csv_rows(io.BytesIO(found.body), file.key, needed)
         reader = _reader(fleet, next(lines, (1, []))[1])
         for number, row in lines:
             if any(cell.strip() for cell in row):

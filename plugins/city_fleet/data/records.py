@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
 
 from city_fleet.config.dataset import Dataset
-from city_fleet.config.series import Frequency, Series
+from city_fleet.config.series import Series
 from city_fleet.config.table import Table
+from city_fleet.data.time_cells import moment_of
 
 #: Of a cell that is no number or no date: as much as tells it from others.
 LONGEST_TEXT = 100
+_WITH_COMMA = re.compile(r"[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]+)?(?:,[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 
 
@@ -64,18 +66,24 @@ class RecordReader:
             return Record(_name(self._dataset, time), (), number)
         if time not in self._periods:
             self._periods[time] = _period(self._dataset, time)
-        return Record(self._periods[time], tuple(_value(_cell(row, at)) for at in self._values), number)
+        comma = self._dataset.decimal == ","
+        return Record(
+            self._periods[time], tuple(_value(_cell(row, at), comma) for at in self._values), number
+        )
 
 
 def _cell(row: Sequence[str], at: int) -> str:
     return row[at].strip() if at < len(row) else ""
 
 
-def _value(text: str) -> float | str | None:
+def _value(text: str, comma: bool) -> float | str | None:
     if text.lower() in _MISSING:
         return None
+    plain = text
+    if comma:
+        plain = text.replace(".", "").replace(",", ".") if _WITH_COMMA.fullmatch(text) else "_"
     try:
-        number = math.nan if "_" in text else float(text)
+        number = math.nan if "_" in plain else float(plain)
     except ValueError:
         return text[:LONGEST_TEXT]
     return number if math.isfinite(number) else text[:LONGEST_TEXT]
@@ -95,38 +103,7 @@ def _name(dataset: Table, cells: tuple[str, ...]) -> str:
 
 def _period(dataset: Series, cells: tuple[str, ...]) -> str:
     try:
-        return _first_day(_day(dataset, cells), dataset.frequency).isoformat()
+        grid = dataset.grid
+        return grid.text(grid.index(moment_of(dataset.time, cells)))
     except (ValueError, OverflowError):
         return " ".join(cells)[:LONGEST_TEXT]
-
-
-def _day(dataset: Series, cells: tuple[str, ...]) -> date:
-    columns = dataset.time.columns
-    if len(columns) == 1:
-        return _one_cell(cells[0], dataset.time.format)
-    # Tools that know missing values write years as 2014.0.
-    numbers = [int(float(cell)) for cell in cells]
-    if columns[1].lower() == "quarter":
-        return date(numbers[0], numbers[1] * 3 - 2, 1)
-    if columns[1].lower() == "week":
-        return date.fromisocalendar(numbers[0], numbers[1], 1)
-    return date(numbers[0], numbers[1], numbers[2] if len(numbers) > 2 else 1)
-
-
-def _one_cell(text: str, written: str | None) -> date:
-    if written is not None:
-        return datetime.strptime(text, written).date()
-    if len(text) == 4:
-        return date(int(text), 1, 1)
-    if len(text) == 7 and text[4] == "-":
-        return date(int(text[:4]), int(text[5:]), 1)
-    return datetime.fromisoformat(text).date()
-
-
-def _first_day(day: date, frequency: Frequency) -> date:
-    if frequency == "day":
-        return day
-    if frequency == "week":
-        return day - timedelta(days=day.weekday())
-    months = {"month": 1, "quarter": 3, "year": 12}[frequency]
-    return date(day.year, (day.month - 1) // months * months + 1, 1)

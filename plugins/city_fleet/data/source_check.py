@@ -10,10 +10,10 @@ from city_fleet.config.dataset import Dataset
 from city_fleet.config.mistakes import FieldPath, field_text
 from city_fleet.config.value_types import Problem
 from city_fleet.config.variables import as_written
-from city_fleet.config.yaml_reader import Document, read_yaml
-from city_fleet.data.own_columns import own_columns
-from city_fleet.data.raw_data import LONGEST_NAME, find_source
+from city_fleet.config.yaml_reader import Document, read_as_written
+from city_fleet.data.own_columns import needed_columns, own_columns
 from city_fleet.data.source_rows import ALLOWED, source_rows
+from city_fleet.data.source_split import LONGEST_NAME, find_source
 from city_fleet.errors import ConfigError, DataError, display_path, list_names, nearest_match
 
 #: Different names that are compared with the fleet's: far more than a fleet has cities.
@@ -27,7 +27,7 @@ def source_mistakes(fleet: Fleet) -> list[ConfigError]:
     """
     if fleet.dataset.source is None:
         return []
-    document = read_yaml(fleet.path, display_path(fleet.path), {})
+    document = read_as_written(fleet.path, display_path(fleet.path))
     written = document.written(("dataset", "source"))
     try:
         path = find_source(fleet, None)
@@ -40,11 +40,13 @@ def source_mistakes(fleet: Fleet) -> list[ConfigError]:
         return [_error(document, ("dataset", "source"), problem)]
     names: set[str] = set()
     try:
-        lines = source_rows(path, name)
+        lines = source_rows(path, name, needed_columns(fleet))
         header = next(lines, (1, []))[1]
         missing = list(_missing(fleet, document, name, header))
         if missing:
             return missing
+        if fleet.dataset.city_column is None:
+            return []
         at = header.index(fleet.dataset.city_column)
         for _, row in lines:
             if len(row) > at and len(names) < MOST_NAMES:
@@ -82,8 +84,15 @@ def _no_column(column: str, source: str, header: list[str]) -> Problem:
 def _cities(fleet: Fleet, document: Document, source: str, names: set[str]) -> Iterator[ConfigError]:
     slugs = {_slug(name) for name in names}
     for city in fleet.cities.values():
+        if city.dataset.raw is not None:
+            continue  # its rows are elsewhere
         # As ingest matches them: by the name, or by the slug of a city that has no other name.
-        if city.name not in names and not (city.name == city.slug and city.slug in slugs):
+        there = city.name in names or (city.name == city.slug and city.slug in slugs)
+        if there and city.slug in fleet.children:
+            got = f"{city.name!r}, of which {source} has rows in column {fleet.dataset.city_column!r}"
+            allowed = "a name that the data lack: a parent's rows are those of its cities"
+            yield _error(document, ("name",), Problem(got, allowed), city)
+        elif not there and city.slug not in fleet.children:
             near = nearest_match(city.name, sorted(names))
             got = f"{city.name!r}, of which {source} has no row in column {fleet.dataset.city_column!r}"
             problem = Problem(got, "a name that the data have, written as they write it", near)

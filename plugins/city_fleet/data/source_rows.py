@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, cast
 
@@ -29,10 +29,13 @@ def stem(path: Path) -> str:
     return name[: -len(ends[0])] if ends else name
 
 
-def source_rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
+def source_rows(
+    path: Path, name: str, needed: Collection[str] = frozenset()
+) -> Iterator[tuple[int, list[str]]]:
     """Yield the header and each row, as :func:`csv_rows` does; a batch of them is in memory, not the file.
 
     :param name: what the file is called in messages.
+    :param needed: columns that tell what stands between the cells of a CSV file.
     :raises DataError: it can't be read, or a row is none.
     """
     lowered = path.name.lower()
@@ -41,13 +44,13 @@ def source_rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
     elif lowered.endswith(".gz"):
         try:
             with gzip.open(path, "rb") as packed:
-                yield from csv_rows(cast("IO[bytes]", packed), name)
+                yield from csv_rows(cast("IO[bytes]", packed), name, needed)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             got = f"a gzip file that can't be read ({error})"
             raise DataError(file=name, got=got, hint="Pack it again, all of it.") from None
     else:
         with path.open("rb") as file:
-            yield from csv_rows(file, name)
+            yield from csv_rows(file, name, needed)
 
 
 def _parquet(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:

@@ -121,17 +121,18 @@ def _environment(fleet: Fleet, environments: Mapping[str, str]) -> Iterator[Find
 
 
 def _dags(fleet: Fleet, dags: Mapping[str, bool]) -> Iterator[Finding]:
-    ids = {naming.city_dag_id(fleet.fleet, slug): slug for slug in fleet.cities}
-    missing = sorted(slug for dag_id, slug in ids.items() if dag_id not in dags)
+    ids = {slug: fleet.dag_id_of(slug) for slug in fleet.cities}
+    missing = sorted(slug for slug, dag_id in ids.items() if dag_id not in dags)
     if missing:
         advice = (
             "Airflow reads the fleet files every half minute. Is CITY_FLEET_FLEETS the same there, and the DAG "
             "processor running?"
         )
         yield AREA.warn(f"{fleet.fleet}: {len(missing)} cities have no DAG: {list_names(missing)}", advice)
-    paused = sorted(slug for dag_id, slug in ids.items() if dags.get(dag_id))
+    paused = sorted(slug for slug, dag_id in ids.items() if dags.get(dag_id))
     if paused:
-        advice = rf"airflow dags unpause --treat-dag-id-as-regex --yes '^{fleet.fleet}\.[a-z0-9]' switches them all on"
+        every = "(_cohort_|[a-z0-9])" if fleet.members else "[a-z0-9]"
+        advice = rf"airflow dags unpause --treat-dag-id-as-regex --yes '^{fleet.fleet}\.{every}' switches them all on"
         yield AREA.warn(f"{fleet.fleet}: {len(paused)} of {len(ids)} cities are paused", advice)
     if not missing and not paused:
         yield AREA.ok(f"{fleet.fleet}: all {len(ids)} cities have a DAG that is switched on")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -17,10 +18,13 @@ from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.doctor.serving_checks import serving
-from city_fleet.errors import list_names
+from city_fleet.errors import PlatformError, list_names
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
 from city_fleet.state import installation, old_layout, serving_code
 from city_fleet.state.objects import ObjectStore
+from city_fleet.state.raw_listing import raw_items
+
+_PARALLEL_CITIES = 16
 
 SAGEMAKER = "sagemaker.amazonaws.com"
 #: Makes a boto3 client of a service's name.
@@ -128,6 +132,10 @@ def _bucket(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Itera
 
 def _raw_data(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
     prefix = fleet.keys.raw_prefix()
+    elsewhere = {slug for slug, city in fleet.cities.items() if city.dataset.raw is not None}
+    yield from _raw_elsewhere(area, fleet, client, sorted(elsewhere))
+    if elsewhere and elsewhere == set(fleet.cities):
+        return
     try:
         folders = ObjectStore(client("s3"), fleet.bucket).folders(prefix)
         there = {folder.removeprefix("city=") for folder in folders}
@@ -135,13 +143,45 @@ def _raw_data(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Ite
         if aws_errors.is_no_bucket(error):
             return  # said already
         raise
-    without = sorted(set(fleet.cities) - there)
+    cities = set(fleet.with_raw_data) - elsewhere
+    for parent in sorted(there & set(fleet.children)):
+        advice = f"move them to the city they are of, or delete them: {prefix}city={parent}/"
+        yield area.warn(f"{parent} is a parent, whose runs read its cities' raw data and not its own", advice)
+    without = sorted(cities - there)
     if without:
         advice = f"./fleet ingest --fleet {fleet.fleet}, or put files below {prefix}city=<slug>/"
-        what = f"{len(without)} of {len(fleet.cities)} cities have no raw data: {list_names(without)}"
+        what = f"{len(without)} of {len(cities)} cities have no raw data: {list_names(without)}"
         yield area.warn(what, advice)
     else:
-        yield area.ok(f"all {len(fleet.cities)} cities have raw data")
+        yield area.ok(f"all {len(cities)} cities have raw data")
+
+
+def _raw_elsewhere(area: Area, fleet: Fleet, client: MakeClient, cities: list[str]) -> Iterator[Finding]:
+    """Look for the raw data of cities that are read in place: one request each."""
+    if not cities:
+        return
+    s3 = client("s3")
+
+    def look(slug: str) -> str | None:
+        """Return what is wrong, an empty text where there is nothing at all."""
+        try:
+            return None if raw_items(s3, fleet.raw_place(slug), limit=1) else ""
+        except PlatformError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_PARALLEL_CITIES) as pool:
+        said = dict(zip(cities, pool.map(look, cities), strict=True))
+    wrong = {text: slug for slug, text in said.items() if text}
+    for text in sorted(wrong):
+        what, _, advice = text.partition("; ")
+        yield area.fail(f"city {wrong[text]}: {what}", advice[:1].upper() + advice[1:])
+    without = [slug for slug, text in said.items() if text == ""]
+    if without:
+        place = fleet.raw_place(without[0])
+        what = f"{len(without)} of {len(cities)} cities have no files where dataset.raw leads: {list_names(without)}"
+        yield area.warn(what, f"Look below {place.shown}: is the name of the city spelled so there?")
+    if not wrong and not without:
+        yield area.ok(f"all {len(cities)} cities that are read in place have raw data")
 
 
 def _layout(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:

@@ -34,10 +34,13 @@ AIRFLOW_NEEDS = (
     "pydantic>=2.11,<3",
     "pyyaml>=6.0.3",
     "typer>=0.15",
+    "rich>=13",
     "httpx>=0.25",
     "croniter>=6.2.2",
     "packaging>=25.0",
 )
+#: Beside them, where a fleet has `dataset.holidays`: the extra `holidays` of the wheel.
+HOLIDAYS_NEED = "holidays>=0.60"
 _REPAIR = {
     Role.AIRFLOW: 'pip install "apache-airflow==$(airflow version)" and City Fleet\'s wheel: docs/install.md',
     Role.LAPTOP: "make environments (for the packages that an Airflow needs: ./fleet doctor --role airflow)",
@@ -53,10 +56,13 @@ def role_here(prefix: str, root: Path) -> Role:
     return Role.LAPTOP if Path(prefix).resolve() == (root / ".venv").resolve() else Role.AIRFLOW
 
 
-def needs(role: Role, root: Path) -> list[str]:
-    """Return the requirements of a place, as lines of a requirements file; none where a laptop has no such file."""
+def needs(role: Role, root: Path, *, holidays: bool = False) -> list[str]:
+    """Return the requirements of a place, as lines of a requirements file; none where a laptop has no such file.
+
+    :param holidays: whether a fleet asks for those of a country.
+    """
     if role is Role.AIRFLOW:
-        return list(AIRFLOW_NEEDS)
+        return [*AIRFLOW_NEEDS, *([HOLIDAYS_NEED] if holidays else [])]
     path = root / "requirements.txt"
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 

@@ -22,6 +22,7 @@ from city_fleet.infrastructure.cloudformation import (
     trust,
 )
 from city_fleet.infrastructure.names import StackNames
+from city_fleet.raw_places import pattern_of
 
 
 def resources(names: StackNames) -> dict[str, Resource]:
@@ -64,12 +65,50 @@ def role_statements(names: StackNames) -> list[dict[str, Any]]:
     """Return what jobs and endpoint may do."""
     more = ["volume_key"] if names.fleet.kms_key else []
     more += ["network"] if names.fleet.network else []
-    return _of(names, "role", "key", *more)
+    return _of(names, "role", "key", *more) + _raw_elsewhere(names, read=True)
 
 
 def airflow_statements(names: StackNames) -> list[dict[str, Any]]:
     """Return what Airflow's tasks may do, and the commands at a desk."""
-    return _of(names, "airflow", "key", *(["volume_key"] if names.fleet.kms_key else []))
+    found = _of(names, "airflow", "key", *(["volume_key"] if names.fleet.kms_key else []))
+    return found + _raw_elsewhere(names, read=False) + _city_list(names)
+
+
+def _city_list(names: StackNames) -> list[dict[str, Any]]:
+    """Return the right to read the one object that the list of cities is pulled from."""
+    source = names.fleet.city_list.source
+    if source is None:
+        return []
+    arn = sub(f"arn:{PARTITION}:s3:::{source.removeprefix('s3://')}")
+    return [_allowed("ReadListOfCities", "s3:GetObject", [arn])]
+
+
+def _raw_elsewhere(names: StackNames, *, read: bool) -> list[dict[str, Any]]:
+    """Return the rights to raw data that are read in place: to list exactly the prefixes of dataset.raw, and to read.
+
+    :param read: also the files' content, as jobs do; Airflow's tasks only list them.
+    """
+    fleet = names.fleet
+    templates = {fleet.dataset.raw, *(city.dataset.raw for city in fleet.cities.values())}
+    found: dict[str, list[str]] = {}
+    for template in sorted(each for each in templates if each is not None):
+        bucket, pattern = pattern_of(template)
+        found.setdefault(bucket, []).append(f"{pattern}*")
+    statements: list[dict[str, Any]] = []
+    for number, (bucket, patterns) in enumerate(found.items(), start=1):
+        arn = sub(f"arn:{PARTITION}:s3:::{bucket}")
+        statements.append(
+            _allowed(f"ListRawDataElsewhere{number}", "s3:ListBucket", [arn])
+            | {"Condition": {"StringLike": {"s3:prefix": patterns}}}
+        )
+        if read:
+            objects = [sub(f"arn:{PARTITION}:s3:::{bucket}/{pattern}") for pattern in patterns]
+            statements.append(_allowed(f"ReadRawDataElsewhere{number}", "s3:GetObject", objects))
+    return statements
+
+
+def _allowed(sid: str, action: str, resources: list[Any]) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Allow", "Action": action, "Resource": resources}
 
 
 def _of(names: StackNames, *found: str) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from city_fleet.infrastructure.cloudformation import (
     sub,
 )
 from city_fleet.infrastructure.names import StackNames
+from city_fleet.raw_places import pattern_of
 
 #: As long as one message may take: six times the function's timeout, as Lambda asks for.
 VISIBILITY_SECONDS = 180
@@ -78,7 +79,7 @@ def resources(names: StackNames) -> dict[str, Resource]:
             {
                 "Name": names.of("arrivals"),
                 "Description": "Raw data of the fleet have arrived",
-                "EventPattern": created_below(names, names.fleet.keys.raw_prefix()),
+                "EventPattern": _raw_data_created(names),
                 "State": "ENABLED",
                 "Targets": [
                     {
@@ -90,6 +91,20 @@ def resources(names: StackNames) -> dict[str, Resource]:
             },
         ),
     }
+
+
+def _raw_data_created(names: StackNames) -> dict[str, Any]:
+    """Return the pattern of events that say that raw data have arrived, also where they are read in place.
+
+    Another bucket has to tell EventBridge itself: what it tells is its owner's to say.
+    """
+    pattern = created_below(names, names.fleet.keys.raw_prefix())
+    elsewhere = []
+    for template in sorted(names.fleet.raw_elsewhere()):
+        bucket, key = pattern_of(template)
+        prefix = key.partition("*")[0]
+        elsewhere.append({"bucket": {"name": [bucket]}, "object": {"key": [{"prefix": prefix}]}})
+    return pattern | {"detail": {"$or": [pattern["detail"], *elsewhere]}} if elsewhere else pattern
 
 
 def created_below(names: StackNames, prefix: str) -> dict[str, Any]:

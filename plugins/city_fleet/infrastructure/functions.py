@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from city_fleet.config import Fleet
 from city_fleet.infrastructure import policies
 from city_fleet.infrastructure.cloudformation import (
     ACCOUNT,
@@ -32,6 +33,8 @@ LOG_DAYS = 30
 PREDICT_SECONDS = 28
 #: Some requests to Airflow, of at most 15 s each.
 RETRAIN_SECONDS = 30
+#: All variables of a function together may have 4 KB.
+LONGEST_VARIABLE = 3000
 #: Of the whole API together, not of a caller: a loop somewhere does not cost a fortune.
 REQUESTS_PER_SECOND = 200
 BURST = 400
@@ -111,6 +114,17 @@ def _function(
     }
 
 
+def _raw_elsewhere(fleet: Fleet) -> dict[str, str]:
+    """Return the variable that says where else raw data lie; names are left out where they would be too many."""
+    found = fleet.raw_elsewhere()
+    if not found:
+        return {}
+    text = json.dumps(found, ensure_ascii=False)
+    if len(text) > LONGEST_VARIABLE:
+        text = json.dumps({template: {} for template in found if "{" in template}, ensure_ascii=False)
+    return {"CITY_FLEET_RAW_ELSEWHERE": text}
+
+
 def _retrain(names: StackNames) -> dict[str, Resource]:
     """Return the function that starts runs, and what hands it the queue's messages."""
     fleet, function = names.fleet, names.of("retrain")
@@ -121,6 +135,7 @@ def _retrain(names: StackNames) -> dict[str, Resource]:
         "CITY_FLEET_AIRFLOW_URL": either("AsksMwaa", no_value(), ref("AirflowUrl")),
         "CITY_FLEET_AIRFLOW_SECRET_ARN": either("AsksMwaa", no_value(), ref("AirflowSecretArn")),
         "CITY_FLEET_MWAA_ENVIRONMENT": either("AsksMwaa", ref("MwaaEnvironment"), no_value()),
+        **_raw_elsewhere(fleet),
     }
     # Airflow's login is in a secret, or MWAA lets in whoever has the right.
     statements = [

@@ -22,7 +22,7 @@ from city_fleet.infrastructure.cloudformation import (
 )
 from city_fleet.infrastructure.names import StackNames
 
-#: Events serve nobody once the index has them: docs/architecture.md, "The index".
+#: Events serve nobody once the index has them: docs/internals/architecture.md, "The index".
 EVENTS_DAYS = 31
 #: How long what was overwritten or deleted can be brought back.
 REPLACED_DAYS = 90

@@ -17,15 +17,19 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from city_fleet import naming
-from city_fleet.errors import PlatformError, show_value
+from city_fleet import naming, outgoing_text
+from city_fleet.errors import PlatformError, PublishError, show_value
+from city_fleet.jobs.job_files import goes_by_age
 from city_fleet.naming import Keys
-from city_fleet.plan import CityPlan, FixedChampion
+from city_fleet.plan import CityPlan, FixedChampion, FixedParent
 from city_fleet.state import live
 from city_fleet.state.objects import BYTES, ObjectStore, json_of, rounds
+from city_fleet.state.raw_listing import raw_items
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+
+log = outgoing_text.logger(__name__)
 
 FORMAT_VERSION = 1
 #: As the preprocess job knows them (``include/scripts/raw_data.py``): files that tools leave beside data.
@@ -41,7 +45,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 class RawObject:
     """A file of a city's raw data, as the run's first task saw it.
 
-    :param name: its key behind the city's prefix.
+    :param name: its key behind the folder of the run's :class:`~city_fleet.raw_places.RawPlace`.
     :param etag: without quotes.
     """
 
@@ -59,6 +63,7 @@ class FixedRun:
     :param raw: the city's raw data.
     :param champion: the model that served then; None when none did.
     :param asked_by: ``<dag id>/<run id>/<max_tries>`` of the task that has begun it.
+    :param parent: the model of the city's parent that served then; None when none did, or the city has no parent.
     """
 
     key: str
@@ -67,6 +72,7 @@ class FixedRun:
     raw: tuple[RawObject, ...]
     champion: FixedChampion | None
     asked_by: str
+    parent: FixedParent | None = None
 
     @property
     def begun_by(self) -> str:
@@ -84,19 +90,32 @@ class FixedRun:
     @classmethod
     def from_json(cls, body: bytes) -> FixedRun:
         value = json_of(body)
-        known = {name: value[name] for name in cls.__dataclass_fields__}
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name != "parent"}
         known["raw"] = tuple(RawObject(**each) for each in value["raw"])
         known["champion"] = value["champion"] and FixedChampion(**value["champion"])
+        parent = value.get("parent")  # one of an earlier version knows none
+        known["parent"] = parent and FixedParent(**parent)
         return cls(**known)
 
 
-def raw_objects(store: ObjectStore, keys: Keys, city: str) -> tuple[RawObject, ...]:
-    """Return a city's raw data files, those left out that no job reads; one request per 1,000."""
-    prefix = keys.raw(city)
+def raw_objects(s3: S3Client, plan: CityPlan) -> tuple[RawObject, ...]:
+    """Return the raw data files of a city's run, those left out that no job reads; one request per 1,000.
+
+    Of a parent those of all its cities, by names behind ``raw/``; its own prefix is not read.
+
+    :return: sorted by name; by age, the newest last, where the settings ask which is the newest.
+    :raises PlatformError: data elsewhere can't be listed.
+    """
+    place = plan.raw
+    items = raw_items(s3, place)
+    if goes_by_age(plan):
+        items = sorted(items, key=lambda item: (item.modified, item.key))
+    folders = {plan.keys.raw(child).removeprefix(place.folder) for child in plan.children}
     found = []
-    for item in store.items(prefix):
-        name = item.key.removeprefix(prefix)
-        if name and not name.endswith("/") and not any(NO_DATA.fullmatch(part) for part in name.split("/")):
+    for item in items:
+        name = item.key.removeprefix(place.folder)
+        wanted = not folders or f"{name.partition('/')[0]}/" in folders
+        if wanted and not any(NO_DATA.fullmatch(part) for part in name.split("/")):
             found.append(RawObject(name, item.size_bytes, item.etag.strip('"')))
     return tuple(found)
 
@@ -117,7 +136,7 @@ def begin(
     :raises PlatformError: others got in the way for a minute.
     """
     store, keys, city = ObjectStore(s3, plan.keys.bucket), plan.keys, plan.city.slug
-    raw = raw_objects(store, keys, city)
+    raw = raw_objects(s3, plan)
     about = plan.about(as_of, raw_digest(raw), code_digest)
     attempts = rounds(f"the run about {naming.as_of_stamp(as_of)} of city {city}")
     while True:
@@ -136,6 +155,7 @@ def begin(
             raw,
             champion_of(s3, plan),
             asked_by,
+            parent_of(s3, plan),
         )
         if store.create(keys.run_facts(city, fixed.key), fixed.to_json()) is not None:
             return fixed
@@ -144,13 +164,15 @@ def begin(
 def find(s3: S3Client, plan: CityPlan, as_of: datetime, code_digest: str) -> tuple[FixedRun, bool]:
     """Return the run that :func:`begin` would join or begin now, and whether there is one to join. Writes nothing."""
     store, keys, city = ObjectStore(s3, plan.keys.bucket), plan.keys, plan.city.slug
-    raw = raw_objects(store, keys, city)
+    raw = raw_objects(s3, plan)
     about = plan.about(as_of, raw_digest(raw), code_digest)
     known = list(repetitions(store, keys, city, about))
     if known:
         return known[-1], True
     stamp = naming.as_of_stamp(as_of)
-    return FixedRun(naming.run_key(about, 1), stamp, 1, raw, champion_of(s3, plan), ""), False
+    return FixedRun(
+        naming.run_key(about, 1), stamp, 1, raw, champion_of(s3, plan), "", parent_of(s3, plan)
+    ), False
 
 
 def repetitions(store: ObjectStore, keys: Keys, city: str, about: str) -> Iterator[FixedRun]:
@@ -193,6 +215,22 @@ def champion_of(s3: S3Client, plan: CityPlan) -> FixedChampion | None:
     return FixedChampion(found.pointer.target_model, found.etag, found.pointer.as_of) if found else None
 
 
+def parent_of(s3: S3Client, plan: CityPlan) -> FixedParent | None:
+    """Return the model of a city's parent that serves now; None where there is none that can be believed.
+
+    A city's own model is trained and judged without it, so a broken pointer of the parent's stops no city.
+    """
+    parent = plan.city.parent
+    if parent is None:
+        return None
+    try:
+        found = live.read(s3, plan.keys, parent)
+    except PublishError as error:
+        log.warning("City %r: its parent's model is left out of the comparison: %s", plan.city.slug, error)
+        return None
+    return FixedParent(parent, found.pointer.target_model, found.pointer.as_of) if found else None
+
+
 def difference(
     fixed: FixedRun,
     inputs: Iterable[Mapping[str, Any]],
@@ -203,7 +241,7 @@ def difference(
 
     :param inputs: of the preprocess job's manifest: ``uri``, ``size_bytes`` and ``etag`` of each file it has read; the
         last is the MD5 of the bytes.
-    :param prefix_uri: of the city's raw data.
+    :param prefix_uri: that a file's name comes behind.
     :param look: lists the raw data as they are now; asked only where an ETag is not the MD5 of what was read. With a
         key of KMS none is: the ETag says nothing about the bytes, and is another one after every write.
     """

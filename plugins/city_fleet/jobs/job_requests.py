@@ -14,8 +14,10 @@ from typing import Any
 
 from city_fleet import naming
 from city_fleet.config import Fleet
-from city_fleet.jobs.job_files import SETTINGS_NAME, raw_manifest, settings_file
-from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
+from city_fleet.config.settings import TrainingSettings
+from city_fleet.jobs.cohort_plan import CohortPlan
+from city_fleet.jobs.job_files import SETTINGS_NAME, learns_again, raw_manifest, settings_file
+from city_fleet.plan import COHORT, EVALUATE, PREPROCESS, TRAIN, CityPlan, Run
 
 JOB_NAME = "{job_name}"
 _INPUT = "/opt/ml/processing/input"
@@ -23,6 +25,8 @@ _OUTPUT = "/opt/ml/processing/output"
 _MESSAGE_FILE = "/opt/ml/output/message"
 
 TAG_CITY = "city-fleet:city"
+#: Of a job of a cohort's DAG, of many cities or of one; a job of many has no tag of a city.
+TAG_COHORT = "city-fleet:cohort"
 TAG_RUN = "city-fleet:run"
 TAG_STEP = "city-fleet:step"
 TAG_DAG_RUN = "city-fleet:dag-run"
@@ -46,14 +50,14 @@ _OUTPUTS = {PREPROCESS: ("train", "validation", "test", "report"), EVALUATE: ("e
 
 
 def named(
-    request: Mapping[str, Any], plan: CityPlan, run: Run, step: str, attempt: int
+    request: Mapping[str, Any], plan: CityPlan | CohortPlan, run: Run, step: str, attempt: int
 ) -> tuple[str, dict[str, Any]]:
     """Return the job name of an attempt and the request with that name filled in.
 
     :param request: a request of this module with ``JOB_NAME`` placeholders.
     :param attempt: 1 for the first job of the step in this run.
     """
-    fleet, city = plan.fleet, plan.city.slug
+    fleet = plan.fleet
     makes_result = {
         member: {name: each for name, each in value.items() if name != _ENCRYPTS}
         if isinstance(value, Mapping)
@@ -61,9 +65,10 @@ def named(
         for member, value in request.items()
         if member not in _MAKES_NO_RESULT
     }
-    request_digest = naming.digest([fleet.fleet, fleet.environment, city, run.key, makes_result])
+    request_digest = naming.digest([fleet.fleet, fleet.environment, plan.who, run.key, makes_result])
+    who = plan.who.lstrip("_")
     name = naming.job_name(
-        fleet.fleet, fleet.environment, city, step, request_digest=request_digest, attempt=attempt
+        fleet.fleet, fleet.environment, who, step, request_digest=request_digest, attempt=attempt
     )
     return name, _fill(request, name)
 
@@ -84,7 +89,7 @@ def preprocess_request(
     """Return the CreateProcessingJob request that turns raw data into training, validation and test rows.
 
     :param code_uri: folder of the job scripts in S3.
-    :param raw: names of the city's raw data files, behind its prefix.
+    :param raw: names of the city's raw data files, as the run has fixed them.
     :param installs: whether the code has requirements that the job installs first.
     """
     arguments = [
@@ -94,15 +99,21 @@ def preprocess_request(
         *("--message-file", _MESSAGE_FILE),
     ]
     manifest = plan.keys.uri(raw_manifest(plan, run, raw).key)
-    inputs = {"code": code_uri, "settings": _settings_uri(plan, run, PREPROCESS), "raw": manifest}
+    inputs = {"code": code_uri, "settings": _settings_uri(plan, run, PREPROCESS, raw), "raw": manifest}
     return _processing_request(
         plan, run, PREPROCESS, image_uri=image_uri, arguments=arguments, inputs=inputs, installs=installs
     )
 
 
-def _settings_uri(plan: CityPlan, run: Run, step: str) -> str:
+def _settings_uri(plan: CityPlan, run: Run, step: str, raw: Sequence[str] = ()) -> str:
     """Return the folder of the settings file: a channel is a prefix."""
-    return plan.keys.uri(settings_file(plan, run, step).key.removesuffix(SETTINGS_NAME))
+    return plan.keys.uri(settings_file(plan, run, step, raw).key.removesuffix(SETTINGS_NAME))
+
+
+def _folder(plan: CityPlan, name: str) -> str:
+    """Return the folder of an input in the job; a city's raw data are below ``city=<slug>/``, wherever they lie."""
+    elsewhere = name == "raw" and not plan.raw.own
+    return f"{_INPUT}/{name}/city={plan.city.slug}" if elsewhere else f"{_INPUT}/{name}"
 
 
 def _settings_argument() -> tuple[str, str]:
@@ -125,44 +136,115 @@ def train_request(
     :param on_demand: leave spare capacity alone, whatever the fleet file says.
     """
     settings = plan.city.training
-    spot = settings.spot and not on_demand
-    # The toolkit decodes hyperparameters as JSON: its own are JSON strings. An image's own train command needs none.
-    of_toolkit = {
-        "sagemaker_program": json.dumps("train.py"),
-        "sagemaker_submit_directory": json.dumps(code_archive_uri),
-        "sagemaker_region": json.dumps(plan.fleet.region),
-    }
-    stopping: dict[str, Any] = {"MaxRuntimeInSeconds": settings.max_runtime_seconds}
-    if spot:
-        stopping["MaxWaitTimeInSeconds"] = settings.max_wait_seconds or settings.max_runtime_seconds
+    data_channels = [_channel(name, data[name], "text/csv") for name in _trained_on(plan)]
     return {
         "TrainingJobName": JOB_NAME,
         "AlgorithmSpecification": {"TrainingImage": image_uri, "TrainingInputMode": "File"},
         "RoleArn": plan.fleet.role,
-        "HyperParameters": of_toolkit if plan.city.entry == "script" else {},
+        "HyperParameters": _of_toolkit(plan.fleet, "train.py", code_archive_uri)
+        if plan.city.entry == "script"
+        else {},
         "InputDataConfig": [
             _channel("settings", _settings_uri(plan, run, TRAIN), "application/json"),
-            *(_channel(name, data[name], "text/csv") for name in ("train", "validation")),
+            *data_channels,
         ],
         "OutputDataConfig": {
             "S3OutputPath": plan.keys.uri(plan.keys.step(plan.city.slug, run.key, TRAIN)).rstrip("/"),
-            **_key(plan, _ENCRYPTS),
+            **_key(plan.fleet, _ENCRYPTS),
         },
-        "ResourceConfig": {
-            "InstanceType": settings.instance_type,
-            "InstanceCount": 1,
-            "VolumeSizeInGB": settings.volume_size_gb,
-            **_key(plan, "VolumeKmsKeyId"),
-        },
-        **_training_network(plan),
-        "StoppingCondition": stopping,
-        "EnableManagedSpotTraining": spot,
+        **_where(plan.fleet, settings, on_demand=on_demand),
         "Tags": _tags(plan, run, TRAIN),
     }
 
 
-def _channel(name: str, uri: str, content_type: str) -> dict[str, Any]:
-    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+def cohort_request(
+    plan: CohortPlan | CityPlan,
+    run: Run,
+    *,
+    image_uri: str,
+    code_archive_uri: str,
+    channels: Mapping[str, str],
+    tags: Mapping[str, str],
+    on_demand: bool = False,
+) -> dict[str, Any]:
+    """Return the CreateTrainingJob request of the job that prepares, trains and evaluates cities one after the other.
+
+    :param plan: of a cohort, or of one of its cities that is trained alone.
+    :param code_archive_uri: source archive with ``cohort.py``.
+    :param channels: name → URI: of ``settings``, a folder; of all others, a manifest.
+    :param tags: beside those of the fleet and of the run.
+    :param on_demand: leave spare capacity alone, whatever the fleet file says.
+    """
+    settings = plan.training if isinstance(plan, CohortPlan) else plan.city.training
+    inputs = [
+        _channel("settings", uri, "application/json")
+        if name == "settings"
+        else _channel(name, uri, "application/octet-stream", "ManifestFile")
+        for name, uri in channels.items()
+    ]
+    output = plan.keys.uri(plan.keys.step(plan.who, run.key, COHORT)).rstrip("/")
+    return {
+        "TrainingJobName": JOB_NAME,
+        "AlgorithmSpecification": {"TrainingImage": image_uri, "TrainingInputMode": "File"},
+        "RoleArn": plan.fleet.role,
+        "HyperParameters": _of_toolkit(plan.fleet, "cohort.py", code_archive_uri),
+        "InputDataConfig": inputs,
+        # File by file: each city's task reads its own.
+        "OutputDataConfig": {
+            "S3OutputPath": output,
+            "CompressionType": "NONE",
+            **_key(plan.fleet, _ENCRYPTS),
+        },
+        **_where(plan.fleet, settings, on_demand=on_demand),
+        "Tags": _as_tags(
+            {
+                naming.TAG_FLEET: plan.fleet.fleet,
+                naming.TAG_ENVIRONMENT: plan.fleet.environment,
+                TAG_RUN: run.key,
+                TAG_DAG_RUN: naming.tag_of_run_id(run.run_id),
+                **tags,
+            }
+        ),
+    }
+
+
+def _of_toolkit(fleet: Fleet, program: str, code_archive_uri: str) -> dict[str, str]:
+    # The toolkit decodes hyperparameters as JSON: its own are JSON strings. An image's own train command needs none.
+    return {
+        "sagemaker_program": json.dumps(program),
+        "sagemaker_submit_directory": json.dumps(code_archive_uri),
+        "sagemaker_region": json.dumps(fleet.region),
+    }
+
+
+def _where(fleet: Fleet, settings: TrainingSettings, *, on_demand: bool) -> dict[str, Any]:
+    """Return on what a training job runs, where, how long, and on whose capacity."""
+    spot = settings.spot and not on_demand
+    stopping: dict[str, Any] = {"MaxRuntimeInSeconds": settings.max_runtime_seconds}
+    if spot:
+        stopping["MaxWaitTimeInSeconds"] = settings.max_wait_seconds or settings.max_runtime_seconds
+    kept = settings.keep_alive_seconds
+    return {
+        "ResourceConfig": {
+            "InstanceType": settings.instance_type,
+            "InstanceCount": 1,
+            "VolumeSizeInGB": settings.volume_size_gb,
+            **({} if kept is None else {"KeepAlivePeriodInSeconds": kept}),
+            **_key(fleet, "VolumeKmsKeyId"),
+        },
+        **_training_network(fleet),
+        "StoppingCondition": stopping,
+        "EnableManagedSpotTraining": spot,
+    }
+
+
+def _trained_on(plan: CityPlan) -> tuple[str, ...]:
+    """Return the parts that a training job gets: the test part only where it makes more than one model."""
+    return ("train", "validation", "test") if learns_again(plan) else ("train", "validation")
+
+
+def _channel(name: str, uri: str, content_type: str, data_type: str = "S3Prefix") -> dict[str, Any]:
+    source = {"S3DataType": data_type, "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "ContentType": content_type}
 
 
@@ -206,6 +288,9 @@ def evaluate_request(
     if champion is not None:
         arguments += ["--champion-dir", f"{_INPUT}/champion"]
         inputs["champion"] = plan.keys.uri(plan.keys.model(champion.target_model))
+    if run.parent is not None:
+        arguments += ["--parent-dir", f"{_INPUT}/parent"]
+        inputs["parent"] = plan.keys.uri(plan.keys.model(run.parent.target_model))
     arguments += ["--output-dir", _OUTPUT, "--message-file", _MESSAGE_FILE]
     return _processing_request(
         plan, run, EVALUATE, image_uri=image_uri, arguments=arguments, inputs=inputs, installs=installs
@@ -238,7 +323,7 @@ def _processing_request(
                 "InputName": name,
                 "S3Input": {
                     "S3Uri": uri,
-                    "LocalPath": f"{_INPUT}/{name}",
+                    "LocalPath": _folder(plan, name),
                     "S3DataType": "ManifestFile" if name == "raw" else "S3Prefix",
                     "S3InputMode": "File",
                     "S3DataDistributionType": "FullyReplicated",
@@ -258,14 +343,14 @@ def _processing_request(
                 }
                 for name in _OUTPUTS[step]
             ],
-            **_key(plan, _ENCRYPTS),
+            **_key(plan.fleet, _ENCRYPTS),
         },
         "ProcessingResources": {
             "ClusterConfig": {
                 "InstanceCount": 1,
                 "InstanceType": settings.instance_type,
                 "VolumeSizeInGB": settings.volume_size_gb,
-                **_key(plan, "VolumeKmsKeyId"),
+                **_key(plan.fleet, "VolumeKmsKeyId"),
             }
         },
         **_processing_network(plan),
@@ -274,8 +359,8 @@ def _processing_request(
     }
 
 
-def _key(plan: CityPlan, member: str) -> dict[str, str]:
-    return {member: plan.fleet.kms_key} if plan.fleet.kms_key else {}
+def _key(fleet: Fleet, member: str) -> dict[str, str]:
+    return {member: fleet.kms_key} if fleet.kms_key else {}
 
 
 def vpc_config(fleet: Fleet) -> dict[str, Any]:
@@ -286,9 +371,9 @@ def vpc_config(fleet: Fleet) -> dict[str, Any]:
     return {"VpcConfig": {"SecurityGroupIds": [*network.security_group_ids], "Subnets": [*network.subnets]}}
 
 
-def _training_network(plan: CityPlan) -> dict[str, Any]:
-    encrypts = plan.fleet.network is not None and plan.fleet.network.encrypt_traffic
-    return vpc_config(plan.fleet) | ({"EnableInterContainerTrafficEncryption": True} if encrypts else {})
+def _training_network(fleet: Fleet) -> dict[str, Any]:
+    encrypts = fleet.network is not None and fleet.network.encrypt_traffic
+    return vpc_config(fleet) | ({"EnableInterContainerTrafficEncryption": True} if encrypts else {})
 
 
 def _processing_network(plan: CityPlan) -> dict[str, Any]:
@@ -319,4 +404,8 @@ def _tags(plan: CityPlan, run: Run, step: str) -> list[dict[str, str]]:
         TAG_STEP: step,
         TAG_DAG_RUN: naming.tag_of_run_id(run.run_id),
     }
+    return _as_tags(tags)
+
+
+def _as_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]

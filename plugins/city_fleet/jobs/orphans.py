@@ -6,6 +6,7 @@ state that a task does not leave by itself says that its job has become an orpha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,16 @@ ENDED = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"}
 RESTARTING = "restarting"
 #: Stands for the state of a task instance that does not exist any more: its DAG or its run was deleted.
 GONE = "gone"
+
+
+def name_of(task_id: str, map_index: int | None) -> str:
+    """Return what Airflow calls a task instance in its answer about many: a mapped one has its index at the end."""
+    return task_id if map_index is None or map_index < 0 else f"{task_id}_{map_index}"
+
+
+def asked_by(name: str) -> str:
+    """Return the id of the task by which Airflow is asked about an instance that it calls so."""
+    return re.sub(r"_\d+$", "", name)
 
 
 def state_of(states: Mapping[str, Mapping[str, Any]], run_id: str, task_id: str) -> str | None:

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
 from city_fleet.jobs import orphans
-from city_fleet.jobs.job_requests import TAG_CITY, TAG_DAG_RUN, TAG_RUN, TAG_STEP
+from city_fleet.jobs.job_requests import TAG_CITY, TAG_COHORT, TAG_DAG_RUN, TAG_RUN, TAG_STEP
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, KINDS, JobKind
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from city_fleet.state import installation
@@ -35,7 +35,7 @@ _LOOKS_MISSED = 2
 
 
 class Task(NamedTuple):
-    """A task instance: what a job's tags say about where it came from."""
+    """A task instance: what a job's tags say about where it came from; a mapped one with its index, ``city_7``."""
 
     dag_id: str
     run_id: str
@@ -52,7 +52,7 @@ class Job:
     :param kind: ``Processing`` or ``Training``.
     :param created: when it was created, with a time zone.
     :param task: the task instance that has started it.
-    :param city: slug, and ``run_key`` of the run that it is a step of.
+    :param city: slug, or what stands for a cohort; ``run_key`` of the run that it is a step of.
     """
 
     kind: str
@@ -237,17 +237,21 @@ def jobs_in_progress(
         elif (tags[TAG_FLEET], tags[TAG_ENVIRONMENT]) != (fleet.fleet, fleet.environment):
             found.elsewhere.append(name)
         else:
-            of_run = tags[TAG_CITY], tags.get(TAG_RUN, "")
+            of_run = tags.get(TAG_CITY) or naming.cohort_home(tags[TAG_COHORT]), tags.get(TAG_RUN, "")
             found.jobs.append(Job(kind.name, name, kind.created_at(summary), task, *of_run))
     return found
 
 
 def task_of_tags(tags: Mapping[str, str]) -> Task | None:
     """Return the task instance that a job's tags name, or None when one of City Fleet's tags is missing."""
-    if not all(tags.get(key) for key in (TAG_FLEET, TAG_ENVIRONMENT, TAG_CITY, TAG_STEP, TAG_DAG_RUN)):
+    if not all(tags.get(key) for key in (TAG_FLEET, TAG_ENVIRONMENT, TAG_STEP, TAG_DAG_RUN)):
         return None
-    dag_id = naming.city_dag_id(tags[TAG_FLEET], tags[TAG_CITY])
-    return Task(dag_id, naming.run_id_of_tag(tags[TAG_DAG_RUN]), tags[TAG_STEP])
+    fleet, run_id = tags[TAG_FLEET], naming.run_id_of_tag(tags[TAG_DAG_RUN])
+    if tags.get(TAG_COHORT):  # its DAG runs it, also where it is of one city
+        return Task(naming.cohort_dag_id(fleet, tags[TAG_COHORT]), run_id, tags[TAG_STEP])
+    if not tags.get(TAG_CITY):
+        return None
+    return Task(naming.city_dag_id(fleet, tags[TAG_CITY]), run_id, tags[TAG_STEP])
 
 
 def _listed(

@@ -58,6 +58,13 @@ def tell_moved(context: Context, fleet: Fleet, pointer: LivePointer) -> None:
     context["outlet_events"][live_alias(fleet)].add(Asset(name=uri, uri=uri), extra=extra)
 
 
+def newest_event(keys: Keys, city: str) -> datetime | None:
+    """Return when the newest event of a city's raw data came; None where there is none."""
+    uri = keys.raw_asset(city)
+    events = InletEventsAccessor(asset_name=uri, asset_uri=uri).ascending(False).limit(1)
+    return next((event.timestamp for event in events), None)
+
+
 def newest_moment(keys: Keys, city: str) -> datetime | None:
     """Return the moment that the newest event of a city's raw data is about; None where there is no event.
 

@@ -1,19 +1,17 @@
-"""Plans become Airflow DAGs, one per city. The only module, beside that of the fleet-wide DAGs, that wires tasks."""
+"""Plans become Airflow DAGs, one per city. Beside it, cohorts and fleets have modules that wire tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import copy
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerConditionOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, AssetOrTimeSchedule, BaseOperator, Param, TriggerRule
+from airflow.sdk import DAG, AssetOrTimeSchedule, BaseOperator, TriggerRule
 
-from city_fleet import clock, naming, plan
+from city_fleet import naming, plan
 from city_fleet.config import Fleet
 from city_fleet.config.parts import EVERY_CITY, Part
 from city_fleet.config.usable_fleets import Fetch, no_fetch, usable_fleets
@@ -22,17 +20,25 @@ from city_fleet.orchestration import assets
 from city_fleet.orchestration.broken_dags import broken_dag, broken_file, built_or_broken, told
 from city_fleet.orchestration.city_tasks import job_operators as jobs
 from city_fleet.orchestration.city_tasks.approve_operator import ApproveOperator
+from city_fleet.orchestration.city_tasks.city_operator import copy_of
 from city_fleet.orchestration.city_tasks.decide_operator import DecideOperator
 from city_fleet.orchestration.city_tasks.publish_operator import KeepChampionOperator, PublishOperator
-from city_fleet.orchestration.city_tasks.record_operator import RecordOperator, keep_failure
+from city_fleet.orchestration.city_tasks.record_operator import RecordOperator
 from city_fleet.orchestration.city_tasks.register_operator import RegisterOperator
-from city_fleet.orchestration.fleet_dags import SHORT_TASK_TIMEOUT, backing_off, instant
-from city_fleet.orchestration.timetables import FleetTimetable
-from city_fleet.outgoing_text import markdown, markdown_code, one_line
+from city_fleet.orchestration.cohort_dags import cohort_dags
+from city_fleet.orchestration.dag_parts import (
+    RECORD_RETRIES,
+    add_params,
+    common_arguments,
+    timetable_of,
+    when,
+)
+from city_fleet.orchestration.fleet_dags import SHORT_TASK_TIMEOUT, instant
+from city_fleet.outgoing_text import markdown, one_line
 from city_fleet.plan import CityPlan
 
-# With its pauses about three hours, beside what the task waits out by itself.
-_RECORD_RETRIES = 8
+#: One task of each kind, by all that tasks of one fleet differ in.
+Patterns = dict[tuple[Any, ...], BaseOperator]
 
 _OPERATORS: dict[str, type[BaseOperator]] = {
     plan.PREPROCESS: jobs.PreprocessOperator,
@@ -67,22 +73,27 @@ def city_dags(
             if only == dag.dag_id or (only is None and part.index == 0):
                 yield dag
             continue
+        yield from cohort_dags(loaded, only)
+        built: Patterns = {}
         for slug in sorted({*loaded.cities, *loaded.broken}):
+            if slug in loaded.cities and loaded.cohort_of(slug) is not None:
+                continue
             dag_id = naming.city_dag_id(loaded.fleet, slug)
             if only not in (None, dag_id):
                 continue
             if slug in loaded.broken:
                 dag = broken_dag(dag_id, loaded.fleet, str(loaded.broken[slug]))
             else:
-                dag = built_or_broken(partial(_city_dag, dag_id, loaded, slug), dag_id, loaded.fleet)
+                dag = built_or_broken(partial(_city_dag, dag_id, loaded, slug, built), dag_id, loaded.fleet)
             yield told(dag, loaded, starts=only is not None)
 
 
-def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
+def _city_dag(dag_id: str, of_fleet: Fleet, slug: str, built: Patterns) -> DAG:
     city_plan = plan.plan_city(of_fleet, slug)
     fleet, city = city_plan.fleet, city_plan.city
     dag = DAG(
         dag_id=dag_id,
+        dag_display_name=one_line(f"{city.shown_name} ({fleet.fleet})"),
         description=f"Retrain {one_line(city.shown_name)}",
         doc_md=_city_doc(city_plan),
         schedule=_schedule(city_plan),
@@ -100,14 +111,9 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
     )
     # Each operator is told what a DAG's default_args would tell it, and is added when it is there: within the DAG's
     # context each class of each operator copies the DAG's defaults and params, which took a third of the time.
-    common: dict[str, Any] = {
-        "owner": city.owner,
-        "retries": city.retries,
-        **backing_off(timedelta(seconds=city.retry_delay_seconds)),
-        "on_failure_callback": keep_failure,
-    }
+    common = common_arguments(city)
     steps = plan.steps(city.approval)
-    tasks = {step.task_id: _task(step.task_id, city_plan, common) for step in steps}
+    tasks = {step.task_id: _copied(step.task_id, city_plan, common, built) for step in steps}
     for task in tasks.values():
         dag.add_task(task)
     for step in steps:
@@ -116,51 +122,33 @@ def _city_dag(dag_id: str, of_fleet: Fleet, slug: str) -> DAG:
     # A teardown runs whatever happened before, and leaves the run's state to publish and keep_champion; and to
     # recorded, which no worker runs and which fails with it: a run without its record is no success.
     tasks[plan.RECORD].as_teardown()
-    # One by one: given to the DAG as a whole they would be validated for each city, which they need not. Copies:
-    # Airflow writes a run's values into a DAG's params, and one city's force must not be another's.
-    for name, param in _PARAMS.items():
-        dag.params[name] = copy(param)
+    add_params(dag)
     return dag
 
 
 def _schedule(city_plan: CityPlan) -> Any:
     """Return when a city's DAG runs: by its schedule, when its raw data change, both, or never by itself."""
     fleet, city = city_plan.fleet, city_plan.city
-    timetable: Any = None
-    if city.schedule is not None:
-        timetable = FleetTimetable(city.schedule, city.end_date, city_plan.delay_seconds)
+    by_clock = timetable_of(city, city_plan.delay_seconds)
     if not fleet.events.assets:
-        return timetable
+        return by_clock
     changed = [assets.raw_data(fleet.keys, city.slug)]
-    return changed if timetable is None else AssetOrTimeSchedule(timetable=timetable, assets=changed)
+    return changed if by_clock is None else AssetOrTimeSchedule(timetable=by_clock, assets=changed)
 
 
-#: Of each city's DAG. A run's tasks are given the DAG's params without inheriting them.
-_PARAMS = {
-    "as_of": Param(
-        None,
-        type=["null", "string"],
-        # Whoever starts a run is told at once, by Airflow itself.
-        pattern=f"^$|{clock.LOOKS_LIKE_AN_INSTANT}",
-        title="As of",
-        description="The run sees only data known by this moment (2014-01-01). Empty: the logical date.",
-        source="dag",
-    ),
-    "force": Param(
-        False,
-        type="boolean",
-        title="Force",
-        description="Publish despite gate, order of as_of and pin.",
-        source="dag",
-    ),
-    "repeat": Param(
-        False,
-        type="boolean",
-        title="Repeat",
-        description="Start and pay new jobs, though the same have been paid for.",
-        source="dag",
-    ),
-}
+def _copied(task_id: str, city_plan: CityPlan, common: dict[str, Any], built: Patterns) -> BaseOperator:
+    """Return a task like that of another city of the fleet, where one is built already that differs by its city alone.
+
+    :param built: tasks of the fleet that stand in no DAG, to be copied; added to.
+    """
+    city = city_plan.city
+    if task_id == plan.APPROVE:
+        return _task(task_id, city_plan, common)  # its texts are about the city
+    # All that a task takes from its city, beside the plan: see _task.
+    alike = (task_id, city.owner, city.retries, city.retry_delay_seconds, city.approval)
+    if alike not in built:
+        built[alike] = _task(task_id, city_plan, common)
+    return copy_of(built[alike], city_plan)
 
 
 def _task(task_id: str, city_plan: CityPlan, common: dict[str, Any]) -> BaseOperator:
@@ -195,7 +183,7 @@ def _task(task_id: str, city_plan: CityPlan, common: dict[str, Any]) -> BaseOper
             extra["outlets"] = [assets.live_alias(city_plan.fleet)]
         if task_id == plan.RECORD:
             # It costs nothing, and nothing else tells what came of the run.
-            extra["retries"] = max(city_plan.city.retries, _RECORD_RETRIES)
+            extra["retries"] = max(city_plan.city.retries, RECORD_RETRIES)
         if task_id == plan.KEEP_CHAMPION and asks:
             # Behind both the gate and the person, of whom only one sends a run here.
             extra["trigger_rule"] = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
@@ -203,16 +191,19 @@ def _task(task_id: str, city_plan: CityPlan, common: dict[str, Any]) -> BaseOper
 
 
 def _city_doc(city_plan: CityPlan) -> str:
-    """Return what the city's DAG is about, as Markdown.
+    """Return what the city's DAG is about, as Markdown: a sentence, and a line each for when, what next and where.
 
     No settings: every DAG's text is stored anew at every look, and what the environment has given is not for everybody.
     """
-    slug, fleet = city_plan.city.slug, city_plan.fleet
-    plan_command = f"./fleet plan {slug} --fleet {fleet.fleet}"
+    fleet, city = city_plan.fleet, city_plan.city
+    of = f"{city.slug} --fleet {fleet.fleet}"
+    # Bold, no code: the grey behind a line of code covers the lower edge of the line above it, underscores and all.
+    status, plan_of_run = (
+        markdown(f"./fleet {command}") for command in (f"status {of}", f"plan {of} --requests")
+    )
     return (
-        f"**{markdown(city_plan.city.shown_name)}**: retrains its model from the data known by the run's `as_of` and, "
-        "if the gate promotes it, publishes it to the fleet's shared endpoint.\n\n"
-        f"Endpoint, package group and all that a run reads and writes: `{plan_command}`  \n"
-        f"Settings: {markdown_code(display_path(fleet.path))}; `{plan_command} --requests` shows what "
-        "becomes of them.\n"
+        f"Trains the model of **{markdown(city.shown_name)}**, and publishes it if the gate lets it.\n\n"
+        f"- Runs {when(city, fleet)}\n"
+        f"- What serves: **{status}**\n"
+        f"- Settings: {markdown(display_path(fleet.path))}; **{plan_of_run}**\n"
     )

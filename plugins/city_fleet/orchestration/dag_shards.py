@@ -52,9 +52,9 @@ def shard_dags(index: int, only: str | None = None, *, starts: bool = False) -> 
 
 
 def _file_of(dag_id: str, files: int) -> int:
-    """Return the number of the file in which a DAG stands, if it is one of a city or says that a file is broken."""
+    """Return the number of the file in which a DAG stands, if it is of a city, of a cohort, or of a broken file."""
     slug = dag_id.partition(".")[2]
-    return 0 if slug.startswith("_") else shard_of(slug, files)
+    return 0 if slug.startswith("_") and not slug.startswith("_cohort_") else shard_of(slug, files)
 
 
 def fleet_wide_dags(only: str | None = None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from city_fleet.orchestration.fleet_tasks import digest_operators as digests
 from city_fleet.orchestration.fleet_tasks import endpoint_operators as endpoint
 from city_fleet.orchestration.fleet_tasks.announce_operator import ANNOUNCE, AnnounceMovesOperator
 from city_fleet.orchestration.fleet_tasks.arrivals_trigger import ArrivalsTrigger
+from city_fleet.orchestration.fleet_tasks.cities_operator import PULL, PullCitiesOperator
 from city_fleet.orchestration.fleet_tasks.compile_operator import COMPILE, CompileOperator
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
 from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
@@ -36,6 +37,8 @@ _CARE_RUN_TIMEOUT = timedelta(hours=1)
 _RETIRE_MARGIN = timedelta(hours=1)
 # What is there now is looked at, whatever days the fleet's schedule is about.
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+# In the fleet file cities are the cities themselves.
+_SECTIONS = {plan.CITIES_PURPOSE: "city_list"}
 
 
 def fleet_dags(folder: Path, only: str | None = None, fetch: Fetch = no_fetch) -> Iterator[DAG]:
@@ -48,12 +51,18 @@ def fleet_dags(folder: Path, only: str | None = None, fetch: Fetch = no_fetch) -
     for fleet in usable_fleets(folder, NO_CITY if only is None else EVERY_CITY, fetch=fetch):
         if isinstance(fleet, Fleet):
             for purpose, build in _BUILDERS.items():
-                if purpose == plan.ARRIVALS_PURPOSE and fleet.events.queue is None:
+                if purpose in _absent(fleet):
                     continue
                 dag_id = naming.fleet_dag_id(fleet.fleet, purpose)
                 if only in (None, dag_id):
                     dag = built_or_broken(partial(build, dag_id, fleet), dag_id, fleet.fleet)
                     yield told(dag, fleet, starts=only is not None)
+
+
+def _absent(fleet: Fleet) -> set[str]:
+    """Return the purposes for which a fleet has no DAG."""
+    arrivals_ = {plan.ARRIVALS_PURPOSE} if fleet.events.queue is None else set()
+    return arrivals_ | ({plan.CITIES_PURPOSE} if fleet.city_list.source is None else set())
 
 
 def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
@@ -234,6 +243,7 @@ def _arrivals_dag(dag_id: str, fleet: Fleet) -> DAG:
         region_name=fleet.region,
         quiet_seconds=events.quiet_seconds,
         longest_seconds=events.longest_seconds,
+        elsewhere=fleet.raw_elsewhere(),
     )
     with DAG(
         dag_id=dag_id,
@@ -270,15 +280,43 @@ def _arrivals_dag(dag_id: str, fleet: Fleet) -> DAG:
     return dag
 
 
+def _cities_dag(dag_id: str, fleet: Fleet) -> DAG:
+    with _care_dag(
+        dag_id,
+        fleet,
+        plan.CITIES_PURPOSE,
+        retries=2,
+        retry_minutes=2,
+        description=f"Bring the list of cities of {fleet.fleet} up to date",
+        doc_md=(
+            "Copies the list of cities from `city_list.source` into the CSV that the fleet file names, which alone "
+            "counts; new cities have DAGs at the next look, and cities that are gone have none. A list without many "
+            "of them is refused. Where workers have fleet files of their own nothing is written: the task fails when "
+            "the list has changed, so that somebody brings it in.\n\n"
+            f"`./fleet cities --pull --fleet {fleet.fleet}` does the same."
+        ),
+        params={
+            "yes": Param(
+                False,
+                type=["boolean", "null"],
+                title="Yes",
+                description="Take a list that lacks more cities than city_list.most_removed.",
+            )
+        },
+    ) as dag:
+        PullCitiesOperator(task_id=PULL, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
+    return dag
+
+
 def _care_dag(
     dag_id: str, fleet: Fleet, purpose: str, *, retries: int, retry_minutes: int, **settings: Any
 ) -> DAG:
     """Return an empty DAG that looks after what is there now, by the schedule of its section of the fleet file.
 
-    :param purpose: name of the section; the DAG's tag.
+    :param purpose: name of the section, or what stands for it in ``_SECTIONS``; the DAG's tag.
     :param settings: more arguments of the DAG.
     """
-    schedule: str | None = getattr(fleet, purpose).schedule
+    schedule: str | None = getattr(fleet, _SECTIONS.get(purpose, purpose)).schedule
     delays = backing_off(timedelta(minutes=retry_minutes))
     return DAG(
         dag_id=dag_id,
@@ -306,7 +344,7 @@ def backing_off(retry_delay: timedelta) -> dict[str, Any]:
 
 
 def _dry_run(description: str) -> dict[str, Param]:
-    return {"dry_run": Param(False, type="boolean", title="Dry run", description=description)}
+    return {"dry_run": Param(False, type=["boolean", "null"], title="Dry run", description=description)}
 
 
 def instant(day: Any) -> datetime | None:
@@ -321,4 +359,5 @@ _BUILDERS: dict[str, Callable[[str, Fleet], DAG]] = {
     plan.RETIRE_PURPOSE: _retire_dag,
     plan.RECONCILE_PURPOSE: _reconcile_dag,
     plan.ARRIVALS_PURPOSE: _arrivals_dag,
+    plan.CITIES_PURPOSE: _cities_dag,
 }

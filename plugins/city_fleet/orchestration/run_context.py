@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from city_fleet import naming
+from city_fleet import naming, outgoing_text
 from city_fleet.errors import OldLayout, RegistryError
 from city_fleet.jobs.fixed_run import FixedRun
 from city_fleet.orchestration import assets
 from city_fleet.outgoing_text import printable
-from city_fleet.plan import PREPROCESS, REGISTER, CityPlan, FixedChampion, Run
+from city_fleet.plan import PREPROCESS, REGISTER, CityPlan, FixedChampion, FixedParent, Run
 from city_fleet.state import old_layout, registry
 from city_fleet.state.author import Author
 
@@ -29,8 +30,15 @@ if TYPE_CHECKING:
 BEGUN = "run"
 #: Names of the params of each city's DAG.
 PARAMS = ("as_of", "force", "repeat")
+#: The one that a cohort's DAG has beside them.
+CITIES = "cities"
+#: Types of runs that somebody has started, as Airflow names them: in the UI, by REST, by a task of another DAG.
+_BY_HAND = ("manual", "operator_triggered")
 # Of Airflow 3.3.2: how `airflow tasks test` calls the run that it makes, and what it sets in its own process.
 _TEMPORARY, _TESTS_A_TASK = "__airflow_temporary_run_", "AIRFLOW_TEST_MODE"
+
+
+_log = outgoing_text.logger(__name__)
 
 
 def is_temporary(context: Context) -> bool:
@@ -38,30 +46,41 @@ def is_temporary(context: Context) -> bool:
     return context["dag_run"].run_id.startswith(_TEMPORARY)
 
 
-def refuse_slips(context: Context) -> None:
+def refuse_slips(context: Context, params: Sequence[str] = PARAMS) -> None:
     """Refuse a run that somebody has started with a name that is nearly one of the DAG's params.
 
     Airflow (3.3.2) takes every name; the run would go on without what was meant, and its jobs would be paid for. What
     looks like none of the params is somebody else's and may stay.
 
+    :param params: names of the DAG's.
     :raises AirflowFailException: with what was given and what may have been meant.
     """
     for name in context["dag_run"].conf or {}:
         # Nearer than what a sentence suggests for a name that is wrong anyway: "source" is not "force".
-        meant = difflib.get_close_matches(name.lower(), PARAMS, n=1, cutoff=0.8)
-        if meant and name not in PARAMS:
+        meant = difflib.get_close_matches(name.lower(), params, n=1, cutoff=0.8)
+        if meant and name not in params:
             raise AirflowFailException(
                 f"The run was started with {printable(repr(name))}, which its DAG has no param for; was {meant[0]!r} "
                 "meant? Nothing was paid for: start another run with the right name"
             )
 
 
-def as_of(plan: CityPlan, context: Context) -> datetime:
+def as_of(
+    plan: CityPlan,
+    context: Context,
+    champion: Callable[[], FixedChampion | None] | None = None,
+    arrived: Iterable[str] | None = None,
+) -> datetime:
     """Return the moment up to which a run may see data, for its first task, which fixes it for all of them.
 
     It is the run's param, else its logical date; of a run that an asset has started the moment of the newest event of
-    the raw data, of others without a date their run_after.
+    the raw data, of others without a date their run_after. Where a person has started it without a param after the end
+    of the schedule, it is the schedule's last tick: a champion that claims to have seen data until today, of data that
+    have ended, would keep out every run of the schedule from then on. A newer champion than that says that there are
+    newer data, and the run is as of its moment.
 
+    :param champion: reads the model that serves; asked only where the schedule has ended.
+    :param arrived: the cities whose raw data the run is about; the plan's by default.
     :raises AirflowFailException: it is not an instant, or lies in the future; or the scheduler has taken up the run of
         ``airflow tasks test``.
     """
@@ -71,10 +90,39 @@ def as_of(plan: CityPlan, context: Context) -> datetime:
     try:
         moment = naming.parse_as_of(text) if text else dag_run.logical_date
         if moment is None and getattr(dag_run, "run_type", None) == assets.ASSET_TRIGGERED:
-            moment = assets.newest_moment(plan.keys, plan.city.slug)
-        return plan.check_as_of(moment or dag_run.run_after)
+            moments = [assets.newest_moment(plan.keys, slug) for slug in arrived or (plan.city.slug,)]
+            moment = max(filter(None, moments), default=None)
+        moment = moment or dag_run.run_after
+        if not text and _is_by_hand(dag_run):
+            moment = _within_schedule(plan, moment, champion)
+        return plan.check_as_of(moment)
     except ValueError as error:
         raise AirflowFailException(str(error)) from error
+
+
+def _is_by_hand(dag_run: Any) -> bool:
+    """Tell whether neither the schedule nor the arrival of data has started a run, but somebody."""
+    arrived = dag_run.run_id.startswith(naming.ARRIVAL_RUN)  # by REST, as a person's are
+    return getattr(dag_run, "run_type", None) in _BY_HAND and not arrived
+
+
+def _within_schedule(
+    plan: CityPlan, moment: datetime, champion: Callable[[], FixedChampion | None] | None
+) -> datetime:
+    last = plan.last_moment(moment)
+    if last is None:
+        return moment
+    served = champion() if champion is not None else None
+    newest = max(last, naming.parse_as_of(served.as_of)) if served else last
+    _log.info(
+        "No as_of was given, and the schedule of %s has ended on %s: the run sees the data known by %s, %s. Start it "
+        "with the param as_of for those of another moment",
+        plan.dag_id,
+        plan.city.end_date,
+        "its last tick" if newest == last else "the moment of the model that serves",
+        naming.as_of_stamp(newest),
+    )
+    return newest
 
 
 def _refuse_taken_up(plan: CityPlan, context: Context) -> None:
@@ -99,7 +147,9 @@ def run_of(plan: CityPlan, context: Context) -> Run:
     _refuse_taken_up(plan, context)
     # A run that was begun by an earlier version has not kept its as_of.
     moment = naming.parse_as_of(begun["as_of"]) if "as_of" in begun else as_of(plan, context)
-    return replace(_run(context, begun["key"], moment), champion=champion)
+    # One that was begun by an earlier version has no parent.
+    parent = FixedParent(**begun["parent"]) if begun.get("parent") else None
+    return replace(_run(context, begun["key"], moment), champion=champion, parent=parent)
 
 
 def run_to_record(plan: CityPlan, context: Context) -> Run:
@@ -130,6 +180,7 @@ def hand_on(fixed: FixedRun, context: Context) -> None:
         "as_of": fixed.as_of,
         "repetition": fixed.repetition,
         "champion": fixed.champion and asdict(fixed.champion),
+        "parent": fixed.parent and asdict(fixed.parent),
         "begun_by": fixed.begun_by,
     }
     context["ti"].xcom_push(key=BEGUN, value=value)

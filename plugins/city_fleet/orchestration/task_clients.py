@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from botocore.config import Config
 
+from city_fleet.orchestration.aws_hooks import AwsHook
 from city_fleet.state.encryption import encrypting
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class TaskClients:
         self.aws_conn_id = aws_conn_id
         self.region = region
         self.kms_key = kms_key
+        self._hook = AwsHook(aws_conn_id=aws_conn_id, client_type="s3", region_name=region)
+        self._one_at_a_time = threading.Lock()
 
     @cached_property
     def s3(self) -> S3Client:
@@ -55,6 +58,5 @@ class TaskClients:
         return self._client("sagemaker-runtime")
 
     def _client(self, service: str) -> Any:
-        hook = AwsBaseHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.region)
-        # What the connection says counts.
-        return hook.get_client_type(config=CLIENT_CONFIG.merge(hook.config))
+        with self._one_at_a_time:
+            return self._hook.client_of(service, CLIENT_CONFIG)

@@ -16,6 +16,7 @@ from city_fleet.prediction.deadline import Deadline
 from city_fleet.prediction.known_cache import KnownCopies
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.model_question import iso, slug_of
+from city_fleet.prediction.seat import seat_of
 from city_fleet.state.live_pointer import LivePointer
 from city_fleet.state.objects import ObjectStore
 
@@ -65,11 +66,13 @@ class CityCatalog:
         """Return what can be asked of a city.
 
         :param city: its slug, or its name as people write it.
-        :raises PredictError: no model of it is live, or S3 does not answer.
+        :raises PredictError: no model is live that may answer for it, or S3 does not answer.
         """
-        pointer = self.pointers.get(slug_of(city), deadline)
+        slug = slug_of(city)
+        seat = seat_of(slug, self.pointers, self.known, deadline)
+        pointer = seat.pointer
         said: dict[str, Any] = {
-            "city": pointer.city,
+            "city": slug,
             "kind": pointer.kind,
             "task": pointer.task,
             "by_name": bool(pointer.forecast),
@@ -80,9 +83,12 @@ class CityCatalog:
             "as_of": iso(pointer.as_of),
             "data_until": pointer.data_until,
             "known": None,
+            "parent": None,
+            "served_by": pointer.city,
         }
-        values = None if pointer.is_table else self.known.newest(pointer.city, deadline).values
+        values = None if pointer.is_table else self.known.newest(slug, deadline).values
         if values is not None:
+            said["parent"] = values.parent
             said["known"] = {
                 "as_of": iso(values.as_of),
                 "known_until": values.known_until,

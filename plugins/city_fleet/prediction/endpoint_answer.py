@@ -10,18 +10,20 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors
 from city_fleet.errors import BadRequest, PredictError, ServingError, show_value
+from city_fleet.periods import begin_text
 
 # inference.py speaks of rows of a request; here a request is one row, whose features are what the caller knows.
 _OUR_ROW = re.compile(r"Row 1[,:] *|Forecast: *")
 # What serving code answers to a forecast that it does not know yet.
 _OLD_CODE = "The request has no list of instances"
+# What a model answers that is nobody's parent, and serving code that knows no parents.
+_NO_PARENT = ("child:", "got member 'child'")
 _MOST_STEPS = 100
 _LONGEST_UNIT, _LONGEST_SENTENCE = 200, 500
 _FEATURE = re.compile(r"feature '([^']+)'")
@@ -39,6 +41,7 @@ class Forecast:
     :param known_until: first day of the newest period whose target was known, an ISO date.
     :param late_periods: how many newer periods should be known by now; None where that can't be told.
     :param warning: what a reader of the forecasts should know, as a sentence without its full stop.
+    :param served_by: slug of the city whose model has answered: its own, or its parent's; or ``baseline``.
     """
 
     forecasts: Sequence[Mapping[str, Any]]
@@ -47,6 +50,7 @@ class Forecast:
     known_until: str | None
     late_periods: int | None
     warning: str | None = None
+    served_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,9 @@ def model_error(city: str, whose: str, error: ClientError) -> PredictError:
     mine = _OUR_ROW.match(sentence)
     if 400 <= int(response.get("OriginalStatusCode") or 0) < 500 and mine:
         sentence = sentence[mine.end() :]
+        if sentence.startswith(_NO_PARENT):
+            cure = "run the fleet's _endpoint DAG, and train the parent"
+            return ServingError(f"{whose}: it can't answer for another city: {cure} ({sentence})", city=city)
         feature = _FEATURE.search(sentence)
         mistake = {"feature": feature[1] if feature else None, "problem": "refused_by_model", "got": sentence}
         return BadRequest(f"city {city!r}: {sentence}", mistakes=[mistake])
@@ -142,8 +149,10 @@ def read_forecast(content: bytes, whose: str, city: str) -> Forecast:
             raise ValueError(f"intervals_withheld {show_value(withheld)}")
         if late is not None and (isinstance(late, bool) or not isinstance(late, int) or late < 0):
             raise ValueError(f"late_periods {show_value(late)}")
-        until = None if until is None else date.fromisoformat(until).isoformat()
-        return Forecast(forecasts, unit, withheld[:_LONGEST_SENTENCE] if withheld else None, until, late)
+        until = None if until is None else begin_text(until)
+        shown = withheld[:_LONGEST_SENTENCE] if withheld else None
+        served_by = str(said.get("served_by") or "")  # serving code of before says nothing
+        return Forecast(forecasts, unit, shown, until, late, served_by=served_by)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         got = f"{content[:80]!r} ({type(error).__name__})"
         raise ServingError(f"{whose}: the answer is not a forecast: {got}", city=city) from error
@@ -154,7 +163,7 @@ def _step(value: Any, number: int) -> dict[str, Any]:
     if value["step"] != number or not math.isfinite(prediction):
         raise ValueError(f"step {show_value(value['step'])}: {prediction}")
     return {
-        "period": date.fromisoformat(value["period"]).isoformat(),
+        "period": begin_text(value["period"]),
         "step": number,
         "prediction": prediction,
         "intervals": {str(name): _interval(each) for name, each in value.get("intervals", {}).items()},

@@ -22,6 +22,7 @@ _MOST_COLUMNS = 1000
 _MOST_NAME = 200
 _PERIOD = "period"
 _EXAMPLE = '[{"period": "2015-08-01", "median": 255000}]'
+_EXAMPLE_AHEAD = '[{"period": "2015-08-01", "promotion": 1}]'
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,20 @@ class Question:
 
     :param horizon: how many periods ahead it reaches; None: as many as the model can.
     :param history: rows that are newer than what is known: ``period`` and values by column.
+    :param ahead: rows of periods to come: ``period`` and values by column, of those that are known ahead.
     """
 
     horizon: int | None = None
     history: Sequence[Mapping[str, Any]] = ()
+    ahead: Sequence[Mapping[str, Any]] = ()
 
 
-def read(city: str, horizon: object, history: object) -> Question:
+def read(city: str, horizon: object, history: object, ahead: object = None) -> Question:
     """Read a caller's question.
 
     :param horizon: None for the model's own.
     :param history: None where the caller has nothing newer.
+    :param ahead: None where the caller has nothing to say of periods to come.
     :raises BadRequest: what was got, and what is allowed.
     """
     if horizon is not None and (
@@ -48,29 +52,31 @@ def read(city: str, horizon: object, history: object) -> Question:
     ):
         allowed = f"a whole number from 1 to {MOST_PERIODS}, how many periods ahead"
         raise _bad(f"city {city!r}, horizon: got {show_value(horizon)}; allowed: {allowed}.")
-    if history is None:
-        return Question(horizon)
-    if not isinstance(history, list) or len(history) > MOST_HISTORY:
-        raise _bad(
-            f"city {city!r}, history: got {show_value(history)}; allowed: a list of at most {MOST_HISTORY} rows, for "
-            f"example {_EXAMPLE}."
-        )
-    for number, row in enumerate(history, start=1):
-        _check_row(f"city {city!r}, history, row {number}", row)
-    return Question(horizon, history)
+    return Question(
+        horizon,
+        _rows(f"city {city!r}, history", history, _EXAMPLE),
+        _rows(f"city {city!r}, ahead", ahead, _EXAMPLE_AHEAD),
+    )
 
 
-def json_request(question: Question, known: KnownValues | None, at: datetime) -> bytes:
+def json_request(
+    question: Question, known: KnownValues | None, at: datetime | None, child: str | None = None
+) -> bytes:
     """Write a question as inference.py reads application/json.
 
     :param known: what is known of the city; None leaves the model to what its artifact holds.
-    :param at: the moment of asking, which tells how old the data are.
+    :param at: the moment of asking, which tells how old the data are; None where nobody wants to know.
+    :param child: of a parent's model: the city that is asked about.
     """
-    members = {"at": json.dumps(at.strftime("%Y-%m-%dT%H:%M:%SZ"))}
+    members = {} if at is None else {"at": json.dumps(at.strftime("%Y-%m-%dT%H:%M:%SZ"))}
+    if child is not None:
+        members["child"] = json.dumps(child)
     if question.horizon is not None:
         members["horizon"] = json.dumps(question.horizon)
     if question.history:
         members["history"] = json.dumps(question.history, allow_nan=False)
+    if question.ahead:
+        members["ahead"] = json.dumps(question.ahead, allow_nan=False)
     if known is not None:
         members["known"] = (
             known.text
@@ -79,12 +85,24 @@ def json_request(question: Question, known: KnownValues | None, at: datetime) ->
     return f'{{"forecast": {{{inner}}}}}'.encode()
 
 
-def _check_row(where: str, row: object) -> None:
+def _rows(where: str, rows: object, example: str) -> Sequence[Mapping[str, Any]]:
+    if rows is None:
+        return ()
+    if not isinstance(rows, list) or len(rows) > MOST_HISTORY:
+        raise _bad(
+            f"{where}: got {show_value(rows)}; allowed: a list of at most {MOST_HISTORY} rows, for example {example}."
+        )
+    for number, row in enumerate(rows, start=1):
+        _check_row(f"{where}, row {number}", row, example)
+    return rows
+
+
+def _check_row(where: str, row: object, example: str) -> None:
     if not isinstance(row, Mapping) or not isinstance(row.get(_PERIOD), str):
         got = show_value(row.get(_PERIOD)) if isinstance(row, Mapping) else show_value(row)
         raise _bad(
             f"{where}: got {got} as its period; allowed: an object with a day of the period as text, for example "
-            f"{_EXAMPLE}."
+            f"{example}."
         )
     if len(row) > _MOST_COLUMNS or not all(len(str(name)) <= _MOST_NAME for name in row):
         raise _bad(

@@ -5,20 +5,23 @@ Standard library only, as the Lambda function carries this module.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from city_fleet import clock, naming
-from city_fleet.errors import BadRequest, list_names, show_value
-from city_fleet.prediction import forecast_question
+from city_fleet import clock, naming, periods
+from city_fleet.errors import BadRequest, ServingError, list_names, show_value
+from city_fleet.prediction import forecast_question, substitute
 from city_fleet.prediction.endpoint_answer import Forecast, read_classes, read_forecast, read_number
 from city_fleet.prediction.feature_row import csv_line, json_request, read_row
 from city_fleet.prediction.known_cache import Newest
 from city_fleet.prediction.live_cache import MAX_CITY_LENGTH
 from city_fleet.state import pointer_checks
 from city_fleet.state.live_pointer import LivePointer
+from city_fleet.ticks import REPLAY_VARIABLE
 
 # Of the answer for one row: more than this is cut off, and so no JSON. SageMaker hands on 6 MB.
 _ANSWER_BYTES = 1 << 20
@@ -44,6 +47,7 @@ class Asked:
     :param top_k: of a classification: how many of the most probable classes; None: the probabilities of all.
     :param horizon: of a forecast: how many periods ahead; None: as many as the model can.
     :param history: of a forecast: the caller's own newer rows: ``period`` and values by column.
+    :param ahead: of a forecast: what is known of periods to come: ``period`` and values by column.
     """
 
     city: object
@@ -51,6 +55,7 @@ class Asked:
     top_k: object = None
     horizon: object = None
     history: object = None
+    ahead: object = None
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,25 @@ class ModelQuestion:
     read: Callable[[bytes, str, str], dict[str, Any]]
 
 
-def put(pointer: LivePointer, asked: Asked, newest: Callable[[], Newest]) -> ModelQuestion:
+def put(
+    pointer: LivePointer,
+    asked: Asked,
+    newest: Callable[[], Newest],
+    *,
+    child: str | None = None,
+    problem: str | None = None,
+) -> ModelQuestion:
     """Put what is asked to the model of a pointer.
 
     :param newest: says what is known of the city; called for a forecast alone.
+    :param child: the city that is asked about, where the pointer is that of its parent.
+    :param problem: what a reader of a forecast should know besides.
     :raises BadRequest: it is not what this model can be asked.
+    :raises ServingError: what is known of a child does not fit its parent's model.
     """
     top_k = _top_k(pointer, asked.top_k)
     if asked.features is NO_FEATURES:
-        return _by_name(pointer, asked, newest)
+        return _by_name(pointer, asked, newest, child, problem)
     row = read_row(pointer.city, pointer.features, asked.features, pointer.inputs)
     as_json = pointer.is_table or top_k is not None
     body = json_request(row, top_k) if as_json else csv_line(row)
@@ -106,7 +121,13 @@ def iso(as_of: str) -> str:
         return as_of
 
 
-def _by_name(pointer: LivePointer, asked: Asked, newest: Callable[[], Newest]) -> ModelQuestion:
+def _by_name(
+    pointer: LivePointer,
+    asked: Asked,
+    newest: Callable[[], Newest],
+    child: str | None,
+    problem: str | None,
+) -> ModelQuestion:
     if pointer.is_table:
         raise BadRequest(
             f"city {pointer.city!r}: its model is that of a table, which has no next period; allowed: features, "
@@ -114,15 +135,22 @@ def _by_name(pointer: LivePointer, asked: Asked, newest: Callable[[], Newest]) -
             mistakes=[],
             features=list(pointer.features),
         )
-    question = forecast_question.read(pointer.city, asked.horizon, asked.history)
+    question = forecast_question.read(child or pointer.city, asked.horizon, asked.history, asked.ahead)
     known = _fitting(pointer, newest())
+    if child is not None and known.values is None:
+        why = known.problem or "nothing is known of it"
+        raise ServingError(
+            f"city {child!r}: its parent {pointer.city!r} can't answer for it: {why}", city=child
+        )
 
     def read(content: bytes, whose: str, city: str) -> dict[str, Any]:
         found = read_forecast(content, whose, city)
-        found = replace(found, warning=_warning(found, known))
+        said = [each for each in (problem, _warning(found, known)) if each]
+        served_by = substitute.BASELINE if found.served_by == substitute.BASELINE else pointer.city
+        found = replace(found, warning="; ".join(said) or None, served_by=served_by)
         return {"prediction": found.forecasts[0]["prediction"], "forecast": found}
 
-    body = forecast_question.json_request(question, known.values, clock.utc_now())
+    body = forecast_question.json_request(question, known.values, _moment_of_asking(), child)
     return ModelQuestion(body, True, _ANSWER_BYTES, read)
 
 
@@ -143,7 +171,7 @@ def _warning(found: Forecast, newest: Newest) -> str | None:
     """Return what a reader of a forecast should know: that the data are old, or not the newest."""
     said = [newest.problem] if newest.problem else []
     if found.late_periods:
-        period = newest.values.frequency if newest.values is not None else "period"
+        period = periods.noun(newest.values.frequency) if newest.values is not None else "period"
         late = f"{found.late_periods} {period}{'s' if found.late_periods > 1 else ''}"
         said.append(f"the newest data are of {found.known_until}, {late} older than expected")
     return "; ".join(said) or None
@@ -165,3 +193,8 @@ def _top_k(pointer: LivePointer, value: object) -> int | None:
     raise BadRequest(
         f"city {pointer.city!r}, top_k: got {show_value(value)}; allowed: {allowed}.", mistakes=[]
     )
+
+
+def _moment_of_asking() -> datetime | None:
+    """Return what the age of the data is told by; None where an old sample is replayed."""
+    return None if os.environ.get(REPLAY_VARIABLE) else clock.utc_now()

@@ -27,6 +27,7 @@ _FORECAST_EXAMPLE = {
     "intervals_withheld": "95 %: 12 held-out forecasts judge the furthest step, and 19 are needed",
     "known_until": "2015-07-01",
     "late_periods": 0,
+    "served_by": "austin",
     "prediction": 252310.4,
     "target_model": "austin/20150801T000000Z-1a2b3c4d5e6f.tar.gz",
     "package_arn": "arn:aws:sagemaker:us-east-1:123456789012:model-package/texas-housing--production--austin/12",
@@ -85,6 +86,17 @@ def _predict() -> dict[str, Any]:
                 "city": "Austin",
                 "horizon": 2,
                 "history": [{"period": "2015-08-01", "median": 255000, "sales": 2500}],
+            },
+        },
+        "by_name_with_what_is_planned": {
+            "summary": "With values of the coming periods, of columns that are known ahead",
+            "value": {
+                "city": "austin",
+                "horizon": 2,
+                "ahead": [
+                    {"period": "2015-08-01", "promotion": 1},
+                    {"period": "2015-09-01", "promotion": 0},
+                ],
             },
         },
         "by_features": {

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from city_fleet import periods
+
 _PERIOD = {
     "type": "string",
-    "format": "date",
-    "description": "The first day of a period.",
+    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]+([.][0-9]+)?(Z|[+-][0-9:]+)?)?$",
+    "description": "The first day of a period; of an hour its moment, in UTC.",
     "examples": ["2015-08-01"],
 }
 _MODEL: dict[str, Any] = {
@@ -60,7 +62,7 @@ def schemas() -> dict[str, Any]:
         {
             "as_of": {"type": "string"},
             "known_until": {"type": ["string", "null"]},
-            "frequency": {"enum": ["day", "week", "month", "quarter", "year"]},
+            "frequency": {"type": "string", "pattern": f"^{periods.PATTERN}$"},
             "columns": {"type": "array", "items": {"type": "string"}},
         }
     )
@@ -76,6 +78,13 @@ def schemas() -> dict[str, Any]:
                     "description": "Periods ahead.",
                 },
                 "history": {"type": ["array", "null"], "maxItems": 1000, "items": row},
+                "ahead": {
+                    "type": ["array", "null"],
+                    "maxItems": 1000,
+                    "items": row,
+                    "description": "Values of periods to come, of the columns that `known_ahead` of the city names: "
+                    "needed where the fleet's own data do not hold them. null: nobody knows.",
+                },
             },
             said="A forecast of the next periods, of a city whose data are a series.",
         ),
@@ -107,6 +116,11 @@ def schemas() -> dict[str, Any]:
                     "description": "How many periods newer than known_until should be known by now.",
                 },
                 "prediction": {"type": "number", "description": "That of the first step."},
+                "served_by": {
+                    "type": "string",
+                    "description": "The city whose model has answered: its own slug, its parent's, or `baseline`.",
+                    "examples": ["austin", "texas", "baseline"],
+                },
                 **_MODEL,
             },
             {"warning": {"type": "string", "description": "That the data are old, or not the newest."}},
@@ -161,7 +175,14 @@ def schemas() -> dict[str, Any]:
                                 "unit": {"type": ["string", "null"]},
                                 "frequency": known["properties"]["frequency"],
                                 "columns": known["properties"]["columns"],
-                            }
+                            },
+                            {
+                                "known_ahead": {
+                                    "type": "array",
+                                    "items": {"type": "string"},
+                                    "description": "Columns whose values of its own periods a forecast needs.",
+                                }
+                            },
                         ),
                     ]
                 },
@@ -171,6 +192,14 @@ def schemas() -> dict[str, Any]:
                 "as_of": _MODEL["as_of"],
                 "data_until": {"type": ["string", "null"]},
                 "known": {"anyOf": [{"type": "null"}, known]},
+                "parent": {
+                    "type": ["string", "null"],
+                    "description": "The city whose model answers where its own does not.",
+                },
+                "served_by": {
+                    "type": "string",
+                    "description": "The city whose model is asked by its name: this one, or its parent.",
+                },
             }
         ),
     }

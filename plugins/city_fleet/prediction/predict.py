@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -22,14 +23,16 @@ from city_fleet.errors import (
     CityFleetError,
     PredictError,
     ServingError,
+    UnknownCity,
     show_value,
 )
-from city_fleet.prediction import model_question
+from city_fleet.prediction import model_question, substitute
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.prediction.endpoint_answer import Prediction, model_error
 from city_fleet.prediction.known_cache import KnownCopies, Newest
 from city_fleet.prediction.live_cache import LivePointers
-from city_fleet.prediction.model_question import Asked, iso, slug_of
+from city_fleet.prediction.model_question import NO_FEATURES, Asked, iso, slug_of
+from city_fleet.prediction.seat import Seat, seat_of
 from city_fleet.state import live
 
 if TYPE_CHECKING:
@@ -106,7 +109,13 @@ class Predictor:
         return self._one(Asked(city, features, top_k), seconds)
 
     def forecast(
-        self, city: object, horizon: object = None, history: object = None, seconds: float = DEADLINE_SECONDS
+        self,
+        city: object,
+        horizon: object = None,
+        history: object = None,
+        seconds: float = DEADLINE_SECONDS,
+        *,
+        ahead: object = None,
     ) -> Prediction:
         """Predict the next periods of one city from what is known of it.
 
@@ -114,7 +123,7 @@ class Predictor:
         :param history: the caller's own newer rows: ``period`` and values by column.
         :raises PredictError: of the kind that says whose fault it is.
         """
-        return self._one(Asked(city, horizon=horizon, history=history), seconds)
+        return self._one(Asked(city, horizon=horizon, history=history, ahead=ahead), seconds)
 
     def _one(self, asked: Asked, seconds: float) -> Prediction:
         (answer,) = self.predict_many([asked], seconds)
@@ -183,19 +192,19 @@ class Predictor:
                 mistakes=[],
             )
         city = slug_of(city)
-        pointer = self.pointers.get(city, deadline)
+        seat = self._seat(city, asked, deadline)
         try:
-            value = self._ask(pointer, asked, deadline)
-        except _ModelGone as gone:
-            # Its artifact may have been retired while this pointer was believed.
-            newer = self.pointers.get(city, deadline, ask=True)
-            if newer.target_model == pointer.target_model:
-                raise ServingError(str(gone), city=city) from gone
-            pointer = newer
-            try:
-                value = self._ask(pointer, asked, deadline)
-            except _ModelGone as again:
-                raise ServingError(str(again), city=city) from again
+            pointer, value = self._answered(seat, asked, deadline)
+        except (UnknownCity, ServingError) as error:
+            if seat.child is None:
+                raise
+            if seat.own is None:
+                if isinstance(error, UnknownCity):
+                    raise
+                raise substitute.broken_parent(error, city, seat.pointer.city) from error
+            # A model of the city's own is better than no answer, however old.
+            log.warning("City %r: its parent can't answer, its own model does: %s", city, error)
+            pointer, value = self._answered(seat.without_parent(), asked, deadline)
         return Prediction(
             **{"prediction": None, **value},
             city=city,
@@ -206,15 +215,47 @@ class Predictor:
             latency_ms=round((time.perf_counter() - started) * 1000, 1),
         )
 
-    def _ask(self, pointer: live.LivePointer, asked: Asked, deadline: Deadline) -> dict[str, Any]:
+    def _seat(self, city: str, asked: Asked, deadline: Deadline) -> Seat:
+        """Find out whose model answers; for a row of features no other than the city's."""
+        if asked.features is NO_FEATURES and self.known is not None:
+            return seat_of(city, self.pointers, self.known, deadline)
+        return Seat(self.pointers.get(city, deadline))
+
+    def _answered(
+        self, seat: Seat, asked: Asked, deadline: Deadline
+    ) -> tuple[live.LivePointer, dict[str, Any]]:
+        """Ask the model of a seat, or the one that has come in its place meanwhile.
+
+        :return: the pointer of the model that has answered, and fields of :class:`Prediction`.
+        """
+        try:
+            value = self._ask(seat, asked, deadline)
+        except _ModelGone as gone:
+            # Its artifact may have been retired while this pointer was believed.
+            city = seat.pointer.city
+            newer = self.pointers.get(city, deadline, ask=True)
+            if newer.target_model == seat.pointer.target_model:
+                raise ServingError(str(gone), city=city) from gone
+            seat = replace(seat, pointer=newer)
+            try:
+                value = self._ask(seat, asked, deadline)
+            except _ModelGone as again:
+                raise ServingError(str(again), city=city) from again
+        return seat.pointer, value
+
+    def _ask(self, seat: Seat, asked: Asked, deadline: Deadline) -> dict[str, Any]:
         """Ask the endpoint for the prediction of a pointer's model.
 
         :return: fields of :class:`Prediction`.
         :raises _ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
         """
-        question = model_question.put(pointer, asked, lambda: self._newest(pointer.city, deadline))
+        pointer = seat.pointer
+        city = seat.child or pointer.city
+        question = model_question.put(
+            pointer, asked, lambda: self._newest(city, deadline), child=seat.child, problem=seat.problem
+        )
         endpoint = pointer.endpoint or self._endpoint
-        whose = f"city {pointer.city!r}: endpoint {endpoint!r} with {pointer.target_model}"
+        whose = f"city {city!r}: endpoint {endpoint!r} with {pointer.target_model}"
 
         def invoke() -> bytes:
             answer = self._runtime.invoke_endpoint(
@@ -231,13 +272,13 @@ class Predictor:
             content = deadline.call(whose, invoke)
         except ClientError as error:
             if aws_errors.is_model_error(error):
-                raise model_error(pointer.city, whose, error) from error
+                raise model_error(city, whose, error) from error
             if aws_errors.is_invalid(error):
                 raise _ModelGone(f"{whose}: {aws_errors.message_of(error)}") from error
-            raise ServingError(f"{whose}: {error}", city=pointer.city) from error
+            raise ServingError(f"{whose}: {error}", city=city) from error
         except BotoCoreError as error:
-            raise ServingError(f"{whose} cannot be asked: {error}", city=pointer.city) from error
-        return question.read(content, whose, pointer.city)
+            raise ServingError(f"{whose} cannot be asked: {error}", city=city) from error
+        return question.read(content, whose, city)
 
     def _newest(self, city: str, deadline: Deadline) -> Newest:
         return self.known.newest(city, deadline) if self.known is not None else Newest()

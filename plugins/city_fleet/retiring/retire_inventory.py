@@ -214,7 +214,7 @@ class InventorySource:
             target = listed.target_model(city)
             registered_by, _, run_id = (listed.run or "").partition("/")
             # Somebody else may have registered a version there by hand.
-            if target is None or registered_by != dag_id:
+            if target is None or not naming.is_of_city(registered_by, self.keys.fleet, city):
                 continue
             # A version without a key was registered when a run's folder was named after its id.
             run_key = listed.run_key or naming.digest([self.environment, dag_id, run_id])

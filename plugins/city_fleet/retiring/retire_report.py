@@ -38,7 +38,7 @@ class CityReport:
     def totals(self) -> Totals:
         gone = Deletion() if self.problem else self.deletion
         return Totals(
-            cities=1,
+            cities=int(not self.city.startswith("_")),  # the job of a cohort is no city's
             problems=int(bool(self.problem)),
             models=gone.models,
             runs=gone.runs,

@@ -24,6 +24,7 @@ from city_fleet.errors import CityFleetError, PointerMoved
 from city_fleet.jobs.pacing import RETRIES
 from city_fleet.retiring import retire
 from city_fleet.retiring.retire import Deletion, Plan
+from city_fleet.retiring.retire_cohorts import retire_cohorts
 from city_fleet.retiring.retire_facts import Inventory, Rule
 from city_fleet.retiring.retire_inventory import CityObjects, InventorySource, cities
 from city_fleet.retiring.retire_report import CityReport
@@ -70,7 +71,7 @@ def run(
         begun = cities(source.s3, source.keys)
         found = itertools.chain(found, itertools.takewhile(lambda each: each.city <= after, begun))
     under_way: deque[Future[CityReport]] = deque()
-    last = ""
+    last, complete = "", False
     with ThreadPoolExecutor(PARALLEL_CITIES) as pool:
         for each in found:
             if not in_time():
@@ -80,9 +81,11 @@ def run(
             if len(under_way) >= 2 * PARALLEL_CITIES:
                 yield under_way.popleft().result()
         else:
-            last = ""
+            last, complete = "", True
         while under_way:
             yield under_way.popleft().result()
+    if only is None and complete and in_time():
+        yield from retire_cohorts(source, rule, dry_run=dry_run, clock=clock)
     if whole and last != after:
         body = json.dumps({"format_version": 1, "after": last}, indent=2) + "\n"
         source.objects.put(source.keys.retire_cursor(), body.encode())

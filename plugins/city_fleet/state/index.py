@@ -22,8 +22,8 @@ from city_fleet import aws_errors, naming, outgoing_text
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import installation, live
-from city_fleet.state.index_state import KEPT_RUNS, Champion, Index, RunSummary
-from city_fleet.state.objects import GZIP, ObjectStore, json_of, rounds
+from city_fleet.state.index_state import KEPT_NIGHTS, Champion, Index, RunSummary
+from city_fleet.state.objects import GZIP, ObjectStore, Unchanged, json_of, rounds
 from city_fleet.state.pointer_checks import MAX_POINTER_BYTES
 
 if TYPE_CHECKING:
@@ -48,12 +48,14 @@ class Refreshed:
     :param runs: how many records were folded in.
     :param behind: how many announced records are not folded in yet, because there were too many at once.
     :param problem: why the index could not be written back, if it could not; what it says holds all the same.
+    :param etag: of the object in S3 that says the same; None where it does not.
     """
 
     index: Index
     runs: int = 0
     behind: int = 0
     problem: str | None = None
+    etag: str | None = None
 
 
 def refresh(
@@ -62,12 +64,14 @@ def refresh(
     *,
     limit: int | None = None,
     anew: bool = False,
+    known: Refreshed | None = None,
     say: Callable[[str], None] = log.info,
 ) -> Refreshed:
     """Bring the index up to date and return it. Where there is none yet, it is built from all records.
 
     :param limit: fold in at most so many records, oldest first; the next call goes on there.
     :param anew: build it from all records in any case.
+    :param known: what this returned before: an index that is still the same is neither fetched nor unpacked again.
     :param say: is told about work that takes long.
     :raises PlatformError: others wrote the index for a minute, each time while it was folded.
     """
@@ -75,7 +79,7 @@ def refresh(
     attempts = rounds(keys.uri(keys.index()))
     while True:
         next(attempts)
-        before, etag = load(s3, keys)
+        before, etag = load(s3, keys, known)
         if before is None or anew:
             say(f"Building the index of fleet {keys.fleet} from its run records")
             after, behind = build(s3, keys), 0
@@ -92,7 +96,8 @@ def refresh(
             runs = sum(records.get(_record(event)) is not None for event in now)
         after = replace(after, **installation.stamp(keys))
         if after == before:
-            return Refreshed(after)
+            # The same object, if it is the same: whoever makes something of it need not make it again.
+            return Refreshed(before, etag=etag)
         try:
             written = ObjectStore(s3, keys.bucket).replace(keys.index(), after.to_bytes(), etag, GZIP)
         except ClientError as error:
@@ -100,23 +105,31 @@ def refresh(
                 return Refreshed(after, runs, behind, f"the index could not be written: {error}")
             raise
         if written is not None:
-            return Refreshed(after, runs, behind)
+            return Refreshed(after, runs, behind, etag=written)
 
 
-def load(s3: S3Client, keys: Keys) -> tuple[Index | None, str | None]:
+def load(s3: S3Client, keys: Keys, known: Refreshed | None = None) -> tuple[Index | None, str | None]:
     """Return the index as it stands in S3 and its ETag.
 
+    :param known: what is known of it, if anything.
     :return: no index and no ETag where there is no object; no index but an ETag where the object is none, or one
         of another version of City Fleet or of another installation.
     """
-    found = ObjectStore(s3, keys.bucket).get(keys.index())
+    store = ObjectStore(s3, keys.bucket)
+    if known is not None and known.etag is not None:
+        changed = store.get_changed(keys.index(), known.etag)
+        if isinstance(changed, Unchanged):
+            return known.index, known.etag
+        found = changed
+    else:
+        found = store.get(keys.index())
     if found is None:
         return None, None
-    known = Index.from_bytes(found.body)
-    if known is not None and installation.other(keys, vars(known)) is not None:
+    index = Index.from_bytes(found.body)
+    if index is not None and installation.other(keys, vars(index)) is not None:
         log.warning("%s is of another installation, and is built anew", keys.uri(keys.index()))
-        known = None
-    return known, found.etag
+        index = None
+    return index, found.etag
 
 
 def build(s3: S3Client, keys: Keys) -> Index:
@@ -171,7 +184,7 @@ def _worth_reading(records: list[tuple[str, datetime]]) -> Iterable[str]:
 
     :param records: name and time of writing of each.
     """
-    runs = sorted({_run_of(name) for name, _ in records}, reverse=True)[:KEPT_RUNS]
+    runs = sorted({_run_of(name) for name, _ in records}, reverse=True)[:KEPT_NIGHTS]
     # A record is written within seconds of what it gives as the run's end.
     last = max(moment for _, moment in records) - _SOON
     return [name for name, moment in records if _run_of(name) in runs or moment >= last]

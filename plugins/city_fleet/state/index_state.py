@@ -10,18 +10,24 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from city_fleet import naming
+from city_fleet.metrics import METRICS
 from city_fleet.state import pointer_checks
 from city_fleet.state.live_pointer import LivePointer
+
+Kept = TypeVar("Kept", "RunSummary", "Night")
 
 FORMAT_VERSION = 1
 #: Runs kept per city. A digest of last night needs one; a city that failed twice still shows what it did before.
 KEPT_RUNS = 3
+#: Runs of which outcome and metrics are kept beyond that, so that a view shows how they went from night to night.
+KEPT_NIGHTS = 10
 _LONGEST_REASON = 300
 _REASONS = 3
 # Unpacked; that of 10,000 cities takes 20 MB.
@@ -40,6 +46,12 @@ class RunSummary:
     :param reasons: sentences, the deciding one first; at most three, shortened.
     :param failed_task: the task that failed, if one did, and ``error``, the class of its error.
     :param seconds: billable seconds by instance type.
+    :param data_until: first day of the newest period that was known, an ISO date; None if unknown.
+    :param beaten: target model of the champion that was worse than the city's parent; None where there was none.
+    :param doubt: how far the 80 % interval of the next period reaches, as a share of the forecast; None if unknown.
+    :param metric: that the gate compared; None of a run that was not judged.
+    :param value: of the run's own model; ``baseline``: of the best prediction without a model; ``against``: of the
+        champion it was judged against; None where there is none.
     """
 
     as_of: str
@@ -54,6 +66,13 @@ class RunSummary:
     target_model: str | None = None
     package_version: int | None = None
     seconds: tuple[tuple[str, int], ...] = ()
+    data_until: str | None = None
+    beaten: str | None = None
+    doubt: float | None = None
+    metric: str | None = None
+    value: float | None = None
+    baseline: float | None = None
+    against: float | None = None
 
     @classmethod
     def of_record(cls, name: str, record: Mapping[str, Any]) -> RunSummary:
@@ -83,6 +102,10 @@ class RunSummary:
                 target_model=record.get("target_model"),
                 package_version=record.get("package_version"),
                 seconds=tuple(sorted(seconds.items())),
+                data_until=record.get("data_until"),
+                beaten=_beaten(record.get("decision")),
+                doubt=record.get("doubt"),
+                **_judged(record.get("decision")),
             )
             found._check()
             return found
@@ -104,7 +127,76 @@ class RunSummary:
         :raises ValueError: one is of another type.
         """
         texts = (self.run_key, self.finished_at, self.record, self.outcome, self.run_id, *self.reasons)
-        _check(self.as_of, texts, (self.failed_task, self.error, self.target_model))
+        optional = (
+            self.failed_task,
+            self.error,
+            self.target_model,
+            self.data_until,
+            self.beaten,
+            self.metric,
+        )
+        _check(self.as_of, texts, optional)
+        _check_numbers(self.value, self.baseline, self.against, self.doubt)
+
+
+@dataclass(frozen=True)
+class Night:
+    """A run as far as a line over many nights needs it; the members are those of :class:`RunSummary`."""
+
+    as_of: str
+    run_key: str
+    finished_at: str
+    outcome: str
+    metric: str | None = None
+    value: float | None = None
+    baseline: float | None = None
+    against: float | None = None
+
+    @classmethod
+    def of_run(cls, run: RunSummary) -> Night:
+        return cls(**{name: getattr(run, name) for name in cls.__dataclass_fields__})
+
+    @classmethod
+    def from_list(cls, value: list[Any]) -> Night:
+        found = cls(*value)
+        _check(found.as_of, (found.run_key, found.finished_at, found.outcome), (found.metric,))
+        _check_numbers(found.value, found.baseline, found.against)
+        return found
+
+    def to_list(self) -> list[Any]:
+        """Return the members in their order, without names: there are ten of these for each city."""
+        values = [getattr(self, name) for name in self.__dataclass_fields__]
+        while values[-1] is None:
+            values.pop()
+        return values
+
+
+def _beaten(decision: Any) -> str | None:
+    decided = isinstance(decision, Mapping) and decision.get("parent_serves") is True
+    return decision.get("champion_target_model") if decided else None
+
+
+def _judged(decision: Any) -> dict[str, Any]:
+    """Return what the gate compared, of a decision of any version; nothing of what is not as it should be."""
+    if not isinstance(decision, Mapping) or not isinstance(decision.get("metrics"), Mapping):
+        return {}
+    name = decision.get("metric", "mape")
+    if name not in METRICS:
+        return {}
+
+    def of(measured: Any) -> float | None:
+        value = measured.get(name) if isinstance(measured, Mapping) else None
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return float(f"{value:.6g}") if number else None
+
+    metrics, baselines = decision["metrics"], decision.get("baselines")
+    without_model = (
+        baselines.values() if isinstance(baselines, Mapping) and baselines else [metrics.get("naive")]
+    )
+    known = [value for value in map(of, without_model) if value is not None]
+    best = (max if METRICS[name].higher else min)(known, default=None)
+    found = {"value": of(metrics.get("challenger")), "baseline": best, "against": of(metrics.get("champion"))}
+    return {"metric": name, **found} if any(value is not None for value in found.values()) else {}
 
 
 @dataclass(frozen=True)
@@ -155,6 +247,15 @@ class Champion:
         return found
 
 
+def _check_numbers(*values: object) -> None:
+    """:raises ValueError: one is neither a finite number nor None."""
+    for value in values:
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+        ):
+            raise ValueError("a number of the index is none")
+
+
 def _check(as_of: str, texts: Iterable[object], optional: Iterable[object]) -> None:
     """Refuse what would end whoever looks at it. The index lies in the bucket as everything else does.
 
@@ -170,10 +271,12 @@ class IndexEntry:
     """What the index knows of one city.
 
     :param runs: newest as_of first.
+    :param nights: of more runs than these the outcome and the metrics, newest as_of first.
     """
 
     champion: Champion | None = None
     runs: tuple[RunSummary, ...] = ()
+    nights: tuple[Night, ...] = ()
 
     @property
     def last_run(self) -> RunSummary | None:
@@ -207,7 +310,8 @@ class Index:
         cities = dict(self.cities)
         for city, found in new.items():
             entry = cities.get(city, IndexEntry())
-            cities[city] = replace(entry, runs=kept([*entry.runs, *found]))
+            nights = _newest([*entry.nights, *map(Night.of_run, found)], _night_end)[:KEPT_NIGHTS]
+            cities[city] = replace(entry, runs=kept([*entry.runs, *found]), nights=tuple(nights))
         return replace(self, cities=cities)
 
     def with_champions(self, champions: Mapping[str, Champion | None]) -> Index:
@@ -229,6 +333,7 @@ class Index:
                 city: {
                     "champion": _filled(entry.champion) if entry.champion else None,
                     "runs": [_filled(run) for run in entry.runs],
+                    "nights": [night.to_list() for night in entry.nights],
                 }
                 for city, entry in sorted(self.cities.items())
             },
@@ -245,17 +350,20 @@ class Index:
                 return None
             if value["watermark"] is not None:
                 naming.parse_as_of(value["watermark"])
-            cities = {
-                city: IndexEntry(
-                    Champion.from_dict(entry["champion"]) if entry["champion"] else None,
-                    tuple(RunSummary.from_dict(run) for run in entry["runs"]),
-                )
-                for city, entry in value["cities"].items()
-            }
+            cities = {city: _entry(entry) for city, entry in value["cities"].items()}
             whose = str(value.get("fleet", "")), str(value.get("environment", ""))
             return cls(value["watermark"], frozenset(value["folded"]), cities, *whose)
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+
+def _entry(value: Mapping[str, Any]) -> IndexEntry:
+    champion = Champion.from_dict(value["champion"]) if value["champion"] else None
+    runs = tuple(RunSummary.from_dict(run) for run in value["runs"])
+    # An index of an earlier version has none: they grow from its runs on.
+    kept_nights = value.get("nights")
+    nights = map(Night.of_run, runs) if kept_nights is None else map(Night.from_list, kept_nights)
+    return IndexEntry(champion, runs, tuple(nights)[:KEPT_NIGHTS])
 
 
 def _unpacked(body: bytes) -> Any:
@@ -274,19 +382,28 @@ def kept(runs: Iterable[RunSummary]) -> tuple[RunSummary, ...]:
 
     Keeping what is kept of a part, together with the rest, keeps the same: folding may go in any steps.
     """
-    newest: dict[tuple[str, str], RunSummary] = {}
-    for run in runs:
-        place = (run.as_of, run.run_key)
-        other = newest.get(place)
-        if other is None or _end(other) < _end(run):
-            newest[place] = run
-    ordered = sorted(newest.values(), key=lambda run: (run.as_of, _end(run)), reverse=True)
+    ordered = _newest(runs, _end)
     last = max(ordered, key=_end, default=None)
     return tuple(run for number, run in enumerate(ordered) if number < KEPT_RUNS or run is last)
 
 
-def _end(run: RunSummary) -> tuple[str, str]:
+def _newest(runs: Iterable[Kept], end: Callable[[Kept], tuple[str, ...]]) -> list[Kept]:
+    """Return runs, newest as_of first; of a run that ended more than once how it ended last."""
+    newest: dict[tuple[str, str], Kept] = {}
+    for run in runs:
+        place = (run.as_of, run.run_key)
+        other = newest.get(place)
+        if other is None or end(other) < end(run):
+            newest[place] = run
+    return sorted(newest.values(), key=lambda run: (run.as_of, end(run)), reverse=True)
+
+
+def _end(run: RunSummary) -> tuple[str, ...]:
     return run.finished_at, run.record
+
+
+def _night_end(night: Night) -> tuple[str, ...]:
+    return night.finished_at, night.outcome, json.dumps(night.to_list())
 
 
 def _filled(value: RunSummary | Champion) -> dict[str, Any]:

@@ -22,6 +22,8 @@ class ServedModel:
     :param reasons: the gate's sentences about the model.
     :param settings_digest: of the settings that made the model, ``code_digest`` of the job scripts; None if unknown.
     :param data_until: first day of the newest period that its data held, an ISO date; None if unknown.
+    :param refit: of a series: whether it has learned the periods that have judged it; None if unknown.
+    :param known_until: first day of the newest period that it has learned, an ISO date; None if unknown.
     :param endpoint: name of the endpoint that answers; empty: the fleet's.
     :param route: what leads to the model on that endpoint: ``{"target_model": …}``.
     :param task: what it predicts: a number (``regression``) or a class (``binary``, ``multiclass``).
@@ -48,6 +50,8 @@ class ServedModel:
     kind: str = pointer_checks.SERIES
     inputs: tuple[dict[str, str], ...] = ()
     forecast: dict[str, Any] = field(default_factory=dict)
+    refit: bool | None = None
+    known_until: str | None = None
 
     def __post_init__(self) -> None:
         # A pointer of an earlier version says the same by its target model alone.

@@ -190,7 +190,9 @@ def _is_forecast(value: object) -> bool:
     """Tell whether a value says what a forecast by the city's name is made of; empty, it says that there is none."""
     if value == {}:
         return True
-    if not isinstance(value, dict) or set(value) != {"frequency", "horizon", "unit", "columns"}:
+    if not isinstance(value, dict):
+        return False
+    if set(value) - {"known_ahead"} != {"frequency", "horizon", "unit", "columns"}:
         return False
     horizon = value["horizon"]
     return (
@@ -200,6 +202,7 @@ def _is_forecast(value: object) -> bool:
         and 1 <= horizon <= MAX_HORIZON
         and _is_text_or_none(value["unit"])
         and _are_texts(value["columns"])
+        and ("known_ahead" not in value or _are_texts(value["known_ahead"]))
         and bool(value["columns"])
     )
 
@@ -229,9 +232,12 @@ _REQUIRED: dict[str, _Check] = {
 }
 _OPTIONAL: dict[str, _Check] = {
     **dict.fromkeys(("move", "moved_at", "moved_by", "reason", "fleet", "environment"), _is_text),
-    **dict.fromkeys(("predecessor", "settings_digest", "code_digest", "data_until"), _is_text_or_none),
+    **dict.fromkeys(
+        ("predecessor", "settings_digest", "code_digest", "data_until", "known_until"), _is_text_or_none
+    ),
     "reasons": _are_texts,
     "restores": lambda value: value is None or _is_sequence(value),
+    "refit": lambda value: value is None or isinstance(value, bool),
     "pinned": lambda value: isinstance(value, bool),
     "endpoint": _is_endpoint,
     "route": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),

@@ -27,6 +27,27 @@ def waiting(sagemaker: SageMakerClient, name_part: str) -> frozenset[str]:
     return frozenset(each["ModelPackageArn"] for page in pages for each in page["ModelPackageSummaryList"])
 
 
+def of_group(sagemaker: SageMakerClient, group: str, limit: int) -> Iterator[ModelPackage]:
+    """Yield the versions of one package group, the newest first, with all that Describe says of them.
+
+    :param limit: no more than so many.
+    """
+    expression: SearchExpressionPaginatorTypeDef = {
+        "Filters": [{"Name": "ModelPackageGroupName", "Operator": "Equals", "Value": group}]
+    }
+    pages = sagemaker.get_paginator("search").paginate(
+        Resource="ModelPackage",
+        SearchExpression=expression,
+        SortBy="CreationTime",
+        SortOrder="Descending",
+        PaginationConfig={"PageSize": min(limit, 100), "MaxItems": limit},
+    )
+    for page in pages:
+        for record in page["Results"]:
+            if "ModelPackageVersion" in record["ModelPackage"]:
+                yield version_from(record["ModelPackage"])
+
+
 def search(
     sagemaker: SageMakerClient, name_part: str, since: datetime | None = None
 ) -> Iterator[ModelPackage]:

@@ -8,7 +8,7 @@ tell what is new without a look at every city.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,26 @@ def write(s3: S3Client, keys: Keys, record: Mapping[str, Any], *, as_of: datetim
     store.put(keys.event(datetime.now(UTC), again), b"", BYTES)
     store.create(again, body)
     return again
+
+
+def of_run(s3: S3Client, keys: Keys, city: str, run_id: str) -> dict[str, Any] | None:
+    """Return the newest record that a run of Airflow has left of a city; None where there is none.
+
+    :raises PlatformError: S3 can't be asked.
+    """
+    return next((record for record in newest_first(s3, keys, city) if record.get(_RUN_ID) == run_id), None)
+
+
+def newest_first(s3: S3Client, keys: Keys, city: str) -> Iterator[dict[str, Any]]:
+    """Yield a city's records, those written last first: a run that has just ended is found at once.
+
+    :raises PlatformError: S3 can't be asked.
+    """
+    store = ObjectStore(s3, keys.bucket)
+    for item in sorted(store.items(keys.city_records(city)), key=lambda each: each.modified, reverse=True):
+        body = store.get(item.key)
+        if body is not None:
+            yield dict(json_of(body.body))
 
 
 def _newest(store: ObjectStore, first: str) -> tuple[str, dict[str, Any]] | None:

@@ -23,6 +23,8 @@ _VARYING = re.compile(
     r"|(?<![A-Za-z0-9])[0-9a-f]{8,}(?![A-Za-z0-9])"
     r"|(?<![A-Za-z0-9])\d+(?:[.,:]\d+)*"
 )
+#: An interval that is so many times as wide as that of the city's model before is worth a line.
+LESS_SURE = 1.25
 _DOTS = re.compile(r"…(?:[-.,:+/ ]*…)+")
 
 
@@ -50,6 +52,18 @@ class Group:
 
 
 @dataclass(frozen=True)
+class LessSure:
+    """A city whose new model is less sure of the next period than the one before.
+
+    :param doubt: how far its 80 % interval reaches, as a share of the forecast; ``before`` that of the model before.
+    """
+
+    city: str
+    doubt: float
+    before: float
+
+
+@dataclass(frozen=True)
 class NightDigest:
     """The results of a night.
 
@@ -58,6 +72,8 @@ class NightDigest:
     :param without_result: cities that should have run and left no record.
     :param waiting: cities with a version that waits for approval.
     :param old: cities that are served by a model older than it should be, the oldest first.
+    :param by_parent: cities that their parent answers for.
+    :param less_sure: cities whose new model is less sure than the one before, the most changed first.
     :param broken: cities with broken settings or pointer; ``removed``: not in the fleet file and served.
     :param seconds: billable seconds of the runs by instance type.
     """
@@ -70,15 +86,17 @@ class NightDigest:
     without_result: tuple[str, ...]
     waiting: tuple[CityStatus, ...]
     old: tuple[CityStatus, ...]
+    by_parent: tuple[CityStatus, ...]
     broken: tuple[CityStatus, ...]
     removed: tuple[CityStatus, ...]
+    less_sure: tuple[LessSure, ...]
     seconds: Mapping[str, int]
 
     @property
     def counts(self) -> dict[str, int]:
         """Return how many cities there are of each kind; outcomes by their names."""
         found = {name: sum(len(group.cities) for group in groups) for name, groups in self.outcomes.items()}
-        kinds = ("without_result", "waiting", "old", "broken", "removed")
+        kinds = ("without_result", "waiting", "old", "by_parent", "broken", "removed", "less_sure")
         return found | {kind: len(getattr(self, kind)) for kind in kinds}
 
     @property
@@ -87,7 +105,7 @@ class NightDigest:
         return not self.outcomes and not self.without_result
 
     def to_dict(self) -> dict[str, Any]:
-        kinds = ("waiting", "old", "broken", "removed")
+        kinds = ("waiting", "old", "by_parent", "broken", "removed")
         return {
             "fleet": self.fleet,
             "environment": self.environment,
@@ -98,6 +116,7 @@ class NightDigest:
             "outcomes": {name: [asdict(group) for group in groups] for name, groups in self.outcomes.items()},
             "without_result": list(self.without_result),
             **{kind: [city.to_dict() for city in getattr(self, kind)] for kind in kinds},
+            "less_sure": [asdict(each) for each in self.less_sure],
             "seconds": dict(self.seconds),
         }
 
@@ -131,12 +150,35 @@ def runs_of(index: Index, night: DigestWindow) -> tuple[dict[str, RunSummary], l
     return found, sorted(forgotten)
 
 
+def less_sure(index: Index, runs: Mapping[str, RunSummary]) -> tuple[LessSure, ...]:
+    """Return the cities whose new model is less sure of the next period than the one before, the most changed first.
+
+    :param runs: the night's run of each city; the model before is that of the newest run before it that went live, as
+        far as the index remembers.
+    """
+    found = []
+    for city, run in runs.items():
+        entry = index.cities.get(city)
+        if run.outcome != Outcome.LIVE or run.doubt is None or entry is None:
+            continue
+        lives = [each for each in entry.runs if each.outcome == Outcome.LIVE and each.as_of < run.as_of]
+        before = max(lives, key=lambda each: (each.as_of, each.finished_at), default=None)
+        if before is not None and before.doubt and run.doubt > LESS_SURE * before.doubt:
+            found.append(LessSure(city, run.doubt, before.doubt))
+    return tuple(sorted(found, key=lambda each: (-each.doubt / each.before, each.city)))
+
+
 def compose(
-    fleet: Fleet, snapshot: FleetSnapshot, night: DigestWindow, runs: Mapping[str, RunSummary]
+    fleet: Fleet,
+    snapshot: FleetSnapshot,
+    night: DigestWindow,
+    runs: Mapping[str, RunSummary],
+    doubts: Sequence[LessSure] = (),
 ) -> NightDigest:
     """Put the results of a night together.
 
     :param runs: the night's run of each city that has one.
+    :param doubts: of :func:`less_sure`.
     """
     grouped: dict[str, dict[str, list[str]]] = {}
     seconds: Counter[str] = Counter()
@@ -160,8 +202,10 @@ def compose(
         without_result=tuple(slug for slug in sorted(_expected(fleet, night)) if slug not in runs),
         waiting=tuple(city for city in snapshot.cities if city.waiting),
         old=tuple(sorted(old, key=lambda city: (-(city.age or timedelta()), city.city))),
+        by_parent=tuple(city for city in snapshot.cities if city.by_parent),
         broken=tuple(city for city in snapshot.cities if city.state is CityState.BROKEN),
         removed=tuple(city for city in snapshot.cities if city.state is CityState.REMOVED_BUT_SERVING),
+        less_sure=tuple(doubts),
         seconds=dict(sorted(seconds.items())),
     )
 
@@ -170,7 +214,7 @@ def _expected(fleet: Fleet, night: DigestWindow) -> Iterable[str]:
     """Yield the cities whose schedule has a tick in the night that starts a run before its end."""
     for slug, city in fleet.cities.items():
         until = night.until - timedelta(minutes=city.spread_minutes)
-        tick = ticks.last_tick(city.schedule, until, first_day=city.start_date, last_day=city.end_date)
+        tick = city.last_tick(until)
         if tick is not None and tick > night.since:
             yield slug
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from city_fleet.outgoing_text import one_line
 from city_fleet.state.outcomes import Outcome
-from city_fleet.views.digest import NightDigest, names
+from city_fleet.views.digest import LessSure, NightDigest, names
 from city_fleet.views.fleet import CityStatus
 
 _GROUPS = 8
@@ -49,6 +49,8 @@ def _lines(digest: NightDigest) -> Iterator[str]:
         yield f"  {names(digest.without_result, _CITIES)}"
     yield from _section("WAITING FOR APPROVAL", digest.waiting, _waits)
     yield from _section("SERVED BY AN OLD MODEL", digest.old, _is_old)
+    yield from _by_parent(digest.by_parent)
+    yield from _less_sure(digest.less_sure)
     yield from _section("BROKEN", digest.broken, lambda city: _shortened(str(city.problem)))
     yield from _section("NOT IN THE FLEET FILE ANY MORE, BUT SERVED", digest.removed, _is_old)
     if digest.seconds:
@@ -63,6 +65,33 @@ def _section(title: str, cities: Sequence[CityStatus], say: Callable[[CityStatus
         yield from (f"  {city.city}: {say(city)}" for city in cities[:_LINES])
         if len(cities) > _LINES:
             yield f"  and {len(cities) - _LINES} more"
+
+
+def _by_parent(cities: Sequence[CityStatus]) -> Iterator[str]:
+    """Name the cities that have no model of their own that may answer, by who stands in."""
+    parents: dict[str, list[str]] = {}
+    for city in cities:
+        parents.setdefault(str(city.served_by), []).append(city.city)
+    if parents:
+        yield from ("", f"SERVED BY THEIR PARENT, {len(cities)}:")
+    for parent, found in sorted(parents.items()):
+        yield f"  {parent}: {names(found, _CITIES)}"
+
+
+def _less_sure(cities: Sequence[LessSure]) -> Iterator[str]:
+    """Name the cities whose new model is less sure than the one before: they serve, and may deserve a look."""
+    if cities:
+        yield from ("", f"LIVE, AND LESS SURE THAN BEFORE, {len(cities)} (80 % interval of the next period):")
+        yield from (
+            f"  {each.city}: ± {_share(each.doubt)}, before ± {_share(each.before)}"
+            for each in cities[:_LINES]
+        )
+        if len(cities) > _LINES:
+            yield f"  and {len(cities) - _LINES} more"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def _waits(city: CityStatus) -> str:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from city_fleet import naming
 from city_fleet.champions import artifact
+from city_fleet.errors import PlatformError
 from city_fleet.naming import Keys
+from city_fleet.raw_places import RawPlace, own_place
 from city_fleet.state import live, registry
 from city_fleet.state.live_pointer import Broken, LivePointer
 from city_fleet.state.objects import ObjectStore
+from city_fleet.state.raw_listing import raw_items
 from city_fleet.views.fleet import CityState, CityStatus
 
 if TYPE_CHECKING:
@@ -37,12 +40,21 @@ class Difference:
 
 
 def check(
-    status: CityStatus, s3: S3Client, sagemaker: SageMakerClient, keys: Keys, *, group: str
+    status: CityStatus,
+    s3: S3Client,
+    sagemaker: SageMakerClient,
+    keys: Keys,
+    *,
+    group: str,
+    raw: RawPlace | None = None,
+    is_parent: bool = False,
 ) -> list[Difference]:
     """Compare a city's live pointer with S3 and the registry.
 
     :param s3: a boto3 S3 client, and ``sagemaker`` one of SageMaker.
     :param group: the city's model package group.
+    :param raw: where its raw data lie; None: below the fleet's own prefix.
+    :param is_parent: whether the city is the parent of others, and so has no raw data of its own.
     :return: the differences, the gravest first; nothing when all is as it should be.
     """
     city, champion, store = status.city, status.champion, ObjectStore(s3, keys.bucket)
@@ -59,16 +71,26 @@ def check(
         elif pointer is not None:
             found += _of_artifact(store, keys, pointer.pointer)
             found += _of_registry(sagemaker, group, pointer.pointer)
-    if status.state is not CityState.REMOVED_BUT_SERVING and not _any(store, keys.raw(city)):
-        what = f"there are no raw data below {keys.uri(keys.raw(city))}, so its next run fails"
-        found.append(Difference(city, what, f"./fleet ingest --city {city}"))
+    if status.state is not CityState.REMOVED_BUT_SERVING and not is_parent:
+        found += _of_raw_data(s3, city, raw or own_place(keys.bucket, keys.raw(city)))
     return found
+
+
+def _of_raw_data(s3: S3Client, city: str, place: RawPlace) -> list[Difference]:
+    do = f"./fleet ingest {city}" if place.own else "dataset.raw leads there; ./fleet doctor says more"
+    try:
+        if raw_items(s3, place, limit=1):
+            return []
+        what = f"there are no raw data below {place.shown}"
+    except PlatformError as error:
+        what = str(error)
+    return [Difference(city, f"{what}, so its next run fails", do)]
 
 
 def _of_state(status: CityStatus, keys: Keys) -> list[Difference]:
     """Return the differences that the snapshot itself shows."""
     city = status.city
-    trigger = f"airflow dags trigger {naming.city_dag_id(keys.fleet, city)}"
+    trigger = f"./fleet run {city} --fleet {keys.fleet}"
     found = []
     if status.champion is not None and status.champion.problem:
         found.append(Difference(city, status.champion.problem, f"./fleet rebuild {city}"))

@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from city_fleet import naming, ticks
+from city_fleet import naming
 from city_fleet.config import City, Fleet
+from city_fleet.config.series import Series
 from city_fleet.errors import display_path
 from city_fleet.plan import CityPlan
 from city_fleet.state.index_state import Champion, Index, IndexEntry, RunSummary
+from city_fleet.state.known_values import periods_between
 from city_fleet.state.outcomes import Outcome
 
 
@@ -58,6 +60,7 @@ class CityStatus:
     :param changed: which of ``settings`` and ``code`` are not those that made the champion.
     :param waiting: versions that wait for approval, oldest first.
     :param problem: what is broken.
+    :param served_by: the city whose model answers for it by its name: its own slug, or its parent's; None where none.
     """
 
     city: str
@@ -70,6 +73,12 @@ class CityStatus:
     changed: tuple[str, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     problem: str | None = None
+    served_by: str | None = None
+
+    @property
+    def by_parent(self) -> bool:
+        """Tell whether its parent answers for it."""
+        return self.served_by not in (None, self.city)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -80,6 +89,8 @@ class CityStatus:
             found.append("pinned" + (f": {champion.reason}" if champion.reason else ""))
         if self.changed:
             found.append(f"{' and '.join(self.changed)} changed")
+        if self.by_parent:
+            found.append(f"served by {self.served_by}")
         found += [f"version {each.version} waits for approval" for each in self.waiting]
         if run is not None and run.outcome != Outcome.LIVE:
             found.append(f"{run.outcome}: {run.reasons[0]}" if run.reasons else run.outcome)
@@ -99,6 +110,7 @@ class CityStatus:
             "changed": list(self.changed),
             "waiting": [{**asdict(each), "since": each.since.isoformat()} for each in self.waiting],
             "problem": self.problem,
+            "served_by": self.served_by,
             "remarks": list(self.remarks),
         }
 
@@ -137,7 +149,7 @@ def take(
     :param code_digests: by what stands for a city's scripts (``City.code_name``); what can't be read is left out.
     :param waiting: versions that wait for approval, by model package group.
     """
-    digests: dict[tuple[int, int], str] = {}
+    digests: dict[tuple[int, int, str], str] = {}
     found = []
     for slug in {*fleet.cities, *fleet.broken, *index.cities}:
         entry = index.cities.get(slug, IndexEntry())
@@ -145,11 +157,13 @@ def take(
         group = naming.package_group(fleet.fleet, fleet.environment, slug)
         of_city = tuple(sorted((waiting or {}).get(group, ()), key=lambda each: each.since))
         if city is not None:
-            key = (id(city.dataset), id(city.algorithm))  # shared by cities that override nothing
+            # Shared by cities that override nothing; a parent's model is made of its cities too.
+            key = (id(city.dataset), id(city.algorithm), slug if slug in fleet.children else "")
             if key not in digests:
                 digests[key] = CityPlan(fleet, city).settings_digest
             made_by = {"settings": digests[key], "code": code_digests.get(city.code_name)}
-            found.append(_of_city(city, entry, at, made_by, of_city))
+            parent = index.cities.get(city.parent or "", IndexEntry()).champion
+            found.append(_of_city(city, entry, at, made_by, waiting=of_city, parent=parent))
         elif slug in fleet.broken or entry.champion is not None:
             state, problem = CityState.REMOVED_BUT_SERVING, f"not in {display_path(fleet.path)} any more"
             if slug in fleet.broken:
@@ -162,7 +176,7 @@ def take(
 def due_tick(city: City, at: datetime) -> datetime | None:
     """Return the newest tick of a city's schedule whose model should serve by now."""
     slack = timedelta(minutes=city.spread_minutes, hours=city.stale_after_hours)
-    return ticks.last_tick(city.schedule, at - slack, first_day=city.start_date, last_day=city.end_date)
+    return city.last_tick(at - slack)
 
 
 def _of_city(
@@ -170,7 +184,9 @@ def _of_city(
     entry: IndexEntry,
     at: datetime,
     made_by: Mapping[str, str | None],
+    *,
     waiting: tuple[Waiting, ...],
+    parent: Champion | None,
 ) -> CityStatus:
     champion, due = entry.champion, due_tick(city, at)
     changed: tuple[str, ...] = ()
@@ -196,7 +212,24 @@ def _of_city(
         problem=problem,
         due=due,
         changed=changed,
+        served_by=_served_by(city, entry, parent),
     )
+
+
+def _served_by(city: City, entry: IndexEntry, parent: Champion | None) -> str | None:
+    """Return whose model answers for a city by its name, as predictions find it out."""
+    champion, run = entry.champion, entry.last_run
+    stands_in = city.parent if parent is not None and not parent.problem else None
+    if champion is None or champion.problem:
+        return stands_in if champion is None else None
+    if stands_in and run is not None and run.beaten == champion.target_model:
+        return stands_in
+    known = run.data_until if run is not None else None
+    if stands_in and city.stale_periods is not None and champion.data_until and known:
+        frequency = str(city.dataset.grid) if isinstance(city.dataset, Series) else ""
+        if periods_between(champion.data_until, known, frequency) > city.stale_periods:
+            return stands_in
+    return city.slug
 
 
 def _status(

@@ -48,16 +48,19 @@ def picture(
     *,
     limit: int | None = None,
     anew: bool = False,
+    known: Picture | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Picture:
     """Bring the fleet's index up to date and join it with the fleet file, as of now.
 
     :param limit: fold in at most so many new run records; ``anew``: build the index from all of them.
+    :param known: the picture before: of the index only what has changed since is fetched.
     :param say: is told about work that takes long.
     """
     at = clock.utc_now()
     keys = fleet.keys
-    refreshed = index.refresh(s3, keys, limit=limit, anew=anew, say=say)
+    before = known.refreshed if known is not None else None
+    refreshed = index.refresh(s3, keys, limit=limit, anew=anew, known=before, say=say)
     problems = [refreshed.problem] if refreshed.problem else []
     left = old_layout.left_over(s3, keys)
     if left is not None:
@@ -109,4 +112,5 @@ def night_digest(fleet: Fleet, s3: S3Client, found: Picture, night: DigestWindow
     runs, forgotten = digest.runs_of(found.refreshed.index, night)
     keys = fleet.keys
     runs |= index.runs_between(s3, keys, forgotten, night.since, night.until)
-    return digest.compose(fleet, found.snapshot, night, runs)
+    doubts = digest.less_sure(found.refreshed.index, runs)
+    return digest.compose(fleet, found.snapshot, night, runs, doubts)

@@ -33,6 +33,7 @@ from city_fleet.errors import (
     PredictError,
     PublishError,
     RegistryError,
+    ScriptFailed,
     ServingError,
     UnknownCity,
     UnknownName,
@@ -144,6 +145,11 @@ EXAMPLES: list[tuple[CityFleetError, dict[str, Any]]] = [
     ),
     (AirflowError("m", status=403), {"message": "m", "status": 403}),
     (AirflowError("m"), {"message": "m", "status": None}),
+    (ScriptFailed("m", step="train"), {"message": "m", "step": "train"}),
+    (
+        ScriptFailed("m", step="train", where="features.py:5", log=["x"]),
+        {"message": "m", "step": "train", "where": "features.py:5", "log": ["x"]},
+    ),
     (PublishError("m"), {"message": "m"}),
     (
         PublishError("m", city="waco", notes=["sequence 3 is gone"]),

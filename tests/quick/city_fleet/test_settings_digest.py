@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from city_fleet.config import Algorithm, City, Duration, Feature, Series, Target, Time
 from city_fleet.config.algorithm_section import Candidate
+from city_fleet.config.holidays_section import Holidays
 from city_fleet.plan import MAKES_NO_MODEL, MAKES_THE_MODEL, CityPlan
 from tests.support.fleets import austin
 
@@ -35,6 +36,9 @@ WHY_NOT = {
     "waiter_delay_seconds": "how the tasks run",
     "capacity_wait_seconds": "how the tasks run",
     "stale_after_hours": "when a city is called stale",
+    "parent": "whose model answers where the city's own does not; the parent's counts its cities",
+    "stale_after": "when the parent's model answers",
+    "cohort": "which job trains it, and not what",
 }
 LEFT_OUT = {*MAKES_NO_MODEL, *WHY_NOT}
 # Another value for every setting of a city, none of them that of Austin.
@@ -55,11 +59,22 @@ OTHER: dict[str, Any] = {
     "waiter_delay_seconds": 9,
     "capacity_wait_seconds": 9,
     "stale_after_hours": 9,
+    "parent": "elsewhere",
+    "stale_after": 9,
+    "cohort": 9,
     "processing.volume_size_gb": 9,
     "training.spot": True,
     "gate.tolerance": 0.5,
     "dataset.source": "elsewhere.csv",
     "dataset.city_column": "Elsewhere",
+    "dataset.raw": "s3://elsewhere/{slug}/",
+    "dataset.every": 2,
+    "dataset.anchor": date(1999, 1, 1),
+    "dataset.aggregate": "sum",
+    "dataset.duplicates": "last",
+    "dataset.decimal": ",",
+    "dataset.time.parts": ("year", "quarter"),
+    "dataset.features.aggregate": "mean",
     "own_scripts.train": "elsewhere.py",
     "entry": "none",
     "dataset.kind": "table",
@@ -72,7 +87,9 @@ OTHER: dict[str, Any] = {
     "dataset.minimum_periods": 99,
     "dataset.validation_periods": 9,
     "dataset.holdout_periods": 9,
+    "dataset.backtest_periods": 36,
     "dataset.horizon": 2,
+    "dataset.holidays": Holidays(country="US"),
     "dataset.time.columns": ("when",),
     "dataset.time.format": "%Y",
     "dataset.target.column": "other",
@@ -86,11 +103,13 @@ OTHER: dict[str, Any] = {
     "dataset.features.lags": (99,),
     "dataset.features.min": -99.5,
     "dataset.features.max": 99999999.5,
+    "dataset.features.known_ahead": True,
     "algorithm.image": "other",
     "algorithm.version": "9.9-9",
     "algorithm.hyperparameters": {"eta": 0.99},
     "algorithm.name": "linear",
     "algorithm.seed": 7,
+    "algorithm.refit": False,
     "algorithm.candidates": (Candidate(algorithm="linear"),),
 }
 

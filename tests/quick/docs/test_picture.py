@@ -1,4 +1,4 @@
-"""The pictures of docs/architecture.md and README.md say what the code does: rooms, floors and imports."""
+"""The pictures of docs/internals/architecture.md and README.md say what the code does: rooms, floors and imports."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ BESIDE = (
     "dags",
     "include/lambda",
     "include/scripts",
+    "include/importer",
     "include/model_server",
     "local/sagemaker",
     "local/stack",
 )
-PAGE, README = ROOT / "docs" / "architecture.md", ROOT / "README.md"
+PAGE, README = ROOT / "docs" / "internals" / "architecture.md", ROOT / "README.md"
 
 Arrows = set[tuple[str, str]]
 
@@ -163,7 +164,7 @@ def crossings(drawn: Picture, known: dict[str, set[str]]) -> list[str]:
 def test_the_picture_of_the_rooms_is_that_of_the_code() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert text.index("```mermaid") < text.index("\n## "), "the page begins with the picture"
-    assert not faults(text), "\n".join(["docs/architecture.md:", *faults(text)])
+    assert not faults(text), "\n".join(["docs/internals/architecture.md:", *faults(text)])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""docs/recipes.md names files, functions and tests that exist; tests/service/docs follows two of the recipes."""
+"""The recipes name files, functions and tests that exist; tests/service/docs follows two of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-TEXT = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "internals" / "recipes.md").read_text(encoding="utf-8")
 _FILE = re.compile(r"`((?:plugins|include|local|tests|docs|bin|dags)/[\w./-]+\.\w+)`")
 _ANSWER = re.compile(r"`([\w./]+\.py):([\w.]+)`")
 #: The one file of the recipes that a reader makes.
@@ -51,7 +51,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 @pytest.mark.parametrize(("path", "name"), _ANSWER.findall(TEXT))
 def test_an_answer_is_a_function_that_exists(path: str, name: str) -> None:
-    assert has(ROOT / path, name), f"docs/recipes.md, Find your way: {path} has no {name}"
+    assert has(ROOT / path, name), f"docs/internals/recipes.md, Find your way: {path} has no {name}"
 
 
 def test_there_are_answers() -> None:

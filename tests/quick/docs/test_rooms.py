@@ -1,4 +1,4 @@
-"""The rooms of the code, their list in docs/architecture.md and the folders of the tests are the same."""
+"""The rooms of the code, their list in docs/internals/architecture.md and the folders of the tests are the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "internals" / "architecture.md"
 #: What a folder of tests/quick and tests/service is about.
 SUBJECTS = {
     "city_fleet": "plugins/city_fleet",
@@ -16,6 +16,7 @@ SUBJECTS = {
     "local_stack": "local/stack",
     "model_server": "include/model_server",
     "scripts": "include/scripts",
+    "importer": "include/importer",
     "lambda": "include/lambda",
     "docs": "docs",
 }

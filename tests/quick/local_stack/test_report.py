@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from city_fleet.cli.run_progress import WIDEST_TABLE, Progress
 from city_fleet.metrics import METRICS
 from local.stack import report
 from local.stack.evidence import errors_in
 from local.stack.outcomes import Outcome, Prediction, answer
-from local.stack.progress import WIDEST_TABLE, Progress
 
 LIVE = Outcome(
     "fort_worth",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calendar_grid import FREQUENCIES, Duration, period_index, period_start
-from feature_table import build_examples
+from calendar_grid import FREQUENCIES, Duration, begins_at, frequency_text, period_index
+from feature_table import build_examples, row_of
+from holiday_calendar import HolidayCalendar
 from series_layout import CALENDAR, FeatureColumn, SeriesLayout
 from target_transform import TargetTransform
 
@@ -20,10 +21,16 @@ PRICES = st.none() | st.floats(1, 1e7)
 SERIES = st.dictionaries(
     st.integers(24_000, 24_060), st.fixed_dictionaries({"price": PRICES, "sales": PRICES}), min_size=1
 )
+CALENDAR_OF_2012 = HolidayCalendar(
+    "US", None, date(2012, 1, 1), date(2012, 12, 31), (date(2012, 1, 2), date(2012, 7, 4), date(2012, 12, 25))
+)
 TRANSFORMS = st.sampled_from(["none", "log", "log_ratio_to_mean:3", "log_ratio_to_mean:12"])
 
 
-def layout(transform: str, calendar: tuple[str, ...] = ()) -> SeriesLayout:
+SMOOTHED = st.sampled_from([(), ("theta",), ("theta", "ets")])
+
+
+def layout(transform: str, calendar: tuple[str, ...] = (), smoothed: tuple[str, ...] = ()) -> SeriesLayout:
     return SeriesLayout(
         target="price",
         transform=TargetTransform.parse(transform, "price"),
@@ -32,29 +39,43 @@ def layout(transform: str, calendar: tuple[str, ...] = ()) -> SeriesLayout:
         calendar=calendar,
         frequency="month",
         available_after=Duration.parse("P1M"),
+        smoothed=smoothed,
     )
 
 
-@given(SERIES, TRANSFORMS, st.integers(24_000, 24_061), st.data())
+@given(SERIES, TRANSFORMS, SMOOTHED, st.integers(24_000, 24_061), st.data())
 def test_an_example_does_not_depend_on_its_own_period_or_later_ones(
-    values: dict[int, dict[str, float | None]], transform: str, cut: int, data: st.DataObject
+    values: dict[int, dict[str, float | None]],
+    transform: str,
+    smoothed: tuple[str, ...],
+    cut: int,
+    data: st.DataObject,
 ) -> None:
+    made = layout(transform, (), smoothed)
     later = data.draw(st.dictionaries(st.integers(cut, 24_070), st.just({"price": 5e6, "sales": None})))
     changed = {index: row for index, row in values.items() if index < cut} | later
-    before = [e for e in build_examples(layout(transform), values) if e.index < cut]
-    after = [e for e in build_examples(layout(transform), changed) if e.index < cut]
+    before = [e for e in build_examples(made, values) if e.index < cut]
+    after = [e for e in build_examples(made, changed) if e.index < cut]
     assert before == after
     # The features and the naive forecast of the first period of the future do not see it either.
-    here = {e.index: (e.features, e.naive) for e in build_examples(layout(transform), values)}
-    there = {e.index: (e.features, e.naive) for e in build_examples(layout(transform), changed)}
+    here = {e.index: (e.features, e.naive) for e in build_examples(made, values)}
+    there = {e.index: (e.features, e.naive) for e in build_examples(made, changed)}
     if cut in here and cut in there:
         assert here[cut] == there[cut]
 
 
-DURATIONS = st.builds(Duration, months=st.integers(0, 14), days=st.integers(0, 70))
+DURATIONS = st.builds(
+    Duration, months=st.integers(0, 14), days=st.integers(0, 70), hours=st.integers(0, 50)
+) | st.builds(Duration, months=st.just(0), days=st.integers(0, 3), hours=st.integers(0, 50))
+GRIDS = st.sampled_from(FREQUENCIES) | st.builds(
+    frequency_text,
+    st.sampled_from(FREQUENCIES),
+    st.integers(2, 7),
+    st.dates(date(1990, 1, 1), date(2030, 1, 1)),
+)
 
 
-@given(st.sampled_from(FREQUENCIES), DURATIONS, st.integers(1, 4), TRANSFORMS, st.data())
+@given(GRIDS, DURATIONS, st.integers(1, 4), TRANSFORMS, st.data())
 def test_an_example_knows_nothing_that_was_not_known_when_its_forecast_was_made(
     frequency: str, available_after: Duration, horizon: int, transform: str, data: st.DataObject
 ) -> None:
@@ -63,14 +84,17 @@ def test_an_example_knows_nothing_that_was_not_known_when_its_forecast_was_made(
     numbers = st.lists(st.integers(0, 60), min_size=1, max_size=40, unique=True)
     rows = {first + at: {"price": data.draw(cells), "sales": data.draw(cells)} for at in data.draw(numbers)}
     made = replace(
-        layout(transform, ("trend",)), frequency=frequency, available_after=available_after, horizon=horizon
+        layout(transform, ("trend",), data.draw(SMOOTHED)),
+        frequency=frequency,
+        available_after=available_after,
+        horizon=horizon,
     )
     for example in build_examples(made, rows):
-        begins = datetime.combine(period_start(example.made_at, frequency), time(), UTC)
+        begins = begins_at(example.made_at, frequency)
         late = [
             index
             for index in rows
-            if index >= example.made_at or available_after.after(period_start(index, frequency)) > begins
+            if index >= example.made_at or available_after.after(begins_at(index, frequency)) > begins
         ]
         changed = rows | {index: {"price": 5e6, "sales": 5e6} for index in late}
         seen = next(
@@ -80,6 +104,53 @@ def test_an_example_knows_nothing_that_was_not_known_when_its_forecast_was_made(
         )
         known = (example.features, example.naive, example.seasonal)
         assert (seen.features, seen.naive, seen.seasonal) == known
+
+
+AHEAD_LAGS = st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True)
+
+
+@given(st.sampled_from(FREQUENCIES), DURATIONS, st.integers(1, 4), AHEAD_LAGS, st.data())
+def test_of_what_was_not_known_a_row_holds_only_what_is_known_ahead_until_its_own_period(
+    frequency: str,
+    available_after: Duration,
+    horizon: int,
+    lags: list[int],
+    data: st.DataObject,
+) -> None:
+    """A training row is what a forecast made at its origin gets of the rows known then, and of the plan for later ones:
+    everything else may be anything."""
+    first, transform = period_index(date(2011, 11, 20), frequency), data.draw(TRANSFORMS)
+    cells = st.none() | st.floats(1, 1e7)
+    numbers = st.lists(st.integers(0, 60), min_size=1, max_size=40, unique=True)
+    rows = {
+        first + at: {name: data.draw(cells) for name in ("price", "sales", "promotion")}
+        for at in data.draw(numbers)
+    }
+    made = replace(
+        layout(transform, ("trend",)),
+        frequency=frequency,
+        available_after=available_after,
+        horizon=horizon,
+        columns=(FeatureColumn("sales", (1, 2)), FeatureColumn("promotion", tuple(lags), known_ahead=True)),
+        holidays=CALENDAR_OF_2012,
+    )
+    for example in build_examples(made, rows):
+        begins = begins_at(example.made_at, frequency)
+
+        def known(index: int, moment: datetime = begins, before: int = example.made_at) -> bool:
+            return index < before and available_after.after(begins_at(index, frequency)) <= moment
+
+        at_origin: dict[int, dict[str, float | None]] = {
+            index: row if known(index) else {"promotion": row["promotion"]}
+            for index, row in rows.items()
+            if index <= example.index
+        }
+        newest = made.origin.newest_known(example.index, example.step)
+        assert newest is not None
+        assert row_of(made, at_origin, newest, example.index, example.step) == example.features
+        for lag in lags:
+            seen = example.features[made.features.index(f"promotion_lag_{lag}")]
+            assert seen == rows.get(example.index - lag, {}).get("promotion")
 
 
 def test_lags_of_late_data_begin_at_the_newest_known_period() -> None:
@@ -104,7 +175,7 @@ def test_lags_of_late_data_begin_at_the_newest_known_period() -> None:
         assert last.seasonal == 24_039 - season, text
 
 
-@given(st.sampled_from(FREQUENCIES), DURATIONS, st.integers(0, 400))
+@given(GRIDS, DURATIONS, st.integers(0, 400))
 def test_the_next_forecast_is_of_the_first_period_whose_origin_is_the_newest_known_one(
     frequency: str, available_after: Duration, after: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""Two recipes of docs/recipes.md, followed on a copy: the test that a step names fails until the step is done."""
+"""Two of the recipes, followed on a copy: the test that a step names fails until the step is done."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ FILES = (
 )
 
 Edit = Callable[[Path], None]
+#: What each file of its steps becomes, and the tests that all pass in the end.
+Recipe = tuple[dict[str, Edit], tuple[str, ...]]
 
 
 def steps(title: str) -> list[tuple[str, str]]:
     """The files of a recipe, in order, with the test that fails until each is done."""
-    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "internals" / "recipes.md").read_text(encoding="utf-8")
     recipe = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
     return re.findall(r"^\| `([\w./-]+)` \|.*\| (?:`(\w+)` )?\|$", recipe, re.MULTILINE)
 
@@ -57,7 +59,8 @@ def failing(root: Path, tests: tuple[str, ...]) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *arguments],
         cwd=root,
-        env={**environment, "PYTHONDONTWRITEBYTECODE": "1"},
+        # Outside of the copy, whose folders are looked at; the next step's tests need not compile all of it again.
+        env={**environment, "PYTHONPYCACHEPREFIX": str(root.parent / "bytecode")},
         capture_output=True,
         text=True,
         check=False,
@@ -66,29 +69,63 @@ def failing(root: Path, tests: tuple[str, ...]) -> set[str]:
     return set(re.findall(r"^(?:FAILED|SUBFAILED\S*|ERROR) \S+::(\w+)", done.stdout, re.MULTILINE))
 
 
+def file_of(root: Path, test: str) -> str:
+    """The file that has a test."""
+    (found,) = [
+        path for path in (root / "tests").rglob("test_*.py") if f"\ndef {test}(" in path.read_text("utf-8")
+    ]
+    return str(found.relative_to(root))
+
+
 def insert(path: Path, before: str, text: str) -> None:
     old = path.read_text(encoding="utf-8")
     assert old.count(before) == 1, f"{path} has {before!r} {old.count(before)} times"
     path.write_text(old.replace(before, text + before), encoding="utf-8")
 
 
-def follow(root: Path, recipe: str, edits: dict[str, Edit], tests: tuple[str, ...]) -> None:
-    """Do a recipe step by step: after each, the next step's test fails, and that of no step that is done."""
-    todo = steps(recipe)
-    assert [path for path, _ in todo] == list(edits), "the recipe lists other files, or another order"
-    assert all(test for _, test in todo[1:]), "each step but the first has a test that fails until it is done"
-    for number, (path, _) in enumerate(todo):
-        edits[path](root / path)
-        fails = failing(root, tests)
-        done, left = {test for _, test in todo[: number + 1]}, [test for _, test in todo[number + 1 :]]
-        assert not fails & done, f"{path} is done, and {fails & done} fails all the same"
-        assert set(left[:1]) <= fails, f"{path} is done, and {left[0]} of the next step does not fail"
-        assert left or not fails, f"the recipe is followed to its end, and {fails} fails"
+def follow(root: Path, recipes: dict[str, Recipe]) -> None:
+    """Do recipes step by step, side by side: after each step, the next step's test fails, and that of no step done.
+
+    Side by side, because every look at the copy's tests begins with seconds of imports.
+
+    :param recipes: title → what each file of its steps becomes, and the tests that all pass in the end.
+    """
+    todo = {title: steps(title) for title in recipes}
+    for title, (edits, _) in recipes.items():
+        assert [path for path, _ in todo[title]] == list(edits), (
+            f"{title} lists other files, or another order"
+        )
+        assert all(test for _, test in todo[title][1:]), (
+            "each step but the first has a test that fails until it is done"
+        )
+    # What the steps name is asked after each, all else in the end.
+    named = tuple(sorted({file_of(root, test) for found in todo.values() for _, test in found if test}))
+    last = max(map(len, todo.values()))
+    for number in range(1, last + 1):
+        for title, (edits, _) in recipes.items():
+            for path, _ in todo[title][number - 1 : number]:
+                edits[path](root / path)
+        fails = failing(
+            root, named if number < last else tuple(test for _, tests in recipes.values() for test in tests)
+        )
+        for title, found in todo.items():
+            done, left = {test for _, test in found[:number]}, [test for _, test in found[number:]]
+            assert not fails & done, f"{title}: step {number} is done, and {fails & done} fails all the same"
+            assert set(left[:1]) <= fails, (
+                f"{title}: step {number} is done, and {left[0]} of the next step does not fail"
+            )
+    assert not fails, f"the recipes are followed to their end, and {fails} fails"
 
 
-def test_a_setting_is_added_as_the_recipe_says(copy: Path) -> None:
+def a_setting(copy: Path) -> Recipe:
+    """Add ``cool_down_minutes`` to the settings of a city."""
+
     def write_schema(path: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(copy / "plugins"), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(copy / "plugins"),
+            "PYTHONPYCACHEPREFIX": str(copy.parent),
+        }
         command = [sys.executable, "-m", "city_fleet.cli.app", "schema"]
         path.write_bytes(
             subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=True).stdout
@@ -104,9 +141,7 @@ def test_a_setting_is_added_as_the_recipe_says(copy: Path) -> None:
         insert(path, '    "stale_after_hours": 9', '    "cool_down_minutes": 9,\n')
 
     row = "| `cool_down_minutes` | minutes from 0 to 60 | `5` | Pause after a model has gone live. |\n"
-    follow(
-        copy,
-        "Add a setting",
+    return (
         {
             "plugins/city_fleet/config/settings.py": lambda path: insert(
                 path, "    stale_after_hours:", field
@@ -122,7 +157,8 @@ def test_a_setting_is_added_as_the_recipe_says(copy: Path) -> None:
     )
 
 
-def test_a_command_is_added_as_the_recipe_says(copy: Path) -> None:
+def a_command() -> Recipe:
+    """Add ``./fleet greet``."""
     code = (
         '"""Command ``greet``: says hello."""\n\nfrom __future__ import annotations\n\n\n'
         'def greet() -> None:\n    """Say hello.\n\n    \\b\n    Examples:\n      ./fleet greet\n    """\n'
@@ -130,14 +166,12 @@ def test_a_command_is_added_as_the_recipe_says(copy: Path) -> None:
 
     def join_commands(path: Path) -> None:
         insert(path, "from city_fleet.cli.history", "from city_fleet.cli.greet import greet\n")
-        insert(path, "status, digest, history, cities)", "greet, ")
+        insert(path, "lint, cities, plan, schema, compile)", "greet, ")
 
-    follow(
-        copy,
-        "Add a command",
+    return (
         {
             "plugins/city_fleet/cli/greet.py": lambda path: path.write_text(code),
-            "docs/architecture.md": lambda path: insert(
+            "docs/internals/architecture.md": lambda path: insert(
                 path, "`lint_command`, `compile_command`", "`greet`, "
             ),
             "plugins/city_fleet/cli/app.py": join_commands,
@@ -147,5 +181,9 @@ def test_a_command_is_added_as_the_recipe_says(copy: Path) -> None:
         },
         ("tests/quick/docs", "tests/quick/city_fleet/cli"),
     )
+
+
+def test_a_setting_and_a_command_are_added_as_the_recipes_say(copy: Path) -> None:
+    follow(copy, {"Add a setting": a_setting(copy), "Add a command": a_command()})
     help_of_all = ("tests/service/city_fleet/cli/test_help.py",)
     assert failing(copy, help_of_all) == set()

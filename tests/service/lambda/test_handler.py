@@ -292,6 +292,11 @@ def test_a_city_is_forecast_by_its_name_beside_others(post: Caller, forecast: di
     assert "horizon: got 9; allowed: a whole number from 1 to 3" in too_far["message"]
     for wrong, words in (
         ({**FORECAST, "history": [{"period": "2015-08-01", "median": "1"}]}, "column 'median': got '1'"),
+        (
+            {**FORECAST, "ahead": [{"period": "2015-08-01", "x": 1}]},
+            "the model has no column that is known ahead",
+        ),
+        ({**AUSTIN, "ahead": []}, "has 'features' and 'ahead'"),
         ({**FORECAST, "top_k": 3}, "its model predicts a number and no class"),
     ):
         status, answer = post(wrong)

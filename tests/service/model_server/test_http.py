@@ -80,9 +80,12 @@ def test_bodies_in_chunks_and_many_requests_at_once(server: ModelServer) -> None
     plain = INVOKE + b"Content-Length: 2\r\n\r\nef"
     stream = (chunked + plain + b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n") * 5
     expected = [200] * 15
-    began = time.monotonic()
-    whole = server.talk(stream)
-    assert time.monotonic() - began < 2.5  # closed after the last answer, not when it has been idle for long
+    took = []
+    for _ in range(3):  # another process may take the processors for as long, once
+        began = time.monotonic()
+        whole = server.talk(stream)
+        took.append(time.monotonic() - began)
+    assert min(took) < 2.5  # closed after the last answer, not when it has been idle for long
     assert statuses(whole) == expected
     assert whole.count(b"model:abcd:None") == whole.count(b"model:ef:None") == 5
     # The same however it is cut.

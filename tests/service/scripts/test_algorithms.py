@@ -37,12 +37,25 @@ def found(case: str) -> Any:
 def test_a_loaded_artifact_answers_as_the_fitted_model_and_equal_inputs_give_equal_bytes() -> None:
     cases = found("round_trips")
     assert {(name, task) for name, task, *_ in cases} == {
-        (name, task) for name in algorithms.names() for task in (*TASKS, "two classes")
+        (name, task)
+        for name in ("baseline", "knn", "linear", "mlp", "xgboost")
+        for task in (*TASKS, "two classes")
     }
     for name, task, off, same_bytes, gain, sums_to_one, samples_agree in cases:
         assert (off, same_bytes, sums_to_one, samples_agree) == (0, True, True, True), (name, task)
         if name != "baseline":
             assert gain > 1.5, (name, task)
+
+
+def test_what_each_feature_adds_sums_up_to_the_answer_and_what_counts_to_one() -> None:
+    cases = found("explained")
+    assert len(cases) == 20
+    for name, task, off, whole, learned, best in cases:
+        assert (off is not None) == (name in ("xgboost", "linear")), (name, task)
+        assert off is None or off < 1e-4, (name, task, off)
+        assert whole == (name != "baseline"), (name, task)
+        assert learned == (name in ("xgboost", "mlp")), (name, task)
+        assert best, (name, task)
 
 
 def test_numpy_answers_what_scikit_learn_does() -> None:
@@ -108,6 +121,8 @@ def test_a_spec_can_be_read_without_importing_the_module(name: str) -> None:
         ("linear", "regression", {"alpha": True}, "got 'True'; allowed: a number above 0."),
         ("knn", "binary", {"n_neighbors": 0}, "got '0'; allowed: a whole number from 1 to 1000."),
         ("mlp", "binary", {"activation": "tan"}, "allowed: relu, tanh. Did you mean 'tanh'?"),
+        ("theta", "regression", {"alpha": 1}, "hyperparameter 'alpha': unknown. Allowed: seed."),
+        ("ets", "binary", {}, "task: got 'binary'; allowed: regression"),
         ("mlp", "ranking", {}, "task: got 'ranking'; allowed: regression, binary, multiclass"),
     ],
 )
@@ -157,3 +172,20 @@ def test_on_few_rows_the_baseline_is_kept_unless_another_is_clearly_better() -> 
     assert best(noise.mean() + 1.1 * error) == "linear"
     floor, noise = np.tile(floor, 2), np.tile(noise, 2)
     assert best(noise.mean() + 1e-6, rows=40) == "linear", "with more rows the smallest loss decides"
+    # Smoothing is kept against two standard errors, on more rows too, and the first that there is.
+    names = ["linear", "theta", "baseline", "ets"]
+    for rows in (20, 40):
+        error = noise[:rows].std(ddof=1) / np.sqrt(rows)
+        for gain, first, chosen in (
+            (1.9, 3, "ets"),
+            (2.1, 3, "linear"),
+            (1.9, 1, "theta"),
+            (2.1, 1, "linear"),
+        ):
+            linear = floor[:rows] - noise[:rows].mean() - gain * error + noise[:rows]
+            losses = {
+                0: (linear, None),
+                first: (floor[:rows], None),
+                2: (floor[:rows] - gain * error / 4, None),
+            }
+            assert names[_best(losses, names)] == chosen, (rows, gain)  # type: ignore[arg-type]

@@ -61,6 +61,10 @@ def test_the_report_measures_all_three_on_the_same_rows(evaluated: Jobs) -> None
     assert len(holdout["rows"]) == 12
     assert report["challenger"].pop("rows_trained") == 157 + 12
     assert report["champion"].pop("rows_trained") == 157
+    assert (report["champion"].pop("rows"), report["champion"].pop("challenger")) == (
+        12,
+        report["challenger"],
+    )
     for name, column in (("challenger", "predicted"), ("naive", "naive")):
         errors = [row[column] - row["actual"] for row in holdout["rows"]]
         actual = [row["actual"] for row in holdout["rows"]]
@@ -75,7 +79,7 @@ def test_the_report_measures_all_three_on_the_same_rows(evaluated: Jobs) -> None
             }
         )
     assert list(report["champion"]) == ["mape", "wape", "rmse", "mae", "r2"]
-    assert list(report["baselines"]) == ["last known value", "same period last season"]
+    assert list(report["baselines"]) == ["last known value", "same period last season", "drift"]
     assert (
         report["baselines"]["last known value"]
         == report["naive"]
@@ -199,6 +203,7 @@ def test_a_feature_taken_away_is_made_for_the_champion_of_the_raw_data(
         finished = jobs.evaluate("austin", more=more)
         assert finished.code == 0, finished.stderr
         measured.append(jobs.read_json("evaluate/evaluation/city=austin/evaluation.json")["champion"])
+        del measured[-1]["challenger"]  # the second time another one
         copy_table_of_champion(jobs)
         shutil.copytree(jobs.root / "champion_run" / "model", jobs.root / "model", dirs_exist_ok=True)
         jobs.pack()

@@ -170,8 +170,11 @@ def test_what_can_not_be_answered_is_a_sentence(artifact: Path, subtests: pytest
         "horizon of truth": ({"horizon": True}, "allowed: a whole number from 1 to 3"),
         "member": ({"horizn": 3}, "Did you mean 'horizon'?"),
         "column": ({"history": [{"period": "2015-08-01", "median": 1, "slaes": 2}]}, "Did you mean 'sales'?"),
-        "no target": ({"history": [{"period": "2015-08-01"}]}, "allowed: an object with 'period', 'median'"),
-        "no period": ({"history": [{"median": 5}]}, "allowed: an object with 'period', 'median'"),
+        "no target": (
+            {"history": [{"period": "2015-08-01"}]},
+            "allowed: an object with 'period' and 'median'",
+        ),
+        "no period": ({"history": [{"median": 5}]}, "allowed: an object with 'period' and 'median'"),
         "no day": ({"history": [{"period": "August", "median": 1}]}, "got 'August'; allowed: a day such as"),
         "text": (
             {"history": [{"period": "2015-08-01", "median": "1"}]},

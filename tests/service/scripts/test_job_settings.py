@@ -133,10 +133,16 @@ def test_what_is_no_settings_file_is_refused(tmp_path: Path, content: str, sente
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
-        (("time", "columns"), ["a", "b", "c", "d"], "settings.json: cities[0].dataset.time.columns: got a, b, c, d;"),
+        (("time", "columns"), ["a", "b", "c", "d", "e"], "cities[0].dataset.time.columns: got a, b, c, d, e;"),
         (("target", "lags"), [0], "settings.json: cities[0].dataset.target.lags: got lag 0; allowed: a whole number"),
-        (("frequency",), "hour", 'settings.json: cities[0].dataset.frequency: got "hour"; allowed: one of day, week'),
+        (("frequency",), "min", 'settings.json: cities[0].dataset.frequency: got "min"; allowed: one of hour, day,'),
         (("kind",), "poem", 'settings.json: cities[0].dataset.kind: got "poem"; allowed: one of series, table.'),
+        (("every",), 0, "settings.json: cities[0].dataset.every: got 0; allowed: a whole number of at least 1"),
+        (("anchor",), "2014", 'settings.json: cities[0].dataset.anchor: got "2014"; allowed: a day such as 1952'),
+        (("duplicates",), "first", 'dataset.duplicates: got "first"; allowed: one of error, last, sum.'),
+        (("aggregate",), "avg", 'dataset.aggregate: got "avg"; allowed: one of sum, mean, median, count, min, max,'),
+        (("decimal",), ";", "settings.json: cities[0].dataset.decimal:"),
+        (("time", "parts"), ["year", "season"], "dataset.time.parts: got"),
         (("calendar",), ["noon"], "settings.json: cities[0].dataset.calendar:"),
     ],
 )  # fmt: skip

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -17,9 +16,10 @@ import pytest
 from hypothesis import HealthCheck, event, given, seed, settings
 from hypothesis import strategies as some
 
-from tests.support.paths import IMAGE_PYTHON, ROOT, SCRIPTS
-from tests.support.script_jobs import RAW_URI, pack
+from tests.support.script_jobs import RAW_URI, ScriptServer, pack
 
+#: Each takes a second; ``SCRIPT_EXAMPLES=300`` is for whoever changes how scripts end.
+EXAMPLES = int(os.environ.get("SCRIPT_EXAMPLES", "20"))
 ODD_CELLS = some.sampled_from(
     [
         "",
@@ -83,26 +83,14 @@ DATASETS = some.fixed_dictionaries(
 @pytest.fixture(scope="module")
 def run() -> Iterator[Callable[..., dict[str, Any]]]:
     """Run a script by name, arguments and environment in a fork of one process that has imported what takes long."""
-    server = subprocess.Popen(
-        [IMAGE_PYTHON, str(ROOT / "tests" / "support" / "script_server.py"), str(SCRIPTS)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},
-        text=True,
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    stdin, stdout = server.stdin, server.stdout
+    server = ScriptServer()
 
     def ask(script: str, arguments: list[str], **environment: str) -> dict[str, Any]:
-        question = {"script": script, "arguments": arguments, "environment": environment}
-        stdin.write(json.dumps(question) + "\n")
-        stdin.flush()
-        return dict(json.loads(stdout.readline()))
+        code, _, stderr = server.run(script, arguments, environment)
+        return {"code": code, "stderr": stderr}
 
     yield ask
-    stdin.close()
-    server.wait(timeout=30)
+    server.close()
 
 
 def ended(script: str, answer: dict[str, Any], message: Path) -> bool:
@@ -163,7 +151,10 @@ def preprocess_arguments(root: Path, drawn: dict[str, Any]) -> list[str]:
 
 @seed(12)
 @settings(
-    max_examples=45, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(drawn=DATASETS)
 def test_no_run_of_the_three_scripts_ends_in_a_bare_traceback(

@@ -17,6 +17,9 @@ from tests.support.script_jobs import RAW_URI, TEXAS_ARGUMENTS, Jobs, digests
 Texas = dict[str, list[list[str]]]
 
 
+STATUS = "preprocess/report/city={}/status.json"
+
+
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -56,8 +59,14 @@ def test_austin_is_split_by_time_and_every_file_is_there(austin: Jobs, texas: Te
     sales = [row[3] for row in texas["austin"][1:]]
     last = parts["test"][-1]
     mean = math.fsum(medians[-13:-1]) / 12
-    assert list(last)[:6] == ["period", "target", "label", "naive", "seasonal", "lead"]
-    assert list(last)[7:] == status["features"]
+    # Fourteen changes from July to July, back from June: their mean is far more than twice its standard error.
+    changes = [medians[at] - medians[at - 12] for at in range(len(medians) - 2, 11, -12)]
+    assert float(last["drift"]) == pytest.approx(
+        medians[-2] + math.fsum(changes) / len(changes) / 12, rel=1e-9
+    )
+    assert list(last)[:6] == ["period", "target", "label", "naive", "seasonal", "drift"]
+    assert list(last)[6:8] == ["lead", "ahead"]
+    assert list(last)[8:] == status["features"]
     assert float(last["seasonal"]) == medians[-13]
     assert float(last["target"]) == medians[-1]
     assert float(last["naive"]) == medians[-2]
@@ -81,6 +90,7 @@ def test_the_manifest_names_the_inputs_as_s3_has_them(austin: Jobs, texas: Texas
             "rows": 187,
             "rows_used": 187,
             "rows_repeated": 0,
+            "rows_later": 0,
         }
     ]
     assert manifest["arguments"]["as_of"] == manifest["as_of"] == "20150801T000000Z"
@@ -145,7 +155,7 @@ def test_what_is_known_later_is_not_seen(jobs: Jobs, texas: Texas, poison: str) 
     header, *rows = texas["waco"]
     jobs.write_raw("waco", [header, *rows])
     assert jobs.preprocess("waco", as_of="20130101T000000Z").code == 0
-    clean = digests(jobs.out())
+    clean, status = digests(jobs.out()), jobs.read_json(STATUS.format("waco"))
     known = [row for row in rows if int(row[1]) < 2013]
     later = [row for row in rows if int(row[1]) >= 2013]
     if poison == "duplicate":
@@ -160,6 +170,13 @@ def test_what_is_known_later_is_not_seen(jobs: Jobs, texas: Texas, poison: str) 
     manifest = "report/city=waco/manifest.json"
     poisoned = digests(jobs.out())
     assert clean.pop(manifest) != poisoned.pop(manifest)
+    # How many later rows there are is counted and said, and nothing else.
+    assert jobs.read_json(STATUS.format("waco")) == status | {"later_rows": len(later)}
+    assert (
+        f"{len(later)} rows are of months that are not known yet at 2013-01-01T00:00:00Z" in finished.stdout
+    )
+    for files in (clean, poisoned):
+        del files["report/city=waco/status.json"]
     assert poisoned == clean
     # A run that knows the rows complains, unless the values are merely missing.
     finished = jobs.preprocess("waco", as_of="20150801T000000Z")
@@ -574,7 +591,7 @@ def test_a_city_without_data_is_named_with_the_nearest(jobs: Jobs, texas: Texas)
         ),
         (
             ["--feature", '{"column":"volume","lag":[1]}'],
-            "got key 'lag'; allowed: column, lags, min, max. Did you mean 'lags'?",
+            "got key 'lag'; allowed: column, lags, min, max, known_ahead, aggregate. Did you mean 'lags'?",
         ),
         (["--feature", "{"], '--feature: got {; allowed: JSON such as {"column":"sales"'),
         (["--feature", '{"column":"median","lags":[1]}'], "column 'median' is there twice"),
@@ -583,7 +600,7 @@ def test_a_city_without_data_is_named_with_the_nearest(jobs: Jobs, texas: Texas)
         (["--available-after", "soon"], "got 'soon'; allowed: a duration such as P1M"),
         (["--holdout-periods", "0"], "--holdout-periods: got 0; allowed: a whole number of at least 1."),
         (["--time-format", "%Y"], "--time-column: got year, month; allowed: one column"),
-        (["--frequency", "hour"], "argument --frequency: invalid choice: 'hour'"),
+        (["--frequency", "minute"], "argument --frequency: invalid choice: 'minute'"),
         (
             ["--as-of", "yesterday"],
             "--as-of: got 'yesterday'; allowed: a UTC time written as 20140101T000000Z.",

@@ -57,12 +57,13 @@ def test_a_series_brings_its_baselines(tmp_path: Path) -> None:
     baselines = {
         "naive": np.array([1.0] * 4),
         "seasonal": np.array([math.nan, 1, 2, 3]),
+        "drift": np.array([math.nan, math.nan, 1, 2]),
         "lead": np.array([1.0] * 4),
         "ahead": np.array([1.0] * 4),
     }
     write_table(tmp_path / "city=austin", "train", replace(TABLE, schema=schema, baselines=baselines))
     back = read_table(tmp_path, "train")
-    assert list(back.baselines) == ["naive", "seasonal", "lead", "ahead"]
+    assert list(back.baselines) == ["naive", "seasonal", "drift", "lead", "ahead"]
     np.testing.assert_array_equal(back.baselines["seasonal"], baselines["seasonal"])
     np.testing.assert_array_equal(back.values, TABLE.values)
     assert back.weight.tolist() == [1.0] * 4

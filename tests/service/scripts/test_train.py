@@ -231,10 +231,10 @@ def test_exactly_one_city_is_trained(jobs: Jobs, austin: Jobs) -> None:
     [
         (
             lambda text: "",
-            "row 1: got columns none; allowed: period, target, label, naive, seasonal, lead, ahead, then the features,",
+            "row 1: got columns none; allowed: period, target, label, naive, seasonal, drift, lead, ahead, then the ",
         ),
         (lambda text: text.splitlines()[0] + "\n", "holds no rows; at least 1 is needed."),
-        (lambda text: text[: text.rindex(",")], "row 158: got 22 values; allowed: 23, one per column."),
+        (lambda text: text[: text.rindex(",")], "row 158: got 23 values; allowed: 24, one per column."),
         (lambda text: text.replace("2005-01-01,", "2005-01-01,x"), "could not convert string to float"),
     ],
 )
@@ -278,7 +278,9 @@ def test_of_all_candidates_the_best_on_validation_is_kept(austin: Jobs) -> None:
     assert [each for each in report["candidates"] if each.get("chosen")] == [best]
     errors = [each["error"] for each in report["candidates"] if "error" in each]
     assert errors[0].startswith("XGBoost refused the hyperparameters or the data: ")
-    assert errors[1].startswith("algorithm: got 'forest'; allowed: baseline, knn, linear, mlp, xgboost")
+    assert errors[1].startswith(
+        "algorithm: got 'forest'; allowed: baseline, ets, knn, linear, mlp, theta, xgboost"
+    )
     card = austin.read_json("candidates/model/city=austin/city_fleet/model.json")
     assert (card["algorithm"], card["describe"]) == (best["algorithm"], best["describe"])
     (line,) = (line for line in finished.stdout.splitlines() if line.startswith("austin: trained"))

@@ -22,10 +22,12 @@ from city_fleet.orchestration.city_tasks.approve_trigger import (
     ApprovalTrigger,
 )
 from city_fleet.orchestration.city_tasks.city_operator import PatientTask, city_of
-from city_fleet.orchestration.city_tasks.record_operator import record_of, results_of
+from city_fleet.orchestration.city_tasks.record_operator import results_of
+from city_fleet.orchestration.console_pages import say_made
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import name_of, registered, run_of, upstream
 from city_fleet.plan import DECIDE, EVALUATE, KEEP_CHAMPION, PUBLISH, CityPlan
+from city_fleet.run_steps.record_step import RunEnd, jobs_of, record_of
 from city_fleet.state import registry, run_records
 from city_fleet.state.author import Author
 from city_fleet.state.outcomes import Outcome
@@ -75,6 +77,7 @@ class ApproveOperator(PatientTask, HITLBranchOperator):
         run = run_of(self.plan, context)
         city = city_of(self.plan, self.aws_conn_id)
         version, state = self._version(city, context)
+        say_made(context, city.aws.sagemaker, package=version.arn)
         if run.force:
             return self._end(context, version, PUBLISH, state)
         if state is not ModelState.WAITING:
@@ -139,7 +142,8 @@ class ApproveOperator(PatientTask, HITLBranchOperator):
         run = run_of(self.plan, context)
         deadline = naming.parse_as_of(version.metadata[registry.EXPIRES_AT])
         reasons = [f"awaits approval until {deadline:%Y-%m-%d %H:%M} UTC"]
-        record = record_of(self.plan, run, results_of(context), Outcome.PENDING, reasons)
+        results = results_of(context)
+        record = record_of(self.plan, run, results, RunEnd(Outcome.PENDING, reasons, jobs=jobs_of(results)))
         run_records.write(city.aws.s3, city.keys, record, as_of=run.as_of, key_of_run=run.key)
 
     def _trigger(self, context: Context, version: ModelPackage) -> ApprovalTrigger:

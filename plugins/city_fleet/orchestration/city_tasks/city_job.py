@@ -1,8 +1,8 @@
 """What the job operators share: start a job or adopt it, and say how it ended.
 
-One mixin takes over the provider operators' execute, defer and kill. A job operator holds a
-:class:`~city_fleet.plan.CityPlan` and builds its request when it runs. What it returns is small and plain: names,
-URIs, a status; never a Describe response.
+One mixin takes over the provider operators' execute, defer and kill. A job operator holds the plan of a city or of a
+cohort, and builds its request when it runs. What it returns is small and plain: names, URIs, a status; never a Describe
+response.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from city_fleet import naming
 from city_fleet.errors import JobError, PlatformError, list_names
 from city_fleet.jobs import fixed_run, job_attempts, job_faults, job_logs, job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.jobs.cohort_plan import CohortPlan
 from city_fleet.jobs.job_attempts import AttemptAction, Memory
 from city_fleet.jobs.job_faults import Ending, JobEnding
-from city_fleet.jobs.job_files import JobFile, settings_file
+from city_fleet.jobs.job_files import JobFile
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
+from city_fleet.orchestration.aws_hooks import JobsHook
+from city_fleet.orchestration.city_tasks.city_operator import OfCity
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
-from city_fleet.orchestration.city_tasks.shown_request import shown_request
-from city_fleet.orchestration.run_context import as_of, refuse_old_layout, run_of
+from city_fleet.orchestration.console_pages import say_job
+from city_fleet.orchestration.run_context import refuse_old_layout
 from city_fleet.orchestration.task_clients import CLIENT_SETTINGS, TaskClients
-from city_fleet.plan import JOB_STEPS, PREPROCESS, CityPlan, FixedChampion, Run
+from city_fleet.plan import COHORT, JOB_STEPS, PREPROCESS, CityPlan, FixedChampion, Run
 from city_fleet.state.objects import ObjectStore, json_of, read_uri
 
 if TYPE_CHECKING:
@@ -41,8 +44,8 @@ _LOST_JOBS = 5
 _LOST_PAUSE_SECONDS, _CAPACITY_PAUSE_SECONDS = 5.0, 60.0
 
 
-class CityJob(JobPhases):
-    """What processing and training jobs of a city share. Mixed in before the provider's operator.
+class CityJob(OfCity, JobPhases):
+    """What the jobs of a city, and of a cohort, share. Mixed in before the provider's operator.
 
     A job's name follows from its run's key and its request, so the same step of the same run has one name per attempt.
     A retry adopts the job of the try before, and another DAG run about the same the newest; a job that failed, or a
@@ -51,11 +54,12 @@ class CityJob(JobPhases):
 
     # The request is known only when the task runs; show it under "Rendered Templates" all the same.
     overwrite_rtif_after_execution = True
+    aws_hook_class = JobsHook
 
     if TYPE_CHECKING:  # given by the provider's operator
         config: dict[str, Any]
 
-    def __init__(self, *, plan: CityPlan, **kwargs: Any) -> None:
+    def __init__(self, *, plan: CityPlan | CohortPlan, **kwargs: Any) -> None:
         kwargs.setdefault("botocore_config", CLIENT_SETTINGS)
         # Next in line is the provider's operator.
         super().__init__(config={}, deferrable=True, **kwargs)  # type: ignore[call-arg]
@@ -66,8 +70,15 @@ class CityJob(JobPhases):
         """Render, as Airflow does before a task runs; ``airflow tasks render``, where none runs, shows the request."""
         super().render_template_fields(context, jinja_env)  # type: ignore[misc]
         if context["ti"].state is None:
-            moment, run_id = as_of(self.plan, context), context["dag_run"].run_id
-            self.config = shown_request(self.plan, self.s3, run_id, moment, self.step)
+            self.config = self.shown(context)
+
+    def shown(self, context: Context) -> dict[str, Any]:
+        """Return the request that the task would send now, where it does not run; nothing where nobody can say."""
+        return {}
+
+    @abstractmethod
+    def bundle(self) -> CodeBundle:
+        """Return the job scripts."""
 
     @abstractmethod
     def build_request(
@@ -86,9 +97,9 @@ class CityJob(JobPhases):
     def output_exists(self, description: dict[str, Any]) -> bool:
         """Tell whether a completed job's output is still in S3."""
 
+    @abstractmethod
     def files(self, run: Run) -> list[JobFile]:
         """Return what the job reads beside data and code."""
-        return [settings_file(self.plan, run, self.step)]
 
     @cached_property
     def s3(self) -> S3Client:
@@ -99,9 +110,13 @@ class CityJob(JobPhases):
     def objects(self) -> ObjectStore:
         return ObjectStore(self.s3, self.plan.keys.bucket)
 
+    @abstractmethod
     def begin(self, context: Context) -> Run:
         """Return the run whose step this is."""
-        return run_of(self.plan, context)
+
+    @abstractmethod
+    def resumed(self, context: Context) -> Run:
+        """Return the same when the job is over."""
 
     def champion_of_clear(self, run: Run) -> FixedChampion | None:
         """Return what a job judges against that a person has asked for by clearing its task."""
@@ -123,16 +138,16 @@ class CityJob(JobPhases):
         return [each for each in marked if each != run.run_id]
 
     def _attached_prefix(self, key: str) -> str:
-        return self.plan.keys.attached_prefix(self.plan.city.slug, key)
+        return self.plan.keys.attached_prefix(self.plan.who, key)
 
     def submit(self, context: Context) -> dict[str, Any]:
         """Start the step's job, or adopt that of an earlier try or of another DAG run about the same."""
         ti: Any = context["ti"]
-        if self.step == PREPROCESS:  # before anything is written or paid for
+        if self.step in (PREPROCESS, COHORT):  # before anything is written or paid for
             refuse_old_layout(self.s3, self.plan.keys)
         run, memory = self.begin(context), self._memory(context)
         self._at_work = run
-        bundle = CodeBundle.of(self.plan)
+        bundle = self.bundle()
         if bundle.ensure_uploaded(self.s3, self.plan.keys):
             self.log.info("Uploaded the job scripts %s", bundle.prefix_uri(self.plan.keys))
         cleared = memory is not None and memory.max_tries != ti.max_tries
@@ -158,6 +173,7 @@ class CityJob(JobPhases):
                 continue
             self._remember(context, Memory(name, attempt, ti.max_tries, on_demand, run.key, run.champion))
             if description is None and (answer := self._create(name)) is not None:
+                self._say_links(context, run, name)
                 self.wait_for(name, answer)
             description = description or self._describe(name)
             if description is None:
@@ -166,6 +182,7 @@ class CityJob(JobPhases):
                 )
             if start.joins and self._describe(named(attempt + 1)[0]) is not None:
                 continue
+            self._say_links(context, run, name)
             if self._adopt(description):
                 return self._finish(run, description, context)
         raise AirflowFailException(
@@ -174,7 +191,7 @@ class CityJob(JobPhases):
 
     def collect(self, context: Context, event: dict[str, Any] | None) -> dict[str, Any]:
         """Return the result of the job that the trigger was waiting for."""
-        run = self._at_work = run_of(self.plan, context)
+        run = self._at_work = self.resumed(context)
         told = event or {}
         memory = self._memory(context)
         name = told.get("job_name") if memory is None else memory.name
@@ -300,6 +317,10 @@ class CityJob(JobPhases):
         self._kill.check()
         return answer
 
+    def _say_links(self, context: Context, run: Run, job: str) -> None:
+        folder = self.plan.keys.uri(self.plan.keys.step(self.plan.who, run.key, self.step))
+        say_job(context, self.hook.conn, self.kind, job, folder)
+
     def _describe(self, name: str) -> dict[str, Any] | None:
         return self.kind.describe(self.hook.conn, name)
 
@@ -345,7 +366,7 @@ class CityJob(JobPhases):
 
     def _fields(self, description: dict[str, Any]) -> dict[str, Any]:
         job, status = description[self.kind.name_key], self.kind.status(description)
-        return {"city": self.plan.city.slug, "step": self.step, "job": job, "status": status}
+        return {"city": self.plan.who, "step": self.step, "job": job, "status": status}
 
     def _print_log(self, name: str) -> None:
         """Copy the job's last log lines into the task log. Never fails the task: logs may be late or forbidden."""

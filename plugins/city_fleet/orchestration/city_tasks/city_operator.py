@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from copy import copy
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseOperator
 
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.orchestration.patience import Patient
+from city_fleet.orchestration.run_context import author_of, name_of, run_of, upstream
 from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.plan import CityPlan
+from city_fleet.run_steps.step_input import CityRun
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+Task = TypeVar("Task", bound=BaseOperator)
 
 
-class PatientTask(Patient):
+class OfCity:
+    """A task that is about a city."""
+
+    plan: Any
+
+    def take(self, plan: CityPlan) -> None:
+        """Become another city's: set what this class's ``__init__`` has taken from a plan."""
+        self.plan = plan
+
+
+class PatientTask(OfCity, Patient):
     """A task of a city that waits as long as its ``capacity_wait_seconds``."""
 
     plan: CityPlan
@@ -45,3 +64,39 @@ class CityOperator(PatientTask, BaseOperator):
 def city_of(plan: CityPlan, aws_conn_id: str | None) -> PlannedCity:
     """Return the city of a plan, with the clients of an Airflow connection."""
     return PlannedCity.of(TaskClients(aws_conn_id, plan.fleet.region, plan.fleet.kms_key), plan)
+
+
+def city_run_of(city: PlannedCity, context: Context) -> CityRun:
+    """Return the run that a task of a city's own DAG belongs to, as its steps see it."""
+    plan, dag_run = city.plan, context["dag_run"]
+    return CityRun(
+        city,
+        run_of(plan, context),
+        name_of(plan, context),
+        author_of(plan, context),
+        lambda: dag_run.start_date or dag_run.run_after,
+        partial(upstream, context),
+    )
+
+
+def copy_of(task: Task, plan: CityPlan) -> Task:
+    """Return a task like another that is in no DAG yet, for another city.
+
+    As Airflow itself copies operators: without their ``__init__``, which takes most of the time that a DAG takes to
+    build. What can be changed is copied, so that a change of one city's task (a cluster policy makes some) is not
+    another's.
+    """
+    found = object.__new__(type(task))
+    found.__dict__.update(
+        {
+            name: value.copy()
+            if type(value) in (dict, list, set)
+            else copy(value)
+            if name == "params"
+            else value
+            for name, value in task.__dict__.items()
+        }
+    )
+    if isinstance(found, OfCity):
+        found.take(plan)
+    return found

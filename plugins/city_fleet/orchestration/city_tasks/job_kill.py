@@ -15,7 +15,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet.errors import JobError, list_names
-from city_fleet.jobs.orphans import ENDED, GONE, RESTARTING, may_come, state_of
+from city_fleet.jobs.orphans import ENDED, GONE, RESTARTING, may_come, name_of, state_of
 from city_fleet.jobs.sagemaker_jobs import JobKind
 
 
@@ -66,11 +66,15 @@ class WorkerKill:
 
     def waiting(self, run_ids: list[str]) -> list[str]:
         """Return those of some other DAG runs that may still come for the job that they share with the task."""
-        return may_come(self._states(run_ids), run_ids, self._ti.task_id) if run_ids else []
+        return may_come(self._states(run_ids), run_ids, self._name) if run_ids else []
 
     def _state(self) -> str | None:
         ti = self._ti
-        return state_of(self._states([ti.run_id]), ti.run_id, ti.task_id)
+        return state_of(self._states([ti.run_id]), ti.run_id, self._name)
+
+    @property
+    def _name(self) -> str:
+        return name_of(self._ti.task_id, getattr(self._ti, "map_index", -1))
 
     def _states(self, run_ids: list[str]) -> Any:
         ti = self._ti

@@ -12,17 +12,18 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from city_fleet.champions.run_evidence import ARTIFACT, EVALUATION, HOLDOUT
-from city_fleet.errors import BrokenKnown, PlatformError
+from city_fleet.errors import PlatformError
 from city_fleet.jobs import fixed_run, job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.fixed_run import FixedRun
 from city_fleet.jobs.images import image_uri
-from city_fleet.jobs.job_files import JobFile, raw_manifest
+from city_fleet.jobs.job_files import JobFile, raw_manifest, settings_file
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
-from city_fleet.naming import fleet_dag_id, parse_as_of
+from city_fleet.naming import parse_as_of
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
+from city_fleet.orchestration.city_tasks.shown_request import shown_request
 from city_fleet.orchestration.run_context import (
     as_of,
     hand_on,
@@ -33,17 +34,15 @@ from city_fleet.orchestration.run_context import (
 )
 from city_fleet.outgoing_text import printable
 from city_fleet.plan import (
-    ENDPOINT_PURPOSE,
     EVALUATE,
     PREPROCESS,
     TRAIN,
     CityPlan,
     FixedChampion,
     Run,
-    endpoint_name,
 )
-from city_fleet.state import known_values, serving_code
-from city_fleet.state.objects import read_uri
+from city_fleet.run_steps.begin_step import lacking_code, why_no_job
+from city_fleet.run_steps.known_step import keep_known
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,7 +51,29 @@ if TYPE_CHECKING:
 _KEPT = "run"
 
 
-class PreprocessOperator(CityJob, SageMakerProcessingOperator):
+class StepJob(CityJob):
+    """One of the three jobs of a city of its own. Mixed in before the provider's operator."""
+
+    plan: CityPlan
+
+    def shown(self, context: Context) -> dict[str, Any]:
+        moment = as_of(self.plan, context, lambda: fixed_run.champion_of(self.s3, self.plan))
+        return shown_request(self.plan, self.s3, context["dag_run"].run_id, moment, self.step)
+
+    def bundle(self) -> CodeBundle:
+        return CodeBundle.of(self.plan)
+
+    def files(self, run: Run) -> list[JobFile]:
+        return [settings_file(self.plan, run, self.step)]
+
+    def begin(self, context: Context) -> Run:
+        return run_of(self.plan, context)
+
+    def resumed(self, context: Context) -> Run:
+        return run_of(self.plan, context)
+
+
+class PreprocessOperator(StepJob, SageMakerProcessingOperator):
     """Raw data known by as_of → training, validation and test rows. Skips the run when there is too little data."""
 
     kind = PROCESSING
@@ -75,21 +96,20 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         )
 
     def files(self, run: Run) -> list[JobFile]:
-        return [*super().files(run), raw_manifest(self.plan, run, self._raw(run))]
+        raw = self._raw(run)
+        return [settings_file(self.plan, run, self.step, raw), raw_manifest(self.plan, run, raw)]
 
     def _raw(self, run: Run) -> list[str]:
         """Return the names of the raw data files that the run is about.
 
-        :raises AirflowFailException: there are none, so a job would be paid for and fail; no retry brings them.
+        :raises AirflowFailException: there are none, or some that the job would refuse, so that it would be paid for
+            and fail; no retry makes them others.
         """
-        names = [each.name for each in self._fixed(run.key).raw]
-        if not names:
-            city, keys = self.plan.city.slug, self.plan.keys
-            raise AirflowFailException(
-                f"City {city!r}: there are no raw data below {keys.uri(keys.raw(city))}, so no job is started. Upload "
-                f"them, as `./fleet ingest --city {city}` does, and clear the task {PREPROCESS!r}"
-            )
-        return names
+        raw = self._fixed(run.key).raw
+        why = why_no_job(self.plan, raw)
+        if why is not None:
+            raise AirflowFailException(printable(f"{why} clear the task {PREPROCESS!r}"))
+        return [each.name for each in raw]
 
     def _fixed(self, key: str) -> FixedRun:
         city, keys = self.plan.city.slug, self.plan.keys
@@ -112,7 +132,10 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         cleared = bool(kept) and kept["max_tries"] != ti.max_tries
         keeps = bool(kept) and kept["key"] and not cleared
         # Raw data may go on arriving while it works.
-        moment = parse_as_of(kept["as_of"]) if keeps and kept.get("as_of") else as_of(self.plan, context)
+        if keeps and kept.get("as_of"):
+            moment = parse_as_of(kept["as_of"])
+        else:
+            moment = as_of(self.plan, context, lambda: fixed_run.champion_of(self.s3, self.plan))
         digest = CodeBundle.of(self.plan).digest
         fixed = fixed_run.read(self.objects, self.plan.keys, city, kept["key"]) if keeps else None
         if fixed is None or not fixed.is_about(self.plan, moment, digest):
@@ -134,14 +157,7 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
 
         :raises PlatformError: the code lacks an algorithm; a retry looks again.
         """
-        if not serving_code.algorithms_of(CodeBundle.of(self.plan).files):
-            return  # own scripts, with a way of their own to make a model
-        algorithms = [name for _, name, _ in self.plan.city.algorithm.trained()]
-        endpoint = endpoint_name(self.plan.fleet)
-        dag = fleet_dag_id(self.plan.fleet.fleet, ENDPOINT_PURPOSE)
-        wrong = serving_code.lacking(
-            algorithms, serving_code.noted(self.objects, self.plan.keys, endpoint), endpoint, dag
-        )
+        wrong = lacking_code(self.objects, self.plan)
         if wrong is not None:
             raise PlatformError(f"City {self.plan.city.slug!r}: {wrong}. Nothing was paid for yet")
 
@@ -181,38 +197,17 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
             return None
         inputs = self.read_json(report + "manifest.json")["inputs"]
         return fixed_run.difference(
-            fixed, inputs, keys.uri(keys.raw(city)), lambda: fixed_run.raw_objects(self.objects, keys, city)
+            fixed, inputs, self.plan.raw.folder_uri, lambda: fixed_run.raw_objects(self.s3, self.plan)
         )
 
     def look_at_inputs(self, description: dict[str, Any], context: Context) -> None:
         """A file that the run is about may have been taken away before the job could read it."""
         assert self._at_work is not None  # noqa: S101 - set before every phase
-        keys, city = self.plan.keys, self.plan.city.slug
-        there = {each.name for each in fixed_run.raw_objects(self.objects, keys, city)}
+        there = {each.name for each in fixed_run.raw_objects(self.s3, self.plan)}
         gone = next((name for name in self._raw(self._at_work) if name not in there), None)
         if gone is not None:
-            changed = f"{keys.uri(keys.raw(city))}{gone} was taken away"
+            changed = f"{self.plan.raw.folder_uri}{gone} was taken away"
             raise self._begin_anew(changed, description, context)
-
-    def _keep_known(self, report: str, run: Run) -> None:
-        """Copy what is known of the city to where predictions look for it, whatever becomes of this run's model.
-
-        Scripts of before, and a team's own, write none. What can't be believed is left where it is: forecasts go on
-        from what was known before, and say until when that reaches; no model need wait for it.
-        """
-        keys, uri = self.plan.keys, report + known_values.KNOWN_FILE
-        body = read_uri(self.s3, uri, known_values.MAX_BYTES)
-        if body is None:
-            return
-        try:
-            known = known_values.parse(body, uri, self.plan.city.slug, run.stamp)
-            if known.known_until is None:
-                return  # nothing at all: what was known before says more
-            key = known_values.keep(self.objects, keys, known, body)
-        except BrokenKnown as error:
-            self.log.warning("%s. It is not kept", error)
-            return
-        self.log.info("Known until %s; kept as %s", known.known_until, keys.uri(key))
 
     def _begin_anew(self, changed: str, description: dict[str, Any], context: Context) -> PlatformError:
         """Forget the run, so that the next try begins another one, and return the error that says why."""
@@ -227,7 +222,7 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
         report = self._report(description)
         if changed := self._difference(report):
             raise self._begin_anew(changed, description, context)
-        self._keep_known(report, run)
+        keep_known(city_of(self.plan, self.aws_conn_id), run, report)
         status = self.read_json(report + "status.json")
         result = {
             "outputs": _output_uris(description),
@@ -241,10 +236,12 @@ class PreprocessOperator(CityJob, SageMakerProcessingOperator):
             tell_record(city_of(self.plan, self.aws_conn_id), context)
             raise AirflowSkipException(printable(str(status["reason"])))
         self.log.info("Rows: %s", status["rows"])
+        if status.get("later_rows"):
+            self.log.info("Left out as not known yet at %s: %s rows", run.stamp, status["later_rows"])
         return result
 
 
-class TrainOperator(CityJob, SageMakerTrainingOperator):
+class TrainOperator(StepJob, SageMakerTrainingOperator):
     """Training and validation rows → ``model.tar.gz``."""
 
     kind = TRAINING
@@ -273,7 +270,7 @@ class TrainOperator(CityJob, SageMakerTrainingOperator):
         return {"artifact_uri": description["ModelArtifacts"]["S3ModelArtifacts"]}
 
 
-class EvaluateOperator(CityJob, SageMakerProcessingOperator):
+class EvaluateOperator(StepJob, SageMakerProcessingOperator):
     """New model, naive forecast and champion on the same held-out rows → an evaluation report."""
 
     kind = PROCESSING

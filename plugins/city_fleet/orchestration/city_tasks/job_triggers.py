@@ -132,14 +132,14 @@ class JobTrigger(PrintableLog, BaseTrigger):
         """Return the state of the task instance, None if it was cleared, ``gone`` if there is none any more."""
         ti = self._own_task()
         states = await self._states([ti.run_id], map_index=ti.map_index)
-        name = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
-        return orphans.state_of(states, ti.run_id, name)
+        return orphans.state_of(states, ti.run_id, orphans.name_of(ti.task_id, ti.map_index))
 
     async def _others_waiting(self) -> list[str]:
         """Return the ids of the other DAG runs that may still come for the job."""
         ti = self._own_task()
         run_ids = [each for each in await asyncio.to_thread(self._attached) if each != ti.run_id]
-        return orphans.may_come(await self._states(run_ids), run_ids, ti.task_id) if run_ids else []
+        name = orphans.name_of(ti.task_id, ti.map_index)
+        return orphans.may_come(await self._states(run_ids), run_ids, name) if run_ids else []
 
     def _attached(self) -> list[str]:
         if not self.attached:

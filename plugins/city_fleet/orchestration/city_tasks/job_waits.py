@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors
 from city_fleet.errors import AlgorithmError, PlatformError
+from city_fleet.jobs.cohort_plan import CohortPlan
 from city_fleet.jobs.sagemaker_jobs import JobKind, answered_at
 from city_fleet.orchestration import patience
 from city_fleet.orchestration.city_tasks.job_kill import WorkerKill
@@ -44,7 +45,7 @@ class JobPhases(Patient):
     kind: JobKind
     step: str
     config: dict[str, Any]
-    plan: CityPlan
+    plan: CityPlan | CohortPlan
     _kill: WorkerKill | None = None
 
     if TYPE_CHECKING:  # given by the provider's operator
@@ -88,7 +89,7 @@ class JobPhases(Patient):
 
     @property
     def where(self) -> str:
-        return f"City {self.plan.city.slug!r}, step {self.step}"
+        return f"{self.plan.whose}, step {self.step}"
 
     def on_kill(self) -> None:
         """Airflow's hint that the worker's process is to end; it runs inside a signal handler."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from city_fleet.approval import run_release
-from city_fleet.champions.approval_states import ModelState
 from city_fleet.champions.planned_city import PlannedCity
-from city_fleet.champions.release import target_model
 from city_fleet.orchestration import assets
-from city_fleet.orchestration.city_tasks.city_operator import CityOperator
+from city_fleet.orchestration.city_tasks.city_operator import CityOperator, city_run_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
+from city_fleet.orchestration.console_pages import say_made
 from city_fleet.orchestration.patience import patient
-from city_fleet.orchestration.run_context import author_of, refuse_old_layout, registered, run_of, upstream
+from city_fleet.orchestration.run_context import refuse_old_layout, registered, upstream
 from city_fleet.plan import APPROVE, DECIDE, REGISTER
+from city_fleet.run_steps import end_step
 from city_fleet.state import live
 from city_fleet.state.outcomes import Decided, Outcome
 
@@ -29,15 +28,9 @@ class PublishOperator(CityOperator):
         city = self.city()
         refuse_old_layout(city.aws.s3, city.keys)
         package = registered(context, city.aws.sagemaker)
-        ended = run_release.release(city, package, run_of(self.plan, context), author_of(self.plan, context))
-        for reason in ended.reasons:
-            self.log.info("%s: %s", ended.outcome, reason)
-        result = {
-            "outcome": ended.outcome.value,
-            "reasons": list(ended.reasons),
-            "target_model": target_model(city.slug, package),
-            "live": ended.live,
-        }
+        live_uri = city.keys.uri(city.keys.live(city.slug))
+        say_made(context, city.aws.sagemaker, package=package.arn, output=live_uri)
+        result, ended = end_step.publish(city_run_of(city, context), package)
         tell_record(city, context, publish=result)
         self._announce(context, city, ended)
         return result
@@ -57,19 +50,13 @@ class KeepChampionOperator(CityOperator):
 
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
-        decision = upstream(context, DECIDE)
-        registered = upstream(context, REGISTER)
+        city = self.city()
         asked: Any = context["ti"].xcom_pull(task_ids=APPROVE)
-        if asked:
-            outcome, reasons = asked["outcome"], asked["reasons"]
-        else:
-            superseded, reasons = decision["superseded"], decision["reasons"]
-            if decision["promote"]:  # the gate lets it go, but a person or a newer model does not
-                superseded = registered["state"] == ModelState.SUPERSEDED.value
-                reasons = [registered["reason"]]
-            outcome = (Outcome.SUPERSEDED if superseded else Outcome.HELD).value
-        for reason in reasons:
-            self.log.info("%s: %s", outcome, reason)
-        result = {"outcome": outcome, "reasons": reasons}
-        tell_record(self.city(), context, keep_champion=result)
+        result = end_step.keep_champion(city_run_of(city, context), asked)
+        package, output = (
+            upstream(context, REGISTER)["package_arn"],
+            upstream(context, DECIDE)["decision_uri"],
+        )
+        say_made(context, city.aws.sagemaker, package=package, output=output)
+        tell_record(city, context, keep_champion=result)
         return result

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from city_fleet import clock, outgoing_text
+from city_fleet import outgoing_text
 from city_fleet.champions import breaker
 from city_fleet.champions.planned_city import PlannedCity
-from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
+from city_fleet.orchestration.console_pages import say_made
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import is_temporary, refuse_old_layout, run_to_record
+from city_fleet.orchestration.run_notes import NOTE, note_of
+from city_fleet.orchestration.run_tracker import track
 from city_fleet.plan import (
     APPROVE,
     DECIDE,
-    EVALUATE,
     JOB_STEPS,
     KEEP_CHAMPION,
     PREPROCESS,
@@ -25,10 +27,9 @@ from city_fleet.plan import (
     RECORDED,
     REGISTER,
     CityPlan,
-    Run,
 )
-from city_fleet.state import run_records
-from city_fleet.state.outcomes import Outcome
+from city_fleet.run_steps import record_step
+from city_fleet.run_steps.record_step import end_of, full_record, jobs_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,7 +50,11 @@ class RecordOperator(CityOperator):
 
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
-        return write_record(self.city(), context, results_of(context), _states(self.plan, context))
+        city = self.city()
+        written = write_record(city, context, results_of(context), _states(self.plan, context))
+        if written["record_uri"]:
+            say_made(context, city.aws.sagemaker, output=written["record_uri"])
+        return written
 
 
 def tell_record(city: PlannedCity, context: Context, **ended: dict[str, Any]) -> None:
@@ -81,40 +86,25 @@ def write_record(
     failed_task = next(failed, None)
     failed_job = ti.xcom_pull(task_ids=failed_task, key="failed_job") if failed_task else None
     failure = ti.xcom_pull(task_ids=failed_task, key=_FAILURE) if failed_task else None
-    ended = results[PUBLISH] or results[KEEP_CHAMPION]
     temporary = is_temporary(context)
-    if failed_task is not None:
-        said = f": {failure['message']}" if failure and failure["message"] else ""
-        outcome, reasons = Outcome.FAILED.value, [f"task {failed_task} failed{said}"]
-        refused = failed_task == PREPROCESS and failed_job and failed_job["status"] == "Failed"
-        if refused and not temporary:
-            # Data that are refused are as bad a sign for the night as a model that is.
-            breaker.mark(city.aws.s3, plan.keys, run.stamp, city.slug, reasons)
-    elif results[PREPROCESS].get("data_status") == Outcome.TOO_LITTLE_DATA:
-        outcome, reasons = Outcome.TOO_LITTLE_DATA.value, [results[PREPROCESS]["reason"]]
-    elif ended:
-        outcome, reasons = ended["outcome"], ended["reasons"]
-    else:
-        outcome, reasons = (
-            Outcome.FAILED.value,
-            ["the run was stopped before it published or held a model"],
-        )
-    record = {
-        **record_of(plan, run, results, outcome, reasons),
-        "failed_task": failed_task,
-        "failure": failure,
-    }
-    if failed_job:
-        record["jobs"].append(_job(failed_job))
+    end = end_of(results, failed_task, failure)
+    refused = failed_task == PREPROCESS and failed_job and failed_job["status"] == "Failed"
+    if refused and not temporary:
+        # Data that are refused are as bad a sign for the night as a model that is.
+        breaker.mark(city.aws.s3, plan.keys, run.stamp, city.slug, end.reasons)
+    jobs = [*jobs_of(results), *([failed_job] if failed_job else [])]
+    record = full_record(city, run, results, replace(end, jobs=jobs))
     if temporary:
         log.info(
             "A run of `airflow tasks test` leaves no record. It would say: %s",
             json.dumps(record, default=str),
         )
-        return {"record_uri": None, "outcome": outcome}
-    key = run_records.write(city.aws.s3, plan.keys, record, as_of=run.as_of, key_of_run=run.key)
-    log.info("%s: %s", outcome, "; ".join(reasons) or "no reason given")
-    return {"record_uri": plan.keys.uri(key), "outcome": outcome}
+        return {"record_uri": None, "outcome": end.outcome}
+    uri = record_step.write_record(city, run, record, results[DECIDE])
+    track(plan, record)
+    ti.xcom_push(key=NOTE, value=note_of(end.outcome, end.reasons, city.slug))
+    log.info("%s: %s", end.outcome, "; ".join(end.reasons) or "no reason given")
+    return {"record_uri": uri, "outcome": end.outcome}
 
 
 def _states(plan: CityPlan, context: Context) -> dict[str, Any]:
@@ -143,43 +133,3 @@ def keep_failure(context: Mapping[str, Any]) -> None:
 def results_of(context: Context) -> dict[str, dict[str, Any]]:
     """Return the results that the steps of this run have left so far; an empty one for a step without."""
     return {step: context["ti"].xcom_pull(task_ids=step) or {} for step in _STEPS}
-
-
-def record_of(
-    plan: CityPlan, run: Run, results: dict[str, dict[str, Any]], outcome: str, reasons: list[str]
-) -> dict[str, Any]:
-    """Return a run's record.
-
-    :param results: of the run's steps, as :func:`results_of` returns them.
-    """
-    decision = {key: value for key, value in results[DECIDE].items() if key != "decision_uri"}
-    return {
-        "format_version": 1,
-        "fleet": plan.fleet.fleet,
-        "environment": plan.fleet.environment,
-        "city": plan.city.slug,
-        "as_of": run.stamp,
-        "dag_id": plan.dag_id,
-        "run_id": run.run_id,
-        "run_key": run.key,
-        "outcome": outcome,
-        "reasons": reasons,
-        "failed_task": None,
-        "failure": None,
-        "decision": decision or None,
-        "metrics": decision.get("metrics"),
-        "data_until": decision.get("data_until"),
-        "evaluation_uri": results[EVALUATE].get("evaluation_uri"),
-        "holdout_uri": results[EVALUATE].get("holdout_uri"),
-        "target_model": results[PUBLISH].get("target_model"),
-        "package_arn": results[REGISTER].get("package_arn"),
-        "package_version": results[REGISTER].get("version"),
-        "jobs": [_job(results[step]) for step in JOB_STEPS if results[step]],
-        "code_digest": CodeBundle.of(plan).digest,
-        "settings_digest": plan.settings_digest,
-        "finished_at": clock.now_iso(),
-    }
-
-
-def _job(facts: dict[str, Any]) -> dict[str, Any]:
-    return {key: facts[key] for key in ("step", "job", "status", "instance_type", "billable_seconds")}

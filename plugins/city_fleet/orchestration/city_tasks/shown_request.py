@@ -24,7 +24,7 @@ def shown_request(plan: CityPlan, s3: S3Client, run_id: str, moment: datetime, s
     fixed, _ = fixed_run.find(s3, plan, moment, bundle.digest)
     found = preview(
         plan,
-        Run(run_id, fixed.key, moment, champion=fixed.champion),
+        Run(run_id, fixed.key, moment, champion=fixed.champion, parent=fixed.parent),
         image_uri=image_uri(plan.city.algorithm, plan.fleet.region),
         bundle=bundle,
         raw=[each.name for each in fixed.raw],

@@ -39,6 +39,7 @@ class ArrivalsTrigger(PrintableLog, BaseEventTrigger):
 
     :param queue: name of the SQS queue.
     :param bucket: of the fleet, :param fleet: its slug: whose raw data count.
+    :param elsewhere: where else raw data lie, as ``messages.read`` takes it.
     :param region_name: the queue's.
     """
 
@@ -52,6 +53,7 @@ class ArrivalsTrigger(PrintableLog, BaseEventTrigger):
         quiet_seconds: float,
         longest_seconds: float,
         aws_conn_id: str | None = "aws_default",
+        elsewhere: dict[str, dict[str, str]] | None = None,
     ) -> None:
         super().__init__()
         self.queue = queue
@@ -61,6 +63,7 @@ class ArrivalsTrigger(PrintableLog, BaseEventTrigger):
         self.quiet_seconds = quiet_seconds
         self.longest_seconds = longest_seconds
         self.aws_conn_id = aws_conn_id
+        self.elsewhere = elsewhere or {}
         self._burst = Burst(quiet_seconds, longest_seconds)
         self._unseen_until = 0.0
 
@@ -73,6 +76,7 @@ class ArrivalsTrigger(PrintableLog, BaseEventTrigger):
             "quiet_seconds": self.quiet_seconds,
             "longest_seconds": self.longest_seconds,
             "aws_conn_id": self.aws_conn_id,
+            "elsewhere": self.elsewhere,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -116,7 +120,13 @@ class ArrivalsTrigger(PrintableLog, BaseEventTrigger):
         idle = []
         for message in answer.get("Messages", ()):
             try:
-                arrivals = messages.read(message, bucket=self.bucket, fleet=self.fleet, now=datetime.now(UTC))
+                arrivals = messages.read(
+                    message,
+                    bucket=self.bucket,
+                    fleet=self.fleet,
+                    now=datetime.now(UTC),
+                    elsewhere=self.elsewhere,
+                )
             except messages.Refused as error:
                 # Received again and again, it ends among the dead letters, where a person finds it.
                 self.log.error("Queue %s, message %s: %s", self.queue, message["MessageId"], error)

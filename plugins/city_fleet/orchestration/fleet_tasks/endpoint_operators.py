@@ -22,6 +22,7 @@ from city_fleet.config import Fleet
 from city_fleet.config.places import scripts_folder
 from city_fleet.errors import Busy, OtherInstallation
 from city_fleet.jobs.code_bundle import CodeBundle
+from city_fleet.orchestration.console_pages import say_links
 from city_fleet.orchestration.fleet_tasks.fleet_operator import PatientTask
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import refuse_old_layout, upstream
@@ -31,6 +32,7 @@ from city_fleet.plan import endpoint_name
 from city_fleet.serving import endpoint_requests, endpoint_state
 from city_fleet.state import serving_code
 from city_fleet.state.objects import ObjectStore
+from city_fleet.views.consoles import ConsolePages
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -124,6 +126,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             self.fleet, endpoint_config_name=upstream(context, ENDPOINT_CONFIG)["endpoint_config_name"]
         )
         name = self.config["EndpointName"]
+        say_links(context, endpoint=ConsolePages.of(self.hook.conn).shared_endpoint(name))
         found = _described(self.hook.describe_endpoint, name)
         if found is not None:
             try:

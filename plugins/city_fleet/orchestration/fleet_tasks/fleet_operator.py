@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.sdk import BaseOperator
 from botocore.config import Config
 
 from city_fleet.config import Fleet
+from city_fleet.orchestration.aws_hooks import AwsHook
 from city_fleet.orchestration.patience import Patient
 from city_fleet.orchestration.task_clients import CLIENT_CONFIG
 from city_fleet.state.encryption import encrypting
@@ -47,7 +47,7 @@ class FleetOperator(PatientTask, BaseOperator):
 
         :param config: settings beside those of the connection.
         """
-        hook = AwsBaseHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.fleet.region)
+        hook = AwsHook(aws_conn_id=self.aws_conn_id, client_type=service, region_name=self.fleet.region)
         made = hook.get_client_type(config=CLIENT_CONFIG.merge(hook.config).merge(config))
         return encrypting(made, self.fleet.kms_key) if service == "s3" else made
 

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowException
 from city_fleet import clock
 from city_fleet.errors import list_names
 from city_fleet.jobs import fixed_run, pacing, reaper
+from city_fleet.jobs.orphans import asked_by
 from city_fleet.jobs.reaper import Job, Look, LookNote, OrphanVerdict, Task
 from city_fleet.jobs.sagemaker_jobs import time_at
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
@@ -179,7 +180,7 @@ def task_states(context: Context, tasks: Iterable[Task]) -> dict[Task, str | Non
         wanted.setdefault(task.dag_id, set()).add(task)
     states: dict[Task, str | None] = {}
     for dag_id, of_dag in wanted.items():
-        task_ids = sorted({task.task_id for task in of_dag})
+        task_ids = sorted({asked_by(task.task_id) for task in of_dag})
         run_ids = sorted({task.run_id for task in of_dag})
         for start in range(0, len(run_ids), _RUNS_PER_REQUEST):
             batch = run_ids[start : start + _RUNS_PER_REQUEST]

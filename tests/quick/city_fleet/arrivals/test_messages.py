@@ -188,3 +188,32 @@ def test_of_a_citys_arrivals_the_newest_counts() -> None:
     late, early = (Arrival("austin", f"{day}.csv", AT + timedelta(days=day)) for day in (2, 1))
     other = Arrival("waco", None, AT)
     assert distinct([early, late, other, early]) == {"austin": late, "waco": other}
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key", "city"),
+    [
+        ("lake", "sales/city=San Antonio/year=2015/part-0.parquet", "san_antonio"),
+        ("lake", "sales/city=San%20Antonio/a.csv", "san_antonio"),
+        ("lake", "sales/city=Frankfurt%2FMain/a.csv", "ffm"),
+        ("lake", "sales/city=Mu\u0308nchen/a.csv", "munich"),
+        ("lake", "sales/city=San Antonio/_SUCCESS", None),
+        ("lake", "sales/city=San Antonio", None),
+        ("lake", "sales/other/a.csv", None),
+        ("elsewhere", "sales/city=San Antonio/a.csv", None),
+        ("lake", "by_slug/waco/a.csv", "waco"),
+        ("lake", "by_slug/Waco!/a.csv", None),
+        ("lake", "only/austin/deep/a.csv", "austin"),
+    ],
+)
+def test_raw_data_that_are_read_in_place_arrive_too(bucket: str, key: str, city: str | None) -> None:
+    elsewhere = {
+        "s3://lake/sales/city={name}/": {"Frankfurt/Main": "ffm", "M\u00fcnchen": "munich"},
+        "s3://lake/by_slug/{slug}/": {},
+        "s3://lake/only/austin/": {"": "austin"},
+    }
+    detail = {"bucket": {"name": bucket}, "object": {"key": key}}
+    found = read(
+        eventbridge(detail=detail), bucket="city-fleet", fleet="texas_housing", now=NOW, elsewhere=elsewhere
+    )
+    assert found == ([] if city is None else [Arrival(city, key, AT)])

@@ -385,7 +385,7 @@ def test_a_model_must_beat_the_naive_forecast_and_where_asked_for_every_baseline
     last, season = ({**report()["naive"], "mape": value} for value in (0.05, 0.03))
     judged = report() | {"baselines": {"last known value": last, "same period last season": season}}
     poor = "MAPE 4.0% on 12 held-out rows does not beat the same period last season's 3.0%"
-    warned = decide(judged, RULE)
+    warned = decide(judged, RULE.model_copy(update={"must_beat_all_baselines": False}))
     assert warned.promote
     assert warned.warnings == (poor,)
     assert warned.reasons[0] == "MAPE 4.0% on 12 held-out rows beats the last known value's 5.0%"
@@ -394,6 +394,10 @@ def test_a_model_must_beat_the_naive_forecast_and_where_asked_for_every_baseline
     assert held.reasons == (poor, "there is no champion yet")
     assert held.warnings == ()
     assert decide(judged, RULE.model_copy(update={"must_beat_naive": False})).warnings == ()
+    # Nobody has said: what rolling origins have judged is held by every baseline, what one block has by the naive one.
+    nobody = RULE.model_copy(update={"must_beat_all_baselines": None})
+    assert decide(judged | {"backtest": None}, nobody) == decide(judged, nobody) == warned
+    assert decide(judged | {"backtest": {"blocks": 5}}, nobody) == held
     season["mape"] = 0.041
     assert decide(judged, RULE).reasons[0] == (
         "MAPE 4.0% on 12 held-out rows beats the last known value's 5.0% and the same period last season's 4.1%"

@@ -36,6 +36,8 @@ def mistakes(folder: Path, algorithm: str, city: str = "", task: str = "regressi
     (scripts / "train.py").write_text("")
     (scripts / "algorithms" / "knn.py").write_text(NEIGHBOURS)
     (scripts / "algorithms" / "classes.py").write_text(NEIGHBOURS.replace('"regression", ', '"multiclass", '))
+    only = NEIGHBOURS.replace('"needs": ["xgboost"]', '"kinds": ["series"]')
+    (scripts / "algorithms" / "smooth.py").write_text(only)
     (scripts / "algorithms" / "broken.py").write_text("SPEC = dict(tasks=[])\n")
     (scripts / "algorithms" / "__init__.py").write_text("")
     head = SMALL[: SMALL.index("dataset:")]
@@ -51,9 +53,10 @@ def mistakes(folder: Path, algorithm: str, city: str = "", task: str = "regressi
 @pytest.mark.parametrize(
     ("algorithm", "field", "got", "allowed", "nearest"),
     [
-        ("{name: kn}", "name", "'kn'", "broken, classes, knn", "knn"),
+        ("{name: kn}", "name", "'kn'", "broken, classes, knn, smooth", "knn"),
         ("{name: broken}", "name", "no SPEC that can be read", "a literal", None),
-        ("{name: classes}", "name", "which does multiclass, binary", "for the task regression: knn", None),
+        ("{name: classes}", "name", "which does multiclass, binary", "for the task regression: knn, smooth", None),
+        ("{name: smooth}", "name", "which is for a series", "for a table: classes, knn", None),
         ("{candidates: [knn, kmn]}", "candidates[1].algorithm", "'kmn'", "knn", "knn"),
         ("{name: knn, hyperparameters: {n_neighbours: 3}}", "hyperparameters.n_neighbours",
          "an unknown hyperparameter", "of knn: seed, n_neighbors", "n_neighbors"),

@@ -89,7 +89,7 @@ FLEET_MISTAKES: list[tuple[str, str, int, str | None, str, str | None]] = [
     ("frequency: month", "frequency: monthly", 15, "dataset.frequency", "'monthly'", "month"),
     ("frequency: month", "frequency: day", 15, "dataset.frequency", "'day'", None),
     ("P1M", "p1m", 16, "dataset.available_after", "'p1m'", "P1M"),
-    ("P1M", "PT24H", 16, "dataset.available_after", "'PT24H'", None),
+    ("P1M", "PT90M", 16, "dataset.available_after", "'PT90M'", None),
     ("  available_after: P1M\n", "\n", 11, "dataset.available_after", "nothing", None),
     ("transform: log", "transform: logarithm", 17, "dataset.target.transform", "'logarithm'", None),
     ("min: 1,", "min: 0,", 17, "dataset.target.min", "0", None),

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from city_fleet.cli.app import app
 from city_fleet.config import load_fleet
 from city_fleet.config.lint import link_mistakes
-from city_fleet.data.raw_data import find_source
 from city_fleet.data.source_check import source_mistakes
+from city_fleet.data.source_split import find_source
 from city_fleet.errors import ConfigError, FleetFileError
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.plan import plan_city

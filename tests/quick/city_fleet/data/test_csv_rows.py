@@ -10,8 +10,8 @@ import pytest
 
 from city_fleet.config import load_fleet
 from city_fleet.data.csv_rows import csv_rows
-from city_fleet.data.raw_data import split_by_city
 from city_fleet.data.source_check import source_mistakes
+from city_fleet.data.source_split import split_by_city
 from city_fleet.errors import DataError
 from tests.support.fleets import SMALL
 

@@ -9,16 +9,17 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from city_fleet.config import Fleet, load_fleet
-from city_fleet.infrastructure import template
+from city_fleet.infrastructure import access, template
 from city_fleet.infrastructure.alarms import quiet_days
 from city_fleet.infrastructure.names import StackNames
 from city_fleet.prediction import openapi
-from tests.support.fleets import texas
+from tests.support.fleets import SMALL, texas
 from tests.support.paths import ROOT
 from tests.support.private_fleets import private, with_long_names
 
@@ -197,3 +198,21 @@ def test_only_a_private_fleet_gets_the_rights_of_one() -> None:
     more = actions(private()) - actions(texas())
     assert {"kms:CreateGrant", "ec2:CreateNetworkInterface"} <= more
     assert all(action.startswith(("kms:", "ec2:")) for action in more)
+
+
+def test_airflow_may_read_the_one_object_that_the_list_of_cities_comes_from(tmp_path: Path) -> None:
+    (tmp_path / "cities.csv").write_text("city\na\n", encoding="utf-8")
+    more = "city_list: {source: 's3://lake/exports/cities.parquet'}\ncities: {from: cities.csv}\n"
+    (tmp_path / "small.yaml").write_text(SMALL + more, encoding="utf-8")
+    names = StackNames(load_fleet(tmp_path / "small.yaml", {}))
+    mine = {each["Sid"]: each for each in access.airflow_statements(names) if "Sid" in each}
+    assert mine["ReadListOfCities"]["Action"] == "s3:GetObject"
+    assert mine["ReadListOfCities"]["Resource"] == [
+        {"Fn::Sub": "arn:${AWS::Partition}:s3:::lake/exports/cities.parquet"}
+    ]
+    assert "ReadListOfCities" not in {each.get("Sid") for each in access.role_statements(names)}
+    assert not [
+        each
+        for each in access.airflow_statements(StackNames(texas()))
+        if each.get("Sid") == "ReadListOfCities"
+    ]

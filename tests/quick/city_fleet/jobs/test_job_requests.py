@@ -20,7 +20,9 @@ from city_fleet.champions import package_request
 from city_fleet.config import Algorithm, Fleet
 from city_fleet.jobs import job_files
 from city_fleet.jobs import job_requests as requests
-from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN, CityPlan, FixedChampion, Run
+from city_fleet.jobs.cohort_files import CohortItem, channels_of, cohort_files
+from city_fleet.jobs.cohort_plan import CohortPlan, plan_cohort
+from city_fleet.plan import COHORT, EVALUATE, PREPROCESS, TRAIN, CityPlan, FixedChampion, Run, plan_city
 from city_fleet.serving import endpoint_requests
 from city_fleet.state import package_status, registry
 from local.sagemaker.processes.container.train import command_line, decode_hyperparameters
@@ -133,10 +135,32 @@ def endpoint() -> dict[str, Any]:
     )
 
 
+def cohort(who: CohortPlan | CityPlan | None = None) -> dict[str, Any]:
+    """The job of two cities, one of which has a champion; or of one of them alone."""
+    fleet = texas().model_copy(update={"members": {"cohort_007": ("austin", "dallas")}})
+    plan = who or plan_cohort(fleet, "cohort_007")
+    run = replace(january_run(), key="fedcba9876")
+    items = [
+        CohortItem(plan_city(fleet, slug), replace(january_run(), champion=champion), ["data.csv"])
+        for slug, champion in (("austin", CHAMPION), ("dallas", None))
+        if who is None or slug == who.who
+    ]
+    request = requests.cohort_request(
+        plan,
+        run,
+        image_uri=IMAGE_URI,
+        code_archive_uri=CODE + "sourcedir.tar.gz",
+        channels=channels_of(plan, cohort_files(plan, run, items)),
+        tags={requests.TAG_COHORT: "cohort_007", requests.TAG_STEP: "train"},
+    )
+    return requests.named(request, plan, run, COHORT, 1)[1]
+
+
 REQUESTS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "preprocess": ("CreateProcessingJob", preprocess),
     "train": ("CreateTrainingJob", train),
     "evaluate": ("CreateProcessingJob", evaluate),
+    "cohort": ("CreateTrainingJob", cohort),
     "register": ("CreateModelPackage", package),
     "model": ("CreateModel", model),
     "endpoint_config": ("CreateEndpointConfig", endpoint_config),
@@ -166,6 +190,25 @@ def test_requests_keep_sagemakers_limits(name: str) -> None:
         botocore.session.get_session().get_service_model("sagemaker").operation_model(operation).input_shape
     )
     validate(shape, build())
+
+
+def test_one_city_of_a_cohort_alone_is_asked_for_in_the_same_way() -> None:
+    both, alone = cohort(), cohort(austin())
+    assert alone["TrainingJobName"].startswith("texas-housing--laptop--austin-cohort-")
+    assert both["TrainingJobName"].startswith("texas-housing--laptop--cohort-007-cohort-")
+    assert {name: alone[name] == both[name] for name in both if alone[name] != both[name]} == {
+        "TrainingJobName": False, "InputDataConfig": False, "OutputDataConfig": False, "StoppingCondition": False,
+    }  # fmt: skip
+    settings = json.loads(
+        cohort_files(austin(), january_run(), [CohortItem(austin(), january_run(), ["data.csv"])])[
+            "settings"
+        ].body
+    )
+    of_steps = [
+        json.loads(job_files.settings_file(austin(), january_run(), step, ["data.csv"]).body)["cities"][0]
+        for step in (PREPROCESS, TRAIN, EVALUATE)
+    ]
+    assert settings["cities"] == [{**of_steps[0], **of_steps[1], **of_steps[2]}]
 
 
 def test_a_key_and_a_network_make_no_other_run() -> None:
@@ -221,6 +264,7 @@ def test_the_settings_file_says_what_a_step_needs() -> None:
                 "dataset": austin().city.dataset.to_settings(),
                 "candidates": [{"algorithm": "xgboost", "hyperparameters": given}],
                 "seed": seed,
+                "refit": True,
                 "champion": {
                     "target_model": CHAMPION.target_model,
                     "etag": CHAMPION.etag,
@@ -240,6 +284,25 @@ def test_the_gates_metric_is_told_where_candidates_are_compared() -> None:
     plan = replace(plan, city=plan.city.model_copy(update={"algorithm": both}))
     (city,) = job_files.settings(plan, january_run(), TRAIN)["cities"]
     assert city["metric"] == "mape"
+
+
+def test_only_a_job_that_makes_more_than_one_model_gets_what_judges_them() -> None:
+    def channels(plan: CityPlan) -> list[str]:
+        made = requests.train_request(
+            plan, january_run(), image_uri=IMAGE_URI, code_archive_uri=CODE, data=DATA
+        )
+        return [each["ChannelName"] for each in made["InputDataConfig"]]
+
+    one = changed(changed(austin(), "algorithm", refit=False), "dataset", backtest_periods=12)
+    own = changed(austin(), "own_scripts", train=ROOT / "train.py")
+    bare = replace(austin(), city=austin().city.model_copy(update={"entry": "none"}))
+    assert channels(austin()) == ["settings", "train", "validation", "test"]
+    assert channels(changed(one, "dataset", backtest_periods=24))[-1] == "test"
+    for plan in (one, own, bare):
+        assert channels(plan) == ["settings", "train", "validation"]
+        (city,) = job_files.settings(plan, january_run(), TRAIN)["cities"]
+        # One model is judged by one block: what it is not judged by it must have learned.
+        assert (city["dataset"]["backtest_periods"], "refit" in city) == (12, False)
 
 
 def test_what_a_job_reads_is_named_after_its_bytes() -> None:

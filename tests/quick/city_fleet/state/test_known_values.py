@@ -54,7 +54,7 @@ def test_what_fits_is_handed_on_as_it_is_and_named_by_its_bytes() -> None:
         ({"city": "waco"}, "city is 'waco'; it must be 'austin'"),
         ({"as_of": "20150901T000000Z"}, "as_of is '20150901T000000Z'"),
         ({"format_version": 2}, "format_version is 2; this version of City Fleet reads 1"),
-        ({"frequency": "hour"}, "frequency is 'hour'; allowed: day, week"),
+        ({"frequency": "hours"}, "frequency is 'hours'; allowed: hour, day"),
         ({"frequency": ["day"]}, "frequency is a list of 1"),
         ({"columns": []}, "columns is an empty list"),
         ({"columns": ["median", "median"]}, "columns is a list of 2"),

@@ -20,11 +20,12 @@ from city_fleet.views.digest import (
     cause_of,
     compose,
     last_night,
+    less_sure,
     night_of,
     runs_of,
 )
 from city_fleet.views.fleet import Waiting, take
-from tests.support.fleets import texas
+from tests.support.fleets import pooled_texas, texas
 from tests.support.states import CODE, champion, summary
 
 MORNING = datetime(2014, 1, 1, 7, tzinfo=UTC)
@@ -47,7 +48,8 @@ def run(city: str, outcome: str, reason: str = "", as_of: str = AS_OF, **fields:
 def digest(entries: dict[str, IndexEntry], fleet: Fleet | None = None, **more: Any) -> NightDigest:
     index, fleet = Index(cities=entries), fleet or texas()
     snapshot = take(fleet, index, MORNING, code_digests=CODE, **more)
-    return compose(fleet, snapshot, NIGHT, runs_of(index, NIGHT)[0])
+    runs = runs_of(index, NIGHT)[0]
+    return compose(fleet, snapshot, NIGHT, runs, less_sure(index, runs))
 
 
 @pytest.mark.parametrize(
@@ -106,8 +108,31 @@ def test_a_night_is_told_by_outcome_and_cause() -> None:
     assert second.cities == ("tyler",)
     assert found.counts == {
         **{"live": 2, "held": 2, "failed": 3, "too_little_data": 1},
-        **{"without_result": 38, "waiting": 0, "old": 0, "broken": 0, "removed": 0},
+        **{
+            "without_result": 39,
+            "waiting": 0,
+            "old": 0,
+            "by_parent": 0,
+            "broken": 0,
+            "removed": 0,
+            "less_sure": 0,
+        },
     }
+
+
+def test_cities_that_a_parent_answers_for_are_named_by_parent() -> None:
+    found = digest({
+        "kerrville": IndexEntry(None, (run("kerrville", "held", "worse"),)),
+        "lufkin": IndexEntry(None, (run("lufkin", "too_little_data"),)),
+        "austin": IndexEntry(champion(as_of=AS_OF), (run("austin", "live"),)),
+        "texas": IndexEntry(champion("texas", as_of=AS_OF), (run("texas", "live"),)),
+    }, fleet=pooled_texas())  # fmt: skip
+    said = digest_text.text(found)
+    assert found.counts["by_parent"] == 45, "all of its cities but austin: no other has a model"
+    assert "SERVED BY THEIR PARENT, 45:" in said
+    assert "  texas: abilene, amarillo," in said
+    assert found.to_dict()["by_parent"][0]["served_by"] == "texas"
+    assert "SERVED BY THEIR PARENT" not in digest_text.text(digest({"austin": IndexEntry(champion())}))
 
 
 def test_another_nights_run_is_no_result() -> None:
@@ -189,6 +214,32 @@ def test_a_message_about_thousands_stays_short() -> None:
     assert "and 4980 more" in text
     assert "Billable: 125.0 h ml.m5.large." in text
     assert len(digest_text.subject(found)) < 100
+
+
+def test_a_model_that_is_less_sure_than_the_one_before_is_named() -> None:
+    before = "20131201T000000Z"
+    entries = {
+        "austin": IndexEntry(
+            runs=(run("austin", "live", doubt=0.081), run("austin", "live", as_of=before, doubt=0.04))
+        ),
+        "dallas": IndexEntry(
+            runs=(run("dallas", "live", doubt=0.03), run("dallas", "live", as_of=before, doubt=0.027))
+        ),
+        # A held challenger's doubt is nobody's: neither tonight's nor that of the month before.
+        "houston": IndexEntry(
+            runs=(run("houston", "held", doubt=0.9), run("houston", "live", as_of=before, doubt=0.1))
+        ),
+        "waco": IndexEntry(
+            runs=(run("waco", "live", doubt=0.9), run("waco", "held", as_of=before, doubt=0.1))
+        ),
+        "bryan": IndexEntry(runs=(run("bryan", "live"), run("bryan", "live", as_of=before, doubt=0.1))),
+    }
+    found = digest(entries)
+    assert [each.city for each in found.less_sure] == ["austin"]
+    assert "LESS SURE THAN BEFORE, 1 " in digest_text.text(found)
+    assert "  austin: ± 8.1 %, before ± 4 %" in digest_text.text(found)
+    assert found.counts["less_sure"] == 1
+    assert found.to_dict()["less_sure"] == [{"city": "austin", "doubt": 0.081, "before": 0.04}]
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 59)), max_size=12), st.integers(1, 5))

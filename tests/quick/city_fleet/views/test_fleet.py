@@ -11,10 +11,11 @@ import pytest
 
 from city_fleet.config import Algorithm, City, Fleet
 from city_fleet.errors import ConfigError
+from city_fleet.plan import CityPlan
 from city_fleet.state.index_state import Champion, Index, IndexEntry, RunSummary
 from city_fleet.views import fleet as fleet_state
 from city_fleet.views.fleet import CityState, Waiting, due_tick, take
-from tests.support.fleets import texas
+from tests.support.fleets import pooled_texas, texas
 from tests.support.states import CODE, champion
 
 NOW = datetime(2014, 2, 1, 15, tzinfo=UTC)
@@ -51,7 +52,7 @@ def test_a_city_without_a_pointer_is_not_deployed() -> None:
     assert found.age is None
     assert found.remarks == ("too_little_data: 40 usable months of 60",)
     never = take(texas(), Index(), NOW, code_digests=CODE)
-    assert never.counts[CityState.NOT_DEPLOYED] == 46
+    assert never.counts[CityState.NOT_DEPLOYED] == 47
     assert [city.city for city in never.cities] == sorted(texas().cities)
 
 
@@ -130,7 +131,7 @@ def test_a_city_that_left_the_fleet_file_is_reported_while_it_serves() -> None:
         cities={"atlantis": IndexEntry(champion("atlantis")), "ys": IndexEntry(None, (run("held"),))}
     )
     found = take(texas(), index, NOW, code_digests=CODE)
-    assert len(found.cities) == 47, "a city without pointer and without settings is forgotten"
+    assert len(found.cities) == 48, "a city without pointer and without settings is forgotten"
     (gone,) = [city for city in found.cities if city.state is CityState.REMOVED_BUT_SERVING]
     assert gone.city == "atlantis"
     assert "not in include/fleets/texas_housing.yaml any more" in str(gone.problem)
@@ -153,3 +154,50 @@ def test_what_waits_and_what_is_pinned_is_said() -> None:
     )
     text = json.dumps(found.to_dict())
     assert '"age_seconds": 54000' in text
+
+
+def test_who_answers_for_a_city_is_said_as_predictions_find_it_out() -> None:
+    parent = champion("texas")
+    mine = replace(champion(), data_until="2013-12-01")
+
+    def served(own: Champion | None, last: RunSummary, of_parent: Champion | None = parent) -> str | None:
+        index = Index(cities={"austin": IndexEntry(own, (last,)), "texas": IndexEntry(of_parent)})
+        found = take(pooled_texas(), index, NOW, code_digests=CODE)
+        return next(city for city in found.cities if city.city == "austin").served_by
+
+    held = run("held")
+    assert served(None, held) == "texas"
+    assert served(None, held, None) is None
+    assert served(mine, held) == "austin"
+    # Twelve periods, one holdout, are not stale yet.
+    assert served(mine, run("held", data_until="2014-12-01")) == "austin"
+    assert served(mine, run("held", data_until="2015-01-01")) == "texas"
+    assert served(mine, run("held", data_until="2015-01-01"), None) == "austin"
+    assert served(mine, run("held", beaten=mine.target_model)) == "texas"
+    assert served(mine, run("held", beaten="austin/another.tar.gz")) == "austin"
+    assert served(replace(mine, problem="no pointer"), held) is None
+
+
+def test_a_city_that_its_parent_answers_for_says_so() -> None:
+    index = Index(
+        cities={"austin": IndexEntry(None, (run("too_little_data"),)), "texas": IndexEntry(champion("texas"))}
+    )
+    found = take(pooled_texas(), index, NOW, code_digests=CODE)
+    austin = next(city for city in found.cities if city.city == "austin")
+    assert austin.state is CityState.NOT_DEPLOYED
+    assert austin.remarks[0] == "served by texas"
+    assert austin.to_dict()["served_by"] == "texas"
+    own = next(city for city in found.cities if city.city == "texas")
+    assert (own.served_by, own.by_parent) == ("texas", False)
+
+
+def test_a_parent_with_other_cities_is_out_of_date() -> None:
+    fleet = texas()
+    plan = CityPlan(fleet, fleet.cities["texas"])
+    made = replace(champion("texas"), settings_digest=plan.settings_digest)
+    entry = {"texas": IndexEntry(made)}
+    found = {city.city: city for city in take(fleet, Index(cities=entry), NOW, code_digests=CODE).cities}
+    assert found["texas"].changed == ()
+    fewer = fleet.model_copy(update={"children": {"texas": fleet.children["texas"][1:]}})
+    found = {city.city: city for city in take(fewer, Index(cities=entry), NOW, code_digests=CODE).cities}
+    assert found["texas"].changed == ("settings",)

@@ -168,6 +168,35 @@ def test_an_endpoint_that_predicts_something_else_stops_the_publish(city: City) 
     assert city.pointer is None
 
 
+def test_a_refit_champion_is_compared_by_the_half_that_was_judged(city: City) -> None:
+    """It has learned the held-out rows: by what it answers for them today no challenger would ever replace it."""
+    candidate, holdout = city.train(1.02, month=3, judged=1.05)
+    decision = city.judge(holdout)
+    city.go_live(1.01, month=2, judged=1.08)
+    result = city.publish(candidate, holdout, decision)
+    assert result.outcome == Outcome.LIVE
+    assert "MAPE 5.0% holds against the champion's 8.0% on 4 rows (tolerance 0%)" in result.reasons
+    # What serves answers otherwise than what was judged, and the smoke test knows it.
+    assert city.answer() == pytest.approx(1.02)
+
+
+def test_a_champion_of_before_is_asked_and_one_that_has_learned_all_rows_is_not(city: City) -> None:
+    candidate, holdout = city.train(1.02, month=3, judged=1.05)
+    decision = city.judge(holdout)
+    city.go_live(1.01, month=2)
+    result = city.publish(candidate, holdout, decision)
+    assert result.outcome == Outcome.HELD
+    assert "worse than the champion's 1.0% on 4 rows" in " ".join(result.reasons)
+    late, left = city.train(1.02, month=5, judged=1.05)
+    decision = city.judge(left)
+    city.go_live(1.01, month=4, judged=1.08)
+    for row in left["rows"]:
+        row["step"] = 2  # nobody has judged these, and its champion has learned them
+    result = city.publish(late, left, decision)
+    assert result.outcome == Outcome.HELD
+    assert "it has judged none of these rows, and has learned them all" in " ".join(result.reasons)
+
+
 def test_runs_that_publish_at_the_same_time_leave_the_newest_live(city: City) -> None:
     """A backfill: six runs, all evaluated against "no champion", each a little better than the one before."""
     ready = []

@@ -39,7 +39,7 @@ def test_the_projects_own_fleets_are_good() -> None:
         "include/fleets/flights.yaml: 8 cities, no mistakes.",
         "include/fleets/house_sales.yaml: 14 cities, no mistakes.",
         "include/fleets/restaurants.yaml: 8 cities, no mistakes.",
-        "include/fleets/texas_housing.yaml: 46 cities, no mistakes.",
+        "include/fleets/texas_housing.yaml: 47 cities, no mistakes.",
     ]
     assert "warning" not in done.stdout
 
@@ -63,7 +63,7 @@ def test_lint_of_named_files_as_json(folder: Path) -> None:
     done = fleet("lint", "--json", str(TEXAS), str(folder / "broken_city.yaml"), str(folder / "none.yaml"))
     assert done.returncode == 1
     texas, broken, missing = json.loads(done.stdout)
-    assert (texas["cities"], texas["errors"], texas["warnings"]) == (46, [], [])
+    assert (texas["cities"], texas["errors"], texas["warnings"]) == (47, [], [])
     (error,) = broken["errors"]
     assert (error["line"], error["city"], error["field"]) == (13, "b", "gate.tolerance")
     assert missing["errors"][0]["got"] == "no such file"
@@ -94,30 +94,37 @@ def test_schema_is_printed_and_checked() -> None:
 def test_cities_are_listed_with_what_breaks_them(folder: Path) -> None:
     done = fleet("cities", "--json", CITY_FLEET_FLEETS=str(folder))
     good, broken = json.loads(done.stdout)
-    assert good == {"fleet": "small", "city": "a", "name": "a", "broken": False, "error": None}
+    assert good == {
+        "fleet": "small",
+        "city": "a",
+        "name": "a",
+        "dag": "small.a",
+        "broken": False,
+        "error": None,
+    }
     assert broken["broken"] is True
     assert "field 'gate.tolerance'" in broken["error"]
     text = fleet("cities", CITY_FLEET_FLEETS=str(folder)).stdout.splitlines()
     assert text[0] == "small  a  a"
     assert text[1].startswith("small  b  broken: ")
-    assert len(fleet("cities", "--fleet", "texas_housing").stdout.splitlines()) == 46
+    assert len(fleet("cities", "--fleet", "texas_housing").stdout.splitlines()) == 47
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code", "said"),
     [
-        (["cities", "--fleet", "texas_housin"], "Did you mean 'texas_housing'?"),
-        (["ingest", "--fleet", "texas_housing", "--city", "autsin"], "Did you mean 'austin'?"),
-        (["cities", "--fleet", "include/fleets/texas.yaml"], "Did you mean 'texas_housing.yaml'?"),
+        (["cities", "--fleet", "texas_housin"], 2, "Did you mean 'texas_housing'?"),
+        (["ingest", "--fleet", "texas_housing", "autsin"], 2, "Did you mean 'austin'?"),
+        (["cities", "--fleet", "include/fleets/texas.yaml"], 1, "Did you mean 'texas_housing.yaml'?"),
     ],
 )
-def test_an_unknown_name_proposes_the_nearest(arguments: list[str], said: str) -> None:
+def test_an_unknown_name_proposes_the_nearest(arguments: list[str], code: int, said: str) -> None:
     done = fleet(*arguments)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     as_json = fleet(*arguments, "--json")
-    assert as_json.returncode == 1
+    assert as_json.returncode == code
     assert said.split("'")[1] in as_json.stdout
     json.loads(as_json.stdout)
 
@@ -139,7 +146,7 @@ def test_a_file_and_a_city_of_several_fleets_need_the_fleet(folder: Path) -> Non
     (folder / "second.yaml").write_text(
         SMALL.replace("fleet: small", "fleet: second") + "cities: {a: }\n", encoding="utf-8"
     )
-    done = fleet("ingest", "--city", "a", CITY_FLEET_FLEETS=str(folder))
+    done = fleet("ingest", "a", CITY_FLEET_FLEETS=str(folder))
     assert done.returncode == 2
     assert "city 'a' is in several fleets: small, second." in " ".join(done.stderr.split())
     done = fleet("ingest", "--file", "x.csv", CITY_FLEET_FLEETS=str(folder))
@@ -155,7 +162,7 @@ def test_ingest_against_the_local_sagemaker(aws: LocalSageMaker) -> None:
         "CITY_FLEET_BUCKET": "from-the-cli",
     }
     # Of the repository's fleets one has these cities.
-    arguments = ["ingest", "--city", "austin", "--city", "waco", "--json"]
+    arguments = ["ingest", "austin", "waco", "--json"]
     missing = fleet_script(*arguments, **environ)
     assert missing.returncode == 1
     assert json.loads(missing.stdout)["field"] == "bucket"
@@ -166,7 +173,7 @@ def test_ingest_against_the_local_sagemaker(aws: LocalSageMaker) -> None:
         ("austin", "uploaded"),
         ("waco", "uploaded"),
     ]
-    second = fleet_script("ingest", "--fleet", str(TEXAS), "--city", "waco", **environ)
+    second = fleet_script("ingest", "--fleet", str(TEXAS), "waco", **environ)
     assert second.stdout.splitlines() == [
         "unchanged  waco  187 rows  s3://from-the-cli/texas_housing/raw/city=waco/txhousing.csv",
         "texas_housing: 0 of 1 cities uploaded, 1 unchanged.",
@@ -230,6 +237,40 @@ def test_a_citys_raw_data_are_shown_and_removed(aws: LocalSageMaker, tmp_path: P
     assert json.loads(done.stdout)["left"] == ["_SUCCESS", "full_2.csv"]
     last = fleet("data", "pier", "--remove", "full_2.csv", "--confirm", "full_2.csv", **environ)
     assert "no raw data are left; its next run fails" in last.stdout
+
+
+def test_raw_data_that_are_read_in_place_are_shown_and_stay(aws: LocalSageMaker, tmp_path: Path) -> None:
+    environ = {
+        "AWS_ENDPOINT_URL": aws.url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "CITY_FLEET_FLEETS": str(tmp_path / "fleets"),
+    }
+    (tmp_path / "fleets").mkdir()
+    text = SMALL.replace("small-data", "cli-own").replace(
+        "city_column: city", "raw: s3://cli-lake/sales/city={name}/"
+    )
+    (tmp_path / "fleets" / "small.yaml").write_text(
+        f"{text}cities: {{ost: {{name: Köln Ost}}}}\n", encoding="utf-8"
+    )
+    s3, key = aws.client("s3"), "sales/city=K%C3%B6ln%20Ost/year=2020/a.csv"
+    for bucket in ("cli-own", "cli-lake"):
+        s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket="cli-lake", Key=key, Body=b"date;y\n2020-01-02;1\n2020-01-05;2\n")
+    (file,) = json.loads(fleet("data", "ost", "--json", **environ).stdout)["files"]
+    assert [file[name] for name in ("name", "rows", "first", "last", "by_ingest")] == [
+        key.removeprefix("sales/"), 2, "2020-01-02", "2020-01-05", False,
+    ]  # fmt: skip
+    refused = fleet("data", "ost", "--remove", file["name"], "--confirm", file["name"], **environ)
+    assert refused.returncode == 1
+    assert "City Fleet deletes nothing there" in refused.stderr
+    gone = json.loads(fleet("remove", "ost", "--without-airflow", "--by", "ann", "--json", **environ).stdout)
+    assert "cli-lake" not in json.dumps(gone)
+    assert s3.list_objects_v2(Bucket="cli-lake")["KeyCount"] == 1
+    plan = json.loads(fleet("plan", "ost", "--look", "--json", **environ).stdout)
+    assert plan["looked"]
+    lint = fleet("lint", **environ)
+    assert lint.returncode == 0, lint.stdout + lint.stderr
 
 
 def test_the_stacks_environment_is_loaded_and_the_shells_aws_left_out(tmp_path: Path, folder: Path) -> None:

@@ -169,7 +169,7 @@ def test_wrong_usage_is_said_and_exits_with_2(desk: Desk, arguments: list[str], 
 
 def test_a_city_that_is_unknown_or_broken_is_named(desk: Desk) -> None:
     done = run(desk, "approve", "atlantis")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "has no city 'atlantis'" in done.stderr
     path = Path(desk.fleet.path)
     path.write_text(path.read_text() + "  waco: {gate: {tolerence: 1}}\n")

@@ -3,61 +3,37 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from city_fleet.airflow_rest.login_channel import PASSWORD, URL, USER
+from city_fleet.airflow_rest.login_channel import PASSWORD, URL
 from city_fleet.cli import backfill_runner
 from city_fleet.cli.app import app
-from city_fleet.naming import Keys
+from city_fleet.naming import Keys, target_model
+from city_fleet.state import live
 from city_fleet.state.index_state import Index, RunSummary
-from tests.support.airflow_server import MONTHS, AirflowServer, FakeDag, running_airflow
+from tests.support.airflow_server import MONTHS, AirflowServer, FakeDag
 from tests.support.fleets import SMALL
 from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.states import pointer
 
 WINDOW = ("--from", "2014-01-01", "--to", "2014-06-01")
 Fleet = Callable[..., Result]
 
 
 @pytest.fixture
-def server() -> Iterator[AirflowServer]:
-    with running_airflow() as airflow:
-        airflow.dags = {f"small.{city}": FakeDag() for city in ("a", "b", "c")}
-        yield airflow
-
-
-@pytest.fixture
-def fleet(server: AirflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
-    """./fleet with a fleet of four cities, of which Airflow has three; nobody waits between two looks."""
-    (tmp_path / "small.yaml").write_text(SMALL + "cities: {a: , b: , c: , d: }\n", encoding="utf-8")
+def fleet(airflow_fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """./fleet backfill; nobody waits between two looks."""
     inner = backfill_runner.run
     monkeypatch.setattr(
         backfill_runner, "run", lambda *given, **named: inner(*given, **named, poll_seconds=0)
     )
-
-    def run(*arguments: str, **environ: str) -> Result:
-        clean = {name: None for name in os.environ if name.startswith(("AWS_", "AIRFLOW", "CITY_FLEET"))}
-        own = {
-            "CITY_FLEET_FLEETS": str(tmp_path),
-            "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_MAX_ATTEMPTS": "1",
-            URL: server.url,
-            USER: "admin",
-            PASSWORD: "secret",
-        }
-        given = {**clean, **own, **environ}
-        result = CliRunner().invoke(app, ["backfill", *arguments], env=given, prog_name="./fleet")
-        assert isinstance(result.exception, SystemExit | None), result.exception
-        return result
-
-    return run
+    return lambda *arguments, **environ: airflow_fleet("backfill", *arguments, **environ)
 
 
 def test_a_dry_run_says_how_many_runs_and_jobs(fleet: Fleet, server: AirflowServer) -> None:
@@ -129,12 +105,33 @@ def test_the_hint_goes_by_the_last_runs(fleet: Fleet, aws: LocalSageMaker) -> No
     )
 
 
+def test_a_dry_run_says_what_a_newer_model_would_supersede(fleet: Fleet, aws: LocalSageMaker) -> None:
+    s3, keys = aws.client("s3"), Keys("small-data", "small", "laptop")
+    if "small-data" not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
+        s3.create_bucket(Bucket="small-data")
+    champion = pointer("b", 1, fleet="small")
+    model = target_model("b", MONTHS[3], champion.artifact_sha256)
+    champion = replace(champion, as_of="20140401T000000Z", target_model=model)
+    live.move(s3, keys, champion, None)
+    text = fleet(*WINDOW, "a", "b", "--dry-run", AWS_ENDPOINT_URL=aws.url).stdout
+    assert "small.a: 6 runs, up to 18 jobs\n" in text
+    assert "small.b: 6 runs, up to 18 jobs, 3 of them superseded\n" in text
+    assert "3 of the runs will end as superseded: a newer model serves" in text
+    assert "`./fleet promote CITY --as-of DATE` afterwards" in text
+
+
 def test_cities_are_backfilled_one_line_each(fleet: Fleet, server: AirflowServer) -> None:
     server.dags["small.b"].fails = {MONTHS[0]}
     server.dags["small.c"].paused = True
     done = fleet(*WINDOW, "--all", "--max-active", "1", "--max-active-runs", "3")
     assert done.exit_code == 1
-    assert done.stdout == "small.a: done: 6 runs [1 of 4]\n"
+    # The fake one has a run end at each look, so the first had ended before its backfill was looked at.
+    ended = [f"  a 2014-{month:02}-01: success" for month in range(1, 7)]
+    assert [line for line in done.stdout.splitlines() if line.startswith("  a ")] == ended
+    assert [line for line in done.stdout.splitlines() if not line.startswith("  ")] == [
+        "small.a: done: 6 runs [1 of 4]"
+    ]
+    assert "  b 2014-01-01: failed" in done.stdout
     assert done.stderr.splitlines() == [
         "small.b: done, but 1 of the runs between these dates failed [2 of 4]",
         "small.c: not done; its DAG is paused, so its runs would not start; unpause it, or add --unpause [3 of 4]",
@@ -153,13 +150,13 @@ def test_wrong_usage_is_named(fleet: Fleet, tmp_path: Path) -> None:
         WINDOW: "name cities, or give --all",
         (*WINDOW, "--all", "a"): "name cities, or give --all",
         (*WINDOW, "a", "--reprocess", "all"): "allowed: none, failed, completed",
-        (*WINDOW, "a", "--max-active", "0"): "greater than or equal to 1",
+        (*WINDOW, "a", "--max-active", "0"): "allowed: a number from 1 on",
     }.items():
         done = fleet(*arguments)
         assert done.exit_code == 2, done.output
         assert said in " ".join(done.stderr.split()), done.stderr
     unknown = fleet(*WINDOW, "bb")
-    assert unknown.exit_code == 1
+    assert unknown.exit_code == 2
     assert "has no city 'bb'" in unknown.stderr
     (tmp_path / "other.yaml").write_text(SMALL.replace("small", "other") + "cities: {a: }\n")
     assert "--all needs --fleet" in " ".join(fleet(*WINDOW, "--all").stderr.split())

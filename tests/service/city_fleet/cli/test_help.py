@@ -36,7 +36,9 @@ def test_the_commands_are_listed_by_purpose() -> None:
     for section in sections:
         purpose, *lines = section.rstrip().split("\n")
         listed[purpose] = [line.split()[0] for line in lines]
-    assert listed == {f"{key}:": [each.__name__ for each in group] for key, group in COMMANDS.items()}
+    assert listed == {
+        f"{key}:": [each.__name__.rstrip("_") for each in group] for key, group in COMMANDS.items()
+    }
     assert [name for names in listed.values() for name in names] == NAMES
 
 

@@ -303,11 +303,11 @@ def test_an_unknown_city_proposes_the_nearest(desk: OnCall, command: list[str]) 
     desk.write("austin", "waco")
     for environ in ({}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}):
         done = desk.run(*command, "autsin", **environ)
-        assert (done.returncode, done.stdout) == (1, "")
+        assert (done.returncode, done.stdout) == (2, "")
         assert "fleet 'factors' has no city 'autsin'" in done.stderr
         assert done.stderr.endswith("Did you mean 'austin'?\n")
     as_json = desk.run(*command, "autsin", "--json")
-    assert (as_json.returncode, json.loads(as_json.stdout)["nearest"]) == (1, "austin")
+    assert (as_json.returncode, json.loads(as_json.stdout)["nearest"]) == (2, "austin")
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,17 @@ def test_by_its_name_a_city_is_forecast_in_a_small_table(
     example = run("fort_worth", "--example")
     period = json.loads(run("fort_worth", "--example", "--json").stdout)["period"]
     assert f"of             {period}, the newest row" in example.stdout
+    assert f"by name, the next period ({report['forecasts'][0]['period']}: {numbers[0]})" in example.stdout
+    assert f"by features, of {period}" in example.stdout
+    # What it prints can be pasted, and is answered as it says.
+    by_name, by_features = (
+        json.loads(line) for line in example.stdout.splitlines() if line.startswith('  {"city"')
+    )
+    assert by_name == {"city": "fort_worth", "horizon": 1}
+    asked = run("fort_worth", *named(by_features["features"]), "--json")
+    assert json.loads(asked.stdout)["prediction"] == pytest.approx(
+        json.loads(run("fort_worth", "--example", "--json").stdout)["expected"], rel=1e-9
+    )
 
 
 def test_newer_values_come_from_a_file(run: PredictCommand, fort_worth: ForecastCity, tmp_path: Path) -> None:

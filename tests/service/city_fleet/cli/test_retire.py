@@ -104,7 +104,7 @@ def test_a_city_that_left_the_fleet_file_is_found_by_what_it_has(desk: RetiringF
     gone.publish(0)
     assert "stays: serves now" in desk.fleet("retire", "zavala", "--dry-run").stdout
     done = desk.fleet("retire", "wacco", "--dry-run")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Did you mean 'waco'?" in done.stderr
     assert desk.fleet("retire", "abilene", "--dry-run").returncode == 0
 

@@ -158,7 +158,7 @@ def test_cities_and_states_are_chosen(fleet: StatusFleet) -> None:
     (found,) = fleet.json("status", "--state", "stale", "--state", "broken")
     assert [city["city"] for city in found["cities"]] == ["austin", "tyler"]
     code, _, err = fleet("status", "asutin")
-    assert code == 1
+    assert code == 2
     assert "Did you mean 'austin'?" in err
     code, _, err = fleet("status", "--state", "STALLED")
     assert code == 2
@@ -235,7 +235,7 @@ def test_check_finds_a_pointer_and_a_version_that_are_gone(fleet: StatusFleet) -
     (found,) = fleet.json("status", "austin", "--check")
     assert [each["repair"] for each in found["differences"]] == [
         "./fleet rebuild austin",
-        "./fleet ingest --city austin",
+        "./fleet ingest austin",
     ]
 
 

@@ -511,3 +511,70 @@ def test_one_refused_city_does_not_hold_the_others(s3: Any, tmp_path: Path) -> N
     assert [upload.city for upload in report.cities] == ["waco"]
     assert [(refusal.city, refusal.reason) for refusal in report.refused] == [("tyler", "unknown_name")]
     assert report.without_rows == ("fort_worth",)
+
+
+# Raw data as they come ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_file_with_semicolons_or_tabs_is_split_like_any_other(
+    s3: Any, tmp_path: Path, delimiter: str
+) -> None:
+    rows = ["city,date,y", "waco,01.02.2020,'1.234,5'", "waco,02.02.2020,'0,5'", "Tyler,01.02.2020,3"]
+    text = "\n".join(row.replace(",", delimiter, 2).replace("'", "") for row in rows)
+    # As long as an earlier file has, of another kind: what was lost is noticed by periods and values.
+    (tmp_path / "small.yaml").write_text(
+        SMALL.replace("columns: [date]", 'columns: [date], format: "%d.%m.%Y"') + '  decimal: ","\n' + CITIES
+    )
+    fleet, path = load_fleet(tmp_path / "small.yaml", {}), tmp_path / "data.csv"
+    path.write_text(text, encoding="utf-8")
+    report = ingest(fleet, s3, source=path, create_bucket=True)
+    assert [(each.city, each.rows) for each in report.cities] == [("tyler", 1), ("waco", 2)]
+    there = body(s3, "small-data", "small/raw/city=waco/data.csv")
+    assert there == 'city,date,y\nwaco,01.02.2020,"1.234,5"\nwaco,02.02.2020,"0,5"\n'
+    (found,) = raw_files(fleet, ObjectStore(s3, "small-data"), "waco")
+    assert (found.first, found.last) == ("2020-02-01", "2020-02-02")
+
+
+def test_a_file_without_a_city_column_is_one_citys(s3: Any, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL.replace("  city_column: city\n", "") + CITIES)
+    fleet, path = load_fleet(tmp_path / "small.yaml", {}), tmp_path / "data.csv"
+    path.write_text("date,y\n2020-01-01,1\n2020-01-02,2\n", encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"got null, and 3 cities; allowed: the column with the city's name, or one"
+    ):
+        ingest(fleet, s3, source=path, create_bucket=True)
+    report = ingest(fleet, s3, source=path, cities=["fort_worth"], create_bucket=True)
+    assert [(each.city, each.rows) for each in report.cities] == [("fort_worth", 2)]
+    assert body(s3, "small-data", "small/raw/city=fort_worth/data.csv") == path.read_text()
+
+
+def test_what_is_read_in_place_is_not_ingested(s3: Any, tmp_path: Path) -> None:
+    elsewhere = CITIES.replace("waco: {}", 'waco: {dataset: {raw: "s3://lake/{slug}/"}}')
+    (tmp_path / "small.yaml").write_text(SMALL + elsewhere)
+    fleet, path = load_fleet(tmp_path / "small.yaml", {}), tmp_path / "data.csv"
+    path.write_text("city,date,y\nwaco,2020-01-01,1\nTyler,2020-01-02,2\n", encoding="utf-8")
+    report = ingest(fleet, s3, source=path, create_bucket=True)
+    assert [each.city for each in report.cities] == ["tyler"]
+    with pytest.raises(
+        ConfigError, match=r"city 'waco', field 'dataset.raw'.*read in place.*s3://lake/waco/"
+    ):
+        ingest(fleet, s3, source=path, cities=["waco"])
+    (tmp_path / "small.yaml").write_text(SMALL + "  raw: s3://lake/{slug}/\n" + CITIES)
+    with pytest.raises(ConfigError, match="nothing is uploaded"):
+        ingest(load_fleet(tmp_path / "small.yaml", {}), s3, source=path)
+    assert [each["Name"] for each in s3.list_buckets()["Buckets"]] == ["small-data"]
+
+
+@pytest.mark.parametrize("extra", ["  aggregate: sum\n", "  duplicates: last\n"])
+def test_files_that_may_differ_stand_side_by_side(s3: Any, tmp_path: Path, extra: str) -> None:
+    head = "city,date,y\n"
+    fleet, path = small(tmp_path, f"{head}waco,2020-01-01,1\nwaco,2020-01-02,2\n", extra)
+    ingest(fleet, s3, source=path, create_bucket=True)
+    more = tmp_path / "more.csv"
+    more.write_text(f"{head}waco,2020-01-02,3\nwaco,2020-01-02,4\n", encoding="utf-8")
+    report = ingest(fleet, s3, source=more, allow=Permissions(append=True))
+    assert report.refused == ()
+    plain, _ = small(tmp_path, "x", "")
+    (refused,) = ingest(plain, s3, source=more, allow=Permissions(append=True)).refused
+    assert (refused.city, refused.reason) == ("waco", "contradiction")

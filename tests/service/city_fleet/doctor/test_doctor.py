@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ def test_an_airflow_needs_no_tools_of_a_laptop() -> None:
     }
 
 
+def test_an_airflow_whose_fleet_asks_for_holidays_needs_their_package() -> None:
+    needed = package_checks.needs(Role.AIRFLOW, ROOT, holidays=True)
+    without = {"boto3": "1.43.1"}
+    assert "holidays>=0.60" in said(package_checks.check(needed, without, Role.AIRFLOW), Level.FAIL)[0]
+    assert "holidays" not in said(package_checks.check(needed[:-1], without, Role.AIRFLOW), Level.FAIL)[0]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["optional-dependencies"] == {"holidays": [package_checks.HOLIDAYS_NEED]}
+
+
 def test_what_is_too_old_for_an_airflow_fails() -> None:
     found = package_checks.check(
         package_checks.AIRFLOW_NEEDS, {"apache-airflow": "3.2.1", "pydantic": "2.14.4"}, Role.AIRFLOW
@@ -126,6 +136,26 @@ def test_a_fleet_that_has_all_it_needs(aws: LocalSageMaker) -> None:
         "all 46 cities have raw data",
         "endpoint factors is in service",
     ]
+
+
+def test_raw_data_that_are_read_in_place_are_looked_for_there(aws: LocalSageMaker) -> None:
+    s3, fleet = aws.client("s3"), texas()
+    s3.create_bucket(Bucket="doctors-lake")
+    s3.put_object(Bucket="doctors-lake", Key="city=Austin/a.csv", Body=b"x")
+    cities = {}
+    for slug, template in (
+        ("austin", "s3://doctors-lake/city={name}/"),
+        ("waco", "s3://doctors-lake/city={name}/"),
+        ("tyler", "s3://there-is-no-such-lake/{slug}/"),
+    ):
+        dataset = fleet.cities[slug].dataset.model_copy(update={"raw": template})
+        cities[slug] = fleet.cities[slug].model_copy(update={"dataset": dataset})
+    found = look(aws, cities=cities)
+    assert any(
+        "city tyler: s3://there-is-no-such-lake/tyler/: there is no such bucket" in text
+        for text in said(found, Level.FAIL)
+    )
+    assert "1 of 3 cities have no files where dataset.raw leads: waco" in said(found, Level.WARN)
 
 
 def test_an_algorithm_that_the_endpoints_code_lacks_is_said(aws: LocalSageMaker) -> None:
@@ -229,7 +259,7 @@ def facts(**changes: Any) -> dict[str, Any]:
 def test_an_airflow_that_is_well() -> None:
     found = airflow_checks.check(facts(), [texas()])
     assert {each.level for each in found} == {Level.OK}
-    assert "starting the tasks of 46 cities takes one scheduler about 2 minutes on a small machine" in said(
+    assert "starting the tasks of 47 cities takes one scheduler about 2 minutes on a small machine" in said(
         found, Level.OK
     )
 
@@ -273,7 +303,7 @@ def _missing(value: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "level", "what"),
     [
-        (_paused, Level.WARN, "texas_housing: 1 of 46 cities are paused"),
+        (_paused, Level.WARN, "texas_housing: 1 of 47 cities are paused"),
         (_paused, Level.WARN, "texas_housing._reaper is paused: jobs that nobody waits for"),
         (_missing, Level.WARN, "texas_housing: 1 cities have no DAG: austin"),
         (
@@ -290,7 +320,7 @@ def _missing(value: dict[str, Any]) -> None:
         (
             lambda value: value["settings"].update({"triggerer.capacity": 20}),
             Level.WARN,
-            "46 tasks may wait at a time, one triggerer takes 20",
+            "47 tasks may wait at a time, one triggerer takes 20",
         ),
         (
             lambda value: value["settings"].update({"scheduler.max_dagruns_per_loop_to_schedule": 20}),

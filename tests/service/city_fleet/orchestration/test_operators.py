@@ -1,4 +1,4 @@
-"""What the operators are and what they replace is what docs/architecture.md says of them."""
+"""What the operators are and what they replace is what docs/internals/architecture.md says of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from city_fleet.orchestration.city_tasks.approve_operator import ApproveOperator
 from city_fleet.orchestration.fleet_dags import fleet_dags
 from tests.support.paths import ROOT
 
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "internals" / "architecture.md"
 #: Airflow's entry points into an operator, which an operator may replace.
 ENTRIES = ("execute", "execute_complete", "on_kill")
 
@@ -80,7 +80,7 @@ def test_every_operator_is_in_the_table_as_it_is() -> None:
         {
             kind.__name__: kind
             for kind in our_operators()
-            if kind.__name__ not in ("CityOperator", "FleetOperator")
+            if kind.__name__ not in ("CityOperator", "CohortOperator", "FleetOperator")
         },
     )
     stock = {"SageMakerConditionOperator", "EmptyOperator"}
@@ -99,16 +99,24 @@ def test_every_operator_is_in_the_table_as_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[BaseOperator]:
-    """Every task of a city that asks a person, of the fleet-wide DAGs, and of a city with a mistake."""
+    """Every task of a city that asks a person, of a cohort, of the fleet-wide DAGs, and of a city with a mistake."""
     folder = tmp_path_factory.mktemp("fleets")
     text = (ROOT / "include" / "fleets" / "texas_housing.yaml").read_text()
     cities = (
-        "cities:\n  austin: {name: Austin, approval: manual}\n  waco: {name: Waco, gate: {tolerance: no}}\n"
+        "cities:\n  austin: {name: Austin, approval: manual}\n  dallas: {name: Dallas, cohort: 10}\n"
+        "  waco: {name: Waco, gate: {tolerance: no}}\n"
         "digest:\n  notifiers: [{notifier: airflow.providers.http.notifications.HttpNotifier}]\n"
     )
     text = re.sub(r"^(cities|digest):\n(?:[ #\n].*\n?|\n)*", "", text, flags=re.MULTILINE)
     (folder / "texas_housing.yaml").write_text(f"{text}\n{cities}")
-    return [task for build in (city_dags, fleet_dags) for dag in build(folder) for task in dag.tasks]
+    listed = text.replace("fleet: texas_housing", "fleet: listed").replace(
+        "queue: texas-housing--", "queue: listed--"
+    )
+    listed += "\ncities: {from: cities.csv}\ncity_list: {source: 's3://lake/cities.csv'}\n"
+    (folder / "listed.yaml").write_text(listed)
+    (folder / "cities.csv").write_text("name\nWaco\n")
+    found = [task for build in (city_dags, fleet_dags) for dag in build(folder) for task in dag.tasks]
+    return [task.unmap({"slug": "dallas"}) if task.is_mapped else task for task in found]
 
 
 def test_the_tasks_of_the_dags_are_operators_of_the_table(tasks: list[BaseOperator]) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+import httpx
 import pytest
+from airflow.providers.amazon.aws.operators.sagemaker import SageMakerRegisterModelVersionOperator
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -17,10 +21,12 @@ from city_fleet.champions import moves
 from city_fleet.errors import BrokenPointer, JobError, PlatformError
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 from city_fleet.orchestration.city_tasks.shown_request import shown_request
+from city_fleet.orchestration.run_notes import NOTE
+from city_fleet.orchestration.task_links import LINKS
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN
 from city_fleet.state import live
 from city_fleet.state.author import Author
-from tests.support.nights import NIGHT, Database, Town, town
+from tests.support.nights import NIGHT, Database, Night, Town, town
 from tests.support.waiting import wait_until
 
 CITIES = ("austin", "waco", "tyler", "dallas", "abilene", "victoria")
@@ -51,6 +57,22 @@ def wait_for(texas: Town, kind: Any, job: str, *statuses: str) -> None:
     wait_until(lambda: kind.status(kind.describe(client, job)) in statuses, 60, f"{job} is {statuses}")
 
 
+def follow(night: Night, task_id: str, then: str = "") -> dict[str, str]:
+    """Return what a person sees who clicks a task's links in Airflow, by the links' members.
+
+    :param then: and then what is called so on the page that the link leads to.
+    """
+    seen = {}
+    clicked = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    for member, address in (night.value(task_id, LINKS) or {}).items():
+        answer = httpx.get(address, headers=clicked, trust_env=False)
+        assert answer.status_code == 200, (task_id, member, answer.text)
+        if then and (found := re.search(rf'<a href="([^"]*{then}[^"]*)">', answer.text)):
+            answer = httpx.get(httpx.URL(address).join(found[1]), headers=clicked, trust_env=False)
+        seen[member] = html.unescape(answer.text)
+    return seen
+
+
 @pytest.mark.parametrize(
     ("city", "reached"),
     [("austin", PREPROCESS), ("waco", EVALUATE), ("dallas", None)],
@@ -63,6 +85,7 @@ def test_a_lost_database_costs_nothing_and_changes_nothing(
     half.go(reached)
     if reached == PREPROCESS:
         half.start(TRAIN)
+        assert follow(half, TRAIN).keys() == {"job", "log", "output"}  # while it runs
     before = texas.jobs(city)
     pointer = texas.pointer(city)
 
@@ -80,7 +103,21 @@ def test_a_lost_database_costs_nothing_and_changes_nothing(
     assert [(each["outcome"], each["as_of"]) for each in texas.records(city)] == [
         (record["outcome"], "20140101T000000Z")
     ]
-    assert record["outcome"] == "live"
+    live = record["outcome"] == "live"
+    assert live == (texas.pointer(city) is not None)
+    # A run that is live has no mark in Airflow's grid.
+    assert (again.value(plan.RECORD, NOTE) == "") == live
+    shown = {task.task_id: follow(again, task.task_id) for task in again.dag.tasks}
+    assert '"ProcessingJobStatus": "Completed"' in shown[EVALUATE]["job"]
+    assert again.job(EVALUATE) in shown[EVALUATE]["log"]
+    assert f"city={city}/" in follow(again, EVALUATE, "evaluation/")["output"]
+    assert again.value(plan.REGISTER)["package_arn"] in shown[plan.REGISTER]["package"]
+    assert f'"outcome": "{record["outcome"]}"' in shown[plan.RECORD]["output"]
+    ended, other = (plan.PUBLISH, plan.KEEP_CHAMPION) if live else (plan.KEEP_CHAMPION, plan.PUBLISH)
+    assert shown[ended].keys() == {"package", "output"}
+    assert shown[plan.GATE] == shown[other] == {}
+    if live:
+        assert again.value(plan.PUBLISH)["target_model"] in shown[plan.PUBLISH]["output"]
     if pointer is not None:
         assert texas.pointer(city) == pointer
 
@@ -123,6 +160,17 @@ def test_what_is_nearly_a_param_is_refused_before_anything_is_paid_for(texas: To
     night.dag_run.conf = {"ticket": "D-17", "source": "sales", "as_of": None}
     night.finish(PREPROCESS)
     assert len(jobs_since(texas, "abilene", before)) == 1
+
+
+def test_a_click_on_trigger_is_about_the_end_of_the_schedule_and_a_second_one_is_free(texas: Town) -> None:
+    """It was about today, of data that end in 2015: each click was paid for, and superseded what came after it."""
+    before, database = texas.jobs("victoria"), Database()
+    for click in ("manual__first", "manual__second"):
+        night = texas.night(database, "victoria", click)
+        night.dag_run.run_type, night.dag_run.logical_date = "manual", datetime.now(UTC)
+        night.finish(PREPROCESS)
+        assert night.value(PREPROCESS, "run")["as_of"] == "20150801T000000Z"
+    assert len(jobs_since(texas, "victoria", before)) == 1
 
 
 def test_a_job_is_shown_before_it_runs_as_it_runs_then(texas: Town, moment: datetime) -> None:
@@ -275,15 +323,14 @@ def test_two_runs_that_register_at_the_same_moment_make_one_version(
     two = texas.night(database, "dallas", "manual__1", moment)
     for each in (one, two):
         each.go(plan.DECIDE)
-    operator = two.operator(plan.REGISTER)
-    create = operator._create
+    stock = SageMakerRegisterModelVersionOperator.execute
 
     def late(*arguments: Any, **keywords: Any) -> str:
-        if one.value(plan.REGISTER) is None:
-            one.finish(plan.REGISTER)
-        return str(create(*arguments, **keywords))
+        monkeypatch.undo()
+        one.finish(plan.REGISTER)
+        return str(stock(*arguments, **keywords))
 
-    monkeypatch.setattr(operator, "_create", late)
+    monkeypatch.setattr(SageMakerRegisterModelVersionOperator, "execute", late)
     assert two.finish(plan.REGISTER)["package_arn"] == one.value(plan.REGISTER)["package_arn"]
     assert len(texas.versions("dallas")) == versions + 1
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from city_fleet.champions import artifact
 from city_fleet.champions.answers import check_forecast
 from city_fleet.errors import BadRequest, PublishError, UnknownCity
 from city_fleet.prediction.known_cache import KnownCopies
@@ -16,7 +17,7 @@ from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import Predictor, clients
 from city_fleet.state import live
 from city_fleet.state.context import CityContext
-from tests.support import forecast_city, table_artifacts
+from tests.support import forecast_city, planned_city, table_artifacts
 from tests.support.factors import Aws
 from tests.support.forecast_city import ForecastCity
 from tests.support.local_sagemaker import running_server
@@ -230,3 +231,37 @@ def test_before_a_model_goes_live_the_endpoint_must_forecast_as_the_evaluation_d
         PublishError, match=r"has no forecast by the city's name .* run the fleet's _endpoint DAG"
     ):
         check_forecast(city, old.target_model, austin.forecast)
+
+
+def test_what_is_planned_comes_from_the_last_run_or_from_the_caller(
+    predictor: Predictor, serving: Serving, tmp_path: Path
+) -> None:
+    """A shop whose model takes the promotion of the very day that it forecasts."""
+    jobs = planned_city.evaluated(tmp_path, *planned_city.PLAN, city="waco")
+    body = (jobs.root / "evaluate" / "evaluation" / "city=waco" / "model.tar.gz").read_bytes()
+    made = artifact.parse(body, "the artifact")
+    pointer = serving.publish("waco", body, features=made.features, **made.says)
+    assert pointer.forecast["known_ahead"] == ["promotion"]
+    plain = predictions(predictor.forecast("waco", 2).to_dict())
+    promoted = [{"period": "2015-07-01", "promotion": 1}]
+    other = predictions(predictor.forecast("waco", 2, ahead=promoted).to_dict())
+    assert other[0] > plain[0] + 30
+    with pytest.raises(BadRequest, match=r"not known: 'promotion' of 2015-07-03; allowed: a number for each"):
+        predictor.forecast("waco", 3)
+    whole = [{"period": "2015-07-03", "promotion": 0}]
+    assert predictions(predictor.forecast("waco", 3, ahead=whole).to_dict())[:2] == plain
+    # What a later run has read of the plan counts from then on.
+    known = jobs.read_json("preprocess/report/city=waco/known.json")
+    known |= {"as_of": "20150702T000000Z", "rows": [*known["rows"][:-2], [None, 1.0], *known["rows"][-1:]]}
+    forecast_city.keep(serving, json.dumps(known).encode(), "20150702T000000Z", "waco")
+    predictor.known = KnownCopies(serving.s3, KEYS)  # one that has nothing at hand
+    assert predictions(predictor.forecast("waco", 1).to_dict()) == other[:1]
+    for ahead, words in (
+        ([{"promotion": 1}], "ahead, row 1: got null as its period"),
+        ([{"period": "2015-07-01", "promotion": "yes"}], "column 'promotion': got 'yes'; allowed: a number"),
+        ({}, "ahead: got an empty mapping; allowed: a list of at most 1000 rows"),
+        ([{"period": "2015-07-01", "visitors": 9}], "those that are known ahead: promotion"),
+    ):
+        with pytest.raises(BadRequest) as caught:
+            predictor.forecast("waco", ahead=ahead)
+        assert words in str(caught.value)

@@ -218,7 +218,9 @@ def test_an_artifact_of_an_algorithm_that_the_endpoint_lacks_is_refused_with_wha
     with pytest.raises(PublishError) as refused:
         publish_steps.prepare(place, chosen)
     text = str(refused.value)
-    assert "The code of endpoint 'houses' lacks the algorithm forest; it has: baseline, knn, linear" in text
+    assert (
+        "The code of endpoint 'houses' lacks the algorithm forest; it has: baseline, ets, knn, linear" in text
+    )
     assert f"Run the DAG {KEYS.fleet}._endpoint" in text
     assert place.aws.s3.list_objects_v2(Bucket=KEYS.bucket, Prefix=KEYS.live(city))["KeyCount"] == 0
 

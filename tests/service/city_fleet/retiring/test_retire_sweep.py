@@ -416,3 +416,27 @@ def fresh_client(aws: LocalSageMaker, service: str) -> Any:
         aws_secret_access_key="local",
         config=Config(retries={"total_max_attempts": 1}, proxies={}),
     )
+
+
+def test_what_a_cohorts_job_has_left_goes_a_grace_period_later(town: Town) -> None:
+    """The cities have copied what is theirs; a run whose job has left nothing yet may still be going."""
+    runs = town.keys.runs_prefix()
+    ended = [f"{runs}_cohort_007/{'1' * 10}/cohort/job/output/model/{name}" for name in ("a", "outcome.json")]
+    going, other = f"{runs}_cohort_007/{'2' * 10}/cohort.json", f"{runs}_cohort_notes/{'1' * 10}/a"
+    for key in (*ended, going, other):
+        town.put(key)
+
+    def later(days: int) -> list[CityReport]:
+        now = datetime.now(UTC) + days * DAY
+        found = retire_sweep.run(town.source, RULE, clock=lambda: now)
+        return [report for report in found if report.city.startswith("_")]
+
+    assert later(13) == []
+    assert all(map(town.has, (*ended, going)))
+    (report,) = later(15)
+    assert (report.city, report.deletion.runs, report.problem) == ("_cohort_007", 1, "")
+    assert not any(map(town.has, ended))
+    assert town.has(going)
+    assert len(later(91)) == 1
+    assert not town.has(going)
+    assert town.has(other)

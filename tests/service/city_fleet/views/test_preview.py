@@ -6,23 +6,24 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from city_fleet.data.ingest import ingest
+from city_fleet.errors import CityFleetError
 from city_fleet.jobs import fixed_run
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.job_files import raw_manifest, settings_file
 from city_fleet.jobs.sagemaker_jobs import KINDS
 from city_fleet.naming import split_uri
-from city_fleet.plan import PREPROCESS, CityPlan
-from city_fleet.state.objects import ObjectStore
+from city_fleet.plan import EVALUATE, JOB_STEPS, PREPROCESS, CityPlan, FixedParent
 from city_fleet.views.preview import preview, scheduled_run_id
 from tests.support.aws_names import IMAGE_URI
 from tests.support.command_line import Done, fleet
-from tests.support.fleets import AS_OF, austin, january_run, texas
+from tests.support.fleets import AS_OF, austin, january_run, pooled_texas, texas
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
@@ -35,9 +36,13 @@ def test_its_jobs_run_as_they_are_and_fit_together(aws: LocalSageMaker) -> None:
     ingest(plan.fleet, s3, cities=["austin"], create_bucket=True)
     bundle = CodeBundle.load(plan.scripts)
     bundle.ensure_uploaded(s3, plan.keys)
-    raw = [each.name for each in fixed_run.raw_objects(ObjectStore(s3, bucket), plan.keys, "austin")]
+    raw = [each.name for each in fixed_run.raw_objects(s3, plan)]
     found = preview(plan, january_run(), image_uri=IMAGE_URI, bundle=bundle, raw=raw)
-    for file in (settings_file(plan, january_run(), PREPROCESS), raw_manifest(plan, january_run(), raw)):
+    files = (
+        *(settings_file(plan, january_run(), step) for step in JOB_STEPS),
+        raw_manifest(plan, january_run(), raw),
+    )
+    for file in files:
         assert plan.keys.uri(file.key) in found.may_write
         s3.put_object(Bucket=bucket, Key=file.key, Body=file.body)
     for job in found.jobs.values():
@@ -49,11 +54,81 @@ def test_its_jobs_run_as_they_are_and_fit_together(aws: LocalSageMaker) -> None:
             return description if kind.is_over(description) else None
 
         ended = wait_until(over, 120, f"{job.name} is over")
-        assert kind.status(ended) == "Completed", ended
+        assert kind.status(ended) == "Completed", (ended.get("ExitMessage"), ended.get("FailureReason"))
         for uri in job.writes.values():
             key = split_uri(uri)[1]
             assert s3.list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] > 0, uri
     assert found.run_key in json.dumps(found.to_dict()["may_write"])
+
+
+def test_a_parents_jobs_get_the_raw_data_of_all_its_cities_and_a_citys_run_its_model(
+    aws: LocalSageMaker,
+) -> None:
+    cities = ("austin", "kerrville", "waco")
+    whole = pooled_texas()
+    of_some = {slug: whole.cities[slug] for slug in (*cities, "texas")}
+    some = {"bucket": "pooled", "cities": of_some, "children": {"texas": cities}}
+    plan = CityPlan(whole.model_copy(update=some), whole.cities["texas"])
+    s3, sagemaker = aws.client("s3"), aws.client("sagemaker")
+    ingest(plan.fleet, s3, create_bucket=True)
+    with pytest.raises(CityFleetError, match="'texas' is the parent of austin, kerrville, waco, and has"):
+        ingest(plan.fleet, s3, cities=["texas"])
+    # Raw data of its own are not read, nor those of a city that is not its own.
+    for stray in ("texas", "atlantis"):
+        s3.put_object(Bucket="pooled", Key=f"{plan.keys.raw(stray)}data.csv", Body=b"no data")
+    bundle = CodeBundle.load(plan.scripts)
+    bundle.ensure_uploaded(s3, plan.keys)
+    fixed, begun = fixed_run.find(s3, plan, AS_OF, bundle.digest)
+    assert not begun
+    assert [each.name for each in fixed.raw] == [f"city={city}/txhousing.csv" for city in cities]
+    run = january_run()
+    raw = [each.name for each in fixed.raw]
+    found = preview(plan, run, image_uri=IMAGE_URI, bundle=bundle, raw=raw)
+    for file in (*(settings_file(plan, run, step) for step in JOB_STEPS), raw_manifest(plan, run, raw)):
+        assert plan.keys.uri(file.key) in found.may_write
+        s3.put_object(Bucket="pooled", Key=file.key, Body=file.body)
+    for job in found.jobs.values():
+        kind = KINDS[job.kind]
+        kind.create(sagemaker, job.request)
+
+        def over(kind: Any = kind, name: str = job.name) -> Any:
+            description = kind.describe(sagemaker, name)
+            return description if kind.is_over(description) else None
+
+        ended = wait_until(over, 120, f"{job.name} is over")
+        assert kind.status(ended) == "Completed", (ended.get("ExitMessage"), ended.get("FailureReason"))
+    report = json.loads(_read(s3, found.jobs[PREPROCESS].writes["report"] + "city=texas/manifest.json"))
+    assert report["members"] == list(cities)
+    prefix = plan.raw.folder_uri
+    assert fixed_run.difference(fixed, report["inputs"], prefix, lambda: fixed.raw) is None
+    judged = json.loads(_read(s3, found.jobs[EVALUATE].writes["evaluation"] + "city=texas/evaluation.json"))
+    assert set(judged["children"]) == set(cities)
+
+    # What serves of a parent when a city's run begins is fixed with it, and is an input of its evaluation.
+    austin_plan = CityPlan(plan.fleet, plan.fleet.cities["austin"])
+    assert fixed_run.parent_of(s3, austin_plan) is None
+    s3.put_object(Bucket="pooled", Key=plan.keys.live("texas"), Body=b"no pointer")
+    assert fixed_run.parent_of(s3, austin_plan) is None
+    parent = FixedParent("texas", "texas/20140101T000000Z-0123456789ab.tar.gz", "20140101T000000Z")
+    kept = replace(fixed, parent=parent)
+    assert fixed_run.FixedRun.from_json(kept.to_json()) == kept
+    before = json.loads(fixed.to_json())
+    del before["parent"]
+    assert fixed_run.FixedRun.from_json(json.dumps(before).encode()) == fixed
+    of_city = preview(austin_plan, replace(run, parent=parent), image_uri=IMAGE_URI, bundle=bundle)
+    assert of_city.jobs[EVALUATE].reads["parent"] == plan.keys.uri(plan.keys.model(parent.target_model))
+    alone = preview(austin_plan, run, image_uri=IMAGE_URI, bundle=bundle)
+    assert "parent" not in alone.jobs[EVALUATE].reads
+    assert [alone.jobs[step].name for step in JOB_STEPS[:2]] == [
+        of_city.jobs[step].name for step in JOB_STEPS[:2]
+    ]
+    assert (alone.parent, alone.children, found.children) == ("texas", (), cities)
+
+
+def _read(s3: Any, uri: str) -> bytes:
+    bucket, key = split_uri(uri)
+    body: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    return body
 
 
 def test_a_champion_gives_the_evaluation_another_name_as_the_note_says() -> None:
@@ -142,7 +217,7 @@ def test_by_default_it_is_the_last_ticks_run() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["plan", "asutin"], 1, "Did you mean 'austin'?"),
+        (["plan", "asutin"], 2, "Did you mean 'austin'?"),
         (["plan", "austin", "--as-of", "2999-01-01"], 2, "lies in the future"),
         (["plan", "austin", "--as-of", "soon"], 2, "got 'soon'"),
     ],

@@ -242,6 +242,34 @@ def test_all_cities_are_started_page_by_page_and_none_of_another_fleet(
     assert run["conf"] == {"as_of": "2015-08-01T00:00:00+00:00"}
 
 
+def test_a_city_of_a_cohort_is_retrained_by_its_cohort_alone(
+    function: ModuleType, airflow: ArrivalAirflow
+) -> None:
+    homes = {
+        "austin": "cohort_002",
+        "waco": "cohort_001",
+        "dallas": "cohort_001",
+    }  # by their hashes, of three
+    airflow.dags = {name: dag for name, dag in airflow.dags.items() if name.partition(".")[2] not in homes}
+    for cohort in ("cohort_001", "cohort_002", "cohort_003"):
+        airflow.dags[f"houses._{cohort}"] = FakeDag(tags=TAGS)
+        airflow.proposed[f"houses._{cohort}"] = [city for city, home in homes.items() if home == cohort]
+    now = datetime.now(UTC) - timedelta(minutes=5)
+    for city in homes:
+        assert failed(function.handler(batch(notified(city, now, "a.csv")), None)) == []
+        assert failed(function.handler(batch(notified(city, now, "b.csv")), None)) == []
+    runs = airflow.runs["houses._cohort_001"].values()
+    assert [run["conf"] for run in runs] == [{"cities": ["waco"]}, {"cities": ["dallas"]}]
+    assert [run["conf"] for run in airflow.runs["houses._cohort_002"].values()] == [{"cities": ["austin"]}]
+    answer = function.handler({"cities": "all"}, None)
+    assert sorted(each["city"] for each in answer["cities"]) == [
+        "cohort_001", "cohort_002", "cohort_003", "el_paso", "houston",
+    ]  # fmt: skip
+    assert [run["conf"] for run in airflow.runs["houses._cohort_003"].values()] == [{}]
+    unknown = function.handler({"city": "atlantis"}, None)
+    assert unknown["unknown"] == 1
+
+
 def test_all_cities_take_back_what_waits_as_one_does(function: ModuleType, airflow: ArrivalAirflow) -> None:
     hour = datetime.now(UTC) - timedelta(hours=1)
     old = {"dag_run_id": "arrival__20200101T000000Z", "state": "queued", "run_after": hour.isoformat()}

@@ -246,7 +246,8 @@ def test_a_file_turns_faults_on_at_the_start(tmp_path: Path, start_server: Calla
 
 
 def test_what_the_documentation_shows_is_understood_and_complete(faulty: Faulty) -> None:
-    text = (Path(__file__).resolve().parents[4] / "docs" / "local.md").read_text(encoding="utf-8")
+    page = Path(__file__).resolve().parents[4] / "docs" / "internals" / "local-sagemaker.md"
+    text = page.read_text(encoding="utf-8")
     chapter = text.partition("## A bad day on command")[2].partition("\n## ")[0]
     commands = re.findall(
         r"^curl (-X (?:PUT|POST) \"\$faults\" -d '.*?')$", chapter, re.MULTILINE | re.DOTALL
@@ -403,7 +404,7 @@ def test_an_answer_may_get_lost(faulty: Faulty, kind: str) -> None:
 
 def test_latency_delays_what_it_meets_and_nobody_else(faulty: Faulty) -> None:
     faulty.set(
-        {"kind": "latency", "operation": "ListModels", "seconds": 0.6},
+        {"kind": "latency", "operation": "ListModels", "seconds": 2},
         {
             "kind": "latency",
             "operation": "ListEndpoints",
@@ -426,11 +427,10 @@ def test_latency_delays_what_it_meets_and_nobody_else(faulty: Faulty) -> None:
         return time.monotonic() - began
 
     with ThreadPoolExecutor(4) as pool:
-        began = time.monotonic()
         slow = [pool.submit(seconds, faulty.sagemaker.list_models) for _ in range(4)]
         faulty.sagemaker.list_model_package_groups()
-        assert time.monotonic() - began < 0.6
-        assert all(each.result() >= 0.6 for each in slow)
+        assert not any(each.done() for each in slow)
+        assert all(each.result() >= 2 for each in slow)
     assert seconds(faulty.sagemaker.list_endpoints) >= 0.3
 
 

@@ -266,3 +266,38 @@ def test_packages_are_found_by_the_name_of_their_group(sagemaker: Any, group: st
     assert len(sagemaker.list_model_packages(**request)["ModelPackageSummaryList"]) == 1
     request["NameContains"] = "000000001"
     assert sagemaker.list_model_packages(**request)["ModelPackageSummaryList"] == []
+
+
+def test_packages_are_described_together_and_those_that_are_missing_are_named(
+    sagemaker: Any, group: str
+) -> None:
+    arns = [
+        sagemaker.create_model_package(
+            ModelPackageGroupName=group, InferenceSpecification=SPECIFICATION, ModelPackageDescription=text
+        )["ModelPackageArn"]
+        for text in ("first", "second")
+    ]
+    gone = arns[0].removesuffix("/1") + "/9"
+    answer = sagemaker.batch_describe_model_package(ModelPackageArnList=[*arns, gone])
+    described = {
+        arn: each["ModelPackageDescription"] for arn, each in answer["ModelPackageSummaries"].items()
+    }
+    assert described == dict(zip(arns, ("first", "second"), strict=True))
+    assert answer["ModelPackageSummaries"][arns[1]]["ModelPackageVersion"] == 2
+    assert answer["BatchDescribeModelPackageErrorMap"] == {
+        gone: {"ErrorCode": "ValidationException", "ErrorResponse": f"ModelPackage {gone} does not exist."}
+    }
+
+
+def test_a_group_has_a_policy_until_it_is_taken_away(sagemaker: Any, group: str) -> None:
+    policy = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*"}]}'
+    arn = sagemaker.put_model_package_group_policy(ModelPackageGroupName=group, ResourcePolicy=policy)
+    assert arn["ModelPackageGroupArn"].endswith(f":model-package-group/{group}")
+    assert sagemaker.get_model_package_group_policy(ModelPackageGroupName=group)["ResourcePolicy"] == policy
+    put, broken = sagemaker.put_model_package_group_policy, "[" * 9000
+    for text in (broken, "no JSON", '{"Version": "2012-10-17"}', '"Statement"'):
+        assert refusal(put, ModelPackageGroupName=group, ResourcePolicy=text)[0] == "ValidationException"
+    sagemaker.delete_model_package_group_policy(ModelPackageGroupName=group)
+    said = refusal(sagemaker.get_model_package_group_policy, ModelPackageGroupName=group)
+    assert said[0] == "ValidationException"
+    assert "has no resource policy" in said[1]

@@ -498,7 +498,7 @@ def spot_city(city: TriedTask, tmp_path: Path) -> TriedTask:
     spot = TriedTask(city.aws, tmp_path, TrainOperator, training=training)
     s3 = city.aws.client("s3")
     channels = {}
-    for channel in ("train", "validation"):
+    for channel in ("train", "validation", "test"):
         key = f"texas_housing/channels/{spot.run_id}/{channel}/"
         s3.put_object(Bucket="city-fleet", Key=f"{key}a.csv", Body=b"a\n1\n")
         channels[channel] = f"s3://city-fleet/{key}"

@@ -25,8 +25,9 @@ from city_fleet.champions import breaker, moves
 from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.release import newest_record
 from city_fleet.orchestration.city_dags import city_dags
-from city_fleet.state import registry
+from city_fleet.state import known_values, registry
 from city_fleet.state.author import Author
+from city_fleet.state.objects import ObjectStore
 from tests.support.desk import Desk
 from tests.support.factors import ACTUAL, KEYS, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
@@ -257,6 +258,66 @@ def test_a_bad_model_is_registered_as_rejected_and_kept_away(auto: Desk) -> None
     assert "does not beat the naive forecast" in record["reasons"][0]
     assert run.state is ModelState.HELD
     assert auto.pointer is None
+
+
+def test_a_model_that_its_parent_beats_is_held_and_what_is_known_says_who_answers(
+    aws: LocalSageMaker, tmp_path: Path
+) -> None:
+    (tmp_path / "parent").mkdir()
+    parent = Desk(aws, tmp_path / "parent", approval="auto")
+    city = Desk(aws, tmp_path, approval="auto", parent=parent.slug)
+    known = {
+        "format_version": 1, "city": city.slug, "as_of": "20140101T000000Z", "frequency": "month",
+        "known_until": "2013-12-01", "columns": ["y"], "first": "2013-12-01", "rows": [[1.0]],
+    }  # fmt: skip
+    body = known_values.with_parent(json.dumps(known).encode(), parent.slug, 12)
+    read = known_values.parse(body, "it", city.slug, "20140101T000000Z")
+    known_values.keep(ObjectStore(city.s3, KEYS.bucket), KEYS, read, body)
+
+    def run_against(mape: float, factor: float, month: int) -> Any:
+        run = CityRun(city, factor, month)
+        report = run.results["evaluate"]["report"]
+        own = report["challenger"]["mape"]
+        theirs = {"parent": {"mape": mape}, "champion": {"mape": 0.1}, "rows": 4}
+        report["parent"] = {
+            "city": parent.slug, "rows": 4, "mape": mape, "challenger": {"mape": own}, "champion": theirs,
+        }  # fmt: skip
+        run.put(naming.split_uri(run.evaluation["evaluation_uri"])[1], report)
+        return run.run()
+
+    def beaten() -> str | None:
+        found = known_values.newest_copy(city.s3, KEYS, city.slug)
+        assert found is not None
+        return found.beaten
+
+    # Nothing of the city serves, and nothing of its parent either.
+    record = run_against(0.05, 1.1, 1)
+    assert record["outcome"] == "held"
+    assert record["reasons"][0].startswith(
+        f"MAPE 10.0% is worse than its parent {parent.slug}'s 5.0% on 4 rows"
+    )
+    assert record["served_by"] is None
+    assert CityRun(parent, 1.1, 1).run()["served_by"] == parent.slug
+    assert run_against(0.05, 1.1, 1)["served_by"] == parent.slug
+    assert beaten() is None, "there is no champion"
+    assert run_against(0.2, 1.1, 2)["served_by"] == city.slug
+    champion = city.pointer
+    assert champion is not None
+    # The champion is as bad as the new model: its parent answers, until another model of the city goes live.
+    record = run_against(0.05, 1.1, 3)
+    assert (record["outcome"], record["served_by"], beaten()) == ("held", parent.slug, champion.target_model)
+    assert run_against(0.2, 1.05, 4)["served_by"] == city.slug
+    store = ObjectStore(city.s3, KEYS.bucket)
+    said = [
+        json.loads(found.body)
+        for item in known_values.copies(store, KEYS, city.slug)
+        if (found := store.get(item.key)) is not None
+    ]
+    assert {(each["compared"], each["beaten"]) for each in said} == {
+        (None, None),
+        ("20140301T000000Z", champion.target_model),
+        ("20140401T000000Z", None),
+    }
 
 
 def test_bad_data_hold_a_model_that_is_good_in_itself(auto: Desk) -> None:

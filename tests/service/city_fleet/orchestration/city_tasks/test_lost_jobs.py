@@ -105,7 +105,7 @@ def test_an_input_that_is_gone_names_the_task_that_makes_it(
     connect(aws, monkeypatch)
     city = TriedTask(aws, tmp_path, TrainOperator)
     folder = f"texas_housing/laptop/runs/austin/{city.run_id}/preprocess/job/"
-    channels = {channel: f"s3://city-fleet/{folder}{channel}/" for channel in ("train", "validation")}
+    channels = {channel: f"s3://city-fleet/{folder}{channel}/" for channel in ("train", "validation", "test")}
     city.task.results["preprocess"] = {"outputs": channels}
     city.task.results["preprocess/run"] = {"key": "0123456789", "champion": None}
     with pytest.raises(AirflowFailException, match="is gone; clear the task 'preprocess' with everything"):

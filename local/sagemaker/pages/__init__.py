@@ -1,0 +1,1 @@
+"""What a person sees of jobs, logs, model packages and objects in a browser, where AWS has its consoles."""
