@@ -6,10 +6,11 @@ validator, what spans two sections in :func:`city_problems`. docs/fleet-file.md 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
@@ -370,6 +371,12 @@ class Fleet(FleetSettings):
     @cached_property
     def _cohort_of(self) -> dict[str, str]:
         return {slug: name for name, slugs in self.members.items() for slug in slugs}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, which reckons anew what follows from its own fields."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("_cohort_of", None)
+        return copy
 
     def cohort_of(self, slug: str) -> str | None:
         """Return the name of the cohort that a city is in; None for one with a DAG and jobs of its own."""

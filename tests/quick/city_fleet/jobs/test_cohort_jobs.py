@@ -18,7 +18,9 @@ TAGS = {TAG_FLEET: "f", TAG_ENVIRONMENT: "e", TAG_DAG_RUN: "scheduled__1"}
 
 
 def cohort() -> CohortPlan:
-    fleet = texas().model_copy(update={"members": {"cohort_007": ("austin", "dallas")}})
+    alone = texas()
+    assert alone.cohort_of("austin") is None, "what was asked before must not be what the copy answers"
+    fleet = alone.model_copy(update={"members": {"cohort_007": ("austin", "dallas")}})
     return plan_cohort(fleet, "cohort_007")
 
 
