@@ -17,6 +17,7 @@ from city_fleet import ticks
 from city_fleet.cli.run_progress import AWAITS_APPROVAL, Progress, WatchedRun, watch
 from city_fleet.errors import CityFleetError
 from city_fleet.plan import endpoint_name
+from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.known_cache import KnownCopies
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import Predictor
@@ -171,7 +172,7 @@ def _prediction(stack: Stack, choice: Choice, outcome: Outcome) -> str:
         predictor = Predictor(
             LivePointers(s3, keys),
             stack.client("sagemaker-runtime"),
-            endpoint_name(choice.fleet),
+            Endpoints(s3, keys, endpoint_name(choice.fleet)),
             known=KnownCopies(s3, keys),
         )
         try:

@@ -184,6 +184,40 @@ def endpoint_name(fleet: str, environment: str) -> str:
     return aws_name(fleet, environment)
 
 
+def named_endpoint(base: str, name: str) -> str:
+    """Return the name of one of a fleet's ``endpoints``: ``texas-housing--laptop--sklearn``.
+
+    :param base: name of the fleet's own.
+    :param name: a slug.
+    """
+    return _with_end(base, f"--{name.replace('_', '-')}")
+
+
+def endpoint_beside(endpoint: str, content: str) -> str:
+    """Return the name of a SageMaker endpoint that is to take over from another one.
+
+    :param endpoint: name of the shared endpoint that it serves for.
+    :param content: hex digits of what it serves with.
+    """
+    return _with_end(endpoint, f"---{content[:10]}")
+
+
+def _with_end(name: str, end: str) -> str:
+    if len(name + end) <= MAX_AWS_NAME_LENGTH:
+        return name + end
+    marker = f"---{digest(name, 6)}{end}"
+    return name[: MAX_AWS_NAME_LENGTH - len(marker)].rstrip("-") + marker
+
+
+def container_hostname(city: str, artifact_sha256: str) -> str:
+    """Return the content-addressed name of a model's container, as sent in TargetContainerHostname.
+
+    Where that is too long the end of the city goes: it is the digest that tells models apart.
+    """
+    end = f"-{artifact_sha256[:12]}"
+    return city.replace("_", "-")[: MAX_AWS_NAME_LENGTH - len(end)].rstrip("-") + end
+
+
 def arrivals_asset(region: str, queue: str) -> str:
     """Return name and URI of the asset that stands for a queue of arrivals."""
     return f"sqs://{region}/{queue}"
@@ -440,9 +474,9 @@ class Keys:
         """Return the key of what says when the registry was looked at last."""
         return f"{self.prefix}state/reconciled.json"
 
-    def serving_code(self) -> str:
-        """Return the key of what the endpoint's DAG has noted of the code that serves."""
-        return f"{self.prefix}state/serving_code.json"
+    def shared_endpoints(self) -> str:
+        """Return the key of the object that says which SageMaker endpoint serves for each shared endpoint."""
+        return f"{self.prefix}state/endpoints.json"
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -193,7 +193,8 @@ class CityPlan:
 
     @property
     def endpoint(self) -> str:
-        return endpoint_name(self.fleet)
+        """Return the name of the shared endpoint that serves the city."""
+        return endpoint_name(self.fleet, self.fleet.endpoint_of(self.city))
 
     @property
     def children(self) -> tuple[str, ...]:
@@ -307,6 +308,12 @@ def plan_city(fleet: Fleet, slug: str) -> CityPlan:
     return CityPlan(fleet=fleet, city=fleet.cities[slug])
 
 
-def endpoint_name(fleet: Fleet) -> str:
-    """Return the name of the fleet's shared endpoint: the fleet file's, or ``<fleet>--<environment>``."""
-    return fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
+def endpoint_name(fleet: Fleet, name: str = "") -> str:
+    """Return the name of a shared endpoint of a fleet: the fleet file's, or ``<fleet>--<environment>[--<name>]``.
+
+    Another SageMaker endpoint may have taken over for it: ``state/shared_endpoints.py`` says which answers.
+
+    :param name: of the fleet's ``endpoints``; "" for its own.
+    """
+    own = fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
+    return own if name == "" else fleet.endpoints[name].name or naming.named_endpoint(own, name)

@@ -23,6 +23,7 @@ from city_fleet.state import live, objects, registry, serving_code
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import ServedModel
+from city_fleet.state.model_address import Address
 from tests.support.archives import archive
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.waiting import wait_until
@@ -292,7 +293,7 @@ class City:
         """Return the factor that the endpoint answers with through the live pointer, as an application would ask."""
         pointer = self.pointer
         assert pointer is not None
-        return answers.invoke(self.runtime, ENDPOINT, pointer.target_model, [[1.0, None]])[0]
+        return answers.invoke(self.runtime, Address(ENDPOINT, pointer.target_model), [[1.0, None]])[0]
 
     def status(self, pointer: live.LivePointer | Trained) -> str:
         """Return the status of a model's version in the registry."""

@@ -20,6 +20,7 @@ from city_fleet.prediction import http_event, openapi
 from city_fleet.prediction.city_catalog import CityCatalog
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.prediction.endpoint_answer import Prediction
+from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.http_event import EXAMPLE, EXAMPLE_OF_MANY, HttpCall, Refused, bad
 from city_fleet.prediction.known_cache import KnownCopies
 from city_fleet.prediction.live_cache import TTL_SECONDS, LivePointers
@@ -103,7 +104,7 @@ class Settings:
             environment=slug(
                 "CITY_FLEET_ENVIRONMENT", "the environment in its fleet file, for example production"
             ),
-            endpoint=text("CITY_FLEET_ENDPOINT", "the name of the fleet's SageMaker endpoint"),
+            endpoint=text("CITY_FLEET_ENDPOINT", "the name of the fleet's own shared endpoint"),
             ttl_seconds=seconds("CITY_FLEET_POINTER_TTL_SECONDS", TTL_SECONDS, 0, 3600),
             deadline_seconds=seconds("CITY_FLEET_DEADLINE_SECONDS", DEADLINE_SECONDS, 1, 890),
             cors_origins=origins("CITY_FLEET_CORS_ORIGINS"),
@@ -122,7 +123,8 @@ S3, RUNTIME = clients(deadline_seconds=SETTINGS.deadline_seconds)
 KEYS = Keys(SETTINGS.bucket, SETTINGS.fleet, SETTINGS.environment)
 POINTERS = LivePointers(S3, KEYS, ttl_seconds=SETTINGS.ttl_seconds)
 KNOWN = KnownCopies(S3, KEYS, ttl_seconds=SETTINGS.ttl_seconds)
-PREDICTOR = Predictor(POINTERS, RUNTIME, SETTINGS.endpoint, known=KNOWN)
+ENDPOINTS = Endpoints(S3, KEYS, SETTINGS.endpoint, ttl_seconds=SETTINGS.ttl_seconds)
+PREDICTOR = Predictor(POINTERS, RUNTIME, ENDPOINTS, known=KNOWN)
 CATALOG = CityCatalog(ObjectStore(S3, SETTINGS.bucket), KEYS, POINTERS, KNOWN)
 
 

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from city_fleet import aws_errors, outgoing_text
 from city_fleet.champions.artifact import Known, Value
 from city_fleet.errors import PublishError
-from city_fleet.state.context import CityContext
+from city_fleet.state.model_address import Address
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
@@ -39,43 +39,43 @@ KnownRow: TypeAlias = tuple[str, Sequence[Value], Known]
 
 
 def check_answers(
-    city: CityContext, target: str, rows: Sequence[KnownRow], *, endpoint: str = "", as_json: bool = False
+    runtime: SageMakerRuntimeClient, at: Address, rows: Sequence[KnownRow], *, as_json: bool = False
 ) -> None:
     """Invoke the endpoint with a model on rows whose predictions are known; of many rows, on some from all over.
 
-    :param endpoint: that answers with the model; empty: the fleet's.
+    :param at: where the model answers.
     :param as_json: the model is that of a table, whose rows hold raw values.
     :raises PublishError: the endpoint fails, or answers differently.
     """
     if as_json and len(rows) > _MOST_CHECKED:
         rows = [rows[number * len(rows) // _MOST_CHECKED] for number in range(_MOST_CHECKED)]
-    endpoint = endpoint or city.endpoint
     classes = max((len(known) for _, _, known in rows if isinstance(known, Mapping)), default=0)
     values = [each for _, each, _ in rows]
-    answers = ask(city.aws.runtime, endpoint, target, values, as_json=as_json, classes=classes)
+    answers = ask(runtime, at, values, as_json=as_json, classes=classes)
     numbers = [abs(known) for _, _, known in rows if not isinstance(known, Mapping)]
     near = _SUM_TOLERANCE * max(numbers, default=0.0) if as_json else 0.0
     for (name, _, known), answer in zip(rows, answers, strict=True):
         if not _is_close(answer, known, near):
             raise PublishError(
-                f"endpoint {endpoint!r} answers {_shown(answer)} for the {name} with {target}, but when the model was "
-                f"evaluated it was {_shown(known)}; the endpoint runs other serving code. Run the fleet's _endpoint "
-                "DAG, then try again"
+                f"endpoint {at.endpoint!r} answers {_shown(answer)} for the {name} with {at.target_model}, but when the "
+                f"model was evaluated it was {_shown(known)}; the endpoint runs other serving code. Run the fleet's "
+                "_endpoint DAG, then try again"
             )
-    log.info("The endpoint answers all %d rows with %s as it should", len(rows), target)
+    log.info("The endpoint answers all %d rows with %s as it should", len(rows), at.target_model)
 
 
-def check_forecast(city: CityContext, target: str, known: Mapping[str, Any], *, endpoint: str = "") -> None:
+def check_forecast(runtime: SageMakerRuntimeClient, at: Address, known: Mapping[str, Any]) -> None:
     """Ask the endpoint for a forecast by the city's name, and compare it with the evaluation's.
 
+    :param at: where the model answers.
     :param known: what the evaluation's own code answered to the same question; of a parent with ``asked``: for which
         of its cities, with what was known of it.
     :raises PublishError: the endpoint fails, or answers differently.
     """
-    endpoint = endpoint or city.endpoint
+    endpoint, target = at.endpoint, at.target_model
     try:
         question = json.dumps({"forecast": known.get("asked") or {}}).encode()
-        answer = json.loads(_answer(city.aws.runtime, endpoint, target, question, True))
+        answer = json.loads(_answer(runtime, at, question, True))
         steps = [(each["period"], each["step"]) for each in answer["forecasts"]]
         same = (answer["known_until"], steps) == (
             known["known_until"],
@@ -103,26 +103,25 @@ def check_forecast(city: CityContext, target: str, known: Mapping[str, Any], *, 
     log.info("The endpoint forecasts %d periods with %s as it should", len(steps), target)
 
 
-def invoke(
-    runtime: SageMakerRuntimeClient, endpoint: str, target: str, rows: Sequence[Sequence[Value]]
-) -> list[float]:
+def invoke(runtime: SageMakerRuntimeClient, at: Address, rows: Sequence[Sequence[Value]]) -> list[float]:
     """Ask an endpoint for predictions of a series' model.
 
     :param rows: rows × features in the model's feature order; None is a missing value.
     :return: one prediction per row, in the target's unit.
     :raises PublishError: with the endpoint's own message.
     """
-    answers = ask(runtime, endpoint, target, rows)
+    answers = ask(runtime, at, rows)
     numbers = [each for each in answers if not isinstance(each, Mapping)]
     if len(numbers) != len(answers):
-        raise PublishError(f"endpoint {endpoint!r}: {target} answers classes, where a number is needed")
+        raise PublishError(
+            f"endpoint {at.endpoint!r}: {at.target_model} answers classes, where a number is needed"
+        )
     return numbers
 
 
 def ask(
     runtime: SageMakerRuntimeClient,
-    endpoint: str,
-    target: str,
+    at: Address,
     rows: Sequence[Sequence[Value]],
     *,
     as_json: bool = False,
@@ -136,10 +135,11 @@ def ask(
     :return: one prediction per row: in the target's unit, or the probability of each class by its name.
     :raises PublishError: with the endpoint's own message.
     """
+    endpoint, target = at.endpoint, at.target_model
     predictions: list[Known] = []
     try:
         for body in _bodies(rows, as_json, max(1, _MOST_PROBABILITIES // max(classes, 1))):
-            answer = _answer(runtime, endpoint, target, body, as_json)
+            answer = _answer(runtime, at, body, as_json)
             predictions += [_prediction(value) for value in json.loads(answer)["predictions"]]
     except ClientError as error:
         raise PublishError(
@@ -202,14 +202,13 @@ def _shown(value: Known) -> str:
     return ", ".join(f"{name[:50]!r} with {each:.6g}" for name, each in best)
 
 
-def _answer(runtime: SageMakerRuntimeClient, endpoint: str, target: str, body: bytes, as_json: bool) -> bytes:
+def _answer(runtime: SageMakerRuntimeClient, at: Address, body: bytes, as_json: bool) -> bytes:
     """Return the endpoint's answer, patient with a model that it has to load first and with load."""
     attempt = 1
     while True:
         try:
             answer = runtime.invoke_endpoint(
-                EndpointName=endpoint,
-                TargetModel=target,
+                **at.request,
                 ContentType="application/json" if as_json else "text/csv",
                 Accept="application/json",
                 Body=body,

@@ -108,7 +108,7 @@ def _refuse_silent_pointer(aws: Clients, keys: Keys, endpoint: str, old: OldCity
     target = now.pointer.target_model
     city = CityContext(aws, keys, endpoint, "", old.city)
     loaded = artifact.fetch(aws.s3, keys.bucket, keys.model(target), now.pointer.artifact_sha256)
-    check_serves(city, target, loaded)
+    check_serves(city, now.pointer, loaded)
 
 
 def delete(aws: Clients, keys: Keys, found: Leftovers) -> int:

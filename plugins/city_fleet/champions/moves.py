@@ -23,7 +23,7 @@ from city_fleet.naming import Keys
 from city_fleet.state import installation, live, objects, registry, retire_marks
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
-from city_fleet.state.live_pointer import LivePointer, Versioned
+from city_fleet.state.live_pointer import LivePointer, ServedModel, Versioned
 from city_fleet.state.outcomes import Outcome
 from city_fleet.state.registry import APPROVED
 
@@ -99,7 +99,7 @@ def rollback(city: CityContext, author: Author, order: Rollback = Rollback()) ->
         planned = state_after(leaving, state, kind=live.ROLLBACK, author=author, pinned=True)
         if order.dry_run:
             return Move(city.slug, Outcome.PLANNED, leaving, planned, notes)
-        check_serves(city, state.target_model, loaded, state.endpoint)
+        check_serves(city, state, loaded)
         try:
             moved = live.move(city.aws.s3, city.keys, planned, current)
         except PointerMoved:
@@ -240,15 +240,15 @@ def load_usable(city: CityContext, state: LivePointer, *, claim: bool) -> Artifa
     return loaded
 
 
-def check_serves(city: CityContext, target: str, loaded: Artifact, endpoint: str = "") -> None:
+def check_serves(city: CityContext, model: ServedModel, loaded: Artifact) -> None:
     """Check that the endpoint answers an artifact's own samples with it, as it did when it was trained.
 
-    :param endpoint: that the model answers on; empty: the fleet's.
+    :param model: what the live pointer says of it.
     :raises PublishError: it does not.
     """
     samples = enumerate(zip(loaded.rows, loaded.predictions, strict=True), start=1)
     rows = [(f"sample row {number}", values, known) for number, (values, known) in samples]
-    check_answers(city, target, rows, endpoint=endpoint, as_json=loaded.is_table)
+    check_answers(city.aws.runtime, city.address_of(model), rows, as_json=loaded.is_table)
 
 
 def _nothing_to_do(now: LivePointer, planned: LivePointer | None, since: datetime | None) -> str | None:

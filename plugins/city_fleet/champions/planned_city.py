@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from city_fleet.plan import CityPlan
+from city_fleet.plan import CityPlan, endpoint_name
 from city_fleet.state.context import CityContext, Clients
 
 
@@ -16,4 +16,4 @@ class PlannedCity(CityContext):
 
     @classmethod
     def of(cls, aws: Clients, plan: CityPlan) -> PlannedCity:
-        return cls(aws, plan.keys, plan.endpoint, plan.package_group, plan.city.slug, plan)
+        return cls(aws, plan.keys, endpoint_name(plan.fleet), plan.package_group, plan.city.slug, plan)

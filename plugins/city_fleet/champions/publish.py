@@ -104,13 +104,13 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     retire_marks.claim(city.aws.s3, city.keys, city.slug, candidate.model.target_model)
     made = _install_artifact(city, candidate)
     known = [(f"held-out row {_name(row)}", row["values"], _served(row)) for row in candidate.holdout["rows"]]
-    endpoint = candidate.model.endpoint
+    at = city.address_of(candidate.model)
     try:
-        check_answers(city, candidate.model.target_model, known, endpoint=endpoint, as_json=made.is_table)
+        check_answers(city.aws.runtime, at, known, as_json=made.is_table)
         if candidate.forecast is not None:
-            check_forecast(city, candidate.model.target_model, candidate.forecast, endpoint=endpoint)
+            check_forecast(city.aws.runtime, at, candidate.forecast)
     except PublishError:
-        _check_code(city, candidate, made)  # says better what is wrong
+        _check_code(city, at.endpoint, made)  # says better what is wrong
         raise
     # The digest vouches for the artifact, and so for what it says of its rows.
     return Ready(replace(judged, model=replace(judged.model, **made.says)), champion, force)
@@ -193,9 +193,8 @@ def _install_artifact(city: CityContext, candidate: Candidate) -> Artifact:
     return made
 
 
-def _check_code(city: CityContext, candidate: Candidate, made: Artifact) -> None:
+def _check_code(city: CityContext, endpoint: str, made: Artifact) -> None:
     """Refuse an artifact of an algorithm that the endpoint's code lacks, in words that say what to do."""
-    endpoint = candidate.model.endpoint or city.endpoint
     served = serving_code.served(city.aws.sagemaker, endpoint) if made.algorithm else None
     dag = naming.fleet_dag_id(city.keys.fleet, ENDPOINT_PURPOSE)
     wrong = serving_code.lacking([made.algorithm], served, endpoint, dag)

@@ -123,8 +123,7 @@ def _asked(
     order = [position[name] for name in pointer.features]
     return ask(
         city.aws.runtime,
-        pointer.endpoint or city.endpoint,
-        pointer.target_model,
+        city.address_of(pointer),
         [[row["values"][index] for index in order] for row in rows],
         as_json=pointer.is_table,
         classes=len(holdout.get("classes") or ()),

@@ -13,7 +13,8 @@ from typing import Any
 from city_fleet.cli.output import count_cities, show, table
 from city_fleet.config import Fleet
 from city_fleet.config.cohort_rule import own_dag_reason, spread
-from city_fleet.config.settings import Defaults, Endpoint
+from city_fleet.config.endpoint_section import Endpoint
+from city_fleet.config.settings import Defaults
 from city_fleet.night import service_quotas
 from city_fleet.night.measured import MEASURED, Measured
 from city_fleet.night.night_advice import Need, commands, needs, settings

@@ -151,7 +151,8 @@ def _ask(fleet: Fleet, city: str, asked: _Asked) -> dict[str, Any]:
         s3, runtime = clients(region=fleet.region)
     except BotoCoreError as error:
         raise PlatformError(f"AWS could not be reached: {error}") from error
-    predictor = Predictor(LivePointers(s3, keys), runtime, endpoint_name(fleet), known=KnownCopies(s3, keys))
+    endpoints = Endpoints(s3, keys, endpoint_name(fleet))
+    predictor = Predictor(LivePointers(s3, keys), runtime, endpoints, known=KnownCopies(s3, keys))
     if asked.by_name:
         try:
             # Not of a live pointer alone: a city's parent may answer for it.

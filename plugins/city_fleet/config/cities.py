@@ -158,7 +158,7 @@ class Resolver:
         return None, [self.error(entry, path, problem) for path, problem in problems]
 
     def _problems(self, city: City) -> list[Problem]:
-        return city_problems(city, self.settings.network if self.settings is not None else None)
+        return city_problems(city, self.settings)
 
     def error(self, entry: CityEntry, path: FieldPath, problem: Problem) -> ConfigError:
         """Return a problem of a city as an error, which doesn't show what came out of the environment."""

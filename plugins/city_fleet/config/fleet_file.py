@@ -318,6 +318,7 @@ def _paths(settings: FleetSettings) -> dict[FieldPath, str | None]:
         ("defaults", "scripts"): settings.defaults.scripts,
         **{("defaults", "own_scripts", name): given for name, given in settings.defaults.own_scripts},
         ("endpoint", "scripts"): settings.endpoint.scripts,
+        **{("endpoints", name, "scripts"): each.scripts for name, each in settings.endpoints.items()},
     }
 
 

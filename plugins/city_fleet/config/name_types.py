@@ -151,6 +151,7 @@ _PRINTABLE = r"(?=.*\S)[^\x00-\x1f\x7f]+"
 
 FleetSlug = Annotated[str, _slug(32)]
 # The DAG of a city has the tag city:<slug>, and Airflow takes tags of at most 100 characters.
+EndpointSlug = Annotated[str, _slug(24)]
 CITY_SLUG = _slug(95)
 CitySlug = Annotated[str, CITY_SLUG]
 RawName = Annotated[str, Text(_PRINTABLE, "the city's name in the raw data: 1 to 256 characters of text")]

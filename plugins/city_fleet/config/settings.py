@@ -18,6 +18,14 @@ from city_fleet import raw_places, ticks
 from city_fleet.config.algorithm_section import Algorithm
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.digest_section import Digest
+from city_fleet.config.endpoint_section import (
+    OWN,
+    Endpoint,
+    Endpoints,
+    candidates_problem,
+    claims_problems,
+    endpoint_of,
+)
 from city_fleet.config.events_section import Events
 from city_fleet.config.gate_section import Approval, Breaker, Gate, Reconcile
 from city_fleet.config.gate_section import problems as gate_problems
@@ -26,8 +34,6 @@ from city_fleet.config.list_section import CityList
 from city_fleet.config.name_types import (
     Bucket,
     CitySlug,
-    EndpointInstance,
-    EndpointName,
     Environment,
     FleetSlug,
     FolderOrFile,
@@ -37,13 +43,12 @@ from city_fleet.config.name_types import (
     RawName,
     Region,
     Role,
-    ServingImage,
     Tag,
     TrainingInstance,
 )
 from city_fleet.config.network_section import Network
 from city_fleet.config.places import replay_since
-from city_fleet.config.section import Section
+from city_fleet.config.section import Section, or_refuse
 from city_fleet.config.value_types import (
     Day,
     FirstDay,
@@ -112,23 +117,6 @@ class TrainingSettings(JobSettings):
             allowed = "null, because spot is true: SageMaker keeps no spare capacity"
             raise refuse(Problem(show_value(self.keep_alive_seconds), allowed, path=("keep_alive_seconds",)))
         return self
-
-
-class Endpoint(Section):
-    """The shared multi-model endpoint of the fleet."""
-
-    name: EndpointName | None = None
-    """Name of the endpoint; null makes it <fleet>--<environment>."""
-    instance_type: EndpointInstance = "ml.m5.large"
-    """SageMaker instance type."""
-    instance_count: Annotated[int, Range(True, 1, 1000)] = 1
-    """Number of instances."""
-    image: ServingImage = "managed"
-    """Image that serves: managed, own (include/model_server, pushed to the role's account), or an image's URI."""
-    model_cache: Flag = True
-    """Keep loaded models in memory; false loads a model for every request."""
-    scripts: FolderOrFile = "include/scripts"
-    """Folder with inference.py."""
 
 
 class Pools(Section):
@@ -284,7 +272,9 @@ class FleetSettings(_Shared):
     defaults: Defaults = Defaults()
     """Settings of every city."""
     endpoint: Endpoint = Endpoint()
-    """The shared multi-model endpoint."""
+    """The shared endpoint: of all cities, but for those that one of endpoints serves."""
+    endpoints: Endpoints = Field(default={})
+    """More shared endpoints, by name, each for the cities of some algorithms or images."""
     pools: Pools = Pools()
     """Airflow pools of the tasks."""
     reaper: Reaper = Reaper()
@@ -303,6 +293,10 @@ class FleetSettings(_Shared):
     """Retraining a city when its raw data change."""
     city_list: CityList = CityList()
     """Where the list of cities that cities.from names is pulled from."""
+
+    @model_validator(mode="after")
+    def _check_endpoints(self) -> FleetSettings:
+        return or_refuse(self, list(claims_problems(self.endpoints)))
 
 
 class Fleet(FleetSettings):
@@ -368,6 +362,22 @@ class Fleet(FleetSettings):
         """Return the cities that have raw data of their own: all but the parents."""
         return {slug: city for slug, city in self.cities.items() if slug not in self.children}
 
+    def endpoint_of(self, city: City) -> str:
+        """Return which endpoint serves a city: a name of ``endpoints``, or "" for the fleet's own."""
+        return endpoint_of(city.algorithm, self.endpoints)
+
+    def endpoint_settings(self, name: str = OWN) -> Endpoint:
+        """Return the settings of one of the fleet's endpoints.
+
+        :param name: of ``endpoints``, or "" for the fleet's own.
+        """
+        return self.endpoint if name == OWN else self.endpoints[name]
+
+    @property
+    def endpoint_names(self) -> tuple[str, ...]:
+        """Return the names of all endpoints, the fleet's own, "", first."""
+        return (OWN, *self.endpoints)
+
     @cached_property
     def _cohort_of(self) -> dict[str, str]:
         return {slug: name for name, slugs in self.members.items() for slug in slugs}
@@ -400,12 +410,16 @@ def _slug_of(name: str) -> str | None:
         return None
 
 
-def city_problems(city: City, network: Network | None = None) -> list[Problem]:
+def city_problems(city: City, settings: FleetSettings | None = None) -> list[Problem]:
     """Return the problems between sections of one city, with paths relative to the city.
 
-    :param network: the fleet's.
+    :param settings: the fleet's; None where they are wrong themselves.
     """
     problems = []
+    network = settings.network if settings is not None else None
+    if settings is not None and settings.endpoints:
+        split = candidates_problem(city.algorithm, settings.endpoints)
+        problems += [split] if split is not None else []
     if network is not None and network.isolate_processing and city.own_scripts.requirements is not None:
         allowed = "null where network.isolate_processing is true: without a network nothing can be installed"
         got = show_value(city.own_scripts.requirements)

@@ -67,7 +67,7 @@ def refuse_lacking_code(place: PlannedCity, algorithm: str) -> None:
 
     :raises PublishError: saying which DAG brings it.
     """
-    endpoint = place.endpoint
+    endpoint = place.plan.endpoint
     dag = naming.fleet_dag_id(place.plan.fleet.fleet, ENDPOINT_PURPOSE)
     noted = serving_code.noted(place.objects, place.keys, endpoint)
     why = serving_code.lacking([algorithm], noted, endpoint, dag)

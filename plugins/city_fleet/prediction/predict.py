@@ -29,11 +29,13 @@ from city_fleet.errors import (
 from city_fleet.prediction import model_question, substitute
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.prediction.endpoint_answer import Prediction, model_error
+from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.known_cache import KnownCopies, Newest
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.model_question import NO_FEATURES, Asked, iso, slug_of
 from city_fleet.prediction.seat import Seat, seat_of
 from city_fleet.state import live
+from city_fleet.state.model_address import Address
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -75,7 +77,7 @@ class Predictor:
 
     :param pointers: the fleet's live pointers.
     :param runtime: a boto3 SageMaker runtime client, best of :func:`clients`.
-    :param endpoint: name of the fleet's shared endpoint.
+    :param endpoints: the fleet's shared endpoints.
     :param threads: how many cities of one request are asked at the same time.
     :param known: what is known of the fleet's cities; None leaves forecasts to what the models' artifacts hold.
     """
@@ -84,7 +86,7 @@ class Predictor:
         self,
         pointers: LivePointers,
         runtime: SageMakerRuntimeClient,
-        endpoint: str,
+        endpoints: Endpoints,
         threads: int = THREADS,
         *,
         known: KnownCopies | None = None,
@@ -92,7 +94,7 @@ class Predictor:
         self.pointers = pointers
         self.known = known
         self._runtime = runtime
-        self._endpoint = endpoint
+        self.endpoints = endpoints
         self._threads = threads
 
     def predict(
@@ -228,24 +230,27 @@ class Predictor:
 
         :return: the pointer of the model that has answered, and fields of :class:`Prediction`.
         """
+        at = self.endpoints.address_of(seat.pointer, deadline)
         try:
-            value = self._ask(seat, asked, deadline)
+            value = self._ask(seat, at, asked, deadline)
         except _ModelGone as gone:
-            # Its artifact may have been retired while this pointer was believed.
+            # Its artifact may have been retired while this pointer was believed, or another endpoint have taken over.
             city = seat.pointer.city
             newer = self.pointers.get(city, deadline, ask=True)
-            if newer.target_model == seat.pointer.target_model:
+            now = self.endpoints.address_of(newer, deadline, ask=True)
+            if now == at:
                 raise ServingError(str(gone), city=city) from gone
             seat = replace(seat, pointer=newer)
             try:
-                value = self._ask(seat, asked, deadline)
+                value = self._ask(seat, now, asked, deadline)
             except _ModelGone as again:
                 raise ServingError(str(again), city=city) from again
         return seat.pointer, value
 
-    def _ask(self, seat: Seat, asked: Asked, deadline: Deadline) -> dict[str, Any]:
+    def _ask(self, seat: Seat, at: Address, asked: Asked, deadline: Deadline) -> dict[str, Any]:
         """Ask the endpoint for the prediction of a pointer's model.
 
+        :param at: where it answers.
         :return: fields of :class:`Prediction`.
         :raises _ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
         """
@@ -254,13 +259,11 @@ class Predictor:
         question = model_question.put(
             pointer, asked, lambda: self._newest(city, deadline), child=seat.child, problem=seat.problem
         )
-        endpoint = pointer.endpoint or self._endpoint
-        whose = f"city {city!r}: endpoint {endpoint!r} with {pointer.target_model}"
+        whose = f"city {city!r}: endpoint {at.endpoint!r} with {pointer.target_model}"
 
         def invoke() -> bytes:
             answer = self._runtime.invoke_endpoint(
-                EndpointName=endpoint,
-                TargetModel=pointer.target_model,
+                **at.request,
                 ContentType="application/json" if question.as_json else "text/csv",
                 Accept="application/json",
                 Body=question.body,

@@ -9,7 +9,7 @@ from city_fleet.jobs import raw_check
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.fixed_run import RawObject
 from city_fleet.naming import fleet_dag_id
-from city_fleet.plan import ENDPOINT_PURPOSE, CityPlan, endpoint_name
+from city_fleet.plan import ENDPOINT_PURPOSE, CityPlan
 from city_fleet.state import serving_code
 from city_fleet.state.objects import ObjectStore
 
@@ -40,6 +40,7 @@ def lacking_code(store: ObjectStore, plan: CityPlan) -> str | None:
     if not serving_code.algorithms_of(CodeBundle.of(plan).files):
         return None  # own scripts, with a way of their own to make a model
     algorithms = [name for _, name, _ in plan.city.algorithm.trained()]
-    endpoint = endpoint_name(plan.fleet)
     dag = fleet_dag_id(plan.fleet.fleet, ENDPOINT_PURPOSE)
-    return serving_code.lacking(algorithms, serving_code.noted(store, plan.keys, endpoint), endpoint, dag)
+    return serving_code.lacking(
+        algorithms, serving_code.noted(store, plan.keys, plan.endpoint), plan.endpoint, dag
+    )

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from city_fleet.naming import Keys
+from city_fleet.state import shared_endpoints
+from city_fleet.state.live_pointer import ServedModel
+from city_fleet.state.model_address import Address, address_of
 from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ class CityContext:
     """One city of one fleet, and the clients to reach it with. Its settings may be broken, or gone.
 
     :param keys: the fleet's S3 layout.
-    :param endpoint: name of the fleet's shared endpoint.
+    :param endpoint: name of the fleet's own shared endpoint, which models without another one are on.
     :param group: name of the city's model package group.
     """
 
@@ -45,3 +48,10 @@ class CityContext:
     @property
     def objects(self) -> ObjectStore:
         return ObjectStore(self.aws.s3, self.keys.bucket)
+
+    def address_of(self, model: ServedModel) -> Address:
+        """Return where a model of the city answers now.
+
+        :raises PlatformError: what says which SageMaker endpoint serves can't be read.
+        """
+        return address_of(model, shared_endpoints.read(self.objects, self.keys), self.endpoint)

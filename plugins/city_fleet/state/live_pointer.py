@@ -24,8 +24,10 @@ class ServedModel:
     :param data_until: first day of the newest period that its data held, an ISO date; None if unknown.
     :param refit: of a series: whether it has learned the periods that have judged it; None if unknown.
     :param known_until: first day of the newest period that it has learned, an ISO date; None if unknown.
-    :param endpoint: name of the endpoint that answers; empty: the fleet's.
-    :param route: what leads to the model on that endpoint: ``{"target_model": …}``.
+    :param endpoint: name of the shared endpoint that answers; empty: the fleet's own. ``state/shared_endpoints.py``
+        says which SageMaker endpoint that is.
+    :param route: what leads to the model on that endpoint: ``{"target_model": …}``, and with a container of its own
+        ``"target_container"``, its hostname.
     :param task: what it predicts: a number (``regression``) or a class (``binary``, ``multiclass``).
     :param kind: ``series``, whose features are numbers, or ``table``.
     :param inputs: of a table: ``{"name", "kind"}`` of each feature, in the order of ``features``.
@@ -56,6 +58,11 @@ class ServedModel:
     def __post_init__(self) -> None:
         # A pointer of an earlier version says the same by its target model alone.
         object.__setattr__(self, "route", {**self.route, pointer_checks.TARGET_MODEL: self.target_model})
+
+    @property
+    def container(self) -> str:
+        """Return the hostname of the model's own container; empty where the endpoint loads it."""
+        return self.route.get(pointer_checks.TARGET_CONTAINER, "")
 
     @property
     def is_table(self) -> bool:

@@ -23,6 +23,7 @@ TASKS = (REGRESSION, "binary", "multiclass")
 SERIES, TABLE = KINDS = ("series", "table")
 INPUT_KINDS = ("number", "boolean", "category", "date")
 TARGET_MODEL = "target_model"
+TARGET_CONTAINER = "target_container"
 _MAX_SEQUENCE = 10**9
 #: Periods ahead that a model may predict.
 MAX_HORIZON = 100
@@ -101,8 +102,12 @@ def check_fit(members: Mapping[str, Any], where: str) -> None:
         got = show_value(members["target_model"])
         raise ValueError(f"target_model is {got}; city, as_of and artifact_sha256 make {own!r}")
     route = members.get("route", {})
-    if route not in ({}, {TARGET_MODEL: own}):
-        raise ValueError(f"route is {show_value(route)}; this version of City Fleet goes to {own!r} alone")
+    container = naming.container_hostname(city, sha256)
+    if route not in ({}, {TARGET_MODEL: own}, {TARGET_MODEL: own, TARGET_CONTAINER: container}):
+        raise ValueError(
+            f"route is {show_value(route)}; it may lead to the target model {own!r} and to its container {container!r} "
+            "alone"
+        )
     _check_inputs(members)
     predecessor = members.get("predecessor")
     if predecessor is not None and naming.parse_target_model(predecessor)[0] != city:

@@ -7,7 +7,6 @@ times by each. Clients are passed in.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import PurePosixPath
@@ -15,20 +14,22 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from city_fleet import aws_errors
-from city_fleet.errors import list_names
+from city_fleet import aws_errors, outgoing_text
+from city_fleet.errors import PlatformError, list_names
 from city_fleet.naming import Keys
-from city_fleet.state.objects import ObjectStore, json_of
+from city_fleet.state import shared_endpoints
+from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
+
+log = outgoing_text.logger(__name__)
 
 VARIABLE = "CITY_FLEET_ALGORITHMS"
 _FOLDER = "algorithms"
 _DIGITS = 8
 #: What SageMaker takes as the value of a variable.
 _MOST_CHARACTERS = 1024
-_MOST_NOTED_BYTES = 64 * 1024
 
 
 def algorithms_of(files: Iterable[tuple[str, bytes]]) -> dict[str, str]:
@@ -70,26 +71,16 @@ def served(sagemaker: SageMakerClient, endpoint: str) -> dict[str, str] | None:
     return dict(each.partition("=")[::2] for each in text.split(",") if "=" in each)
 
 
-def note(store: ObjectStore, keys: Keys, sagemaker: SageMakerClient, endpoint: str) -> None:
-    """Note what an endpoint serves with, as soon as it does."""
-    algorithms = served(sagemaker, endpoint)
-    value = {"format_version": 1, "endpoint": endpoint, "algorithms": algorithms}
-    store.put(keys.serving_code(), json.dumps(value, indent=2).encode())
-
-
 def noted(store: ObjectStore, keys: Keys, endpoint: str) -> dict[str, str] | None:
-    """Return what was noted, as :func:`served` says it; None where nothing was, or nothing that can be read."""
-    found = store.get(keys.serving_code(), _MOST_NOTED_BYTES)
+    """Return what was noted of a shared endpoint, as :func:`served` says it; None where nothing was."""
     try:
-        value = json_of(found.body) if found else {}
-        algorithms = value.get("algorithms") if value.get("endpoint") == endpoint else None
-    except (ValueError, AttributeError):
+        found = shared_endpoints.read(store, keys).get(endpoint)
+    except PlatformError as error:
+        # What the endpoint lacks shows when publishing asks it.
+        log.warning("%s", error)
         return None
-    return (
-        {str(name): str(digest) for name, digest in algorithms.items()}
-        if isinstance(algorithms, dict)
-        else None
-    )
+    algorithms = None if found is None else found.serving.algorithms
+    return None if algorithms is None else dict(algorithms)
 
 
 def lacking(

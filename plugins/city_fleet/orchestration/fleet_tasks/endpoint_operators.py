@@ -30,8 +30,9 @@ from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED, CLIE
 from city_fleet.outgoing_text import printable
 from city_fleet.plan import endpoint_name
 from city_fleet.serving import endpoint_requests, endpoint_state
-from city_fleet.state import serving_code
+from city_fleet.state import serving_code, shared_endpoints
 from city_fleet.state.objects import ObjectStore
+from city_fleet.state.shared_endpoints import ServingEndpoint
 from city_fleet.views.consoles import ConsolePages
 
 if TYPE_CHECKING:
@@ -189,7 +190,16 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             raise AirflowFailException(printable(wrong))
         s3 = TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key).s3
         store, name = ObjectStore(s3, self.fleet.bucket), description["EndpointName"]
-        serving_code.note(store, self.fleet.keys, self.hook.conn, name)
+        shared_endpoints.note(
+            store,
+            self.fleet.keys,
+            endpoint_name(self.fleet),
+            ServingEndpoint(
+                name=name,
+                config=description["EndpointConfigName"],
+                algorithms=serving_code.served(self.hook.conn, name),
+            ),
+        )
         return {
             "endpoint": description["EndpointName"],
             "endpoint_config_name": description["EndpointConfigName"],

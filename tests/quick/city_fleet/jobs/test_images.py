@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from city_fleet.config import Algorithm, load_fleet
+from city_fleet.config.endpoint_section import Endpoint
 from city_fleet.config.image_table import FRAMEWORKS, PYTHON_OF, SCRIPTS_NEED, managed_images, usable_versions
-from city_fleet.config.settings import Endpoint
 from city_fleet.errors import ConfigError, FleetFileError
 from city_fleet.jobs import images
 from tests.support.aws_names import IMAGE_URI, ROLE

@@ -17,6 +17,7 @@ from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.state import index, live, old_layout, registry
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
+from city_fleet.state.model_address import Address
 from city_fleet.state.objects import ObjectStore
 from tests.support.factors import Aws
 from tests.support.local_sagemaker import LocalSageMaker
@@ -167,16 +168,16 @@ def test_what_is_moved_serves_and_rolls_back_and_the_old_can_go(aws: LocalSageMa
     old.serve(keys, endpoint)
     layout_cleanup.refuse_early(mine, keys, endpoint, found())
     target = LivePointers(old.s3, keys).get("austin", Deadline(10)).target_model
-    assert answers.invoke(mine.runtime, endpoint, target, [[1.0, None]]) == [pytest.approx(1.3)]
+    assert answers.invoke(mine.runtime, Address(endpoint, target), [[1.0, None]]) == [pytest.approx(1.3)]
     assert layout_cleanup.delete(mine, keys, found()) > 0
     assert {key.split("/")[1] for key in old.objects()} == {"production"}
     assert old.versions("austin", before=True) == []
-    assert answers.invoke(mine.runtime, endpoint, target, [[1.0, None]]) == [pytest.approx(1.3)]
+    assert answers.invoke(mine.runtime, Address(endpoint, target), [[1.0, None]]) == [pytest.approx(1.3)]
     group = naming.package_group(old.fleet, old.environment, "austin")
     context = CityContext(mine, keys, endpoint, group, "austin")
     moved = moves.rollback(context, Author("ann"))
     assert moved.after is not None
-    assert answers.invoke(mine.runtime, endpoint, moved.after.target_model, [[1.0, None]]) == [
+    assert answers.invoke(mine.runtime, Address(endpoint, moved.after.target_model), [[1.0, None]]) == [
         pytest.approx(1.2)
     ]
     assert moved.notes == ()

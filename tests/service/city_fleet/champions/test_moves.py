@@ -22,6 +22,7 @@ from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live
 from city_fleet.state.author import Author
+from city_fleet.state.model_address import Address
 from city_fleet.state.outcomes import Outcome
 from tests.support.actors import Actor
 from tests.support.factors import ENDPOINT, KEYS, City, create_endpoint
@@ -311,10 +312,10 @@ def test_a_real_model_answers_its_own_samples(aws: LocalSageMaker, tmp_path: Pat
             aws.client("s3"), KEYS.bucket, HOUSES.model(pointer.target_model), pointer.artifact_sha256
         )
         place = replace(City(aws, "austin").context(), endpoint=serving.endpoint)
-        moves.check_serves(place, pointer.target_model, loaded)
+        moves.check_serves(place, pointer, loaded)
         wrong = replace(loaded, predictions=tuple(value * 1.001 for value in loaded.predictions))
         with pytest.raises(PublishError, match="for the sample row 1"):
-            moves.check_serves(place, pointer.target_model, wrong)
+            moves.check_serves(place, pointer, wrong)
 
 
 def before_its_move(actor: Actor, city: City, work: Callable[[Any], Any]) -> None:
@@ -397,7 +398,7 @@ def test_a_client_always_gets_one_of_the_two_models_during_a_hundred_moves(
     """Two applications ask through the pointer without a pause while it moves; no answer fails or is another's."""
     factors = {city.go_live(1 + month / 10, month).target_model: 1 + month / 10 for month in (1, 2)}
     for target in factors:
-        answers.invoke(city.runtime, ENDPOINT, target, [[1.0, None]])
+        answers.invoke(city.runtime, Address(ENDPOINT, target), [[1.0, None]])
     over = threading.Event()
     seen: list[tuple[int, str, float, int]] = []
     errors: list[BaseException] = []

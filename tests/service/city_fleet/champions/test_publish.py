@@ -17,6 +17,7 @@ from city_fleet.champions.gate import Decision
 from city_fleet.errors import PublishError
 from city_fleet.naming import split_uri
 from city_fleet.state import live
+from city_fleet.state.model_address import Address
 from city_fleet.state.outcomes import Outcome
 from tests.support.archives import archive
 from tests.support.factors import CODE_DIGEST, ENDPOINT, KEYS, SETTINGS_DIGEST, City, Trained, create_endpoint
@@ -41,9 +42,9 @@ def test_a_published_model_answers_through_the_pointer(city: City) -> None:
     assert result.pointer.predecessor is None
     assert (result.pointer.settings_digest, result.pointer.code_digest) == (SETTINGS_DIGEST, CODE_DIGEST)
     rows = [[10.0, None], [20.0, 1.0]]
-    assert answers.invoke(city.runtime, ENDPOINT, result.pointer.target_model, rows) == pytest.approx(
-        [11.0, 22.0]
-    )
+    assert answers.invoke(
+        city.runtime, Address(ENDPOINT, result.pointer.target_model), rows
+    ) == pytest.approx([11.0, 22.0])
 
 
 def test_the_artifact_lies_under_its_content_and_its_as_of(city: City) -> None:

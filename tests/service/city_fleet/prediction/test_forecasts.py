@@ -12,6 +12,7 @@ import pytest
 from city_fleet.champions import artifact
 from city_fleet.champions.answers import check_forecast
 from city_fleet.errors import BadRequest, PublishError, UnknownCity
+from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.known_cache import KnownCopies
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import Predictor, clients
@@ -65,7 +66,7 @@ def predictor(
         monkeypatch.setenv(name, value)
     s3, runtime = clients()
     known = KnownCopies(s3, KEYS, clock=clock)
-    return Predictor(LivePointers(s3, KEYS), runtime, serving.endpoint, known=known)
+    return Predictor(LivePointers(s3, KEYS), runtime, Endpoints(s3, KEYS, serving.endpoint), known=known)
 
 
 def predictions(answer: Any) -> list[float]:
@@ -211,10 +212,10 @@ def test_before_a_model_goes_live_the_endpoint_must_forecast_as_the_evaluation_d
 ) -> None:
     found = live.read(serving.s3, KEYS, "austin")
     assert found is not None
-    target = found.pointer.target_model
     aws = Aws(serving.s3, None, serving.server.client("sagemaker-runtime"))
     city = CityContext(aws, KEYS, serving.endpoint, "g", "austin")
-    check_forecast(city, target, austin.forecast)
+    at = city.address_of(found.pointer)
+    check_forecast(aws.runtime, at, austin.forecast)
     first, *others = austin.forecast["forecasts"]
     for wrong, words in (
         (
@@ -225,12 +226,12 @@ def test_before_a_model_goes_live_the_endpoint_must_forecast_as_the_evaluation_d
         ({"known_until": "2015-08-01"}, "forecasts other periods"),
     ):
         with pytest.raises(PublishError, match=words):
-            check_forecast(city, target, {**austin.forecast, **wrong})
+            check_forecast(aws.runtime, at, {**austin.forecast, **wrong})
     old = serving.publish(city_name(), 0)
     with pytest.raises(
         PublishError, match=r"has no forecast by the city's name .* run the fleet's _endpoint DAG"
     ):
-        check_forecast(city, old.target_model, austin.forecast)
+        check_forecast(aws.runtime, city.address_of(old), austin.forecast)
 
 
 def test_what_is_planned_comes_from_the_last_run_or_from_the_caller(

@@ -18,11 +18,12 @@ from city_fleet.config import load_fleet
 from city_fleet.errors import BadRequest, ServingError, UnknownCity
 from city_fleet.prediction.city_catalog import CityCatalog
 from city_fleet.prediction.deadline import Deadline
+from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.known_cache import KnownCopies
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import Predictor, clients
 from city_fleet.state import known_values
-from city_fleet.state.context import CityContext
+from city_fleet.state.model_address import Address
 from city_fleet.state.objects import ObjectStore
 from tests.support.factors import Aws
 from tests.support.local_sagemaker import running_server
@@ -96,7 +97,9 @@ def serving(server: Serving, family: Family, monkeypatch: pytest.MonkeyPatch) ->
 def predictor_of(serving: Serving) -> Predictor:
     s3, runtime = clients()
     known = KnownCopies(s3, KEYS, ttl_seconds=0)
-    return Predictor(LivePointers(s3, KEYS, ttl_seconds=0), runtime, serving.endpoint, known=known)
+    return Predictor(
+        LivePointers(s3, KEYS, ttl_seconds=0), runtime, Endpoints(s3, KEYS, serving.endpoint), known=known
+    )
 
 
 def catalog_of(serving: Serving) -> CityCatalog:
@@ -240,5 +243,4 @@ def test_the_smoke_test_asks_a_parent_for_one_of_its_cities(serving: Serving, fa
     forecast = family.parent.json("evaluate", "evaluation", "evaluation.json")["forecast"]
     assert forecast["asked"]["child"] in CITIES
     aws = Aws(serving.s3, None, clients()[1])
-    city = CityContext(aws, KEYS, serving.endpoint, "g", "texas")
-    check_forecast(city, pointer["target_model"], forecast)
+    check_forecast(aws.runtime, Address(serving.endpoint, pointer["target_model"]), forecast)

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from city_fleet.errors import BadRequest, NotReady, PredictError, ServingError, UnknownCity
+from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import THREADS, Prediction, Predictor
 from city_fleet.state import live
@@ -55,7 +56,7 @@ def make(serving: Serving) -> Maker:
             client(serving.server, "sagemaker-runtime", read_timeout=SECONDS),
         )
         pointers = LivePointers(s3, KEYS, **caching)
-        return Predictor(pointers, runtime, endpoint, threads), Calls(s3, runtime)
+        return Predictor(pointers, runtime, Endpoints(s3, KEYS, endpoint), threads), Calls(s3, runtime)
 
     return make
 
@@ -311,7 +312,10 @@ def test_a_model_that_is_still_being_loaded_is_waited_for(
         server.client("s3").create_bucket(Bucket=KEYS.bucket)
         serving = serve(server, tmp_path_factory.mktemp("models"), load_seconds=3)
         s3, runtime = client(server, "s3"), client(server, "sagemaker-runtime")
-        predictor, calls = Predictor(LivePointers(s3, KEYS), runtime, serving.endpoint), Calls(s3, runtime)
+        predictor, calls = (
+            Predictor(LivePointers(s3, KEYS), runtime, Endpoints(s3, KEYS, serving.endpoint)),
+            Calls(s3, runtime),
+        )
         for city in ("austin", "waco"):
             serving.publish(city)
         with pytest.raises(NotReady, match=r"ModelNotReadyException, The model austin/.* is being loaded"):

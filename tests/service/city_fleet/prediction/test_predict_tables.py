@@ -20,6 +20,7 @@ from city_fleet.champions.gate import Decision
 from city_fleet.champions.moves import check_serves
 from city_fleet.config import Gate
 from city_fleet.errors import BadRequest, PublishError
+from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import Asked, Prediction, Predictor
 from city_fleet.state import serving_code
@@ -53,7 +54,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 def predictor(serving: Serving) -> Predictor:
     s3, runtime = (client(serving.server, name, read_timeout=20.0) for name in ("s3", "sagemaker-runtime"))
     # The pointer says where its model answers; what the Lambda is told is for those that say nothing.
-    return Predictor(LivePointers(s3, KEYS), runtime, "an-endpoint-that-there-is-not")
+    return Predictor(LivePointers(s3, KEYS), runtime, Endpoints(s3, KEYS, "an-endpoint-that-there-is-not"))
 
 
 def rows(tables: Path, name: str) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -137,16 +138,12 @@ def test_an_artifacts_own_samples_are_answered_as_when_it_was_trained(
     pointer, loaded = publish(serving, tables, name), parse(body, name)
     aws = Aws(serving.s3, serving.server.client("sagemaker"), serving.server.client("sagemaker-runtime"))
     city = CityContext(aws, KEYS, "an-endpoint-that-there-is-not", "", pointer.city)
-    check_serves(city, pointer.target_model, loaded, pointer.endpoint)
+    check_serves(city, pointer, loaded)
     first = loaded.predictions[0]
     wrong = {each: 1 / len(first) for each in first} if isinstance(first, dict) else float(first) * 1.001  # type: ignore[arg-type]
     with pytest.raises(PublishError, match=r"for the first row .* but when the model was evaluated it was"):
         check_answers(
-            city,
-            pointer.target_model,
-            [("first row", loaded.rows[0], wrong)],
-            endpoint=pointer.endpoint,
-            as_json=True,
+            city.aws.runtime, city.address_of(pointer), [("first row", loaded.rows[0], wrong)], as_json=True
         )
 
 
@@ -203,8 +200,8 @@ def test_a_published_tables_pointer_says_what_its_artifact_says(
     wrong = {**chosen.holdout, "rows": [{**row, "predicted": 5.0} for row in chosen.holdout["rows"]]}
     with pytest.raises(PublishError, match="for the held-out row 0 with"):
         check_answers(
-            place,
-            pointer.target_model,
+            place.aws.runtime,
+            place.address_of(pointer),
             [(f"held-out row {row['example']}", row["values"], row["predicted"]) for row in wrong["rows"]],
             as_json=True,
         )

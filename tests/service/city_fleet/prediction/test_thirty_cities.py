@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from city_fleet.champions.artifact import parse
+from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import Asked, Prediction, Predictor
 from tests.support.aws_calls import client
@@ -162,7 +163,9 @@ def test_thirty_cities_over_three_algorithms_and_two_tasks_answer_from_one_endpo
         client(serving.server, name, read_timeout=PATIENCE_SECONDS, max_pool_connections=64)
         for name in ("s3", "sagemaker-runtime")
     )
-    predictor = Predictor(LivePointers(s3, KEYS), runtime, "an-endpoint-that-there-is-not")
+    predictor = Predictor(
+        LivePointers(s3, KEYS), runtime, Endpoints(s3, KEYS, "an-endpoint-that-there-is-not")
+    )
 
     def call(caller: int) -> int:
         chance = random.Random(caller)

@@ -15,6 +15,7 @@ from city_fleet.champions.champion_history import history
 from city_fleet.doctor import serving_checks
 from city_fleet.doctor.findings import Area, Finding, Level
 from city_fleet.errors import BadRequest, BrokenPointer, PublishError, ServingError
+from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import Prediction, Predictor
 from city_fleet.state import index, live
@@ -202,7 +203,9 @@ def test_one_citys_bad_pointer_is_that_citys_502(city: City, other: City, aws: L
     city.go_live(1.1, month=1)
     other.go_live(1.5, month=2)
     predictor = Predictor(
-        LivePointers(aws.client("s3"), KEYS, ttl_seconds=0), _runtime(aws), city.context().endpoint
+        LivePointers(aws.client("s3"), KEYS, ttl_seconds=0),
+        _runtime(aws),
+        Endpoints(aws.client("s3"), KEYS, city.context().endpoint),
     )
     row = {"x": 1.0, "y": 2.0}
     for what, body in of_other(city, other).items():
@@ -231,9 +234,9 @@ def test_whatever_goes_wrong_with_one_city_stays_with_it(
 
     monkeypatch.setattr(pointers, "get", get)
     row = {"x": 1.0, "y": 2.0}
-    bad, good = Predictor(pointers, _runtime(aws), city.context().endpoint).predict_many(
-        [(city.slug, row), (other.slug, row)]
-    )
+    bad, good = Predictor(
+        pointers, _runtime(aws), Endpoints(aws.client("s3"), KEYS, city.context().endpoint)
+    ).predict_many([(city.slug, row), (other.slug, row)])
     assert isinstance(bad, ServingError)
     assert "RecursionError" in bad.message
     assert isinstance(good, Prediction)

@@ -1,0 +1,107 @@
+"""The endpoint section of the fleet file, and which of a fleet's endpoints serves a city."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from city_fleet.config.algorithm_section import Algorithm
+from city_fleet.config.name_types import (
+    AlgorithmName,
+    EndpointInstance,
+    EndpointName,
+    EndpointSlug,
+    FolderOrFile,
+    ServingImage,
+    TrainingImage,
+)
+from city_fleet.config.section import Section, or_refuse
+from city_fleet.config.value_types import Flag, Problem, Range
+from city_fleet.errors import list_names
+
+#: SageMaker's own limit: containers of one model.
+MOST_CONTAINERS = 15
+MULTI_MODEL, MULTI_CONTAINER = "multi_model", "multi_container"
+#: Stands for the fleet's own endpoint where the name of one of ``endpoints`` may stand.
+OWN = ""
+
+
+class Endpoint(Section):
+    """A shared endpoint of the fleet."""
+
+    name: EndpointName | None = None
+    """Name of the endpoint; null makes it <fleet>--<environment>, with --<name> for one of endpoints."""
+    kind: Literal["multi_model", "multi_container"] = "multi_model"
+    """multi_model loads any number of models on demand; multi_container holds up to 15, each in a container."""
+    instance_type: EndpointInstance = "ml.m5.large"
+    """SageMaker instance type."""
+    instance_count: Annotated[int, Range(True, 1, 1000)] = 1
+    """Number of instances."""
+    image: ServingImage = "managed"
+    """Image that serves: managed, own (include/model_server, pushed to the role's account), or an image's URI."""
+    model_cache: Flag = True
+    """Keep loaded models in memory; false loads a model for every request. Of multi_model alone."""
+    scripts: FolderOrFile = "include/scripts"
+    """Folder with inference.py."""
+
+
+class NamedEndpoint(Endpoint):
+    """One more shared endpoint, for the cities of some algorithms or images."""
+
+    algorithms: tuple[AlgorithmName, ...] = ()
+    """It serves the cities that train these algorithms."""
+    images: tuple[TrainingImage, ...] = ()
+    """It serves the cities whose jobs run in these images."""
+
+    @model_validator(mode="after")
+    def _check(self) -> NamedEndpoint:
+        if self.algorithms or self.images:
+            return self
+        allowed = "algorithms or images, or both: whose cities it serves"
+        return or_refuse(self, [Problem("neither algorithms nor images", allowed)])
+
+
+Endpoints = Annotated[dict[EndpointSlug, NamedEndpoint], Field(max_length=20)]
+
+
+def endpoint_of(algorithm: Algorithm, endpoints: Mapping[str, NamedEndpoint]) -> str:
+    """Return which endpoint serves what an algorithm section trains: a name of ``endpoints``, or :data:`OWN`.
+
+    Algorithms go before images: they say more.
+    """
+    trained = {name for _, name, _ in algorithm.trained()}
+    for name, endpoint in endpoints.items():
+        if trained & set(endpoint.algorithms):
+            return name
+    return next((name for name, endpoint in endpoints.items() if algorithm.image in endpoint.images), OWN)
+
+
+def candidates_problem(algorithm: Algorithm, endpoints: Mapping[str, NamedEndpoint]) -> Problem | None:
+    """Return what is wrong with candidates that different endpoints would serve; None where one serves them all.
+
+    The endpoint is settled before it is known which candidate wins: a model of each must find its code there.
+    """
+    trained = [name for _, name, _ in algorithm.trained()]
+    homes = {
+        each: next((name for name, endpoint in endpoints.items() if each in endpoint.algorithms), OWN)
+        for each in trained
+    }
+    if len(set(homes.values())) < 2:
+        return None
+    where = list_names([f"{each} on {home or 'the one of endpoint'}" for each, home in homes.items()])
+    allowed = "candidates that one endpoint serves: move the others into its endpoints.….algorithms"
+    return Problem(f"candidates of several endpoints ({where})", allowed, path=("algorithm", "candidates"))
+
+
+def claims_problems(endpoints: Mapping[str, NamedEndpoint]) -> Iterator[Problem]:
+    """Find algorithms and images that two endpoints claim."""
+    taken: dict[tuple[str, str], str] = {}
+    for name, endpoint in endpoints.items():
+        for field, claimed in (("algorithms", endpoint.algorithms), ("images", endpoint.images)):
+            for index, each in enumerate(claimed):
+                other = taken.setdefault((field, each), name)
+                if other != name:
+                    path = ("endpoints", name, field, index)
+                    yield Problem(f"{each!r}, which endpoints.{other} has already", "each once", path=path)

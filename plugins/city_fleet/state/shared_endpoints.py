@@ -1,0 +1,198 @@
+"""Which SageMaker endpoint serves for each shared endpoint of an installation, as one JSON object in S3.
+
+A fleet names its shared endpoints; live pointers and applications go by those names. What answers is a SageMaker
+endpoint, of the same name at first. One that is to change without a moment's pause gets another SageMaker endpoint
+beside it, which is warmed and tried, and takes over when this object says so: for all cities at once. The one before
+is kept for callers that have not read this object again, and for models that only its containers hold, and is deleted
+later.
+
+An installation without the object, or a name that it does not know, is served by the endpoint of that very name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from city_fleet import clock, outgoing_text
+from city_fleet.errors import PlatformError, show_value
+from city_fleet.naming import Keys
+from city_fleet.state.objects import ObjectStore, json_of
+
+log = outgoing_text.logger(__name__)
+
+#: Far above any: 20 endpoints with 15 containers each, and as many before them.
+MOST_BYTES = 1 << 20
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingEndpoint:
+    """A SageMaker endpoint that serves for a shared endpoint, or has.
+
+    :param name: of the SageMaker endpoint.
+    :param config: name of its endpoint configuration, as it was asked for last.
+    :param since: when it began to serve; ISO 8601, UTC.
+    :param until: when another one took over; empty while it serves.
+    :param algorithms: that its code has: name → digits of the module's SHA-256; None where it does not say.
+    :param containers: of one with many containers: container hostname → target model. Empty for one that loads models.
+    """
+
+    name: str
+    config: str = ""
+    since: str = ""
+    until: str = ""
+    algorithms: Mapping[str, str] | None = None
+    containers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedEndpoint:
+    """What serves for one shared endpoint.
+
+    :param serving: the SageMaker endpoint that answers.
+    :param replaced: those before it that may still be there, the newest first.
+    """
+
+    serving: ServingEndpoint
+    replaced: tuple[ServingEndpoint, ...] = ()
+
+    def answering(self, container: str = "") -> str:
+        """Return the name of the SageMaker endpoint that answers.
+
+        :param container: hostname of the container that has to; the newest endpoint that has it answers. While a
+            model's pointer has not moved yet, that is one that was replaced.
+        """
+        for each in (self.serving, *self.replaced):
+            if not container or container in each.containers:
+                return each.name
+        return self.serving.name
+
+    def taken_over(self, serving: ServingEndpoint) -> SharedEndpoint:
+        """Return the state in which another SageMaker endpoint serves, or the same one with other content."""
+        if serving.name == self.serving.name:
+            return replace(self, serving=serving)
+        before = replace(self.serving, until=serving.since)
+        kept = [each for each in (before, *self.replaced) if each.name != serving.name]
+        return SharedEndpoint(serving=serving, replaced=tuple(kept))
+
+    def without(self, names: Iterable[str]) -> SharedEndpoint:
+        """Return the state in which endpoints that were replaced are gone."""
+        gone = set(names)
+        return replace(self, replaced=tuple(each for each in self.replaced if each.name not in gone))
+
+
+#: Name of a shared endpoint → what serves for it.
+SharedEndpoints = Mapping[str, SharedEndpoint]
+
+
+def answering(shared: SharedEndpoints, name: str, container: str = "") -> str:
+    """Return the name of the SageMaker endpoint that answers for a shared endpoint.
+
+    :param name: of the shared endpoint.
+    :param container: hostname of the container that has to answer; empty where models are loaded.
+    """
+    found = shared.get(name)
+    return name if found is None else found.answering(container)
+
+
+def parse(body: bytes, where: str) -> dict[str, SharedEndpoint]:
+    """Read the object's bytes.
+
+    :param where: its URI, for errors.
+    :raises PlatformError: they are no such object, or one of a newer format.
+    """
+    try:
+        if len(body) > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+        value = json_of(body)
+        if value["format_version"] != _FORMAT:
+            raise PlatformError(
+                f"{where}: format_version is {show_value(value['format_version'])}, this version of City Fleet reads "
+                f"{_FORMAT}; upgrade it"
+            )
+        return {str(name): _shared(each) for name, each in value["endpoints"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        wrong = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise PlatformError(
+            f"{where}: does not say which endpoints serve ({wrong}). Bring an earlier version of it back, or delete it and "
+            "run the fleet's _endpoint DAG, which writes it anew"
+        ) from error
+
+
+def read(store: ObjectStore, keys: Keys) -> dict[str, SharedEndpoint]:
+    """Return what serves for each shared endpoint; empty where nothing was ever noted.
+
+    :raises PlatformError: the object can't be read.
+    """
+    found = store.get(keys.shared_endpoints(), MOST_BYTES)
+    return {} if found is None else parse(found.body, store.uri(keys.shared_endpoints()))
+
+
+def change(
+    store: ObjectStore,
+    keys: Keys,
+    name: str,
+    changed: Callable[[SharedEndpoint | None], SharedEndpoint | None],
+) -> SharedEndpoint | None:
+    """Change what is said of one shared endpoint, whatever others do to it or to others at the same time.
+
+    :param name: of the shared endpoint.
+    :param changed: gets what is said now and returns what is to be said, None to say nothing; may be called again.
+    :return: what is said afterwards.
+    :raises PlatformError: the object can't be read.
+    :raises Busy: others got in the way for a minute.
+    """
+    result: list[SharedEndpoint | None] = [None]
+
+    def edit(body: bytes | None) -> bytes | None:
+        shared = {} if body is None else parse(body, store.uri(keys.shared_endpoints()))
+        result[0] = changed(shared.get(name))
+        after = {key: each for key, each in shared.items() if key != name}
+        if result[0] is not None:
+            after[name] = result[0]
+        return None if after == shared else _bytes(after)
+
+    store.update(keys.shared_endpoints(), edit)
+    return result[0]
+
+
+def note(store: ObjectStore, keys: Keys, name: str, serving: ServingEndpoint) -> SharedEndpoint | None:
+    """Note that a SageMaker endpoint serves for a shared endpoint, from now on unless it did already.
+
+    :param name: of the shared endpoint.
+    """
+    since = serving.since or clock.now_iso()
+
+    def noted(before: SharedEndpoint | None) -> SharedEndpoint:
+        if before is None:
+            return SharedEndpoint(serving=replace(serving, since=since))
+        same = before.serving.name == serving.name
+        return before.taken_over(replace(serving, since=before.serving.since if same else since))
+
+    return change(store, keys, name, noted)
+
+
+def _bytes(shared: SharedEndpoints) -> bytes:
+    endpoints = {name: asdict(each) for name, each in sorted(shared.items())}
+    return (json.dumps({"format_version": _FORMAT, "endpoints": endpoints}, indent=2) + "\n").encode()
+
+
+def _shared(value: Any) -> SharedEndpoint:
+    return SharedEndpoint(
+        serving=_serving(value["serving"]), replaced=tuple(_serving(each) for each in value["replaced"])
+    )
+
+
+def _serving(value: Any) -> ServingEndpoint:
+    texts = {name: value[name] for name in ("name", "config", "since", "until")}
+    algorithms, containers = value["algorithms"], value["containers"]
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise ValueError(f"{name} is {show_value(text)}")
+    for names in (algorithms or {}, containers):
+        if not all(isinstance(each, str) for pair in names.items() for each in pair):
+            raise ValueError(f"{show_value(names)} are no names")
+    return ServingEndpoint(**texts, algorithms=algorithms, containers=containers)
