@@ -141,6 +141,7 @@ def _ask(fleet: Fleet, city: str, asked: _Asked) -> dict[str, Any]:
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - slow to import, and other commands need none
 
     from city_fleet.prediction.deadline import Deadline  # noqa: PLC0415
+    from city_fleet.prediction.endpoint_cache import Endpoints  # noqa: PLC0415
     from city_fleet.prediction.known_cache import KnownCopies  # noqa: PLC0415
     from city_fleet.prediction.live_cache import LivePointers  # noqa: PLC0415
     from city_fleet.prediction.predict import DEADLINE_SECONDS, Predictor, clients  # noqa: PLC0415

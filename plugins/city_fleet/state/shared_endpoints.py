@@ -117,8 +117,8 @@ def parse(body: bytes, where: str) -> dict[str, SharedEndpoint]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         wrong = f"it has no {error}" if isinstance(error, KeyError) else error
         raise PlatformError(
-            f"{where}: does not say which endpoints serve ({wrong}). Bring an earlier version of it back, or delete it and "
-            "run the fleet's _endpoint DAG, which writes it anew"
+            f"{where}: does not say which endpoints serve ({wrong}). Bring an earlier version of it back, or delete it "
+            "and run the fleet's _endpoint DAG, which writes it anew"
         ) from error
 
 
