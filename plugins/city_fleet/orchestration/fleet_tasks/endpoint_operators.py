@@ -1,4 +1,4 @@
-"""Airflow operators of the fleet's ``_endpoint`` DAG: bring the shared multi-model endpoint to its wanted state.
+"""Airflow operators of the fleet's ``_endpoint`` DAG: bring each shared multi-model endpoint to its wanted state.
 
 Names follow from content (endpoint_requests.py), so each operator looks first and creates only what is missing; running
 the DAG twice changes nothing.
@@ -19,9 +19,8 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors
 from city_fleet.config import Fleet
-from city_fleet.config.places import scripts_folder
+from city_fleet.config.endpoint_section import OWN
 from city_fleet.errors import Busy, OtherInstallation
-from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.console_pages import say_links
 from city_fleet.orchestration.fleet_tasks.fleet_operator import PatientTask
 from city_fleet.orchestration.patience import patient
@@ -47,6 +46,14 @@ _TIME_LIMIT_SECONDS = 3600
 _UNDER_WAY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 
 
+def task_of(task_id: str, endpoint: str) -> str:
+    """Return the id of the task of one of the fleet's endpoints: those of the fleet's own bear no name.
+
+    With a hyphen, which no name holds: an endpoint may be called ``config``.
+    """
+    return f"{task_id}-{endpoint}" if endpoint else task_id
+
+
 def _described(describe: Callable[[str], Any], name: str) -> dict[str, Any] | None:
     """Return a resource's description, or None where there is none."""
     try:
@@ -62,18 +69,19 @@ class SharedModelOperator(PatientTask, SageMakerModelOperator):
 
     overwrite_rtif_after_execution = True
 
-    def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
+    def __init__(self, *, fleet: Fleet, endpoint: str = OWN, **kwargs: Any) -> None:
         super().__init__(config={}, botocore_config=CLIENT_SETTINGS, **kwargs)
         self.fleet = fleet
+        self.endpoint = endpoint
 
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
         keys = self.fleet.keys
-        bundle = CodeBundle.load(scripts_folder(self.fleet.endpoint.scripts, self.fleet.path))
+        bundle = endpoint_state.serving_bundle(self.fleet, self.endpoint)
         s3 = TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key).s3
         refuse_old_layout(s3, keys)
         bundle.ensure_uploaded(s3, keys)
-        self.config = endpoint_state.wanted_model(self.fleet, bundle)
+        self.config = endpoint_state.wanted_model(self.fleet, bundle, self.endpoint)
         name = self.config["ModelName"]
         if _described(self.hook.describe_model, name):
             self.log.info("Model %s is there already", name)
@@ -87,14 +95,17 @@ class SharedEndpointConfigOperator(PatientTask, SageMakerEndpointConfigOperator)
 
     overwrite_rtif_after_execution = True
 
-    def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
+    def __init__(self, *, fleet: Fleet, endpoint: str = OWN, **kwargs: Any) -> None:
         super().__init__(config={}, botocore_config=CLIENT_SETTINGS, **kwargs)
         self.fleet = fleet
+        self.endpoint = endpoint
 
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
         self.config = endpoint_requests.endpoint_config_request(
-            self.fleet, model_name=upstream(context, MODEL)["model_name"]
+            self.fleet,
+            self.endpoint,
+            model_name=upstream(context, task_of(MODEL, self.endpoint))["model_name"],
         )
         name = self.config["EndpointConfigName"]
         if _described(self.hook.describe_endpoint_config, name):
@@ -109,7 +120,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
 
     overwrite_rtif_after_execution = True
 
-    def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
+    def __init__(self, *, fleet: Fleet, endpoint: str = OWN, **kwargs: Any) -> None:
         super().__init__(
             config={},
             botocore_config=CLIENT_SETTINGS,
@@ -120,11 +131,12 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             **kwargs,
         )
         self.fleet = fleet
+        self.endpoint = endpoint
 
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
         self.config = endpoint_requests.endpoint_request(
-            self.fleet, endpoint_config_name=upstream(context, ENDPOINT_CONFIG)["endpoint_config_name"]
+            self.fleet, self.endpoint, endpoint_config_name=self._wanted_config(context)
         )
         name = self.config["EndpointName"]
         say_links(context, endpoint=ConsolePages.of(self.hook.conn).shared_endpoint(name))
@@ -163,7 +175,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
 
     @patient
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        name = endpoint_name(self.fleet)
+        name = endpoint_name(self.fleet, self.endpoint)
         found = _described(self.hook.describe_endpoint, name) or {}
         status = found.get("EndpointStatus", "gone")
         if status in _UNDER_WAY:
@@ -175,6 +187,9 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         said = f"{found.get('FailureReason') or 'it gives no reason'} ({(event or {}).get('message', 'no event')})"
         raise AirflowException(f"Endpoint {name} is {status}. SageMaker says: {printable(said)}")
 
+    def _wanted_config(self, context: Context) -> str:
+        return str(upstream(context, task_of(ENDPOINT_CONFIG, self.endpoint))["endpoint_config_name"])
+
     def _result(self, context: Context, description: dict[str, Any]) -> dict[str, Any]:
         """Return what the task leaves, once the endpoint is what was asked for.
 
@@ -183,8 +198,8 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         wrong = endpoint_state.shortcoming(
             self.hook.conn,
             description,
-            config=upstream(context, ENDPOINT_CONFIG)["endpoint_config_name"],
-            model=upstream(context, MODEL)["model_name"],
+            config=self._wanted_config(context),
+            model=upstream(context, task_of(MODEL, self.endpoint))["model_name"],
         )
         if wrong is not None:
             raise AirflowFailException(printable(wrong))
@@ -193,7 +208,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         shared_endpoints.note(
             store,
             self.fleet.keys,
-            endpoint_name(self.fleet),
+            endpoint_name(self.fleet, self.endpoint),
             ServingEndpoint(
                 name=name,
                 config=description["EndpointConfigName"],
