@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from local.sagemaker.aws import Aws
-from local.sagemaker.container_spec import ContainerSpec
 from local.sagemaker.processes.processes import Hidden, Supervised
 from local.sagemaker.processes.warm_runner import WarmRunner
 from local.sagemaker.quotas import Quotas
@@ -70,7 +69,7 @@ class Pools(Protocol):
 class Endpoints(Protocol):
     """Starts, changes and stops endpoints: ``endpoints/endpoint_manager.py``."""
 
-    def deploy(self, name: str, config: str, specs: list[tuple[ContainerSpec, float]]) -> None:
+    def deploy(self, name: str, deployment: Any) -> None:
         """Bring an endpoint into service with new containers; returns at once."""
 
     def weigh(self, name: str, weights: Mapping[str, float]) -> None:

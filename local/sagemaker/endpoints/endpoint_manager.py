@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
-from local.sagemaker.container_spec import ContainerSpec
 from local.sagemaker.endpoints.containers import ContainerFailed
-from local.sagemaker.endpoints.endpoint_specs import (
-    describe_variants,
-    instances,
-    pack_deployment,
-    unpack_deployment,
-)
+from local.sagemaker.endpoints.endpoint_specs import Deployment, describe_variants, instances
 from local.sagemaker.endpoints.fleet_start import FleetStarter
+from local.sagemaker.endpoints.fleet_update import FleetUpdate
 from local.sagemaker.endpoints.runtime_errors import ServiceUnavailable, ValidationError
+from local.sagemaker.endpoints.traffic_shift import Interrupted, shift
 from local.sagemaker.endpoints.variants import LiveEndpoint, Served, Variant, in_parallel
 from local.sagemaker.errors import SageMakerError, shorten
 from local.sagemaker.moments import now
@@ -84,16 +82,15 @@ class EndpointManager:
             variant.enter()
             return live, variant
 
-    def deploy(self, name: str, config: str, specs: list[tuple[ContainerSpec, float]]) -> None:
+    def deploy(self, name: str, deployment: Deployment) -> None:
         """Bring an endpoint into service with new containers; returns at once.
 
         :param name: name of the endpoint.
-        :param config: name of its new endpoint configuration.
-        :param specs: container and weight of each variant.
+        :param deployment: what it is to run, and how it gets there.
         """
-        deployment = pack_deployment(config, specs)
-        self._server.store.update(KIND, name, lambda document: document.update(_deploying=deployment))
-        self._deployments.submit(self._deploy, name, config, specs)
+        packed = deployment.packed()
+        self._server.store.update(KIND, name, lambda document: document.update(_deploying=packed))
+        self._deployments.submit(self._deploy, name, deployment)
 
     def recover(self) -> None:
         """Bring back what an earlier server had in service, and go on with what it had begun; returns at once.
@@ -164,9 +161,9 @@ class EndpointManager:
         """Stop all containers and wait for them."""
         with self._lock:
             self._closing.set()
-            live = list(self._live.values())
+            live = [fleet for endpoint in self._live.values() for fleet in endpoint.fleets]
             self._live.clear()
-        in_parallel([partial(endpoint.drain, SHUTDOWN_GRACE_SECONDS) for endpoint in live])
+        in_parallel([partial(fleet.drain, SHUTDOWN_GRACE_SECONDS) for fleet in live])
         self._deployments.shutdown(wait=True, cancel_futures=True)
         self._loads.shutdown(wait=False, cancel_futures=True)
 
@@ -174,47 +171,84 @@ class EndpointManager:
         """Bring an endpoint back, then go on with its creation or update, if there was one."""
         try:
             deployments = [
-                unpack_deployment(document[member])
+                Deployment.unpacked(document[member])
                 for member in ("_deployed", "_deploying")
                 if member in document
             ]
         except (KeyError, TypeError, ValueError) as error:
-            self._settle(name, None, [], f"The endpoint can't be read from the data folder: {error!r}")
+            self._settle(name, None, f"The endpoint can't be read from the data folder: {error!r}")
             return
         if not deployments:
-            self._settle(name, None, [], "The server was ended before it had begun to create the endpoint.")
-        for number, (config, specs) in enumerate(deployments, 1):
-            self._deploy(name, config, specs, settle=number == len(deployments))
+            self._settle(name, None, "The server was ended before it had begun to create the endpoint.")
+        for number, deployment in enumerate(deployments, 1):
+            self._deploy(name, deployment, settle=number == len(deployments))
 
-    def _deploy(
-        self, name: str, config: str, specs: list[tuple[ContainerSpec, float]], settle: bool = True
-    ) -> None:
+    def _deploy(self, name: str, deployment: Deployment, settle: bool = True) -> None:
+        begun = time.monotonic()
         document = self._server.store.get(KIND, name)
         if document is None:
             return
+        region = document["_region"]
         self._closing.wait(self._server.settings.start_delay_seconds)
         try:
-            live = LiveEndpoint(config, document["_region"], self._starter.start(specs, document["_region"]))
+            live = LiveEndpoint(deployment.config, region, self._starter.start(deployment.specs, region))
         except Exception as error:
             if self._closing.is_set():  # not its fault: the next server on this data folder tries again
                 return
             if not isinstance(error, ContainerFailed):
                 log.exception("endpoint %s", name)
             if settle:
-                self._settle(name, None, [], str(error))
+                self._settle(name, None, str(error))
             return
+        gradual = settle and not deployment.plan.at_once
         with self._lock:
             closed = self._closing.is_set()
             previous = self._live.get(name)
-            if not closed:
+            if previous is not None and gradual and not closed:
+                previous.shift = (live, 0.0)
+            elif not closed:
                 self._live[name] = live
         if closed:
             live.drain(SHUTDOWN_GRACE_SECONDS)
-            return
-        if settle:
-            self._settle(name, config, specs, None)
-        if previous is not None:
-            previous.drain()
+        elif previous is not None and gradual:
+            # A thread of its own: it may take hours.
+            threading.Thread(
+                target=self._shift, args=(name, previous, live, deployment, begun), daemon=True
+            ).start()
+        else:
+            if settle:
+                self._settle(name, deployment, None)
+            if previous is not None:
+                previous.drain()
+
+    def _shift(
+        self, name: str, old: LiveEndpoint, new: LiveEndpoint, deployment: Deployment, begun: float
+    ) -> None:
+        """Move the traffic from one fleet to the other as the update's policy says, or back."""
+        plan = deployment.plan
+        update = FleetUpdate(
+            self._server,
+            name,
+            fleets=(old, new),
+            specs=deployment.specs,
+            alarms=plan.alarms,
+            closing=self._closing,
+        )
+        try:
+            reason = shift(plan, update, begun)
+        except Interrupted:
+            return  # the next server on this data folder begins the update anew
+        except Exception as error:
+            log.exception("endpoint %s", name)
+            reason = f"The update was rolled back: {error!r}"
+        with self._lock:
+            if self._closing.is_set():
+                return
+            old.shift = None
+            if reason is None:
+                self._live[name] = new
+        self._settle(name, deployment if reason is None else None, reason)
+        (old if reason is None else new).drain()
 
     def _revive(self, name: str, live: LiveEndpoint, variant: Variant, hostname: str) -> None:
         dead = variant.served[hostname].container
@@ -238,12 +272,10 @@ class EndpointManager:
                 variant.served[hostname] = served
         (served.container if gone else dead).stop(0.0)
 
-    def _settle(
-        self, name: str, config: str | None, specs: list[tuple[ContainerSpec, float]], reason: str | None
-    ) -> None:
+    def _settle(self, name: str, deployed: Deployment | None, reason: str | None) -> None:
         """Write into the endpoint's document how a deployment ended.
 
-        :param config: the configuration now in service; None when the deployment failed.
+        :param deployed: what is now in service; None when the deployment failed.
         :param reason: why it failed.
         """
         live = self._live.get(name)
@@ -252,18 +284,20 @@ class EndpointManager:
 
         def change(document: Document) -> None:
             if document["EndpointStatus"] == "SystemUpdating":
-                document["EndpointStatus"] = "Failed" if config is None else "InService"
-                if config is None:
+                document["EndpointStatus"] = "Failed" if deployed is None else "InService"
+                if deployed is None:
                     document["FailureReason"] = shorten(reason or "")
                 return
             document.pop("_deploying", None)
             updating = document.pop("PendingDeploymentSummary", None) is not None and name in self._live
             document["LastModifiedTime"] = now()
-            if config is not None:
+            if deployed is not None:
                 document["EndpointStatus"] = "InService"
-                document["EndpointConfigName"] = config
-                document["_deployed"] = pack_deployment(config, specs)
-                document["ProductionVariants"] = describe_variants(self._server, config, specs)
+                document["EndpointConfigName"] = deployed.config
+                document["_deployed"] = replace(deployed, policy=None).packed()
+                document["ProductionVariants"] = describe_variants(
+                    self._server, deployed.config, deployed.specs
+                )
                 return
             document["EndpointStatus"] = "InService" if updating else "Failed"
             document["FailureReason"] = shorten(reason or "")

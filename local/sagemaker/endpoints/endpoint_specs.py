@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from local.sagemaker.container_spec import DEFAULT_STARTUP_SECONDS, ContainerSpec
+from local.sagemaker.endpoints.traffic_plan import TrafficPlan, traffic_plan
 from local.sagemaker.errors import ValidationException, not_found
 from local.sagemaker.moments import now
 from local.sagemaker.quotas import ENDPOINT, quota_name
@@ -99,13 +101,17 @@ def _variant(server: Server, endpoint: str, variant: dict[str, Any]) -> list[tup
     ]
 
 
-def instances(specs: Iterable[ContainerSpec]) -> list[tuple[str, int]]:
+def instances(specs: Iterable[ContainerSpec], share: float = 1.0) -> list[tuple[str, int]]:
     """The quotas that variants use, and how much of each.
 
     :param specs: the containers that an endpoint runs; those of a variant share its instances.
+    :param share: of the instances; part of one is one.
     """
     variants = {spec.variant: spec for spec in specs}
-    return [(quota_name(spec.instance_type, ENDPOINT), spec.instance_count) for spec in variants.values()]
+    return [
+        (quota_name(spec.instance_type, ENDPOINT), math.ceil(share * spec.instance_count - 1e-9))
+        for spec in variants.values()
+    ]
 
 
 def describe_variants(
@@ -141,21 +147,61 @@ def describe_variants(
     return list(variants.values())
 
 
-def pack_deployment(config: str, specs: list[tuple[ContainerSpec, float]]) -> dict[str, Any]:
-    """What an endpoint runs, as the store holds it: a later server starts it again even without its configuration.
+@dataclass(frozen=True)
+class Deployment:
+    """What an endpoint is brought to run.
 
     :param config: name of the endpoint configuration.
-    :param specs: container and weight of each variant.
+    :param specs: the containers, each with the weight of its variant.
+    :param policy: the DeploymentConfig that says how; None for all at once.
     """
-    return {"config": config, "specs": [[asdict(spec), weight] for spec, weight in specs]}
+
+    config: str
+    specs: list[tuple[ContainerSpec, float]]
+    policy: dict[str, Any] | None = None
+
+    def packed(self) -> dict[str, Any]:
+        """As the store holds it: a later server starts it again even without its configuration."""
+        specs = [[asdict(spec), weight] for spec, weight in self.specs]
+        return {"config": self.config, "specs": specs, "policy": self.policy}
+
+    @classmethod
+    def unpacked(cls, packed: dict[str, Any]) -> Deployment:
+        """The reverse of :meth:`packed`.
+
+        :raises KeyError, TypeError, ValueError: if it was written by a version that is too different.
+        """
+        specs = [(ContainerSpec(**spec), weight) for spec, weight in packed["specs"]]
+        return cls(packed["config"], specs, packed.get("policy"))
+
+    @property
+    def plan(self) -> TrafficPlan:
+        """How the traffic gets there.
+
+        :raises ValidationException: if the policy does not fit the variants.
+        """
+        return traffic_plan(self.policy, {spec.variant: spec.instance_count for spec, _ in self.specs})
 
 
-def unpack_deployment(packed: dict[str, Any]) -> tuple[str, list[tuple[ContainerSpec, float]]]:
-    """The reverse of :func:`pack_deployment`.
+def retained(
+    specs: list[tuple[ContainerSpec, float]], variants: Iterable[dict[str, Any]], excluded: Iterable[str]
+) -> list[tuple[ContainerSpec, float]]:
+    """What RetainAllVariantProperties makes of a new configuration: weights and counts of variants that are there stay.
 
-    :raises KeyError, TypeError, ValueError: if it was written by a version that is too different.
+    :param specs: what the new configuration says.
+    :param variants: the endpoint's ProductionVariants.
+    :param excluded: types of ExcludeRetainedVariantProperties.
     """
-    return packed["config"], [(ContainerSpec(**spec), weight) for spec, weight in packed["specs"]]
+    current = {each["VariantName"]: each for each in variants}
+    kept = []
+    for spec, weight in specs:
+        variant = current.get(
+            spec.variant, {"DesiredWeight": weight, "DesiredInstanceCount": spec.instance_count}
+        )
+        count = spec.instance_count if "DesiredInstanceCount" in excluded else variant["DesiredInstanceCount"]
+        share = weight if "DesiredWeight" in excluded else float(variant["DesiredWeight"])
+        kept.append((replace(spec, instance_count=count), share))
+    return kept
 
 
 def _refuse(document: dict[str, Any], members: tuple[str, ...], where: str) -> None:

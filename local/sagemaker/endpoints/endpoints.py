@@ -13,15 +13,19 @@ from local.sagemaker.endpoints.endpoint_manager import KIND
 from local.sagemaker.endpoints.endpoint_specs import (
     UNSUPPORTED_CONFIG,
     UNSUPPORTED_VARIANT,
+    Deployment,
     container_specs,
     instances,
+    retained,
 )
+from local.sagemaker.endpoints.fleet_update import pending_variants
 from local.sagemaker.errors import ValidationException, not_found
 from local.sagemaker.moments import now
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
 from local.sagemaker.reach import Server
 from local.sagemaker.registry.tags import check_tags
+from local.sagemaker.services.alarms import alarm_states
 from local.sagemaker.store import AlreadyExists, Document, NotFound
 
 PREFIXES = (
@@ -50,7 +54,7 @@ def create_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     arn = server.arn(KIND, name)
     if server.store.get(KIND, name) is not None:
         raise ValidationException(f'Cannot create already existing endpoint "{arn}".')
-    specs = container_specs(server, name, config)
+    deployment = Deployment(config, container_specs(server, name, config))
     moment = now()
     document: Document = {
         "EndpointName": name,
@@ -62,14 +66,16 @@ def create_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
         "_region": server.region,
         "_tags": check_tags(request.get("Tags", [])),
     }
+    if "DeploymentConfig" in request:
+        document["LastDeploymentConfig"] = request["DeploymentConfig"]
     try:
         with server.store.transaction():
             server.store.insert(KIND, name, document)
-            taken = server.quotas.take((KIND, name), instances(spec for spec, _ in specs))
+            taken = server.quotas.take((KIND, name), instances(spec for spec, _ in deployment.specs))
             server.store.when_undone(taken)
     except AlreadyExists:
         raise ValidationException(f'Cannot create already existing endpoint "{arn}".') from None
-    server.endpoints.deploy(name, config, specs)
+    server.endpoints.deploy(name, deployment)
     return {"EndpointArn": arn}
 
 
@@ -92,21 +98,29 @@ def list_endpoints(server: Server, request: dict[str, Any]) -> dict[str, Any]:
 
 @operation(
     "UpdateEndpoint",
-    differs=["Blue/green, all at once."],
-    refused=["RetainAllVariantProperties", "RetainDeploymentConfig"],
-    no_effect=["DeploymentConfig", "ExcludeRetainedVariantProperties"],
+    source="API Reference: UpdateEndpoint, DeploymentConfig; Developer Guide: Deployment guardrails for updating "
+    "models in production, Auto-Rollback Configuration and Monitoring, Exclusions",
+    differs=[
+        "The traffic is shared by the very percentage, also between fleets of one instance; one process serves each.",
+        "Alarms have the state that SetAlarmState gives them; one in ALARM before the first step rolls back too.",
+        "An alarm that is not there is refused, in words of our own.",
+        "A rollback takes all traffic back at once; the status stays Updating meanwhile.",
+        "DeploymentConfig and RetainDeploymentConfig together are refused.",
+    ],
+    no_effect=["DeploymentConfig.RollingUpdatePolicy.RollbackMaximumBatchSize"],
 )
 def update_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Move an endpoint to another configuration: new containers first, then the old ones are drained."""
     name, config = request["EndpointName"], request["EndpointConfigName"]
-    if request.get("RetainAllVariantProperties") or request.get("RetainDeploymentConfig"):
-        raise ValidationException(
-            "RetainAllVariantProperties and RetainDeploymentConfig: the local SageMaker does not support "
-            "them; "
-            "leave them out."
-        )
-    _settled(server, name)
+    before = _settled(server, name)
     specs = container_specs(server, name, config)
+    if request.get("RetainAllVariantProperties"):
+        excluded = [
+            each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties", [])
+        ]
+        specs = retained(specs, before.get("ProductionVariants", []), excluded)
+    deployment = Deployment(config, specs, _policy(request, before))
+    _check_policy(deployment, before)
 
     def change(document: Document) -> None:
         _check_settled(document)
@@ -114,20 +128,63 @@ def update_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
             raise ValidationException(
                 f'Cannot update failed endpoint "{document["EndpointArn"]}"; delete it.'
             )
-        # Blue/green: the new fleet's instances come on top of those in service.
-        taken = server.quotas.take((KIND, name), instances(spec for spec, _ in specs))
+        # Blue/green: the new fleet's instances come on top of those in service; rolling: a batch of them.
+        share = deployment.plan.batch
+        taken = server.quotas.take((KIND, name), instances((spec for spec, _ in specs), share))
         server.store.when_undone(taken)
         moment = now()
-        document.pop("FailureReason", None)
+        for member in ("FailureReason", "LastDeploymentConfig"):
+            document.pop(member, None)
+        if deployment.policy is not None:
+            document["LastDeploymentConfig"] = deployment.policy
         document.update(
             EndpointStatus="Updating",
             LastModifiedTime=moment,
-            PendingDeploymentSummary={"EndpointConfigName": config, "StartTime": moment},
+            PendingDeploymentSummary={
+                "EndpointConfigName": config,
+                "ProductionVariants": pending_variants(server, config, specs, "Creating"),
+                "StartTime": moment,
+            },
         )
 
     document = _change(server, name, change)
-    server.endpoints.deploy(name, config, specs)
+    server.endpoints.deploy(name, deployment)
     return {"EndpointArn": document["EndpointArn"]}
+
+
+def _policy(request: dict[str, Any], before: Document) -> dict[str, Any] | None:
+    """The DeploymentConfig of an update: its own, or that of the last one."""
+    if not request.get("RetainDeploymentConfig"):
+        return request.get("DeploymentConfig")
+    if "DeploymentConfig" in request:
+        raise ValidationException(
+            "DeploymentConfig can't be given with RetainDeploymentConfig, which takes that of the last update."
+        )
+    return before.get("LastDeploymentConfig")
+
+
+def _check_policy(deployment: Deployment, before: Document) -> None:
+    """Check that an update can go the way that its policy says.
+
+    :param before: the endpoint as it is.
+    :raises ValidationException: if not.
+    """
+    plan = deployment.plan
+    if deployment.policy is None:
+        return
+    old = sorted(each["VariantName"] for each in before.get("ProductionVariants", []))
+    new = sorted({spec.variant for spec, _ in deployment.specs})
+    if old != new:
+        raise ValidationException(
+            f"DeploymentConfig: the new endpoint configuration must have the endpoint's variant names, {old}; it has"
+            f" {new}."
+        )
+    missing = set(plan.alarms) - alarm_states(before["_region"], plan.alarms).keys()
+    if missing:
+        raise ValidationException(
+            f"AutoRollbackConfiguration: could not find the CloudWatch alarms {sorted(missing)} in"
+            f" {before['_region']}."
+        )
 
 
 @operation(
@@ -177,11 +234,12 @@ def delete_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _settled(server: Server, name: str) -> None:
+def _settled(server: Server, name: str) -> Document:
     document = server.store.get(KIND, name)
     if document is None:
         raise not_found("endpoint", server.arn(KIND, name))
     _check_settled(document)
+    return document
 
 
 def _check_settled(document: Document) -> None:
