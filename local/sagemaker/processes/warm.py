@@ -106,7 +106,7 @@ def serve(control: socket.socket, supervisor: types.ModuleType) -> None:
 def supervise(request: dict[str, Any], descriptors: list[int], supervisor: types.ModuleType) -> None:
     """In the forked child: be the supervisor of a script. Does not return.
 
-    :param request: ``command``, ``environment``, ``cwd``, ``hide``, ``keep``.
+    :param request: ``command``, ``environment``, ``cwd``, ``fence``.
     :param descriptors: leash, output, status.
     :raises Become: in the child that is to run the script.
     """
@@ -125,7 +125,7 @@ def supervise(request: dict[str, Any], descriptors: list[int], supervisor: types
             os.close(status)
             raise Become(request["command"], request["environment"])
 
-        code = supervisor.supervise(work, request["hide"], request["keep"])
+        code = supervisor.supervise(work, request["fence"])
     except Become:
         raise
     except BaseException as error:

@@ -186,11 +186,11 @@ def test_a_job_that_succeeds(jobs: TrainingJobs, job_server: Any) -> None:
     assert json.loads(environment["SM_CHANNELS"]) == ["train"]
     assert json.loads(environment["SM_HOSTS"]) == ["algo-1"]
     assert environment["SM_CURRENT_HOST"] == seen["config"]["current_host"] == "algo-1"
-    assert environment["SM_OUTPUT_DIR"].endswith("/opt/ml/output")
+    assert environment["SM_OUTPUT_DIR"] == "/opt/ml/output"
     assert environment["TRAINING_JOB_NAME"] == name
     assert environment["AWS_REGION"] == "us-east-1"
     assert environment["COLOUR"] == "blue"
-    assert environment["DATA"] == environment["SM_CHANNEL_TRAIN"] != "/opt/ml/input/data/train"
+    assert environment["DATA"] == environment["SM_CHANNEL_TRAIN"] == "/opt/ml/input/data/train"
     assert environment["OMP_NUM_THREADS"] == "1"
     assert not {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "PYTHONPATH", "VIRTUAL_ENV"} & set(environment)
 
