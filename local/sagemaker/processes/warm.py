@@ -48,12 +48,10 @@ class Started:
     """A script that runs in a forked child; stands in for ``subprocess.Popen``.
 
     :param pid: its process id.
-    :param stderr: what it writes there.
     """
 
-    def __init__(self, pid: int, stderr: int) -> None:
+    def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.stderr = os.fdopen(stderr, "rb")
 
     def wait(self) -> int:
         """Wait for its end.
@@ -64,22 +62,17 @@ class Started:
 
 
 def start(command: list[str], folder: Path, environment: dict[str, str]) -> Started:
-    """Run a script in a child of this process, with a pipe as its stderr.
+    """Run a script in a child of this process.
 
     :param command: interpreter, script, arguments.
     :param folder: working directory of the script.
     :param environment: the whole environment.
     """
-    read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(read)
-        os.dup2(write, 2)
-        os.close(write)
         os.chdir(folder)
         raise Become(command, environment)
-    os.close(write)
-    return Started(pid, read)
+    return Started(pid)
 
 
 def serve(control: socket.socket, supervisor: types.ModuleType) -> None:
