@@ -1,9 +1,11 @@
 """How a job script fails: with one sentence for the person who has to act.
 
-SageMaker shows the first kilobyte of a message file (processing) or failure file (training) beside the failed
-job. A failure of the user's data or settings is a :class:`JobFailure`: its sentence goes to that file and to
-stderr, and the script exits 1. So does what nobody foresaw, a library's error or a bug: its traceback stays in the
-log, and the sentence names the error and points there.
+SageMaker shows the first kilobyte of a processing job's message file beside the failed job. That of a training job's
+failure file it shows where the image's toolkit leaves the file alone: the XGBoost image's writes over it which
+command failed, and the last line of the log has to tell why. A failure of the user's data or settings is a
+:class:`JobFailure`: its sentence goes to that file and, as the last line, to stderr, and the script exits 1. So does
+what nobody foresaw, a library's error or a bug: its traceback stays in the log, and the sentence names the error and
+points there.
 """
 
 from __future__ import annotations

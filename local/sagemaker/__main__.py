@@ -155,6 +155,13 @@ def announce(server: SageMakerServer) -> None:
     if ready_file is not None:
         write_whole(ready_file, json.dumps({"url": server.url, "pid": os.getpid()}).encode() + b"\n")
     print(f"The local SageMaker listens on {server.url}", flush=True)
+    if not server.own_opt_ml:
+        why = "--no-isolation" if not server.settings.isolate else "no user and mount namespaces, or no /opt"
+        print(
+            f"Jobs and model servers have no /opt/ml of their own here ({why}): it is rewritten in their arguments, "
+            "variables and hyperparameters, and a script that names it itself does not find its files",
+            flush=True,
+        )
     if server.faults.summary():
         server.faults.tell()
 

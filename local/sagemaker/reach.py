@@ -159,6 +159,10 @@ class Server(Protocol):
         :param resource_type: for example ``training-job``.
         """
 
+    @property
+    def own_opt_ml(self) -> bool:
+        """Whether each container has an ``/opt/ml`` of its own; if not, paths are rewritten for it."""
+
     def hidden(self, kept: Path) -> Hidden | None:
         """What a container must not see; None when nothing is hidden.
 

@@ -13,7 +13,7 @@ from local.sagemaker.endpoints.endpoint_manager import EndpointManager
 from local.sagemaker.faults.faults import Faults
 from local.sagemaker.jobs.jobs import JobManager
 from local.sagemaker.jobs.warm_pools import WarmPools
-from local.sagemaker.processes.processes import Hidden
+from local.sagemaker.processes.processes import Hidden, can_mount_opt_ml
 from local.sagemaker.processes.warm_runner import WarmRunner
 from local.sagemaker.quotas import Quotas
 from local.sagemaker.settings import Settings
@@ -42,6 +42,8 @@ class SageMakerServer:
     warm_pools: WarmPools = field(init=False)
     runner: WarmRunner = field(init=False)
     faults: Faults = field(default_factory=Faults)
+    #: Whether each container has an ``/opt/ml`` of its own; if not, paths are rewritten for it.
+    own_opt_ml: bool = False
     started: float = field(default_factory=time.monotonic)
     stopping: bool = False
 
@@ -50,6 +52,7 @@ class SageMakerServer:
         """Put a server together; nothing runs and nothing listens yet."""
         store = open_store(data_dir / STORE_FILE)
         server = cls(settings, url, data_dir, store, Aws(url, settings.region))
+        server.own_opt_ml = settings.isolate and can_mount_opt_ml(data_dir)
         server.quotas = Quotas(settings.quotas, settings.default_quota)
         server.warm_pools = WarmPools(store, server.quotas)
         server.runner = WarmRunner(settings.images.values() if settings.warm_runner else ())
@@ -80,7 +83,7 @@ class SageMakerServer:
         :param kept: the container's own folder, its sandbox.
         """
         folders = (self.data_dir.resolve(), *self.settings.hidden_folders)
-        return Hidden(folders, kept) if self.settings.isolate else None
+        return Hidden(folders, kept, self.own_opt_ml) if self.settings.isolate else None
 
     def recover(self) -> None:
         """Take up what an earlier server has left in the data folder."""

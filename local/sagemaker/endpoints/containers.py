@@ -61,7 +61,9 @@ class ModelContainer:
         self._give_up = give_up
         self._ended = threading.Event()
         self._process: SupervisedProcess | None = None
-        self.sandbox = Sandbox(server.data_dir / "endpoints", f"{spec.endpoint}-{spec.variant}")
+        self.sandbox = Sandbox(
+            server.data_dir / "endpoints", f"{spec.endpoint}-{spec.variant}", own_opt_ml=server.own_opt_ml
+        )
         #: Where a multi-model container's models lie, and the folder as it was made, whatever the container does.
         self.models = self.sandbox.opt_ml / "models"
         self.models_descriptor: int | None = None

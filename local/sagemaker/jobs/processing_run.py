@@ -57,7 +57,7 @@ class ProcessingRun(JobRun):
         )
         limit = self.document["StoppingCondition"]["MaxRuntimeInSeconds"]
         command = sandbox.command(interpreter, words)
-        end = self.execute(sandbox, command, environment, sandbox.root, limit)
+        end = self.execute(sandbox, command, environment, sandbox.opt_ml, limit)
         self._exit_message = read_message(sandbox, sandbox.opt_ml / "output/message")
         if end.why is not End.EXITED:
             return "Stopped", None

@@ -26,7 +26,7 @@ from local.sagemaker.processes.s3_transfer import (
     download_manifest,
     download_prefix,
 )
-from local.sagemaker.processes.sandbox import Sandbox
+from local.sagemaker.processes.sandbox import NOT_OWN, Sandbox
 from local.sagemaker.reach import Server
 from local.sagemaker.store import Document
 
@@ -119,7 +119,7 @@ class JobRun(ABC):
     def run(self) -> None:
         """Run the job to its end state. Never raises: whatever goes wrong is the job's failure."""
         try:
-            sandbox = Sandbox(self.server.data_dir / "jobs", self.name)
+            sandbox = Sandbox(self.server.data_dir / "jobs", self.name, own_opt_ml=self.server.own_opt_ml)
         except OSError as error:
             self.end("Failed", f"{INTERNAL_ERROR} ({self._what_went_wrong(error)})")
             return
@@ -131,8 +131,9 @@ class JobRun(ABC):
             ending = self.end_of_stop()
         except (JobFailed, UnknownImage) as error:
             prefix = "ClientError: " if isinstance(error, UnknownImage) else ""
-            full = "" if disk.has_room(sandbox.root) else f" ({disk.full(self.server.data_dir)})"
-            ending = ("Failed", f"{prefix}{shorten(str(error), len(prefix) + len(full))}{full}")
+            room = disk.has_room(sandbox.root)
+            known = sandbox.hint() if room else f" ({disk.full(self.server.data_dir)})"
+            ending = ("Failed", f"{prefix}{shorten(str(error), len(prefix) + len(known))}{known}")
         except StorageFailed as error:  # not the request's fault: it is asked for again
             log.error("%s %s: %s", self.kind, self.name, error)
             ending = ("Failed", f"{INTERNAL_ERROR} ({shorten(str(error), len(INTERNAL_ERROR) + 3)})")
@@ -270,6 +271,7 @@ class JobRun(ABC):
         :param environment: its whole environment.
         :param cwd: its working directory.
         :param limit_seconds: how long it may run.
+        :raises JobFailed: when results lie where nobody would look for them.
         """
         self._ended.clear()
         self.open_log()
@@ -296,7 +298,10 @@ class JobRun(ABC):
             if time.monotonic() >= deadline:
                 self.out_of_time()
                 return ContainerEnd(End.OUT_OF_TIME, process.stop(grace))
-        return ContainerEnd(End.EXITED, process.wait())
+        end = ContainerEnd(End.EXITED, process.wait())
+        if end.exit_code == 0 and (path := sandbox.strayed()):
+            raise JobFailed(f"ClientError: {path} was written while the job ran, and {NOT_OWN}")
+        return end
 
     def out_of_time(self) -> None:
         """Called when the container has run as long as it may, before it is stopped."""

@@ -36,8 +36,10 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
         "An image is a Python interpreter: it runs script mode (sagemaker_program), a ContainerEntrypoint, or a "
         "program train that stands beside it.",
         "One instance; input mode File; data types S3Prefix and ManifestFile, FullyReplicated.",
-        "/opt/ml is a folder of the job's own: the path counts in arguments, variables and hyperparameters, and in the "
-        "scripts that the SageMaker SDK sends as the channel sm_drivers, and not in a file of yours.",
+        "Where Linux lets the server make user and mount namespaces, /opt/ml is the job's own; elsewhere the path is "
+        "rewritten in arguments, variables and hyperparameters, and in the scripts that the SageMaker SDK sends as the "
+        "channel sm_drivers, and a file of yours that names it fails, with a reason that says so.",
+        "A failed script's FailureReason is spelled as by the XGBoost image's toolkit, whatever the image.",
         "A job waits its turn while as many run as --max-running-jobs allows; that counts for no time limit. "
         "MaxRuntimeInSeconds counts the running time of all spot attempts together.",
         "The instance type decides on the quota alone; a spot instance costs 30 % of the price on demand.",

@@ -289,14 +289,11 @@ class TrainingRun(JobRun):
                 raise
             raise JobFailed(f"ClientError: Artifact upload failed: {error}") from error
         if failed:
-            message = read_message(sandbox, sandbox.opt_ml / "output/failure") or self._last_line()
+            message = read_message(sandbox, sandbox.opt_ml / "output/failure") or ""
             reason = f", exit code: {end.exit_code}"
             text = message[: 1024 - len("AlgorithmError: ") - len(reason)]
             raise JobFailed(f"AlgorithmError: {text}{reason}")
         return ("Completed" if end.why is End.EXITED else "Stopped"), None
-
-    def _last_line(self) -> str:
-        return next(iter(self.logs.tail(1)), "") if self.logs else ""
 
     def _upload(self, sandbox: Sandbox, folder: str, uri: str, name: str) -> str:
         """Upload a folder of results, as one archive or, where the request wants no compression, file by file.

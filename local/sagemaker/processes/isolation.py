@@ -1,9 +1,9 @@
 """Hides folders, except for one folder below them, from a process with namespaces of its own (Linux: user and mount).
 
-The supervisor's part, standard library only. A process in a user namespace of its own can't look into the
-memory or, by way of ``/proc``, at the files of processes in another one either, though the user is the same.
-Ids keep their meaning inside. What this does not do: other folders of the machine, the network and the list of
-processes stay visible; that takes containers.
+The kept folder's ``opt/ml`` may become ``/opt/ml`` itself there. The supervisor's part, standard library only. A
+process in a user namespace of its own can't look into the memory or, by way of ``/proc``, at the files of processes
+in another one either, though the user is the same. Ids keep their meaning inside. What this does not do: other
+folders of the machine, the network and the list of processes stay visible; that takes containers.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 1, 2, 4,
 PR_CAPBSET_DROP, CAP_SYS_ADMIN, CAPABILITY_VERSION = 24, 21, 0x20080522
 
 
-def enter(parent: socket.socket, hide: Sequence[str], keep: str) -> bool:
+OPT, OPT_ML = "/opt", "/opt/ml"
+
+
+def enter(parent: socket.socket, hide: Sequence[str], keep: str, opt_ml: bool) -> bool:
     """In the forked, single-threaded child: go into new namespaces and hide the folders there.
 
     :param parent: to the process that calls :func:`let_in`.
     :param hide: absolute paths of the folders; one that is missing is left out.
     :param keep: absolute path of the folder that stays, also below one of them.
+    :param opt_ml: whether its ``opt/ml`` becomes ``/opt/ml``; a working directory in there moves with it.
     :return: whether that worked; if not, the process must not be used.
     """
     try:
@@ -40,6 +44,10 @@ def enter(parent: socket.socket, hide: Sequence[str], keep: str) -> bool:
         for each in outermost(hide):
             cover(each, kept, keep)
         os.close(kept)
+        if opt_ml:
+            mount_opt_ml(keep + OPT_ML)
+            if f"{folder}/".startswith(f"{keep}{OPT_ML}/"):
+                folder = folder.removeprefix(keep)
         stay_inside()
         os.chdir(folder)  # by its path: the old one is of the mount that was covered
         parent.sendall(b"+")
@@ -73,6 +81,37 @@ def cover(hide: str, kept: int, keep: str) -> None:
         os.makedirs(keep, 0o755)
         call("mount", f"/proc/self/fd/{kept}".encode(), keep.encode(), None, MS_BIND, None)
     call("mount", None, hide.encode(), None, flags | MS_REMOUNT | MS_BIND | MS_RDONLY, None)
+
+
+def mount_opt_ml(folder: str) -> None:
+    """Put a folder in the place of ``/opt/ml``, beside whatever else is in ``/opt`` of this machine.
+
+    A user may make no folder in ``/opt``, and root must not leave one there: an empty file system covers it, and what
+    it holds is bound to its old place.
+
+    :param folder: absolute path.
+    :raises OSError: there is no ``/opt``, or it may not be covered.
+    """
+    found = {each: os.open(f"{OPT}/{each}", os.O_PATH | os.O_NOFOLLOW) for each in os.listdir(OPT)}
+    links = {each: os.readlink(f"{OPT}/{each}") for each in found if os.path.islink(f"{OPT}/{each}")}
+    folders = {each for each in found if os.path.isdir(f"{OPT}/{each}")}
+    place = os.open(folder, os.O_PATH)
+    flags = MS_NOSUID | MS_NODEV
+    call("mount", b"tmpfs", OPT.encode(), b"tmpfs", flags, b"mode=0755,size=64k")
+    for name, descriptor in {**found, "ml": place}.items():
+        target = f"{OPT}/{name}"
+        if name in links and name != "ml":
+            os.symlink(links[name], target)
+            continue
+        if name in folders or name == "ml":
+            os.mkdir(target, 0o755)
+        else:
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+        source = f"/proc/self/fd/{descriptor}"
+        call("mount", source.encode(), os.fsencode(target), None, MS_BIND | MS_REC, None)
+    for descriptor in (*found.values(), place):
+        os.close(descriptor)
+    call("mount", None, OPT.encode(), None, flags | MS_REMOUNT | MS_BIND | MS_RDONLY, None)
 
 
 def stay_inside() -> None:

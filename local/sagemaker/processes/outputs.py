@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 MAX_FILES = 100_000
 MAX_DEPTH = 100
+MAX_LINKS = 40  # as Linux
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Not blocking: a pipe that nobody writes to must hold up nobody.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -45,10 +46,12 @@ class Outputs:
     """Reads what lies below one folder.
 
     :param root: the sandbox, an absolute path without links.
+    :param mounted: a path of the container's at which it finds its part of the sandbox; None = it has none.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, mounted: str | None = None) -> None:
         self._root = root
+        self._mounted = mounted
 
     def read(self, path: Path, limit: int) -> bytes | None:
         """The beginning of a file; None when there is none.
@@ -108,7 +111,7 @@ class Outputs:
     @contextmanager
     def _open(self, path: Path) -> Iterator[int]:
         """A descriptor of a plain file or a folder of this sandbox."""
-        real = os.path.realpath(path)
+        real = self._real(path)
         if real != str(self._root) and not real.startswith(f"{self._root}{os.sep}"):
             raise self._refused(path, "leads out of the container's own folder through a link")
         parts = Path(real).relative_to(self._root).parts
@@ -120,6 +123,27 @@ class Outputs:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _real(self, path: Path) -> str:
+        """Follow the links in a path as the container does, to a path of this machine."""
+        rest, done, links = list(path.parts[1:]), "/", 0
+        while rest:
+            part = rest.pop(0)
+            here = os.path.dirname(done) if part == ".." else os.path.join(done, part)
+            if here == self._mounted:
+                done = f"{self._root}{here}"
+                continue
+            try:
+                target = os.readlink(here)
+            except OSError:
+                done = here
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                return str(path)  # opening its last part says that it is a link
+            done = "/" if target.startswith("/") else done
+            rest[:0] = [each for each in target.split("/") if each not in ("", ".")]
+        return done
 
     def _open_parts(self, path: Path, parts: tuple[str, ...]) -> int:
         descriptor = os.open(self._root, _FOLDER)

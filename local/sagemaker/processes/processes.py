@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -29,10 +30,26 @@ class Hidden:
 
     :param folders: absolute paths.
     :param kept: the folder that it may see, also below one of them.
+    :param opt_ml: whether the ``opt/ml`` in the kept folder is the command's ``/opt/ml``; only where
+        :func:`can_mount_opt_ml`.
     """
 
     folders: tuple[Path, ...]
     kept: Path
+    opt_ml: bool = False
+
+    def on_host(self, path: str) -> Path:
+        """Where a path of the command's lies on this machine.
+
+        :param path: an absolute path.
+        """
+        inside = self.opt_ml and f"{path}/".startswith("/opt/ml/")
+        return Path(f"{self.kept}{path}") if inside else Path(path)
+
+    def words(self) -> list[str]:
+        """The supervisor's options."""
+        hide = [f"--hide={folder}" for folder in self.folders]
+        return [*hide, f"--keep={self.kept}", *(["--opt-ml"] if self.opt_ml else [])]
 
 
 class Supervised(ABC):
@@ -138,9 +155,7 @@ class SupervisedProcess(Supervised):
         on_line: Callable[[str], None],
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        words = (
-            [*(f"--hide={folder}" for folder in hidden.folders), f"--keep={hidden.kept}"] if hidden else []
-        )
+        words = hidden.words() if hidden else []
         # -I and -S: the supervisor needs nothing but the standard library, and starts in a few milliseconds.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(SUPERVISOR), *words, "--", *command],
@@ -172,3 +187,25 @@ class SupervisedProcess(Supervised):
     def wait_for_end(self, timeout_seconds: float | None) -> int:
         """Wait for the supervisor's end."""
         return self._process.wait(timeout_seconds)
+
+
+def can_mount_opt_ml(folder: Path) -> bool:
+    """Whether a command can have an ``/opt/ml`` of its own here: Linux that lets this user make user and mount
+    namespaces, and an ``/opt``.
+
+    :param folder: where to try, with a command that looks for a file.
+    """
+    if sys.platform != "linux":
+        return False
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        kept = Path(made).resolve()
+        (kept / "opt/ml").mkdir(parents=True)
+        (kept / "opt/ml/here").touch()
+        process = SupervisedProcess(
+            ["test", "-e", "/opt/ml/here"],
+            environment=CLEAN_ENVIRONMENT,
+            cwd=kept,
+            hidden=Hidden((), kept, opt_ml=True),
+            on_line=lambda _: None,
+        )
+        return process.wait() == 0

@@ -1,19 +1,27 @@
-"""A folder of its own for each container, standing for ``/opt/ml``."""
+"""A folder of its own for each container, whose ``opt/ml`` is mounted as ``/opt/ml`` there or stands for it."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from local.sagemaker.processes.archives import remove_tree
-from local.sagemaker.processes.outputs import Outputs
+from local.sagemaker.processes.outputs import MAX_FILES, Outputs
 
 OPT_ML = "/opt/ml"
 #: ``/opt/ml`` where a path starts: not inside a longer path or an S3 key, not the start of a longer name.
 _OPT_ML_PATH = re.compile(r"(?<![\w/.-])/opt/ml(?![\w.-])")
+_OPT_ML_NAMED = re.compile(_OPT_ML_PATH.pattern + r"""[^\s'":,;)\]]*""")
+NOT_OWN = (
+    "the local SageMaker can give no job an /opt/ml of its own on this machine: take paths from arguments and from "
+    "variables like SM_MODEL_DIR"
+)
 _REWRITTEN = (".sh", ".py", ".json")
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 
@@ -23,16 +31,20 @@ class Sandbox:
 
     :param parent: where its folder is made.
     :param name: part of the folder's name, so that people can tell the folders apart.
+    :param own_opt_ml: whether the container has an ``/opt/ml`` of its own; if not, paths are rewritten for it.
     """
 
-    def __init__(self, parent: Path, name: str) -> None:
+    def __init__(self, parent: Path, name: str, *, own_opt_ml: bool = False) -> None:
         parent.mkdir(parents=True, exist_ok=True)
         # Short on purpose and free of characters that need quoting: it shows up in command lines.
         self.root = Path(tempfile.mkdtemp(prefix=f"{name[:40]}-", dir=parent)).resolve()
         self.opt_ml = self.root / "opt" / "ml"
         self.tmp = self.root / "tmp"
         self.home = self.root / "root"
-        self.outputs = Outputs(self.root)
+        self.outputs = Outputs(self.root, OPT_ML if own_opt_ml else None)
+        self._own_opt_ml = own_opt_ml
+        self._named: str | None = None
+        self._began = time.time()
         self._make()
 
     def path(self, container_path: str) -> Path:
@@ -47,18 +59,18 @@ class Sandbox:
         return self.opt_ml / relative
 
     def to_local(self, text: str) -> str:
-        """Rewrite the container's paths in a text to those of this machine.
+        """Rewrite the container's paths in a text to those of this machine, where it has no ``/opt/ml`` of its own.
 
         :param text: an argument or the value of a variable.
         """
-        return _OPT_ML_PATH.sub(lambda _: str(self.opt_ml), text)
+        return text if self._own_opt_ml else _OPT_ML_PATH.sub(lambda _: str(self.opt_ml), text)
 
     def rewrite(self, folder: Path) -> None:
-        """Rewrite the container's paths in the text of files to those of this machine.
+        """Rewrite the container's paths in the text of files to those of this machine, where that is needed.
 
         :param folder: a folder of the sandbox; no container has run yet, so nothing in it leads elsewhere.
         """
-        for path in folder.rglob("*"):
+        for path in () if self._own_opt_ml else folder.rglob("*"):
             if path.is_file() and path.suffix in _REWRITTEN:
                 text = path.read_text(encoding="utf-8", errors="surrogateescape")
                 path.write_text(self.to_local(text), encoding="utf-8", errors="surrogateescape")
@@ -68,7 +80,26 @@ class Sandbox:
 
         :param text: a line of the log.
         """
+        if self._named is None and not self._own_opt_ml and (found := _OPT_ML_NAMED.search(text)):
+            self._named = found[0]
         return text.replace(str(self.opt_ml), OPT_ML).replace(str(self.root), "")
+
+    def strayed(self) -> str | None:
+        """A file that was written into ``/opt/ml`` of this machine since the container began, where that is not its
+        own; None when there is none."""
+        if self._own_opt_ml:
+            return None
+        found = (Path(folder, name) for folder, _, names in os.walk(OPT_ML) for name in names)
+        for path in itertools.islice(found, MAX_FILES):
+            with contextlib.suppress(OSError):
+                if path.lstat().st_ctime >= self._began:
+                    return str(path)
+        return None
+
+    def hint(self) -> str:
+        """What may lie behind a failure where ``/opt/ml`` is not the container's own: that its log names it. Else
+        empty."""
+        return f" ({self._named} is named in the log, and {NOT_OWN})" if self._named else ""
 
     def command(self, interpreter: Path, words: list[str]) -> list[str]:
         """A container's command as it is run here.

@@ -1,10 +1,10 @@
 """Runs one command and makes sure that no process of it outlives the server.
 
-A program of its own: ``python -I -S supervisor.py [--hide=FOLDER… --keep=FOLDER] -- COMMAND…``, standard input
-being a pipe from the server. Over it comes first the command's environment (a length, then JSON): this process has
-a clean one, so that nothing a job sets (LD_PRELOAD, PYTHONPATH …) takes effect before what it must not see is hidden.
-After that the pipe is the leash: ``T`` sends SIGTERM to the command's process group, ``K`` SIGKILL, and its end, which
-comes however the server dies, kills everything. On Linux the command also gets SIGKILL when the supervisor
+A program of its own: ``python -I -S supervisor.py [--hide=FOLDER… --keep=FOLDER [--opt-ml]] -- COMMAND…``, standard
+input being a pipe from the server. Over it comes first the command's environment (a length, then JSON): this process
+has a clean one, so that nothing a job sets (LD_PRELOAD, PYTHONPATH …) takes effect before what it must not see is
+hidden. After that the pipe is the leash: ``T`` sends SIGTERM to the command's process group, ``K`` SIGKILL, and its
+end, which comes however the server dies, kills everything. On Linux the command also gets SIGKILL when the supervisor
 dies (PR_SET_PDEATHSIG), and what the command left behind in other sessions falls to the supervisor
 (PR_SET_CHILD_SUBREAPER) and is killed. What the command must not see is hidden first: isolation.py.
 Single-threaded on purpose, so that code may run between fork and exec.
@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> int:
     keep = [option.removeprefix("--keep=") for option in arguments[:at] if option.startswith("--keep=")]
     command = arguments[at + 1 :]
     environment = json.loads(read(LENGTH.unpack(read(LENGTH.size))[0]))
-    return supervise(lambda: execute(command, environment), hide, keep[0] if keep else None)
+    fence = (hide, keep[0], "--opt-ml" in arguments[:at]) if keep else None
+    return supervise(lambda: execute(command, environment), fence)
 
 
 def read(length: int) -> bytes:
@@ -68,12 +69,15 @@ def read(length: int) -> bytes:
     return data
 
 
-def supervise(work: Callable[[], None], hide: Sequence[str], keep: str | None) -> int:
+#: Folders that a child must not see, the one that it may see, and whether its ``/opt/ml`` is in there.
+Fence = tuple[Sequence[str], str, bool]
+
+
+def supervise(work: Callable[[], None], fence: Fence | None) -> int:
     """Run something in a child until it ends or the server does; see :func:`main`.
 
     :param work: what the child does; it must not return.
-    :param hide: folders that the child must not see; none = it sees all.
-    :param keep: folder below one of them that the child may see.
+    :param fence: what the child must not see; None = it sees all.
     """
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -81,7 +85,7 @@ def supervise(work: Callable[[], None], hide: Sequence[str], keep: str | None) -
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     control_process(PR_SET_CHILD_SUBREAPER, 1)
-    child = start(work, hide, keep, (wake_read, wake_write))
+    child = start(work, fence, (wake_read, wake_write))
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)  # the log ends when the command's own copies are closed
     os.dup2(null, 2)
@@ -116,23 +120,22 @@ def send(child: int, number: int) -> None:
         pass
 
 
-def start(work: Callable[[], None], hide: Sequence[str], keep: str | None, unwanted: tuple[int, ...]) -> int:
+def start(work: Callable[[], None], fence: Fence | None, unwanted: tuple[int, ...]) -> int:
     """Fork the child; a second one without namespaces where the system does not allow the first its own.
 
     :param unwanted: descriptors that are closed in the child.
     :return: its process id.
     """
-    if hide and keep and sys.platform == "linux":
-        child, hidden = fork(work, unwanted, (hide, keep))
-        if hidden:
+    if fence is not None and sys.platform == "linux":
+        child, hidden = fork(work, unwanted, fence)
+        # A command that was told of /opt/ml must not run where that is another folder.
+        if hidden or fence[2]:
             return child
         os.waitpid(child, 0)
     return fork(work, unwanted, None)[0]
 
 
-def fork(
-    work: Callable[[], None], unwanted: tuple[int, ...], hidden: tuple[Sequence[str], str] | None
-) -> tuple[int, bool]:
+def fork(work: Callable[[], None], unwanted: tuple[int, ...], fence: Fence | None) -> tuple[int, bool]:
     """Fork a child that does the work in a session of its own.
 
     :return: its process id, and whether the folders are hidden from it as asked for.
@@ -144,7 +147,11 @@ def fork(
         ours.close()
         for descriptor in unwanted:
             os.close(descriptor)
-        if hidden is not None and not isolation.enter(theirs, *hidden):
+        if fence is not None and not isolation.enter(theirs, *fence):
+            if fence[2]:
+                os.write(
+                    2, b"Could not start: the system no longer lets a container have an /opt/ml of its own\n"
+                )
             os._exit(COULD_NOT_START)
         theirs.close()
         become(supervisor)
@@ -152,7 +159,7 @@ def fork(
         os._exit(COULD_NOT_START)
     theirs.close()
     with ours:
-        return child, hidden is not None and isolation.let_in(ours, child)
+        return child, fence is not None and isolation.let_in(ours, child)
 
 
 def become(supervisor: int) -> None:

@@ -48,12 +48,10 @@ class Started:
     """A script that runs in a forked child; stands in for ``subprocess.Popen``.
 
     :param pid: its process id.
-    :param stderr: what it writes there.
     """
 
-    def __init__(self, pid: int, stderr: int) -> None:
+    def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.stderr = os.fdopen(stderr, "rb")
 
     def wait(self) -> int:
         """Wait for its end.
@@ -64,22 +62,17 @@ class Started:
 
 
 def start(command: list[str], folder: Path, environment: dict[str, str]) -> Started:
-    """Run a script in a child of this process, with a pipe as its stderr.
+    """Run a script in a child of this process.
 
     :param command: interpreter, script, arguments.
     :param folder: working directory of the script.
     :param environment: the whole environment.
     """
-    read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(read)
-        os.dup2(write, 2)
-        os.close(write)
         os.chdir(folder)
         raise Become(command, environment)
-    os.close(write)
-    return Started(pid, read)
+    return Started(pid)
 
 
 def serve(control: socket.socket, supervisor: types.ModuleType) -> None:
@@ -106,7 +99,7 @@ def serve(control: socket.socket, supervisor: types.ModuleType) -> None:
 def supervise(request: dict[str, Any], descriptors: list[int], supervisor: types.ModuleType) -> None:
     """In the forked child: be the supervisor of a script. Does not return.
 
-    :param request: ``command``, ``environment``, ``cwd``, ``hide``, ``keep``.
+    :param request: ``command``, ``environment``, ``cwd``, ``fence``.
     :param descriptors: leash, output, status.
     :raises Become: in the child that is to run the script.
     """
@@ -125,7 +118,7 @@ def supervise(request: dict[str, Any], descriptors: list[int], supervisor: types
             os.close(status)
             raise Become(request["command"], request["environment"])
 
-        code = supervisor.supervise(work, request["hide"], request["keep"])
+        code = supervisor.supervise(work, request["fence"])
     except Become:
         raise
     except BaseException as error:

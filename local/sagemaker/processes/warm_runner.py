@@ -105,9 +105,12 @@ class WarmRunner:
         on_end: Callable[[], None],
     ) -> Supervised:
         """Start a command; see :class:`SupervisedProcess` for the parameters."""
-        if command[0] in self._paths and suits(command, environment):
+        script = Path(command[1]) if len(command) > 1 else Path()
+        if hidden is not None:
+            script = hidden.on_host(str(script))
+        if command[0] in self._paths and suits(command, environment, script):
             warm = self._interpreter(command[0])
-            if warm is not None and not warm.shadowed_in(Path(command[1]).parent, cwd):
+            if warm is not None and not warm.shadowed_in(script.parent, cwd):
                 try:
                     return ForkedProcess(
                         warm,
@@ -257,8 +260,7 @@ class ForkedProcess(Supervised):
             "command": command,
             "environment": dict(environment),
             "cwd": str(cwd),
-            "hide": [str(folder) for folder in hidden.folders] if hidden else [],
-            "keep": str(hidden.kept) if hidden else None,
+            "fence": hidden and ([str(each) for each in hidden.folders], str(hidden.kept), hidden.opt_ml),
         }
         try:
             self._pid = warm.fork(request, [theirs, their_output, their_status])
@@ -299,13 +301,14 @@ class ForkedProcess(Supervised):
         self._ended.set()
 
 
-def suits(command: list[str], environment: Mapping[str, str]) -> bool:
+def suits(command: list[str], environment: Mapping[str, str], script: Path) -> bool:
     """Whether a command means the same in a fork of a warm interpreter.
 
     :param command: program and arguments.
     :param environment: its whole environment.
+    :param script: where the first argument lies on this machine.
     """
-    if len(command) < 2 or not command[1].endswith(".py") or not os.path.isfile(command[1]):
+    if not script.name.endswith(".py") or not script.is_file():
         return False
     base = base_environment(Path(command[0]))
     return read_at_start(environment) == read_at_start(base)

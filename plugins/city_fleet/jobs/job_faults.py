@@ -5,11 +5,13 @@ or the request fails the same way every time, and every time is paid for: fail a
 
 Sources: SageMaker API reference, DescribeTrainingJob (FailureReason, SecondaryStatus) and
 "Troubleshoot errors"; FailureReason begins with ``AlgorithmError``, ``ClientError``, ``InternalServerError`` or
-``CapacityError``.
+``CapacityError``. Of a script that failed in the XGBoost image it names the command alone (aws/sagemaker-containers,
+``_errors.py``), and of a processing job's nothing: what the script said stands in the job's log.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -44,6 +46,12 @@ _BLAME = {
 }
 
 
+#: A FailureReason that does not say what went wrong; the group is the exit code.
+_WORDLESS = re.compile(
+    r"AlgorithmError: (?:ExecuteUserScriptError:\s*Command .*)?, exit code: (\d+)", re.DOTALL
+)
+
+
 @dataclass(frozen=True)
 class JobEnding:
     """How a job ended, in a word and in a sentence.
@@ -55,16 +63,20 @@ class JobEnding:
     sentence: str = ""
 
 
-def judge(kind: JobKind, description: Mapping[str, Any]) -> JobEnding:
+def judge(kind: JobKind, description: Mapping[str, Any], last_words: str = "") -> JobEnding:
     """Return how a job ended.
 
     :param description: the Describe answer of a job that is over.
+    :param last_words: the last line that its script has written into its log; empty where that is not known.
     """
     status = kind.status(description)
     if status == COMPLETED:
         return JobEnding(Ending.COMPLETED)
     failure = str(description.get("FailureReason") or "")
-    words = str(description.get("ExitMessage") or failure or "no reason given")
+    words = str(description.get("ExitMessage") or " ".join(failure.split()) or "no reason given")
+    wordless = _WORDLESS.fullmatch(failure)
+    if wordless and last_words and "ExitMessage" not in description:
+        words = f"{last_words} (the last line of its log; AlgorithmError, exit code: {wordless[1]})"
     job = description[kind.name_key]
     if status == FAILED:
         ending = _BLAME.get(failure.partition(":")[0].strip(), Ending.PLATFORM)

@@ -1,34 +1,34 @@
 """Script mode: read the job's configuration, set the ``SM_*`` variables, run the user's program.
 
-Follows the SageMaker training toolkit (``environment.py``, ``mapping.py``, ``trainer.py``). Two differences:
-the host has put the code of ``sagemaker_submit_directory`` into ``/opt/ml/code`` before the start, and a
-program that wrote ``/opt/ml/output/failure`` itself keeps its sentence (the toolkit would overwrite it).
+Follows the toolkit of the XGBoost image, aws/sagemaker-containers 2.8 (``_env.py``, ``_mapping.py``, ``_modules.py``,
+``_trainer.py``, ``_errors.py``). Of a program that fails it says which command it was and no more, in
+``/opt/ml/output/failure`` and so in the job's FailureReason, over whatever the program has written there; the program's
+own words stand in the log. Two differences: the host has put the code of ``sagemaker_submit_directory`` into
+``/opt/ml/code`` before the start, and the program is run by its file, not with ``-m`` after ``pip install .``.
 """
 
 from __future__ import annotations
 
-import collections
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
+import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 BASE_DIR_VARIABLE = "SAGEMAKER_BASE_DIR"  # the toolkit's own name for the folder that is /opt/ml on AWS
 REQUIREMENTS = "requirements.txt"
 TOOLKIT_PREFIX = "sagemaker_"
 TUNING_METRIC = "_tuning_objective_metric"
-ERROR_MESSAGE_LENGTH = 700  # characters; FailureReason holds 1,024 in all
-KEPT_ERROR_LINES = 60
+PYTHON = "/miniconda3/bin/python3"  # the image's; what it says must not depend on where it runs
 
 
 def main() -> int:
     """Run the training program of this container.
 
-    :return: the program's exit code; 1 when it could not be started.
+    :return: 0, or 1 when the program failed, however it ended, or could not be started.
     """
     base = Path(os.environ.get(BASE_DIR_VARIABLE, "/opt/ml"))
     try:
@@ -48,18 +48,14 @@ def main() -> int:
         report_failure(base, f"Framework Error: {type(error).__name__}: {error}")
         return 1
 
-    shown = " ".join(["python3", program, *arguments])
-    print(f"Invoking script with the following command:\n{shown}", flush=True)
-    code, message = run([sys.executable, program, *arguments], cwd=base / "code", environment=environment)
-    if code == 0:
+    shown = " ".join([PYTHON, "-m", program.removesuffix(".py"), *arguments])
+    print(f"Invoking script with the following command:\n\n{shown}\n", flush=True)
+    if run([sys.executable, program, *arguments], cwd=base / "code", environment=environment) == 0:
         print("Reporting training SUCCESS", flush=True)
         (base / "output" / "success").touch()
         return 0
-    report_failure(
-        base,
-        f'ExecuteUserScriptError:\nExitCode {code}\nErrorMessage "{message}"\nCommand "{shown}"',
-    )
-    return code if 0 < code < 256 else 1
+    report_failure(base, f'ExecuteUserScriptError:\nCommand "{shown}"')
+    return 1
 
 
 def install_requirements(code: Path) -> None:
@@ -224,69 +220,34 @@ def spell_variable(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def run(command: list[str], *, cwd: Path, environment: dict[str, str]) -> tuple[int, str]:
-    """Run the program and pass its output on while it runs.
+def run(command: list[str], *, cwd: Path, environment: dict[str, str]) -> int:
+    """Run the program, which writes where this process does.
 
     :param command: interpreter, program, arguments.
     :param cwd: folder of the code.
     :param environment: the whole environment.
-    :return: exit code and the end of what it wrote to stderr (from its traceback on, when there is one).
+    :return: its exit code, -n when signal n ended it.
     """
     warm = sys.modules.get("sagemaker_warm")  # there when this process is a fork of a warm interpreter
     process: Any = (
-        warm.start(command, cwd, environment)
-        if warm
-        else subprocess.Popen(command, cwd=cwd, env=environment, stderr=subprocess.PIPE)
+        warm.start(command, cwd, environment) if warm else subprocess.Popen(command, cwd=cwd, env=environment)
     )
     # A stop reaches the whole process group, so the program has its own SIGTERM; we stay to report how it
     # ended.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    lines: collections.deque[str] = collections.deque(maxlen=KEPT_ERROR_LINES)
-    reader = threading.Thread(target=pass_on, args=(process.stderr, lines), daemon=True)
-    reader.start()
-    code = process.wait()
-    reader.join(timeout=5)  # a grandchild that keeps stderr open must not hold up the report
-    return (code if code >= 0 else 128 - code), error_message(list(lines))
-
-
-def pass_on(stream: IO[bytes] | None, lines: collections.deque[str]) -> None:
-    """Copy stderr line by line to ours and keep the last lines.
-
-    :param stream: stderr of the program.
-    :param lines: where the last lines go.
-    """
-    for line in stream or ():
-        sys.stderr.buffer.write(line)
-        sys.stderr.buffer.flush()
-        lines.append(line.decode("utf-8", "replace").rstrip())
-
-
-def error_message(lines: list[str]) -> str:
-    """The error in short: the last line of stderr, or the end of the traceback when that is longer.
-
-    :param lines: the last lines of stderr.
-    """
-    for start in range(len(lines) - 1, -1, -1):
-        if lines[start].startswith("Traceback (most recent call last)"):
-            tail = [line for line in lines[start + 1 :] if not line.startswith(" ")]
-            return "\n".join(tail)[-ERROR_MESSAGE_LENGTH:].strip()
-    return next((line for line in reversed(lines) if line.strip()), "")[-ERROR_MESSAGE_LENGTH:]
+    return int(process.wait())
 
 
 def report_failure(base: Path, message: str) -> None:
-    """Say why the training failed, on stderr and, unless the program has done so, in ``output/failure``.
+    """Say why the training failed, on stderr and in ``output/failure``.
 
     :param base: folder that stands for ``/opt/ml``.
     :param message: why the training failed.
     """
-    print(f"Reporting training FAILURE\n{message}", file=sys.stderr, flush=True)
+    print(f"[{time.strftime('%Y-%m-%d:%H:%M:%S')}:ERROR] {message}", file=sys.stderr, flush=True)
     failure = base / "output" / "failure"
     try:
-        if not failure.exists():
-            failure.write_text(message, encoding="utf-8")
-    except OSError as error:  # the last line stands in for the file then
-        print(
-            f"{message.splitlines()[0]} {failure} can't be written: {error.strerror}",
-            file=sys.stderr,
-            flush=True,
-        )
+        failure.unlink(missing_ok=True)  # a pipe would hold this up
+        failure.write_text(message, encoding="utf-8")
+    except OSError as error:
+        print(f"{failure} can't be written: {error.strerror}", file=sys.stderr, flush=True)

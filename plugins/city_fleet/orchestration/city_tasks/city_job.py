@@ -247,9 +247,9 @@ class CityJob(OfCity, JobPhases):
 
     def _finish(self, run: Run, description: dict[str, Any], context: Context) -> dict[str, Any]:
         """Return the result of a job that completed; raise with its own words for one that did not."""
-        self._print_log(description[self.kind.name_key])
+        last_lines = self._print_log(description[self.kind.name_key])
         facts = self.facts(description)
-        verdict = job_faults.judge(self.kind, description)
+        verdict = job_faults.judge(self.kind, description, job_logs.last_words(last_lines))
         if verdict.ending is Ending.COMPLETED:
             self.log.info("%s completed after %s billable seconds", facts["job"], facts["billable_seconds"])
             return {**facts, **self.result(run, description, context)}
@@ -368,8 +368,12 @@ class CityJob(OfCity, JobPhases):
         job, status = description[self.kind.name_key], self.kind.status(description)
         return {"city": self.plan.who, "step": self.step, "job": job, "status": status}
 
-    def _print_log(self, name: str) -> None:
-        """Copy the job's last log lines into the task log. Never fails the task: logs may be late or forbidden."""
+    def _print_log(self, name: str) -> list[str]:
+        """Copy the job's last log lines into the task log, and return those of its last stream.
+
+        Never fails the task: logs may be late or forbidden.
+        """
+        lines: list[str] = []
         try:
             for stream, lines in job_logs.last_lines(self.hook.logs_hook.conn, self.kind, name):
                 self.log.info("Last lines of %s in %s:", stream, self.kind.log_group)
@@ -377,6 +381,7 @@ class CityJob(OfCity, JobPhases):
                     self.log.info("  %s", line)
         except (ClientError, BotoCoreError) as error:
             self.log.warning("The log of %s cannot be read: %s", name, error)
+        return lines
 
     def is_in_s3(self, uri: str) -> bool:
         bucket, key = naming.split_uri(uri)

@@ -9,6 +9,7 @@ import pytest
 
 from city_fleet.errors import AlgorithmError, JobError, PlatformError
 from city_fleet.jobs.job_faults import Ending, error_of, judge
+from city_fleet.jobs.job_logs import last_words
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -89,6 +90,60 @@ def test_the_words_of_the_script_come_first() -> None:
         "ExitMessage": "row 30: sales is -5",
     }
     assert judge(PROCESSING, description).sentence.endswith("row 30: sales is -5")
+
+
+COMMAND = 'AlgorithmError: ExecuteUserScriptError:\nCommand "/miniconda3/bin/python3 -m train --city a", exit code: 1'
+AT = "[2026-11-27:07:00:00:ERROR] "
+
+
+def test_a_reason_that_is_no_reason_gives_way_to_the_last_line_of_the_log(subtests: pytest.Subtests) -> None:
+    said = "a: 3 rows are left, allowed: at least 24"
+    cases = {
+        "of sagemaker-containers": [
+            said,
+            f"{AT}ExecuteUserScriptError:",
+            'Command "/miniconda3/bin/python3 -m train"',
+        ],
+        "of sagemaker-training": [
+            said,
+            "Reporting training FAILURE",
+            "ExecuteUserScriptError:",
+            "ExitCode 1",
+        ],
+        "of no toolkit": ["round 1", "", f"{said}  ", " "],
+    }
+    for what, lines in cases.items():
+        with subtests.test(what):
+            verdict = judge(TRAINING, training("Failed", FailureReason=COMMAND), last_words(lines))
+            assert verdict.ending is Ending.ALGORITHM
+            assert verdict.sentence == (
+                f"Job austin-train-1 ended as Failed: {said} (the last line of its log; AlgorithmError, exit code: 1)"
+            )
+    assert last_words([]) == last_words([f"{AT}ExecuteUserScriptError:", 'Command "x"']) == ""
+    assert judge(TRAINING, training("Failed", FailureReason=COMMAND)).sentence.endswith(
+        'ExecuteUserScriptError: Command "/miniconda3/bin/python3 -m train --city a", exit code: 1'
+    )
+
+
+def test_a_reason_that_says_why_stays(subtests: pytest.Subtests) -> None:
+    for reason in (
+        "AlgorithmError: no rows, exit code: 1",
+        "ClientError: no image",
+        "InternalServerError: oh",
+    ):
+        with subtests.test(reason):
+            assert reason in judge(TRAINING, training("Failed", FailureReason=reason), "round 9").sentence
+    failed = {
+        "ProcessingJobName": "p",
+        "ProcessingJobStatus": "Failed",
+        "FailureReason": "AlgorithmError: , exit code: 1",
+    }
+    assert (
+        "ModuleNotFoundError: x (the last line"
+        in judge(PROCESSING, failed, "ModuleNotFoundError: x").sentence
+    )
+    failed["ExitMessage"] = "row 30: sales is -5"
+    assert judge(PROCESSING, failed, "round 9").sentence.endswith("row 30: sales is -5")
 
 
 def test_a_completed_job_is_nobodys_fault() -> None:

@@ -186,11 +186,11 @@ def test_a_job_that_succeeds(jobs: TrainingJobs, job_server: Any) -> None:
     assert json.loads(environment["SM_CHANNELS"]) == ["train"]
     assert json.loads(environment["SM_HOSTS"]) == ["algo-1"]
     assert environment["SM_CURRENT_HOST"] == seen["config"]["current_host"] == "algo-1"
-    assert environment["SM_OUTPUT_DIR"].endswith("/opt/ml/output")
+    assert environment["SM_OUTPUT_DIR"] == "/opt/ml/output"
     assert environment["TRAINING_JOB_NAME"] == name
     assert environment["AWS_REGION"] == "us-east-1"
     assert environment["COLOUR"] == "blue"
-    assert environment["DATA"] == environment["SM_CHANNEL_TRAIN"] != "/opt/ml/input/data/train"
+    assert environment["DATA"] == environment["SM_CHANNEL_TRAIN"] == "/opt/ml/input/data/train"
     assert environment["OMP_NUM_THREADS"] == "1"
     assert not {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "PYTHONPATH", "VIRTUAL_ENV"} & set(environment)
 
@@ -203,24 +203,47 @@ def test_a_job_that_crashes_fails_with_its_own_error(jobs: TrainingJobs) -> None
     job = jobs.wait(name)
 
     assert job["TrainingJobStatus"] == job["SecondaryStatus"] == "Failed"
-    assert job["FailureReason"].startswith("AlgorithmError: ExecuteUserScriptError:")
-    assert "ValueError: the median of waco is -1" in job["FailureReason"]
-    assert job["FailureReason"].endswith(", exit code: 1")
+    command = "/miniconda3/bin/python3 -m train --city austin --eta 0.05"
+    assert job["FailureReason"] == (
+        f'AlgorithmError: ExecuteUserScriptError:\nCommand "{command}", exit code: 1'
+    )
     assert "ModelArtifacts" not in job
     lines = jobs.lines(name)
     assert lines.index("about to crash") < lines.index("Traceback (most recent call last):")
-    assert "ValueError: the median of waco is -1" in lines
+    assert lines[-3] == "ValueError: the median of waco is -1"
+    assert lines[-2].endswith(":ERROR] ExecuteUserScriptError:")
+    assert lines[-1] == f'Command "{command}"'
     assert any(line.startswith('  File "/opt/ml/code/train.py", line') for line in lines)
 
 
-def test_a_script_that_says_why_it_fails_is_quoted(jobs: TrainingJobs) -> None:
+def test_the_toolkit_writes_over_what_a_script_says_of_its_failure_and_an_entrypoint_is_quoted(
+    jobs: TrainingJobs,
+) -> None:
     script = (
-        "import os, pathlib, sys\n"
-        "pathlib.Path(os.environ['SM_OUTPUT_DIR'], 'failure').write_text('austin has no rows')\n"
-        "sys.exit(1)\n"
+        "import pathlib, sys\npathlib.Path('/opt/ml/output/failure').write_text('austin has no rows')\n"
+        "print('austin has no rows', file=sys.stderr)\nsys.exit(3)\n"
     )
-    job = jobs.wait(jobs.start(script))
-    assert job["FailureReason"] == "AlgorithmError: austin has no rows, exit code: 1"
+    name = jobs.start(script)
+    reason = jobs.wait(name)["FailureReason"]
+    assert reason.startswith("AlgorithmError: ExecuteUserScriptError:")
+    assert "austin has no rows" not in reason
+    assert reason.endswith(", exit code: 1"), "the toolkit's, whatever the script's is"
+    assert jobs.lines(name)[-3] == "austin has no rows"
+
+    request = jobs.request(script, "entrypoint", HyperParameters={})
+    jobs.s3.put_object(
+        Bucket=jobs.bucket, Key=f"{request['TrainingJobName']}/data/run.py", Body=script.encode()
+    )
+    specification = request["AlgorithmSpecification"]
+    for command, expected in (
+        (["python3", "/opt/ml/input/data/train/run.py"], "AlgorithmError: austin has no rows, exit code: 3"),
+        (["sh", "-c", "exit 4"], "AlgorithmError: , exit code: 4"),
+    ):
+        name = request["TrainingJobName"] = f"{request['TrainingJobName']}-{len(command)}"
+        jobs.sagemaker.create_training_job(
+            **request | {"AlgorithmSpecification": specification | {"ContainerEntrypoint": command}}
+        )
+        assert jobs.wait(name)["FailureReason"] == expected
 
 
 def test_log_lines_can_be_read_while_the_job_runs_and_stop_saves_the_model(jobs: TrainingJobs) -> None:

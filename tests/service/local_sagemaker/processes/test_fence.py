@@ -49,8 +49,9 @@ LINKS = {
     "a link to a link": "os.symlink({secret!r}, ml + '/one'); os.symlink(ml + '/one', out + '/x')",
     "upwards": "os.symlink('../' * 40 + {secret!r}, out + '/x')",
     "the output itself": "os.rmdir(out); os.symlink(os.path.dirname({secret!r}), out)",
-    "above the output": "shutil.rmtree(ml); os.makedirs({elsewhere!r} + '/processing/output'); "
-    "os.symlink({elsewhere!r}, ml)",
+    "above the output": "shutil.rmtree(ml + '/processing'); os.makedirs({elsewhere!r} + '/output'); "
+    "os.symlink({elsewhere!r}, ml + '/processing')",
+    "by /opt/ml": "os.symlink('/opt/ml/../../etc/hostname', out + '/x')",
     "by way of proc": "os.symlink('/proc/self/root' + {secret!r}, out + '/x')",
     "the store": "os.symlink({data!r} + '/services.sqlite3', out + '/x')",
     "a pipe": "os.mkfifo(out + '/x')",

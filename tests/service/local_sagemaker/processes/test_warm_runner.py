@@ -188,8 +188,8 @@ def test_what_is_read_at_the_start_makes_a_new_interpreter(runs: Runs) -> None:
     assert runs.run(runs.warm, script) == (0, ["True"])
     for name, value in (("OMP_NUM_THREADS", "2"), ("PYTHONPATH", "/x"), ("TZ", "UTC"), ("LC_ALL", "C")):
         assert runs.run(runs.warm, script, **{name: value}) == (0, ["False"])
-    assert not suits([str(IMAGE_PYTHON), "-c", "pass"], {})
-    assert not suits([str(IMAGE_PYTHON), "/nobody/has/this.py"], {})
+    assert not suits([str(IMAGE_PYTHON), "-c", "pass"], {}, Path("-c"))
+    assert not suits([str(IMAGE_PYTHON), "/nobody/has/this.py"], {}, Path("/nobody/has/this.py"))
 
 
 def test_a_module_of_the_script_s_own_comes_first(runs: Runs) -> None:

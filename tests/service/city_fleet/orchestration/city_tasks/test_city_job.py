@@ -333,6 +333,17 @@ def test_a_failed_job_fails_the_task_with_the_scripts_words(city: TriedTask) -> 
     assert city.task.pushed["failed_job"]["status"] == "Failed"
 
 
+def test_a_script_that_leaves_no_message_fails_the_task_with_the_last_line_of_its_log(
+    city: TriedTask,
+) -> None:
+    city.script("print('3 rows')\n{}['sales']")
+    waiting = city.try_()
+    city.wait_for(job_of(waiting), "Failed")
+    said = r"KeyError: 'sales' \(the last line of its log; AlgorithmError, exit code: 1\)"
+    with pytest.raises(AirflowFailException, match=said):
+        city.after(waiting)  # type: ignore[arg-type]
+
+
 def test_a_stopped_job_gets_another_attempt(city: TriedTask) -> None:
     waiting = city.try_()
     first = job_of(waiting)
