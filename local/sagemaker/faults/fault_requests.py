@@ -138,7 +138,7 @@ def spoil(spec: FaultSpec, call: Call) -> Response:
         return SilentResponse(closes=spec.kind == "dropped_connection")
     errors = ERRORS[CAUSES[spec.kind]]
     code, message, status = errors.get(call.service, errors[""])
-    return error_answer(call.service, code, message, status)
+    return error_answer(call, code, message, status)
 
 
 class SilentResponse(Response):

@@ -15,6 +15,8 @@ UNKNOWN = "Unknown"
 RUNTIME = "sagemaker-runtime"
 #: What requests to S3 are signed for; a presigned one has its signature in its URL.
 S3 = ("s3", "s3express", None)
+#: How a request names its operation: in a header, in a form, or by method and path.
+TARGET, QUERY, REST = "target", "query", "rest"
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,13 @@ class Call:
     :param service: as boto3 spells it.
     :param operation: as botocore spells it; ``Unknown`` when it is none that botocore knows.
     :param access: what an S3 request touches.
+    :param protocol: how the request says so: ``TARGET``, ``QUERY`` or ``REST``.
     """
 
     service: str
     operation: str
     access: ObjectAccess | None = None
+    protocol: str = REST
 
 
 def read_call(request: BoundedRequest, body: bytes) -> Call:
@@ -38,17 +42,18 @@ def read_call(request: BoundedRequest, body: bytes) -> Call:
     """
     target = request.headers.get("x-amz-target", "")
     if target.startswith("SageMaker."):
-        return Call("sagemaker", target.removeprefix("SageMaker."))
+        return Call("sagemaker", target.removeprefix("SageMaker."), protocol=TARGET)
     if request.service == "sagemaker":
         path = request.url.path
         stream = path.endswith("/invocations-response-stream")
         return Call(RUNTIME, f"InvokeEndpoint{'WithResponseStream' if stream else ''}")
     if target:
-        return Call(request.service or UNKNOWN, target.rpartition(".")[2])
+        return Call(request.service or UNKNOWN, target.rpartition(".")[2], protocol=TARGET)
     if request.service not in S3:
         form = parse_qs(body.decode("latin-1")) if request.method == "POST" else {}
         query = parse_qs(request.url.query)
-        return Call(request.service or UNKNOWN, (form.get("Action") or query.get("Action") or [UNKNOWN])[0])
+        action = form.get("Action") or query.get("Action")
+        return Call(request.service or UNKNOWN, (action or [UNKNOWN])[0], protocol=QUERY if action else REST)
     access = read_access(request)
     return Call("s3", s3_operation(request, access), access)
 

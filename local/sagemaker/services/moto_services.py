@@ -8,9 +8,11 @@ import functools
 import io
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,15 @@ from werkzeug.test import run_wsgi_app
 from local.sagemaker import disk
 from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.reach import Server
-from local.sagemaker.services import long_polls, moto_s3
+from local.sagemaker.services import (
+    long_polls,
+    moto_s3,
+    s3_conditions,
+    s3_deletes,
+    s3_integrity,
+    s3_limits,
+    s3_uploads,
+)
 from local.sagemaker.services.called import Call, read_call
 
 # Read by moto when it is imported. No web page may talk to this server, so moto must not invite them.
@@ -38,12 +48,16 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 
 from local.sagemaker.services import notifications
 from local.sagemaker.services.durable_services import DurableServices
-from local.sagemaker.services.service_errors import not_answered, not_written, unknowable
+from local.sagemaker.services.service_errors import Refusal, failed, not_answered, not_written, unknowable
 
 log = logging.getLogger(__name__)
 
 #: What is held by whoever reads or writes queues: requests to SQS, and to buckets that notify of what happens in them.
 QUEUES = "/sqs"
+#: How the pages begin with which Flask answers for what it has no route for.
+_PAGE = b"<!doctype html>"
+#: A page that is asked for and is longer than S3's.
+_MAX_KEYS = re.compile(r"((?:^|[?&])max-keys=)0*[1-9]\d{3,}(?=&|$)")
 WORKERS = 16
 """Threads that answer for moto; a pool of their own, because operations of the control plane wait for S3."""
 
@@ -56,8 +70,9 @@ class MotoServices:
 
     def __init__(self, folder: Path | None) -> None:
         notifications.install()
+        s3_uploads.install()
         self._durable = DurableServices(folder) if folder else None
-        self._application = DomainDispatcherApplication(create_backend_app)
+        self._application = DomainDispatcherApplication(create_app)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="moto")
         self._locks = moto_s3.BucketLocks()
 
@@ -79,32 +94,58 @@ class MotoServices:
                 await asyncio.sleep(min(long_polls.LOOK_SECONDS, left))
 
     def _answer(self, request: BoundedRequest, call: Call, body: bytes) -> Response:
-        environ = wsgi_environ(request, body)
-        access = call.access
-        # One at a time, per bucket or, where what moto holds is written as a whole, per service.
-        held = access.buckets if access else (f"/{call.service}",)
-        if access and any(map(notifications.notifies, access.buckets)):
-            held = (*held, QUEUES)
+        try:
+            return (self._answer_s3 if call.service == "s3" else self._answer_whole)(request, call, body)
+        except Refusal as refusal:
+            return refusal.answer(call)
+        except NotImplementedError:
+            return not_answered(call)
+        except ImportError as error:
+            return not_answered(call, str(error))
+        except OSError as error:
+            reason = disk.full(error.filename or tempfile.gettempdir()) if disk.is_full(error) else str(error)
+            log.error("%s %s: %s", call.service, call.operation, reason)
+            return not_written(call, reason)
+        except Exception as error:  # a bug of moto's or of ours: the log has the rest
+            log.exception("%s %s failed", call.service, call.operation)
+            return failed(call, error)
+
+    def _answer_whole(self, request: BoundedRequest, call: Call, body: bytes) -> Response:
+        with self._locks.hold((f"/{call.service}",)):  # it is written as a whole, per service
+            return unknowable(call) or self._work(request, call, wsgi_environ(request, body), body)
+
+    def _answer_s3(self, request: BoundedRequest, call: Call, body: bytes) -> Response:
+        s3_limits.check_request(request, call)
+        if request.method in ("PUT", "POST"):
+            checked = s3_integrity.check_body(
+                request.fields, body, of_object=call.operation == s3_uploads.COMPLETE
+            )
+            body, checksums = checked.payload, checked.checksums
+        else:
+            checksums = {}
+        # One at a time, per bucket.
+        buckets = call.access.buckets if call.access else ("/s3",)
+        held = (*buckets, QUEUES) if any(map(notifications.notifies, buckets)) else buckets
         with self._locks.hold(held):
-            refused = moto_s3.check_conditions(access) if access else None
-            if refused is not None:
-                return refused
-            refused = unknowable(call.service, call.operation)
-            if refused is not None:
-                return refused
-            try:
-                response = self._run(environ)
-                if self._durable is not None:
-                    self._durable.save(call, request.region or "us-east-1", body)
-            except NotImplementedError as error:
-                return not_answered(call.service, str(error))
-            except OSError as error:
-                reason = (
-                    disk.full(error.filename or tempfile.gettempdir()) if disk.is_full(error) else str(error)
-                )
-                log.error("%s %s: %s", call.service, call.operation, reason)
-                return not_written(call.service, reason)
-            return response
+            s3_uploads.check_upload(call, request.fields, body)
+            unchanged = s3_conditions.check_conditions(request, call)
+            if unchanged is not None:
+                return unchanged
+            deletion = s3_deletes.read_deletion(call, body)
+            if deletion is not None:
+                body = deletion.body
+                if not body:
+                    return deletion.answer(None)
+            response = self._work(request, call, s3_environ(request, body, checksums), body)
+            return deletion.answer(response) if deletion is not None else response
+
+    def _work(self, request: BoundedRequest, call: Call, environ: dict[str, Any], body: bytes) -> Response:
+        response = self._run(environ)
+        if response.status_code in (404, 405) and bytes(response.body).startswith(_PAGE):
+            return not_answered(call, f"moto has no {request.method} {request.path}")
+        if self._durable is not None:
+            self._durable.save(call, request.region or "us-east-1", body)
+        return response
 
     def _run(self, environ: dict[str, Any]) -> Response:
         chunks, status, headers = run_wsgi_app(self._application, environ, buffered=True)
@@ -114,6 +155,35 @@ class MotoServices:
             (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
         ]
         return response
+
+
+def create_app(service: str | None) -> Any:
+    """moto's application of a service.
+
+    :raises NotImplementedError: if it has none.
+    """
+    if service is None:
+        raise NotImplementedError
+    return create_backend_app(service)
+
+
+def s3_environ(request: BoundedRequest, body: bytes, checksums: Mapping[str, str]) -> dict[str, Any]:
+    """What a WSGI server would make of a request to S3, without what has been seen to already.
+
+    :param body: without chunks.
+    :param checksums: what is known of the body, by algorithm; moto keeps and answers it where the algorithm is named.
+    """
+    environ = wsgi_environ(request, body)
+    for field in s3_conditions.CHECKED:
+        environ.pop(environ_key_for_header(field), None)
+    for name in ("QUERY_STRING", "RAW_URI"):
+        environ[name] = _MAX_KEYS.sub(rf"\g<1>{s3_limits.MAX_KEYS}", environ[name])
+    if request.fields.get("x-amz-content-sha256", "").startswith("STREAMING-"):
+        environ[environ_key_for_header("x-amz-content-sha256")] = "UNSIGNED-PAYLOAD"
+    for name, value in checksums.items():
+        environ[environ_key_for_header(f"{s3_integrity.PREFIX}{name}")] = value
+        environ[environ_key_for_header("x-amz-sdk-checksum-algorithm")] = name.upper()
+    return environ
 
 
 def wsgi_environ(request: Request, body: bytes) -> dict[str, Any]:
