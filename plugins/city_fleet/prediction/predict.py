@@ -43,7 +43,7 @@ log = outgoing_text.logger(__name__)
 
 DEADLINE_SECONDS = 25.0
 THREADS = 16
-_S3_READ_SECONDS = 5
+S3_READ_SECONDS = 5
 _CONNECT_SECONDS = 3
 
 
@@ -55,18 +55,23 @@ def clients(
     :param deadline_seconds: nothing is waited for longer than this.
     """
 
-    def config(read_seconds: float) -> Config:
-        return Config(
-            region_name=region,
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=read_seconds,
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            max_pool_connections=THREADS,
-        )
-
+    s3_config = client_config(min(S3_READ_SECONDS, deadline_seconds))
     return (
-        boto3.client("s3", config=config(min(_S3_READ_SECONDS, deadline_seconds))),
-        boto3.client("sagemaker-runtime", config=config(deadline_seconds)),
+        boto3.client("s3", region_name=region, config=s3_config),
+        boto3.client("sagemaker-runtime", region_name=region, config=client_config(deadline_seconds)),
+    )
+
+
+def client_config(read_seconds: float) -> Config:
+    """Return the settings of a client whose only retries are those of :class:`Deadline`.
+
+    :param read_seconds: how long an answer is waited for.
+    """
+    return Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=read_seconds,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        max_pool_connections=THREADS,
     )
 
 

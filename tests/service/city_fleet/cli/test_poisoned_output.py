@@ -134,6 +134,7 @@ CALLS: dict[str, list[list[str]]] = {
     "history": [["austin"], ["waco"], ["tyler"], ["waco", "--limit", "0"]],
     "cities": [[]],
     "predict": [["austin", "--example"], ["austin", "a=1"], ["tyler", "a=1"]],
+    "forecasts": [[], ["--write"], [POISON], ["austin", "--night", POISON]],
     "rollback": [["austin", "--by", "ann"], ["waco", "--by", POISON, "--dry-run"], ["tyler", "--by", "ann"]],
     "unpin": [["waco", "--by", "ann", "--reason", POISON], ["tyler", "--by", "ann"]],
     "promote": [["austin", "--by", "ann", "--reason", POISON], ["austin", "--version", "1", "--reason", "x"]],
