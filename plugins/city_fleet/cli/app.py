@@ -39,6 +39,7 @@ from city_fleet.cli.remove_command import remove
 from city_fleet.cli.retire_command import retire
 from city_fleet.cli.rollback import rollback, unpin
 from city_fleet.cli.run_command import run
+from city_fleet.cli.score_command import score
 from city_fleet.cli.status import status
 from city_fleet.cli.try_command import try_
 from city_fleet.config.places import command_name, version
@@ -49,7 +50,19 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Settings": (lint, cities, plan, schema, compile),
     "Data": (ingest, data),
     "Runs": (run, backfill, pause, unpause, status, digest),
-    "Models": (predict, forecasts, history, rollback, unpin, promote, waiting, approve, reject, rebuild),
+    "Models": (
+        predict,
+        score,
+        forecasts,
+        history,
+        rollback,
+        unpin,
+        promote,
+        waiting,
+        approve,
+        reject,
+        rebuild,
+    ),
     "Own a model": (try_, explain, compare, import_),
     "Fleet": (doctor, install, deploy, migrate, retire, remove, completion),
 }

@@ -43,7 +43,7 @@ def forecasts(
     fleet: FleetName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look into the tables of each night's forecasts, or write tonight's.
+    """Look at each night's table of forecasts, or write tonight's.
 
     A table is one Parquet object per night in the fleet's bucket: a row for each city and each period to come, and
     one for a city without a forecast that says why. The DAG <fleet>._forecasts writes it by forecasts.schedule of the

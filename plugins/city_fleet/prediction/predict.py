@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import aws_errors, outgoing_text
+from city_fleet import outgoing_text
 from city_fleet.errors import (
     BadRequest,
-    CityFleetError,
     PredictError,
     ServingError,
     UnknownCity,
@@ -28,9 +26,10 @@ from city_fleet.errors import (
 )
 from city_fleet.prediction import model_question, substitute
 from city_fleet.prediction.deadline import Deadline
-from city_fleet.prediction.endpoint_answer import Prediction, model_error
+from city_fleet.prediction.endpoint_answer import Prediction
 from city_fleet.prediction.known_cache import KnownCopies, Newest
 from city_fleet.prediction.live_cache import LivePointers
+from city_fleet.prediction.model_call import ModelGone, call_model
 from city_fleet.prediction.model_question import NO_FEATURES, Asked, iso, slug_of
 from city_fleet.prediction.seat import Seat, seat_of
 from city_fleet.state import live
@@ -215,7 +214,7 @@ class Predictor:
             city=city,
             target_model=pointer.target_model,
             package_arn=pointer.package_arn,
-            package_version=_package_version(pointer.package_arn),
+            package_version=package_version(pointer.package_arn),
             as_of=iso(pointer.as_of),
             latency_ms=round((time.perf_counter() - started) * 1000, 1),
         )
@@ -235,7 +234,7 @@ class Predictor:
         """
         try:
             value = self._ask(seat, asked, deadline)
-        except _ModelGone as gone:
+        except ModelGone as gone:
             # Its artifact may have been retired while this pointer was believed.
             city = seat.pointer.city
             newer = self.pointers.get(city, deadline, ask=True)
@@ -244,7 +243,7 @@ class Predictor:
             seat = replace(seat, pointer=newer)
             try:
                 value = self._ask(seat, asked, deadline)
-            except _ModelGone as again:
+            except ModelGone as again:
                 raise ServingError(str(again), city=city) from again
         return seat.pointer, value
 
@@ -252,37 +251,23 @@ class Predictor:
         """Ask the endpoint for the prediction of a pointer's model.
 
         :return: fields of :class:`Prediction`.
-        :raises _ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
+        :raises ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
         """
         pointer = seat.pointer
         city = seat.child or pointer.city
         question = model_question.put(
             pointer, asked, lambda: self._newest(city, deadline), child=seat.child, problem=seat.problem
         )
-        endpoint = pointer.endpoint or self._endpoint
-        whose = f"city {city!r}: endpoint {endpoint!r} with {pointer.target_model}"
-
-        def invoke() -> bytes:
-            answer = self._runtime.invoke_endpoint(
-                EndpointName=endpoint,
-                TargetModel=pointer.target_model,
-                ContentType="application/json" if question.as_json else "text/csv",
-                Accept="application/json",
-                Body=question.body,
-            )
-            content: bytes = answer["Body"].read(question.answer_bytes)
-            return content
-
-        try:
-            content = deadline.call(whose, invoke)
-        except ClientError as error:
-            if aws_errors.is_model_error(error):
-                raise model_error(city, whose, error) from error
-            if aws_errors.is_invalid(error):
-                raise _ModelGone(f"{whose}: {aws_errors.message_of(error)}") from error
-            raise ServingError(f"{whose}: {error}", city=city) from error
-        except BotoCoreError as error:
-            raise ServingError(f"{whose} cannot be asked: {error}", city=city) from error
+        content, whose = call_model(
+            self._runtime,
+            pointer,
+            self._endpoint,
+            city,
+            deadline,
+            body=question.body,
+            as_json=question.as_json,
+            answer_bytes=question.answer_bytes,
+        )
         return question.read(content, whose, city)
 
     def _newest(self, city: str, deadline: Deadline) -> Newest:
@@ -295,10 +280,7 @@ def _unexpected(city: object, error: Exception) -> ServingError:
     return ServingError(text, city=name)
 
 
-class _ModelGone(CityFleetError):
-    """The endpoint refuses the request itself: no such endpoint, or no such artifact."""
-
-
-def _package_version(arn: str) -> int | None:
+def package_version(arn: str) -> int | None:
+    """Return the number at the end of a model package's ARN; None when it has none."""
     last = arn.rpartition("/")[2]
     return int(last) if last.isdecimal() and last.isascii() else None

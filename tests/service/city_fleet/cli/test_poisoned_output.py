@@ -134,6 +134,8 @@ CALLS: dict[str, list[list[str]]] = {
     "history": [["austin"], ["waco"], ["tyler"], ["waco", "--limit", "0"]],
     "cities": [[]],
     "predict": [["austin", "--example"], ["austin", "a=1"], ["tyler", "a=1"]],
+    "score": [["austin", "{folder}/data.csv"], ["--all", "{folder}/data.csv"], [POISON, "{folder}/data.csv"],
+              ["austin", "{folder}/data.csv", "--dry-run"]],
     "forecasts": [[], ["--write"], [POISON], ["austin", "--night", POISON]],
     "rollback": [["austin", "--by", "ann"], ["waco", "--by", POISON, "--dry-run"], ["tyler", "--by", "ann"]],
     "unpin": [["waco", "--by", "ann", "--reason", POISON], ["tyler", "--by", "ann"]],
