@@ -367,6 +367,8 @@ class NotReady(PredictError):
     """
 
     status = 503
+    #: For ``aws_errors.is_passing``.
+    passes: ClassVar[bool] = True
 
     retry_after_seconds: int
     attempts: int

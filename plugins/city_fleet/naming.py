@@ -408,6 +408,17 @@ class Keys:
         """Return the key of what was known of a city at a moment, by the digest of its own bytes."""
         return f"{self.known_prefix(city)}{as_of_stamp(as_of)}-{sha256[:12]}.json"
 
+    def forecasts_prefix(self) -> str:
+        """Return the prefix of the tables of forecasts, one night each."""
+        return f"{self.prefix}forecasts/"
+
+    def forecasts(self, night: str) -> str:
+        """Return the key of a night's forecasts of all cities: of one object, so that no reader meets two tables.
+
+        :param night: an ISO date; in the key as Hive writes a partition.
+        """
+        return f"{self.forecasts_prefix()}night={night}/forecasts.parquet"
+
     def runs_prefix(self) -> str:
         """Return the prefix of all run folders; a run's is ``<city>/<run key>/`` below it."""
         return f"{self.prefix}runs/"

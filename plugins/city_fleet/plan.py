@@ -53,6 +53,7 @@ DIGEST_PURPOSE = "digest"
 RETIRE_PURPOSE = "retire"
 ARRIVALS_PURPOSE = "arrivals"
 CITIES_PURPOSE = "cities"
+FORECASTS_PURPOSE = "forecasts"
 #: Of the fleet-wide DAGs that every fleet has.
 PURPOSES = (ENDPOINT_PURPOSE, RECONCILE_PURPOSE, REAPER_PURPOSE, DIGEST_PURPOSE, RETIRE_PURPOSE)
 
@@ -317,3 +318,21 @@ def endpoint_name(fleet: Fleet, name: str = "") -> str:
     """
     own = fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
     return own if name == "" else fleet.endpoints[name].name or naming.named_endpoint(own, name)
+
+
+def forecast_night(fleet: Fleet, at: datetime) -> str:
+    """Return of which night a table of forecasts is that is made at a moment: the newest tick of the fleet's schedule.
+
+    :return: an ISO date; the day of the moment where the schedule has no tick yet, or there is none.
+    """
+    return (fleet.last_tick(at) or at).date().isoformat()
+
+
+def forecast_cities(fleet: Fleet) -> dict[str, str]:
+    """Return the cities that a table of forecasts is about: all that have data of their own, and those whose settings
+    are broken now, since a model of theirs may serve.
+
+    :return: slug → name.
+    """
+    named = {slug: city.shown_name for slug, city in fleet.with_raw_data.items()}
+    return {**{slug: slug for slug in fleet.broken}, **named}

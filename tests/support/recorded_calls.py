@@ -41,7 +41,7 @@ PLACES = {
     "KEY": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/key",
     "CITY": "city",
 }
-FOLDERS = ("code", "functions", "history", "known", "live", "models", "runs", "state")
+FOLDERS = ("code", "forecasts", "functions", "history", "known", "live", "models", "runs", "state")
 _LIBRARY = str(ROOT / "plugins" / "city_fleet") + os.sep
 _FUNCTIONS = str(ROOT / "include" / "lambda") + os.sep
 _PROVIDER = os.sep + os.path.join("airflow", "providers", "amazon") + os.sep
@@ -52,6 +52,7 @@ _WHO = {
     "champions/layout_": "desk",
     "infrastructure/": "deployer",
     "prediction/": "predict",
+    "prediction/night_forecasts.py": "airflow",
 }
 _OWN = re.compile(rf"[^/]+/[^/]+/({'|'.join(FOLDERS)})/")
 _OLD = re.compile(rf"[^/]+/({'|'.join(FOLDERS)})/")

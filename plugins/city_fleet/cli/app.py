@@ -22,6 +22,7 @@ from city_fleet.cli.deploy_command import deploy
 from city_fleet.cli.digest_command import digest
 from city_fleet.cli.doctor import doctor
 from city_fleet.cli.explain_command import explain
+from city_fleet.cli.forecasts_command import forecasts
 from city_fleet.cli.history import history
 from city_fleet.cli.import_command import import_
 from city_fleet.cli.ingest_command import ingest
@@ -38,6 +39,7 @@ from city_fleet.cli.remove_command import remove
 from city_fleet.cli.retire_command import retire
 from city_fleet.cli.rollback import rollback, unpin
 from city_fleet.cli.run_command import run
+from city_fleet.cli.score_command import score
 from city_fleet.cli.status import status
 from city_fleet.cli.try_command import try_
 from city_fleet.config.places import command_name, version
@@ -48,7 +50,19 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Settings": (lint, cities, plan, schema, compile),
     "Data": (ingest, data),
     "Runs": (run, backfill, pause, unpause, status, digest),
-    "Models": (predict, history, rollback, unpin, promote, waiting, approve, reject, rebuild),
+    "Models": (
+        predict,
+        score,
+        forecasts,
+        history,
+        rollback,
+        unpin,
+        promote,
+        waiting,
+        approve,
+        reject,
+        rebuild,
+    ),
     "Own a model": (try_, explain, compare, import_),
     "Fleet": (doctor, install, deploy, migrate, retire, remove, completion),
 }

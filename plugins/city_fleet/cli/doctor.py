@@ -72,7 +72,12 @@ def doctor(
     """
     here = role or package_checks.role_here(sys.prefix, PROJECT_ROOT)
     fleets, of_files = _fleet_files(fleet)
-    wanted = package_checks.needs(here, PROJECT_ROOT, holidays=any(map(_asks_for_holidays, fleets)))
+    wanted = package_checks.needs(
+        here,
+        PROJECT_ROOT,
+        holidays=any(map(_asks_for_holidays, fleets)),
+        parquet=any(each.forecasts.schedule is not None for each in fleets),
+    )
     found = [*package_checks.check(wanted, package_checks.installed_versions(), here), *of_files]
     for item in fleets if aws else ():
         found += _aws(item)

@@ -13,9 +13,9 @@ import typer
 
 from city_fleet.cli.history_file import read_history
 from city_fleet.cli.output import AsJson, show, table
-from city_fleet.cli.selection import CityName, FleetName, as_slugs, fleets_named
+from city_fleet.cli.selection import CityName, FleetName, as_slugs, cities_fleet, fleets_named
 from city_fleet.config import Fleet
-from city_fleet.errors import AmbiguousCity, BadRequest, DataError, PlatformError, PredictError, UnknownName
+from city_fleet.errors import BadRequest, DataError, PlatformError, PredictError
 from city_fleet.plan import endpoint_name
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def predict(
     history = None if history_file is None else read_history(history_file)
     ahead = None if ahead_file is None else read_history(ahead_file, "ahead")
     asked = _Asked(row, given, top_k, example, by_name, horizon, history, ahead)
-    report = _ask(_fleet_of(city, fleets), city, asked)
+    report = _ask(cities_fleet(city, fleets), city, asked)
     show(report, _forecast_lines(report) if "forecasts" in report else _lines(report, given), as_json)
 
 
@@ -142,6 +142,7 @@ def _ask(fleet: Fleet, city: str, asked: _Asked) -> dict[str, Any]:
 
     from city_fleet.prediction.deadline import Deadline  # noqa: PLC0415
     from city_fleet.prediction.endpoint_cache import Endpoints  # noqa: PLC0415
+    from city_fleet.prediction.feature_row import value_of_text  # noqa: PLC0415
     from city_fleet.prediction.known_cache import KnownCopies  # noqa: PLC0415
     from city_fleet.prediction.live_cache import LivePointers  # noqa: PLC0415
     from city_fleet.prediction.predict import DEADLINE_SECONDS, Predictor, clients  # noqa: PLC0415
@@ -165,7 +166,7 @@ def _ask(fleet: Fleet, city: str, asked: _Asked) -> dict[str, Any]:
     pointer = predictor.pointers.get(city, Deadline(DEADLINE_SECONDS))
     kinds = {each["name"]: each["kind"] for each in pointer.inputs}
     sample = newest_sample(s3, keys, pointer) if asked.example else None
-    own = {name: _value(text, kinds.get(name, "number")) for name, text in asked.given.items()}
+    own = {name: value_of_text(text, kinds.get(name, "number")) for name, text in asked.given.items()}
     row: dict[str, Any] = {**(sample.features if sample is not None else {}), **asked.row, **own}
     try:
         report = {**predictor.predict(city, row, top_k=asked.top_k).to_dict(), "features": row}
@@ -207,47 +208,12 @@ def _hint(city: str) -> str:
     return f"A whole row to start from: ./fleet predict {city} --example"
 
 
-def _fleet_of(city: str, fleets: list[Fleet]) -> Fleet:
-    """Return the fleet that a city belongs to.
-
-    :raises CityFleetError: it belongs to none of several, or to more than one.
-    """
-    if len(fleets) == 1:
-        return fleets[0]  # a city that has left its fleet file may still be served: the pointer decides
-    found = [fleet for fleet in fleets if city in fleet.cities or city in fleet.broken]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UnknownName(
-            "city", city, {slug for fleet in fleets for slug in fleet.cities}, "The fleets together"
-        )
-    names = ", ".join(fleet.fleet for fleet in found)
-    raise AmbiguousCity(
-        f"city {city!r} is in the fleets {names}; say which with --fleet.", city=city, fleets=names
-    )
-
-
 def _assignment(text: str) -> tuple[str, str]:
     """Read FEATURE=VALUE."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise typer.BadParameter(f"got {text!r}; allowed: FEATURE=VALUE, for example inventory_lag_1=4.2")
     return name, value
-
-
-def _value(text: str, kind: str) -> float | str | bool | None:
-    """Read a feature's value; one of another kind stays text, and the prediction refuses it."""
-    word = text.strip().lower()
-    if word in ("", "null"):
-        return None
-    if kind == "boolean":
-        return {"true": True, "false": False}.get(word, text)
-    if kind != "number":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _read(file: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from city_fleet.config import City, Fleet, fleet_files, load_fleet, load_fleets
 from city_fleet.config.places import command_name, compiled_folder, fleets_folder
 from city_fleet.config.usable_fleets import usable_fleet, usable_fleets
 from city_fleet.errors import (
+    AmbiguousCity,
     CityFleetError,
     ConfigError,
     FleetFileError,
@@ -173,6 +174,11 @@ def as_slugs(fleets: Iterable[Fleet], names: Iterable[str]) -> list[str]:
     What is neither a city's slug nor its name becomes a slug where one can be made of it, and else stays: whoever looks
     the city up says that there is none.
     """
+    return list(dict.fromkeys(map(slug_finder(fleets), names)))
+
+
+def slug_finder(fleets: Iterable[Fleet]) -> Callable[[str], str]:
+    """Return a function that returns the slug of a city as people write it, as :func:`as_slugs` does."""
     fleets = list(fleets)
     known = {slug for fleet in fleets for slug in (*fleet.cities, *fleet.broken)}
     shown = {city.shown_name.casefold(): slug for fleet in fleets for slug, city in fleet.cities.items()}
@@ -186,7 +192,27 @@ def as_slugs(fleets: Iterable[Fleet], names: Iterable[str]) -> list[str]:
             return slug(name)
         return name
 
-    return list(dict.fromkeys(map(slug_of, names)))
+    return slug_of
+
+
+def cities_fleet(city: str, fleets: list[Fleet]) -> Fleet:
+    """Return the fleet that a city belongs to.
+
+    :raises CityFleetError: it belongs to none of several, or to more than one.
+    """
+    if len(fleets) == 1:
+        return fleets[0]  # a city that has left its fleet file may still be served: the pointer decides
+    found = [fleet for fleet in fleets if city in fleet.cities or city in fleet.broken]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UnknownName(
+            "city", city, {slug for fleet in fleets for slug in fleet.cities}, "The fleets together"
+        )
+    names = ", ".join(fleet.fleet for fleet in found)
+    raise AmbiguousCity(
+        f"city {city!r} is in the fleets {names}; say which with --fleet.", city=city, fleets=names
+    )
 
 
 def _only_files_count(*_: Any) -> bool:

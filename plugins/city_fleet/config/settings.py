@@ -27,6 +27,7 @@ from city_fleet.config.endpoint_section import (
     endpoint_of,
 )
 from city_fleet.config.events_section import Events
+from city_fleet.config.forecasts_section import ForecastTables
 from city_fleet.config.gate_section import Approval, Breaker, Gate, Reconcile
 from city_fleet.config.gate_section import problems as gate_problems
 from city_fleet.config.last_good import LastGood
@@ -207,6 +208,17 @@ class _Shared(Section):
     dataset: Dataset
     """What the raw data look like and what is made of them."""
 
+    @property
+    def replay(self) -> ticks.Replay | None:
+        """Return how this installation replays the schedule; None where it does not, as in production."""
+        return ticks.replay(self.schedule, replay_since(), first_day=self.start_date, last_day=self.end_date)
+
+    def last_tick(self, at: datetime) -> datetime | None:
+        """Return the newest tick of the schedule whose run has its turn at a moment; None where there is none."""
+        if (replayed := self.replay) is not None:
+            return replayed.due(at)
+        return ticks.last_tick(self.schedule, at, first_day=self.start_date, last_day=self.end_date)
+
 
 class City(_Shared, Defaults):
     """All settings of one city: the fleet's, the defaults and the city's own overrides merged."""
@@ -235,17 +247,6 @@ class City(_Shared, Defaults):
     def shown_name(self) -> str:
         """Return the name for people: as the fleet file writes it, without what its ``${NAME}`` stand for."""
         return self._written_name or self.name
-
-    @property
-    def replay(self) -> ticks.Replay | None:
-        """Return how this installation replays the city's schedule; None where it does not, as in production."""
-        return ticks.replay(self.schedule, replay_since(), first_day=self.start_date, last_day=self.end_date)
-
-    def last_tick(self, at: datetime) -> datetime | None:
-        """Return the newest tick of the schedule whose run has its turn at a moment; None where there is none."""
-        if (replayed := self.replay) is not None:
-            return replayed.due(at)
-        return ticks.last_tick(self.schedule, at, first_day=self.start_date, last_day=self.end_date)
 
     def write_name(self, written: str | None) -> None:
         """Keep how the fleet file writes the name, where that differs from the name itself."""
@@ -293,6 +294,20 @@ class FleetSettings(_Shared):
     """Retraining a city when its raw data change."""
     city_list: CityList = CityList()
     """Where the list of cities that cities.from names is pulled from."""
+    forecasts: ForecastTables = ForecastTables()
+    """Each night's forecasts of all cities as one table, for whoever reads them without an endpoint."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.dataset.kind != "series":
+            why = f"because dataset.kind is {self.dataset.kind}: a row of a table has no next period"
+            for name, given, allowed in (
+                ("schedule", self.forecasts.schedule, "null"),
+                ("catalog", self.forecasts.catalog or None, "false"),
+            ):
+                if given is not None:
+                    raise refuse(Problem(show_value(given), f"{allowed}, {why}", path=("forecasts", name)))
+        return self
 
     @model_validator(mode="after")
     def _check_endpoints(self) -> FleetSettings:

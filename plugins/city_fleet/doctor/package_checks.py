@@ -41,6 +41,8 @@ AIRFLOW_NEEDS = (
 )
 #: Beside them, where a fleet has `dataset.holidays`: the extra `holidays` of the wheel.
 HOLIDAYS_NEED = "holidays>=0.60"
+#: Where a fleet has `forecasts.schedule`: the extra `parquet`.
+PARQUET_NEED = "pyarrow>=16"
 _REPAIR = {
     Role.AIRFLOW: 'pip install "apache-airflow==$(airflow version)" and City Fleet\'s wheel: docs/install.md',
     Role.LAPTOP: "make environments (for the packages that an Airflow needs: ./fleet doctor --role airflow)",
@@ -56,13 +58,14 @@ def role_here(prefix: str, root: Path) -> Role:
     return Role.LAPTOP if Path(prefix).resolve() == (root / ".venv").resolve() else Role.AIRFLOW
 
 
-def needs(role: Role, root: Path, *, holidays: bool = False) -> list[str]:
+def needs(role: Role, root: Path, *, holidays: bool = False, parquet: bool = False) -> list[str]:
     """Return the requirements of a place, as lines of a requirements file; none where a laptop has no such file.
 
-    :param holidays: whether a fleet asks for those of a country.
+    :param holidays: whether a fleet asks for those of a country, ``parquet``: for tables of its forecasts.
     """
     if role is Role.AIRFLOW:
-        return [*AIRFLOW_NEEDS, *([HOLIDAYS_NEED] if holidays else [])]
+        more = {HOLIDAYS_NEED: holidays, PARQUET_NEED: parquet}
+        return [*AIRFLOW_NEEDS, *(need for need, wanted in more.items() if wanted)]
     path = root / "requirements.txt"
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 

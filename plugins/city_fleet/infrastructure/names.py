@@ -58,6 +58,11 @@ class StackNames:
         # A name that is too long ends with "---<ten digits>-<ten digits>".
         return self.endpoint[: _LONGEST - 24].rstrip("-")
 
+    @property
+    def database(self) -> str:
+        """Return the name of the database in the Glue catalog: Athena wants it without hyphens."""
+        return f"{self.fleet.fleet}__{self.fleet.environment}"
+
     def of(self, purpose: str) -> str:
         """Return the name of something, ``texas-housing--production--arrivals``."""
         return self._name(purpose)

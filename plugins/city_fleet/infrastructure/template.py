@@ -11,7 +11,7 @@ from typing import Any
 
 from city_fleet.config import Fleet
 from city_fleet.errors import PlatformError
-from city_fleet.infrastructure import access, alarms, arrivals, functions, storage
+from city_fleet.infrastructure import access, alarms, arrivals, catalog, functions, storage
 from city_fleet.infrastructure.cloudformation import ACCOUNT, PARTITION, attribute, ref
 from city_fleet.infrastructure.names import StackNames
 from city_fleet.infrastructure.policies import key_arn
@@ -35,6 +35,7 @@ def template(fleet: Fleet) -> dict[str, Any]:
             **storage.resources(names),
             **access.resources(names),
             **arrivals.resources(names),
+            **catalog.resources(names),
             **functions.resources(names),
             **alarms.resources(names),
         },
@@ -138,6 +139,7 @@ def _conditions() -> dict[str, Any]:
 
 
 def _outputs(names: StackNames) -> dict[str, Any]:
+    analyst = {"Description": "For whoever reads the tables of forecasts", "Value": ref("AnalystPolicy")}
     role = f"arn:{PARTITION}:iam::{ACCOUNT}:role{names.role_path}{names.role}"
     return {
         "KeyArn": {
@@ -161,5 +163,6 @@ def _outputs(names: StackNames) -> dict[str, Any]:
             "Value": {"Fn::Sub": "${Api.ApiEndpoint}/predict"},
         },
         "AlarmTopicArn": {"Description": "What every alarm is sent to", "Value": ref("AlarmTopic")},
+        **({"AnalystPolicyArn": analyst} if names.fleet.forecasts.catalog else {}),
         "MovesTopicArn": {"Description": "What says which pointers move", "Value": ref("MovesTopic")},
     }

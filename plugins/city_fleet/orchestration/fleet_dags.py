@@ -23,6 +23,7 @@ from city_fleet.orchestration.fleet_tasks.announce_operator import ANNOUNCE, Ann
 from city_fleet.orchestration.fleet_tasks.arrivals_trigger import ArrivalsTrigger
 from city_fleet.orchestration.fleet_tasks.cities_operator import PULL, PullCitiesOperator
 from city_fleet.orchestration.fleet_tasks.compile_operator import COMPILE, CompileOperator
+from city_fleet.orchestration.fleet_tasks.forecasts_operator import WRITE, WriteForecastsOperator
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
 from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
 from city_fleet.orchestration.fleet_tasks.retire_operator import RETIRE, TIME_LIMIT_SECONDS, RetireOperator
@@ -35,6 +36,8 @@ _LONGEST_RETRY_DELAY = timedelta(minutes=30)
 _CARE_RUN_TIMEOUT = timedelta(hours=1)
 # A pass of retiring ends by itself at its time limit; it then has to wait for the cities that are under way.
 _RETIRE_MARGIN = timedelta(hours=1)
+# Ten thousand cities whose models must all be loaded take an hour or two.
+_FORECASTS_TIMEOUT = timedelta(hours=4)
 # What is there now is looked at, whatever days the fleet's schedule is about.
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 # In the fleet file cities are the cities themselves.
@@ -61,8 +64,12 @@ def fleet_dags(folder: Path, only: str | None = None, fetch: Fetch = no_fetch) -
 
 def _absent(fleet: Fleet) -> set[str]:
     """Return the purposes for which a fleet has no DAG."""
-    arrivals_ = {plan.ARRIVALS_PURPOSE} if fleet.events.queue is None else set()
-    return arrivals_ | ({plan.CITIES_PURPOSE} if fleet.city_list.source is None else set())
+    has = {
+        plan.ARRIVALS_PURPOSE: fleet.events.queue is not None,
+        plan.CITIES_PURPOSE: fleet.city_list.source is not None,
+        plan.FORECASTS_PURPOSE: fleet.forecasts.schedule is not None,
+    }
+    return {purpose for purpose, there in has.items() if not there}
 
 
 def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
@@ -323,6 +330,27 @@ def _cities_dag(dag_id: str, fleet: Fleet) -> DAG:
     return dag
 
 
+def _forecasts_dag(dag_id: str, fleet: Fleet) -> DAG:
+    with _care_dag(
+        dag_id,
+        fleet,
+        plan.FORECASTS_PURPOSE,
+        retries=2,
+        retry_minutes=5,
+        description=f"Write the night's forecasts of {fleet.fleet} as one table",
+        doc_md=(
+            f"Asks every city of `{fleet.fleet}` for its forecast, by the model that serves it now, and writes the "
+            f"answers as one Parquet object below `{fleet.keys.uri(fleet.keys.forecasts_prefix())}`: a folder per "
+            "night, which is replaced where it is there. A city without a forecast has a row that says why; where none "
+            f"has one the task fails, and the table of before stays. `./fleet forecasts --write --fleet {fleet.fleet}` "
+            "does the same.\n\n"
+            "Schedule it behind the night's runs. It is paused until it is switched on."
+        ),
+    ) as dag:
+        WriteForecastsOperator(task_id=WRITE, fleet=fleet, execution_timeout=_FORECASTS_TIMEOUT)
+    return dag
+
+
 def _care_dag(
     dag_id: str, fleet: Fleet, purpose: str, *, retries: int, retry_minutes: int, **settings: Any
 ) -> DAG:
@@ -375,4 +403,5 @@ _BUILDERS: dict[str, Callable[[str, Fleet], DAG]] = {
     plan.RECONCILE_PURPOSE: _reconcile_dag,
     plan.ARRIVALS_PURPOSE: _arrivals_dag,
     plan.CITIES_PURPOSE: _cities_dag,
+    plan.FORECASTS_PURPOSE: _forecasts_dag,
 }

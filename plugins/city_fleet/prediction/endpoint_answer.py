@@ -20,6 +20,7 @@ from city_fleet.periods import begin_text
 
 # inference.py speaks of rows of a request; here a request is one row, whose features are what the caller knows.
 _OUR_ROW = re.compile(r"Row 1[,:] *|Forecast: *")
+_ANY_ROW = re.compile(r"Row (?P<number>[1-9]\d{0,8})[,:] *")
 # What serving code answers to a forecast that it does not know yet.
 _OLD_CODE = "The request has no list of instances"
 # What a model answers that is nobody's parent, and serving code that knows no parents.
@@ -100,13 +101,27 @@ class Prediction:
         }
 
 
+def refused_row(error: ClientError) -> tuple[int, str] | None:
+    """Return which row of a request inference.py has refused, from 1, and what it says of it; None where none."""
+    sentence, mine = _said(error)
+    found = _ANY_ROW.match(sentence)
+    return (int(found["number"]), sentence[found.end() :]) if found and mine else None
+
+
+def _said(error: ClientError) -> tuple[str, bool]:
+    """Return what the model has said, and whether it was about the request."""
+    response: dict[str, Any] = dict(error.response)
+    said = str(response.get("OriginalMessage") or aws_errors.message_of(error)).strip()
+    about_request = 400 <= int(response.get("OriginalStatusCode") or 0) < 500
+    return said.splitlines()[0] if said else "no reason", about_request
+
+
 def model_error(city: str, whose: str, error: ClientError) -> PredictError:
     """Tell a mistake of the caller, in inference.py's words, from a fault of the model."""
     response: dict[str, Any] = dict(error.response)
-    said = str(response.get("OriginalMessage") or aws_errors.message_of(error)).strip()
-    sentence = said.splitlines()[0] if said else "no reason"
+    sentence, about_request = _said(error)
     mine = _OUR_ROW.match(sentence)
-    if 400 <= int(response.get("OriginalStatusCode") or 0) < 500 and mine:
+    if about_request and mine:
         sentence = sentence[mine.end() :]
         if sentence.startswith(_NO_PARENT):
             cure = "run the fleet's _endpoint DAG, and train the parent"
@@ -122,16 +137,24 @@ def model_error(city: str, whose: str, error: ClientError) -> PredictError:
 
 
 def read_number(content: bytes, whose: str, city: str) -> float:
-    """Read the answer of a regression."""
+    """Read the answer of a regression to one row."""
+    (number,) = read_numbers(content, whose, city, 1)
+    return number
+
+
+def read_numbers(content: bytes, whose: str, city: str, count: int) -> list[float]:
+    """Read the answer of a regression to so many rows."""
     try:
-        (value,) = json.loads(content)["predictions"]
-        number = float(value)
+        numbers = [float(value) for value in json.loads(content)["predictions"]]
+        if len(numbers) != count:
+            raise ValueError(f"{len(numbers)} predictions of {count} rows")
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         got = f"{content[:80]!r} ({type(error).__name__})"
         raise ServingError(f"{whose}: the answer is not a prediction: {got}", city=city) from error
-    if not math.isfinite(number):
-        raise ServingError(f"{whose}: predicts {number}, which is not a finite number", city=city)
-    return number
+    for number in numbers:
+        if not math.isfinite(number):
+            raise ServingError(f"{whose}: predicts {number}, which is not a finite number", city=city)
+    return numbers
 
 
 def read_forecast(content: bytes, whose: str, city: str) -> Forecast:
@@ -180,18 +203,33 @@ def _interval(value: Any) -> list[float] | None:
 
 
 def read_classes(content: bytes, whose: str, city: str) -> dict[str, Any]:
-    """Read the answer of a classification."""
+    """Read the answer of a classification to one row."""
+    (answer,) = read_many_classes(content, whose, city, 1)
+    return answer
+
+
+def read_many_classes(content: bytes, whose: str, city: str, count: int) -> list[dict[str, Any]]:
+    """Read the answer of a classification to so many rows.
+
+    :return: ``label``, ``top_k`` and ``probabilities`` of each, as :class:`Prediction` has them.
+    """
     try:
-        (value,) = json.loads(content)["predictions"]
-        label, ranked = value["label"], value.get("top_k")
-        if ranked is not None:
-            found = [{"label": each["label"], "probability": float(each["probability"])} for each in ranked]
-            named = {str(each["label"]): each["probability"] for each in found}
-        else:
-            found, named = None, {name: float(each) for name, each in value["probabilities"].items()}
-        if label not in named or not all(map(math.isfinite, named.values())):
-            raise ValueError("its label has no probability")
+        answers = [_class_answer(value) for value in json.loads(content)["predictions"]]
+        if len(answers) != count:
+            raise ValueError(f"{len(answers)} predictions of {count} rows")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         got = f"{content[:80]!r} ({type(error).__name__})"
         raise ServingError(f"{whose}: the answer is not a prediction of classes: {got}", city=city) from error
+    return answers
+
+
+def _class_answer(value: Any) -> dict[str, Any]:
+    label, ranked = value["label"], value.get("top_k")
+    if ranked is not None:
+        found = [{"label": each["label"], "probability": float(each["probability"])} for each in ranked]
+        named = {str(each["label"]): each["probability"] for each in found}
+    else:
+        found, named = None, {name: float(each) for name, each in value["probabilities"].items()}
+    if label not in named or not all(map(math.isfinite, named.values())):
+        raise ValueError("its label has no probability")
     return {"label": label, "top_k": found, "probabilities": None if found is not None else named}

@@ -66,6 +66,21 @@ def read_row(
     return row
 
 
+def value_of_text(text: str, kind: str) -> Value:
+    """Read a feature's value as people write it; one of another kind stays text, and :func:`read_row` refuses it."""
+    word = text.strip().lower()
+    if word in ("", "null"):
+        return None
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(word, text)
+    if kind != "number":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def json_request(row: Sequence[Value], top_k: int | None) -> bytes:
     """Write a row as inference.py reads application/json: raw values in feature order."""
     more = {} if top_k is None else {"top_k": top_k}

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import aws_errors, outgoing_text
+from city_fleet import outgoing_text
 from city_fleet.errors import (
     BadRequest,
-    CityFleetError,
     PredictError,
     ServingError,
     UnknownCity,
@@ -28,10 +26,11 @@ from city_fleet.errors import (
 )
 from city_fleet.prediction import model_question, substitute
 from city_fleet.prediction.deadline import Deadline
-from city_fleet.prediction.endpoint_answer import Prediction, model_error
+from city_fleet.prediction.endpoint_answer import Prediction
 from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.known_cache import KnownCopies, Newest
 from city_fleet.prediction.live_cache import LivePointers
+from city_fleet.prediction.model_call import ModelGone, call_model
 from city_fleet.prediction.model_question import NO_FEATURES, Asked, iso, slug_of
 from city_fleet.prediction.seat import Seat, seat_of
 from city_fleet.state import live
@@ -45,7 +44,7 @@ log = outgoing_text.logger(__name__)
 
 DEADLINE_SECONDS = 25.0
 THREADS = 16
-_S3_READ_SECONDS = 5
+S3_READ_SECONDS = 5
 _CONNECT_SECONDS = 3
 
 
@@ -57,18 +56,23 @@ def clients(
     :param deadline_seconds: nothing is waited for longer than this.
     """
 
-    def config(read_seconds: float) -> Config:
-        return Config(
-            region_name=region,
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=read_seconds,
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            max_pool_connections=THREADS,
-        )
-
+    s3_config = client_config(min(S3_READ_SECONDS, deadline_seconds))
     return (
-        boto3.client("s3", config=config(min(_S3_READ_SECONDS, deadline_seconds))),
-        boto3.client("sagemaker-runtime", config=config(deadline_seconds)),
+        boto3.client("s3", region_name=region, config=s3_config),
+        boto3.client("sagemaker-runtime", region_name=region, config=client_config(deadline_seconds)),
+    )
+
+
+def client_config(read_seconds: float) -> Config:
+    """Return the settings of a client whose only retries are those of :class:`Deadline`.
+
+    :param read_seconds: how long an answer is waited for.
+    """
+    return Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=read_seconds,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        max_pool_connections=THREADS,
     )
 
 
@@ -212,7 +216,7 @@ class Predictor:
             city=city,
             target_model=pointer.target_model,
             package_arn=pointer.package_arn,
-            package_version=_package_version(pointer.package_arn),
+            package_version=package_version(pointer.package_arn),
             as_of=iso(pointer.as_of),
             latency_ms=round((time.perf_counter() - started) * 1000, 1),
         )
@@ -233,7 +237,7 @@ class Predictor:
         at = self.endpoints.address_of(seat.pointer, deadline)
         try:
             value = self._ask(seat, at, asked, deadline)
-        except _ModelGone as gone:
+        except ModelGone as gone:
             # Its artifact may have been retired while this pointer was believed, or another endpoint have taken over.
             city = seat.pointer.city
             newer = self.pointers.get(city, deadline, ask=True)
@@ -243,7 +247,7 @@ class Predictor:
             seat = replace(seat, pointer=newer)
             try:
                 value = self._ask(seat, now, asked, deadline)
-            except _ModelGone as again:
+            except ModelGone as again:
                 raise ServingError(str(again), city=city) from again
         return seat.pointer, value
 
@@ -252,35 +256,22 @@ class Predictor:
 
         :param at: where it answers.
         :return: fields of :class:`Prediction`.
-        :raises _ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
+        :raises ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
         """
         pointer = seat.pointer
         city = seat.child or pointer.city
         question = model_question.put(
             pointer, asked, lambda: self._newest(city, deadline), child=seat.child, problem=seat.problem
         )
-        whose = f"city {city!r}: endpoint {at.endpoint!r} with {pointer.target_model}"
-
-        def invoke() -> bytes:
-            answer = self._runtime.invoke_endpoint(
-                **at.request,
-                ContentType="application/json" if question.as_json else "text/csv",
-                Accept="application/json",
-                Body=question.body,
-            )
-            content: bytes = answer["Body"].read(question.answer_bytes)
-            return content
-
-        try:
-            content = deadline.call(whose, invoke)
-        except ClientError as error:
-            if aws_errors.is_model_error(error):
-                raise model_error(city, whose, error) from error
-            if aws_errors.is_invalid(error):
-                raise _ModelGone(f"{whose}: {aws_errors.message_of(error)}") from error
-            raise ServingError(f"{whose}: {error}", city=city) from error
-        except BotoCoreError as error:
-            raise ServingError(f"{whose} cannot be asked: {error}", city=city) from error
+        content, whose = call_model(
+            self._runtime,
+            at,
+            city,
+            deadline,
+            body=question.body,
+            as_json=question.as_json,
+            answer_bytes=question.answer_bytes,
+        )
         return question.read(content, whose, city)
 
     def _newest(self, city: str, deadline: Deadline) -> Newest:
@@ -293,10 +284,7 @@ def _unexpected(city: object, error: Exception) -> ServingError:
     return ServingError(text, city=name)
 
 
-class _ModelGone(CityFleetError):
-    """The endpoint refuses the request itself: no such endpoint, or no such artifact."""
-
-
-def _package_version(arn: str) -> int | None:
+def package_version(arn: str) -> int | None:
+    """Return the number at the end of a model package's ARN; None when it has none."""
     last = arn.rpartition("/")[2]
     return int(last) if last.isdecimal() and last.isascii() else None

@@ -23,6 +23,7 @@ ROLES = {
     "role": ("role", "key", "volume_key", "network"),
     "loader": ("loader", "key"),
     "approver": ("approver", "key_reader"),
+    "analyst": ("analyst", "key_reader"),
     "predict": ("predict", "key_reader"),
     "retrain": ("retrain", "mwaa"),
     "caller": ("caller",),
@@ -32,6 +33,7 @@ BUCKET = "arn:aws:s3:::bucket"
 SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
 LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
 EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
+GLUE = f"arn:aws:glue:{REGION}:{ACCOUNT}"
 KEY = PLACES["KEY"]
 VIA_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
 FOR_AWS = {"kms:GrantIsForAWSResource": "true"}
@@ -46,6 +48,8 @@ DESTINATIONS = f"{_AWS}/lambda/latest/dg/invocation-async-retain-records.html"
 KNOWN = f"{_AWS}/service-authorization/latest/reference/list_amazons3.html"
 SECRETS = f"{_AWS}/secretsmanager/latest/userguide/auth-and-access_iam-policies.html"
 MWAA = f"{_AWS}/mwaa/latest/userguide/access-mwaa-apache-airflow-rest-api.html"
+CATALOG = f"{_AWS}/athena/latest/ug/fine-grained-access-to-glue-resources.html"
+ATHENA_IN_S3 = f"{_AWS}/athena/latest/ug/s3-permissions.html"
 QUEUES = f"{_AWS}/lambda/latest/dg/services-sqs-configure.html"
 
 
@@ -79,7 +83,7 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     for who in ("role", "airflow", "loader"):
         for name in ("Decrypt", "GenerateDataKey"):
             yield who, Need(f"kms:{name}", KEY, VIA_S3), KMS_IN_S3
-    for who in ("predict", "approver"):
+    for who in ("predict", "approver", "analyst"):
         yield who, Need("kms:Decrypt", KEY, VIA_S3), KMS_IN_S3
     for who in ("role", "airflow"):
         yield who, Need("kms:CreateGrant", KEY, FOR_AWS), CALLERS
@@ -108,6 +112,14 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     yield "airflow", Need("s3:PutObject", f"{OWN}/known/x"), KNOWN
     yield "airflow", Need("s3:DeleteObject", f"{OWN}/known/x"), KNOWN
     yield "predict", Need("s3:GetObject", f"{OWN}/known/x"), KNOWN
+    # Tables of forecasts: prediction/night_forecasts.py writes them, people read them by Athena or by themselves.
+    yield "airflow", Need("s3:PutObject", f"{OWN}/forecasts/x"), KNOWN
+    yield "analyst", Need("s3:GetObject", f"{OWN}/forecasts/x"), ATHENA_IN_S3
+    yield "analyst", Need("s3:ListBucket", BUCKET, {"s3:prefix": "F/E/forecasts/x"}), ATHENA_IN_S3
+    yield "analyst", Need("s3:GetBucketLocation", BUCKET), ATHENA_IN_S3
+    for part in ("catalog", "database/F__E", "table/F__E/forecasts"):
+        for name in ("GetDatabase", "GetPartitions", "GetTable"):
+            yield "analyst", Need(f"glue:{name}", f"{GLUE}:{part}"), CATALOG
     # The endpoint's operator calls them when a configuration changes: orchestration/fleet_tasks/endpoint_operators.py.
     for name, kind in (
         ("UpdateEndpoint", "endpoint"),
@@ -225,6 +237,10 @@ def forbidden() -> Iterator[tuple[str, Need]]:
     yield "caller", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/names")
     yield "approver", Need("sagemaker:UpdateModelPackage", f"{SAGEMAKER}:model-package/other/1")
     yield "loader", Need("s3:GetObject", f"{OWN}/live/x")
+    # An analyst reads forecasts, and neither data nor models.
+    for folder in ("known", "live", "models", "runs", "state"):
+        yield "analyst", Need("s3:GetObject", f"{OWN}/{folder}/x")
+    yield "analyst", Need("glue:GetTable", f"{GLUE}:table/other__E/forecasts")
 
 
 def test_what_nobody_needs_is_denied(subtests: pytest.Subtests) -> None:

@@ -19,6 +19,7 @@ from city_fleet.infrastructure import access, template
 from city_fleet.infrastructure.alarms import quiet_days
 from city_fleet.infrastructure.names import StackNames
 from city_fleet.prediction import openapi
+from city_fleet.state.forecast_table import COLUMNS
 from tests.support.fleets import SMALL, texas
 from tests.support.paths import ROOT
 from tests.support.private_fleets import private, with_long_names
@@ -216,3 +217,31 @@ def test_airflow_may_read_the_one_object_that_the_list_of_cities_comes_from(tmp_
         for each in access.airflow_statements(StackNames(texas()))
         if each.get("Sid") == "ReadListOfCities"
     ]
+
+
+def test_the_catalog_finds_every_night_where_the_table_is_written(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(
+        SMALL + "forecasts: {catalog: true}\ncities: {a: }\n", encoding="utf-8"
+    )
+    fleet = load_fleet(tmp_path / "small.yaml", {})
+    made = template.template(fleet)
+    (database,) = resources(fleet, "AWS::Glue::Database").values()
+    (table,) = resources(fleet, "AWS::Glue::Table").values()
+    assert database["Properties"]["DatabaseInput"]["Name"] == "small__laptop"
+    described = table["Properties"]["TableInput"]
+    place = described["StorageDescriptor"]["Location"]
+    # As Athena makes the place of a partition of its name and value.
+    assert fleet.keys.uri(fleet.keys.forecasts("2014-01-01")).startswith(f"{place}night=2014-01-01/")
+    assert [each["Name"] for each in described["PartitionKeys"]] == ["night"]
+    assert described["Parameters"]["projection.night.range"] == "2020-01-01,NOW"
+    names = [each["Name"] for each in described["StorageDescriptor"]["Columns"]]
+    assert names == [each.name for each in COLUMNS]
+    assert all(len(each["Comment"]) <= 255 for each in described["StorageDescriptor"]["Columns"])
+    # Who reads the table may find exactly this one.
+    statements_ = made["Resources"]["AnalystPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    arns = json.dumps([each["Resource"] for each in statements_ if "glue:GetTable" in each["Action"]])
+    assert f"database/{database['Properties']['DatabaseInput']['Name']}" in arns
+    assert f"table/small__laptop/{described['Name']}" in arns
+    assert "AnalystPolicyArn" in made["Outputs"]
+    assert not resources(texas(), "AWS::Glue::Table")
+    assert "AnalystPolicyArn" not in template.template(texas())["Outputs"]

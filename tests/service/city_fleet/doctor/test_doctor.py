@@ -74,12 +74,15 @@ def test_an_airflow_needs_no_tools_of_a_laptop() -> None:
 
 
 def test_an_airflow_whose_fleet_asks_for_holidays_needs_their_package() -> None:
-    needed = package_checks.needs(Role.AIRFLOW, ROOT, holidays=True)
+    needed = package_checks.needs(Role.AIRFLOW, ROOT, holidays=True, parquet=True)
     without = {"boto3": "1.43.1"}
     assert "holidays>=0.60" in said(package_checks.check(needed, without, Role.AIRFLOW), Level.FAIL)[0]
     assert "holidays" not in said(package_checks.check(needed[:-1], without, Role.AIRFLOW), Level.FAIL)[0]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["optional-dependencies"] == {"holidays": [package_checks.HOLIDAYS_NEED]}
+    assert project["optional-dependencies"] == {
+        "holidays": [package_checks.HOLIDAYS_NEED],
+        "parquet": [package_checks.PARQUET_NEED],
+    }
 
 
 def test_what_is_too_old_for_an_airflow_fails() -> None:

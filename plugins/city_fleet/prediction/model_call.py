@@ -1,0 +1,70 @@
+"""One request to a model, and whose fault it is when there is no answer.
+
+Standard library and botocore only, as the Lambda function carries this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from city_fleet import aws_errors
+from city_fleet.errors import CityFleetError, PredictError, ServingError
+from city_fleet.prediction.deadline import Deadline
+from city_fleet.prediction.endpoint_answer import model_error
+from city_fleet.state.model_address import Address
+
+if TYPE_CHECKING:
+    from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+
+class ModelGone(CityFleetError):
+    """The endpoint refuses the request itself: no such endpoint, or no such artifact."""
+
+
+def call_model(
+    runtime: SageMakerRuntimeClient,
+    at: Address,
+    city: str,
+    deadline: Deadline,
+    *,
+    body: bytes,
+    as_json: bool,
+    answer_bytes: int,
+    refused: Callable[[str, str, ClientError], PredictError] = model_error,
+) -> tuple[bytes, str]:
+    """Ask the endpoint for what a model answers.
+
+    :param at: where the model answers.
+    :param city: who is asked about, for errors.
+    :param as_json: whether the body is application/json; else text/csv.
+    :param answer_bytes: of the answer: more is cut off.
+    :param refused: (city, whose, what the endpoint said) → what a mistake or a failure within the model is raised as.
+    :return: the answer, and whose it is, for errors.
+    :raises ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
+    :raises PredictError: of the kind that says whose fault it is.
+    """
+    whose = f"city {city!r}: endpoint {at.endpoint!r} with {at.target_model}"
+
+    def invoke() -> bytes:
+        answer = runtime.invoke_endpoint(
+            **at.request,
+            ContentType="application/json" if as_json else "text/csv",
+            Accept="application/json",
+            Body=body,
+        )
+        content: bytes = answer["Body"].read(answer_bytes)
+        return content
+
+    try:
+        return deadline.call(whose, invoke), whose
+    except ClientError as error:
+        if aws_errors.is_model_error(error):
+            raise refused(city, whose, error) from error
+        if aws_errors.is_invalid(error):
+            raise ModelGone(f"{whose}: {aws_errors.message_of(error)}") from error
+        raise ServingError(f"{whose}: {error}", city=city) from error
+    except BotoCoreError as error:
+        raise ServingError(f"{whose} cannot be asked: {error}", city=city) from error
