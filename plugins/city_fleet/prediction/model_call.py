@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 class ModelGone(CityFleetError):
-    """The endpoint refuses the request itself: no such endpoint, or no such artifact."""
+    """The endpoint refuses the request itself: no such endpoint, or no such artifact.
+
+    :param at: where it was asked.
+    """
+
+    def __init__(self, message: str, at: Address) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 def call_model(
@@ -64,7 +71,7 @@ def call_model(
         if aws_errors.is_model_error(error):
             raise refused(city, whose, error) from error
         if aws_errors.is_invalid(error):
-            raise ModelGone(f"{whose}: {aws_errors.message_of(error)}") from error
+            raise ModelGone(f"{whose}: {aws_errors.message_of(error)}", at) from error
         raise ServingError(f"{whose}: {error}", city=city) from error
     except BotoCoreError as error:
         raise ServingError(f"{whose} cannot be asked: {error}", city=city) from error

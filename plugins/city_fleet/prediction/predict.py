@@ -34,7 +34,6 @@ from city_fleet.prediction.model_call import ModelGone, call_model
 from city_fleet.prediction.model_question import NO_FEATURES, Asked, iso, slug_of
 from city_fleet.prediction.seat import Seat, seat_of
 from city_fleet.state import live
-from city_fleet.state.model_address import Address
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -234,27 +233,24 @@ class Predictor:
 
         :return: the pointer of the model that has answered, and fields of :class:`Prediction`.
         """
-        at = self.endpoints.address_of(seat.pointer, deadline)
         try:
-            value = self._ask(seat, at, asked, deadline)
+            value = self._ask(seat, asked, deadline)
         except ModelGone as gone:
             # Its artifact may have been retired while this pointer was believed, or another endpoint have taken over.
             city = seat.pointer.city
             newer = self.pointers.get(city, deadline, ask=True)
-            now = self.endpoints.address_of(newer, deadline, ask=True)
-            if now == at:
+            if self.endpoints.address_of(newer, deadline, ask=True) == gone.at:
                 raise ServingError(str(gone), city=city) from gone
             seat = replace(seat, pointer=newer)
             try:
-                value = self._ask(seat, now, asked, deadline)
+                value = self._ask(seat, asked, deadline)
             except ModelGone as again:
                 raise ServingError(str(again), city=city) from again
         return seat.pointer, value
 
-    def _ask(self, seat: Seat, at: Address, asked: Asked, deadline: Deadline) -> dict[str, Any]:
+    def _ask(self, seat: Seat, asked: Asked, deadline: Deadline) -> dict[str, Any]:
         """Ask the endpoint for the prediction of a pointer's model.
 
-        :param at: where it answers.
         :return: fields of :class:`Prediction`.
         :raises ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
         """
@@ -265,7 +261,7 @@ class Predictor:
         )
         content, whose = call_model(
             self._runtime,
-            at,
+            self.endpoints.address_of(pointer, deadline),
             city,
             deadline,
             body=question.body,

@@ -177,7 +177,7 @@ class RowScorer:
             newer = self._pointers.get(pointer.city, deadline, ask=True)
             same = (newer.features, newer.inputs) == (pointer.features, pointer.inputs)
             now = self._endpoints.address_of(newer, deadline, ask=True)
-            if now == at or not same:
+            if now == gone.at or not same:
                 raise ServingError(str(gone), city=pointer.city) from gone
             try:
                 return newer, self._call(newer, now, rows, deadline)
