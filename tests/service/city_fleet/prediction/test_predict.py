@@ -56,7 +56,8 @@ def make(serving: Serving) -> Maker:
             client(serving.server, "sagemaker-runtime", read_timeout=SECONDS),
         )
         pointers = LivePointers(s3, KEYS, **caching)
-        return Predictor(pointers, runtime, Endpoints(s3, KEYS, endpoint), threads), Calls(s3, runtime)
+        endpoints = Endpoints(serving.s3, KEYS, endpoint)  # asked beside what is counted
+        return Predictor(pointers, runtime, endpoints, threads), Calls(s3, runtime)
 
     return make
 
@@ -313,7 +314,7 @@ def test_a_model_that_is_still_being_loaded_is_waited_for(
         serving = serve(server, tmp_path_factory.mktemp("models"), load_seconds=3)
         s3, runtime = client(server, "s3"), client(server, "sagemaker-runtime")
         predictor, calls = (
-            Predictor(LivePointers(s3, KEYS), runtime, Endpoints(s3, KEYS, serving.endpoint)),
+            Predictor(LivePointers(s3, KEYS), runtime, Endpoints(serving.s3, KEYS, serving.endpoint)),
             Calls(s3, runtime),
         )
         for city in ("austin", "waco"):
