@@ -85,6 +85,9 @@ class FaultInjector(Protocol):
     def job_started(self, run: RunningJob, process: Supervised) -> None:
         """Called when a job's container has been started."""
 
+    def capacity_error(self, name: str) -> tuple[float, str] | None:
+        """Seconds after which a job on demand gives up waiting for an instance, and its reason; None if it has one."""
+
     def capacity_delay_seconds(self, name: str) -> float:
         """How long it takes until there is an instance for a training job that has lost its own."""
 

@@ -26,7 +26,7 @@ from local.sagemaker.protocol.operations import operation
 from local.sagemaker.reach import Server
 from local.sagemaker.registry.tags import check_tags
 from local.sagemaker.services.alarms import alarm_states
-from local.sagemaker.store import AlreadyExists, Document, NotFound
+from local.sagemaker.store import Document, NotFound
 
 PREFIXES = (
     "Current",
@@ -52,8 +52,7 @@ def create_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Create an endpoint from an endpoint configuration."""
     name, config = request["EndpointName"], request["EndpointConfigName"]
     arn = server.arn(KIND, name)
-    if server.store.get(KIND, name) is not None:
-        raise ValidationException(f'Cannot create already existing endpoint "{arn}".')
+    _check_new(server, name)
     deployment = Deployment(config, container_specs(server, name, config))
     moment = now()
     document: Document = {
@@ -68,13 +67,11 @@ def create_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     }
     if "DeploymentConfig" in request:
         document["LastDeploymentConfig"] = request["DeploymentConfig"]
-    try:
-        with server.store.transaction():
-            server.store.insert(KIND, name, document)
-            taken = server.quotas.take((KIND, name), instances(spec for spec, _ in deployment.specs))
-            server.store.when_undone(taken)
-    except AlreadyExists:
-        raise ValidationException(f'Cannot create already existing endpoint "{arn}".') from None
+    with server.store.transaction():
+        _check_new(server, name)
+        server.store.insert(KIND, name, document)
+        taken = server.quotas.take((KIND, name), instances(spec for spec, _ in deployment.specs))
+        server.store.when_undone(taken)
     server.endpoints.deploy(name, deployment)
     return {"EndpointArn": arn}
 
@@ -232,6 +229,16 @@ def delete_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     _change(server, name, change)
     server.endpoints.delete(name)
     return {}
+
+
+def _check_new(server: Server, name: str) -> None:
+    """Check that no endpoint is called so: case counts in every operation but CreateEndpoint (API Reference).
+
+    :raises ValidationException: if one is.
+    """
+    for taken in server.store.names(KIND):
+        if taken.lower() == name.lower():
+            raise ValidationException(f'Cannot create already existing endpoint "{server.arn(KIND, taken)}".')
 
 
 def _settled(server: Server, name: str) -> Document:

@@ -20,6 +20,19 @@ MODEL = "model"
 ENDPOINT_CONFIG = "endpoint-config"
 #: Keys and values of a model's environment, all containers together (API Reference: ContainerDefinition).
 MAX_ENVIRONMENT_BYTES = 32 * 1024
+#: Members that are kept and described, and change nothing here.
+NO_EFFECT_OF_CONTAINER = ("ImageConfig", "InferenceSpecificationName", "ContainerMetricsConfig")
+NO_EFFECT_OF_VARIANT = (
+    "ManagedInstanceScaling",
+    "AcceleratorType",
+    "CapacityReservationConfig",
+    "EnableSSMAccess",
+    "InstancePools",
+    "ModelDataDownloadTimeoutInSeconds",
+    "RoutingConfig",
+    "VariantInstanceProvisionTimeoutInSeconds",
+)
+SERVERLESS_MEMORY_MB = (1024, 2048, 3072, 4096, 5120, 6144)
 #: The kinds in SageMaker's words.
 _WORDS = {MODEL: "model", ENDPOINT_CONFIG: "endpoint configuration"}
 
@@ -37,7 +50,15 @@ _WORDS = {MODEL: "model", ENDPOINT_CONFIG: "endpoint configuration"}
         "What must hold for InferenceExecutionConfig Mode Direct, and for TargetContainerHostname of InvokeEndpoint, "
         "is documented; the wording of refusals is our own.",
     ],
-    no_effect=["VpcConfig", "EnableNetworkIsolation"],
+    no_effect=[
+        "VpcConfig",
+        "EnableNetworkIsolation",
+        *(
+            f"{where}.{member}"
+            for where in ("PrimaryContainer", "Containers")
+            for member in NO_EFFECT_OF_CONTAINER
+        ),
+    ],
 )
 def create_model(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Create a model: one container, or several; a multi-model one has a prefix of artifacts."""
@@ -96,8 +117,7 @@ def delete_model(server: Server, request: dict[str, Any]) -> dict[str, Any]:
         "EnableNetworkIsolation",
         "ExecutionRoleArn",
         "MetricsConfig",
-        "ProductionVariants.ManagedInstanceScaling",
-        "ProductionVariants.RoutingConfig",
+        *(f"ProductionVariants.{member}" for member in NO_EFFECT_OF_VARIANT),
     ],
 )
 def create_endpoint_config(server: Server, request: dict[str, Any]) -> dict[str, Any]:
@@ -209,11 +229,31 @@ def _variant(server: Server, variant: dict[str, Any]) -> dict[str, Any]:
                 raise ValidationException(
                     f"Production variant {name}: {member} can't be given with ServerlessConfig."
                 )
+        _check_serverless(name, variant["ServerlessConfig"])
     else:
         for member in ("InstanceType", "InitialInstanceCount"):
             if member not in variant:
                 raise ValidationException(f"Production variant {name}: {member} must be given.")
     return {"InitialVariantWeight": 1.0, **variant}
+
+
+def _check_serverless(name: str, config: dict[str, Any]) -> None:
+    """Check what the service model does not say (API Reference: ProductionVariantServerlessConfig).
+
+    :raises ValidationException: if it is none that AWS takes.
+    """
+    memory = config["MemorySizeInMB"]
+    if memory not in SERVERLESS_MEMORY_MB:
+        raise ValidationException(
+            f"Production variant {name}: ServerlessConfig.MemorySizeInMB must be one of"
+            f" {', '.join(map(str, SERVERLESS_MEMORY_MB))}, got {memory}."
+        )
+    provisioned, most = config.get("ProvisionedConcurrency", 0), config["MaxConcurrency"]
+    if provisioned > most:
+        raise ValidationException(
+            f"Production variant {name}: ServerlessConfig.ProvisionedConcurrency must be at most MaxConcurrency, which"
+            f" is {most}; got {provisioned}."
+        )
 
 
 def _create(server: Server, kind: str, document: Document, name_member: str, arn_member: str) -> str:

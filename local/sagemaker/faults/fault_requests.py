@@ -18,25 +18,49 @@ from starlette.types import Receive, Scope, Send
 from local.sagemaker.faults.fault_specs import FaultError, FaultSpec
 from local.sagemaker.faults.faults import Faults
 from local.sagemaker.protocol.bounded_request import BoundedRequest
-from local.sagemaker.services.called import Call, read_call
-from local.sagemaker.services.service_errors import error_answer
+from local.sagemaker.services.called import QUERY, RUNTIME, Call, read_call
+from local.sagemaker.services.service_errors import error_answer, internal_code
 
 PATH = "/_local/faults"
-#: Code, message and status by what goes wrong; first of S3, then of services with an XML protocol, then of all.
+#: The caller is the one that GetCallerIdentity answers here.
+_DENIED = (
+    "User: arn:aws:sts::123456789012:user/moto is not authorized to perform: {action} because no identity-based policy"
+    " allows the {action} action"
+)
+_EXPIRED = "The security token included in the request is expired"
+#: Code, message and status by what goes wrong: of a service, else of a protocol, else of all. "Error responses" of S3's
+#: API Reference, "Common Errors" of the others'; who may not and whose token is old is 403 except where a JSON protocol
+#: answers each of its caller's errors with 400.
 ERRORS = {
     "too fast": {
         "s3": ("SlowDown", "Please reduce your request rate.", 503),
-        "iam": ("Throttling", "Rate exceeded", 400),
-        "sts": ("Throttling", "Rate exceeded", 400),
+        QUERY: ("Throttling", "Rate exceeded", 400),
         "": ("ThrottlingException", "Rate exceeded", 400),
     },
     "internal": {
-        "s3": ("InternalError", "We encountered an internal error. Please try again.", 500),
-        "": (
-            "InternalFailure",
+        "s3": (internal_code("s3"), "We encountered an internal error. Please try again.", 500),
+        "iam": (
+            internal_code("iam"),
             "The request processing has failed because of an unknown error, exception or failure.",
             500,
         ),
+        "": (
+            internal_code(""),
+            "The request processing has failed because of an unknown error, exception or failure.",
+            500,
+        ),
+    },
+    "denied": {
+        "s3": ("AccessDenied", "Access Denied", 403),
+        QUERY: ("AccessDenied", _DENIED, 403),
+        RUNTIME: ("AccessDeniedException", _DENIED, 403),
+        "": ("AccessDeniedException", _DENIED, 400),
+    },
+    "expired": {
+        "s3": ("ExpiredToken", "The provided token has expired.", 400),
+        QUERY: ("ExpiredToken", _EXPIRED, 403),
+        RUNTIME: ("ExpiredTokenException", _EXPIRED, 403),
+        "": ("ExpiredTokenException", _EXPIRED, 400),
     },
     "conflict": {
         "": (
@@ -52,6 +76,8 @@ CAUSES = {
     "slow_down": "too fast",
     "internal_error": "internal",
     "conditional_conflict": "conflict",
+    "access_denied": "denied",
+    "expired_token": "expired",
 }
 
 
@@ -137,8 +163,9 @@ def spoil(spec: FaultSpec, call: Call) -> Response:
     if spec.kind in ("timeout", "dropped_connection"):
         return SilentResponse(closes=spec.kind == "dropped_connection")
     errors = ERRORS[CAUSES[spec.kind]]
-    code, message, status = errors.get(call.service, errors[""])
-    return error_answer(call, code, message, status)
+    code, message, status = errors.get(call.service) or errors.get(call.protocol) or errors[""]
+    action = f"{call.service.removesuffix('-runtime')}:{call.operation}"
+    return error_answer(call, code, message.replace("{action}", action), status)
 
 
 class SilentResponse(Response):

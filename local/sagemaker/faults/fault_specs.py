@@ -9,7 +9,10 @@ Kinds that meet requests:
   timeout               no answer for as long as the caller waits
   dropped_connection    the connection is closed without an answer
   latency               the answer is delayed
+  access_denied         AccessDeniedException, as of a caller whose policy lacks the right
+  expired_token         ExpiredTokenException, as of credentials that have run out
 Kinds that meet jobs and endpoints:
+  capacity_error        AWS has no instance for a job on demand
   spot_interruption     a spot training job loses its instance; AWS has a new one after capacity_after_seconds
   job_crash             SIGKILL for the job's process
   model_server_crash    SIGKILL for an endpoint's model server
@@ -29,6 +32,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from local.sagemaker.faults.fault_operations import what_is_wrong
+
 SEED = 0
 DISTRIBUTIONS = {
     "constant": ("seconds",),
@@ -38,25 +43,47 @@ DISTRIBUTIONS = {
 }
 EVERYWHERE = "operation", "name", "probability", "count", "skip", "window"
 _TIMED = ("after_seconds",)
-#: Members of each kind, besides those every kind has.
-MEMBERS: dict[str, tuple[str, ...]] = {
-    "throttling": (),
-    "rate_limit": ("rate_per_second", "burst"),
-    "slow_down": (),
-    "conditional_conflict": (),
-    "internal_error": ("when",),
-    "timeout": ("when",),
-    "dropped_connection": ("when",),
-    "latency": ("distribution", *(member for members in DISTRIBUTIONS.values() for member in members)),
-    "spot_interruption": (*_TIMED, "capacity_after_seconds"),
-    "job_crash": _TIMED,
-    "model_server_crash": _TIMED,
-    "endpoint_failure": ("reason",),
-    "model_load_failure": ("reason",),
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault.
+
+    :param members: those of its own, besides those that every kind has.
+    :param operations: of a kind that meets requests, which it meets where nothing is said; None = it meets no requests.
+    """
+
+    members: tuple[str, ...] = ()
+    operations: str | None = None
+
+
+KINDS: dict[str, Kind] = {
+    # Of requests.
+    "throttling": Kind(operations="*"),
+    "rate_limit": Kind(("rate_per_second", "burst"), operations="*"),
+    "slow_down": Kind(operations="s3:*"),
+    "conditional_conflict": Kind(operations="s3:*"),
+    "internal_error": Kind(("when",), operations="*"),
+    "timeout": Kind(("when",), operations="*"),
+    "dropped_connection": Kind(("when",), operations="*"),
+    "latency": Kind(
+        ("distribution", *(member for members in DISTRIBUTIONS.values() for member in members)),
+        operations="*",
+    ),
+    "access_denied": Kind(operations="*"),
+    "expired_token": Kind(operations="*"),
+    # Of jobs and endpoints.
+    "capacity_error": Kind((*_TIMED, "reason")),
+    "spot_interruption": Kind((*_TIMED, "capacity_after_seconds")),
+    "job_crash": Kind(_TIMED),
+    "model_server_crash": Kind(_TIMED),
+    "endpoint_failure": Kind(("reason",)),
+    "model_load_failure": Kind(("reason",)),
 }
-REQUEST_KINDS = tuple(MEMBERS)[:8]
+#: Members of each kind, besides those that every kind has.
+MEMBERS = {name: kind.members for name, kind in KINDS.items()}
 DEFAULTS: dict[str, Any] = {
-    "operation": "*",
+    "operation": "*",  # and what the kind says
     "name": "*",
     "probability": 1.0,
     "count": None,
@@ -69,7 +96,6 @@ DEFAULTS: dict[str, Any] = {
     "capacity_after_seconds": 0.0,
     "reason": None,
 }
-OPERATION_DEFAULTS = {"slow_down": "s3:*", "conditional_conflict": "s3:*"}
 
 
 class FaultError(ValueError):
@@ -80,7 +106,7 @@ class FaultError(ValueError):
 class FaultSpec:
     """One fault.
 
-    :param kind: one of :data:`MEMBERS`.
+    :param kind: one of :data:`KINDS`.
     :param members: everything else, defaults filled in.
     """
 
@@ -139,12 +165,12 @@ def read_fault(document: Any, where: str) -> FaultSpec:
     if not isinstance(document, dict):
         raise FaultError(f"{where}: expected a JSON object, got {_show(document)}")
     kind = document.get("kind")
-    if not isinstance(kind, str) or kind not in MEMBERS:
-        near = get_close_matches(str(kind), MEMBERS, 1)
+    if not isinstance(kind, str) or kind not in KINDS:
+        near = get_close_matches(str(kind), KINDS, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise FaultError(f"{where}, kind: got {_show(kind)}; allowed: {', '.join(MEMBERS)}.{hint}")
-    allowed = (*EVERYWHERE, *MEMBERS[kind])
-    if kind not in REQUEST_KINDS:
+        raise FaultError(f"{where}, kind: got {_show(kind)}; allowed: {', '.join(KINDS)}.{hint}")
+    allowed = (*EVERYWHERE, *KINDS[kind].members)
+    if KINDS[kind].operations is None:
         allowed = tuple(member for member in allowed if member != "operation")
     where = f"{where} ({kind})"
     for name, value in document.items():
@@ -157,9 +183,11 @@ def read_fault(document: Any, where: str) -> FaultSpec:
         test, words = CHECKS[name]
         if not test(value):
             raise FaultError(f"{where}, {name}: got {_show(value)}; allowed: {words}")
+        if name == "operation" and (wrong := what_is_wrong(value)):
+            raise FaultError(f"{where}, operation: got {_show(value)}; {wrong}")
     members = {name: DEFAULTS[name] for name in allowed if name in DEFAULTS}
-    if kind in OPERATION_DEFAULTS:
-        members["operation"] = OPERATION_DEFAULTS[kind]
+    if KINDS[kind].operations is not None:
+        members["operation"] = KINDS[kind].operations
     members |= {name: value for name, value in document.items() if name != "kind"}
     members["window"] = {**DEFAULTS["window"], **members["window"]}
     _check_together(kind, members, where)

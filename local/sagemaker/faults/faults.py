@@ -23,6 +23,12 @@ from local.sagemaker.faults.fault_specs import SEED, FaultError, FaultSpec, read
 from local.sagemaker.processes.processes import Supervised
 from local.sagemaker.reach import RunningJob
 
+#: What DescribeTrainingJob answers of a job that found no instance.
+NO_CAPACITY = (
+    "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance"
+    " type."
+)
+
 
 @dataclass
 class Fault:
@@ -216,6 +222,15 @@ class Faults:
             self._running = [each for each in self._running if each[1].exit_code is None]
             self._running.append((run, process))
             self._meet_job(run, process, self._faults)
+
+    def capacity_error(self, name: str) -> tuple[float, str] | None:
+        """Whether AWS has no instance for a job on demand; None if it has.
+
+        :param name: name of the job.
+        :returns: after how many seconds it gives up, and the FailureReason then.
+        """
+        spec = self._first("capacity_error", name)
+        return None if spec is None else (spec.after_seconds, spec.reason or NO_CAPACITY)
 
     def capacity_delay_seconds(self, name: str) -> float:
         """How long it takes until there is an instance for a training job that has lost its own.

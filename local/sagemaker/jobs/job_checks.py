@@ -30,6 +30,8 @@ UNSUPPORTED_TRAINING = (
     "SessionChainingConfig",
     "TensorBoardOutputConfig",
 )
+#: Members of a channel's S3DataSource that say which data is meant, and that nothing here heeds.
+UNSUPPORTED_SOURCE = ("AttributeNames", "InstanceGroupNames", "ModelAccessConfig", "HubAccessConfig")
 UNSUPPORTED_RESOURCES = ("InstanceGroups", "InstancePreferences", "TrainingPlanArn")
 
 
@@ -173,6 +175,7 @@ def _check_channel(channel: dict[str, Any]) -> None:
     distribution = source.get("S3DataDistributionType", "FullyReplicated")
     _only(f"{path}: S3DataDistributionType", distribution, "FullyReplicated")
     refuse(channel, ("ShuffleConfig",), f"{path}: ")
+    refuse(source, UNSUPPORTED_SOURCE, f"{path}: S3DataSource.")
     _check_uri(f"{path}: S3Uri", source["S3Uri"])
 
 

@@ -40,6 +40,8 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
         "ExperimentConfig",
         "ProcessingOutputConfig.KmsKeyId",
         "ProcessingResources.ClusterConfig.VolumeSizeInGB",
+        "ProcessingResources.ClusterConfig.SelectedInstanceType",
+        "ProcessingResources.ClusterConfig.SelectedInstanceCount",
     ],
 )
 def create_processing_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:

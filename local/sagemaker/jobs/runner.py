@@ -75,6 +75,8 @@ class JobRun(ABC):
     kind: ClassVar[str]  # of the document in the store, and in the ARN
     status_member: ClassVar[str]
     log_group: ClassVar[str]
+    #: Whether it needs an instance that nobody can take away, and that does not wait for it in a warm pool.
+    on_demand = True
 
     def __init__(self, server: Server, name: str) -> None:
         document = server.store.get(self.kind, name)
@@ -181,6 +183,12 @@ class JobRun(ABC):
 
     def _run_in(self, sandbox: Sandbox) -> tuple[str, str | None]:
         self.check_stop()
+        lacking = self.server.faults.capacity_error(self.name) if self.on_demand else None
+        if lacking is not None:
+            seconds, reason = lacking
+            self._stop.wait(seconds)
+            self.check_stop()
+            raise JobFailed(reason)
         interpreter = find_interpreter(self.server.settings, self.image())
         return self.work(sandbox, interpreter)
 

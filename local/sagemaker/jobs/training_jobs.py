@@ -8,6 +8,7 @@ from typing import Any
 from local.sagemaker.errors import ResourceInUse, ValidationException
 from local.sagemaker.jobs.job_checks import (
     UNSUPPORTED_RESOURCES,
+    UNSUPPORTED_SOURCE,
     UNSUPPORTED_TRAINING,
     check_training_request,
     refuse,
@@ -54,6 +55,9 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
         "AlgorithmSpecification.TrainingInputMode=Pipe",
         "AlgorithmSpecification.TrainingInputMode=FastFile",
         "InputDataConfig.ShuffleConfig",
+        *(f"InputDataConfig.DataSource.S3DataSource.{member}" for member in UNSUPPORTED_SOURCE),
+        "InputDataConfig.DataSource.FileSystemDataSource",
+        "InputDataConfig.DataSource.DatasetSource",
     ],
     no_effect=[
         "VpcConfig",
@@ -67,6 +71,12 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
         "InfraCheckConfig",
         "MlflowConfig",
         "ResourceConfig.VolumeSizeInGB",
+        "ResourceConfig.InstancePlacementConfig",
+        "ResourceConfig.SelectedInstanceType",
+        "ResourceConfig.SelectedInstanceCount",
+        "AlgorithmSpecification.TrainingImageConfig",
+        "AlgorithmSpecification.EnableSageMakerMetricsTimeSeries",
+        "StoppingCondition.MaxPendingTimeInSeconds",
     ],
 )
 def create_training_job(server: Server, request: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class TrainingRun(JobRun):
     def __init__(self, server: Server, name: str) -> None:
         super().__init__(server, name)
         self._spot = bool(self.document.get("EnableManagedSpotTraining"))
+        self.on_demand = not self._spot and not self.document.get("_on_warm_pool")
         condition = self.document["StoppingCondition"]
         self._runtime_left: float = condition["MaxRuntimeInSeconds"]
         self._max_wait: float = condition["MaxWaitTimeInSeconds"] if self._spot else math.inf

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.model import Shape
 
 from local.sagemaker import reference
 from local.sagemaker.app import load_operations
+from local.sagemaker.endpoints.endpoint_specs import UNSUPPORTED_CONFIG, UNSUPPORTED_VARIANT
 from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.operations import FIDELITY, OPERATIONS
 
@@ -33,6 +37,36 @@ def test_a_stale_document_is_told_and_renewed(tmp_path: Path, capsys: pytest.Cap
     document.write_text("no marks", encoding="utf-8")
     assert reference.main([str(document), "--check"]) == 1
     assert "it needs the two lines" in capsys.readouterr().err
+
+
+def test_no_member_of_a_request_is_ignored_silently(subtests: pytest.Subtests) -> None:
+    """What nothing in the code names is declared: refused, or without effect. Registry entries are kept as they are."""
+    sources = Path(reference.__file__).parent.rglob("*.py")
+    read = set(re.findall(r"[A-Za-z0-9]+", "\n".join(path.read_text(encoding="utf-8") for path in sources)))
+    # CreateEndpoint refuses what CreateEndpointConfig and CreateModel take of these, as a whole.
+    later = {*UNSUPPORTED_CONFIG, *UNSUPPORTED_VARIANT, "DataCaptureConfig", "ModelDataSource"}
+    later |= {"AdditionalModelDataSources"}
+
+    def unread(shape: Shape, path: str, declared: set[str]) -> Iterator[str]:
+        if shape.type_name == "list":
+            yield from unread(shape.member, path, declared)
+        for name, member in shape.members.items() if shape.type_name == "structure" else ():
+            where = f"{path}.{name}".lstrip(".")
+            if where in declared or name in later:
+                continue
+            if name in read:
+                yield from unread(member, where, declared)
+            else:
+                yield where
+
+    for operation in (
+        *("CreateTrainingJob", "UpdateTrainingJob", "CreateProcessingJob", "CreateModel"),
+        *("CreateEndpointConfig", "CreateEndpoint", "UpdateEndpoint", "UpdateEndpointWeightsAndCapacities"),
+    ):
+        with subtests.test(operation=operation):
+            fidelity = FIDELITY[operation]
+            declared = {each.partition("=")[0] for each in (*fidelity.refused, *fidelity.no_effect)}
+            assert not list(unread(wire.operation_model(operation).input_shape, "", declared))
 
 
 def test_every_operation_declares_what_it_does() -> None:

@@ -221,6 +221,11 @@ def test_create_twice_delete_and_what_does_not_exist(fleet: Endpoints) -> None:
     name = fleet.create()
     with pytest.raises(ClientError, match="Cannot create already existing endpoint"):
         fleet.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    # "The name is case-insensitive in CreateEndpoint, but the case is preserved and must be matched in InvokeEndpoint."
+    with pytest.raises(ClientError, match=f'already existing endpoint ".*/{name}"'):
+        fleet.sagemaker.create_endpoint(EndpointName=name.upper(), EndpointConfigName=name)
+    with pytest.raises(ClientError, match="not found"):
+        fleet.runtime.invoke_endpoint(EndpointName=name.upper(), Body=b"1")
     with pytest.raises(ClientError, match="Could not find endpoint configuration"):
         fleet.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName="nobody")
     fleet.sagemaker.delete_endpoint(EndpointName=name)

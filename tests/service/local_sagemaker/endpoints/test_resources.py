@@ -185,6 +185,20 @@ def test_an_endpoint_config_needs_its_models(sagemaker: Any, unique: Callable[[s
         "ValidationException",
         f'Cannot create already existing endpoint configuration "{arn}".',
     )
+    for serverless, words in [
+        (
+            {"MemorySizeInMB": 1500, "MaxConcurrency": 1},
+            "one of 1024, 2048, 3072, 4096, 5120, 6144, got 1500",
+        ),
+        (
+            {"MemorySizeInMB": 1024, "MaxConcurrency": 1, "ProvisionedConcurrency": 2},
+            "at most MaxConcurrency, which is 1; got 2",
+        ),
+    ]:
+        one = {"VariantName": "one", "ModelName": model, "ServerlessConfig": serverless}
+        wrong = {"EndpointConfigName": unique("serverless"), "ProductionVariants": [one]}
+        code, message = refusal(sagemaker.create_endpoint_config, **wrong)
+        assert (code, words in message) == ("ValidationException", True), message
     twice = {**request, "EndpointConfigName": unique("twice"), "ProductionVariants": [variant, variant]}
     assert "unique" in refusal(sagemaker.create_endpoint_config, **twice)[1]
     sagemaker.delete_endpoint_config(EndpointConfigName=name)

@@ -163,7 +163,7 @@ def test_faults_are_listed_added_replaced_and_removed(faulty: Faulty) -> None:
     gone = faulty.call("DELETE", path=f"/{both[0]['id']}")
     assert (gone.status_code, "there is no fault" in gone.json()["error"]) == (404, True)
     assert (
-        faulty.call("PUT", {"kind": "timeout", "operation": "nothing"}).json()["faults"][0]["when"]
+        faulty.call("PUT", {"kind": "timeout", "operation": "ListActions"}).json()["faults"][0]["when"]
         == "before"
     )
     assert faulty.call("DELETE").json() == {"seed": 0, "faults": []}
@@ -186,9 +186,24 @@ def test_a_wrong_fault_is_explained_and_changes_nothing(faulty: Faulty, subtests
         ({"seed": "x", "faults": []}, "seed: got 'x'; allowed: a whole number"),
         ({"faults": [{"kind": "timeout"}, {}]}, "fault 2, kind: got None"),
         ({"fault": []}, "unknown member 'fault'"),
+        (
+            {"kind": "throttling", "operation": "CreateTrainingJobs"},
+            "operation: got 'CreateTrainingJobs'; no operation is called CreateTrainingJobs. Did you mean"
+            " CreateTrainingJob?",
+        ),
+        (
+            {"kind": "timeout", "operation": "s3:PutObjekt"},
+            "no operation of s3 is called PutObjekt. Did you mean PutObject?",
+        ),
+        ({"kind": "timeout", "operation": "sagemaker:createmodel"}, "Did you mean CreateModel?"),
+        (
+            {"kind": "timeout", "operation": "sagemakr:*"},
+            "is called sagemakr: sagemaker, sagemaker-runtime, s3, sqs",
+        ),
+        ({"kind": "capacity_error", "operation": "*"}, "unknown member 'operation'"),
     ]:
         with subtests.test(document=document):
-            faulty.set({"kind": "throttling", "operation": "nothing"})
+            faulty.set({"kind": "throttling", "operation": "ListActions"})
             for method in ("POST", "PUT"):
                 answer = faulty.call(method, document)
                 assert answer.status_code == 400
@@ -252,7 +267,7 @@ def test_what_the_documentation_shows_is_understood_and_complete(faulty: Faulty)
     commands = re.findall(
         r"^curl (-X (?:PUT|POST) \"\$faults\" -d '.*?')$", chapter, re.MULTILINE | re.DOTALL
     )
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         assert read_plan(json.loads(command.partition("-d '")[2].rstrip("'")))[1]
     example = chapter.partition("```python\n")[2].partition("```")[0]
@@ -299,6 +314,36 @@ def test_throttling_as_each_service_has_it(
     faulty.set({"kind": "throttling", "operation": f"{service}:*", "count": 1})
     getattr(impatient(faulty.server, service, attempts=2), call)()
     assert faulty.injected() == [1]
+
+
+def test_who_may_not_and_whose_token_is_old_as_each_service_has_it(
+    faulty: Faulty, subtests: pytest.Subtests
+) -> None:
+    for service, call, members, denied, expired in [
+        ("s3", "list_buckets", {}, (403, "AccessDenied"), (400, "ExpiredToken")),
+        ("iam", "list_roles", {}, (403, "AccessDenied"), (403, "ExpiredToken")),
+        ("sts", "get_caller_identity", {}, (403, "AccessDenied"), (403, "ExpiredToken")),
+        ("sagemaker", "list_models", {}, (400, "AccessDeniedException"), (400, "ExpiredTokenException")),
+        ("sqs", "list_queues", {}, (400, "AccessDeniedException"), (400, "ExpiredTokenException")),
+        (
+            *("sagemaker-runtime", "invoke_endpoint", {"EndpointName": "austin", "Body": b"1"}),
+            *((403, "AccessDeniedException"), (403, "ExpiredTokenException")),
+        ),
+    ]:
+        for kind, expected in (("access_denied", denied), ("expired_token", expired)):
+            with subtests.test(service=service, kind=kind):
+                faulty.set({"kind": kind, "operation": f"{service}:*"})
+                with pytest.raises(ClientError) as caught:
+                    getattr(impatient(faulty.server, service, attempts=3), call)(**members)
+                response = caught.value.response
+                assert (response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]) == expected
+                assert response["ResponseMetadata"]["RetryAttempts"] == 0
+                if kind == "access_denied" and service != "s3":
+                    action = call.title().replace("_", "")
+                    words = (
+                        f"is not authorized to perform: {service.removesuffix('-runtime')}:{action} because"
+                    )
+                    assert words in response["Error"]["Message"]
 
 
 def test_only_operations_and_names_that_match_are_met(faulty: Faulty) -> None:
@@ -376,8 +421,16 @@ def test_an_internal_error_may_come_after_the_work_was_done(faulty: Faulty) -> N
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
         listed = faulty.sagemaker.list_model_package_groups(NameContains=f"internal-{when}")
         assert len(listed["ModelPackageGroupSummaryList"]) == found
-    faulty.set({"kind": "internal_error", "operation": "s3:*"})
-    assert faulty.outcome(faulty.s3.list_buckets) == "InternalError"
+    for service, call, code in [
+        ("s3", "list_buckets", "InternalError"),
+        ("iam", "list_roles", "ServiceFailure"),
+        ("sts", "get_caller_identity", "InternalFailure"),
+    ]:
+        faulty.set({"kind": "internal_error", "operation": f"{service}:*"})
+        with pytest.raises(ClientError) as caught:
+            getattr(faulty.server.client(service), call)()
+        error = caught.value.response["Error"]
+        assert (error["Code"], error.get("Type")) == (code, None if service == "s3" else "Receiver")
 
 
 @pytest.mark.parametrize("kind", ["dropped_connection", "timeout"])
@@ -487,6 +540,38 @@ def test_a_job_crashes(faulty: Faulty, wait_until: Any) -> None:
     assert job["TrainingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("AlgorithmError: ")
     assert job["FailureReason"].endswith(f"exit code: {128 + signal.SIGKILL}")
+
+
+def test_a_job_on_demand_finds_no_instance(faulty: Faulty, wait_until: Any) -> None:
+    faulty.set({"kind": "capacity_error", "name": "lacking-*", "after_seconds": 0.2})
+    for name, spot_seconds in (("lacking-1", None), ("lacking-spot", 60), ("other", None)):
+        train(faulty, name, spot_seconds, "print('done')")
+    faulty.sagemaker.create_processing_job(
+        ProcessingJobName="lacking-2",
+        RoleArn=ROLE,
+        AppSpecification={"ImageUri": IMAGE_URI, "ContainerEntrypoint": ["python3", "-c", "pass"]},
+        ProcessingResources={
+            "ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 5}
+        },
+    )
+    job = wait_until(lambda: ended(faulty, "lacking-1"), 60, "the job has ended")
+    assert (job["TrainingJobStatus"], statuses(job)) == ("Failed", ["Starting", "Failed"])
+    assert job["FailureReason"] == (
+        "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML"
+        " instance type."
+    )
+    assert "TrainingStartTime" not in job
+    describe_processing = faulty.sagemaker.describe_processing_job
+    wait_until(
+        lambda: describe_processing(ProcessingJobName="lacking-2")["ProcessingJobStatus"] != "InProgress",
+        60,
+        "the processing job has ended",
+    )
+    assert describe_processing(ProcessingJobName="lacking-2")["FailureReason"] == job["FailureReason"]
+    for name in ("lacking-spot", "other"):
+        ending = wait_until(lambda name=name: ended(faulty, name), 60, "it ends")
+        assert ending["TrainingJobStatus"] == "Completed", ending.get("FailureReason")
+    assert faulty.injected() == [2]
 
 
 def ended(faulty: Faulty, name: str) -> dict[str, Any] | None:

@@ -355,6 +355,23 @@ def test_code_that_is_not_there_fails_the_job_and_says_so_in_the_log(jobs: Train
         ({"HyperParameters": {"eta": "1"}}, "sagemaker_program"),
         ({"EnableManagedSpotTraining": True}, "MaxWaitTimeInSeconds is required"),
         ({"CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"}}, "CheckpointConfig"),
+        (
+            {
+                "InputDataConfig": [
+                    {
+                        "ChannelName": "train",
+                        "DataSource": {
+                            "S3DataSource": {
+                                "S3DataType": "S3Prefix",
+                                "S3Uri": "s3://bucket/data",
+                                "AttributeNames": ["label"],
+                            }
+                        },
+                    }
+                ]
+            },
+            "S3DataSource.AttributeNames",
+        ),
         ({"OutputDataConfig": {"S3OutputPath": "https://example.com"}}, "S3OutputPath"),
     ],
 )

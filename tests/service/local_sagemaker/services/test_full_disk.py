@@ -123,7 +123,7 @@ def test_what_was_told_to_be_there_is_there_after_a_restart_and_nothing_else(
             lambda name: iam.create_role(
                 RoleName=name, AssumeRolePolicyDocument="{}", Description=text[:900]
             ),
-            "InternalFailure",
+            "ServiceFailure",
         ),
         "stream": (
             lambda name: logs.create_log_stream(logGroupName="group", logStreamName=name),
