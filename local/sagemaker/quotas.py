@@ -46,6 +46,13 @@ class Quotas:
         self._lock = threading.Lock()
         self._held: dict[Holder, list[tuple[str, int]]] = {}
 
+    def limit(self, name: str) -> int:
+        """How many instances a quota allows.
+
+        :param name: as :func:`quota_name` makes it.
+        """
+        return self._limits.get(name, self._default)
+
     def take(
         self, holder: Holder, instances: Iterable[tuple[str, int]], *, check: bool = True
     ) -> Callable[[], None]:
@@ -62,7 +69,7 @@ class Quotas:
             wanted[name] = wanted.get(name, 0) + count
         with self._lock:
             for name, delta in wanted.items() if check else ():
-                limit = self._limits.get(name, self._default)
+                limit = self.limit(name)
                 used = sum(count for held in self._held.values() for other, count in held if other == name)
                 if used + delta > limit:
                     raise ResourceLimitExceeded(

@@ -97,6 +97,9 @@ class FaultInjector(Protocol):
     def model_load_failure(self, endpoint: str, target: str) -> str | None:
         """What the container says when it can't load a model; None if it can."""
 
+    def model_load_seconds(self, endpoint: str, target: str) -> float:
+        """How much longer it takes to load a model."""
+
 
 class Server(Protocol):
     """The server."""

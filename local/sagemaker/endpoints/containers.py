@@ -100,6 +100,14 @@ class ModelContainer:
         if message := self._server.faults.model_load_failure(self.spec.endpoint, target):
             raise ContainerError(500, message)
 
+    def load_seconds(self, target: str | None = None) -> float:
+        """How much longer it takes to load a model than it takes here.
+
+        :param target: TargetModel of the request for it; None for the container's own one.
+        """
+        faults = self._server.faults.model_load_seconds(self.spec.endpoint, target or self.spec.name)
+        return self._server.settings.model_load_seconds + faults
+
     def stop(self, grace_seconds: float = DRAIN_SECONDS) -> None:
         """Stop the model server: requests that it has are answered, then process and folder are removed.
 

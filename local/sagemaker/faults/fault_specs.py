@@ -15,6 +15,7 @@ Kinds that meet jobs and endpoints:
   model_server_crash    SIGKILL for an endpoint's model server
   endpoint_failure      an endpoint's model server does not come up
   model_load_failure    a multi-model endpoint can't load a model
+  model_load_latency    a model takes longer to load: on a multi-model endpoint, or before a container's first answer
 
 Which faults AWS has, and their codes, follow its documentation ("Common Errors", "Error retries and exponential
 backoff", S3's "Error responses" and "Conditional requests", "Managed Spot Training"); how they are described
@@ -38,6 +39,7 @@ DISTRIBUTIONS = {
 }
 EVERYWHERE = "operation", "name", "probability", "count", "skip", "window"
 _TIMED = ("after_seconds",)
+_LATENCY = ("distribution", *(member for members in DISTRIBUTIONS.values() for member in members))
 #: Members of each kind, besides those every kind has.
 MEMBERS: dict[str, tuple[str, ...]] = {
     "throttling": (),
@@ -47,13 +49,15 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "internal_error": ("when",),
     "timeout": ("when",),
     "dropped_connection": ("when",),
-    "latency": ("distribution", *(member for members in DISTRIBUTIONS.values() for member in members)),
+    "latency": _LATENCY,
     "spot_interruption": (*_TIMED, "capacity_after_seconds"),
     "job_crash": _TIMED,
     "model_server_crash": _TIMED,
     "endpoint_failure": ("reason",),
     "model_load_failure": ("reason",),
+    "model_load_latency": _LATENCY,
 }
+LATENCIES = ("latency", "model_load_latency")
 REQUEST_KINDS = tuple(MEMBERS)[:8]
 DEFAULTS: dict[str, Any] = {
     "operation": "*",
@@ -173,7 +177,7 @@ def _check_together(kind: str, members: dict[str, Any], where: str) -> None:
     needed: tuple[str, ...] = ()
     if kind == "rate_limit":
         needed = ("rate_per_second",)
-    if kind == "latency":
+    if kind in LATENCIES:
         needed = DISTRIBUTIONS[members["distribution"]]
         for name in MEMBERS["latency"]:
             if name in members and name not in (*needed, "distribution"):
@@ -184,7 +188,7 @@ def _check_together(kind: str, members: dict[str, Any], where: str) -> None:
     for name in needed:
         if name not in members:
             raise FaultError(f"{where}: {name} is missing; allowed: {CHECKS[name][1]}")
-    if kind == "latency" and "low_seconds" in members and members["high_seconds"] < members["low_seconds"]:
+    if kind in LATENCIES and "low_seconds" in members and members["high_seconds"] < members["low_seconds"]:
         raise FaultError(f"{where}: high_seconds is less than low_seconds")
 
 
