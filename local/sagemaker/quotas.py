@@ -18,7 +18,8 @@ PROCESSING = "processing job"
 ENDPOINT = "endpoint"
 #: Instances that wait in a warm pool; they count as training jobs too. AWS's own default is 0 for many types.
 WARM_POOL = "training warm pool"
-USAGES = (TRAINING, SPOT_TRAINING, PROCESSING, ENDPOINT, WARM_POOL)
+TRANSFORM = "transform job"
+USAGES = (TRAINING, SPOT_TRAINING, PROCESSING, ENDPOINT, WARM_POOL, TRANSFORM)
 
 #: Who holds instances: kind and name of a job or an endpoint.
 Holder = tuple[str, str]

@@ -79,6 +79,16 @@ class Endpoints(Protocol):
         """Stop an endpoint's containers and forget it; returns at once."""
 
 
+class Transforms(Protocol):
+    """Starts and stops batch transform jobs: ``endpoints/transform_run.py``."""
+
+    def submit(self, name: str) -> None:
+        """Run a job whose document is in the store; returns at once."""
+
+    def stop(self, name: str) -> None:
+        """Stop a job; returns at once."""
+
+
 class FaultInjector(Protocol):
     """Decides which jobs, model servers and models meet a fault: ``faults/faults.py``."""
 
@@ -143,6 +153,10 @@ class Server(Protocol):
     @property
     def endpoints(self) -> Endpoints:
         """The endpoints in service."""
+
+    @property
+    def transforms(self) -> Transforms:
+        """The batch transform jobs that run."""
 
     @property
     def faults(self) -> FaultInjector:

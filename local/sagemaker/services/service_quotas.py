@@ -18,7 +18,15 @@ from local.sagemaker.errors import ValidationException
 from local.sagemaker.protocol import wire
 from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.protocol.validation import validate
-from local.sagemaker.quotas import ENDPOINT, PROCESSING, SPOT_TRAINING, TRAINING, WARM_POOL, quota_name
+from local.sagemaker.quotas import (
+    ENDPOINT,
+    PROCESSING,
+    SPOT_TRAINING,
+    TRAINING,
+    TRANSFORM,
+    WARM_POOL,
+    quota_name,
+)
 from local.sagemaker.reach import Server
 from local.sagemaker.services.service_errors import error_answer
 
@@ -32,6 +40,7 @@ _TYPES = {
     WARM_POOL: "TrainingInstanceType",
     PROCESSING: "ProcessingInstanceType",
     ENDPOINT: "ProductionVariantInstanceType",
+    TRANSFORM: "TransformInstanceType",
 }
 #: Real codes, as ``aws service-quotas list-service-quotas --service-code sagemaker`` has them.
 CODES = {
