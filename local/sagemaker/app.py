@@ -9,6 +9,8 @@ inject_faults      requests that meet a fault that is on: faults/fault_requests.
 control plane      header X-Amz-Target: SageMaker.<Operation>, JSON 1.1: protocol/control_plane.py; the operations
                    themselves are in jobs/, registry/ and endpoints/
 invoke             signed for sagemaker, POST /endpoints/<name>/invocations: endpoints/runtime.py
+service quotas     those of SageMaker, by --quota: services/service_quotas.py
+scaling            a scalable target of SageMaker must be a variant of an endpoint: services/scaling.py
 moto               everything else: S3, SQS, STS, IAM, CloudWatch Logs: services/moto_services.py
 """
 
@@ -35,6 +37,7 @@ from local.sagemaker.protocol import callers, wire
 from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.protocol.control_plane import ControlPlane
 from local.sagemaker.server import SageMakerServer, request_region
+from local.sagemaker.services import scaling, service_quotas
 from local.sagemaker.services.called import S3, UNKNOWN, read_call
 from local.sagemaker.services.moto_services import MotoServices
 
@@ -61,6 +64,8 @@ def create_app(server: SageMakerServer) -> ASGIApp:
         inject_faults,
         ControlPlane().answer,
         invoke,
+        service_quotas.answer,
+        scaling.answer,
         moto.answer,
     ]
 

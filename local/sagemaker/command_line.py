@@ -57,6 +57,7 @@ def parse_command_line(arguments: Sequence[str] | None = None) -> Settings:
         warm_runner=not parsed.no_warm_runner,
         max_loaded_models=parsed.max_loaded_models,
         model_load_timeout_seconds=parsed.model_load_timeout_seconds,
+        model_load_seconds=parsed.model_load_seconds,
         model_memory_bytes=parsed.model_memory_mb * 1024**2,
         model_disk_bytes=parsed.model_disk_mb * 1024**2,
         max_body_bytes=parsed.max_body_mb * 1024**2,
@@ -204,6 +205,14 @@ def _add_endpoint_options(group: argparse._ArgumentGroup) -> None:
         metavar="SECONDS",
         help="time a request waits for its model to be loaded before it is told that the model is not ready"
         " (default %(default)g, as on AWS)",
+    )
+    group.add_argument(
+        "--model-load-seconds",
+        type=_seconds,
+        default=_DEFAULT.model_load_seconds,
+        metavar="SECONDS",
+        help="time that loading a model takes on top, also before the first answer of a container with one model"
+        " (default %(default)g; 5 to 16 for AWS's own XGBoost container)",
     )
     group.add_argument(
         "--model-memory-mb",

@@ -18,7 +18,8 @@ PROCESSING = "processing job"
 ENDPOINT = "endpoint"
 #: Instances that wait in a warm pool; they count as training jobs too. AWS's own default is 0 for many types.
 WARM_POOL = "training warm pool"
-USAGES = (TRAINING, SPOT_TRAINING, PROCESSING, ENDPOINT, WARM_POOL)
+TRANSFORM = "transform job"
+USAGES = (TRAINING, SPOT_TRAINING, PROCESSING, ENDPOINT, WARM_POOL, TRANSFORM)
 
 #: Who holds instances: kind and name of a job or an endpoint.
 Holder = tuple[str, str]
@@ -46,6 +47,13 @@ class Quotas:
         self._lock = threading.Lock()
         self._held: dict[Holder, list[tuple[str, int]]] = {}
 
+    def limit(self, name: str) -> int:
+        """How many instances a quota allows.
+
+        :param name: as :func:`quota_name` makes it.
+        """
+        return self._limits.get(name, self._default)
+
     def take(
         self, holder: Holder, instances: Iterable[tuple[str, int]], *, check: bool = True
     ) -> Callable[[], None]:
@@ -62,7 +70,7 @@ class Quotas:
             wanted[name] = wanted.get(name, 0) + count
         with self._lock:
             for name, delta in wanted.items() if check else ():
-                limit = self._limits.get(name, self._default)
+                limit = self.limit(name)
                 used = sum(count for held in self._held.values() for other, count in held if other == name)
                 if used + delta > limit:
                     raise ResourceLimitExceeded(

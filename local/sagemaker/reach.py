@@ -79,6 +79,16 @@ class Endpoints(Protocol):
         """Stop an endpoint's containers and forget it; returns at once."""
 
 
+class Transforms(Protocol):
+    """Starts and stops batch transform jobs: ``endpoints/transform_run.py``."""
+
+    def submit(self, name: str) -> None:
+        """Run a job whose document is in the store; returns at once."""
+
+    def stop(self, name: str) -> None:
+        """Stop a job; returns at once."""
+
+
 class FaultInjector(Protocol):
     """Decides which jobs, model servers and models meet a fault: ``faults/faults.py``."""
 
@@ -99,6 +109,9 @@ class FaultInjector(Protocol):
 
     def model_load_failure(self, endpoint: str, target: str) -> str | None:
         """What the container says when it can't load a model; None if it can."""
+
+    def model_load_seconds(self, endpoint: str, target: str) -> float:
+        """How much longer it takes to load a model."""
 
 
 class Server(Protocol):
@@ -143,6 +156,10 @@ class Server(Protocol):
     @property
     def endpoints(self) -> Endpoints:
         """The endpoints in service."""
+
+    @property
+    def transforms(self) -> Transforms:
+        """The batch transform jobs that run."""
 
     @property
     def faults(self) -> FaultInjector:

@@ -10,6 +10,7 @@ from pathlib import Path
 from local.sagemaker.aws import Aws
 from local.sagemaker.data_dir import STORE_FILE, open_store
 from local.sagemaker.endpoints.endpoint_manager import EndpointManager
+from local.sagemaker.endpoints.transform_run import TransformManager
 from local.sagemaker.faults.faults import Faults
 from local.sagemaker.jobs.jobs import JobManager
 from local.sagemaker.jobs.warm_pools import WarmPools
@@ -38,6 +39,7 @@ class SageMakerServer:
     aws: Aws
     jobs: JobManager = field(init=False)
     endpoints: EndpointManager = field(init=False)
+    transforms: TransformManager = field(init=False)
     quotas: Quotas = field(init=False)
     warm_pools: WarmPools = field(init=False)
     runner: WarmRunner = field(init=False)
@@ -58,6 +60,7 @@ class SageMakerServer:
         server.runner = WarmRunner(settings.images.values() if settings.warm_runner else ())
         server.jobs = JobManager(server)
         server.endpoints = EndpointManager(server)
+        server.transforms = TransformManager(server)
         return server
 
     @property
@@ -90,10 +93,12 @@ class SageMakerServer:
         self.jobs.recover()
         self.warm_pools.recover()
         self.endpoints.recover()
+        self.transforms.recover()
 
     def shutdown(self) -> None:
         """Stop what this server started. The store stays readable."""
         self.stopping = True
+        self.transforms.shutdown()
         self.endpoints.shutdown()
         self.jobs.shutdown()
         self.runner.close()

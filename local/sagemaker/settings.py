@@ -26,6 +26,8 @@ class Settings:
     :param model_memory_bytes: what the model server of an endpoint variant may take (Linux); least recently used
         models are unloaded first.
     :param model_load_timeout_seconds: how long a request waits for its model to be loaded.
+    :param model_load_seconds: how much longer than here it takes to load a model, on a multi-model endpoint or before
+        the first answer of a container with one model.
     :param model_disk_bytes: what the extracted models of an endpoint variant may take on disk.
     :param start_delay_seconds: how long a job or an endpoint waits before it starts, as instances take time on
         AWS.
@@ -63,6 +65,7 @@ class Settings:
     model_memory_bytes: int = 2 * 1024**3
     model_disk_bytes: int = 10 * 1024**3
     model_load_timeout_seconds: float = 60.0
+    model_load_seconds: float = 0.0
     invoke_timeout_seconds: float = 60.0
     max_body_bytes: int = 64 * 1024 * 1024
     ready_file: Path | None = None

@@ -44,11 +44,19 @@ class ModelContainer:
     :param region: region of the endpoint.
     :param instance: id of the instance it is on, with the other containers of its variant; part of the log stream.
     :param give_up: set when the server is shutting down.
+    :param logs: where its lines go; None for the log of the endpoint.
     :raises ContainerFailed: when it does not start; its process and its folder are removed then.
     """
 
     def __init__(
-        self, server: Server, spec: ContainerSpec, region: str, instance: str, give_up: threading.Event
+        self,
+        server: Server,
+        spec: ContainerSpec,
+        region: str,
+        instance: str,
+        give_up: threading.Event,
+        *,
+        logs: LogStream | None = None,
     ) -> None:
         self.spec = spec
         self.instance = instance
@@ -67,7 +75,7 @@ class ModelContainer:
         #: Where a multi-model container's models lie, and the folder as it was made, whatever the container does.
         self.models = self.sandbox.opt_ml / "models"
         self.models_descriptor: int | None = None
-        self.logs = LogStream(
+        self.logs = logs or LogStream(
             server.aws.client("logs", region),
             f"/aws/sagemaker/Endpoints/{spec.endpoint}",
             "/".join(part for part in (spec.variant, instance, spec.hostname) if part),
@@ -101,6 +109,14 @@ class ModelContainer:
         """
         if message := self._server.faults.model_load_failure(self.spec.endpoint, target):
             raise ContainerError(500, message)
+
+    def load_seconds(self, target: str | None = None) -> float:
+        """How much longer it takes to load a model than it takes here.
+
+        :param target: TargetModel of the request for it; None for the container's own one.
+        """
+        faults = self._server.faults.model_load_seconds(self.spec.endpoint, target or self.spec.name)
+        return self._server.settings.model_load_seconds + faults
 
     def stop(self, grace_seconds: float = DRAIN_SECONDS) -> None:
         """Stop the model server: requests that it has are answered, then process and folder are removed.

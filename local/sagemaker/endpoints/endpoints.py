@@ -26,6 +26,7 @@ from local.sagemaker.protocol.operations import operation
 from local.sagemaker.reach import Server
 from local.sagemaker.registry.tags import check_tags
 from local.sagemaker.services.alarms import alarm_states
+from local.sagemaker.services.scaling import deregister, scaled_variants
 from local.sagemaker.store import Document, NotFound
 
 PREFIXES = (
@@ -98,6 +99,7 @@ def list_endpoints(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     source="API Reference: UpdateEndpoint, DeploymentConfig; Developer Guide: Deployment guardrails for updating "
     "models in production, Auto-Rollback Configuration and Monitoring, Exclusions",
     differs=[
+        "Of variants that are scalable targets neither name nor instance type may change, in words of our own.",
         "The traffic is shared by the very percentage, also between fleets of one instance; one process serves each.",
         "Alarms have the state that SetAlarmState gives them; one in ALARM before the first step rolls back too.",
         "An alarm that is not there is refused, in words of our own.",
@@ -118,6 +120,7 @@ def update_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
         specs = retained(specs, before.get("ProductionVariants", []), excluded)
     deployment = Deployment(config, specs, _policy(request, before))
     _check_policy(deployment, before)
+    _check_scaling(deployment, before)
 
     def change(document: Document) -> None:
         _check_settled(document)
@@ -158,6 +161,22 @@ def _policy(request: dict[str, Any], before: Document) -> dict[str, Any] | None:
             "DeploymentConfig can't be given with RetainDeploymentConfig, which takes that of the last update."
         )
     return before.get("LastDeploymentConfig")
+
+
+def _check_scaling(deployment: Deployment, before: Document) -> None:
+    """Check that no variant that is a scalable target goes or changes its instance type (Developer Guide).
+
+    :raises ValidationException: if one does.
+    """
+    new = {spec.variant: spec.instance_type for spec, _ in deployment.specs}
+    old = {spec["variant"]: spec["instance_type"] for spec, _ in before.get("_deployed", {}).get("specs", [])}
+    scaled = scaled_variants(before["_region"], before["EndpointName"])
+    changed = [variant for variant in scaled if variant in old and new.get(variant) != old[variant]]
+    if changed:
+        raise ValidationException(
+            f"The variants {changed} are scalable targets of Application Auto Scaling, and this update removes them or"
+            " changes their instance type: deregister them first."
+        )
 
 
 def _check_policy(deployment: Deployment, before: Document) -> None:
@@ -226,8 +245,9 @@ def delete_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
         _check_settled(document)
         document.update(EndpointStatus="Deleting", LastModifiedTime=now())
 
-    _change(server, name, change)
+    document = _change(server, name, change)
     server.endpoints.delete(name)
+    deregister(document["_region"], name)
     return {}
 
 

@@ -175,6 +175,7 @@ class ModelCache:
         try:
             await self._make_room(max(0, self._limit - 1))
             self._container.check_load(target)
+            await asyncio.sleep(self._container.load_seconds(target))
             await self._post(stored)
         except BaseException:
             # The stand-in's own choice: the next request fetches it anew, so that a mended artifact is found.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import uuid
 from collections.abc import Mapping
@@ -172,6 +173,10 @@ async def _pass_on(
     server: Server, served: Served, target: str | None, headers: dict[str, str], body: bytes
 ) -> Answer:
     if served.cache is None or target is None:
+        cold_seconds, limit = served.cold_seconds(), server.settings.invoke_timeout_seconds
+        await asyncio.sleep(min(cold_seconds, limit))
+        if cold_seconds >= limit:
+            raise ContainerError(0, TIMED_OUT.format(served.name))
         return await _send(server, served, "/invocations", headers, body)
     async with served.cache.lease(target) as model:
         return await _send(server, served, f"/models/{model.name}/invoke", headers, body)

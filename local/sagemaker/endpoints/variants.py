@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,14 @@ class Served:
     container: ModelContainer
     client: ModelClient
     cache: ModelCache | None
+    _warm_at: float | None = None
+
+    def cold_seconds(self) -> float:
+        """How long a request to a container with one model waits until that is loaded: it begins with the first one."""
+        now = time.monotonic()
+        if self._warm_at is None:
+            self._warm_at = now + self.container.load_seconds()
+        return max(0.0, self._warm_at - now)
 
     @property
     def name(self) -> str:

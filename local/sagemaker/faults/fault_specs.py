@@ -18,6 +18,7 @@ Kinds that meet jobs and endpoints:
   model_server_crash    SIGKILL for an endpoint's model server
   endpoint_failure      an endpoint's model server does not come up
   model_load_failure    a multi-model endpoint can't load a model
+  model_load_latency    a model takes longer to load: on a multi-model endpoint, or before a container's first answer
 
 Which faults AWS has, and their codes, follow its documentation ("Common Errors", "Error retries and exponential
 backoff", S3's "Error responses" and "Conditional requests", "Managed Spot Training"); how they are described
@@ -43,6 +44,8 @@ DISTRIBUTIONS = {
 }
 EVERYWHERE = "operation", "name", "probability", "count", "skip", "window"
 _TIMED = ("after_seconds",)
+_LATENCY = ("distribution", *(member for members in DISTRIBUTIONS.values() for member in members))
+LATENCIES = ("latency", "model_load_latency")
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,7 @@ KINDS: dict[str, Kind] = {
     "internal_error": Kind(("when",), operations="*"),
     "timeout": Kind(("when",), operations="*"),
     "dropped_connection": Kind(("when",), operations="*"),
-    "latency": Kind(
-        ("distribution", *(member for members in DISTRIBUTIONS.values() for member in members)),
-        operations="*",
-    ),
+    "latency": Kind(_LATENCY, operations="*"),
     "access_denied": Kind(operations="*"),
     "expired_token": Kind(operations="*"),
     # Of jobs and endpoints.
@@ -79,6 +79,7 @@ KINDS: dict[str, Kind] = {
     "model_server_crash": Kind(_TIMED),
     "endpoint_failure": Kind(("reason",)),
     "model_load_failure": Kind(("reason",)),
+    "model_load_latency": Kind(_LATENCY),
 }
 #: Members of each kind, besides those that every kind has.
 MEMBERS = {name: kind.members for name, kind in KINDS.items()}
@@ -201,7 +202,7 @@ def _check_together(kind: str, members: dict[str, Any], where: str) -> None:
     needed: tuple[str, ...] = ()
     if kind == "rate_limit":
         needed = ("rate_per_second",)
-    if kind == "latency":
+    if kind in LATENCIES:
         needed = DISTRIBUTIONS[members["distribution"]]
         for name in MEMBERS["latency"]:
             if name in members and name not in (*needed, "distribution"):
@@ -212,7 +213,7 @@ def _check_together(kind: str, members: dict[str, Any], where: str) -> None:
     for name in needed:
         if name not in members:
             raise FaultError(f"{where}: {name} is missing; allowed: {CHECKS[name][1]}")
-    if kind == "latency" and "low_seconds" in members and members["high_seconds"] < members["low_seconds"]:
+    if kind in LATENCIES and "low_seconds" in members and members["high_seconds"] < members["low_seconds"]:
         raise FaultError(f"{where}: high_seconds is less than low_seconds")
 
 

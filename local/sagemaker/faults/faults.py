@@ -265,6 +265,22 @@ class Faults:
         spec = self._first("model_load_failure", f"{endpoint}/{target}")
         return None if spec is None else spec.reason or f"Failed to load model {target}"
 
+    def model_load_seconds(self, endpoint: str, target: str) -> float:
+        """How much longer it takes to load a model.
+
+        :param target: the TargetModel, or what a container with one model is called; a fault's name is matched with
+            ``<endpoint>/<target>``.
+        """
+        name = f"{endpoint}/{target}"
+        with self._lock:
+            return sum(
+                fault.delay_seconds()
+                for fault in self._faults
+                if fault.spec.kind == "model_load_latency"
+                and fnmatch.fnmatchcase(name, fault.spec.name)
+                and fault.fires(name)
+            )
+
     def _first(self, kind: str, name: str) -> FaultSpec | None:
         with self._lock:
             for fault in self._faults:

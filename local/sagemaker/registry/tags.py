@@ -19,6 +19,7 @@ TAGGABLE = {
     "model-package-group": "ModelPackageGroupArn",
     "processing-job": "ProcessingJobArn",
     "training-job": "TrainingJobArn",
+    "transform-job": "TransformJobArn",
 }
 VERSION_TAGS = (
     "A version of a model package has the tags of its group: ListTags answers those, AddTags and DeleteTags"

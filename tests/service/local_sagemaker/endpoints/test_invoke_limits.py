@@ -6,6 +6,7 @@ S3 and CloudWatch Logs are those of the shared server; jobs, endpoints and model
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -117,6 +118,22 @@ def test_a_slow_load_is_not_ready_and_goes_on(serve: Callable[..., SageMakerServ
     refusals, answer = asyncio.run(asyncio.wait_for(ask(), 30))
     assert refusals >= 2
     assert answer == b"1"
+
+
+def test_loading_takes_as_long_as_it_is_told(serve: Callable[..., SageMakerServer]) -> None:
+    server = serve(model_load_seconds=1.5)
+
+    async def ask() -> list[float]:
+        clock = asyncio.get_running_loop().time
+        moments = [clock()]
+        for _ in range(2):
+            assert (await runtime.invoke(server, server.endpoints, request(b"0"))).status_code == 200
+            moments.append(clock())
+        return [after - before for before, after in itertools.pairwise(moments)]
+
+    first, second = asyncio.run(asyncio.wait_for(ask(), 30))
+    assert first > 2.5  # 1.5 s, and the second that the model takes anyway
+    assert second < 1.5
 
 
 def test_a_slow_answer_is_a_model_error(serve: Callable[..., SageMakerServer]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 
@@ -119,6 +121,19 @@ def test_a_canary_is_taken_back_by_an_alarm_and_a_linear_update_gets_there(
 
 def test_weights_and_counts_may_be_retained(fleet: Endpoints) -> None:
     name = create(fleet, "kept", "blue")
+    # Before its first answer a container may take as long as one that is cold on AWS.
+    faults = f"{fleet.server.url}/_local/faults"
+    slow = {"kind": "model_load_latency", "name": f"{name}/primary", "seconds": 1.5}
+    httpx.post(faults, json=slow, trust_env=False).raise_for_status()
+    begun = time.monotonic()
+    assert colors(fleet, name, 1) == {"blue"}
+    assert time.monotonic() - begun > 1.5
+    (on,) = [
+        each for each in httpx.get(faults, trust_env=False).json()["faults"] if each["name"] == slow["name"]
+    ]
+    assert colors(fleet, name, 5) == {"blue"}
+    httpx.delete(f"{faults}/{on['id']}", trust_env=False)
+    assert on["injected"] == 1
     wanted = {"VariantName": "AllTraffic", "DesiredWeight": 3.0, "DesiredInstanceCount": 2}
     fleet.sagemaker.update_endpoint_weights_and_capacities(
         EndpointName=name, DesiredWeightsAndCapacities=[wanted]

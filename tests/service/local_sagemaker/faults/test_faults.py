@@ -20,7 +20,7 @@ import botocore.exceptions
 import httpx
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -648,7 +648,18 @@ def test_model_servers_crash_and_models_do_not_load(
         runtime.invoke_endpoint(EndpointName="shaky", TargetModel="austin.tar.gz", Body=b"1")
     assert caught.value.response["Error"]["Code"] == "ModelError"
     assert caught.value.response["OriginalStatusCode"] == 500
+    # Loads that take longer than boto3 waits: what was begun goes on, and a loaded model is as fast as ever.
+    faulty.s3.put_object(Bucket="city-fleet", Key="models/waco.tar.gz", Body=archive({"model.txt": b"waco "}))
+    faulty.set({"kind": "model_load_latency", "name": "shaky/waco*", "seconds": 2})
     assert invoke() == "austin 1"
+    hasty = impatient(faulty.server, "sagemaker-runtime")
+    waco = {"EndpointName": "shaky", "TargetModel": "waco.tar.gz", "Body": b"1"}
+    with pytest.raises(ReadTimeoutError):
+        hasty.invoke_endpoint(**waco)
+    wait_until(lambda: faulty.injected() == [1], 30, "the load has begun")
+    assert runtime.invoke_endpoint(**waco)["Body"].read() == b"waco 1"
+    assert hasty.invoke_endpoint(**waco)["Body"].read() == b"waco 1"
+    assert faulty.injected() == [1]
 
     faulty.set({"kind": "model_server_crash", "name": "shaky", "count": 1})
     wait_until(lambda: invoke() == "ServiceUnavailable", 30, "the model server is gone")
