@@ -234,7 +234,7 @@ lock: ## Choose the newest versions that the requirements allow and write all lo
 	@uv=$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) && \
 	  $$uv $(LOCK) --upgrade requirements/dev.txt --output-file requirements/dev.lock && \
 	  grep -v '^pytest' requirements.txt | $$uv $(LOCK) --constraint requirements/dev.lock - --output-file requirements/production.lock && \
-	  $$uv $(COMPILE) --upgrade include/scripts/requirements.txt --output-file requirements/image.lock && \
+	  $$uv $(COMPILE) --upgrade requirements/image.txt --output-file requirements/image.lock && \
 	  $$uv $(COMPILE) --upgrade include/importer/requirements.txt --output-file requirements/import.lock && \
 	  $$uv $(COMPILE) --upgrade --overrides requirements/notebook-overrides.txt requirements/notebook.txt \
 	    --output-file requirements/notebook.lock && \

@@ -310,7 +310,7 @@ class Bench:
 
     def model_server(self, endpoint: str) -> tuple[int, int]:
         """Process id and port of an endpoint's model server."""
-        for pid in processes("\0serve\0", f"SAGEMAKER_BASE_DIR={self.data}/endpoints/{endpoint}-"):
+        for pid in processes("\0serve\0", f"TMPDIR={self.data}/endpoints/{endpoint}-"):
             if "supervisor.py" not in Path(f"/proc/{pid}/cmdline").read_text():
                 environment = Path(f"/proc/{pid}/environ").read_text()
                 return pid, int(environment.partition("SAGEMAKER_BIND_TO_PORT=")[2].partition("\0")[0])

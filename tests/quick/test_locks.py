@@ -75,7 +75,7 @@ def test_every_package_of_every_lock_has_hashes() -> None:
 
 def test_each_lock_holds_what_its_requirements_pin() -> None:
     sources = {
-        "requirements/image.lock": "include/scripts/requirements.txt",
+        "requirements/image.lock": "requirements/image.txt",
         "requirements/import.lock": "include/importer/requirements.txt",
         "requirements/notebook.lock": "requirements/notebook.txt",
         "include/model_server/requirements.lock": "include/model_server/requirements.txt",
@@ -85,6 +85,13 @@ def test_each_lock_holds_what_its_requirements_pin() -> None:
         held = pins(lock)
         lost = {name: pinned for name, pinned in pins(source).items() if not pinned <= held.get(name, set())}
         assert not lost, f"{source} pins what {lock} does not hold (make lock writes it): {lost}"
+
+
+def test_what_stands_for_the_image_has_what_the_scripts_need() -> None:
+    image, scripts = pins("requirements/image.lock"), pins("include/scripts/requirements.txt")
+    assert {name: image.get(name) for name in scripts} == scripts
+    # boto3 would look for credentials on the network (docs/adr/0042).
+    assert not {"boto3", "numba", "flask"} & set(image)
 
 
 def test_notebooks_run_on_the_versions_of_the_image() -> None:

@@ -19,10 +19,15 @@ PROCESSING_ROOT = f"{OPT_ML}/processing"
 
 MANIFEST_FILE = "ManifestFile"
 DATA_TYPES = ("S3Prefix", MANIFEST_FILE)
+#: FastFile streams on AWS; a script sees the same plain files.
+TRAINING_INPUT_MODES = ("File", "FastFile")
+#: The one instance there is gets all files either way.
+DISTRIBUTIONS = ("FullyReplicated", "ShardedByS3Key")
+#: What SageMaker itself puts below /opt/ml of a training job.
+_TAKEN = ("input", "model", "output", "code")
 
 #: Members of CreateTrainingJob the stand-in can't honour.
 UNSUPPORTED_TRAINING = (
-    "CheckpointConfig",
     "DebugRuleConfigurations",
     "ModelPackageConfig",
     "ProfilerRuleConfigurations",
@@ -49,13 +54,15 @@ def check_training_request(request: dict[str, Any], *, own_command: bool) -> Non
     specification = request["AlgorithmSpecification"]
     if "TrainingImage" not in specification:
         raise unsupported("AlgorithmSpecification", "an algorithm by AlgorithmName", "TrainingImage")
-    _only("AlgorithmSpecification.TrainingInputMode", specification["TrainingInputMode"], "File")
+    mode = specification["TrainingInputMode"]
+    _only("AlgorithmSpecification.TrainingInputMode", mode, *TRAINING_INPUT_MODES)
     _check_resources(request["ResourceConfig"], "ResourceConfig")
     _check_uri("OutputDataConfig.S3OutputPath", request["OutputDataConfig"]["S3OutputPath"])
     channels = request.get("InputDataConfig", [])
     _check_unique("InputDataConfig: channel names", (channel["ChannelName"] for channel in channels))
     for channel in channels:
         _check_channel(channel)
+    _check_checkpoints(request.get("CheckpointConfig"))
     _check_spot(request)
     if "ContainerEntrypoint" not in specification and (is_script_mode(request) or not own_command):
         _check_script_mode(request)
@@ -84,7 +91,7 @@ def check_processing_request(request: dict[str, Any]) -> None:
         _only(f"{path}: S3DataType", source["S3DataType"], *DATA_TYPES)
         _only(f"{path}: S3InputMode", source.get("S3InputMode", "File"), "File")
         distribution = source.get("S3DataDistributionType", "FullyReplicated")
-        _only(f"{path}: S3DataDistributionType", distribution, "FullyReplicated")
+        _only(f"{path}: S3DataDistributionType", distribution, *DISTRIBUTIONS)
         _only(f"{path}: S3CompressionType", source.get("S3CompressionType", "None"), "None")
         _check_uri(f"{path}: S3Uri", source["S3Uri"])
         _check_local_path(path, source.get("LocalPath", ""))
@@ -168,15 +175,29 @@ def _check_channel(channel: dict[str, Any]) -> None:
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
         raise unsupported(f"{path}: DataSource", next(iter(channel["DataSource"]), "nothing"), "S3DataSource")
-    _only(f"{path}: InputMode", channel.get("InputMode", "File"), "File")
+    _only(f"{path}: InputMode", channel.get("InputMode", "File"), *TRAINING_INPUT_MODES)
     _only(f"{path}: CompressionType", channel.get("CompressionType", "None"), "None")
     _only(f"{path}: RecordWrapperType", channel.get("RecordWrapperType", "None"), "None")
     _only(f"{path}: S3DataType", source["S3DataType"], *DATA_TYPES)
     distribution = source.get("S3DataDistributionType", "FullyReplicated")
-    _only(f"{path}: S3DataDistributionType", distribution, "FullyReplicated")
+    _only(f"{path}: S3DataDistributionType", distribution, *DISTRIBUTIONS)
     refuse(channel, ("ShuffleConfig",), f"{path}: ")
     refuse(source, UNSUPPORTED_SOURCE, f"{path}: S3DataSource.")
     _check_uri(f"{path}: S3Uri", source["S3Uri"])
+
+
+def _check_checkpoints(config: dict[str, Any] | None) -> None:
+    if config is None:
+        return
+    _check_uri("CheckpointConfig.S3Uri", config["S3Uri"])
+    path = config.get("LocalPath") or f"{OPT_ML}/checkpoints"
+    first, *more = path.rstrip("/").removeprefix(f"{OPT_ML}/").split("/")
+    if not path.startswith(f"{OPT_ML}/") or first in ("", *_TAKEN) or ".." in (first, *more):
+        raise unsupported(
+            "CheckpointConfig.LocalPath",
+            f"'{path}'",
+            f"a folder of its own below {OPT_ML}, such as {OPT_ML}/checkpoints",
+        )
 
 
 def _check_spot(request: dict[str, Any]) -> None:

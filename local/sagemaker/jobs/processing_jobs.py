@@ -24,7 +24,7 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
     source="API Reference; Developer Guide: How Amazon SageMaker Processing Configures Your Processing Container",
     differs=[
         "An image is a Python interpreter, which runs the ContainerEntrypoint.",
-        "One instance; inputs by S3Prefix and ManifestFile, input mode File, FullyReplicated.",
+        "One instance, which gets all files of an input, ShardedByS3Key or not; S3Prefix and ManifestFile, mode File.",
         "Outputs EndOfJob, below /opt/ml/processing.",
         "A job waits its turn while as many run as --max-running-jobs allows.",
     ],

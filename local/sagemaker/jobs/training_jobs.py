@@ -32,11 +32,14 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
     "CreateTrainingJob",
     source="API Reference; Developer Guide: How Amazon SageMaker AI Processes Training Output, Define Training Metrics,"
     " Managed Spot Training in Amazon SageMaker AI, Managed Spot Training Lifecycle, Uncompressed model output,"
-    " SageMaker AI Managed Warm Pools",
+    " SageMaker AI Managed Warm Pools, Checkpoints in Amazon SageMaker AI",
     differs=[
         "An image is a Python interpreter: it runs script mode (sagemaker_program), a ContainerEntrypoint, or a "
         "program train that stands beside it.",
-        "One instance; input mode File; data types S3Prefix and ManifestFile, FullyReplicated.",
+        "One instance, which gets all files of a channel, ShardedByS3Key or not; input modes File and FastFile, which "
+        "are the same here: files that are there before the script starts. Data types S3Prefix and ManifestFile.",
+        "Checkpoints lie in a folder of their own below /opt/ml, are looked at each second and once more at the end; "
+        "what a script deletes stays in S3.",
         "Where Linux lets the server make user and mount namespaces, /opt/ml is the job's own; elsewhere the path is "
         "rewritten in arguments, variables and hyperparameters, and in the scripts that the SageMaker SDK sends as the "
         "channel sm_drivers, and a file of yours that names it fails, with a reason that says so.",
@@ -53,7 +56,6 @@ DEFAULT_MAX_RUNTIME_SECONDS = 86_400
         *(f"ResourceConfig.{member}" for member in UNSUPPORTED_RESOURCES),
         "AlgorithmSpecification.AlgorithmName",
         "AlgorithmSpecification.TrainingInputMode=Pipe",
-        "AlgorithmSpecification.TrainingInputMode=FastFile",
         "InputDataConfig.ShuffleConfig",
         *(f"InputDataConfig.DataSource.S3DataSource.{member}" for member in UNSUPPORTED_SOURCE),
         "InputDataConfig.DataSource.FileSystemDataSource",

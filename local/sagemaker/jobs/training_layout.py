@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from local.sagemaker.jobs.checkpoints import DEFAULT_PATH
 from local.sagemaker.processes.sandbox import Sandbox
 from local.sagemaker.store import Document
 
@@ -27,8 +28,11 @@ def lay_out(document: Document, sandbox: Sandbox) -> None:
         },
         "inputdataconfig.json": {
             channel["ChannelName"]: {
-                "TrainingInputMode": "File",
-                "S3DistributionType": "FullyReplicated",
+                "TrainingInputMode": channel.get("InputMode")
+                or document["AlgorithmSpecification"]["TrainingInputMode"],
+                "S3DistributionType": channel["DataSource"]["S3DataSource"].get(
+                    "S3DataDistributionType", "FullyReplicated"
+                ),
                 "RecordWrapperType": "None",
                 **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
             }
@@ -49,5 +53,9 @@ def lay_out(document: Document, sandbox: Sandbox) -> None:
             "network_interface_name": "eth0",
         },
     }
+    if checkpoints := document.get("CheckpointConfig"):
+        # The XGBoost image reads LocalPath of it (aws/sagemaker-xgboost-container, training.py).
+        path = sandbox.to_local(checkpoints.get("LocalPath") or DEFAULT_PATH)
+        configuration["checkpointconfig.json"] = {**checkpoints, "LocalPath": path}
     for name, content in configuration.items():
         (sandbox.opt_ml / "input/config" / name).write_text(json.dumps(content), encoding="utf-8")

@@ -2,9 +2,9 @@
 
 The layout of ``/opt/ml`` and of the output in S3 follows the AWS documentation ("How Amazon SageMaker AI
 Processes Training Output"). A managed spot job whose instance is taken away starts again on a new one, with
-nothing of the old one left, until MaxWaitTimeInSeconds is over. The stand-in's own choice: MaxRuntimeInSeconds
-counts the running time of all attempts together, and waiting for a free CPU of this machine does not
-count as waiting for spot capacity.
+nothing of the old one left but its checkpoints, until MaxWaitTimeInSeconds is over. The stand-in's own choice:
+MaxRuntimeInSeconds counts the running time of all attempts together, and waiting for a free CPU of this machine does
+not count as waiting for spot capacity.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from local.sagemaker import disk
 from local.sagemaker.errors import shorten
+from local.sagemaker.jobs.checkpoints import Checkpoints
 from local.sagemaker.jobs.job_checks import decoded_hyperparameter, is_script_mode
 from local.sagemaker.jobs.runner import (
     ContainerEnd,
@@ -214,6 +215,8 @@ class TrainingRun(JobRun):
             self.download(channel["DataSource"]["S3DataSource"], folder)
             if channel["ChannelName"] == SDK_DRIVERS:
                 sandbox.rewrite(folder)
+        checkpoints = Checkpoints(self.s3, self.document.get("CheckpointConfig"), sandbox)
+        checkpoints.restore()
         self.check_stop()
         if self._interrupt.is_set():
             return ContainerEnd(End.INTERRUPTED, 0)
@@ -249,7 +252,8 @@ class TrainingRun(JobRun):
         began = time.monotonic()
         wait_left = (self._give_up_at or math.inf) - began
         limit = min(self._runtime_left, wait_left)
-        end = self.execute(sandbox, command, environment, sandbox.opt_ml / "code", limit)
+        with checkpoints.kept():
+            end = self.execute(sandbox, command, environment, sandbox.opt_ml / "code", limit)
         self._runtime_left -= time.monotonic() - began
         if packages and end.exit_code == 0:
             packages.keep()

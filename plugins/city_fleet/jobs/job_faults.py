@@ -51,6 +51,8 @@ _WORDLESS = re.compile(
     r"AlgorithmError: (?:ExecuteUserScriptError:\s*Command .*)?, exit code: (\d+)", re.DOTALL
 )
 
+_SIGNALS = 128  # an exit code above is that of a container that a signal has ended
+
 
 @dataclass(frozen=True)
 class JobEnding:
@@ -75,7 +77,8 @@ def judge(kind: JobKind, description: Mapping[str, Any], last_words: str = "") -
     failure = str(description.get("FailureReason") or "")
     words = str(description.get("ExitMessage") or " ".join(failure.split()) or "no reason given")
     wordless = _WORDLESS.fullmatch(failure)
-    if wordless and last_words and "ExitMessage" not in description:
+    killed = wordless is not None and int(wordless[1]) > _SIGNALS  # it had no time to say anything
+    if wordless and last_words and not killed and "ExitMessage" not in description:
         words = f"{last_words} (the last line of its log; AlgorithmError, exit code: {wordless[1]})"
     job = description[kind.name_key]
     if status == FAILED:

@@ -128,6 +128,7 @@ def test_a_reason_that_is_no_reason_gives_way_to_the_last_line_of_the_log(subtes
 def test_a_reason_that_says_why_stays(subtests: pytest.Subtests) -> None:
     for reason in (
         "AlgorithmError: no rows, exit code: 1",
+        "AlgorithmError: , exit code: 137",
         "ClientError: no image",
         "InternalServerError: oh",
     ):

@@ -201,7 +201,7 @@ def test_a_model_server_that_dies_is_started_again(fleet: Endpoints) -> None:
     fleet.put("a.tar.gz", {"model.txt": b"a"})
     assert fleet.ask(name, "a.tar.gz")["calls"] == 1
     (sandbox,) = (fleet.server.data_dir / "endpoints").glob(f"{name[:40]}*")
-    for pid in processes(f"SAGEMAKER_BASE_DIR={sandbox}"):
+    for pid in processes(f"TMPDIR={sandbox}"):
         os.kill(pid, signal.SIGKILL)
     with pytest.raises(fleet.runtime.exceptions.ServiceUnavailable, match="does not answer"):
         fleet.ask(name, "a.tar.gz")

@@ -339,15 +339,11 @@ def test_a_job_sees_nothing_of_other_jobs_or_of_the_server(trainer: Trainer) -> 
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_several_instances_and_sharded_data_are_refused_by_name(trainer: Trainer, count: int) -> None:
+def test_several_instances_are_refused_by_name(trainer: Trainer, count: int) -> None:
     server = trainer.serve()
     resources = {"InstanceType": "ml.m5.large", "InstanceCount": count, "VolumeSizeInGB": 5}
     with pytest.raises(SageMakerError, match=f"does not support {count} instances"):
         trainer.start(server, "many", ResourceConfig=resources)
-    source = {"S3DataType": "S3Prefix", "S3Uri": "s3://b/x/", "S3DataDistributionType": "ShardedByS3Key"}
-    channels = [{"ChannelName": "train", "DataSource": {"S3DataSource": source}}]
-    with pytest.raises(SageMakerError, match="does not support ShardedByS3Key"):
-        trainer.start(server, "shard", InputDataConfig=channels)
 
 
 def test_wait_times_of_jobs_are_checked(trainer: Trainer) -> None:

@@ -68,7 +68,13 @@ class ProcessingJobs:
             "ProcessingJobName": job,
             "ProcessingInputs": [
                 self.source("code", f"{job}/code/run.py", "/opt/ml/processing/input/code"),
-                self.source("raw", f"{job}/raw/", "/opt/ml/processing/input/raw"),
+                # All files for the one instance.
+                self.source(
+                    "raw",
+                    f"{job}/raw/",
+                    "/opt/ml/processing/input/raw",
+                    S3DataDistributionType="ShardedByS3Key",
+                ),
             ],
             "ProcessingOutputConfig": {
                 "Outputs": [
@@ -279,7 +285,6 @@ def test_a_bucket_for_the_output_that_does_not_exist(jobs: ProcessingJobs) -> No
     ("more", "message"),
     [
         ({"S3InputMode": "Pipe"}, "does not support Pipe; supported: File"),
-        ({"S3DataDistributionType": "ShardedByS3Key"}, "does not support ShardedByS3Key"),
         ({"S3DataDistributionType": "FullyReplicated", "S3CompressionType": "Gzip"}, "does not support Gzip"),
         ({"LocalPath": "/opt/ml/processing/../../etc"}, "LocalPath must be a path under /opt/ml/processing"),
         ({"LocalPath": "/etc"}, "LocalPath must be a path under /opt/ml/processing"),

@@ -350,11 +350,10 @@ def test_code_that_is_not_there_fails_the_job_and_says_so_in_the_log(jobs: Train
         ),
         (
             {"AlgorithmSpecification": {"TrainingImage": IMAGE_URI, "TrainingInputMode": "Pipe"}},
-            "does not support Pipe; supported: File",
+            "does not support Pipe; supported: File, FastFile",
         ),
         ({"HyperParameters": {"eta": "1"}}, "sagemaker_program"),
         ({"EnableManagedSpotTraining": True}, "MaxWaitTimeInSeconds is required"),
-        ({"CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"}}, "CheckpointConfig"),
         (
             {
                 "InputDataConfig": [
@@ -371,6 +370,18 @@ def test_code_that_is_not_there_fails_the_job_and_says_so_in_the_log(jobs: Train
                 ]
             },
             "S3DataSource.AttributeNames",
+        ),
+        (
+            {"CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "/opt/ml/model"}},
+            "CheckpointConfig.LocalPath",
+        ),
+        (
+            {"CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "/tmp"}},
+            "a folder of its own below /opt/ml",
+        ),
+        (
+            {"CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "/opt/ml/a/../../x"}},
+            "CheckpointConfig.LocalPath",
         ),
         ({"OutputDataConfig": {"S3OutputPath": "https://example.com"}}, "S3OutputPath"),
     ],
