@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Rows that are in memory, with their answers.
 _WINDOW = 4000
-_MOST_CLASSES = 50
+_MOST_CLASSES = 50  # as in prediction/row_batches, which imports botocore
 _TOLD_EVERY = 100_000
 _SHOWN = 5
 
@@ -52,7 +52,9 @@ def score(
     input_form: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="FORM", help="csv, parquet or jsonl; by the file's name where it is left out."
+            "--format",
+            metavar="FORM",
+            help="What FILE holds: csv, parquet or jsonl; by default what its name says.",
         ),
     ] = None,
     keep: Annotated[
@@ -90,7 +92,7 @@ def score(
       ./fleet score edwards houses.csv --dry-run
       ./fleet score "College Creek" houses.parquet --out scored.parquet --keep
       ./fleet score --all sales.csv --city-column neighbourhood --fleet house_sales --out scored.csv
-      zcat houses.jsonl.gz | ./fleet score edwards - --format jsonl > scored.csv
+      ./fleet score edwards - --format jsonl > scored.csv
     """
     wanted = 1 if every else 2
     if len(arguments) != wanted:

@@ -52,7 +52,7 @@ class WrittenTable:
     """A night's table that was written.
 
     :param counts: how many cities there are of each ``status``.
-    :param problems: a sentence for each city without a forecast, the first twenty.
+    :param problems: a sentence for each city without a forecast, the first twenty; those without a model last.
     """
 
     night: str
@@ -73,7 +73,8 @@ class WrittenTable:
     @property
     def sentence(self) -> str:
         """Return what was written, and where."""
-        lacking = f", {self.without} of them without a forecast" if self.without else ""
+        why = ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items()) if name != FORECAST)
+        lacking = f", {self.without} of them without a forecast ({why})" if why else ""
         return f"{self.uri}: {self.rows} rows of {self.cities} cities{lacking}"
 
 
@@ -110,6 +111,7 @@ def write_night(
     writer, made_at = forecast_table.TableWriter(), clock.utc_now()
     counts: Counter[str] = Counter()
     problems: list[str] = []
+    no_models: list[str] = []
     first: PredictError | None = None
     rows = 0
     for batch in _batches(sorted(cities.items())):
@@ -119,12 +121,12 @@ def write_night(
             made += rows_of(keys, slug, name, answer, made_at)
             counts[made[-1]["status"]] += 1
             if isinstance(answer, PredictError):
-                problems.append(str(answer))
-                if not isinstance(answer, UnknownCity):
-                    first = first or answer
+                missing = isinstance(answer, UnknownCity)
+                first = first if missing else first or answer
+                kept = no_models if missing else problems
+                kept += [str(answer)] * (len(kept) < _PROBLEMS_KEPT)
         writer.add(made)
         rows += len(made)
-        del problems[_PROBLEMS_KEPT:]
         done = counts.total()
         if done // _TOLD_EVERY > (done - len(batch)) // _TOLD_EVERY:
             say(f"{done} of {len(cities)} cities have been asked")
@@ -139,7 +141,7 @@ def write_night(
     without = counts.total() - counts[FORECAST]
     numbers = {"cities": counts.total(), "rows": rows, "without": without}
     uri = forecast_table.write(store, keys, night, body, numbers)
-    return WrittenTable(night, uri, rows, dict(counts), problems)
+    return WrittenTable(night, uri, rows, dict(counts), [*problems, *no_models][:_PROBLEMS_KEPT])
 
 
 def rows_of(keys: Keys, slug: str, name: str, answer: Answer, made_at: datetime) -> list[Row]:

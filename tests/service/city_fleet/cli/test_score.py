@@ -13,6 +13,7 @@ from typing import Any
 import pandas
 import pytest
 
+from city_fleet.cli import score_command
 from city_fleet.prediction import row_batches
 from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.live_cache import LivePointers
@@ -89,6 +90,7 @@ def test_every_row_of_a_csv_is_answered_in_its_order(run: Command, tables: Path,
     assert [float(each["prediction"]) for each in found] == pytest.approx(answers, rel=1e-6)
     assert [int(each["row"]) for each in found] == list(range(2, len(rows) + 2))
     assert {(each["city"], each["error"], each["label"]) for each in found} == {("dallas", "", "")}
+    assert score_command._MOST_CLASSES == row_batches.MOST_CLASSES
     (model,) = {each["target_model"] for each in found}
     assert f"550 of 550 rows have a prediction, by {model}" in done.stderr
 

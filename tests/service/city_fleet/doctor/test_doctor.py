@@ -73,11 +73,14 @@ def test_an_airflow_needs_no_tools_of_a_laptop() -> None:
     }
 
 
-def test_an_airflow_whose_fleet_asks_for_holidays_needs_their_package() -> None:
+def test_an_airflow_whose_fleet_asks_for_holidays_or_tables_needs_their_package() -> None:
     needed = package_checks.needs(Role.AIRFLOW, ROOT, holidays=True, parquet=True)
     without = {"boto3": "1.43.1"}
-    assert "holidays>=0.60" in said(package_checks.check(needed, without, Role.AIRFLOW), Level.FAIL)[0]
-    assert "holidays" not in said(package_checks.check(needed[:-1], without, Role.AIRFLOW), Level.FAIL)[0]
+    (missing,) = said(package_checks.check(needed, without, Role.AIRFLOW), Level.FAIL)
+    assert "holidays>=0.60" in missing
+    assert "pyarrow>=16" in missing
+    plain = package_checks.needs(Role.AIRFLOW, ROOT)
+    assert not {"holidays>=0.60", "pyarrow>=16"} & set(plain)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["optional-dependencies"] == {
         "holidays": [package_checks.HOLIDAYS_NEED],

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from cfnlint import ManualArgs, lint
 
+from city_fleet.config.forecasts_section import ForecastTables
 from city_fleet.infrastructure import template
 from tests.support.private_fleets import private, with_long_names
 
 
 def test_cfn_lint_finds_nothing(subtests: pytest.Subtests) -> None:
     """Its informational rules too. What only names tell apart is looked at once."""
-    for fleet in (private(), with_long_names()):
+    catalog = {"forecasts": ForecastTables(catalog=True)}
+    for fleet in (private(), with_long_names().model_copy(update=catalog)):
         with subtests.test(fleet=fleet.fleet):
             body = template.as_body(template.template(fleet))
             found = lint(body, config=ManualArgs(regions=["us-east-1", "eu-central-1"], include_checks=["I"]))

@@ -73,6 +73,8 @@ def test_every_city_has_rows_and_one_without_a_forecast_says_why(
     assert made.uri == f"s3://{KEYS.bucket}/houses/laptop/forecasts/night={NIGHT}/forecasts.parquet"
     assert made.counts == {"forecast": 1, "no_model": 2, "failed": 1, "refused": 1}
     assert (made.rows, made.cities, made.without, len(made.problems)) == (HORIZON + 4, 5, 4, 4)
+    assert "(failed 1, no_model 2, refused 1)" in made.sentence
+    assert "no live model" in made.problems[-1], "what is broken comes first"
     read = the_table(serving)
     assert list(read.columns) == [column.name for column in forecast_table.COLUMNS]
     mine = read[read.city == "austin"]
