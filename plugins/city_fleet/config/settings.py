@@ -21,6 +21,7 @@ from city_fleet.config.digest_section import Digest
 from city_fleet.config.events_section import Events
 from city_fleet.config.gate_section import Approval, Breaker, Gate, Reconcile
 from city_fleet.config.gate_section import problems as gate_problems
+from city_fleet.config.installations_section import Installation
 from city_fleet.config.last_good import LastGood
 from city_fleet.config.list_section import CityList
 from city_fleet.config.name_types import (
@@ -31,6 +32,7 @@ from city_fleet.config.name_types import (
     Environment,
     FleetSlug,
     FolderOrFile,
+    InstallationName,
     KmsKey,
     PoolName,
     ProcessingInstance,
@@ -303,6 +305,10 @@ class FleetSettings(_Shared):
     """Retraining a city when its raw data change."""
     city_list: CityList = CityList()
     """Where the list of cities that cities.from names is pulled from."""
+    installations: dict[InstallationName, Installation] = Field(
+        default={}, json_schema_extra={"additionalProperties": False}
+    )
+    """Other installations of the fleet by name, which models can be carried from."""
 
 
 class Fleet(FleetSettings):
