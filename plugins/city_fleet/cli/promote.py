@@ -76,11 +76,12 @@ def promote(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a registered model live, whatever the gate decided; or carry one here from another installation.
+    """Make a registered model live, or carry one here from another installation.
 
-    Without --from, a version of this installation: it also replaces a model with newer data, and a pinned one. First
-    the endpoint must give the right predictions for the sample rows in the model's artifact; then its version in the
-    registry becomes Approved and the live pointer changes. Your name is kept with it. No job is started.
+    Without --from, a version of this installation, whatever the gate decided: it also replaces a model with newer data,
+    and a pinned one. First the endpoint must give the right predictions for the sample rows in the model's artifact;
+    then its version in the registry becomes Approved and the live pointer changes. Your name is kept with it. No job is
+    started.
 
     With --from, the version that serves in another installation (another environment, bucket or account, as the fleet
     file's installations say) with what judged it there. The gate here judges it against the champion here, on the same
