@@ -27,6 +27,8 @@ from city_fleet.state.objects import ObjectStore, read_uri
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+#: The newest format of an artifact that this version knows.
+FORMAT_VERSION = 2
 MODEL_FILE = "city_fleet/model.json"
 SAMPLES_FILE = "city_fleet/samples.json"
 BACKTEST_FILE = "city_fleet/backtest.json"
@@ -98,6 +100,16 @@ def fetch(s3: S3Client, bucket: str, key: str, sha256: str) -> Artifact:
     :raises ArtifactError: it is not there, has other bytes, or can't be read.
     """
     where = f"s3://{bucket}/{key}"
+    return parse(fetch_bytes(s3, where, sha256), where)
+
+
+def fetch_bytes(s3: S3Client, where: str, sha256: str) -> bytes:
+    """Read an artifact's bytes from S3.
+
+    :param where: its URI.
+    :param sha256: what its bytes must have.
+    :raises ArtifactError: it is not there, or has other bytes.
+    """
     body = read_uri(s3, where, _MAX_BYTES)
     if body is None:
         raise ArtifactError(f"{where}: there is no such artifact")
@@ -106,7 +118,26 @@ def fetch(s3: S3Client, bucket: str, key: str, sha256: str) -> Artifact:
     found = hashlib.sha256(body).hexdigest()
     if found != sha256:
         raise ArtifactError(f"{where}: has SHA-256 {found}; it was registered with {sha256}")
-    return parse(body, where)
+    return body
+
+
+def card_of(body: bytes, where: str) -> dict[str, Any]:
+    """Return what an artifact says of itself, ``model.json``, as JSON: whoever reads it checks it.
+
+    :param body: its bytes.
+    :param where: URI for the error message.
+    :raises ArtifactError: it does not say so, or in a format that is newer than this version of City Fleet.
+    """
+    said = _side_files(body, where, {MODEL_FILE: _MAX_SIDE_FILE_BYTES}).get(MODEL_FILE)
+    if not isinstance(said, dict):
+        raise ArtifactError(f"{where}: holds no {MODEL_FILE}; nobody can say what it predicts")
+    version = said.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{where}: {MODEL_FILE} has format_version {str(version)[:50]!r}; allowed: up to {FORMAT_VERSION}. "
+            "It was made by a newer City Fleet: upgrade this one, and run the endpoint's DAG"
+        )
+    return said
 
 
 def wrong_bytes(store: ObjectStore, key: str, sha256: str) -> str | None:

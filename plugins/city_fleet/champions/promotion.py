@@ -68,7 +68,7 @@ def promote(
     :raises RegistryError: the version was not registered by City Fleet.
     :raises PublishError: the artifact can't be used, or the endpoint does not answer with it as it should.
     """
-    loaded = load(city, choose(registry.versions(city.aws.sagemaker, city.group), city.group, choice))
+    loaded = load(city, choose(registry.versions(city.aws.sagemaker, city.group), city.group, choice).arn)
     current = live.read(city.aws.s3, city.keys, city.slug)
     before = current.pointer if current else None
     target, number, status = loaded.model.target_model, loaded.package.number, loaded.package.status
@@ -126,24 +126,24 @@ def choose(listed: Sequence[ModelPackageSummary], group: str, choice: Choice) ->
     raise UnknownName("version", str(choice.version or "at all"), numbers, where)
 
 
-def load(city: CityContext, listed: ModelPackageSummary) -> LoadedPackage:
+def load(city: CityContext, package_arn: str) -> LoadedPackage:
     """Read what is needed to publish a version of the registry.
 
     :raises RegistryError: it is gone, or City Fleet did not register it.
     :raises ArtifactError: its artifact can't be used.
     """
-    package = registry.read(city.aws.sagemaker, listed.arn)
+    package = registry.read(city.aws.sagemaker, package_arn)
     registry.refuse_other(city.keys, package)
     missing = [name for name in ("as_of", "artifact_sha256") if name not in package.metadata]
     if missing:
         raise RegistryError(
-            f"{listed.arn}: has no {' and no '.join(missing)} in its metadata, so City Fleet did not register it"
+            f"{package_arn}: has no {' and no '.join(missing)} in its metadata, so City Fleet did not register it"
         )
     try:
         model = model_of(package, city.slug, ())
     except ValueError as error:
         raise RegistryError(
-            f"{listed.arn}: its metadata are not as City Fleet writes them: {error}"
+            f"{package_arn}: its metadata are not as City Fleet writes them: {error}"
         ) from None
     served = city.keys.uri(city.keys.model(model.target_model))
     uri, found = _load_first(city.aws.s3, (package.artifact_uri, served), model.artifact_sha256)

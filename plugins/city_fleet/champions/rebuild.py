@@ -170,7 +170,7 @@ class _Evidence:
                 target = version.target_model(city.slug)
                 if self.claim and target is not None:
                     retire_marks.claim(city.aws.s3, city.keys, city.slug, target)
-                loaded = promotion.load(city, version)
+                loaded = promotion.load(city, version.arn)
             except CityFleetError as error:
                 self.notes.append(f"passed over version {version.number}: {error}")
                 continue

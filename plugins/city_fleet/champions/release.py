@@ -152,9 +152,14 @@ def _candidate(city: PlannedCity, package: ModelPackage, release: Release) -> pu
 
 
 def _reason(package: ModelPackage, release: Release) -> str:
-    """Return why a package goes live, beside the gate's reasons: a person's words, or who that person is."""
+    """Return why a package goes live, beside the gate's reasons: a person's words, or who that person is.
+
+    Of one that no run of this installation has trained also where it comes from, and why it was brought.
+    """
     author, approves = release.author, release.approves
-    if (approves or package.event) == Event.RELEASE:
-        return ""
+    origin = package.metadata.get("origin")
     told = approves is not None or package.metadata.get(registry.DECIDED_BY) == metadata_value(author.by)
-    return author.note if told else package.status_reason
+    words = author.note if told else package.status_reason
+    if (approves or package.event) == Event.RELEASE and origin is None:
+        return ""
+    return "; ".join(filter(None, (origin, words)))

@@ -35,17 +35,9 @@ def evaluate_again(
     :param holdout: ``holdout.json`` of its evaluation.
     :param decision: what the gate said of it, compared with another champion.
     """
-    rows, pointer = holdout["rows"], champion.pointer
+    rows = holdout["rows"]
     actual = [row["actual"] for row in rows]
-    seen: dict[str, Any] = {
-        "target_model": pointer.target_model,
-        "etag": champion.etag,
-        "as_of": pointer.as_of,
-    }
-    try:
-        seen |= _measured(city, holdout, pointer)
-    except (ArtifactError, PublishError) as error:
-        seen["error"] = str(error)
+    seen = champion_on(city, holdout, champion)
     if holdout.get("of_rows", len(rows)) > len(rows):
         # The file holds a part of the rows, and all of them were enough, and the baselines were beaten on all of them.
         rule = rule.model_copy(
@@ -63,6 +55,20 @@ def evaluate_again(
     else:
         report["naive"] = holdout_metrics(holdout, [row["naive"] for row in rows])
     return gate.decide(report, rule)
+
+
+def champion_on(city: CityContext, holdout: Mapping[str, Any], champion: Versioned) -> dict[str, Any]:
+    """Return what the champion that serves now is on held-out rows, as an evaluation's report says it.
+
+    :param holdout: ``holdout.json`` of the challenger's evaluation.
+    :return: with ``error``, a sentence, where it can't be compared.
+    """
+    pointer = champion.pointer
+    seen = {"target_model": pointer.target_model, "etag": champion.etag, "as_of": pointer.as_of}
+    try:
+        return seen | _measured(city, holdout, pointer)
+    except (ArtifactError, PublishError) as error:
+        return seen | {"error": str(error)}
 
 
 def _measured(city: CityContext, holdout: Mapping[str, Any], pointer: LivePointer) -> dict[str, Any]:

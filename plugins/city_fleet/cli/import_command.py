@@ -159,7 +159,8 @@ def _import(
     if dry_run:
         return Done(plan, trial, origin, notes)
     with aws_errors():
-        return Done(plan, trial, origin, notes, import_run.finish(place, trial, origin, who))
+        brought = import_run.of_trial(plan, trial, origin)
+        return Done(plan, trial, origin, notes, import_run.finish(place, brought, who))
 
 
 def _pin(clients: FleetClients, city: str, version: int, who: Author) -> None:

@@ -54,7 +54,8 @@ def fleet_warnings(fleet: Fleet) -> list[str]:
     :return: one sentence per warning, with file, line, city and field. What all cities share is said once.
     """
     document = read_as_written(fleet.path, display_path(fleet.path))
-    warnings = [_line(document, None, path, text, _value(fleet, path)) for path, text in _of_fleet(fleet)]
+    found = [*_of_fleet(fleet), *_installations(fleet, document)]
+    warnings = [_line(document, None, path, text, _value(fleet, path)) for path, text in found]
     said: set[Found] = set()
     missing = {scripts: _missing(scripts) for scripts in {city.scripts for city in fleet.cities.values()}}
     checks: tuple[Check, ...] = (*_CHECKS, partial(_files, missing))
@@ -156,6 +157,20 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
     yield from _parents(fleet)
     if not fleet.endpoint.model_cache:
         yield ("endpoint", "model_cache"), "every request loads its model anew, which takes many times longer"
+
+
+def _installations(fleet: Fleet, document: Document) -> Iterator[Found]:
+    """Warn of another installation that is this one.
+
+    A file whose environment comes from a variable is that of several installations, each of which may be named in it.
+    """
+    if document.written(("environment",)) is not None:
+        return
+    for name, other in fleet.installations.items():
+        same = (other.bucket or fleet.bucket, other.environment) == (fleet.bucket, fleet.environment)
+        if same and other.profile is None and other.role_arn is None:
+            text = f"{name} is this installation itself, environment {fleet.environment} in {fleet.bucket}"
+            yield ("installations", name), f"{text}: nothing can be carried from there"
 
 
 def _parents(fleet: Fleet) -> Iterator[Found]:

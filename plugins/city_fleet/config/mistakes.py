@@ -119,6 +119,8 @@ def _descend(schema: Mapping[str, Any], path: Sequence[str | int]) -> Mapping[st
                 below = option.get("items")
             else:
                 below = option.get("properties", {}).get(part) or option.get("additionalProperties")
+                # Of a mapping whose keys must be names.
+                below = below or next(iter(option.get("patternProperties", {}).values()), None)
             if isinstance(below, Mapping):
                 break
         if not isinstance(below, Mapping):

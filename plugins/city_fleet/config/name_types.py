@@ -201,6 +201,19 @@ Role = Annotated[
         2048,
     ),
 ]
+InstallationName = Annotated[
+    str,
+    replace(
+        _slug(32),
+        allowed="the name of an installation: lower-case letters and digits, words joined by _, at most 32 characters",
+    ),
+]
+Profile = Annotated[
+    str,
+    Text(
+        r"[^\s\x00-\x1f\x7f\[\]]+", "the name of a profile of AWS's configuration, such as old_account", 128
+    ),
+]
 KmsKey = Annotated[
     str,
     Text(

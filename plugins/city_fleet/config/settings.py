@@ -30,6 +30,7 @@ from city_fleet.config.events_section import Events
 from city_fleet.config.forecasts_section import ForecastTables
 from city_fleet.config.gate_section import Approval, Breaker, Gate, Reconcile
 from city_fleet.config.gate_section import problems as gate_problems
+from city_fleet.config.installations_section import Installation
 from city_fleet.config.last_good import LastGood
 from city_fleet.config.list_section import CityList
 from city_fleet.config.name_types import (
@@ -38,6 +39,7 @@ from city_fleet.config.name_types import (
     Environment,
     FleetSlug,
     FolderOrFile,
+    InstallationName,
     KmsKey,
     PoolName,
     ProcessingInstance,
@@ -296,6 +298,10 @@ class FleetSettings(_Shared):
     """Where the list of cities that cities.from names is pulled from."""
     forecasts: ForecastTables = ForecastTables()
     """Each night's forecasts of all cities as one table, for whoever reads them without an endpoint."""
+    installations: dict[InstallationName, Installation] = Field(
+        default={}, json_schema_extra={"additionalProperties": False}
+    )
+    """Other installations of the fleet by name, which models can be carried from."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -67,7 +67,7 @@ def of_version(context: CityContext, number: int, folder: Path) -> MadeModel:
     :raises ArtifactError: its artifact is gone, or has other bytes than were registered.
     """
     listed = registry.versions(context.aws.sagemaker, context.group)
-    loaded = promotion.load(context, promotion.choose(listed, context.group, promotion.Choice(number)))
+    loaded = promotion.load(context, promotion.choose(listed, context.group, promotion.Choice(number)).arn)
     body = read_uri(context.aws.s3, loaded.artifact_uri, _MOST_ARTIFACT)
     if body is None:  # it was there a moment ago
         raise ArtifactError(f"{loaded.artifact_uri}: there is no such artifact")

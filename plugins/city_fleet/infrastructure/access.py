@@ -58,6 +58,12 @@ def resources(names: StackNames) -> dict[str, Resource]:
             "Whoever approves models and does nothing else",
             _of(names, "approver", "key_reader"),
         ),
+        "ReaderPolicy": _managed(
+            names,
+            "reader",
+            "Whoever carries models from here to another installation",
+            _of(names, "reader", "key_reader"),
+        ),
     }
 
 
@@ -71,7 +77,17 @@ def role_statements(names: StackNames) -> list[dict[str, Any]]:
 def airflow_statements(names: StackNames) -> list[dict[str, Any]]:
     """Return what Airflow's tasks may do, and the commands at a desk."""
     found = _of(names, "airflow", "key", *(["volume_key"] if names.fleet.kms_key else []))
-    return found + _raw_elsewhere(names, read=False) + _city_list(names)
+    return found + _raw_elsewhere(names, read=False) + _city_list(names) + _other_installations(names)
+
+
+def _other_installations(names: StackNames) -> list[dict[str, Any]]:
+    """Return the right to take the roles that read other installations.
+
+    Where there is no role, whoever promotes from there has that installation's ReaderPolicy as well.
+    """
+    roles = {other.role_arn for other in names.fleet.installations.values() if other.profile is None}
+    arns = sorted(arn for arn in roles if arn is not None)
+    return [_allowed("ReadOtherInstallations", "sts:AssumeRole", arns)] if arns else []
 
 
 def _city_list(names: StackNames) -> list[dict[str, Any]]:

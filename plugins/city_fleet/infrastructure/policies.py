@@ -23,6 +23,7 @@ FILES = {
     "loader": "docs/policies/loader.json",
     "approver": "docs/policies/approver.json",
     "analyst": "docs/policies/analyst.json",
+    "reader": "docs/policies/reader.json",
     "key": "docs/policies/key.json",
     "key_reader": "docs/policies/key_reader.json",
     "volume_key": "docs/policies/volume_key.json",

@@ -24,6 +24,9 @@ from city_fleet.state.registry import ModelPackage
 
 _log = outgoing_text.logger(__name__)
 
+#: Kind of origin of a model that another installation of the fleet has made.
+INSTALLATION = "installation"
+
 
 @dataclass(frozen=True)
 class NewVersion:
@@ -167,7 +170,7 @@ def _new_version(
         "code_uri": CodeBundle.of(plan).prefix_uri(plan.keys),
         "preprocess_job": at.result(PREPROCESS)["job"],
         "train_job": at.result(TRAIN)["job"],
-        **_origin(at.result(TRAIN).get("origin")),
+        **_origin(at, at.result(TRAIN).get("origin")),
     }
     model = package_request.TrainedModel(image, url, sha256, lineage)
     expires_at = _expires_at(at) if state is ModelState.WAITING else None
@@ -182,16 +185,32 @@ def _new_version(
     )
 
 
-def _origin(origin: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return the metadata that say where a model comes from that no job has trained."""
+def _origin(at: CityRun, origin: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the metadata that say where a model comes from that no job of this installation has trained.
+
+    What made one of another installation is what its registry says, so that it counts as out of date where this
+    installation's settings or scripts are others.
+    """
     if origin is None:
         return {}
-    said = {
-        "origin": f"import of {origin['kind']}: {origin['model']}",
-        "origin_file": origin["file"],
-        "origin_sha256": origin["sha256"],
-        "origin_libraries": ", ".join(f"{name} {each}" for name, each in origin["libraries"].items()),
-    }
+    if origin["kind"] == INSTALLATION:
+        made, keys = registry.made_by(origin), at.city.keys
+        said = {
+            "origin": f"version {origin['version']} of installation {origin['installation']}",
+            "origin_package": origin["package_arn"],
+            "origin_run": origin["dag_run"] or origin["run_key"],
+            "origin_evaluation": origin["evaluation_uri"],
+            "origin_manifest": origin["manifest_uri"],
+            "settings_digest": made["settings_digest"] or "",
+            "code_uri": keys.uri(keys.code(made["code_digest"] or "unknown")),
+        }
+    else:
+        said = {
+            "origin": f"import of {origin['kind']}: {origin['model']}",
+            "origin_file": origin["file"],
+            "origin_sha256": origin["sha256"],
+            "origin_libraries": ", ".join(f"{name} {each}" for name, each in origin["libraries"].items()),
+        }
     return {name: package_status.metadata_value(str(text)) for name, text in said.items()}
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from city_fleet.config import load_fleet
 from city_fleet.config.lint import fleet_warnings
+from city_fleet.errors import FleetFileError
 from tests.support.fleets import SMALL, TEXAS, texas
 
 
@@ -161,3 +162,36 @@ def test_a_key_is_warned_of_where_aws_refuses_it(tmp_path: Path) -> None:
         ]
         assert len(found) == len(words), found
         assert all(word in line for word, line in zip(words, found, strict=True)), found
+
+
+def test_an_installation_that_is_this_one_is_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    other = "installations:\n  prod: {environment: laptop}\n  staging: {environment: staging}\n"
+    text = SMALL + other + "cities:\n  a: {name: A}\n"
+    path.write_text(text, encoding="utf-8")
+    (warning,) = (each for each in fleet_warnings(load_fleet(path, {})) if "field 'installations" in each)
+    assert (
+        "field 'installations.prod': prod is this installation itself, environment laptop in small-data"
+        in warning
+    )
+    # A file of several installations may name them all.
+    path.write_text("environment: ${CITY_FLEET_ENVIRONMENT:-laptop}\n" + text, encoding="utf-8")
+    assert not [each for each in fleet_warnings(load_fleet(path, {})) if "field 'installations" in each]
+    # Another account may use the same names.
+    path.write_text(
+        text.replace("{environment: laptop}", "{environment: laptop, profile: old}"), encoding="utf-8"
+    )
+    assert not [each for each in fleet_warnings(load_fleet(path, {})) if "field 'installations" in each]
+
+
+def test_what_an_installation_must_be_like_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    other = "installations:\n  Prod: {environment: x}\n  now: {environment: live}\n  old: {envronment: x, bucket: s3://b}\n"
+    path.write_text(SMALL + other + "cities:\n  a: {name: A}\n", encoding="utf-8")
+    with pytest.raises(FleetFileError) as error:
+        load_fleet(path, {})
+    said = str(error.value)
+    assert "'installations.now.environment': got 'live'" in said
+    assert "got 'Prod'; allowed: the name of an installation" in said
+    assert "'installations.old.envronment': got an unknown key; allowed: bucket, environment" in said
+    assert "'installations.old.bucket': got 's3://b'; allowed: the name of an S3 bucket" in said
