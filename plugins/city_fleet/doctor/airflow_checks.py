@@ -55,11 +55,17 @@ _COMPONENTS = {
 }
 
 
-def check(facts: Mapping[str, Any], fleets: Sequence[Fleet], cities: int | None = None) -> list[Finding]:
+def check(
+    facts: Mapping[str, Any],
+    fleets: Sequence[Fleet],
+    cities: int | None = None,
+    slots: Mapping[str, int] | None = None,
+) -> list[Finding]:
     """Judge what the probe has found.
 
     :param facts: as :func:`city_fleet.doctor.airflow_probe.facts` returns them.
     :param cities: judge the settings for so many cities instead of the fleets' own.
+    :param slots: of its pool, what tonight needs of each fleet by name; None where nobody has reckoned it.
     """
     number = cities or sum(len(fleet.cities) for fleet in fleets)
     found = [_version(facts)]
@@ -74,7 +80,8 @@ def check(facts: Mapping[str, Any], fleets: Sequence[Fleet], cities: int | None 
         for fleet in fleets:
             found += _environment(fleet, facts["environments"])
             found += _dags(fleet, facts["dags"])
-            found += _pool(fleet, facts["pools"], facts["settings"], number)
+            needed = (slots or {}).get(fleet.fleet)
+            found += _pool(fleet, facts["pools"], facts["settings"], number, needed)
     found += _settings(facts["settings"], number)
     found += _speed(facts["dialect"], number, fleets)
     return found
@@ -160,19 +167,22 @@ def _dags(fleet: Fleet, dags: Mapping[str, bool]) -> Iterator[Finding]:
 
 
 def _pool(
-    fleet: Fleet, pools: Mapping[str, Any], settings: Mapping[str, Any], cities: int
+    fleet: Fleet, pools: Mapping[str, Any], settings: Mapping[str, Any], cities: int, needed: int | None
 ) -> Iterator[Finding]:
     name = fleet.jobs_pool
     pool = pools.get(name)
-    create = f"airflow pools set {name} 50 'SageMaker jobs at a time' --include-deferred"
+    create = f"airflow pools set {name} {needed or 50} 'SageMaker jobs at a time' --include-deferred"
     if pool is None:
         yield AREA.fail(f"there is no pool {name}: its tasks wait for ever", create)
         return
     slots = pool["slots"]
     if not pool["include_deferred"]:
-        advice = create.replace(" 50 ", f" {slots} ")
+        advice = create.replace(f" {needed or 50} ", f" {slots} ", 1)
         what = f"pool {name} does not count tasks that wait for their job, so it limits nothing"
         yield AREA.fail(what, advice)
+    elif needed is not None and 0 <= slots < needed:
+        what = f"pool {name} lets {slots} jobs run at a time, tonight needs {needed} to be over in time"
+        yield AREA.warn(what, create)
     else:
         yield AREA.ok(f"pool {name} lets {slots} jobs run at a time")
     capacity, waiting = settings.get("triggerer.capacity"), min(slots, cities) if slots > 0 else cities

@@ -58,6 +58,12 @@ def resources(names: StackNames) -> dict[str, Resource]:
             "Whoever approves models and does nothing else",
             _of(names, "approver", "key_reader"),
         ),
+        "DoctorPolicy": _managed(
+            names,
+            "doctor",
+            "Whoever runs ./fleet doctor --aws, which changes nothing",
+            _of(names, "doctor", "key_reader") + _raw_elsewhere(names, read=False),
+        ),
     }
 
 

@@ -22,6 +22,7 @@ FILES = {
     "role": "docs/policies/role.json",
     "loader": "docs/policies/loader.json",
     "approver": "docs/policies/approver.json",
+    "doctor": "docs/policies/doctor.json",
     "key": "docs/policies/key.json",
     "key_reader": "docs/policies/key_reader.json",
     "volume_key": "docs/policies/volume_key.json",

@@ -26,6 +26,7 @@ ROLES = {
     "predict": ("predict", "key_reader"),
     "retrain": ("retrain", "mwaa"),
     "caller": ("caller",),
+    "doctor": ("doctor", "key_reader"),
 }
 OWN, RAW = "arn:aws:s3:::bucket/F/E", "arn:aws:s3:::bucket/F/raw"
 BUCKET = "arn:aws:s3:::bucket"
@@ -46,6 +47,9 @@ DESTINATIONS = f"{_AWS}/lambda/latest/dg/invocation-async-retain-records.html"
 KNOWN = f"{_AWS}/service-authorization/latest/reference/list_amazons3.html"
 SECRETS = f"{_AWS}/secretsmanager/latest/userguide/auth-and-access_iam-policies.html"
 MWAA = f"{_AWS}/mwaa/latest/userguide/access-mwaa-apache-airflow-rest-api.html"
+DOCTOR = (
+    f"{_AWS}/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html"
+)
 QUEUES = f"{_AWS}/lambda/latest/dg/services-sqs-configure.html"
 
 
@@ -79,7 +83,7 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     for who in ("role", "airflow", "loader"):
         for name in ("Decrypt", "GenerateDataKey"):
             yield who, Need(f"kms:{name}", KEY, VIA_S3), KMS_IN_S3
-    for who in ("predict", "approver"):
+    for who in ("predict", "approver", "doctor"):
         yield who, Need("kms:Decrypt", KEY, VIA_S3), KMS_IN_S3
     for who in ("role", "airflow"):
         yield who, Need("kms:CreateGrant", KEY, FOR_AWS), CALLERS
@@ -101,6 +105,23 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     for name in ("ListModelPackageGroups", "ListModelPackages"):
         yield "approver", Need(f"sagemaker:{name}", "*"), CALLERS
     yield "approver", Need("s3:GetObject", f"{OWN}/runs/x"), CALLERS
+    # `./fleet doctor --aws`: doctor/aws_checks.py, doctor/account_checks.py.
+    yield "doctor", Need("s3:ListBucket", BUCKET), DOCTOR
+    for name in ("Policy", "PublicAccessBlock", "Versioning"):
+        yield "doctor", Need(f"s3:GetBucket{name}", BUCKET), DOCTOR
+    yield "doctor", Need("s3:GetEncryptionConfiguration", BUCKET), DOCTOR
+    for folder in ("live", "models"):
+        yield "doctor", Need("s3:GetObject", f"{OWN}/{folder}/x"), DOCTOR
+    for name, kind in (("Endpoint", "endpoint"), ("EndpointConfig", "endpoint-config"), ("Model", "model")):
+        resource = f"{SAGEMAKER}:{kind}/names{'' if name == 'Endpoint' else '-x'}"
+        yield "doctor", Need(f"sagemaker:Describe{name}", resource), DOCTOR
+    yield "doctor", Need("sagemaker:ListTags", f"{SAGEMAKER}:endpoint/names"), DOCTOR
+    for name in ("GetRole", "SimulatePrincipalPolicy"):
+        for kind in ("role", "user"):
+            yield "doctor", Need(f"iam:{name}", f"arn:aws:iam::{ACCOUNT}:{kind}/x"), DOCTOR
+    yield "doctor", Need("ecr:DescribeImages", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/x"), DOCTOR
+    yield "doctor", Need("kms:DescribeKey", KEY), DOCTOR
+    yield "doctor", Need("servicequotas:ListServiceQuotas", "*"), DOCTOR
     # The arrivals DAG's trigger and tasks: orchestration/fleet_tasks/arrivals_trigger.py, arrivals_operators.py.
     for name in ("ChangeMessageVisibility", "DeleteMessage", "GetQueueUrl", "ReceiveMessage"):
         yield "airflow", Need(f"sqs:{name}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"), CALLERS
@@ -163,8 +184,9 @@ def forbidden() -> Iterator[tuple[str, Need]]:
         yield who, Need("s3:PutBucketPolicy", BUCKET)
         yield who, Need("s3:GetObject", f"{BUCKET}/other/E/models/x")
         yield who, Need("s3:PutObject", f"{BUCKET}/F/other/live/x")
-        yield who, Need("s3:ListBucket", BUCKET, {"s3:prefix": ""})
-        yield who, Need("s3:ListBucket", BUCKET)
+        if who != "doctor":  # it asks whether there is the bucket
+            yield who, Need("s3:ListBucket", BUCKET, {"s3:prefix": ""})
+            yield who, Need("s3:ListBucket", BUCKET)
         yield who, Need("kms:ScheduleKeyDeletion", KEY)
         yield (
             who,
