@@ -20,6 +20,7 @@ CORS_ORIGINS ?=
 FRESH ?=
 DB ?=
 EXECUTOR ?=
+AIRFLOW ?=
 WORKERS ?=
 ARGS ?=
 EXAMPLES ?= 3000
@@ -108,6 +109,9 @@ lambda: environments ## Pack the Lambda functions into dist/, ready for `aws lam
 wheel: ## Build the wheel that an Airflow installs, into dist/ (docs/install.md)
 	@uv=$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) && rm -f dist/*.whl && \
 	  UV_PYTHON_DOWNLOADS=never $$uv build --quiet --wheel --out-dir dist . && ls dist/*.whl
+
+package: environments wheel ## Pack City Fleet and its fleet files for Amazon MWAA, into dist/mwaa/ (docs/install/mwaa.md) [AIRFLOW=3.3.1]
+	@PYTHONPATH=.:plugins $(BIN)/python -m local.stack.mwaa_package --wheel dist/city_fleet-*.whl --airflow "$(AIRFLOW)"
 
 test-install: environments ## Walk every path of docs/install.md in an environment like the official image's: some minutes
 	@CITY_FLEET_TEST_INSTALL=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_install.py $(ARGS)

@@ -12,7 +12,19 @@ from socket import gaierror
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as NoConnection
 
-_MISSING = frozenset({"NoSuchKey", "NotFound", "404", "ResourceNotFound", "NoSuchEntity"})
+_MISSING = frozenset({
+    "NoSuchKey", "NotFound", "404", "ResourceNotFound", "NoSuchEntity",
+    "RepositoryNotFoundException", "ImageNotFoundException", "NotFoundException",
+})  # fmt: skip
+# A bucket that has no such setting.
+_UNSET = frozenset({
+    "NoSuchPublicAccessBlockConfiguration", "NoSuchBucketPolicy", "ServerSideEncryptionConfigurationNotFoundError",
+})  # fmt: skip
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
+# The request's own time is too far from AWS's; S3 has a code for it, the others say it of the signature.
+_SKEWED = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"})
+_SIGNATURE = frozenset({"SignatureDoesNotMatch", "InvalidSignatureException"})
+_SKEWED_WORDS = ("signature expired", "signature not yet current")
 # SageMaker has no code of its own for "there is no such thing": it says so in a ValidationException.
 _MISSING_WORDS = ("not found", "could not find", "cannot find", "does not exist")
 _VALIDATION = frozenset({"ValidationException", "ValidationError"})
@@ -52,6 +64,22 @@ def is_missing(error: ClientError) -> bool:
     """
     code, message = code_of(error), message_of(error).lower()
     return code in _MISSING or (code in _VALIDATION and any(words in message for words in _MISSING_WORDS))
+
+
+def is_unset(error: ClientError) -> bool:
+    """Tell whether S3 says that a bucket has no such setting."""
+    return code_of(error) in _UNSET
+
+
+def is_expired(error: ClientError) -> bool:
+    """Tell whether the credentials were good once: a session that is over."""
+    return code_of(error) in _EXPIRED
+
+
+def is_skewed(error: ClientError) -> bool:
+    """Tell whether AWS refuses a request because its time is too far from AWS's own."""
+    code, message = code_of(error), message_of(error).lower()
+    return code in _SKEWED or (code in _SIGNATURE and any(words in message for words in _SKEWED_WORDS))
 
 
 def is_no_bucket(error: ClientError) -> bool:

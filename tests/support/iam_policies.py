@@ -26,6 +26,8 @@ _S3 = {
     "DeleteObjects": "DeleteObject",
     "ListObjectsV2": "ListBucket",
     "HeadBucket": "ListBucket",
+    "GetBucketEncryption": "GetEncryptionConfiguration",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
 }
 #: Member of a request that names what it is about → kind of resource. An operation's name ends with one of them.
 _KINDS = {

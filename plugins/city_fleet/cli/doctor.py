@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,9 +26,11 @@ from city_fleet.doctor.package_checks import Role
 from city_fleet.errors import ConfigError, FleetFileError, display_path
 
 if TYPE_CHECKING:
+    from city_fleet.doctor.account_checks import Wanted
     from city_fleet.doctor.findings import Finding
 
 _PROBE_SECONDS = 120
+_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+")
 _HEALTH_SECONDS = 5
 
 
@@ -42,7 +46,35 @@ def doctor(
             help="Check Airflow's settings for a fleet that grows to N cities.",
         ),
     ] = None,
-    aws: Annotated[bool, typer.Option("--aws/--no-aws", help="Check AWS.")] = True,
+    aws: Annotated[
+        bool | None,
+        typer.Option(
+            "--aws/--no-aws",
+            help="Ask the account too, as before going live: quotas against tonight's need, the right to pass the role,"
+            " the bucket's settings, keys, images, the clock. --no-aws asks AWS nothing; by default only what a fleet"
+            " uses is looked at.",
+            show_default=False,
+        ),
+    ] = None,
+    within: Annotated[
+        float,
+        typer.Option(
+            "--within",
+            metavar="HOURS",
+            min=0.1,
+            help="With --aws: in which the night shall be over.",
+        ),
+    ] = 6.0,
+    principal: Annotated[
+        str | None,
+        typer.Option(
+            "--principal",
+            metavar="ARN",
+            help="With --aws: the role that Airflow runs under, whose right to pass the fleet's role is asked for;"
+            " by default whoever runs the doctor.",
+            show_default=False,
+        ),
+    ] = None,
     airflow: Annotated[bool, typer.Option("--airflow/--no-airflow", help="Check Airflow.")] = True,
     role: Annotated[
         Role | None,
@@ -66,10 +98,17 @@ def doctor(
     \b
     Examples:
       ./fleet doctor
+      ./fleet doctor --aws --fleet texas_housing --principal arn:aws:iam::123456789012:role/airflow
       ./fleet doctor --cities 3000
       ./fleet doctor --role airflow
       ./fleet doctor --fleet texas_housing --no-airflow --json
     """
+    if principal is not None and not aws:
+        raise typer.BadParameter("--principal is about what --aws asks: give both.")
+    if principal is not None and not _PRINCIPAL.fullmatch(principal):
+        raise typer.BadParameter(
+            f"--principal: got {principal!r}; allowed: the ARN of a role or user, arn:aws:iam::<account>:role/<name>"
+        )
     here = role or package_checks.role_here(sys.prefix, PROJECT_ROOT)
     fleets, of_files = _fleet_files(fleet)
     wanted = package_checks.needs(
@@ -79,10 +118,18 @@ def doctor(
         parquet=any(each.forecasts.schedule is not None for each in fleets),
     )
     found = [*package_checks.check(wanted, package_checks.installed_versions(), here), *of_files]
-    for item in fleets if aws else ():
-        found += _aws(item)
+    slots: dict[str, int] = {}
+    for item in fleets if aws is not False else ():
+        if aws:
+            from city_fleet.cli.doctor_account import wanted_of  # noqa: PLC0415
+
+            asked = wanted_of(item, within, principal)
+            slots[item.fleet] = asked.slots
+            found += [*_aws(item, asked.wanted), *asked.wrong]
+        else:
+            found += _aws(item)
     if airflow:
-        found += _airflow(fleets, cities)
+        found += _airflow(fleets, cities, slots)
     show([each.to_dict() for each in found], _lines(found), as_json)
     raise typer.Exit(1 if any(each.level == "fail" for each in found) else 0)
 
@@ -116,14 +163,16 @@ def _fleet_files(name: str | None) -> tuple[list[Fleet], list[Finding]]:
     return fleets, found
 
 
-def _aws(fleet: Fleet) -> list[Finding]:
+def _aws(fleet: Fleet, wanted: Wanted | None = None) -> list[Finding]:
     from botocore.config import Config  # noqa: PLC0415 - slow to import
 
     from city_fleet.doctor import aws_checks  # noqa: PLC0415
 
     # An AWS that does not answer is reported after seconds.
     config = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
-    return aws_checks.check(fleet, lambda service: client(fleet, service, config), _endpoint_config(fleet))
+    return aws_checks.check(
+        fleet, lambda service: client(fleet, service, config), _endpoint_config(fleet), wanted
+    )
 
 
 def _endpoint_config(fleet: Fleet) -> str | None:
@@ -136,7 +185,7 @@ def _endpoint_config(fleet: Fleet) -> str | None:
         return None
 
 
-def _airflow(fleets: list[Fleet], cities: int | None) -> list[Finding]:
+def _airflow(fleets: list[Fleet], cities: int | None, slots: dict[str, int]) -> list[Finding]:
     from city_fleet.doctor import airflow_checks  # noqa: PLC0415
 
     area = airflow_checks.AREA
@@ -151,7 +200,7 @@ def _airflow(fleets: list[Fleet], cities: int | None) -> list[Finding]:
     port = facts["settings"].get("api.port") or 8080
     url = str(facts["settings"].get("api.base_url") or f"http://localhost:{port}").rstrip("/")
     return [
-        *airflow_checks.check(facts, fleets, cities),
+        *airflow_checks.check(facts, fleets, cities, slots),
         *airflow_checks.look_at_health(_health(url), url),
     ]
 
@@ -209,5 +258,6 @@ def _lines(found: list[Finding]) -> Iterator[str]:
         yield f"  {each.level:<4}  {each.what}"
         if each.advice:
             yield f"        {each.advice}"
-    count = {level: sum(each.level == level for each in found) for level in ("ok", "warn", "fail")}
-    yield from ("", f"{count['ok']} ok, {count['warn']} warnings, {count['fail']} failures.")
+    count = Counter(str(each.level) for each in found)
+    unknown = f"{count['unknown']} unknown, " if count["unknown"] else ""
+    yield from ("", f"{count['ok']} ok, {count['warn']} warnings, {unknown}{count['fail']} failures.")

@@ -33,6 +33,11 @@ def readable(environ: Mapping[str, str]) -> tuple[str, ...]:
     return (*READABLE, *re.split(r"[\s,]+", environ.get(MORE_VARIABLE, "").strip(" ,")))
 
 
+def named_in(text: str) -> set[str]:
+    """Return the names of the variables that the text of a fleet file reads; a comment's count too."""
+    return {match["name"] for match in _VARIABLE.finditer(text)}
+
+
 def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, Problem | None]:
     """Replace ``${NAME}`` and ``${NAME:-default}``.
 

@@ -38,6 +38,15 @@ _OTHER_TASKS_PER_SECOND = 4.1
 _STARTS_PER_CITY = len(steps()) + 3
 # SQLite lets one process write at a time.
 _MOST_CITIES_ON_SQLITE = 100
+#: Of the options that so many DAGs need more of, what Airflow 3.3 gives: seconds, and runs.
+_LOOP = ("scheduler", "max_dagruns_per_loop_to_schedule")
+DEFAULTS: dict[tuple[str, str], int] = {
+    ("core", "dagbag_import_timeout"): 30,
+    ("dag_processor", "dag_file_processor_timeout"): 50,
+    ("dag_processor", "min_file_process_interval"): 30,
+    _LOOP: 20,
+}
+_MOST_A_LOOP = 500
 _COMPONENTS = {
     "metadatabase": ("the database", "Look at [database] sql_alchemy_conn"),
     "scheduler": ("the scheduler", "airflow scheduler"),
@@ -46,11 +55,17 @@ _COMPONENTS = {
 }
 
 
-def check(facts: Mapping[str, Any], fleets: Sequence[Fleet], cities: int | None = None) -> list[Finding]:
+def check(
+    facts: Mapping[str, Any],
+    fleets: Sequence[Fleet],
+    cities: int | None = None,
+    slots: Mapping[str, int] | None = None,
+) -> list[Finding]:
     """Judge what the probe has found.
 
     :param facts: as :func:`city_fleet.doctor.airflow_probe.facts` returns them.
     :param cities: judge the settings for so many cities instead of the fleets' own.
+    :param slots: of its pool, what tonight needs of each fleet by name; None where nobody has reckoned it.
     """
     number = cities or sum(len(fleet.cities) for fleet in fleets)
     found = [_version(facts)]
@@ -65,7 +80,8 @@ def check(facts: Mapping[str, Any], fleets: Sequence[Fleet], cities: int | None 
         for fleet in fleets:
             found += _environment(fleet, facts["environments"])
             found += _dags(fleet, facts["dags"])
-            found += _pool(fleet, facts["pools"], facts["settings"], number)
+            needed = (slots or {}).get(fleet.fleet)
+            found += _pool(fleet, facts["pools"], facts["settings"], number, needed)
     found += _settings(facts["settings"], number)
     found += _speed(facts["dialect"], number, fleets)
     return found
@@ -151,19 +167,22 @@ def _dags(fleet: Fleet, dags: Mapping[str, bool]) -> Iterator[Finding]:
 
 
 def _pool(
-    fleet: Fleet, pools: Mapping[str, Any], settings: Mapping[str, Any], cities: int
+    fleet: Fleet, pools: Mapping[str, Any], settings: Mapping[str, Any], cities: int, needed: int | None
 ) -> Iterator[Finding]:
     name = fleet.jobs_pool
     pool = pools.get(name)
-    create = f"airflow pools set {name} 50 'SageMaker jobs at a time' --include-deferred"
+    create = f"airflow pools set {name} {needed or 50} 'SageMaker jobs at a time' --include-deferred"
     if pool is None:
         yield AREA.fail(f"there is no pool {name}: its tasks wait for ever", create)
         return
     slots = pool["slots"]
     if not pool["include_deferred"]:
-        advice = create.replace(" 50 ", f" {slots} ")
+        advice = create.replace(f" {needed or 50} ", f" {slots} ", 1)
         what = f"pool {name} does not count tasks that wait for their job, so it limits nothing"
         yield AREA.fail(what, advice)
+    elif needed is not None and 0 <= slots < needed:
+        what = f"pool {name} lets {slots} jobs run at a time, tonight needs {needed} to be over in time"
+        yield AREA.warn(what, create)
     else:
         yield AREA.ok(f"pool {name} lets {slots} jobs run at a time")
     capacity, waiting = settings.get("triggerer.capacity"), min(slots, cities) if slots > 0 else cities
@@ -172,28 +191,45 @@ def _pool(
         yield AREA.warn(f"{waiting} tasks may wait at a time, one triggerer takes {capacity}", advice)
 
 
+def options(cities: int) -> dict[str, int]:
+    """Return the options of which so many DAGs in one file need more than Airflow gives by default.
+
+    :return: ``section.option`` → what to set.
+    """
+    wanted = {option: _rounded(seconds) for option, seconds in _seconds(cities).items()}
+    wanted[_LOOP] = min(cities, _MOST_A_LOOP)
+    return {".".join(option): value for option, value in wanted.items() if value > DEFAULTS[option]}
+
+
+def _seconds(cities: int) -> dict[tuple[str, str], float]:
+    """Return how long so many DAGs in one file may take, by the option that bounds it."""
+    parsing = cities * (BUILD_SECONDS + SERIALISE_SECONDS)
+    return {
+        ("core", "dagbag_import_timeout"): _BUSY * cities * BUILD_SECONDS,
+        ("dag_processor", "dag_file_processor_timeout"): _BUSY * parsing,
+        ("dag_processor", "min_file_process_interval"): parsing + cities * SYNC_SECONDS,
+    }
+
+
+def _rounded(seconds: float) -> int:
+    return math.ceil(seconds / 10) * 10
+
+
 def _settings(settings: Mapping[str, Any], cities: int) -> Iterator[Finding]:
     """Yield the settings that are too small for that many DAGs in one file."""
-    wanted = {
-        ("core", "dagbag_import_timeout"): _BUSY * cities * BUILD_SECONDS,
-        ("dag_processor", "dag_file_processor_timeout"): _BUSY * cities * (BUILD_SECONDS + SERIALISE_SECONDS),
-        ("dag_processor", "min_file_process_interval"): cities
-        * (BUILD_SECONDS + SERIALISE_SECONDS + SYNC_SECONDS),
-    }
     small = False
-    for (section, option), seconds in wanted.items():
+    for (section, option), seconds in _seconds(cities).items():
         value = settings.get(f"{section}.{option}")
         if value is not None and value < seconds:
             small = True
-            least = math.ceil(seconds / 10) * 10
-            variable = f"AIRFLOW__{section.upper()}__{option.upper()}={least}"
+            variable = f"AIRFLOW__{section.upper()}__{option.upper()}={_rounded(seconds)}"
             what = f"[{section}] {option} is {value:g} s; {cities} cities may take {seconds:.0f} s"
             yield AREA.warn(what, f"Set {variable}")
     # With as many runs going on, the scheduler's loop no longer gets to those of a backfill (3.3.2).
-    loop = settings.get("scheduler.max_dagruns_per_loop_to_schedule")
+    loop = settings.get(".".join(_LOOP))
     if loop is not None and cities > loop:
         small = True
-        variable = f"AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE={min(cities, 500)}"
+        variable = f"AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE={min(cities, _MOST_A_LOOP)}"
         what = f"[scheduler] max_dagruns_per_loop_to_schedule is {loop}: as many runs going on keep backfills waiting"
         yield AREA.warn(what, f"Set {variable}")
     if not small:

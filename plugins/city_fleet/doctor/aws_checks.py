@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -16,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
+from city_fleet.doctor import account_checks
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.doctor.serving_checks import serving
 from city_fleet.errors import PlatformError, list_names
@@ -32,18 +34,26 @@ MakeClient = Callable[[str], Any]
 Step = Callable[[Area, Fleet, MakeClient, str], Iterator[Finding]]
 
 
-def check(fleet: Fleet, client: MakeClient, endpoint_config: str | None = None) -> list[Finding]:
+def check(
+    fleet: Fleet,
+    client: MakeClient,
+    endpoint_config: str | None = None,
+    wanted: account_checks.Wanted | None = None,
+) -> list[Finding]:
     """Check what a fleet needs in AWS.
 
     :param endpoint_config: name of the endpoint configuration that the fleet file describes; None = not known.
+    :param wanted: what its account is asked about, too; None for nothing.
     """
     area = Area(f"AWS, {fleet.fleet}")
     try:
         identity = client("sts").get_caller_identity()
     except (ClientError, BotoCoreError) as error:
-        advice = "Set AWS credentials (aws configure, AWS_PROFILE), or start the local stack: make up"
-        return [area.fail(f"AWS does not know who asks: {_said(error)}", advice)]
+        return [_nobody(area, error)]
     found = [area.ok(f"asks as {identity['Arn']}")]
+    if wanted is not None:
+        headers = identity["ResponseMetadata"].get("HTTPHeaders", {})
+        found.append(account_checks.clock(area, headers, datetime.now(UTC)))
     steps: dict[str, Step] = {
         "role": _role,
         "bucket": _bucket,
@@ -64,7 +74,23 @@ def check(fleet: Fleet, client: MakeClient, endpoint_config: str | None = None) 
         except BotoCoreError as error:
             advice = "Look at the network and the region"
             found.append(area.fail(f"AWS does not answer: {_said(error)}", advice))
+    if wanted is not None:
+        found += account_checks.check(fleet, client, identity["Arn"], wanted)
     return found
+
+
+def _nobody(area: Area, error: ClientError | BotoCoreError) -> Finding:
+    """Say why AWS does not know who asks."""
+    advice = "Set AWS credentials (aws configure, AWS_PROFILE), or start the local stack: make up"
+    if isinstance(error, ClientError) and aws_errors.is_skewed(error):
+        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        judged = account_checks.clock(area, headers, datetime.now(UTC))
+        advice = judged.advice or "Set this machine's clock: sudo timedatectl set-ntp true"
+        return area.fail(f"AWS refuses this machine's clock: {_said(error)}", advice)
+    if isinstance(error, ClientError) and aws_errors.is_expired(error):
+        advice = "Get new ones: aws sso login, or assume the role again"
+        return area.fail(f"the AWS credentials have expired: {_said(error)}", advice)
+    return area.fail(f"AWS does not know who asks: {_said(error)}", advice)
 
 
 def _role(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
@@ -79,7 +105,10 @@ def _role(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterato
     except ClientError as error:
         if not aws_errors.is_missing(error):
             raise
-        yield area.fail(f"there is no role {name}", "Create it, or name another one in the fleet file (role)")
+        advice = (
+            f"./fleet deploy --fleet {fleet.fleet} makes it; or name another one in the fleet file (role)"
+        )
+        yield area.fail(f"there is no role {name}", advice)
         return
     if _trusts_sagemaker(role.get("AssumeRolePolicyDocument")):
         yield area.ok(f"role {name} exists and SageMaker may assume it")

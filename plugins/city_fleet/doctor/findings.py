@@ -12,6 +12,8 @@ class Level(StrEnum):
     OK = "ok"
     WARN = "warn"
     """It works, but probably not as wanted, or it could not be checked."""
+    UNKNOWN = "unknown"
+    """It could not be asked: of the account, where a permission or a service is missing."""
     FAIL = "fail"
     """Runs or requests fail."""
 
@@ -20,7 +22,7 @@ class Level(StrEnum):
 class Finding:
     """One thing that was checked.
 
-    :param area: what it belongs to: ``packages``, ``fleet files``, ``AWS, <fleet>``, ``Airflow``.
+    :param area: what it belongs to: ``packages``, ``fleet files``, ``AWS, <fleet>``, ``account, <fleet>``, ``Airflow``.
     :param what: a sentence: what was found.
     :param advice: a sentence or command: what to do; empty where all is well.
     """
@@ -45,6 +47,9 @@ class Area:
 
     def warn(self, what: str, advice: str) -> Finding:
         return Finding(self.name, Level.WARN, what, advice)
+
+    def unknown(self, what: str, advice: str) -> Finding:
+        return Finding(self.name, Level.UNKNOWN, what, advice)
 
     def fail(self, what: str, advice: str) -> Finding:
         return Finding(self.name, Level.FAIL, what, advice)

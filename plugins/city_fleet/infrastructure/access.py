@@ -64,6 +64,12 @@ def resources(names: StackNames) -> dict[str, Resource]:
             "Whoever carries models from here to another installation",
             _of(names, "reader", "key_reader"),
         ),
+        "DoctorPolicy": _managed(
+            names,
+            "doctor",
+            "Whoever runs ./fleet doctor --aws, which changes nothing",
+            _of(names, "doctor", "key_reader") + _raw_elsewhere(names, read=False),
+        ),
     }
 
 

@@ -24,6 +24,7 @@ FILES = {
     "approver": "docs/policies/approver.json",
     "analyst": "docs/policies/analyst.json",
     "reader": "docs/policies/reader.json",
+    "doctor": "docs/policies/doctor.json",
     "key": "docs/policies/key.json",
     "key_reader": "docs/policies/key_reader.json",
     "volume_key": "docs/policies/volume_key.json",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from city_fleet import naming
@@ -112,11 +112,7 @@ def settings(
     """
     number = {need.name: need.have if need.fits is False else need.needed for need in needed}
     jobs = {job.quota: job for kind in work.runs for job in kind.jobs}
-    slots = sum(number[name] or 1 for name in jobs)
-    if work.cohorts:
-        # The tasks of their cities are in it too, as many as Airflow can start.
-        at_a_time = measured.starts_per_second * city_slot_seconds(measured)
-        slots += min(work.in_cohorts, math.ceil(at_a_time))
+    slots = pool_slots(work, measured, number)
     pool = fleet.pools.jobs or naming.jobs_pool(fleet.environment)
     yield f"airflow pools set {pool} {slots} 'SageMaker jobs at a time' --include-deferred"
     if cohort is not None and fleet.defaults.cohort != cohort:
@@ -126,6 +122,19 @@ def settings(
         yield f"spread_minutes: {minutes}"
     for job in jobs.values():
         yield from _training(work, job, measured, prices, instances=number[job.quota] or 1)
+
+
+def pool_slots(work: Workload, measured: Measured, number: Mapping[str, int | None]) -> int:
+    """Return how many tasks the pool has to let wait or run at a time.
+
+    :param number: instances at a time by the quota's name.
+    """
+    slots = sum(number[name] or 1 for name in {job.quota for kind in work.runs for job in kind.jobs})
+    if work.cohorts:
+        # The tasks of their cities are in it too, as many as Airflow can start.
+        at_a_time = measured.starts_per_second * city_slot_seconds(measured)
+        slots += min(work.in_cohorts, math.ceil(at_a_time))
+    return slots
 
 
 def _spread(work: Workload, measured: Measured, number: dict[str, int | None]) -> int:

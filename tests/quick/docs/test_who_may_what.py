@@ -27,6 +27,7 @@ ROLES = {
     "predict": ("predict", "key_reader"),
     "retrain": ("retrain", "mwaa"),
     "caller": ("caller",),
+    "doctor": ("doctor", "key_reader"),
 }
 OWN, RAW = "arn:aws:s3:::bucket/F/E", "arn:aws:s3:::bucket/F/raw"
 BUCKET = "arn:aws:s3:::bucket"
@@ -50,6 +51,9 @@ SECRETS = f"{_AWS}/secretsmanager/latest/userguide/auth-and-access_iam-policies.
 MWAA = f"{_AWS}/mwaa/latest/userguide/access-mwaa-apache-airflow-rest-api.html"
 CATALOG = f"{_AWS}/athena/latest/ug/fine-grained-access-to-glue-resources.html"
 ATHENA_IN_S3 = f"{_AWS}/athena/latest/ug/s3-permissions.html"
+DOCTOR = (
+    f"{_AWS}/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html"
+)
 QUEUES = f"{_AWS}/lambda/latest/dg/services-sqs-configure.html"
 
 
@@ -83,7 +87,7 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     for who in ("role", "airflow", "loader"):
         for name in ("Decrypt", "GenerateDataKey"):
             yield who, Need(f"kms:{name}", KEY, VIA_S3), KMS_IN_S3
-    for who in ("predict", "approver", "analyst"):
+    for who in ("predict", "approver", "analyst", "doctor"):
         yield who, Need("kms:Decrypt", KEY, VIA_S3), KMS_IN_S3
     for who in ("role", "airflow"):
         yield who, Need("kms:CreateGrant", KEY, FOR_AWS), CALLERS
@@ -105,6 +109,23 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     for name in ("ListModelPackageGroups", "ListModelPackages"):
         yield "approver", Need(f"sagemaker:{name}", "*"), CALLERS
     yield "approver", Need("s3:GetObject", f"{OWN}/runs/x"), CALLERS
+    # `./fleet doctor --aws`: doctor/aws_checks.py, doctor/account_checks.py.
+    yield "doctor", Need("s3:ListBucket", BUCKET), DOCTOR
+    for name in ("Policy", "PublicAccessBlock", "Versioning"):
+        yield "doctor", Need(f"s3:GetBucket{name}", BUCKET), DOCTOR
+    yield "doctor", Need("s3:GetEncryptionConfiguration", BUCKET), DOCTOR
+    for folder in ("live", "models"):
+        yield "doctor", Need("s3:GetObject", f"{OWN}/{folder}/x"), DOCTOR
+    for name, kind in (("Endpoint", "endpoint"), ("EndpointConfig", "endpoint-config"), ("Model", "model")):
+        resource = f"{SAGEMAKER}:{kind}/names{'' if name == 'Endpoint' else '-x'}"
+        yield "doctor", Need(f"sagemaker:Describe{name}", resource), DOCTOR
+    yield "doctor", Need("sagemaker:ListTags", f"{SAGEMAKER}:endpoint/names"), DOCTOR
+    for name in ("GetRole", "SimulatePrincipalPolicy"):
+        for kind in ("role", "user"):
+            yield "doctor", Need(f"iam:{name}", f"arn:aws:iam::{ACCOUNT}:{kind}/x"), DOCTOR
+    yield "doctor", Need("ecr:DescribeImages", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/x"), DOCTOR
+    yield "doctor", Need("kms:DescribeKey", KEY), DOCTOR
+    yield "doctor", Need("servicequotas:ListServiceQuotas", "*"), DOCTOR
     # The arrivals DAG's trigger and tasks: orchestration/fleet_tasks/arrivals_trigger.py, arrivals_operators.py.
     for name in ("ChangeMessageVisibility", "DeleteMessage", "GetQueueUrl", "ReceiveMessage"):
         yield "airflow", Need(f"sqs:{name}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"), CALLERS
@@ -175,8 +196,9 @@ def forbidden() -> Iterator[tuple[str, Need]]:
         yield who, Need("s3:PutBucketPolicy", BUCKET)
         yield who, Need("s3:GetObject", f"{BUCKET}/other/E/models/x")
         yield who, Need("s3:PutObject", f"{BUCKET}/F/other/live/x")
-        yield who, Need("s3:ListBucket", BUCKET, {"s3:prefix": ""})
-        yield who, Need("s3:ListBucket", BUCKET)
+        if who != "doctor":  # it asks whether there is the bucket
+            yield who, Need("s3:ListBucket", BUCKET, {"s3:prefix": ""})
+            yield who, Need("s3:ListBucket", BUCKET)
         yield who, Need("kms:ScheduleKeyDeletion", KEY)
         yield (
             who,
