@@ -36,11 +36,14 @@ def test_a_city_is_served_by_the_endpoint_that_names_its_algorithm_or_image(tmp_
         "b": "small--laptop--forest",
         "c": "small--laptop--torch",
     }
-    assert [serving_image_uri(fleet, name).rpartition("/")[2] for name in fleet.endpoint_names] == [
-        "sagemaker-xgboost:3.2-0",
-        "sagemaker-xgboost:3.2-0",  # scikit-learn's image lacks XGBoost; XGBoost's answers with every algorithm
-        OWN_IMAGE.rpartition("/")[2],
-    ]
+    assert (
+        [serving_image_uri(fleet, name).rpartition("/")[2] for name in fleet.endpoint_names]
+        == [
+            "sagemaker-xgboost:3.2-0",
+            "sagemaker-xgboost:3.2-0",  # scikit-learn's image lacks XGBoost; XGBoost's answers with every algorithm
+            OWN_IMAGE.rpartition("/")[2],
+        ]
+    )
 
 
 def test_the_requests_of_an_endpoint_are_of_its_own_settings_and_name(tmp_path: Path) -> None:
