@@ -14,7 +14,7 @@ from city_fleet.jobs.images import image_uri
 from tests.support.fleets import SMALL
 
 URI = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/torch@sha256:" + "0" * 64
-CITIES = "cities: {a: , b: {algorithm: {image: sklearn, name: random_forest}}}\n"
+CITIES = "cities: {a: , b: {algorithm: {image: sklearn, name: knn}}}\n"
 
 
 def loaded(folder: Path, more: str, cities: str = CITIES) -> Fleet:
