@@ -35,7 +35,7 @@ def endpoint_warnings(fleet: Fleet) -> Iterator[tuple[FieldPath, str]]:
             yield where, text
         if settings.kind == MULTI_CONTAINER and served[name]:
             text = (
-                f"every model of its {served[name]} cities that goes live has another endpoint of "
+                "every model that goes live has another endpoint of "
                 f"{settings.instance_count} {settings.instance_type} made beside this one, which takes minutes; both "
                 "are paid for until the old one is deleted, and all containers share one instance's memory"
             )

@@ -49,7 +49,7 @@ def test_lint_names_endpoints_that_serve_nothing_and_what_containers_cost(tmp_pa
         "'endpoints.idle': no city trains its alg"
     ]
     (costs,) = [line for line in found if "endpoints.own.kind" in line]
-    assert "its 1 cities" in costs
+    assert "every model that goes live has another endpoint of 1 ml.m5.large" in costs
     assert "both are paid for" in costs
 
 

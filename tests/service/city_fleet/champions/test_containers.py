@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
 
 from city_fleet.champions import answers, containers, moves, publish
 from city_fleet.errors import EndpointUnderWay, PublishError
+from city_fleet.prediction.endpoint_cache import Endpoints
+from city_fleet.prediction.live_cache import LivePointers
+from city_fleet.prediction.predict import Predictor
+from city_fleet.serving import replaced_endpoints
 from city_fleet.state import shared_endpoints
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext, Home
@@ -118,8 +123,28 @@ def test_each_model_that_goes_live_comes_to_an_endpoint_beside_the_one_that_serv
     assert at.endpoint != noted(a).serving.name
     assert answers.invoke(a.runtime, at, [[1.0, None]])[0] == pytest.approx(1.1)
 
+    # An application gets there by the pointer alone.
+    pointers, endpoints = (
+        LivePointers(a.s3, KEYS, ttl_seconds=0),
+        Endpoints(a.s3, KEYS, "factors", ttl_seconds=0),
+    )
+    predictor = Predictor(pointers, a.runtime, endpoints)
+    assert predictor.predict(a.slug, {"x": 1.0, "y": None}, 10).prediction == pytest.approx(1.01)
+
     back, waits = patiently(lambda: moves.rollback(a.context(), Author("ann", "")))
     assert (back.outcome, waits) == ("moved", 0)  # its container is there still
+    assert predictor.predict(a.slug, {"x": 1.0, "y": None}, 10).prediction == pytest.approx(1.1)
+    # The endpoint that it is on is kept; those before it, which nothing needs, are not.
+    said, later = noted(a), datetime.now(UTC) + timedelta(hours=1)
+    served = replaced_endpoints.served_on(a.s3, KEYS, a.shared, "factors", said)
+    assert {each.city for each in served} == {a.slug, b.slug}
+    assert a.context().address_of(a.pointer or first).endpoint not in {
+        each.name for each in replaced_endpoints.deletable(said, served, later)
+    }
+    assert [each.name for each in replaced_endpoints.deletable(said, served, later)] == [
+        each.name for each in said.replaced[1:]
+    ]
+    assert replaced_endpoints.deletable(said, served, datetime.now(UTC)) == []
     assert (a.answer(), b.answer()) == (pytest.approx(1.1), pytest.approx(1.05))
 
     # Other serving code: what is live is made anew, together, and what serves never pauses.
