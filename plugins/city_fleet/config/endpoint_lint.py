@@ -26,6 +26,10 @@ def endpoint_warnings(fleet: Fleet) -> Iterator[tuple[FieldPath, str]]:
             if settings.kind == MULTI_CONTAINER:
                 text = "it is of kind multi_model alone: a container of its own keeps its model in memory"
             yield (*where, "model_cache"), text
+        called, own = fleet.endpoint_name(name), fleet.endpoint_name()
+        if name != OWN and not called.startswith(f"{own}--"):
+            text = f"the policies of docs/policies allow endpoints whose names begin with {own}--, and this is {called}"
+            yield (*where, "name"), f"{text}; call it so, or add it to those of callers and Airflow"
         if not fleet.cities:
             continue
         if name != OWN and not served[name]:

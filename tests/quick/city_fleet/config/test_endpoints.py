@@ -53,6 +53,13 @@ def test_lint_names_endpoints_that_serve_nothing_and_what_containers_cost(tmp_pa
     assert "both are paid for" in costs
 
 
+def test_lint_names_an_endpoint_that_the_policies_do_not_allow(tmp_path: Path) -> None:
+    more = "endpoints: {x: {images: [sklearn], name: mine}, y: {algorithms: [xgboost], name: small--laptop--z}}\n"
+    (found,) = [line for line in fleet_warnings(loaded(tmp_path, more)) if "policies" in line]
+    assert "'endpoints.x.name': " in found
+    assert "begin with small--laptop--, and this is mine" in found
+
+
 def test_lint_refuses_more_cities_than_there_are_containers(tmp_path: Path) -> None:
     cities = "cities: {" + ", ".join(f"c{number}: " for number in range(16)) + "}\n"
     (wrong,) = endpoint_mistakes(loaded(tmp_path, "endpoint: {kind: multi_container}\n", cities))
