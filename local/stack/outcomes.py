@@ -11,7 +11,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import naming
 from city_fleet.metrics import TOP_K
-from city_fleet.state import run_records
+from city_fleet.state import live, run_records, shared_endpoints
+from city_fleet.state.model_address import address_of
+from city_fleet.state.objects import ObjectStore
 from local.stack.choice import Choice
 from local.stack.evidence import evidence
 from local.stack.stack import Stack
@@ -121,20 +123,24 @@ class Reader:
 
     def _ask(self, city: str, record: dict[str, Any]) -> Prediction:
         """Ask the shared endpoint as an application would: pointer, then one row of the held-out data."""
-        pointer = self._read_json(self.choice.keys.live(city))
+        keys = self.choice.keys
+        found = live.read(self._s3, keys, city)
+        if found is None:
+            raise LookupError(f"no model of {city} is live any more")
+        pointer = found.pointer
+        shared = shared_endpoints.read(ObjectStore(self._s3, keys.bucket), keys)
+        at = address_of(pointer, shared, self.choice.endpoint)
         holdout = self._read_json(naming.split_uri(record["holdout_uri"])[1])
         row = holdout["rows"][-1]
         values = dict(zip(holdout["features"], row["values"], strict=True))
         dataset = self.choice.city(city).dataset
         request = (
-            _csv_request([values[name] for name in pointer["features"]])
+            _csv_request([values[name] for name in pointer.features])
             if dataset.kind == "series"
-            else _json_request({name: values[name] for name in pointer["features"]}, dataset.task)
+            else _json_request({name: values[name] for name in pointer.features}, dataset.task)
         )
         started = time.perf_counter()
-        response = self._runtime.invoke_endpoint(
-            EndpointName=self.choice.endpoint, TargetModel=pointer["target_model"], **request
-        )
+        response = self._runtime.invoke_endpoint(**at.request, **request)
         body = response["Body"].read()
         latency_ms = (time.perf_counter() - started) * 1000
         predicted = float(body) if dataset.kind == "series" else answer(json.loads(body)["predictions"][0])

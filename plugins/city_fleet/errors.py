@@ -235,6 +235,13 @@ class Busy(PlatformError):
     passes: ClassVar[bool] = True
 
 
+class EndpointUnderWay(Busy):
+    """A SageMaker endpoint is being made, which takes minutes: whoever needs it comes back until it is there."""
+
+    #: How long to wait before the next look.
+    look_again_seconds: ClassVar[float] = 20.0
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
 class ScriptFailed(CityFleetError):
     """A job script that failed on this machine.

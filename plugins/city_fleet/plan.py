@@ -316,8 +316,7 @@ def endpoint_name(fleet: Fleet, name: str = "") -> str:
 
     :param name: of the fleet's ``endpoints``; "" for its own.
     """
-    own = fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
-    return own if name == "" else fleet.endpoints[name].name or naming.named_endpoint(own, name)
+    return fleet.endpoint_name(name)
 
 
 def forecast_night(fleet: Fleet, at: datetime) -> str:

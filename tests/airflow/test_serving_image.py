@@ -234,7 +234,7 @@ def set_faults(server: LocalSageMaker, *faults: dict[str, Any]) -> None:
 def doctor_says(fleet: EndpointFleet) -> str:
     """What ``./fleet doctor`` says of the endpoint."""
     loaded = load_fleet(fleet.folder / FLEET_FILE.name)
-    found = aws_checks.check(loaded, fleet.server.client, wanted_config_name(loaded))
+    found = aws_checks.check(loaded, fleet.server.client, {"": wanted_config_name(loaded)})
     (said,) = (f"{each.level} {each.what}" for each in found if f"endpoint {ENDPOINT} " in each.what)
     return said
 

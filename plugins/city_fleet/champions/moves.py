@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from city_fleet import clock
-from city_fleet.champions import artifact
+from city_fleet.champions import artifact, containers, publish
 from city_fleet.champions.answers import check_answers
 from city_fleet.champions.artifact import Artifact
 from city_fleet.champions.served import Destination, walk_back, went_live_since
@@ -96,6 +96,7 @@ def rollback(city: CityContext, author: Author, order: Rollback = Rollback()) ->
             state, loaded, notes = _state_before(city, leaving, order.since, claim=not order.dry_run)
         if state.target_model == leaving.target_model and leaving.pinned:
             return Move(city.slug, Outcome.UNCHANGED, leaving, leaving, ("it serves and is pinned already",))
+        state = rehoused(city, state, loaded)
         planned = state_after(leaving, state, kind=live.ROLLBACK, author=author, pinned=True)
         if order.dry_run:
             return Move(city.slug, Outcome.PLANNED, leaving, planned, notes)
@@ -245,10 +246,20 @@ def check_serves(city: CityContext, model: ServedModel, loaded: Artifact) -> Non
 
     :param model: what the live pointer says of it.
     :raises PublishError: it does not.
+    :raises EndpointUnderWay: it gets a container of its own, on an endpoint that is being made; repeating goes on.
     """
     samples = enumerate(zip(loaded.rows, loaded.predictions, strict=True), start=1)
     rows = [(f"sample row {number}", values, known) for number, (values, known) in samples]
-    check_answers(city.aws.runtime, city.address_of(model), rows, as_json=loaded.is_table)
+    at = containers.bring_up(city, model) if model.container else city.address_of(model)
+    check_answers(city.aws.runtime, at, rows, as_json=loaded.is_table)
+    if model.container:
+        containers.take_over(city, model, at)
+
+
+def rehoused(city: CityContext, state: LivePointer, loaded: Artifact) -> LivePointer:
+    """Return a state with the endpoint that serves its model by the settings of now, which may be others."""
+    served = publish.housed(city, state, loaded.algorithm)
+    return replace(state, endpoint=served.endpoint, route=served.route)
 
 
 def _nothing_to_do(now: LivePointer, planned: LivePointer | None, since: datetime | None) -> str | None:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from city_fleet import clock, naming, outgoing_text
-from city_fleet.champions import artifact, gate
+from city_fleet.champions import artifact, containers, gate
 from city_fleet.champions.answers import check_answers, check_forecast
 from city_fleet.champions.artifact import Artifact
 from city_fleet.champions.second_evaluation import evaluate_again
 from city_fleet.config import Gate
 from city_fleet.errors import PointerMoved, PublishError
 from city_fleet.plan import ENDPOINT_PURPOSE
-from city_fleet.state import live, objects, retire_marks, serving_code
+from city_fleet.state import live, objects, registry, retire_marks, serving_code
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import LivePointer, ServedModel, Versioned
@@ -95,6 +95,7 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     :return: the end, where it serves already or may not: nothing has been written then.
     :raises PublishError: the artifact is not what was evaluated, or the endpoint does not answer with it as the
         evaluation did.
+    :raises EndpointUnderWay: it gets a container of its own, on an endpoint that is being made; repeating goes on.
     """
     champion = live.read(city.aws.s3, city.keys, city.slug)
     judged = _judge(city, candidate, champion, force=force)
@@ -103,8 +104,9 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     # It may have been published before and be about to be retired; from now on it is not.
     retire_marks.claim(city.aws.s3, city.keys, city.slug, candidate.model.target_model)
     made = _install_artifact(city, candidate)
+    model = housed(city, candidate.model, made.algorithm)
     known = [(f"held-out row {_name(row)}", row["values"], _served(row)) for row in candidate.holdout["rows"]]
-    at = city.address_of(candidate.model)
+    at = containers.bring_up(city, model) if model.container else city.address_of(model)
     try:
         check_answers(city.aws.runtime, at, known, as_json=made.is_table)
         if candidate.forecast is not None:
@@ -112,8 +114,25 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     except PublishError:
         _check_code(city, at.endpoint, made)  # says better what is wrong
         raise
+    if model.container:
+        containers.take_over(city, model, at)
     # The digest vouches for the artifact, and so for what it says of its rows.
-    return Ready(replace(judged, model=replace(judged.model, **made.says)), champion, force)
+    return Ready(replace(judged, model=replace(model, **made.says)), champion, force)
+
+
+def housed(city: CityContext, model: ServedModel, algorithm: str) -> ServedModel:
+    """Return a model with the endpoint that is to serve it, and the way to it there.
+
+    :param algorithm: that has made it.
+    """
+
+    def image() -> str:
+        package = registry.describe(city.aws.sagemaker, model.package_arn)
+        return package.image if package is not None else ""
+
+    home = city.home_of(algorithm, image)
+    route = containers.route_of(model) if home.in_container else {}
+    return replace(model, endpoint=home.endpoint, route=route)
 
 
 def commit(city: CityContext, ready: Ready) -> Publication:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from city_fleet import clock, naming
-from city_fleet.champions import artifact, promotion
-from city_fleet.champions.moves import Move, load_usable
+from city_fleet.champions import artifact, containers, promotion, publish
+from city_fleet.champions.moves import Move, load_usable, rehoused
 from city_fleet.errors import CityFleetError, PointerMoved, PublishError
 from city_fleet.state import live, objects, registry, retire_marks
 from city_fleet.state.author import Author
@@ -70,6 +70,8 @@ def rebuild(city: CityContext, author: Author, *, undo_removal: bool = False, dr
         notes = (wrong, *known.notes)
         if dry_run:
             return Move(slug, Outcome.PLANNED, before, planned, notes)
+        if planned.container:
+            containers.take_over(city, planned, containers.bring_up(city, planned))
         try:
             moved = live.move(s3, keys, planned, found, keep=known.in_its_place())
         except PointerMoved:
@@ -149,12 +151,12 @@ class _Evidence:
         for sequence in reversed(self.sequences):
             try:
                 state = live.read_kept(self.city.aws.s3, self.city.keys, self.city.slug, sequence)
-                load_usable(self.city, state, claim=self.claim)
+                loaded = load_usable(self.city, state, claim=self.claim)
             except PublishError as error:
                 self.notes.append(f"passed over sequence {sequence}: {error}")
                 continue
             self.notes.append(f"from sequence {sequence} of the history, {state.move} by {state.moved_by}")
-            return replace(state, restores=state.origin)
+            return replace(rehoused(self.city, state, loaded), restores=state.origin)
         return self._newest_published_version(by)
 
     def _newest_published_version(self, by: str) -> LivePointer | None:
@@ -184,7 +186,7 @@ class _Evidence:
             decision = loaded.decision
             metrics = decision.metrics.get("challenger", {})
             model = replace(
-                loaded.model,
+                publish.housed(city, loaded.model, loaded.artifact.algorithm),
                 metrics=metrics,
                 reasons=decision.reasons,
                 data_until=decision.data_until,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -171,18 +172,19 @@ def _aws(fleet: Fleet, wanted: Wanted | None = None) -> list[Finding]:
     # An AWS that does not answer is reported after seconds.
     config = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
     return aws_checks.check(
-        fleet, lambda service: client(fleet, service, config), _endpoint_config(fleet), wanted
+        fleet, lambda service: client(fleet, service, config), _endpoint_configs(fleet), wanted
     )
 
 
-def _endpoint_config(fleet: Fleet) -> str | None:
-    """Return the name of the endpoint configuration that a fleet file describes; None where lint has more to say."""
+def _endpoint_configs(fleet: Fleet) -> dict[str, str]:
+    """Return the names of the endpoint configurations that a fleet file describes, without those lint complains of."""
     from city_fleet.serving.endpoint_state import wanted_config_name  # noqa: PLC0415 - reads the table of images
 
-    try:
-        return wanted_config_name(fleet)
-    except (ConfigError, ModuleNotFoundError):
-        return None
+    found = {}
+    for name in fleet.endpoint_names:
+        with contextlib.suppress(ConfigError, ModuleNotFoundError):
+            found[name] = wanted_config_name(fleet, name)
+    return found
 
 
 def _airflow(fleets: list[Fleet], cities: int | None, slots: dict[str, int]) -> list[Finding]:

@@ -39,11 +39,12 @@ def wanted_of(fleet: Fleet, hours: float, principal: str | None) -> Asked:
     :param principal: ARN of the role or user that starts the jobs; None for whoever asks.
     """
     work = of_fleet(fleet, MEASURED, cohorts=fleet.members)
-    serving = (fleet.endpoint.instance_type, fleet.endpoint.instance_count)
-    night = predict(work, MEASURED, list_prices(), Limits(), endpoint=serving)
+    endpoints = [fleet.endpoint_settings(name) for name in fleet.endpoint_names]
+    serving = [(each.instance_type, each.instance_count) for each in endpoints]
+    night = predict(work, MEASURED, list_prices(), Limits(), endpoints=serving)
     needed = needs(work, night, MEASURED, within_seconds=hours * 3600, quotas=Quotas(), fleet=fleet)
-    endpoint = quota_name(fleet.endpoint.instance_type, ENDPOINT)
-    quotas = [QuotaNeed(each.name, each.needed, each.code, each.name == endpoint) for each in needed]
+    always = {quota_name(each.instance_type, ENDPOINT) for each in endpoints}
+    quotas = [QuotaNeed(each.name, each.needed, each.code, each.name in always) for each in needed]
     slots = pool_slots(work, MEASURED, {each.name: each.needed for each in needed})
     images, wrong = _images(fleet)
     return Asked(Wanted(quotas, images, principal), slots, wrong)
@@ -55,7 +56,7 @@ def _images(fleet: Fleet) -> tuple[list[str], list[Finding]]:
         (city.algorithm.image, city.algorithm.version): city.algorithm for city in fleet.cities.values()
     }
     finders: list[Callable[[], str]] = [
-        partial(serving_image_uri, fleet),
+        *(partial(serving_image_uri, fleet, name) for name in fleet.endpoint_names),
         *(partial(image_uri, algorithm, fleet.region) for algorithm in algorithms.values()),
     ]
     uris: set[str] = set()

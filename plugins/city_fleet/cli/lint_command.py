@@ -110,6 +110,7 @@ def _loaded(path: Path) -> Fleet | FleetFileError:
 def _report(item: Fleet | FleetFileError) -> dict[str, Any]:
     from city_fleet.config.lint import (  # noqa: PLC0415 - reads botocore's models
         algorithm_mistakes,
+        endpoint_mistakes,
         fleet_warnings,
         link_mistakes,
     )
@@ -124,6 +125,7 @@ def _report(item: Fleet | FleetFileError) -> dict[str, Any]:
             *link_mistakes(item),
             *_own_script_mistakes(item),
             *algorithm_mistakes(item),
+            *endpoint_mistakes(item),
             *source_mistakes(item),
         ],
         "warnings": [*fleet_warnings(item), *reasons_counted(item)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
 from city_fleet.cli.output import print_json, say
 from city_fleet.cli.selection import cities_named, fleets_named
 from city_fleet.config import Fleet
-from city_fleet.errors import CityFleetError
+from city_fleet.errors import CityFleetError, EndpointUnderWay
 from city_fleet.naming import package_group, parse_as_of
 from city_fleet.plan import endpoint_name
 from city_fleet.state.author import Author
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+#: An endpoint takes some minutes; large images and instances with GPUs take longer.
+_LONGEST_WAIT_SECONDS = 1800.0
 By = Annotated[
     str | None,
     typer.Option(
@@ -62,9 +65,11 @@ class FleetClients:
         return package_group(self.fleet.fleet, self.fleet.environment, city)
 
     def city(self, slug: str) -> CityContext:
+        from city_fleet.champions.planned_city import homes_of  # noqa: PLC0415 - imports botocore
         from city_fleet.state.context import CityContext  # noqa: PLC0415 - imports botocore
 
-        return CityContext(self, self.keys, self.endpoint, self.group(slug), slug)
+        group = self.group(slug)
+        return CityContext(self, self.keys, self.endpoint, group, slug, home_of=homes_of(self.fleet))
 
     def refuse_old_layout(self) -> None:
         """Refuse to look at, or to write, an installation that awaits being moved from the layout of before.
@@ -149,13 +154,32 @@ def beginning_of_stamp(option: str, text: str) -> str:
         raise typer.BadParameter(f"{option}: {error}.") from None
 
 
+def waited_for(work: Callable[[], R]) -> R:
+    """Do something that may have to wait for an endpoint that is being made, and say once that it waits.
+
+    :raises EndpointUnderWay: it took too long; the same command goes on there.
+    """
+    end = time.monotonic() + _LONGEST_WAIT_SECONDS
+    said = ""
+    while True:
+        try:
+            return work()
+        except EndpointUnderWay as error:
+            if time.monotonic() >= end:
+                raise
+            if str(error) != said:
+                said = str(error)
+                say(f"{said.rstrip('.')}; waiting.", err=True)
+            time.sleep(error.look_again_seconds)
+
+
 def each_city(targets: Iterable[T], work: Callable[[T], R]) -> Iterator[tuple[T, R | CityFleetError]]:
     """Work on cities in parallel, and yield each with the result, or with the error; in their order."""
 
     def one(target: T) -> tuple[T, R | CityFleetError]:
         try:
             with aws_errors():
-                return target, work(target)
+                return target, waited_for(lambda: work(target))
         except CityFleetError as error:
             return target, error
 

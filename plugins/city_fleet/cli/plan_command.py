@@ -14,6 +14,7 @@ from city_fleet.cli.moving import instant
 from city_fleet.cli.output import AsJson, print_json, show
 from city_fleet.cli.selection import FleetName, OneCity, city_named, fleets_named
 from city_fleet.config import City
+from city_fleet.config.endpoint_section import MULTI_CONTAINER
 from city_fleet.errors import list_names
 
 if TYPE_CHECKING:
@@ -181,6 +182,9 @@ def _lines(found: Preview) -> Iterator[str]:
     yield f"  made by       settings {found.settings_digest}, scripts {found.code_digest}"
     yield f"  package group {found.package_group}"
     yield f"  endpoint      {found.endpoint}"
+    if found.endpoint_kind == MULTI_CONTAINER:
+        yield "                in a container of its own: when the model goes live another endpoint is made for it,"
+        yield "                which takes minutes, and both are paid for until the old one is deleted"
     if found.parent:
         yield f"  parent        {found.parent} answers where the city has no model of its own that may"
     if found.children:

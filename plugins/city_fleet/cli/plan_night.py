@@ -108,6 +108,7 @@ def with_usual_settings(fleet: Fleet) -> Fleet:
     usual = {
         "defaults": Defaults(),
         "endpoint": Endpoint(),
+        "endpoints": {},
         "spread_minutes": 0,
         "cities": {},
         "children": {},
@@ -166,12 +167,13 @@ def _way(
     quotas: Quotas,
 ) -> Way:
     prices = list_prices()
-    serving = (fleet.endpoint.instance_type, fleet.endpoint.instance_count)
-    night = predict(work, measured, prices, Limits(pool=asked.pool), endpoint=serving)
+    endpoints = map(fleet.endpoint_settings, fleet.endpoint_names)
+    serving = [(each.instance_type, each.instance_count) for each in endpoints]
+    night = predict(work, measured, prices, Limits(pool=asked.pool), endpoints=serving)
     limited = None
     if quotas.instances:
         limits = Limits(asked.pool, quotas.instances)
-        limited = predict(work, measured, prices, limits, endpoint=serving)
+        limited = predict(work, measured, prices, limits, endpoints=serving)
     needed = needs(
         work, night, measured, within_seconds=asked.within_hours * 3600, quotas=quotas, fleet=fleet
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from city_fleet.config.algorithm_section import Algorithm
+from city_fleet.config.algorithm_section import DEFAULT_ALGORITHM, Algorithm
+from city_fleet.config.image_table import FRAMEWORKS, managed_images
 from city_fleet.config.name_types import (
     AlgorithmName,
     EndpointInstance,
@@ -76,6 +77,33 @@ def endpoint_of(algorithm: Algorithm, endpoints: Mapping[str, NamedEndpoint]) ->
         if trained & set(endpoint.algorithms):
             return name
     return next((name for name, endpoint in endpoints.items() if algorithm.image in endpoint.images), OWN)
+
+
+def home_of_model(algorithm: str, image: Callable[[], str], endpoints: Mapping[str, NamedEndpoint]) -> str:
+    """Return which endpoint serves a model, whatever its city trains now: a name of ``endpoints``, or :data:`OWN`.
+
+    :param algorithm: that has made it; empty for one of an earlier version, which was XGBoost.
+    :param image: returns the URI of the image that it was made in.
+    """
+    for name, endpoint in endpoints.items():
+        if (algorithm or DEFAULT_ALGORITHM) in endpoint.algorithms:
+            return name
+    if not any(endpoint.images for endpoint in endpoints.values()):
+        return OWN
+    uri = image()
+    return next((name for name, endpoint in endpoints.items() if _made_in(uri, endpoint.images)), OWN)
+
+
+def _made_in(uri: str, images: Iterable[str]) -> bool:
+    """Tell whether an image is one of some images: URIs, or names of managed ones, of any version."""
+    repository = uri.partition("/")[2].partition("@")[0].rpartition(":")[0]
+    return any(
+        uri == each
+        or (
+            each in FRAMEWORKS and repository in {image.repository for image in managed_images(each).values()}
+        )
+        for each in images
+    )
 
 
 def candidates_problem(algorithm: Algorithm, endpoints: Mapping[str, NamedEndpoint]) -> Problem | None:

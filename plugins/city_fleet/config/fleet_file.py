@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from city_fleet import naming
 from city_fleet.config.cities import CityEntry, Resolver, entries_of_mapping
 from city_fleet.config.city_list import entries_of_list, entries_of_text
 from city_fleet.config.cohort_rule import members_of, number_problems
@@ -256,14 +255,16 @@ class Claims:
 
         :raises FleetFileError: another file has one of them already.
         """
-        endpoint = fleet.endpoint.name or naming.endpoint_name(fleet.fleet, fleet.environment)
         self._claim(
             fleet,
             ("", fleet.fleet),
             "fleet",
             "a name of its own for each file (one Airflow runs one environment of a fleet)",
         )
-        self._claim(fleet, (fleet.region, endpoint), "endpoint.name", "an endpoint of its own for each file")
+        for name in fleet.endpoint_names:
+            field = f"endpoints.{name}.name" if name else "endpoint.name"
+            called = fleet.endpoint_name(name)
+            self._claim(fleet, (fleet.region, called), field, "an endpoint of its own for each file")
 
     def _claim(self, fleet: Fleet, name: tuple[str, str], field: str, allowed: str) -> None:
         other = self._taken.setdefault(name, fleet)

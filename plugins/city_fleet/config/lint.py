@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from city_fleet.config.algorithm_specs import algorithm_problems, specs_of
+from city_fleet.config.endpoint_lint import crowded, endpoint_warnings, sections
 from city_fleet.config.image_table import image_accounts
 from city_fleet.config.mistakes import FieldPath, field_text
 from city_fleet.config.name_types import (
@@ -74,7 +75,9 @@ def fleet_warnings(fleet: Fleet) -> list[str]:
 def link_mistakes(fleet: Fleet) -> list[ConfigError]:
     """Return one mistake for each folder of scripts that holds a link to a file elsewhere on the host."""
     document = read_as_written(fleet.path, display_path(fleet.path))
-    folders: dict[str, FieldPath] = {fleet.endpoint.scripts: ("endpoint", "scripts")}
+    folders: dict[str, FieldPath] = {
+        settings.scripts: (*where, "scripts") for where, settings in reversed(sections(fleet))
+    }
     for city in fleet.cities.values():
         folders.setdefault(
             city.scripts, _shared(fleet, city, ("scripts",)) or ("cities", city.slug, "scripts")
@@ -107,6 +110,15 @@ def algorithm_mistakes(fleet: Fleet) -> list[ConfigError]:
             )
             found.setdefault((where, problem), error)
     return list(found.values())
+
+
+def endpoint_mistakes(fleet: Fleet) -> list[ConfigError]:
+    """Return one mistake for each endpoint that can't hold the models of the cities that it serves."""
+    document = read_as_written(fleet.path, display_path(fleet.path))
+    return [
+        problem.error(file=document.name, line=document.line(problem.path), field=field_text(problem.path))
+        for problem in crowded(fleet)
+    ]
 
 
 def _shared(fleet: Fleet, city: City, path: FieldPath) -> FieldPath:
@@ -145,18 +157,18 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
     if template is not None and "{" not in template and len(shared) > 1:
         who = f"{len(shared)} cities read the same files, {list_names(shared)}"
         yield ("dataset", "raw"), f"{who}: put {{name}} or {{slug}} where they differ"
-    yield from _instance(("endpoint", "instance_type"), fleet.endpoint.instance_type, ENDPOINT_INSTANCE)
-    if not (project_path(fleet.endpoint.scripts) / "inference.py").is_file():
-        text = f"{fleet.endpoint.scripts} has no inference.py; paths are below the project's root"
-        yield ("endpoint", "scripts"), text
+    for where, settings in sections(fleet):
+        yield from _instance((*where, "instance_type"), settings.instance_type, ENDPOINT_INSTANCE)
+        if not (project_path(settings.scripts) / "inference.py").is_file():
+            text = f"{settings.scripts} has no inference.py; paths are below the project's root"
+            yield (*where, "scripts"), text
     yield from _images(fleet)
     if fleet.events.queue is not None and not fleet.events.assets:
         text = "raw data that arrive update the cities' assets, and no city runs on its own: events.assets is false"
         yield ("events", "queue"), text
     yield from _key(fleet)
     yield from _parents(fleet)
-    if not fleet.endpoint.model_cache:
-        yield ("endpoint", "model_cache"), "every request loads its model anew, which takes many times longer"
+    yield from endpoint_warnings(fleet)
 
 
 def _installations(fleet: Fleet, document: Document) -> Iterator[Found]:
@@ -218,7 +230,9 @@ def _key(fleet: Fleet) -> Iterator[Found]:
             ("kms_key",),
             f"the key is in {region}, the fleet in {fleet.region}; a key encrypts in its own region alone",
         )
-    asked: dict[FieldPath, str] = {("endpoint", "instance_type"): fleet.endpoint.instance_type}
+    asked: dict[FieldPath, str] = {
+        (*where, "instance_type"): settings.instance_type for where, settings in sections(fleet)
+    }
     for name in ("processing", "training"):
         asked[("defaults", name, "instance_type")] = getattr(fleet.defaults, name).instance_type
         for city in fleet.cities.values():
@@ -243,7 +257,8 @@ def has_own_disk(instance_type: str) -> bool:
 
 def _images(fleet: Fleet) -> Iterator[Found]:
     """Warn of images that others can change: they answer every prediction and run every job, with the role's rights."""
-    yield from _image(fleet, ("endpoint", "image"), fleet.endpoint.image, "serves")
+    for where, settings in sections(fleet):
+        yield from _image(fleet, (*where, "image"), settings.image, "serves")
     trains = fleet.defaults.algorithm.image
     yield from _image(fleet, ("defaults", "algorithm", "image"), trains, "runs in the jobs")
     for city in fleet.cities.values():

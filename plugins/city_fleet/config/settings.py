@@ -6,7 +6,7 @@ validator, what spans two sections in :func:`city_problems`. docs/fleet-file.md 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -62,7 +62,15 @@ from city_fleet.config.value_types import (
     refuse,
 )
 from city_fleet.errors import ConfigError, show_value
-from city_fleet.naming import Keys, city_dag_id, cohort_dag_id, jobs_pool, slug
+from city_fleet.naming import (
+    Keys,
+    city_dag_id,
+    cohort_dag_id,
+    endpoint_name,
+    jobs_pool,
+    named_endpoint,
+    slug,
+)
 
 PROCESSING_MAX_SECONDS = 777_600
 TRAINING_MAX_SECONDS = 2_419_200
@@ -317,7 +325,24 @@ class FleetSettings(_Shared):
 
     @model_validator(mode="after")
     def _check_endpoints(self) -> FleetSettings:
-        return or_refuse(self, list(claims_problems(self.endpoints)))
+        return or_refuse(self, [*claims_problems(self.endpoints), *self._endpoints_of_one_name()])
+
+    def endpoint_name(self, name: str = OWN) -> str:
+        """Return what one of the fleet's shared endpoints is called.
+
+        :param name: of ``endpoints``, or "" for the fleet's own.
+        """
+        own = self.endpoint.name or endpoint_name(self.fleet, self.environment)
+        return own if name == OWN else self.endpoints[name].name or named_endpoint(own, name)
+
+    def _endpoints_of_one_name(self) -> Iterator[Problem]:
+        taken = {self.endpoint_name(): "endpoint"}
+        for name in self.endpoints:
+            called = self.endpoint_name(name)
+            other = taken.setdefault(called, f"endpoints.{name}")
+            if other != f"endpoints.{name}":
+                got = f"{called!r}, which {other} is called already"
+                yield Problem(got, "a name of its own for each endpoint", path=("endpoints", name, "name"))
 
 
 class Fleet(FleetSettings):

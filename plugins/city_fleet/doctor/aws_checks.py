@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,12 +18,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
+from city_fleet.config.endpoint_section import MULTI_CONTAINER
 from city_fleet.doctor import account_checks
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.doctor.serving_checks import serving
 from city_fleet.errors import PlatformError, list_names
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
-from city_fleet.state import installation, old_layout, serving_code
+from city_fleet.state import installation, old_layout, serving_code, shared_endpoints
 from city_fleet.state.objects import ObjectStore
 from city_fleet.state.raw_listing import raw_items
 
@@ -37,12 +39,13 @@ Step = Callable[[Area, Fleet, MakeClient, str], Iterator[Finding]]
 def check(
     fleet: Fleet,
     client: MakeClient,
-    endpoint_config: str | None = None,
+    endpoint_configs: Mapping[str, str] = MappingProxyType({}),
     wanted: account_checks.Wanted | None = None,
 ) -> list[Finding]:
     """Check what a fleet needs in AWS.
 
-    :param endpoint_config: name of the endpoint configuration that the fleet file describes; None = not known.
+    :param endpoint_configs: name of the configuration that the fleet file describes, by the endpoint's name in it, ""
+        for the fleet's own; without those that are not known.
     :param wanted: what its account is asked about, too; None for nothing.
     """
     area = Area(f"AWS, {fleet.fleet}")
@@ -59,7 +62,7 @@ def check(
         "bucket": _bucket,
         "raw data": _raw_data,
         "layout": _layout,
-        "endpoint": partial(_endpoint, wanted=endpoint_config),
+        "endpoint": partial(_endpoints, wanted=endpoint_configs),
         "live pointers": _serving,
     }
     for what, step in steps.items():
@@ -233,10 +236,43 @@ def _serving(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iter
             raise
 
 
-def _endpoint(
-    area: Area, fleet: Fleet, client: MakeClient, account: str, wanted: str | None = None
+def _endpoints(
+    area: Area, fleet: Fleet, client: MakeClient, account: str, wanted: Mapping[str, str]
 ) -> Iterator[Finding]:
-    name = endpoint_name(fleet)
+    try:
+        shared = shared_endpoints.read(ObjectStore(client("s3"), fleet.bucket), fleet.keys)
+    except ClientError as error:
+        if not aws_errors.is_no_bucket(error):  # said already
+            raise
+        shared = {}
+    except PlatformError as error:
+        yield area.fail(str(error), f"Run the DAG {naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)}")
+        shared = {}
+    for name in fleet.endpoint_names:
+        called = endpoint_name(fleet, name)
+        said = shared.get(called)
+        if fleet.endpoint_settings(name).kind != MULTI_CONTAINER:
+            # One that has taken over is made with what the fleet file says, too.
+            at = called if said is None else said.answering()
+            yield from _endpoint(area, fleet, client, which=name, name=at, wanted=wanted.get(name))
+        elif said is None or not said.template:
+            run = f"Run the DAG {naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)}"
+            yield area.fail(f"nobody has said what the containers of endpoint {called} are made with", run)
+        elif not said.serving.containers:
+            yield area.ok(f"endpoint {called} waits for its first model, which brings its container up")
+        else:
+            yield from _endpoint(area, fleet, client, which=name, name=said.serving.name, wanted=None)
+
+
+def _endpoint(
+    area: Area, fleet: Fleet, client: MakeClient, *, which: str, name: str, wanted: str | None
+) -> Iterator[Finding]:
+    """Check an endpoint.
+
+    :param which: name of ``endpoints``, or "" for the fleet's own.
+    :param name: the SageMaker endpoint that answers for it.
+    :param wanted: name of the configuration that the fleet file describes; None = not known.
+    """
     run = f"Run the DAG {naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)}"
     try:
         found = client("sagemaker").describe_endpoint(EndpointName=name)
@@ -261,7 +297,8 @@ def _endpoint(
     else:
         what = f"endpoint {name} serves with {found['EndpointConfigName']}, the fleet file describes {wanted}"
         yield area.warn(what, f"{run}: it updates the endpoint")
-    trained = {each for city in fleet.cities.values() for _, each, _ in city.algorithm.trained()}
+    served = [city for city in fleet.cities.values() if fleet.endpoint_of(city) == which]
+    trained = {each for city in served for _, each, _ in city.algorithm.trained()}
     dag = naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)
     wrong = serving_code.lacking(trained, serving_code.served(client("sagemaker"), name), name, dag)
     if wrong is not None:

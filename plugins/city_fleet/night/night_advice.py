@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from city_fleet import naming
 from city_fleet.config import Fleet
+from city_fleet.config.endpoint_section import MULTI_CONTAINER
 from city_fleet.night.measured import Measured
 from city_fleet.night.night_model import NightModel, billed_seconds, city_slot_seconds, held_seconds
 from city_fleet.night.prices import Prices
@@ -75,8 +76,12 @@ def needs(
         found.append(_need(name, number, quotas))
         if name in warm:
             found.append(_need(warm[name], number, quotas))
-    serving = quota_name(fleet.endpoint.instance_type, ENDPOINT)
-    found.append(_need(serving, fleet.endpoint.instance_count, quotas))
+    serving: dict[str, int] = defaultdict(int)
+    for each in map(fleet.endpoint_settings, fleet.endpoint_names):
+        # Where each model has a container, another endpoint is made beside the one that serves.
+        beside = 2 if each.kind == MULTI_CONTAINER else 1
+        serving[quota_name(each.instance_type, ENDPOINT)] += beside * each.instance_count
+    found += [_need(name, number, quotas) for name, number in serving.items()]
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -81,11 +81,11 @@ def predict(
     prices: Prices,
     limits: Limits | None = None,
     *,
-    endpoint: tuple[str, int] | None = None,
+    endpoints: Sequence[tuple[str, int]] = (),
 ) -> NightModel:
     """Return what a night comes to.
 
-    :param endpoint: instance type and count of the shared endpoint, which is billed for a whole day.
+    :param endpoints: instance type and count of each shared endpoint; they are billed for a whole day.
     """
     limits = limits or Limits()
     waits = dict(_waits(work, measured, limits))
@@ -111,7 +111,7 @@ def predict(
         peak=peak,
         calls=dict(sorted(calls.items())),
         billable_seconds=dict(billable),
-        cost=_cost(work, measured, prices, calls=calls, peak=peak, endpoint=endpoint),
+        cost=_cost(work, measured, prices, calls=calls, peak=peak, endpoints=endpoints),
     )
 
 
@@ -266,7 +266,7 @@ def _cost(
     *,
     calls: Mapping[str, int],
     peak: Mapping[str, int],
-    endpoint: tuple[str, int] | None,
+    endpoints: Sequence[tuple[str, int]],
 ) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for kind, job in _jobs(work):
@@ -289,9 +289,11 @@ def _cost(
     # A cohort's job says of each city what three jobs would.
     logs = 3 * work.cities * measured.log_kilobytes / 1024**2
     found["CloudWatch: logs"] = logs * prices.logs_gb_ingested
-    if endpoint is not None:
-        hour = prices.instance_seconds(endpoint[0], 3600)
-        found["the endpoint, a day"] = None if hour is None else hour * 24 * endpoint[1]
+    if endpoints:
+        days = [prices.instance_seconds(kind, 24 * 3600) for kind, _ in endpoints]
+        what = "the endpoint, a day" if len(endpoints) == 1 else "the endpoints, a day"
+        each = [day * count for day, (_, count) in zip(days, endpoints, strict=True) if day is not None]
+        found[what] = sum(each) if len(each) == len(endpoints) else None
     return found
 
 

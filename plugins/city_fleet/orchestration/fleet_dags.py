@@ -12,6 +12,7 @@ from airflow.sdk import DAG, Asset, AssetWatcher, Param
 
 from city_fleet import naming, plan
 from city_fleet.config import Fleet
+from city_fleet.config.endpoint_section import MULTI_CONTAINER
 from city_fleet.config.parts import EVERY_CITY, NO_CITY
 from city_fleet.config.usable_fleets import Fetch, no_fetch, usable_fleets
 from city_fleet.orchestration import assets
@@ -23,6 +24,7 @@ from city_fleet.orchestration.fleet_tasks.announce_operator import ANNOUNCE, Ann
 from city_fleet.orchestration.fleet_tasks.arrivals_trigger import ArrivalsTrigger
 from city_fleet.orchestration.fleet_tasks.cities_operator import PULL, PullCitiesOperator
 from city_fleet.orchestration.fleet_tasks.compile_operator import COMPILE, CompileOperator
+from city_fleet.orchestration.fleet_tasks.containers_operator import SharedContainersOperator
 from city_fleet.orchestration.fleet_tasks.forecasts_operator import WRITE, WriteForecastsOperator
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
 from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
@@ -77,7 +79,8 @@ def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
         dag_id=dag_id,
         description=f"Create or update the shared endpoint of {fleet.fleet}",
         doc_md=(
-            f"Brings the multi-model endpoint of fleet `{fleet.fleet}` to the state the fleet file describes.\n\n"
+            f"Brings the shared endpoint of fleet `{fleet.fleet}`, and each of `endpoints`, to the state that the "
+            "fleet file describes.\n\n"
             "Run it once when a fleet starts and after a change of the endpoint's settings, image or `inference.py`. "
             "Publishing a model never needs it. Running it twice changes nothing."
         ),
@@ -106,6 +109,15 @@ def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
 
 def _endpoint_chain(fleet: Fleet, name: str) -> None:
     """Add the tasks of one of a fleet's endpoints; the chains of several run side by side."""
+    if fleet.endpoint_settings(name).kind == MULTI_CONTAINER:
+        # An endpoint is made within it, whose minutes are waited for in the triggerer.
+        SharedContainersOperator(
+            task_id=endpoint.task_of(endpoint.ENDPOINT, name),
+            fleet=fleet,
+            endpoint=name,
+            execution_timeout=SHORT_TASK_TIMEOUT,
+        )
+        return
     model = endpoint.SharedModelOperator(
         task_id=endpoint.task_of(endpoint.MODEL, name),
         fleet=fleet,

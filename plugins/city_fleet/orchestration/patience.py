@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, clock
-from city_fleet.errors import PlatformError
+from city_fleet.errors import EndpointUnderWay, PlatformError
 from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.orchestration.turn_trigger import TurnTrigger
 
@@ -109,17 +109,21 @@ class Patient(PrintableLog):
         now, before = datetime.now(UTC), self._refusals
         since = before.since or now.isoformat()
         if (now - clock.parse(since)).total_seconds() >= self.patience_seconds:
-            raise PlatformError(
-                f"{self.where}: AWS has refused for {self.patience_seconds:.0f} seconds (capacity_wait_seconds): "
-                f"{error}"
-            ) from error
+            waited = f"for {self.patience_seconds:.0f} seconds (capacity_wait_seconds)"
+            what = "it has waited" if isinstance(error, EndpointUnderWay) else "AWS has refused"
+            raise PlatformError(f"{self.where}: {what} {waited}: {error}") from error
         capacity = isinstance(error, ClientError) and aws_errors.is_no_capacity(error)
         load = capacity or (isinstance(error, ClientError) and aws_errors.is_throttled(error))
         first = _NO_CAPACITY_SECONDS if capacity else _FIRST_PAUSE_SECONDS
         pause = min(first * 2 ** min(before.count, 16), _LONGEST_PAUSE_SECONDS)
+        if isinstance(error, EndpointUnderWay):
+            pause = error.look_again_seconds
         # Jitter keeps tasks that were refused together from coming back together; it is no secret.
         pause *= random.uniform(0.5, 1.5)  # noqa: S311
-        self.log.warning("AWS refuses for now, trying again in about %d seconds: %s", pause, error)
+        if isinstance(error, EndpointUnderWay):
+            self.log.info("Looking again in about %d seconds: %s", pause, error)
+        else:
+            self.log.warning("AWS refuses for now, trying again in about %d seconds: %s", pause, error)
         lane = error.operation_name if isinstance(error, ClientError) else "outage"
         self.wait_a_while(
             pause,

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors, clock, naming, outgoing_text
+from city_fleet.champions.planned_city import homes_of
 from city_fleet.config import Fleet
 from city_fleet.errors import CityFleetError, FleetFileError
 from city_fleet.outgoing_text import printable
@@ -167,7 +168,8 @@ class Reading:
     def context(self, fleet: Fleet, slug: str) -> CityContext:
         """Return a city as decisions about its models need it."""
         group = naming.package_group(fleet.fleet, fleet.environment, slug)
-        return CityContext(self.clients(fleet), fleet.keys, endpoint_name(fleet), group, slug)
+        clients, own = self.clients(fleet), endpoint_name(fleet)
+        return CityContext(clients, fleet.keys, own, group, slug, home_of=homes_of(fleet))
 
     def look(self, name: str) -> Look | None:
         """Return what was seen last of a fleet; None where no fleet file has it. Waits two seconds at most."""

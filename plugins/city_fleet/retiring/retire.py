@@ -183,6 +183,8 @@ def _needed_models(
     for model in models.values():
         if any(version.status == PENDING for version in model.versions):
             reasons[model.target] = "waits for approval"
+    # SageMaker fetches it anew for every instance that it starts: without it none would come into service.
+    reasons |= dict.fromkeys(models.keys() & found.in_containers, "a container of an endpoint holds it")
     for state in found.served:
         if state.until is None:
             reasons[state.pointer.target_model] = "serves now"

@@ -91,6 +91,7 @@ class Inventory:
         replaced within the grace period.
     :param ended_runs: keys of the runs that have a record. May leave out runs that have a version.
     :param known: S3 keys below ``known/``, the newest first.
+    :param in_containers: target models, of any city, that containers of endpoints hold.
     """
 
     city: str
@@ -100,6 +101,7 @@ class Inventory:
     served: tuple[ServedState, ...] = ()
     ended_runs: frozenset[str] = frozenset()
     known: tuple[str, ...] = ()
+    in_containers: frozenset[str] = frozenset()
 
     def usable(self, target: str) -> bool:
         """Tell whether a model could serve: its artifact is there, and no version of it is rejected."""

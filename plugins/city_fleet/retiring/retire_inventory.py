@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.retiring.retire import is_enough
 from city_fleet.retiring.retire_facts import Inventory, ModelObject, PackageFact, Rule, RunFolder, ServedState
-from city_fleet.state import known_values, live, registry
+from city_fleet.state import known_values, live, registry, shared_endpoints
 from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -143,6 +144,17 @@ class InventorySource:
     def objects(self) -> ObjectStore:
         return ObjectStore(self.s3, self.keys.bucket)
 
+    @cached_property
+    def _in_containers(self) -> frozenset[str]:
+        """Return the target models that containers of endpoints hold: read once, as none comes that is not claimed."""
+        shared = shared_endpoints.read(self.objects, self.keys)
+        return frozenset(
+            target
+            for said in shared.values()
+            for each in (said.serving, *said.replaced, *([said.making] if said.making else []))
+            for target in each.containers.values()
+        )
+
     def inventory(self, found: CityObjects, rule: Rule, now: datetime) -> Inventory:
         """Return everything about a city that the rule asks for.
 
@@ -153,7 +165,15 @@ class InventorySource:
         unknown = any(folder.run_key not in known for folder in found.runs)
         ended = self.ended_runs(found.city) if unknown else frozenset()
         copies = tuple(item.key for item in known_values.copies(self.objects, self.keys, found.city))
-        first = Inventory(found.city, found.models, found.runs, versions, ended_runs=ended, known=copies)
+        first = Inventory(
+            found.city,
+            found.models,
+            found.runs,
+            versions,
+            ended_runs=ended,
+            known=copies,
+            in_containers=self._in_containers,
+        )
         return replace(first, served=tuple(self.served(first, rule, now)))
 
     def served(self, found: Inventory, rule: Rule, now: datetime) -> list[ServedState]:

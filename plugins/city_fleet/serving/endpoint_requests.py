@@ -42,37 +42,49 @@ def model_request(
                 "Mode": "MultiModel",
                 "ModelDataUrl": keys.uri(keys.models_prefix()),
                 "MultiModelConfig": {"ModelCacheSetting": cache},
-                "Environment": {
-                    "SAGEMAKER_PROGRAM": "inference.py",
-                    "SAGEMAKER_SUBMIT_DIRECTORY": code_archive_uri,
-                    "SAGEMAKER_REGION": fleet.region,
-                    # Without it the managed container answers JSON to a request that accepts anything.
-                    "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv",
-                    **serving_code.environment(algorithms),
-                },
+                "Environment": serving_environment(fleet, code_archive_uri, algorithms),
             }
         ],
         **vpc_config(fleet),
-        "Tags": _tags(fleet),
+        "Tags": tags_of(fleet),
     }
     return {"ModelName": _content_name(fleet, endpoint, body), **body}
 
 
+def serving_environment(fleet: Fleet, code_archive_uri: str, algorithms: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a container that serves by the fleet's own code.
+
+    :param algorithms: that its code has: name → digits of its module's SHA-256.
+    """
+    return {
+        "SAGEMAKER_PROGRAM": "inference.py",
+        "SAGEMAKER_SUBMIT_DIRECTORY": code_archive_uri,
+        "SAGEMAKER_REGION": fleet.region,
+        # Without it the managed container answers JSON to a request that accepts anything.
+        "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv",
+        **serving_code.environment(algorithms),
+    }
+
+
+def variant_of(fleet: Fleet, endpoint: str = OWN) -> dict[str, Any]:
+    """Return what a production variant says of its instances."""
+    settings = fleet.endpoint_settings(endpoint)
+    return {"InstanceType": settings.instance_type, "InitialInstanceCount": settings.instance_count}
+
+
 def endpoint_config_request(fleet: Fleet, endpoint: str = OWN, *, model_name: str) -> dict[str, Any]:
     """Return the CreateEndpointConfig request: one variant, one model container that serves every city."""
-    settings = fleet.endpoint_settings(endpoint)
     body: dict[str, Any] = {
         "ProductionVariants": [
             {
                 "VariantName": "AllTraffic",
                 "ModelName": model_name,
-                "InstanceType": settings.instance_type,
-                "InitialInstanceCount": settings.instance_count,
+                **variant_of(fleet, endpoint),
                 "InitialVariantWeight": 1.0,
             }
         ],
         **({"KmsKeyId": fleet.kms_key} if fleet.kms_key else {}),
-        "Tags": _tags(fleet),
+        "Tags": tags_of(fleet),
     }
     return {"EndpointConfigName": _content_name(fleet, endpoint, body), **body}
 
@@ -80,13 +92,14 @@ def endpoint_config_request(fleet: Fleet, endpoint: str = OWN, *, model_name: st
 def endpoint_request(fleet: Fleet, endpoint: str = OWN, *, endpoint_config_name: str) -> dict[str, Any]:
     """Return the CreateEndpoint request (UpdateEndpoint takes the same without tags)."""
     name = endpoint_name(fleet, endpoint)
-    return {"EndpointName": name, "EndpointConfigName": endpoint_config_name, "Tags": _tags(fleet)}
+    return {"EndpointName": name, "EndpointConfigName": endpoint_config_name, "Tags": tags_of(fleet)}
 
 
 def _content_name(fleet: Fleet, endpoint: str, body: Mapping[str, Any]) -> str:
     return naming.aws_name(endpoint_name(fleet, endpoint), suffix=naming.digest(body))
 
 
-def _tags(fleet: Fleet) -> list[dict[str, str]]:
+def tags_of(fleet: Fleet) -> list[dict[str, str]]:
+    """Return the tags of everything that makes up an endpoint."""
     tags = {TAG_FLEET: fleet.fleet, TAG_ENVIRONMENT: fleet.environment}
     return [{"Key": key, "Value": value} for key, value in tags.items()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from city_fleet.naming import Keys
@@ -31,12 +32,34 @@ class Clients(Protocol):
 
 
 @dataclass(frozen=True)
+class Home:
+    """Where a model is to be served.
+
+    :param endpoint: name of the shared endpoint; empty for the fleet's own.
+    :param in_container: whether it has a container of its own there.
+    """
+
+    endpoint: str = ""
+    in_container: bool = False
+
+
+#: Says where a model is to be served, by the algorithm that has made it and the image that it was made in; the image
+#: is asked for only where it matters.
+HomeOf = Callable[[str, Callable[[], str]], Home]
+
+
+def _on_the_fleets_own(algorithm: str, image: Callable[[], str]) -> Home:
+    return Home()
+
+
+@dataclass(frozen=True)
 class CityContext:
     """One city of one fleet, and the clients to reach it with. Its settings may be broken, or gone.
 
     :param keys: the fleet's S3 layout.
     :param endpoint: name of the fleet's own shared endpoint, which models without another one are on.
     :param group: name of the city's model package group.
+    :param home_of: says which of the fleet's endpoints serves a model.
     """
 
     aws: Clients
@@ -44,6 +67,7 @@ class CityContext:
     endpoint: str
     group: str
     slug: str
+    home_of: HomeOf = field(default=_on_the_fleets_own, kw_only=True)
 
     @property
     def objects(self) -> ObjectStore:

@@ -83,6 +83,7 @@ class ModelPackage:
     :param status_reason: why, in the words of who set the status; may be empty.
     :param artifact_uri: where training left ``model.tar.gz``.
     :param metadata: what City Fleet registered with it: ``as_of``, ``artifact_sha256``, ``decision_uri`` …
+    :param image: that it was registered to be served in; empty if it says none.
     :param evaluation_uri: the evaluation report; empty if City Fleet did not register it.
     :param changed_at: when it was changed last, or created.
     :param changed_by: who changed it last, as far as AWS says; a user's name or an ARN.
@@ -98,6 +99,7 @@ class ModelPackage:
     changed_at: datetime | None = None
     changed_by: str = ""
     created: datetime | None = None
+    image: str = ""
 
     @property
     def group(self) -> str:
@@ -253,6 +255,7 @@ def version_from(answer: Mapping[str, Any]) -> ModelPackage:
         changed_at=answer.get("LastModifiedTime") or answer["CreationTime"],
         changed_by=who.get("UserProfileName") or who.get("IamIdentity", {}).get("Arn", ""),
         created=answer["CreationTime"],
+        image=containers[0].get("Image", ""),
     )
 
 

@@ -54,6 +54,7 @@ class Preview:
     :param tasks: task ids of the DAG with those directly before each.
     :param jobs: by step.
     :param may_write: URI → what, beside the jobs' outputs.
+    :param endpoint_kind: of the shared endpoint: ``multi_model`` or ``multi_container``.
     :param looked: whether the run's key was made of the raw data that are there; else names and URIs only look alike.
     :param joins: ``<dag id>/<run id>`` that has begun a run about the same: what it has paid for is not paid again.
     :param parent: the city whose model answers where the city's own does not; None where there is none.
@@ -71,6 +72,7 @@ class Preview:
     may_write: dict[str, str]
     package_group: str
     endpoint: str
+    endpoint_kind: str
     settings_digest: str
     code_digest: str
     looked: bool = False
@@ -141,6 +143,7 @@ def preview(
         },
         package_group=plan.package_group,
         endpoint=plan.endpoint,
+        endpoint_kind=plan.fleet.endpoint_settings(plan.fleet.endpoint_of(plan.city)).kind,
         settings_digest=plan.settings_digest,
         code_digest=bundle.digest,
         looked=looked,

@@ -23,6 +23,7 @@ from city_fleet.errors import (
     CityFleetError,
     ConfigError,
     DataError,
+    EndpointUnderWay,
     FleetFileError,
     JobError,
     NotReady,
@@ -139,6 +140,7 @@ EXAMPLES: list[tuple[CityFleetError, dict[str, Any]]] = [
     (PlatformError("m", **JOB), {"message": "m", **JOB}),
     (PlatformError("m"), {"message": "m"}),
     (Busy("m"), {"message": "m"}),
+    (EndpointUnderWay("m"), {"message": "m"}),
     (
         PlatformError("m", bucket="b", operation="PutObject", code="AccessDenied"),
         {"message": "m", "bucket": "b", "operation": "PutObject", "code": "AccessDenied"},

@@ -103,6 +103,10 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
         yield "retrain", Need(f"sqs:{name}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"), QUEUES
     one_city = {"sagemaker:TargetModel": "city/20260101T000000Z-0123456789ab.tar.gz"}
     yield "caller", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/names", one_city), MULTI_MODEL
+    # Other endpoints of the fleet, and what says which of them answers: state/shared_endpoints.py.
+    yield "caller", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/names--x", one_city), MULTI_MODEL
+    yield "predict", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/names--x"), MULTI_MODEL
+    yield "predict", Need("s3:GetObject", f"{OWN}/state/endpoints.json"), KNOWN
     # A person at the console: tests/service/city_fleet/test_policies.py does it.
     for name in ("DescribeModelPackage", "UpdateModelPackage"):
         yield "approver", Need(f"sagemaker:{name}", f"{SAGEMAKER}:model-package/names--austin/1"), CALLERS

@@ -14,11 +14,11 @@ OWN_IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/torch@sha256:" + 
 TWO = f"""\
 endpoint: {{instance_type: ml.t2.medium}}
 endpoints:
-  forest: {{algorithms: [random_forest], instance_type: ml.m5.xlarge, instance_count: 2}}
+  near: {{algorithms: [knn], instance_type: ml.m5.xlarge, instance_count: 2}}
   torch: {{images: ["{OWN_IMAGE}"]}}
 cities:
   a:
-  b: {{algorithm: {{image: sklearn, name: random_forest}}}}
+  b: {{algorithm: {{image: sklearn, name: knn}}}}
   c: {{algorithm: {{image: "{OWN_IMAGE}"}}}}
 """
 
@@ -33,7 +33,7 @@ def test_a_city_is_served_by_the_endpoint_that_names_its_algorithm_or_image(tmp_
     fleet = fleet_of(tmp_path)
     assert {slug: plan_city(fleet, slug).endpoint for slug in fleet.cities} == {
         "a": "small--laptop",
-        "b": "small--laptop--forest",
+        "b": "small--laptop--near",
         "c": "small--laptop--torch",
     }
     assert (
