@@ -5,6 +5,7 @@ Clients are passed in.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from city_fleet.doctor.findings import Area, Finding
 from city_fleet.doctor.serving_checks import serving
 from city_fleet.errors import PlatformError, list_names
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
-from city_fleet.state import installation, old_layout, serving_code
+from city_fleet.state import installation, old_layout, serving_code, shared_endpoints
 from city_fleet.state.objects import ObjectStore
 from city_fleet.state.raw_listing import raw_items
 
@@ -209,6 +210,9 @@ def _endpoint(
 ) -> Iterator[Finding]:
     name = endpoint_name(fleet)
     run = f"Run the DAG {naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)}"
+    with contextlib.suppress(ClientError, PlatformError):  # the bucket has a finding of its own
+        said = shared_endpoints.read(ObjectStore(client("s3"), fleet.bucket), fleet.keys)
+        name = shared_endpoints.answering(said, name)
     try:
         found = client("sagemaker").describe_endpoint(EndpointName=name)
     except ClientError as error:

@@ -4,7 +4,7 @@ A fleet names its shared endpoints; live pointers and applications go by those n
 endpoint, of the same name at first. One that is to change without a moment's pause gets another SageMaker endpoint
 beside it, which is warmed and tried, and takes over when this object says so: for all cities at once. The one before
 is kept for callers that have not read this object again, and for models that only its containers hold, and is deleted
-later.
+later. One that is being made is noted before it is asked for, so none is ever paid for that this object does not know.
 
 An installation without the object, or a name that it does not know, is served by the endpoint of that very name.
 """
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from city_fleet import clock, outgoing_text
-from city_fleet.errors import PlatformError, show_value
+from city_fleet.errors import Busy, PlatformError, show_value
 from city_fleet.naming import Keys
 from city_fleet.state.objects import ObjectStore, json_of
 
@@ -38,6 +38,7 @@ class ServingEndpoint:
     :param until: when another one took over; empty while it serves.
     :param algorithms: that its code has: name → digits of the module's SHA-256; None where it does not say.
     :param containers: of one with many containers: container hostname → target model. Empty for one that loads models.
+    :param leaving: it is being deleted, and serves no more.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ServingEndpoint:
     until: str = ""
     algorithms: Mapping[str, str] | None = None
     containers: Mapping[str, str] = field(default_factory=dict)
+    leaving: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +56,13 @@ class SharedEndpoint:
 
     :param serving: the SageMaker endpoint that answers.
     :param replaced: those before it that may still be there, the newest first.
+    :param making: one that is being brought into service to take over; ``since`` says when that was begun or gone on
+        with last. It may be one of those that were replaced.
     """
 
     serving: ServingEndpoint
     replaced: tuple[ServingEndpoint, ...] = ()
+    making: ServingEndpoint | None = None
 
     def answering(self, container: str = "") -> str:
         """Return the name of the SageMaker endpoint that answers.
@@ -76,7 +81,36 @@ class SharedEndpoint:
             return replace(self, serving=serving)
         before = replace(self.serving, until=serving.since)
         kept = [each for each in (before, *self.replaced) if each.name != serving.name]
-        return SharedEndpoint(serving=serving, replaced=tuple(kept))
+        made = self.making is not None and self.making.name == serving.name
+        return SharedEndpoint(serving=serving, replaced=tuple(kept), making=None if made else self.making)
+
+    def begun(self, making: ServingEndpoint) -> SharedEndpoint:
+        """Return the state in which an endpoint is being made; another one that was is one of the replaced now.
+
+        :raises Busy: it is just being deleted.
+        """
+        if any(each.leaving for each in self.replaced if each.name == making.name):
+            raise Busy(f"Endpoint {making.name} is just being deleted; it is made anew when it is gone")
+        return replace(self._given_up(making), making=making)
+
+    def given_up(self, now: str) -> SharedEndpoint:
+        """Return the state in which none is being made; one that was is one of the replaced.
+
+        :param now: ISO instant.
+        """
+        return self._given_up(ServingEndpoint(name="", since=now))
+
+    def _given_up(self, next_: ServingEndpoint) -> SharedEndpoint:
+        old = self.making
+        known = {self.serving.name, next_.name, *(each.name for each in self.replaced)}
+        if old is None or old.name in known:
+            return replace(self, making=None)
+        return replace(self, making=None, replaced=(replace(old, until=next_.since), *self.replaced))
+
+    def with_leaving(self, name: str) -> SharedEndpoint:
+        """Return the state in which an endpoint that was replaced is being deleted."""
+        marked = tuple(replace(each, leaving=each.leaving or each.name == name) for each in self.replaced)
+        return replace(self, replaced=marked)
 
     def without(self, names: Iterable[str]) -> SharedEndpoint:
         """Return the state in which endpoints that were replaced are gone."""
@@ -175,14 +209,48 @@ def note(store: ObjectStore, keys: Keys, name: str, serving: ServingEndpoint) ->
     return change(store, keys, name, noted)
 
 
+def begin(
+    store: ObjectStore, keys: Keys, name: str, making: ServingEndpoint, serving: ServingEndpoint
+) -> None:
+    """Note that a SageMaker endpoint is being brought into service to take over, before it is asked for.
+
+    :param name: of the shared endpoint.
+    :param serving: what serves, where nothing was noted before.
+    :raises Busy: it is just being deleted.
+    """
+    begun = replace(making, since=clock.now_iso())
+    change(store, keys, name, lambda before: (before or SharedEndpoint(serving=serving)).begun(begun))
+
+
+def take_over(store: ObjectStore, keys: Keys, name: str, serving: ServingEndpoint) -> SharedEndpoint | None:
+    """Note that the SageMaker endpoint that was being made serves from now on. Repeating it changes nothing.
+
+    :param name: of the shared endpoint.
+    :raises Busy: it is not being made any more: it took so long that it was given up, or another one is wanted.
+    """
+    since = clock.now_iso()
+
+    def taken(before: SharedEndpoint | None) -> SharedEndpoint:
+        if before is not None and before.serving.name == serving.name:
+            return before
+        if before is None or before.making is None or before.making.name != serving.name:
+            raise Busy(f"Endpoint {serving.name} is no longer the one that is to take over")
+        return before.taken_over(replace(serving, since=since))
+
+    return change(store, keys, name, taken)
+
+
 def _bytes(shared: SharedEndpoints) -> bytes:
     endpoints = {name: asdict(each) for name, each in sorted(shared.items())}
     return (json.dumps({"format_version": _FORMAT, "endpoints": endpoints}, indent=2) + "\n").encode()
 
 
 def _shared(value: Any) -> SharedEndpoint:
+    making = value["making"]
     return SharedEndpoint(
-        serving=_serving(value["serving"]), replaced=tuple(_serving(each) for each in value["replaced"])
+        serving=_serving(value["serving"]),
+        replaced=tuple(_serving(each) for each in value["replaced"]),
+        making=None if making is None else _serving(making),
     )
 
 
@@ -195,4 +263,6 @@ def _serving(value: Any) -> ServingEndpoint:
     for names in (algorithms or {}, containers):
         if not all(isinstance(each, str) for pair in names.items() for each in pair):
             raise ValueError(f"{show_value(names)} are no names")
-    return ServingEndpoint(**texts, algorithms=algorithms, containers=containers)
+    return ServingEndpoint(
+        **texts, algorithms=algorithms, containers=containers, leaving=value["leaving"] is True
+    )
