@@ -10,15 +10,16 @@ DEFAULT_STARTUP_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """What a production variant runs.
+    """One container of a production variant.
 
     :param endpoint: name of the endpoint.
     :param variant: name of the variant.
     :param image: URI of the image.
     :param model_data_url: prefix of the artifacts of a multi-model container, else one artifact.
     :param multi_model: whether the container loads models on request.
+    :param hostname: what a request names it by where its variant has several; empty where it has this one alone.
     :param cache_models: ModelCacheSetting: keep models loaded after a request.
-    :param instance_type: what it counts as for the account's quotas; one process serves, whatever the count.
+    :param instance_type: what its variant counts as for the account's quotas; one process serves, whatever the count.
     :param startup_seconds: how long ``/ping`` may take to answer.
     """
 
@@ -32,3 +33,9 @@ class ContainerSpec:
     startup_seconds: float = DEFAULT_STARTUP_SECONDS
     instance_type: str = ""
     instance_count: int = 1
+    hostname: str = ""
+
+    @property
+    def name(self) -> str:
+        """What SageMaker's messages call it."""
+        return self.hostname or "primary"

@@ -153,18 +153,14 @@ def serve(server: LocalSageMaker, folder: Path, load_seconds: float = 0) -> Serv
     :param folder: an empty folder.
     :param load_seconds: how much longer it takes to load a model.
     """
-    subprocess.run(
-        [str(IMAGE_PYTHON), "-c", TRAIN, str(SCRIPTS), str(folder), ",".join(FEATURES), str(MODELS)],
-        check=True,
-        timeout=120,
-    )
+    artifacts = small_artifacts(folder)
     s3, sagemaker = server.client("s3"), server.client("sagemaker")
     files = dict(CodeBundle.load(SCRIPTS).files)
     if load_seconds:
         files["inference.py"] += SLOW_LOAD.format(load_seconds).encode()
     bundle = CodeBundle(tuple(sorted(files.items())))
     bundle.ensure_uploaded(s3, KEYS)
-    serving = Serving(server, [archive_of(folder / str(number)) for number in range(MODELS)])
+    serving = Serving(server, artifacts)
     sagemaker.create_model(
         ModelName=serving.endpoint,
         ExecutionRoleArn=ROLE,
@@ -197,6 +193,19 @@ def serve(server: LocalSageMaker, folder: Path, load_seconds: float = 0) -> Serv
 
     wait_until(in_service, 60, "the endpoint is in service")
     return serving
+
+
+def small_artifacts(folder: Path, models: int = MODELS) -> list[bytes]:
+    """Make small models that predict differently, packed as training leaves them.
+
+    :param folder: an empty folder.
+    """
+    subprocess.run(
+        [str(IMAGE_PYTHON), "-c", TRAIN, str(SCRIPTS), str(folder), ",".join(FEATURES), str(models)],
+        check=True,
+        timeout=120,
+    )
+    return [archive_of(folder / str(number)) for number in range(models)]
 
 
 def archive_of(folder: Path) -> bytes:

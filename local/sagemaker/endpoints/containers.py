@@ -42,12 +42,16 @@ class ModelContainer:
     :param server: the server it belongs to.
     :param spec: what to run.
     :param region: region of the endpoint.
+    :param instance: id of the instance it is on, with the other containers of its variant; part of the log stream.
     :param give_up: set when the server is shutting down.
     :raises ContainerFailed: when it does not start; its process and its folder are removed then.
     """
 
-    def __init__(self, server: Server, spec: ContainerSpec, region: str, give_up: threading.Event) -> None:
+    def __init__(
+        self, server: Server, spec: ContainerSpec, region: str, instance: str, give_up: threading.Event
+    ) -> None:
         self.spec = spec
+        self.instance = instance
         self._server = server
         self._s3 = server.aws.client("s3", region)
         try:
@@ -64,7 +68,7 @@ class ModelContainer:
         self.logs = LogStream(
             server.aws.client("logs", region),
             f"/aws/sagemaker/Endpoints/{spec.endpoint}",
-            f"{spec.variant}/i-{uuid.uuid4().hex[:17]}",
+            "/".join(part for part in (spec.variant, instance, spec.hostname) if part),
         )
         try:
             self._prepare()
@@ -128,7 +132,7 @@ class ModelContainer:
             extract(archive, self.sandbox.opt_ml / folder)
         except (ClientError, BotoCoreError, TransferError) as error:
             raise ContainerFailed(
-                f'Failed to download {what} for container "primary" from URL: "{uri}" ({describe(error)}). '
+                f'Failed to download {what} for container "{self.spec.name}" from URL: "{uri}" ({describe(error)}). '
                 f"Please "
                 "ensure that there is an object located at the URL and that the role passed to CreateModel "
                 "has "
@@ -173,9 +177,8 @@ class ModelContainer:
             self._ended.wait(PING_SECONDS)
         lines = "\n".join(self.logs.tail(QUOTED_LOG_LINES))[-QUOTED_LOG_LENGTH:] or "(none)"
         raise ContainerFailed(
-            f"The primary container for production variant {self.spec.variant} did not pass the ping health "
-            f"check. "
-            f"Please check CloudWatch logs for this endpoint. Its last log lines:\n{lines}"
+            f"The {self.spec.name} container for production variant {self.spec.variant} did not pass the ping "
+            f"health check. Please check CloudWatch logs for this endpoint. Its last log lines:\n{lines}"
         )
 
     def _ping(self) -> bool:
@@ -187,6 +190,11 @@ class ModelContainer:
             return False
         finally:
             connection.close()
+
+
+def new_instance() -> str:
+    """An id for an instance that has just come up."""
+    return f"i-{uuid.uuid4().hex[:17]}"
 
 
 def free_port() -> int:

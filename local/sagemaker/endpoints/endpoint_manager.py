@@ -9,17 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from local.sagemaker.container_spec import ContainerSpec
-from local.sagemaker.endpoints.containers import ContainerFailed, ModelContainer
+from local.sagemaker.endpoints.containers import ContainerFailed
 from local.sagemaker.endpoints.endpoint_specs import (
     describe_variants,
     instances,
     pack_deployment,
     unpack_deployment,
 )
-from local.sagemaker.endpoints.model_cache import ModelCache
-from local.sagemaker.endpoints.model_client import ModelClient
+from local.sagemaker.endpoints.fleet_start import FleetStarter
 from local.sagemaker.endpoints.runtime_errors import ServiceUnavailable, ValidationError
-from local.sagemaker.endpoints.variants import LiveEndpoint, Variant, in_parallel
+from local.sagemaker.endpoints.variants import LiveEndpoint, Served, Variant, in_parallel
 from local.sagemaker.errors import SageMakerError, shorten
 from local.sagemaker.moments import now
 from local.sagemaker.processes.archives import remove_tree
@@ -48,6 +47,7 @@ class EndpointManager:
         remove_tree(server.data_dir / "endpoints")  # what a server that was killed has left
         self._deployments = ThreadPoolExecutor(STARTING_AT_ONCE, thread_name_prefix="endpoint")
         self._loads = ThreadPoolExecutor(LOADING_AT_ONCE, thread_name_prefix="load")
+        self._starter = FleetStarter(server, self._closing, self._loads)
 
     def live(self, name: str) -> LiveEndpoint | None:
         """The endpoint in service of that name, or None.
@@ -76,9 +76,10 @@ class EndpointManager:
         """
         # Under the lock, so that no update stops the container between the choice and the entry.
         with self._lock:
-            live = self._live.get(name)
-            if live is None:
+            current = self._live.get(name)
+            if current is None:
                 return None
+            live = current.choose_fleet()
             variant = live.choose(wanted)
             variant.enter()
             return live, variant
@@ -126,18 +127,22 @@ class EndpointManager:
 
         self._server.store.update(KIND, name, change)
 
-    def revive(self, name: str, live: LiveEndpoint, variant: Variant) -> None:
-        """Start a variant's container again after it died; returns at once. Models are loaded again on use.
+    def revive(self, name: str, live: LiveEndpoint, variant: Variant, served: Served) -> None:
+        """Start a container again after it died; returns at once. Models are loaded again on use.
 
         :param name: name of the endpoint.
         :param live: the endpoint as it was when the container was found dead.
-        :param variant: the variant whose container has died.
+        :param variant: the variant that the container is of.
+        :param served: the container that has died.
         """
+        hostname = served.container.spec.hostname
         with self._lock:
-            if variant.container.alive or variant.reviving or self._closing.is_set():
+            if served.container.alive or hostname in variant.reviving or self._closing.is_set():
                 return
-            variant.reviving = True
-        self._deployments.submit(self._revive, name, live, variant)
+            if variant.served[hostname] is not served:  # it has been replaced meanwhile
+                return
+            variant.reviving.add(hostname)
+        self._deployments.submit(self._revive, name, live, variant, hostname)
 
     def delete(self, name: str) -> None:
         """Stop an endpoint's containers and forget it; returns at once.
@@ -189,7 +194,7 @@ class EndpointManager:
             return
         self._closing.wait(self._server.settings.start_delay_seconds)
         try:
-            live = LiveEndpoint(config, document["_region"], self._start(specs, document["_region"]))
+            live = LiveEndpoint(config, document["_region"], self._starter.start(specs, document["_region"]))
         except Exception as error:
             if self._closing.is_set():  # not its fault: the next server on this data folder tries again
                 return
@@ -211,47 +216,27 @@ class EndpointManager:
         if previous is not None:
             previous.drain()
 
-    def _revive(self, name: str, live: LiveEndpoint, variant: Variant) -> None:
-        dead = variant.container
-        log.warning("endpoint %s: the model server of %s died and is started again", name, variant.name)
+    def _revive(self, name: str, live: LiveEndpoint, variant: Variant, hostname: str) -> None:
+        dead = variant.served[hostname].container
+        log.warning(
+            "endpoint %s: the %s container of %s died and is started again",
+            name,
+            dead.spec.name,
+            variant.name,
+        )
         try:
-            container = ModelContainer(self._server, dead.spec, live.region, self._closing)
+            served = self._starter.again(dead, live.region)
         except ContainerFailed as error:
             log.warning("endpoint %s: %s", name, error)
             return
         finally:
-            variant.reviving = False
+            variant.reviving.discard(hostname)
         with self._lock:
-            gone = self._live.get(name) is not live
+            current = self._live.get(name)
+            gone = current is None or live not in current.fleets
             if not gone:
-                client = ModelClient(container.port)
-                variant.serving = (container, client, self._cache(container, client, live.region))
-        (container if gone else dead).stop(0.0)
-
-    def _start(self, specs: list[tuple[ContainerSpec, float]], region: str) -> list[Variant]:
-        variants: list[Variant] = []
-        try:
-            for spec, weight in specs:
-                container = ModelContainer(self._server, spec, region, self._closing)
-                client = ModelClient(container.port)
-                cache = self._cache(container, client, region)
-                variants.append(Variant(spec.variant, weight, container, client, cache))
-        except BaseException:
-            for variant in variants:
-                variant.drain(0.0)
-            raise
-        return variants
-
-    def _cache(self, container: ModelContainer, client: ModelClient, region: str) -> ModelCache | None:
-        if not container.spec.multi_model:
-            return None
-        return ModelCache(
-            container,
-            client=client,
-            s3=self._server.aws.client("s3", region),
-            workers=self._loads,
-            settings=self._server.settings,
-        )
+                variant.served[hostname] = served
+        (served.container if gone else dead).stop(0.0)
 
     def _settle(
         self, name: str, config: str | None, specs: list[tuple[ContainerSpec, float]], reason: str | None
@@ -262,7 +247,7 @@ class EndpointManager:
         :param reason: why it failed.
         """
         live = self._live.get(name)
-        serving = [variant.container.spec for variant in live.variants] if live else []
+        serving = [spec for variant in live.variants for spec in variant.specs] if live else []
         self._server.quotas.keep((KIND, name), instances(serving))
 
         def change(document: Document) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from local.sagemaker.endpoints.endpoint_specs import DIRECT
+from local.sagemaker.endpoints.package_containers import resolved_containers
 from local.sagemaker.errors import ValidationException, not_found
 from local.sagemaker.preconditions import check_model_data, check_model_role
 from local.sagemaker.processes.images import check_labels
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
 from local.sagemaker.reach import Server
-from local.sagemaker.registry.model_packages import find_package
 from local.sagemaker.registry.tags import check_tags
 from local.sagemaker.store import AlreadyExists, Document
 
@@ -25,13 +26,18 @@ _WORDS = {MODEL: "model", ENDPOINT_CONFIG: "endpoint configuration"}
 
 @operation(
     "CreateModel",
-    source="API Reference: CreateModel, ContainerDefinition",
+    source="API Reference: CreateModel, ContainerDefinition; Developer Guide: Create a multi-container endpoint, "
+    "Invoke a multi-container endpoint with direct invocation",
     differs=[
         "The bucket of a multi-model prefix must exist; objects may follow later.",
         "The execution role is required; images are not looked for.",
         "ModelDataUrl must be an s3:// URI.",
+        "A model package is looked up when the model is created: its container, with its Environment below the "
+        "model's own. It must be approved.",
+        "What must hold for InferenceExecutionConfig Mode Direct, and for TargetContainerHostname of InvokeEndpoint, "
+        "is documented; the wording of refusals is our own.",
     ],
-    no_effect=["VpcConfig", "EnableNetworkIsolation", "InferenceExecutionConfig"],
+    no_effect=["VpcConfig", "EnableNetworkIsolation"],
 )
 def create_model(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Create a model: one container, or several; a multi-model one has a prefix of artifacts."""
@@ -50,7 +56,9 @@ def create_model(server: Server, request: dict[str, Any]) -> dict[str, Any]:
             _container(server, container, f"Containers.{number}")
             for number, container in enumerate(request["Containers"], 1)
         ]
-    _check_together(containers)
+    direct = request.get("InferenceExecutionConfig", {}).get("Mode") == DIRECT
+    _check_together(containers, direct=direct)
+    containers = document["_containers"] = resolved_containers(server, containers)
     for container in containers:
         check_labels(server.settings, container)
     data = [(each["ModelDataUrl"], each["Mode"]) for each in containers if "ModelDataUrl" in each]
@@ -82,7 +90,15 @@ def delete_model(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     "CreateEndpointConfig",
     source="API Reference: CreateEndpointConfig, ProductionVariant",
     differs=["What the stand-in can't run is refused by CreateEndpoint."],
-    no_effect=["KmsKeyId", "VpcConfig", "EnableNetworkIsolation", "ExecutionRoleArn", "MetricsConfig"],
+    no_effect=[
+        "KmsKeyId",
+        "VpcConfig",
+        "EnableNetworkIsolation",
+        "ExecutionRoleArn",
+        "MetricsConfig",
+        "ProductionVariants.ManagedInstanceScaling",
+        "ProductionVariants.RoutingConfig",
+    ],
 )
 def create_endpoint_config(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     """Create an endpoint configuration whose variants serve existing models."""
@@ -129,8 +145,6 @@ def _container(server: Server, container: dict[str, Any], path: str) -> dict[str
     mode = container.get("Mode", "SingleModel")
     if "Image" not in container and "ModelPackageName" not in container:
         raise ValidationException(f"{path}: Image or ModelPackageName must be given.")
-    if "ModelPackageName" in container:
-        _check_package(server, container["ModelPackageName"])
     if "ModelDataUrl" in container and "ModelDataSource" in container:
         raise ValidationException(f"{path}: ModelDataUrl and ModelDataSource can't be given both.")
     if mode == "MultiModel":
@@ -145,9 +159,10 @@ def _container(server: Server, container: dict[str, Any], path: str) -> dict[str
     return {**container, "Mode": mode}
 
 
-def _check_together(containers: list[dict[str, Any]]) -> None:
+def _check_together(containers: list[dict[str, Any]], *, direct: bool) -> None:
     """Check what holds for all containers of a model (API Reference: ContainerDefinition).
 
+    :param direct: whether each of them is to be asked by its hostname.
     :raises ValidationException: if they don't fit together.
     """
     size = sum(
@@ -161,24 +176,20 @@ def _check_together(containers: list[dict[str, Any]]) -> None:
             f" together, got {size}."
         )
     names = [each["ContainerHostname"] for each in containers if "ContainerHostname" in each]
+    if direct and len(containers) < 2:
+        raise ValidationException(
+            "InferenceExecutionConfig Mode Direct needs Containers with more than one container, got"
+            f" {len(containers)}."
+        )
+    if direct and len(set(names)) < len(containers):
+        raise ValidationException(
+            "ContainerHostname must be given for every container with InferenceExecutionConfig Mode Direct, and be"
+            f" unique; got {names} for {len(containers)} containers."
+        )
     if len(containers) > 1 and names and len(set(names)) < len(containers):
         raise ValidationException(
             "ContainerHostname must be given for every container of an inference pipeline, or for none, and"
             f" be unique; got {names} for {len(containers)} containers."
-        )
-
-
-def _check_package(server: Server, name_or_arn: str) -> None:
-    """Check that a model may be made of a model package: a version must be approved.
-
-    :raises ValidationException: if there is none, or it is not approved.
-    """
-    package = find_package(server, name_or_arn)
-    approval = package.get("ModelApprovalStatus", "Approved")
-    if approval != "Approved":
-        raise ValidationException(
-            f"A model can't be created from the model package {package['ModelPackageArn']}: its approval"
-            f" status is {approval}, and must be Approved."
         )
 
 

@@ -12,14 +12,14 @@ from botocore.model import Shape
 from starlette.responses import Response
 
 from local.sagemaker.endpoints.endpoint_manager import EndpointManager
-from local.sagemaker.endpoints.model_client import Answer, ModelClient, NoAnswer
+from local.sagemaker.endpoints.model_client import Answer, NoAnswer
 from local.sagemaker.endpoints.runtime_errors import (
     ContainerError,
     ModelError,
     ServiceUnavailable,
     ValidationError,
 )
-from local.sagemaker.endpoints.variants import Variant
+from local.sagemaker.endpoints.variants import Served
 from local.sagemaker.errors import UnsupportedOperation, ValidationException
 from local.sagemaker.protocol.bounded_request import BoundedRequest
 from local.sagemaker.protocol.validation import validate
@@ -30,20 +30,20 @@ REMEMBERED_CHARACTERS = 1024
 PREFIX = "x-amzn-sagemaker-"
 TARGET_MODEL = f"{PREFIX}target-model"
 TARGET_VARIANT = f"{PREFIX}target-variant"
+TARGET_CONTAINER = f"{PREFIX}target-container-hostname"
 #: Headers of the request that reach the container.
 PASSED_ON = ("content-type", "accept", f"{PREFIX}custom-attributes", f"{PREFIX}inference-id", TARGET_MODEL)
 #: Headers of the container's answer that reach the caller.
 RETURNED = ("Content-Type", "X-Amzn-SageMaker-Custom-Attributes")
 #: Members of the request the stand-in can't honour, by header.
 UNSUPPORTED = {
-    f"{PREFIX}target-container-hostname": "TargetContainerHostname",
     f"{PREFIX}inference-component": "InferenceComponentName",
     f"{PREFIX}session-id": "SessionId",
     f"{PREFIX}prefix-aware-id": "PrefixAwareId",
     f"{PREFIX}enable-explanations": "EnableExplanations",
 }
 TIMED_OUT = (
-    "Your invocation timed out while waiting for a response from container primary. Review the latency "
+    "Your invocation timed out while waiting for a response from container {}. Review the latency "
     "metrics for "
     "each container in Amazon CloudWatch, resolve the issue, and try again."
 )
@@ -79,14 +79,16 @@ async def invoke(server: Server, endpoints: EndpointManager, request: BoundedReq
         raise endpoints.absence(name)
     live, variant = entered
     try:
-        target = target_model(fields.get(TARGET_MODEL), name, variant)
+        served = variant.choose(fields.get(TARGET_CONTAINER), name)
+        target = target_model(fields.get(TARGET_MODEL), name, served)
         headers = {header: fields[header] for header in PASSED_ON if header in fields}
-        answer = await _pass_on(server, variant, target, headers, body)
-    except ServiceUnavailable:
-        endpoints.revive(name, live, variant)
-        raise
-    except ContainerError as error:
-        raise ModelError(name, error, live.region, server.account_id) from error
+        try:
+            answer = await _pass_on(server, served, target, headers, body)
+        except ServiceUnavailable:
+            endpoints.revive(name, live, variant, served)
+            raise
+        except ContainerError as error:
+            raise ModelError(name, error, live.region, server.account_id, served.name) from error
     finally:
         variant.leave()
     response = {"x-Amzn-Invoked-Production-Variant": variant.name, "x-amzn-requestid": str(uuid.uuid4())}
@@ -146,20 +148,20 @@ def input_headers() -> dict[str, str]:
     }
 
 
-def target_model(target: str | None, endpoint: str, variant: Variant) -> str | None:
+def target_model(target: str | None, endpoint: str, served: Served) -> str | None:
     """The model a request is for; None for a container with one model.
 
     :param target: the request's TargetModel, if it names one.
     :param endpoint: name of the endpoint.
-    :param variant: the variant that answers.
+    :param served: the container that answers.
     :raises ValidationError: when the request names a model for a single-model container, or none for a multi-model one.
     """
-    if variant.cache is not None and not target:
+    if served.cache is not None and not target:
         raise ValidationError(
             f"Request {uuid.uuid4()} is missing a target model header. Endpoint {endpoint} is a multi-model "
             "endpoint: name the model with TargetModel."
         )
-    if variant.cache is None and target:
+    if served.cache is None and target:
         raise ValidationError(
             f"Endpoint {endpoint} is not a multi-model endpoint and does not support target model header."
         )
@@ -167,23 +169,20 @@ def target_model(target: str | None, endpoint: str, variant: Variant) -> str | N
 
 
 async def _pass_on(
-    server: Server, variant: Variant, target: str | None, headers: dict[str, str], body: bytes
+    server: Server, served: Served, target: str | None, headers: dict[str, str], body: bytes
 ) -> Answer:
-    _, client, cache = variant.serving
-    if cache is None or target is None:
-        return await _send(server, client, "/invocations", headers, body)
-    async with cache.lease(target) as model:
-        return await _send(server, client, f"/models/{model.name}/invoke", headers, body)
+    if served.cache is None or target is None:
+        return await _send(server, served, "/invocations", headers, body)
+    async with served.cache.lease(target) as model:
+        return await _send(server, served, f"/models/{model.name}/invoke", headers, body)
 
 
-async def _send(
-    server: Server, client: ModelClient, path: str, headers: dict[str, str], body: bytes
-) -> Answer:
+async def _send(server: Server, served: Served, path: str, headers: dict[str, str], body: bytes) -> Answer:
     timeout_seconds = server.settings.invoke_timeout_seconds
     try:
-        answer = await client.request("POST", path, body, headers, timeout_seconds)
+        answer = await served.client.request("POST", path, body, headers, timeout_seconds)
     except TimeoutError as error:
-        raise ContainerError(0, TIMED_OUT) from error
+        raise ContainerError(0, TIMED_OUT.format(served.name)) from error
     except NoAnswer as error:
         raise ServiceUnavailable(str(error)) from error
     if answer.status >= 400:

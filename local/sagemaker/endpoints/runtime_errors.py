@@ -48,16 +48,24 @@ class ModelError(SageMakerError):
     :param error: what the container answered.
     :param region: region of the endpoint.
     :param account_id: account of the endpoint.
+    :param container: what the container is called.
     """
 
     code = "ModelError"
     status = 424
 
-    def __init__(self, endpoint: str, error: ContainerError, region: str, account_id: str) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        error: ContainerError,
+        region: str,
+        account_id: str,
+        container: str = "primary",
+    ) -> None:
         group = f"/aws/sagemaker/Endpoints/{endpoint}"
         whose = "client" if 400 <= error.status < 500 else "server"
         super().__init__(
-            f'Received {whose} error ({error.status}) from primary with message "{error.message}". See '
+            f'Received {whose} error ({error.status}) from {container} with message "{error.message}". See '
             f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
             f"#logEventViewer:group={group} "
             f"in account {account_id} for more information.",

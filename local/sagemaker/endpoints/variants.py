@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
+from local.sagemaker.container_spec import ContainerSpec
 from local.sagemaker.endpoints.containers import DRAIN_SECONDS, ModelContainer
 from local.sagemaker.endpoints.model_cache import ModelCache
 from local.sagemaker.endpoints.model_client import ModelClient
 from local.sagemaker.endpoints.runtime_errors import ValidationError
+
+
+@dataclass(eq=False)
+class Served:
+    """A container that answers.
+
+    :param container: its model server.
+    :param client: client of the model server.
+    :param cache: its loaded models; None for a container with one model of its own.
+    """
+
+    container: ModelContainer
+    client: ModelClient
+    cache: ModelCache | None
+
+    @property
+    def name(self) -> str:
+        """What SageMaker's messages call it."""
+        return self.container.spec.name
 
 
 class Variant:
@@ -18,39 +39,50 @@ class Variant:
 
     :param name: name of the variant.
     :param weight: its share of the traffic, relative to the other variants.
-    :param container: the model server.
-    :param client: client of the model server.
-    :param cache: its loaded models; None for a container with one model of its own.
+    :param served: its containers by hostname; one alone has an empty one.
     """
 
-    def __init__(
-        self,
-        name: str,
-        weight: float,
-        container: ModelContainer,
-        client: ModelClient,
-        cache: ModelCache | None,
-    ) -> None:
+    def __init__(self, name: str, weight: float, served: Mapping[str, Served]) -> None:
         self.name = name
         self.weight = weight
-        #: Replaced as one: a request that has begun goes on with what it has.
-        self.serving = (container, client, cache)
-        self.reviving = False
+        #: A container that died is replaced as a whole: a request that has begun goes on with what it has.
+        self.served = dict(served)
+        self.reviving: set[str] = set()
         self._users = 0
         self._changed = threading.Condition()
 
     @property
-    def container(self) -> ModelContainer:
-        """The model server."""
-        return self.serving[0]
+    def specs(self) -> list[ContainerSpec]:
+        """What its containers run."""
+        return [each.container.spec for each in self.served.values()]
 
-    @property
-    def cache(self) -> ModelCache | None:
-        """Its loaded models; None for a container with one model of its own."""
-        return self.serving[2]
+    def choose(self, hostname: str | None, endpoint: str) -> Served:
+        """The container that answers a request.
+
+        :param hostname: the request's TargetContainerHostname, if it names one.
+        :param endpoint: name of the endpoint.
+        :raises ValidationError: when a container is named and there is one alone, or none is and there are several, or
+            there is none of that name.
+        """
+        if len(self.served) == 1:
+            if hostname is not None:
+                raise ValidationError(
+                    f"Endpoint {endpoint} is not configured for direct invocation of its containers and does not "
+                    "support target container hostname header."
+                )
+            return next(iter(self.served.values()))
+        names = ", ".join(self.served)
+        if not hostname:
+            raise ValidationError(
+                f"Request is missing a target container hostname header. Endpoint {endpoint} is a multi-container "
+                f"endpoint with direct invocation: name the container with TargetContainerHostname; it has: {names}."
+            )
+        if hostname not in self.served:
+            raise ValidationError(f"Container {hostname} not found; endpoint {endpoint} has: {names}.")
+        return self.served[hostname]
 
     def enter(self) -> None:
-        """Keep the container from being stopped while a request is being answered."""
+        """Keep the containers from being stopped while a request is being answered."""
         with self._changed:
             self._users += 1
 
@@ -61,17 +93,17 @@ class Variant:
             self._changed.notify_all()
 
     def drain(self, grace_seconds: float) -> None:
-        """Wait for the requests that run, then stop the container. Blocks: not for the event loop's thread.
+        """Wait for the requests that run, then stop the containers. Blocks: not for the event loop's thread.
 
         :param grace_seconds: how long they may take.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._users == 0, grace_seconds)
-        self.container.stop(grace_seconds)
+        in_parallel([partial(each.container.stop, grace_seconds) for each in self.served.values()])
 
 
 class LiveEndpoint:
-    """An endpoint that answers.
+    """An endpoint that answers: one fleet of instances, or for the time of an update two.
 
     :param config: name of its endpoint configuration.
     :param region: AWS region of the endpoint.
@@ -82,6 +114,20 @@ class LiveEndpoint:
         self.config = config
         self.region = region
         self.variants = variants
+        #: The fleet that is about to take this one's place, and its share of the traffic, from 0 to 1.
+        self.shift: tuple[LiveEndpoint, float] | None = None
+
+    @property
+    def fleets(self) -> list[LiveEndpoint]:
+        """The fleets that may be asked."""
+        return [self] if self.shift is None else [self, self.shift[0]]
+
+    def choose_fleet(self) -> LiveEndpoint:
+        """The fleet that answers a request: by the share of the traffic that has been shifted."""
+        if self.shift is None:
+            return self
+        successor, share = self.shift
+        return successor if random.random() < share else self  # noqa: S311  # traffic, not secrets
 
     def choose(self, wanted: str | None) -> Variant:
         """The variant that answers a request: the one asked for, else one by weight.

@@ -58,8 +58,8 @@ def check_answers(
         if not _is_close(answer, known, near):
             raise PublishError(
                 f"endpoint {at.endpoint!r} answers {_shown(answer)} for the {name} with {at.target_model}, but when "
-                f"the model was evaluated it was {_shown(known)}; the endpoint runs other serving code. Run the fleet's "
-                "_endpoint DAG, then try again"
+                f"the model was evaluated it was {_shown(known)}; the endpoint runs other serving code. Run the "
+                "fleet's _endpoint DAG, then try again"
             )
     log.info("The endpoint answers all %d rows with %s as it should", len(rows), at.target_model)
 

@@ -211,8 +211,8 @@ def _endpoint(
     name = endpoint_name(fleet)
     run = f"Run the DAG {naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)}"
     with contextlib.suppress(ClientError, PlatformError):  # the bucket has a finding of its own
-        said = shared_endpoints.read(ObjectStore(client("s3"), fleet.bucket), fleet.keys)
-        name = shared_endpoints.answering(said, name)
+        shared = shared_endpoints.read(ObjectStore(client("s3"), fleet.bucket), fleet.keys)
+        name = shared_endpoints.answering(shared, name)
     try:
         found = client("sagemaker").describe_endpoint(EndpointName=name)
     except ClientError as error:

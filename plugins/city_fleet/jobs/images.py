@@ -8,6 +8,7 @@ from functools import cache
 from botocore.loaders import create_loader
 
 from city_fleet.config import Algorithm, Fleet
+from city_fleet.config.endpoint_section import OWN, endpoint_of
 from city_fleet.config.image_table import LACKS, managed_images, usable_versions
 from city_fleet.errors import ConfigError, list_names, nearest_match
 
@@ -26,16 +27,19 @@ def image_uri(algorithm: Algorithm, region: str) -> str:
     return algorithm.image if in_full else _retrieve(algorithm.image, algorithm.version, region)
 
 
-def serving_image_uri(fleet: Fleet) -> str:
-    """Return the ECR URI of the image that serves a fleet's models.
+def serving_image_uri(fleet: Fleet, endpoint: str = OWN) -> str:
+    """Return the ECR URI of the image that serves the models of one of a fleet's endpoints.
 
-    :param fleet: ``endpoint.image`` is ``managed``, the image that trains (XGBoost's where sklearn does: it answers
-        with every algorithm); ``own``, the model server's in the account of the fleet's role; or a full URI.
+    :param fleet: ``image`` of the endpoint is ``managed``, the image that trains (XGBoost's where sklearn does: it
+        answers with every algorithm); ``own``, the model server's in the account of the fleet's role; or a full URI.
+    :param endpoint: a name of ``endpoints``, or "" for the fleet's own. In the image of ``managed`` the cities of a
+        named one train: the first of them, or where it has none yet, what ``images`` names.
     :raises ConfigError: as :func:`image_uri`.
     """
-    chosen = fleet.endpoint.image
+    settings = fleet.endpoint_settings(endpoint)
+    chosen = settings.image
     if chosen == "managed":
-        trains = fleet.defaults.algorithm
+        trains = _training(fleet, endpoint)
         if "xgboost" in LACKS.get(trains.image, ()):
             return _retrieve("xgboost", usable_versions("xgboost")[-1], fleet.region)
         return image_uri(trains, fleet.region)
@@ -43,6 +47,21 @@ def serving_image_uri(fleet: Fleet) -> str:
         account = fleet.role.split(":")[4]
         return f"{account}.dkr.ecr.{fleet.region}.{_dns_suffix(fleet.region)}/{OWN_IMAGE}"
     return chosen
+
+
+def _training(fleet: Fleet, endpoint: str) -> Algorithm:
+    """Return the algorithm section by which the cities of an endpoint train.
+
+    Cities of one endpoint may differ in the version of the image; that of the defaults goes first, then by slug.
+    """
+    defaults = fleet.defaults.algorithm
+    if endpoint == OWN or endpoint_of(defaults, fleet.endpoints) == endpoint:
+        return defaults
+    for city in fleet.cities.values():
+        if fleet.endpoint_of(city) == endpoint:
+            return city.algorithm
+    images = fleet.endpoints[endpoint].images
+    return Algorithm(image=images[0]) if images else defaults
 
 
 @cache

@@ -93,14 +93,29 @@ def _endpoint_dag(dag_id: str, fleet: Fleet) -> DAG:
         },
         auto_register=False,  # else one whose tasks can't be built would be registered too
     ) as dag:
-        model = endpoint.SharedModelOperator(
-            task_id=endpoint.MODEL, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT
-        )
-        config = endpoint.SharedEndpointConfigOperator(
-            task_id=endpoint.ENDPOINT_CONFIG, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT
-        )
-        model >> config >> endpoint.SharedEndpointOperator(task_id=endpoint.ENDPOINT, fleet=fleet)
+        for name in fleet.endpoint_names:
+            _endpoint_chain(fleet, name)
     return dag
+
+
+def _endpoint_chain(fleet: Fleet, name: str) -> None:
+    """Add the tasks of one of a fleet's endpoints; the chains of several run side by side."""
+    model = endpoint.SharedModelOperator(
+        task_id=endpoint.task_of(endpoint.MODEL, name),
+        fleet=fleet,
+        endpoint=name,
+        execution_timeout=SHORT_TASK_TIMEOUT,
+    )
+    config = endpoint.SharedEndpointConfigOperator(
+        task_id=endpoint.task_of(endpoint.ENDPOINT_CONFIG, name),
+        fleet=fleet,
+        endpoint=name,
+        execution_timeout=SHORT_TASK_TIMEOUT,
+    )
+    serves = endpoint.SharedEndpointOperator(
+        task_id=endpoint.task_of(endpoint.ENDPOINT, name), fleet=fleet, endpoint=name
+    )
+    model >> config >> serves
 
 
 def _reaper_dag(dag_id: str, fleet: Fleet) -> DAG:

@@ -13,6 +13,7 @@ from typing import Any
 
 from city_fleet import clock, naming
 from city_fleet.config.endpoint_change_section import Deployment
+from city_fleet.config.endpoint_section import Endpoint
 from city_fleet.state.shared_endpoints import ServingEndpoint, SharedEndpoint
 
 SWITCH, UPDATE = "switch", "update"
@@ -106,8 +107,7 @@ def deployment_config(deployment: Deployment) -> dict[str, Any]:
     return body
 
 
-def most_seconds(deployment: Deployment, change: str) -> int:
+def most_seconds(settings: Endpoint) -> int:
     """Return how long an endpoint may take until it has settled."""
-    return _START_SECONDS + (
-        deployment.waiting_seconds if change == UPDATE and deployment != Deployment() else 0
-    )
+    asked = settings.change == UPDATE and bool(deployment_config(settings.deployment))
+    return _START_SECONDS + (settings.deployment.waiting_seconds if asked else 0)

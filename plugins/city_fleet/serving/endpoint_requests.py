@@ -1,7 +1,8 @@
-"""Requests that bring the shared multi-model endpoint into service. Pure.
+"""Requests that bring a shared multi-model endpoint into service. Pure.
 
 A model's and a configuration's name is a digest of its content: another image, other serving code or another
-instance type gives another name, and what exists already is found again.
+instance type gives another name, and what exists already is found again. ``endpoint`` is a name of the fleet file's
+``endpoints``, or "" for the fleet's own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from city_fleet import naming
 from city_fleet.config import Fleet
+from city_fleet.config.endpoint_section import OWN
 from city_fleet.jobs.job_requests import vpc_config
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from city_fleet.plan import endpoint_name
@@ -20,17 +22,18 @@ from city_fleet.state import serving_code
 
 def model_request(
     fleet: Fleet,
+    endpoint: str = OWN,
     *,
     image_uri: str,
     code_archive_uri: str,
     algorithms: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the CreateModel request of the shared multi-model container.
+    """Return the CreateModel request of a shared multi-model container.
 
     :param algorithms: that its code has: name → digits of its module's SHA-256.
     """
     keys = fleet.keys
-    cache = "Enabled" if fleet.endpoint.model_cache else "Disabled"
+    cache = "Enabled" if fleet.endpoint_settings(endpoint).model_cache else "Disabled"
     body: dict[str, Any] = {
         "ExecutionRoleArn": fleet.role,
         "Containers": [
@@ -52,35 +55,36 @@ def model_request(
         **vpc_config(fleet),
         "Tags": _tags(fleet),
     }
-    return {"ModelName": _content_name(fleet, body), **body}
+    return {"ModelName": _content_name(fleet, endpoint, body), **body}
 
 
-def endpoint_config_request(fleet: Fleet, *, model_name: str) -> dict[str, Any]:
+def endpoint_config_request(fleet: Fleet, endpoint: str = OWN, *, model_name: str) -> dict[str, Any]:
     """Return the CreateEndpointConfig request: one variant, one model container that serves every city."""
+    settings = fleet.endpoint_settings(endpoint)
     body: dict[str, Any] = {
         "ProductionVariants": [
             {
                 "VariantName": "AllTraffic",
                 "ModelName": model_name,
-                "InstanceType": fleet.endpoint.instance_type,
-                "InitialInstanceCount": fleet.endpoint.instance_count,
+                "InstanceType": settings.instance_type,
+                "InitialInstanceCount": settings.instance_count,
                 "InitialVariantWeight": 1.0,
             }
         ],
         **({"KmsKeyId": fleet.kms_key} if fleet.kms_key else {}),
         "Tags": _tags(fleet),
     }
-    return {"EndpointConfigName": _content_name(fleet, body), **body}
+    return {"EndpointConfigName": _content_name(fleet, endpoint, body), **body}
 
 
-def endpoint_request(fleet: Fleet, *, endpoint_config_name: str) -> dict[str, Any]:
+def endpoint_request(fleet: Fleet, endpoint: str = OWN, *, endpoint_config_name: str) -> dict[str, Any]:
     """Return the CreateEndpoint request (UpdateEndpoint takes the same without tags)."""
-    name = endpoint_name(fleet)
+    name = endpoint_name(fleet, endpoint)
     return {"EndpointName": name, "EndpointConfigName": endpoint_config_name, "Tags": _tags(fleet)}
 
 
-def _content_name(fleet: Fleet, body: Mapping[str, Any]) -> str:
-    return naming.aws_name(endpoint_name(fleet), suffix=naming.digest(body))
+def _content_name(fleet: Fleet, endpoint: str, body: Mapping[str, Any]) -> str:
+    return naming.aws_name(endpoint_name(fleet, endpoint), suffix=naming.digest(body))
 
 
 def _tags(fleet: Fleet) -> list[dict[str, str]]:

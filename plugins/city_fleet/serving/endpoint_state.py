@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from city_fleet.config import Fleet
+from city_fleet.config.endpoint_section import OWN
 from city_fleet.config.places import scripts_folder
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.images import serving_image_uri
@@ -22,29 +23,40 @@ if TYPE_CHECKING:
 _IN_SERVICE = "InService"
 
 
-def wanted_model(fleet: Fleet, bundle: CodeBundle) -> dict[str, Any]:
+def serving_bundle(fleet: Fleet, endpoint: str = OWN) -> CodeBundle:
+    """Return the serving code of one of a fleet's endpoints.
+
+    :raises ConfigError: there is none.
+    """
+    settings = fleet.endpoint_settings(endpoint)
+    return CodeBundle.load(scripts_folder(settings.scripts, fleet.path))
+
+
+def wanted_model(fleet: Fleet, bundle: CodeBundle, endpoint: str = OWN) -> dict[str, Any]:
     """Return the CreateModel request of what a fleet file describes.
 
     :param bundle: the serving code.
+    :param endpoint: a name of ``endpoints``, or "" for the fleet's own.
     :raises ConfigError: there is no such image.
     """
     archive_uri = bundle.archive_uri(fleet.keys)
     return endpoint_requests.model_request(
         fleet,
-        image_uri=serving_image_uri(fleet),
+        endpoint,
+        image_uri=serving_image_uri(fleet, endpoint),
         code_archive_uri=archive_uri,
         algorithms=serving_code.algorithms_of(bundle.files),
     )
 
 
-def wanted_config_name(fleet: Fleet) -> str:
+def wanted_config_name(fleet: Fleet, endpoint: str = OWN) -> str:
     """Return the name of the endpoint configuration that a fleet file describes; image, code and instances are in it.
 
     :raises ConfigError: there is no such image, or no serving code.
     """
-    bundle = CodeBundle.load(scripts_folder(fleet.endpoint.scripts, fleet.path))
-    model_name = wanted_model(fleet, bundle)["ModelName"]
-    request = endpoint_requests.endpoint_config_request(fleet, model_name=model_name)
+    bundle = serving_bundle(fleet, endpoint)
+    model_name = wanted_model(fleet, bundle, endpoint)["ModelName"]
+    request = endpoint_requests.endpoint_config_request(fleet, endpoint, model_name=model_name)
     return str(request["EndpointConfigName"])
 
 

@@ -121,7 +121,11 @@ def _delete_parts(sagemaker: SageMakerClient, said: SharedEndpoint, old: Serving
         models -= _models(sagemaker, other)
     _gone(lambda: sagemaker.delete_endpoint_config(EndpointConfigName=old.config))
     for model in sorted(models):
-        _gone(lambda name=model: sagemaker.delete_model(ModelName=name))
+        _delete_model(sagemaker, model)
+
+
+def _delete_model(sagemaker: SageMakerClient, name: str) -> None:
+    _gone(lambda: sagemaker.delete_model(ModelName=name))
 
 
 def _models(sagemaker: SageMakerClient, config: str) -> set[str]:

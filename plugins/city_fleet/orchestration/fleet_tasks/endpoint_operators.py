@@ -1,4 +1,4 @@
-"""Airflow operators of the fleet's ``_endpoint`` DAG: bring the shared multi-model endpoint to its wanted state.
+"""Airflow operators of the fleet's ``_endpoint`` DAG: bring each shared multi-model endpoint to its wanted state.
 
 Names follow from content (endpoint_requests.py), so each operator looks first and creates only what is missing; running
 the DAG twice changes nothing.
@@ -20,9 +20,8 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
-from city_fleet.config.places import scripts_folder
+from city_fleet.config.endpoint_section import OWN
 from city_fleet.errors import Busy, OtherInstallation
-from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.orchestration.console_pages import say_links
 from city_fleet.orchestration.fleet_tasks.fleet_operator import PatientTask
 from city_fleet.orchestration.patience import patient
@@ -44,6 +43,14 @@ ENDPOINT_CONFIG = "endpoint_config"
 ENDPOINT = "endpoint"
 
 
+def task_of(task_id: str, endpoint: str) -> str:
+    """Return the id of the task of one of the fleet's endpoints: those of the fleet's own bear no name.
+
+    With a hyphen, which no name holds: an endpoint may be called ``config``.
+    """
+    return f"{task_id}-{endpoint}" if endpoint else task_id
+
+
 def _described(describe: Callable[[str], Any], name: str) -> dict[str, Any] | None:
     """Return a resource's description, or None where there is none."""
     try:
@@ -59,18 +66,19 @@ class SharedModelOperator(PatientTask, SageMakerModelOperator):
 
     overwrite_rtif_after_execution = True
 
-    def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
+    def __init__(self, *, fleet: Fleet, endpoint: str = OWN, **kwargs: Any) -> None:
         super().__init__(config={}, botocore_config=CLIENT_SETTINGS, **kwargs)
         self.fleet = fleet
+        self.endpoint = endpoint
 
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
         keys = self.fleet.keys
-        bundle = CodeBundle.load(scripts_folder(self.fleet.endpoint.scripts, self.fleet.path))
+        bundle = endpoint_state.serving_bundle(self.fleet, self.endpoint)
         s3 = TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key).s3
         refuse_old_layout(s3, keys)
         bundle.ensure_uploaded(s3, keys)
-        self.config = endpoint_state.wanted_model(self.fleet, bundle)
+        self.config = endpoint_state.wanted_model(self.fleet, bundle, self.endpoint)
         name = self.config["ModelName"]
         if _described(self.hook.describe_model, name):
             self.log.info("Model %s is there already", name)
@@ -84,14 +92,17 @@ class SharedEndpointConfigOperator(PatientTask, SageMakerEndpointConfigOperator)
 
     overwrite_rtif_after_execution = True
 
-    def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
+    def __init__(self, *, fleet: Fleet, endpoint: str = OWN, **kwargs: Any) -> None:
         super().__init__(config={}, botocore_config=CLIENT_SETTINGS, **kwargs)
         self.fleet = fleet
+        self.endpoint = endpoint
 
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
         self.config = endpoint_requests.endpoint_config_request(
-            self.fleet, model_name=upstream(context, MODEL)["model_name"]
+            self.fleet,
+            self.endpoint,
+            model_name=upstream(context, task_of(MODEL, self.endpoint))["model_name"],
         )
         name = self.config["EndpointConfigName"]
         if _described(self.hook.describe_endpoint_config, name):
@@ -106,7 +117,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
 
     overwrite_rtif_after_execution = True
 
-    def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
+    def __init__(self, *, fleet: Fleet, endpoint: str = OWN, **kwargs: Any) -> None:
         super().__init__(
             config={},
             botocore_config=CLIENT_SETTINGS,
@@ -114,16 +125,22 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             deferrable=AIOBOTOCORE_IS_INSTALLED,
             check_interval=fleet.defaults.waiter_delay_seconds,
             # An endpoint that has not settled by then has failed in a way SageMaker does not report.
-            max_ingestion_time=endpoint_change.most_seconds(fleet.endpoint.deployment, fleet.endpoint.change),
+            max_ingestion_time=endpoint_change.most_seconds(fleet.endpoint_settings(endpoint)),
             **kwargs,
         )
         self.fleet = fleet
+        self.endpoint = endpoint
+        self.settings = fleet.endpoint_settings(endpoint)
+        #: Name of the shared endpoint, whichever SageMaker endpoint serves for it.
+        self.shared = endpoint_name(fleet, endpoint)
 
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
-        config = upstream(context, ENDPOINT_CONFIG)["endpoint_config_name"]
+        config = self._wanted_config(context)
         name, serves = self._target(config)
-        self.config = endpoint_requests.endpoint_request(self.fleet, endpoint_config_name=config)
+        self.config = endpoint_requests.endpoint_request(
+            self.fleet, self.endpoint, endpoint_config_name=config
+        )
         self.config["EndpointName"] = name
         say_links(context, endpoint=ConsolePages.of(self.hook.conn).shared_endpoint(name))
         found = _described(self.hook.describe_endpoint, name)
@@ -135,7 +152,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         if name != serves.name:
             self.log.info("Endpoint %s serves on; %s is to take over from it", serves.name, name)
             making = ServingEndpoint(name=name, config=config)
-            shared_endpoints.begin(self._store(), self.fleet.keys, endpoint_name(self.fleet), making, serves)
+            shared_endpoints.begin(self._store(), self.fleet.keys, self.shared, making, serves)
         if found is None:
             self.operation = "create"
         elif found["EndpointStatus"] in endpoint_change.UNDER_WAY:
@@ -152,7 +169,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         elif found["EndpointConfigName"] != self.config["EndpointConfigName"]:
             self.operation = "update"
             self.config.pop("Tags")
-            deployment = endpoint_change.deployment_config(self.fleet.endpoint.deployment)
+            deployment = endpoint_change.deployment_config(self.settings.deployment)
             if deployment:
                 self.config["DeploymentConfig"] = deployment
         elif found["EndpointStatus"] == "InService":
@@ -168,7 +185,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
 
     @patient
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        name, serves = self._target(upstream(context, ENDPOINT_CONFIG)["endpoint_config_name"])
+        name, serves = self._target(self._wanted_config(context))
         found = _described(self.hook.describe_endpoint, name) or {}
         status = found.get("EndpointStatus", "gone")
         if status in endpoint_change.UNDER_WAY:
@@ -184,6 +201,9 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             said += f". It is deleted, and {serves.name} serves on"
         raise AirflowException(f"Endpoint {name} is {status}. SageMaker says: {printable(said)}")
 
+    def _wanted_config(self, context: Context) -> str:
+        return str(upstream(context, task_of(ENDPOINT_CONFIG, self.endpoint))["endpoint_config_name"])
+
     def _result(self, context: Context, description: dict[str, Any]) -> dict[str, Any]:
         """Return what the task leaves, once the endpoint is what was asked for.
 
@@ -192,12 +212,12 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         wrong = endpoint_state.shortcoming(
             self.hook.conn,
             description,
-            config=upstream(context, ENDPOINT_CONFIG)["endpoint_config_name"],
-            model=upstream(context, MODEL)["model_name"],
+            config=self._wanted_config(context),
+            model=upstream(context, task_of(MODEL, self.endpoint))["model_name"],
         )
         if wrong is not None:
             raise AirflowFailException(printable(wrong))
-        name, shared = description["EndpointName"], endpoint_name(self.fleet)
+        name = description["EndpointName"]
         serving = ServingEndpoint(
             name=name,
             config=description["EndpointConfigName"],
@@ -205,10 +225,10 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         )
         _, serves = self._target(serving.config)
         if name == serves.name:
-            shared_endpoints.note(self._store(), self.fleet.keys, shared, serving)
+            shared_endpoints.note(self._store(), self.fleet.keys, self.shared, serving)
         else:
             self._warm(serves.name, name)
-            shared_endpoints.take_over(self._store(), self.fleet.keys, shared, serving)
+            shared_endpoints.take_over(self._store(), self.fleet.keys, self.shared, serving)
             self.log.info(
                 "Endpoint %s serves from now on. Callers read so within %d minutes; then the DAG %s deletes %s",
                 name,
@@ -224,20 +244,19 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
 
     def _target(self, config: str) -> tuple[str, ServingEndpoint]:
         """Return the name of the SageMaker endpoint that is to have a configuration, and what serves now."""
-        shared = endpoint_name(self.fleet)
-        said = shared_endpoints.read(self._store(), self.fleet.keys).get(shared)
-        serves = ServingEndpoint(name=shared) if said is None else said.serving
+        said = shared_endpoints.read(self._store(), self.fleet.keys).get(self.shared)
+        serves = ServingEndpoint(name=self.shared) if said is None else said.serving
         found = _described(self.hook.describe_endpoint, serves.name)
         if said is None and found is not None:
             serves = replace(serves, config=found["EndpointConfigName"])
-        return endpoint_change.target(shared, said, found, config, self.fleet.endpoint.change), serves
+        return endpoint_change.target(self.shared, said, found, config, self.settings.change), serves
 
     def _warm(self, serves: str, to: str) -> None:
         """Have the endpoint that is to take over answer with the champions' models."""
         clients = TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key)
-        own, shared = endpoint_name(self.fleet), endpoint_name(self.fleet)
-        switching = warming.Switching(shared=shared, own=own, serves=serves, to=to)
-        done = warming.warm(clients, self.fleet.keys, switching, self.fleet.endpoint.warm_models)
+        own = endpoint_name(self.fleet)
+        switching = warming.Switching(shared=self.shared, own=own, serves=serves, to=to)
+        done = warming.warm(clients, self.fleet.keys, switching, self.settings.warm_models)
         self.log.info(
             "Endpoint %s answers with %d models as they answered when they were trained; %d were not asked and are "
             "loaded by their first request",

@@ -11,6 +11,7 @@ import pytest
 
 from city_fleet.config import load_fleet
 from city_fleet.config.endpoint_change_section import Deployment
+from city_fleet.config.endpoint_section import Endpoint
 from city_fleet.errors import Busy, FleetFileError
 from city_fleet.serving.endpoint_change import (
     SWITCH,
@@ -120,7 +121,7 @@ def test_what_is_being_made_is_never_forgotten() -> None:
 
 def test_how_an_update_moves_the_traffic() -> None:
     assert deployment_config(Deployment()) == {}
-    assert most_seconds(Deployment(), UPDATE) == 3600
+    assert most_seconds(Endpoint()) == 3600
     rolling = Deployment(kind="rolling", percent=25, wait_seconds=60, alarms=("high errors",))
     assert deployment_config(rolling) == {
         "RollingUpdatePolicy": {
@@ -130,7 +131,7 @@ def test_how_an_update_moves_the_traffic() -> None:
         },
         "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "high errors"}]},
     }
-    assert most_seconds(rolling, UPDATE) == 3840
+    assert most_seconds(Endpoint(deployment=rolling)) == 3840
     linear = deployment_config(Deployment(kind="linear", percent=30, termination_wait_seconds=120))
     policy = linear["BlueGreenUpdatePolicy"]
     assert policy["TrafficRoutingConfiguration"]["LinearStepSize"]["Value"] == 30

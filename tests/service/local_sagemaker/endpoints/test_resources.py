@@ -18,6 +18,8 @@ CONTAINER = {
     "MultiModelConfig": {"ModelCacheSetting": "Enabled"},
     "Environment": {"SAGEMAKER_PROGRAM": "inference.py", "_private": "kept"},
 }
+HOSTED = {**CONTAINER, "ContainerHostname": "a"}
+DIRECT = {"InferenceExecutionConfig": {"Mode": "Direct"}}
 VARIANT = {"VariantName": "all", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
 
 
@@ -97,6 +99,16 @@ def test_a_model_whose_parts_do_not_fit_is_refused(
             {"Containers": [{**CONTAINER, "ContainerHostname": "a"}, CONTAINER]},
             "ContainerHostname must be given for every container",
         ),
+        (
+            {"Containers": [HOSTED, {**HOSTED, "ContainerHostname": "b"}] * 2, **DIRECT},
+            "be unique; got ['a', 'b', 'a', 'b'] for 4 containers",
+        ),
+        ({"Containers": [HOSTED, CONTAINER], **DIRECT}, "must be given for every container"),
+        ({"Containers": [HOSTED], **DIRECT}, "more than one container, got 1."),
+        (
+            {"Containers": [{**HOSTED, "ContainerHostname": f"c{n}"} for n in range(16)], **DIRECT},
+            "at 'containers' failed to satisfy constraint: Member must have length less than or equal to 15",
+        ),
         ({"Containers": [{"ModelPackageName": "nobody"}]}, "model-package/nobody does not exist."),
         (
             {"Containers": [{**CONTAINER, "ModelDataUrl": "https://city-fleet/models/"}]},
@@ -125,7 +137,15 @@ def test_a_model_whose_parts_do_not_fit_is_refused(
 def test_a_model_is_made_of_an_approved_package(sagemaker: Any, unique: Callable[[str], str]) -> None:
     group = unique("group")
     sagemaker.create_model_package_group(ModelPackageGroupName=group)
-    package = sagemaker.create_model_package(ModelPackageGroupName=group)["ModelPackageArn"]
+    container = {"Image": IMAGE_URI, "ModelDataUrl": "s3://city-fleet/model.tar.gz"}
+    package = sagemaker.create_model_package(
+        ModelPackageGroupName=group,
+        InferenceSpecification={
+            "Containers": [container],
+            "SupportedContentTypes": ["text/csv"],
+            "SupportedResponseMIMETypes": ["text/csv"],
+        },
+    )["ModelPackageArn"]
     request = {
         "ModelName": unique("model"),
         "ExecutionRoleArn": ROLE,
@@ -136,6 +156,15 @@ def test_a_model_is_made_of_an_approved_package(sagemaker: Any, unique: Callable
     assert message.endswith("its approval status is PendingManualApproval, and must be Approved.")
     sagemaker.update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
     sagemaker.create_model(**request)
+    named = {"ModelPackageName": package, "InferenceSpecificationName": "other"}
+    code, message = refusal(sagemaker.create_model, **{**request, "PrimaryContainer": named})
+    assert code == "ValidationException"
+    assert message.startswith("InferenceSpecificationName: got other; ")
+    empty = sagemaker.create_model_package(ModelPackageGroupName=group, ModelApprovalStatus="Approved")
+    nothing = {**request, "PrimaryContainer": {"ModelPackageName": empty["ModelPackageArn"]}}
+    code, message = refusal(sagemaker.create_model, **nothing)
+    assert code == "ValidationException"
+    assert "has no InferenceSpecification" in message
 
 
 def test_an_endpoint_config_needs_its_models(sagemaker: Any, unique: Callable[[str], str]) -> None:
