@@ -7,8 +7,8 @@ otherwise while nothing depends on it yet. Clients are passed in.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
 from botocore.exceptions import ClientError
@@ -21,7 +21,7 @@ from city_fleet.errors import ArtifactError, PublishError, list_names
 from city_fleet.naming import Keys
 from city_fleet.state import live
 from city_fleet.state.context import Clients
-from city_fleet.state.live_pointer import LivePointer
+from city_fleet.state.live_pointer import Broken, LivePointer, Versioned
 from city_fleet.state.model_address import Address
 from city_fleet.state.objects import ObjectStore
 
@@ -29,6 +29,7 @@ log = outgoing_text.logger(__name__)
 
 #: A multi-model container loads models one after the other, or a few at a time; more would wait for it.
 _AT_ONCE = 4
+_ROUNDS = 3
 #: What has not been asked by then is loaded by its first request, as a model is that was never warmed.
 MOST_SECONDS = 1800.0
 
@@ -73,48 +74,62 @@ def warm(
     :raises PublishError: it answers otherwise for a city that the endpoint that serves does answer for.
     """
     end = time.monotonic() + most_seconds
-    pointers = list(_pointers(aws, keys, switching))
-    chosen = pointers[:most]
-    warmed, unwell, left = 0, [], len(pointers) - len(chosen)
+    seen: dict[str, str] = {}
+    warmed, left, budget = 0, 0, most
+    unwell: list[str] = []
 
     def ask(pointer: LivePointer) -> str | None:
         """Return what is wrong on both endpoints, None where all is well; an empty text where there was no time."""
         return "" if time.monotonic() >= end else _wrong(aws, keys, switching, pointer)
 
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="city-fleet-warm") as pool:
-        asked: list[Future[str | None]] = [pool.submit(ask, each) for each in chosen]
-        try:
-            for each in as_completed(asked):
-                said = each.result()
-                if said is None:
-                    warmed += 1
-                elif said:
-                    unwell.append(said)
-                else:
-                    left += 1
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    # Models go live while others are asked: those are asked too, as long as it makes sense.
+    for _ in range(_ROUNDS):
+        pointers = _pointers(aws, keys, switching, seen)
+        chosen, budget = pointers[:budget], max(0, budget - len(pointers))
+        left += len(pointers) - len(chosen)
+        for said in _asked(ask, chosen):
+            if said is None:
+                warmed += 1
+            elif said:
+                unwell.append(said)
+            else:
+                left += 1
+        if not pointers:
+            break
     return Warmed(warmed, left, tuple(sorted(unwell)))
 
 
-def _pointers(aws: Clients, keys: Keys, switching: Switching) -> Iterator[LivePointer]:
-    """Yield the pointers of models that the endpoint loads, those that moved last first."""
+def _asked(ask: Callable[[LivePointer], str | None], pointers: Sequence[LivePointer]) -> Iterator[str | None]:
+    """Yield what is said of each pointer, as it comes; the first error ends it."""
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="city-fleet-warm") as pool:
+        asked = [pool.submit(ask, each) for each in pointers]
+        try:
+            for each in as_completed(asked):
+                yield each.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _pointers(aws: Clients, keys: Keys, switching: Switching, seen: dict[str, str]) -> list[LivePointer]:
+    """Return the pointers of models that the endpoint loads, those that moved last first.
+
+    :param seen: key → ETag of the objects that an earlier call has read, which are left out; this one adds its own.
+    """
     prefix = keys.live_prefix()
     items = sorted(
-        ObjectStore(aws.s3, keys.bucket).items(prefix), key=lambda each: each.modified, reverse=True
+        (each for each in ObjectStore(aws.s3, keys.bucket).items(prefix) if seen.get(each.key) != each.etag),
+        key=lambda each: each.modified,
+        reverse=True,
     )
+    seen |= {each.key: each.etag for each in items}
     cities = [each.key.removeprefix(prefix).removesuffix(".json") for each in items]
-    broken = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        read = pool.map(lambda city: (city, live.read_or_broken(aws.s3, keys, city)), cities)
-        for city, found in read:
-            if isinstance(found, live.Broken):
-                broken.append(city)
-            elif found is not None and _is_on(found.pointer, switching):
-                yield found.pointer
+        read = list(pool.map(lambda city: live.read_or_broken(aws.s3, keys, city), cities))
+    broken = [city for city, found in zip(cities, read, strict=True) if isinstance(found, Broken)]
     if broken:
-        log.warning("Live pointers that can't be read, so whose models are not asked: %s", list_names(broken))
+        log.warning("Live pointers that can't be read, whose models are not asked: %s", list_names(broken))
+    pointers = [found.pointer for found in read if isinstance(found, Versioned)]
+    return [each for each in pointers if _is_on(each, switching)]
 
 
 def _is_on(pointer: LivePointer, switching: Switching) -> bool:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException
+from botocore.exceptions import ClientError
 
+from city_fleet import aws_errors
 from city_fleet.jobs import pacing
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator
 from city_fleet.orchestration.patience import patient
@@ -31,7 +33,15 @@ class SweepEndpointsOperator(FleetOperator):
         dry_run = bool(context["params"]["dry_run"])
         store = ObjectStore(self.client("s3", pacing.RETRIES), self.fleet.bucket)
         sagemaker = self.client("sagemaker", pacing.RETRIES)
-        swept = endpoint_sweep.sweep(sagemaker, store, self.fleet.keys, datetime.now(UTC), dry_run=dry_run)
+        try:
+            swept = endpoint_sweep.sweep(
+                sagemaker, store, self.fleet.keys, datetime.now(UTC), dry_run=dry_run
+            )
+        except ClientError as error:
+            if not aws_errors.is_no_bucket(error):
+                raise
+            self.log.info("There is no bucket %s yet, and so no endpoint", self.fleet.bucket)
+            return []
         for name in swept.deleted:
             self.log.info(
                 "%s %s, which another endpoint has replaced", "Would delete" if dry_run else "Deleted", name
