@@ -112,7 +112,7 @@ class Installation:
             self.sweep(**later)
             return not self.said().replaced
 
-        wait_until(clean, 30, "what was replaced is gone")
+        wait_until(clean, 120, "what was replaced is gone")
 
 
 @contextmanager
@@ -153,12 +153,12 @@ def test_another_instance_type_without_a_failed_request(
     first = here.said()
     assert (first.serving.name, first.replaced, first.making) == (SHARED, (), None)
     with asking(city) as answered:
-        wait_until(lambda: SHARED in answered, 30, "it answers")
+        wait_until(lambda: SHARED in answered, 120, "it answers")
         larger = here.fleet(instance_type="ml.m5.xlarge")
         result = here.run(larger)
         beside = result["endpoint"]
         assert beside.startswith(f"{SHARED}---")
-        wait_until(lambda: beside in answered, 30, "the new one answers")
+        wait_until(lambda: beside in answered, 120, "the new one answers")
         said = here.said()
         assert (said.serving.name, [each.name for each in said.replaced]) == (beside, [SHARED])
         assert here.run(larger)["endpoint"] == beside, "once more changes nothing"
@@ -167,13 +167,13 @@ def test_another_instance_type_without_a_failed_request(
         assert here.sweep(minutes=20) == []
         old = here.sagemaker.describe_endpoint(EndpointName=SHARED)["EndpointConfigName"]
         assert here.sweep(minutes=31) == [SHARED]
-        wait_until(lambda: here.there() == {beside}, 30, "the old one is gone")
+        wait_until(lambda: here.there() == {beside}, 120, "the old one is gone")
         here.swept_clean(minutes=32)
         with pytest.raises(here.sagemaker.exceptions.ClientError):
             here.sagemaker.describe_endpoint_config(EndpointConfigName=old)
         # Both were made of one model, which serves on.
         answered.clear()
-        wait_until(lambda: beside in answered, 30, "it goes on answering")
+        wait_until(lambda: beside in answered, 120, "it goes on answering")
     wanted = endpoint_state.wanted_config_name(larger)
     found = aws_checks.check(larger, aws.client, wanted)
     assert f"endpoint {beside} is in service" in [each.what for each in found if each.level == Level.OK]
@@ -217,7 +217,7 @@ def test_whoever_is_interrupted_goes_on_and_no_endpoint_is_left_over(
     assert made in here.there()
     assert made in here.sweep(hours=4)
     assert here.said().making is None
-    wait_until(lambda: made not in here.there(), 30, "it is gone")
+    wait_until(lambda: made not in here.there(), 120, "it is gone")
     here.swept_clean(hours=4)
     assert here.run(wanted)["endpoint"] == made, "its name follows from what it is"
     assert here.there() - before <= {made}
@@ -262,7 +262,7 @@ def test_an_endpoint_that_can_not_be_made_leaves_the_old_one_alone(
     assert "did not pass the ping health check" in str(caught.value)
     assert f"It is deleted, and {served} serves on" in str(caught.value)
     assert here.said().serving.name == served
-    wait_until(lambda: here.there() == {served}, 30, "the one that has failed is gone")
+    wait_until(lambda: here.there() == {served}, 120, "the one that has failed is gone")
     here.swept_clean(hours=4)
 
 
