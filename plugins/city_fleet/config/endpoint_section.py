@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from city_fleet.config.algorithm_section import DEFAULT_ALGORITHM, Algorithm
+from city_fleet.config.endpoint_change_section import Deployment
 from city_fleet.config.image_table import FRAMEWORKS, managed_images
 from city_fleet.config.name_types import (
     AlgorithmName,
@@ -46,6 +47,23 @@ class Endpoint(Section):
     """Keep loaded models in memory; false loads a model for every request. Of multi_model alone."""
     scripts: FolderOrFile = "include/scripts"
     """Folder with inference.py."""
+    change: Literal["update", "switch"] = "update"
+    """update changes the endpoint itself; switch makes another beside it, warms it, and then has it take over."""
+    warm_models: Annotated[int, Range(True, 0, 100_000)] = 1000
+    """How many champions a switch has the new endpoint answer with first, those that moved last before the others."""
+    deployment: Deployment = Deployment()
+    """How an update moves the traffic."""
+
+    @model_validator(mode="after")
+    def _change(self) -> Endpoint:
+        problems = []
+        if self.change == "switch" and self.deployment != Deployment():
+            allowed = "nothing beside change: switch, which moves all callers at once; or change: update"
+            problems.append(Problem("settings of an update", allowed, path=("deployment",)))
+        if self.change == "switch" and self.kind == MULTI_CONTAINER:
+            allowed = "update with kind multi_container: every model that goes live switches by itself"
+            problems.append(Problem("switch", allowed, path=("change",)))
+        return or_refuse(self, problems)
 
 
 class NamedEndpoint(Endpoint):

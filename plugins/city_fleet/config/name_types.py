@@ -274,6 +274,9 @@ ServingImage = Annotated[
         255,
     ),
 ]
+AlarmName = Annotated[
+    str, Text(r"[ -~]*[!-~][ -~]*", "the name of a CloudWatch alarm: 1 to 255 characters of ASCII text", 255)
+]
 QueueName = Annotated[
     str,
     Text(

@@ -5,6 +5,7 @@ Clients are passed in.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -274,6 +275,9 @@ def _endpoint(
     :param wanted: name of the configuration that the fleet file describes; None = not known.
     """
     run = f"Run the DAG {naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)}"
+    with contextlib.suppress(ClientError, PlatformError):  # the bucket has a finding of its own
+        shared = shared_endpoints.read(ObjectStore(client("s3"), fleet.bucket), fleet.keys)
+        name = shared_endpoints.answering(shared, name)
     try:
         found = client("sagemaker").describe_endpoint(EndpointName=name)
     except ClientError as error:

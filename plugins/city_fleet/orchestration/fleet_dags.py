@@ -29,6 +29,7 @@ from city_fleet.orchestration.fleet_tasks.forecasts_operator import WRITE, Write
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
 from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
 from city_fleet.orchestration.fleet_tasks.retire_operator import RETIRE, TIME_LIMIT_SECONDS, RetireOperator
+from city_fleet.orchestration.fleet_tasks.sweep_operator import SWEEP, SweepEndpointsOperator
 from city_fleet.orchestration.timetables import FleetTimetable
 
 #: Tasks that only read and write a few small objects; more than this is a hang.
@@ -151,7 +152,8 @@ def _reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
             "scheduled. The task log says which and why.\n\n"
             "A job is ours by its tags. Two installations of Airflow that share an AWS account and region therefore "
             "need different values of `environment`: each would take the other's jobs for its own orphans.\n\n"
-            "Run it with `dry_run` to see what it would stop. It starts unpaused."
+            "Its task `sweep_endpoints` deletes SageMaker endpoints that another one has replaced.\n\n"
+            "Run it with `dry_run` to see what it would stop and delete. It starts unpaused."
         ),
         dagrun_timeout=_CARE_RUN_TIMEOUT,
         # A safety net must not have to be switched on.
@@ -159,6 +161,7 @@ def _reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
         params=_dry_run("Say what would be stopped, and stop nothing."),
     ) as dag:
         ReapOperator(task_id=REAP, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
+        SweepEndpointsOperator(task_id=SWEEP, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
     return dag
 
 

@@ -150,6 +150,8 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
         ("UpdateEndpoint", "endpoint"),
         ("UpdateEndpoint", "endpoint-config"),
         ("DeleteEndpoint", "endpoint"),
+        ("DeleteEndpointConfig", "endpoint-config"),
+        ("DeleteModel", "model"),
     ):
         yield "airflow", Need(f"sagemaker:{name}", f"{SAGEMAKER}:{kind}/names-x", TAGS), CALLERS
 

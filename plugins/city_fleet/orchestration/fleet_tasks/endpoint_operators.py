@@ -7,6 +7,7 @@ the DAG twice changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import (
@@ -17,7 +18,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import ClientError
 
-from city_fleet import aws_errors
+from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
 from city_fleet.config.endpoint_section import OWN
 from city_fleet.errors import Busy, OtherInstallation
@@ -27,8 +28,8 @@ from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import refuse_old_layout, upstream
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED, CLIENT_SETTINGS, TaskClients
 from city_fleet.outgoing_text import printable
-from city_fleet.plan import endpoint_name
-from city_fleet.serving import endpoint_requests, endpoint_state
+from city_fleet.plan import REAPER_PURPOSE, endpoint_name
+from city_fleet.serving import endpoint_change, endpoint_requests, endpoint_state, warming
 from city_fleet.state import serving_code, shared_endpoints
 from city_fleet.state.objects import ObjectStore
 from city_fleet.state.shared_endpoints import ServingEndpoint
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
 MODEL = "model"
 ENDPOINT_CONFIG = "endpoint_config"
 ENDPOINT = "endpoint"
-# An endpoint that has not settled after an hour has failed in a way SageMaker does not report.
-_TIME_LIMIT_SECONDS = 3600
-# SageMaker takes no other request about the endpoint meanwhile.
-_UNDER_WAY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 
 
 def task_of(task_id: str, endpoint: str) -> str:
@@ -116,7 +113,7 @@ class SharedEndpointConfigOperator(PatientTask, SageMakerEndpointConfigOperator)
 
 
 class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
-    """The shared endpoint, created or updated until it is in service with the wanted configuration."""
+    """The shared endpoint, created, updated or replaced until one is in service with the wanted configuration."""
 
     overwrite_rtif_after_execution = True
 
@@ -127,18 +124,24 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             # Without aiobotocore, which the provider's trigger needs, the task waits in its worker.
             deferrable=AIOBOTOCORE_IS_INSTALLED,
             check_interval=fleet.defaults.waiter_delay_seconds,
-            max_ingestion_time=_TIME_LIMIT_SECONDS,
+            # An endpoint that has not settled by then has failed in a way SageMaker does not report.
+            max_ingestion_time=endpoint_change.most_seconds(fleet.endpoint_settings(endpoint)),
             **kwargs,
         )
         self.fleet = fleet
         self.endpoint = endpoint
+        self.settings = fleet.endpoint_settings(endpoint)
+        #: Name of the shared endpoint, whichever SageMaker endpoint serves for it.
+        self.shared = endpoint_name(fleet, endpoint)
 
     @patient
     def execute(self, context: Context) -> dict[str, Any]:
+        config = self._wanted_config(context)
+        name, serves = self._target(config)
         self.config = endpoint_requests.endpoint_request(
-            self.fleet, self.endpoint, endpoint_config_name=self._wanted_config(context)
+            self.fleet, self.endpoint, endpoint_config_name=config
         )
-        name = self.config["EndpointName"]
+        self.config["EndpointName"] = name
         say_links(context, endpoint=ConsolePages.of(self.hook.conn).shared_endpoint(name))
         found = _described(self.hook.describe_endpoint, name)
         if found is not None:
@@ -146,9 +149,13 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
                 endpoint_state.refuse_other(self.hook.conn, self.fleet, found)
             except OtherInstallation as error:
                 raise AirflowFailException(str(error)) from error
+        if name != serves.name:
+            self.log.info("Endpoint %s serves on; %s is to take over from it", serves.name, name)
+            making = ServingEndpoint(name=name, config=config)
+            shared_endpoints.begin(self._store(), self.fleet.keys, self.shared, making, serves)
         if found is None:
             self.operation = "create"
-        elif found["EndpointStatus"] in _UNDER_WAY:
+        elif found["EndpointStatus"] in endpoint_change.UNDER_WAY:
             # An earlier try has asked for it, whose wait was lost, or somebody else has asked for something.
             raise Busy(f"Endpoint {name} is {found['EndpointStatus']}")
         elif found["EndpointStatus"] == "Failed":
@@ -162,6 +169,9 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         elif found["EndpointConfigName"] != self.config["EndpointConfigName"]:
             self.operation = "update"
             self.config.pop("Tags")
+            deployment = endpoint_change.deployment_config(self.settings.deployment)
+            if deployment:
+                self.config["DeploymentConfig"] = deployment
         elif found["EndpointStatus"] == "InService":
             self.log.info("Endpoint %s serves with %s already", name, found["EndpointConfigName"])
             return self._result(context, found)
@@ -175,16 +185,20 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
 
     @patient
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        name = endpoint_name(self.fleet, self.endpoint)
+        name, serves = self._target(self._wanted_config(context))
         found = _described(self.hook.describe_endpoint, name) or {}
         status = found.get("EndpointStatus", "gone")
-        if status in _UNDER_WAY:
+        if status in endpoint_change.UNDER_WAY:
             # The wait was lost, for example in an outage.
             raise Busy(f"Endpoint {name} is {status}")
         if (event or {}).get("status") == "success" or status == "InService":
             return self._result(context, found)
         # The event has the waiter's words only. A retry creates an endpoint that has failed anew.
         said = f"{found.get('FailureReason') or 'it gives no reason'} ({(event or {}).get('message', 'no event')})"
+        if status == "Failed" and name != serves.name:
+            # It bills nothing and serves nothing; its name is free for the retry.
+            self.hook.conn.delete_endpoint(EndpointName=name)
+            said += f". It is deleted, and {serves.name} serves on"
         raise AirflowException(f"Endpoint {name} is {status}. SageMaker says: {printable(said)}")
 
     def _wanted_config(self, context: Context) -> str:
@@ -203,20 +217,56 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         )
         if wrong is not None:
             raise AirflowFailException(printable(wrong))
-        s3 = TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key).s3
-        store, name = ObjectStore(s3, self.fleet.bucket), description["EndpointName"]
-        shared_endpoints.note(
-            store,
-            self.fleet.keys,
-            endpoint_name(self.fleet, self.endpoint),
-            ServingEndpoint(
-                name=name,
-                config=description["EndpointConfigName"],
-                algorithms=serving_code.served(self.hook.conn, name),
-            ),
+        name = description["EndpointName"]
+        serving = ServingEndpoint(
+            name=name,
+            config=description["EndpointConfigName"],
+            algorithms=serving_code.served(self.hook.conn, name),
         )
+        _, serves = self._target(serving.config)
+        if name == serves.name:
+            shared_endpoints.note(self._store(), self.fleet.keys, self.shared, serving)
+        else:
+            self._warm(serves.name, name)
+            shared_endpoints.take_over(self._store(), self.fleet.keys, self.shared, serving)
+            self.log.info(
+                "Endpoint %s serves from now on. Callers read so within %d minutes; then the DAG %s deletes %s",
+                name,
+                endpoint_change.KEPT_AFTER.total_seconds() / 60,
+                naming.fleet_dag_id(self.fleet.fleet, REAPER_PURPOSE),
+                serves.name,
+            )
         return {
             "endpoint": description["EndpointName"],
             "endpoint_config_name": description["EndpointConfigName"],
             "status": description["EndpointStatus"],
         }
+
+    def _target(self, config: str) -> tuple[str, ServingEndpoint]:
+        """Return the name of the SageMaker endpoint that is to have a configuration, and what serves now."""
+        said = shared_endpoints.read(self._store(), self.fleet.keys).get(self.shared)
+        serves = ServingEndpoint(name=self.shared) if said is None else said.serving
+        found = _described(self.hook.describe_endpoint, serves.name)
+        if said is None and found is not None:
+            serves = replace(serves, config=found["EndpointConfigName"])
+        return endpoint_change.target(self.shared, said, found, config, self.settings.change), serves
+
+    def _warm(self, serves: str, to: str) -> None:
+        """Have the endpoint that is to take over answer with the champions' models."""
+        clients = TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key)
+        own = endpoint_name(self.fleet)
+        switching = warming.Switching(shared=self.shared, own=own, serves=serves, to=to)
+        done = warming.warm(clients, self.fleet.keys, switching, self.settings.warm_models)
+        self.log.info(
+            "Endpoint %s answers with %d models as they answered when they were trained; %d were not asked and are "
+            "loaded by their first request",
+            to,
+            done.models,
+            done.left,
+        )
+        for said in done.unwell:
+            self.log.warning("Neither endpoint answers as it should for %s", printable(said))
+
+    def _store(self) -> ObjectStore:
+        s3 = TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key).s3
+        return ObjectStore(s3, self.fleet.bucket)
