@@ -8,6 +8,7 @@
     │   └── AlgorithmError      a retry would fail again
     ├── PlatformError           AWS or the network failed: a retry may help
     │   └── Busy                others are at it: it passes
+    │       └── EndpointUnderWay    a SageMaker endpoint is being made
     ├── AirflowError, RegistryError
     ├── ScriptFailed            a job script failed at the desk
     ├── OldLayout               what an earlier version left has to be moved first
