@@ -7,7 +7,7 @@ over when it has answered with the champions' models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,24 +53,30 @@ def target(
     return naming.endpoint_beside(name, naming.digest([config, serving]))
 
 
-def to_delete(said: SharedEndpoint, now: datetime) -> tuple[ServingEndpoint, ...]:
+def to_delete(
+    said: SharedEndpoint, now: datetime, needed: Collection[str] = frozenset()
+) -> tuple[ServingEndpoint, ...]:
     """Return the SageMaker endpoints of a shared endpoint that nothing needs any more.
 
     They are those that were replaced long enough ago for every caller to have read so, and one that nobody goes on
-    making. Those that hold models in containers of their own are left to whoever knows which pointers name them.
+    making.
+
+    :param needed: names of those that hold models of live pointers in containers, as ``replaced_endpoints`` finds them.
     """
     making = said.making
     lost = making is not None and now - clock.parse(making.since) > GIVEN_UP_AFTER
-    names = {said.serving.name} | ({making.name} if making is not None and not lost else set())
+    names = {said.serving.name, *needed} | ({making.name} if making is not None and not lost else set())
     old = [each for each in said.replaced if each.leaving or now - clock.parse(each.until) > KEPT_AFTER]
     if making is not None and lost:
         old = [making, *(each for each in old if each.name != making.name)]
-    return tuple(each for each in old if each.name not in names and not each.containers)
+    return tuple(each for each in old if each.name not in names)
 
 
-def marked(said: SharedEndpoint, doomed: str, now: datetime) -> SharedEndpoint:
+def marked(
+    said: SharedEndpoint, doomed: str, now: datetime, needed: Collection[str] = frozenset()
+) -> SharedEndpoint:
     """Return the state in which an endpoint is being deleted, if it still may be; else the same state."""
-    if doomed not in {each.name for each in to_delete(said, now)}:
+    if doomed not in {each.name for each in to_delete(said, now, needed)}:
         return said
     if said.making is not None and said.making.name == doomed:
         said = said.given_up(now.isoformat())

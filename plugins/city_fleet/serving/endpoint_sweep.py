@@ -1,7 +1,9 @@
 """Deletes the SageMaker endpoints that another one has replaced, with what only they were made of.
 
 An endpoint is marked in ``state/endpoints.json`` before it is deleted and taken out of it afterwards: what is
-interrupted in between is found again, and an endpoint that is marked takes over no more. Clients are passed in.
+interrupted in between is found again, and an endpoint that is marked takes over no more. One that holds models in
+containers is deleted at the look after the one that has marked it: a live pointer that was on its way back to one of
+them is seen by then, and takes the mark away. Clients are passed in.
 """
 
 from __future__ import annotations
@@ -9,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors
+from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
-from city_fleet.serving import endpoint_change
+from city_fleet.serving import endpoint_change, replaced_endpoints
 from city_fleet.state import installation, shared_endpoints
 from city_fleet.state.objects import ObjectStore
 from city_fleet.state.shared_endpoints import ServingEndpoint, SharedEndpoint
@@ -39,20 +43,35 @@ class Swept:
 
 
 def sweep(
-    sagemaker: SageMakerClient, store: ObjectStore, keys: Keys, now: datetime, *, dry_run: bool = False
+    sagemaker: SageMakerClient,
+    store: ObjectStore,
+    keys: Keys,
+    own: str,
+    now: datetime,
+    *,
+    dry_run: bool = False,
 ) -> Swept:
     """Delete the endpoints of an installation that were replaced, and those that nobody goes on making.
 
+    :param own: name of the fleet's own shared endpoint.
     :param dry_run: say what would be deleted, and change nothing.
     """
     swept = Swept()
     for name, said in sorted(shared_endpoints.read(store, keys).items()):
-        for old in endpoint_change.to_delete(said, now):
+        at = _Place(sagemaker, store, keys, name)
+        try:
+            needed = _needed(at, own, said)
+        except PublishError as error:
+            swept.problems.append(f"{name}: nobody knows which models its endpoints answer for: {error}")
+            continue
+        if not dry_run:
+            _keep(at, said, needed)
+        for old in endpoint_change.to_delete(said, now, needed):
             if dry_run:
                 swept.deleted.append(old.name)
                 continue
             try:
-                why = _delete(_Place(sagemaker, store, keys, name), old, now)
+                why = _delete(at, old, now, needed)
             except ClientError as error:
                 if aws_errors.is_passing(error):
                     raise
@@ -81,9 +100,28 @@ class _Place:
         )
 
 
-def _delete(at: _Place, old: ServingEndpoint, now: datetime) -> str | None:
+def _needed(at: _Place, own: str, said: SharedEndpoint) -> frozenset[str]:
+    """Return the names of the endpoints that hold models of live pointers, where any are held in containers."""
+    if not any(each.containers for each in (said.serving, *said.replaced)):
+        return frozenset()
+    served = replaced_endpoints.served_on(at.store.client, at.keys, at.name, own, said)
+    return replaced_endpoints.needed(said, served)
+
+
+def _keep(at: _Place, said: SharedEndpoint, needed: frozenset[str]) -> None:
+    """Take the mark away from endpoints that a live pointer has returned to since, and that are there still."""
+    for old in said.replaced:
+        if not (old.leaving and old.name in needed):
+            continue
+        found = _described(partial(at.sagemaker.describe_endpoint, EndpointName=old.name))
+        if found is not None and found["EndpointStatus"] == "InService":
+            at.change(partial(SharedEndpoint.with_leaving, name=old.name, leaving=False))
+
+
+def _delete(at: _Place, old: ServingEndpoint, now: datetime, needed: frozenset[str]) -> str | None:
     """Delete an endpoint.
 
+    :param needed: names of those that hold models of live pointers.
     :return: why it is left to a later look; None where it was deleted, empty where it was gone or is needed again.
     """
     sagemaker, keys = at.sagemaker, at.keys
@@ -97,9 +135,11 @@ def _delete(at: _Place, old: ServingEndpoint, now: datetime) -> str | None:
         if found["EndpointStatus"] in (*endpoint_change.UNDER_WAY, "Deleting"):
             return f"it is {found['EndpointStatus']}"
 
-    said = at.change(lambda before: endpoint_change.marked(before, old.name, now))
+    said = at.change(lambda before: endpoint_change.marked(before, old.name, now, needed))
     if said is None or not any(each.name == old.name and each.leaving for each in said.replaced):
         return ""
+    if old.containers and not old.leaving:
+        return "it holds models in containers; it is marked now, and deleted at the next look if none is live again"
     if found is not None:
         # Gone in some minutes; what it was made of may go after it.
         _gone(lambda: sagemaker.delete_endpoint(EndpointName=old.name))

@@ -1,38 +1,38 @@
-"""Which SageMaker endpoints that another one has replaced may be deleted.
+"""Which SageMaker endpoints that another one has replaced still have to answer for the model of a live pointer.
 
-One may go when no live pointer's model is answered by it any more, and when it was replaced so long ago that no caller
-believes otherwise. A boto3 S3 client is passed in.
+One that loads models is needed no longer than its callers believe in it: the one that serves loads any. A model in a
+container is answered only by an endpoint that has the container. A boto3 S3 client is passed in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from city_fleet import clock, naming
+from city_fleet import naming
 from city_fleet.naming import Keys
 from city_fleet.state import live
 from city_fleet.state.live_pointer import ServedModel
 from city_fleet.state.objects import ObjectStore
-from city_fleet.state.shared_endpoints import ServingEndpoint, SharedEndpoint
+from city_fleet.state.shared_endpoints import SharedEndpoint
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-#: Callers believe for a minute what they have read, and a few more while S3 does not answer them.
-CALLERS_KNOW_AFTER = timedelta(minutes=15)
 
-
-def deletable(said: SharedEndpoint, served: Iterable[ServedModel], now: datetime) -> list[ServingEndpoint]:
-    """Return the endpoints that nothing needs any more, the newest first. Pure.
+def needed(said: SharedEndpoint, served: Iterable[ServedModel]) -> frozenset[str]:
+    """Return the names of the endpoints that live pointers' models are on, also of one that is being deleted. Pure.
 
     :param served: the models of live pointers on this shared endpoint, as :func:`served_on` finds them.
     """
-    needed = {said.answering(model.container) for model in served}
-    return [
-        each for each in said.replaced if each.leaving or (each.name not in needed and _is_known(each, now))
-    ]
+    known = (said.serving, *said.replaced)
+    found = set()
+    for model in served:
+        has = (each for each in known if model.container in each.containers)
+        loads = (each for each in known if not each.containers)
+        first = next(has if model.container else loads, None)
+        found |= {first.name} if first is not None else set()
+    return frozenset(found)
 
 
 def served_on(s3: S3Client, keys: Keys, shared: str, own: str, said: SharedEndpoint) -> list[ServedModel]:
@@ -52,10 +52,3 @@ def served_on(s3: S3Client, keys: Keys, shared: str, own: str, said: SharedEndpo
         slugs |= {name.removesuffix(".json") for name in names}
     found = [live.read(s3, keys, slug) for slug in sorted(slugs)]
     return [each.pointer for each in found if each is not None and (each.pointer.endpoint or own) == shared]
-
-
-def _is_known(old: ServingEndpoint, now: datetime) -> bool:
-    try:
-        return now - clock.parse(old.until) >= CALLERS_KNOW_AFTER
-    except ValueError:
-        return False

@@ -134,10 +134,10 @@ class SharedEndpoint:
             return replace(self, making=None)
         return replace(self, making=None, replaced=(replace(old, until=next_.since), *self.replaced))
 
-    def with_leaving(self, name: str) -> SharedEndpoint:
-        """Return the state in which an endpoint that was replaced is being deleted."""
-        marked = tuple(replace(each, leaving=each.leaving or each.name == name) for each in self.replaced)
-        return replace(self, replaced=marked)
+    def with_leaving(self, name: str, leaving: bool = True) -> SharedEndpoint:
+        """Return the state in which an endpoint that was replaced is being deleted, or is not after all."""
+        marked = (replace(each, leaving=leaving) if each.name == name else each for each in self.replaced)
+        return replace(self, replaced=tuple(marked))
 
     def without(self, names: Iterable[str]) -> SharedEndpoint:
         """Return the state in which endpoints that were replaced are gone."""

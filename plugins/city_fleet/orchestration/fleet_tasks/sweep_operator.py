@@ -13,6 +13,7 @@ from city_fleet.jobs import pacing
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator
 from city_fleet.orchestration.patience import patient
 from city_fleet.outgoing_text import printable
+from city_fleet.plan import endpoint_name
 from city_fleet.serving import endpoint_sweep
 from city_fleet.state.objects import ObjectStore
 
@@ -35,7 +36,12 @@ class SweepEndpointsOperator(FleetOperator):
         sagemaker = self.client("sagemaker", pacing.RETRIES)
         try:
             swept = endpoint_sweep.sweep(
-                sagemaker, store, self.fleet.keys, datetime.now(UTC), dry_run=dry_run
+                sagemaker,
+                store,
+                self.fleet.keys,
+                endpoint_name(self.fleet),
+                datetime.now(UTC),
+                dry_run=dry_run,
             )
         except ClientError as error:
             if not aws_errors.is_no_bucket(error):

@@ -88,9 +88,9 @@ def test_what_may_go(subtests: pytest.Subtests) -> None:
             SharedEndpoint(serving=FIRST, making=replace(making, since=at(hours=4))),
             [making.name],
         ),
-        "pointers may name its containers": (
+        "no pointer names its containers": (
             SharedEndpoint(serving=SECOND, replaced=(replace(before(days=1), containers={"c": "m"}),)),
-            [],
+            [FIRST.name],
         ),
         "it serves": (SharedEndpoint(serving=FIRST, replaced=(before(days=1),)), []),
     }

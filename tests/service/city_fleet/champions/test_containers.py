@@ -15,15 +15,17 @@ from city_fleet.errors import EndpointUnderWay, PublishError
 from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import Predictor
-from city_fleet.serving import replaced_endpoints
+from city_fleet.serving import endpoint_change, endpoint_sweep, replaced_endpoints
 from city_fleet.state import shared_endpoints
 from city_fleet.state.author import Author
 from city_fleet.state.context import CityContext, Home
+from city_fleet.state.objects import ObjectStore
 from city_fleet.state.shared_endpoints import ServingEndpoint, SharedEndpoint
 from tests.support.archives import archive
 from tests.support.aws_names import ROLE
 from tests.support.factors import INFERENCE, KEYS, Aws, City
 from tests.support.local_sagemaker import LocalSageMaker
+from tests.support.waiting import wait_until
 
 T = TypeVar("T")
 TAGS = [
@@ -138,13 +140,25 @@ def test_each_model_that_goes_live_comes_to_an_endpoint_beside_the_one_that_serv
     said, later = noted(a), datetime.now(UTC) + timedelta(hours=1)
     served = replaced_endpoints.served_on(a.s3, KEYS, a.shared, "factors", said)
     assert {each.city for each in served} == {a.slug, b.slug}
-    assert a.context().address_of(a.pointer or first).endpoint not in {
-        each.name for each in replaced_endpoints.deletable(said, served, later)
-    }
-    assert [each.name for each in replaced_endpoints.deletable(said, served, later)] == [
-        each.name for each in said.replaced[1:]
-    ]
-    assert replaced_endpoints.deletable(said, served, datetime.now(UTC)) == []
+    needed = replaced_endpoints.needed(said, served)
+    assert needed == {a.context().address_of(a.pointer or first).endpoint, said.serving.name}
+    doomed = [each.name for each in said.replaced[1:]]
+    assert [each.name for each in endpoint_change.to_delete(said, later, needed)] == doomed
+    assert endpoint_change.to_delete(said, datetime.now(UTC), needed) == ()
+
+    def look() -> endpoint_sweep.Swept:
+        store = ObjectStore(a.s3, KEYS.bucket)
+        return endpoint_sweep.sweep(a.sagemaker, store, KEYS, "factors", later)
+
+    # The first look marks them, a later one deletes them.
+    assert (look().deleted, len(look().left) <= len(doomed)) == ([], True)
+
+    def clean() -> bool:
+        look()
+        return len(noted(a).replaced) == 1
+
+    wait_until(clean, 60, "what nothing needs is gone")
+    assert noted(a).replaced[0].name in needed
     assert (a.answer(), b.answer()) == (pytest.approx(1.1), pytest.approx(1.05))
 
     # Other serving code: what is live is made anew, together, and what serves never pauses.

@@ -101,7 +101,7 @@ class Installation:
     def sweep(self, **later: float) -> list[str]:
         """Look for endpoints that may go, as if some time had passed."""
         now = datetime.now(UTC) + timedelta(**later)
-        swept = endpoint_sweep.sweep(self.sagemaker, self.store, KEYS, now)
+        swept = endpoint_sweep.sweep(self.sagemaker, self.store, KEYS, SHARED, now)
         assert not swept.problems
         return swept.deleted
 
