@@ -57,6 +57,11 @@ class TaskClients:
     def runtime(self) -> SageMakerRuntimeClient:
         return self._client("sagemaker-runtime")
 
+    @cached_property
+    def scaling(self) -> Any:
+        """Return the client of Application Auto Scaling."""
+        return self._client("application-autoscaling")
+
     def _client(self, service: str) -> Any:
         with self._one_at_a_time:
             return self._hook.client_of(service, CLIENT_CONFIG)
