@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors
 from city_fleet.config import Fleet
@@ -20,6 +20,7 @@ from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.state import live, scalable_targets
 from city_fleet.state.objects import ObjectStore
+from city_fleet.state.scalable_targets import ScalingClient
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -55,7 +56,9 @@ def serving(area: Area, fleet: Fleet, s3: S3Client) -> Iterator[Finding]:
         yield area.ok(f"{len(chosen)} live pointers{of} fit the artifacts that they name")
 
 
-def scaling(area: Area, wanted: Scaling | None, client: Any, name: str, run: str) -> Iterator[Finding]:
+def scaling(
+    area: Area, wanted: Scaling | None, client: ScalingClient, name: str, run: str
+) -> Iterator[Finding]:
     """Check what Application Auto Scaling knows of an endpoint.
 
     :param wanted: of the fleet file.
@@ -74,6 +77,10 @@ def scaling(area: Area, wanted: Scaling | None, client: Any, name: str, run: str
             )
             yield area.warn(f"how endpoint {name} scales can't be looked at", advice)
         return
+    except BotoCoreError:
+        if wanted is not None:
+            raise
+        return  # there may be no way to it out of a VPC, and nothing needs one
     if wanted is None:
         if found.tracking is not None:
             yield area.warn(f"endpoint {name} scales, and the fleet file has no scaling", run)

@@ -7,19 +7,31 @@ endpoints configured for auto scaling"), so nobody else has to.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors
 from city_fleet.config.scaling_section import Scaling
 from city_fleet.errors import Busy
+from city_fleet.outgoing_text import printable
 from city_fleet.serving import scaling_requests
-from city_fleet.state.scalable_targets import POLICY, VARIANT, Registered, difference, registered, variant
+from city_fleet.state.scalable_targets import (
+    POLICY,
+    VARIANT,
+    Registered,
+    ScalingClient,
+    difference,
+    registered,
+    variant,
+)
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
+
+_log = logging.getLogger(__name__)
 
 
 def instances(found: Mapping[str, Any]) -> int:
@@ -30,7 +42,7 @@ def instances(found: Mapping[str, Any]) -> int:
     return sum(int(each.get("DesiredInstanceCount", 0)) for each in found.get("ProductionVariants", []))
 
 
-def register(scaling: Any, endpoint: str, wanted: Scaling) -> bool:
+def register(scaling: ScalingClient, endpoint: str, wanted: Scaling) -> bool:
     """Have an endpoint that is in service scale as the fleet file says.
 
     :return: whether anything had to change.
@@ -49,7 +61,7 @@ def register(scaling: Any, endpoint: str, wanted: Scaling) -> bool:
     return True
 
 
-def end(scaling: Any, sagemaker: SageMakerClient, found: Mapping[str, Any], count: int) -> bool:
+def end(scaling: ScalingClient, sagemaker: SageMakerClient, found: Mapping[str, Any], count: int) -> bool:
     """End what :func:`register` has begun, and give an endpoint back the number of instances of the fleet file.
 
     :param found: its description.
@@ -57,12 +69,7 @@ def end(scaling: Any, sagemaker: SageMakerClient, found: Mapping[str, Any], coun
     :return: whether there was anything to end.
     """
     endpoint = found["EndpointName"]
-    try:
-        known = registered(scaling, endpoint)
-    except ClientError as error:
-        if aws_errors.is_denied(error):
-            return False  # whoever may not look has never registered anything
-        raise
+    known = _looked(scaling, endpoint)
     if known.tracking is None:
         return False
     if not known.others and instances(found) != count:
@@ -71,19 +78,31 @@ def end(scaling: Any, sagemaker: SageMakerClient, found: Mapping[str, Any], coun
     return True
 
 
-def release(scaling: Any, endpoint: str) -> bool:
+def _looked(scaling: ScalingClient, endpoint: str) -> Registered:
+    """Return what is registered of an endpoint that need not scale.
+
+    Many an Airflow may not ask Application Auto Scaling, or has no way there out of its VPC: it has never registered
+    anything, and must not fail for that.
+    """
+    try:
+        return registered(scaling, endpoint)
+    except ClientError as error:
+        if not aws_errors.is_denied(error):
+            raise
+    except BotoCoreError as error:
+        _log.warning("Nobody can say whether endpoint %s scales: %s", endpoint, printable(str(error)))
+    return Registered()
+
+
+def release(scaling: ScalingClient, endpoint: str, *, scales: bool) -> bool:
     """Deregister an endpoint before an update that SageMaker refuses for a scalable target: another instance type.
 
     A target with policies of somebody else is left: SageMaker's refusal says what is to be done.
 
+    :param scales: whether it is to scale afterwards.
     :return: whether it was registered.
     """
-    try:
-        known = registered(scaling, endpoint)
-    except ClientError as error:
-        if aws_errors.is_denied(error):
-            return False
-        raise
+    known = registered(scaling, endpoint) if scales else _looked(scaling, endpoint)
     if known.tracking is None or known.others:
         return False
     _forget(scaling, endpoint, known)
@@ -108,7 +127,7 @@ def _resize(sagemaker: SageMakerClient, endpoint: str, count: int) -> None:
     )
 
 
-def _forget(scaling: Any, endpoint: str, known: Registered) -> None:
+def _forget(scaling: ScalingClient, endpoint: str, known: Registered) -> None:
     """Take away the policy alone where others go on scaling, else the target, and the policy with it."""
     try:
         if known.others:

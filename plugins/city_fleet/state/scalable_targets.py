@@ -18,6 +18,17 @@ POLICY = "city-fleet"
 _METRIC = "SageMakerVariantInvocationsPerInstance"
 
 
+class ScalingClient(Protocol):
+    """What is used of boto3's client ``application-autoscaling``, of whose types there is no package here."""
+
+    def describe_scalable_targets(self, **request: Any) -> Any: ...
+    def describe_scaling_policies(self, **request: Any) -> Any: ...
+    def register_scalable_target(self, **request: Any) -> Any: ...
+    def put_scaling_policy(self, **request: Any) -> Any: ...
+    def delete_scaling_policy(self, **request: Any) -> Any: ...
+    def deregister_scalable_target(self, **request: Any) -> Any: ...
+
+
 class Scaling(Protocol):
     """What the fleet file's section says; the section itself is pydantic's, which the state does without."""
 
@@ -59,11 +70,8 @@ def variant(endpoint: str) -> dict[str, str]:
     }
 
 
-def registered(scaling: Any, endpoint: str) -> Registered:
-    """Return what Application Auto Scaling knows of an endpoint.
-
-    :param scaling: boto3's client ``application-autoscaling``.
-    """
+def registered(scaling: ScalingClient, endpoint: str) -> Registered:
+    """Return what Application Auto Scaling knows of an endpoint."""
     named = variant(endpoint)
     resource = named.pop("ResourceId")
     targets = scaling.describe_scalable_targets(**named, ResourceIds=[resource])["ScalableTargets"]

@@ -261,7 +261,8 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
         types = {each.get("InstanceType") for each in described.get("ProductionVariants", [])}
         if types == {self.settings.instance_type}:
             return
-        if endpoint_scaling.release(self._clients().scaling, found["EndpointName"]):
+        scales = self.settings.scaling is not None
+        if endpoint_scaling.release(self._clients().scaling, found["EndpointName"], scales=scales):
             self.log.info("Scaling pauses: SageMaker changes the instance type of no scalable target")
 
     def _scale(self, description: dict[str, Any]) -> None:

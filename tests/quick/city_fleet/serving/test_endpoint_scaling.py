@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from city_fleet.config.scaling_section import Scaling
 from city_fleet.errors import Busy
@@ -44,20 +44,22 @@ def test_the_endpoint_that_takes_over_has_as_many_instances(serves: int, made: i
 class Client:
     """A client whose calls end in one error, but for those that it is told to answer."""
 
-    def __init__(self, code: str, **answers: Any) -> None:
-        self.code, self.answers = code, answers
+    def __init__(self, error: str | Exception, **answers: Any) -> None:
+        self.error, self.answers = error, answers
 
     def __getattr__(self, name: str) -> Any:
         def call(**request: Any) -> Any:
             if name in self.answers:
                 return self.answers[name]
-            raise ClientError({"Error": {"Code": self.code, "Message": "no"}}, name)
+            if isinstance(self.error, Exception):
+                raise self.error
+            raise ClientError({"Error": {"Code": self.error, "Message": "no"}}, name)
 
         return call
 
 
 def test_a_target_that_is_not_known_yet_is_waited_for() -> None:
-    client = Client(
+    client: Any = Client(
         "ObjectNotFoundException",
         describe_scalable_targets={"ScalableTargets": []},
         register_scalable_target={},
@@ -66,12 +68,18 @@ def test_a_target_that_is_not_known_yet_is_waited_for() -> None:
         endpoint_scaling.register(client, "texas", WANTED)
 
 
-def test_who_may_not_look_and_does_not_scale_is_not_stopped() -> None:
+def test_who_can_not_look_and_does_not_scale_is_not_stopped() -> None:
     denied: Any = Client("AccessDeniedException")
-    assert not endpoint_scaling.end(denied, denied, {"EndpointName": "texas"}, 1)
-    assert not endpoint_scaling.release(denied, "texas")
-    with pytest.raises(ClientError):
-        endpoint_scaling.register(denied, "texas", WANTED)
+    nowhere: Any = Client(EndpointConnectionError(endpoint_url="https://application-autoscaling"))
+    for client in (denied, nowhere):
+        assert not endpoint_scaling.end(client, client, {"EndpointName": "texas"}, 1)
+        assert not endpoint_scaling.release(client, "texas", scales=False)
+        for needed in (
+            lambda asked: endpoint_scaling.register(asked, "texas", WANTED),
+            lambda asked: endpoint_scaling.release(asked, "texas", scales=True),
+        ):
+            with pytest.raises((ClientError, EndpointConnectionError)):
+                needed(client)
 
 
 def test_an_endpoint_that_gets_instances_takes_over_when_it_has_them() -> None:
