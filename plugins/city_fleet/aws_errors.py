@@ -14,7 +14,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 
 _MISSING = frozenset({
     "NoSuchKey", "NotFound", "404", "ResourceNotFound", "NoSuchEntity",
-    "RepositoryNotFoundException", "ImageNotFoundException", "NotFoundException",
+    "RepositoryNotFoundException", "ImageNotFoundException", "NotFoundException", "ObjectNotFoundException",
 })  # fmt: skip
 # A bucket that has no such setting.
 _UNSET = frozenset({
@@ -41,6 +41,7 @@ _NO_CAPACITY = frozenset({"ResourceLimitExceeded", "CapacityError", "Insufficien
 _UNWELL = frozenset({
     "InternalError", "InternalFailure", "InternalServerError", "InternalDependencyException",
     "ModelNotReadyException", "RequestTimeout", "ServiceUnavailable", "ServiceUnavailableException",
+    "ConcurrentUpdateException", "InternalServiceException",
 })  # fmt: skip
 _TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 # The request itself is wrong or forbidden, and will be next time.

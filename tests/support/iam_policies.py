@@ -82,6 +82,13 @@ def needs(
     if service == "logs":
         yield Need(action, f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{params['logGroupName']}:*")
         return
+    if service == "application-autoscaling":
+        # The ARN of a scalable target says nothing of what scales; conditions do.
+        target = f"arn:aws:{service}:{REGION}:{ACCOUNT}:scalable-target/x"
+        keys = {"service-namespace": "ServiceNamespace", "scalable-dimension": "ScalableDimension"}
+        context = {f"{service}:{key}": params[member] for key, member in keys.items()}
+        yield Need(action, ANY) if operation.startswith("Describe") else Need(action, target, context)
+        return
     if service not in ("sagemaker", "sagemaker-runtime"):
         queue = params.get("QueueUrl", "").rpartition("/")[2]
         yield Need(action, f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}" if queue else ANY)
@@ -127,6 +134,8 @@ def _sagemaker_resource(operation: str, params: dict[str, Any]) -> str:
     for name in ("ModelPackageName", "ModelPackageArn", "ResourceArn"):
         if name in params:
             return str(params[name])
+    if operation == "UpdateEndpointWeightsAndCapacities":
+        operation = "UpdateEndpoint"  # whose resource is the same
     of = next(
         (name for name in _KINDS if operation.endswith(name.removesuffix("Name"))), "ModelPackageGroupName"
     )

@@ -15,6 +15,7 @@ from typing import Any
 from city_fleet import naming
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
+from city_fleet.state.scalable_targets import VARIANT
 from city_fleet.state.shared_endpoints import ServingEndpoint
 
 #: Hostname of the second container of an endpoint that serves a single model: the same model once more, never asked.
@@ -83,7 +84,7 @@ def requests_of(
         config = {
             "ProductionVariants": [
                 {
-                    "VariantName": "AllTraffic",
+                    "VariantName": VARIANT,
                     "ModelName": model["ModelName"],
                     "InitialVariantWeight": 1.0,
                     **variant,

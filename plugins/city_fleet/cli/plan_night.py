@@ -206,6 +206,7 @@ def _fleet_lines(fleet: Fleet, ways: list[Way], asked: Asked) -> Iterator[str]:
     yield ""
     yield from table(("", *(way.title for way in ways)), list(_rows(ways)))
     yield ""
+    yield from _scaled_lines(fleet)
     for way in ways:
         for reason, count in way.alone.items():
             yield f"{count_cities(count)} in no cohort: {reason}"
@@ -228,6 +229,24 @@ def _fleet_lines(fleet: Fleet, ways: list[Way], asked: Asked) -> Iterator[str]:
         yield f"{way.title[0].upper()}{way.title[1:]}:"
         for line in (*way.commands, *way.settings):
             yield f"  {line}"
+
+
+def _scaled_lines(fleet: Fleet) -> Iterator[str]:
+    """Yield what endpoints that scale come to at most; the table has them with instance_count."""
+    prices = list_prices()
+    for name in fleet.endpoint_names:
+        settings = fleet.endpoint_settings(name)
+        if settings.scaling is None:
+            continue
+        most = settings.most_instances
+        day = prices.instance_seconds(settings.instance_type, 24 * 3600)
+        cost = "a price that is not known" if day is None else f"{day * most:,.2f} dollars a day"
+        yield (
+            f"Endpoint {fleet.endpoint_name(name)} is reckoned with {settings.instance_count} of up to {most} "
+            f"instances: {cost} at most"
+        )
+    if any(fleet.endpoint_settings(name).scaling for name in fleet.endpoint_names):
+        yield ""
 
 
 def _rows(ways: list[Way]) -> Iterator[list[str]]:

@@ -19,6 +19,7 @@ from city_fleet.config.name_types import (
     ServingImage,
     TrainingImage,
 )
+from city_fleet.config.scaling_section import Scaling
 from city_fleet.config.section import Section, or_refuse
 from city_fleet.config.value_types import Flag, Problem, Range
 from city_fleet.errors import list_names
@@ -53,6 +54,8 @@ class Endpoint(Section):
     """How many champions a switch has the new endpoint answer with first, those that moved last before the others."""
     deployment: Deployment = Deployment()
     """How an update moves the traffic."""
+    scaling: Scaling | None = None
+    """How the number of instances follows the requests; null keeps it at instance_count."""
 
     @model_validator(mode="after")
     def _change(self) -> Endpoint:
@@ -63,7 +66,24 @@ class Endpoint(Section):
         if self.change == "switch" and self.kind == MULTI_CONTAINER:
             allowed = "update with kind multi_container: every model that goes live switches by itself"
             problems.append(Problem("switch", allowed, path=("change",)))
-        return or_refuse(self, problems)
+        return or_refuse(self, problems + self._scaling_problems())
+
+    def _scaling_problems(self) -> list[Problem]:
+        if self.scaling is None:
+            return []
+        if self.kind == MULTI_CONTAINER:
+            allowed = "null with kind multi_container: every model that goes live makes another endpoint"
+            return [Problem("a section", allowed, path=("scaling",))]
+        low, high = self.scaling.min_instances, self.scaling.max_instances
+        if low <= self.instance_count <= high:
+            return []
+        allowed = f"a whole number from {low} to {high}, scaling's min_instances and max_instances"
+        return [Problem(str(self.instance_count), allowed, path=("instance_count",))]
+
+    @property
+    def most_instances(self) -> int:
+        """Return how many instances it may have at a time, an update or a switch aside."""
+        return self.instance_count if self.scaling is None else self.scaling.max_instances
 
 
 class NamedEndpoint(Endpoint):

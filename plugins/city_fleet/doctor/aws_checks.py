@@ -22,7 +22,7 @@ from city_fleet.config import Fleet
 from city_fleet.config.endpoint_section import MULTI_CONTAINER
 from city_fleet.doctor import account_checks
 from city_fleet.doctor.findings import Area, Finding
-from city_fleet.doctor.serving_checks import serving
+from city_fleet.doctor.serving_checks import scaling, serving
 from city_fleet.errors import PlatformError, list_names
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
 from city_fleet.state import installation, old_layout, serving_code, shared_endpoints
@@ -301,6 +301,9 @@ def _endpoint(
     else:
         what = f"endpoint {name} serves with {found['EndpointConfigName']}, the fleet file describes {wanted}"
         yield area.warn(what, f"{run}: it updates the endpoint")
+    yield from scaling(
+        area, fleet.endpoint_settings(which).scaling, client("application-autoscaling"), name, run
+    )
     served = [city for city in fleet.cities.values() if fleet.endpoint_of(city) == which]
     trained = {each for city in served for _, each, _ in city.algorithm.trained()}
     dag = naming.fleet_dag_id(fleet.fleet, ENDPOINT_PURPOSE)

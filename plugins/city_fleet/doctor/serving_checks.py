@@ -1,6 +1,7 @@
-"""The doctor's look at what serves: do live pointers, and the bytes that they name, fit each other? Nothing is changed.
+"""The doctor's look at what serves: do live pointers, and the bytes that they name, fit each other, and does an
+endpoint scale as the fleet file says? Nothing is changed.
 
-A client is passed in.
+Clients are passed in.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from city_fleet import aws_errors
 from city_fleet.config import Fleet
+from city_fleet.config.scaling_section import Scaling
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
-from city_fleet.state import live
+from city_fleet.state import live, scalable_targets
 from city_fleet.state.objects import ObjectStore
+from city_fleet.state.scalable_targets import ScalingClient
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -48,6 +54,48 @@ def serving(area: Area, fleet: Fleet, s3: S3Client) -> Iterator[Finding]:
     if not wrong and chosen:
         of = "" if len(chosen) == len(cities) else f" of {len(cities):,}, evenly spread,"
         yield area.ok(f"{len(chosen)} live pointers{of} fit the artifacts that they name")
+
+
+def scaling(
+    area: Area, wanted: Scaling | None, client: ScalingClient, name: str, run: str
+) -> Iterator[Finding]:
+    """Check what Application Auto Scaling knows of an endpoint.
+
+    :param wanted: of the fleet file.
+    :param client: boto3's ``application-autoscaling``.
+    :param name: the SageMaker endpoint that answers.
+    :param run: advice to run the DAG that mends it.
+    """
+    try:
+        found = scalable_targets.registered(client, name)
+    except ClientError as error:
+        if not aws_errors.is_denied(error):
+            raise
+        if wanted is not None:
+            advice = (
+                f"Allow {error.operation_name} to the user or role that runs the doctor, or run it as another"
+            )
+            yield area.warn(f"how endpoint {name} scales can't be looked at", advice)
+        return
+    except BotoCoreError:
+        if wanted is not None:
+            raise
+        return  # there may be no way to it out of a VPC, and nothing needs one
+    if wanted is None:
+        if found.tracking is not None:
+            yield area.warn(f"endpoint {name} scales, and the fleet file has no scaling", run)
+        return
+    wrong = scalable_targets.difference(found, wanted)
+    if wrong is not None:
+        yield area.fail(f"endpoint {name} {wrong}", run)
+    elif found.others:
+        names = ", ".join(found.others)
+        advice = "Delete it, unless the endpoint shall follow what it tracks as well"
+        yield area.warn(f"endpoint {name} has a scaling policy of somebody else beside: {names}", advice)
+    else:
+        yield area.ok(
+            f"endpoint {name} scales from {wanted.min_instances} to {wanted.max_instances} instances"
+        )
 
 
 def _wrong(s3: S3Client, keys: Keys, city: str) -> str | None:

@@ -80,7 +80,7 @@ def needs(
     for each in map(fleet.endpoint_settings, fleet.endpoint_names):
         # Where each model has a container, another endpoint is made beside the one that serves.
         beside = 2 if each.kind == MULTI_CONTAINER else 1
-        serving[quota_name(each.instance_type, ENDPOINT)] += beside * each.instance_count
+        serving[quota_name(each.instance_type, ENDPOINT)] += beside * each.most_instances
     found += [_need(name, number, quotas) for name, number in serving.items()]
     return found
 

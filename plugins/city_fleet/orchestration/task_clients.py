@@ -11,6 +11,7 @@ from botocore.config import Config
 
 from city_fleet.orchestration.aws_hooks import AwsHook
 from city_fleet.state.encryption import encrypting
+from city_fleet.state.scalable_targets import ScalingClient
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -56,6 +57,11 @@ class TaskClients:
     @cached_property
     def runtime(self) -> SageMakerRuntimeClient:
         return self._client("sagemaker-runtime")
+
+    @cached_property
+    def scaling(self) -> ScalingClient:
+        """Return the client of Application Auto Scaling."""
+        return self._client("application-autoscaling")
 
     def _client(self, service: str) -> Any:
         with self._one_at_a_time:

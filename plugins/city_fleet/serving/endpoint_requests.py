@@ -18,6 +18,7 @@ from city_fleet.jobs.job_requests import vpc_config
 from city_fleet.naming import TAG_ENVIRONMENT, TAG_FLEET
 from city_fleet.plan import endpoint_name
 from city_fleet.state import serving_code
+from city_fleet.state.scalable_targets import VARIANT
 
 
 def model_request(
@@ -77,7 +78,7 @@ def endpoint_config_request(fleet: Fleet, endpoint: str = OWN, *, model_name: st
     body: dict[str, Any] = {
         "ProductionVariants": [
             {
-                "VariantName": "AllTraffic",
+                "VariantName": VARIANT,
                 "ModelName": model_name,
                 **variant_of(fleet, endpoint),
                 "InitialVariantWeight": 1.0,

@@ -29,7 +29,12 @@ SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
 FOLDERS = ("live", "history", "models", "state", "runs", "code")
 CALL = re.compile(r"""(?:\.|["'])([a-z]+(?:_[a-z0-9]+)+|(?<=get_paginator\(["'])search)["'(]""")
 #: What no call names: AWS asks for them beside the call that they belong to.
-BESIDE = {"iam:PassRole", "sagemaker:AddTags"}
+BESIDE = {
+    *("iam:PassRole", "sagemaker:AddTags"),
+    # Application Auto Scaling keeps its alarms and its role in the name of whoever asks.
+    *("cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm"),
+    "iam:CreateServiceLinkedRole",
+}
 #: What operators and triggers of the provider call in our name.
 PROVIDERS = {
     *("CreateEndpoint", "CreateEndpointConfig", "CreateModel", "CreateProcessingJob", "CreateTrainingJob"),
@@ -66,7 +71,17 @@ def called() -> dict[str, set[str]]:
     """Every action that the library names in a call, with the modules that do."""
     session = botocore.session.get_session()
     known: dict[str, str] = {}
-    for service in ("s3", "logs", "sqs", "iam", "sts", "sagemaker", "sagemaker-runtime"):
+    services = (
+        "s3",
+        "logs",
+        "sqs",
+        "iam",
+        "sts",
+        "sagemaker",
+        "sagemaker-runtime",
+        "application-autoscaling",
+    )
+    for service in services:
         for operation in session.get_service_model(service).operation_names:
             known.setdefault(xform_name(operation), action_of(service, operation))
     found: dict[str, set[str]] = {}
@@ -173,7 +188,8 @@ def test_no_policy_allows_more_than_names(subtests: pytest.Subtests) -> None:
             anywhere = [Policy.listed(each["Action"]) for each in found.statements if each["Resource"] == "*"]
             # AWS bounds these by no resource.
             bounded = re.compile(
-                r"sagemaker:(List\w+|Search)|servicequotas:ListServiceQuotas|ecr:\w+|cloudwatch:PutMetricData|ec2:Describe\w+"
+                r"sagemaker:(List\w+|Search)|servicequotas:ListServiceQuotas|ecr:\w+|cloudwatch:(PutMetricData|DescribeAlarms)"
+                r"|ec2:Describe\w+|application-autoscaling:Describe\w+"
             )
             assert [
                 action for actions in anywhere for action in actions if not bounded.fullmatch(action)

@@ -54,6 +54,16 @@ ATHENA_IN_S3 = f"{_AWS}/athena/latest/ug/s3-permissions.html"
 DOCTOR = (
     f"{_AWS}/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html"
 )
+SCALING = f"{_AWS}/sagemaker/latest/dg/endpoint-auto-scaling-prerequisites.html"
+SCALED = {
+    "application-autoscaling:service-namespace": "sagemaker",
+    "application-autoscaling:scalable-dimension": "sagemaker:variant:DesiredInstanceCount",
+}
+SCALING_ROLE = (
+    f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/"
+    "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
+)
+ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:TargetTracking-endpoint"
 QUEUES = f"{_AWS}/lambda/latest/dg/services-sqs-configure.html"
 
 
@@ -154,6 +164,26 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
         ("DeleteModel", "model"),
     ):
         yield "airflow", Need(f"sagemaker:{name}", f"{SAGEMAKER}:{kind}/names-x", TAGS), CALLERS
+    # An endpoint that scales: serving/endpoint_scaling.py; alarms and role are made in the name of whoever asks.
+    scalable = f"arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/x"
+    for name in (
+        "DeleteScalingPolicy",
+        "DeregisterScalableTarget",
+        "PutScalingPolicy",
+        "RegisterScalableTarget",
+    ):
+        yield "airflow", Need(f"application-autoscaling:{name}", scalable, SCALED), SCALING
+    for who in ("airflow", "doctor"):
+        for name in ("DescribeScalableTargets", "DescribeScalingPolicies"):
+            yield who, Need(f"application-autoscaling:{name}", "*"), SCALING
+    weights = "sagemaker:UpdateEndpointWeightsAndCapacities"
+    yield "airflow", Need(weights, f"{SAGEMAKER}:endpoint/names", TAGS), SCALING
+    yield "airflow", Need("cloudwatch:DescribeAlarms", "*"), SCALING
+    for name in ("DeleteAlarms", "PutMetricAlarm"):
+        alarm = f"{ALARM}/names/variant/AllTraffic-AlarmHigh-x"
+        yield "airflow", Need(f"cloudwatch:{name}", alarm), SCALING
+    service = {"iam:AWSServiceName": "sagemaker.application-autoscaling.amazonaws.com"}
+    yield "airflow", Need("iam:CreateServiceLinkedRole", SCALING_ROLE, service), SCALING
 
 
 def policy(who: str) -> Policy:
@@ -248,6 +278,15 @@ def forbidden() -> Iterator[tuple[str, Need]]:
     yield "airflow", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/other")
     yield "airflow", Need("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue")
     yield "airflow", Need("kms:CreateGrant", KEY, {"kms:GrantIsForAWSResource": "false"})
+    # It scales endpoints alone, and touches no alarm of anybody else.
+    tables = {name: value.replace("sagemaker", "dynamodb") for name, value in SCALED.items()}
+    theirs_too = f"arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/x"
+    yield "airflow", Need("application-autoscaling:RegisterScalableTarget", theirs_too, tables)
+    yield "airflow", Need("cloudwatch:DeleteAlarms", f"{ALARM}/other/variant/x")
+    yield (
+        "airflow",
+        Need("iam:CreateServiceLinkedRole", SCALING_ROLE, {"iam:AWSServiceName": "ecs.amazonaws.com"}),
+    )
     # A job reads no pointer and no state, asks no endpoint and approves nothing.
     yield "role", Need("s3:GetObject", f"{OWN}/live/x")
     yield "role", Need("s3:GetObject", f"{OWN}/state/x")

@@ -29,7 +29,14 @@ from city_fleet.orchestration.run_context import refuse_old_layout, upstream
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED, CLIENT_SETTINGS, TaskClients
 from city_fleet.outgoing_text import printable
 from city_fleet.plan import REAPER_PURPOSE, endpoint_name
-from city_fleet.serving import endpoint_change, endpoint_requests, endpoint_state, warming
+from city_fleet.serving import (
+    endpoint_change,
+    endpoint_requests,
+    endpoint_scaling,
+    endpoint_state,
+    scaling_requests,
+    warming,
+)
 from city_fleet.state import serving_code, shared_endpoints
 from city_fleet.state.objects import ObjectStore
 from city_fleet.state.shared_endpoints import ServingEndpoint
@@ -172,6 +179,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             deployment = endpoint_change.deployment_config(self.settings.deployment)
             if deployment:
                 self.config["DeploymentConfig"] = deployment
+            self._prepare_scaled(found)
         elif found["EndpointStatus"] == "InService":
             self.log.info("Endpoint %s serves with %s already", name, found["EndpointConfigName"])
             return self._result(context, found)
@@ -215,6 +223,9 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             config=self._wanted_config(context),
             model=upstream(context, task_of(MODEL, self.endpoint))["model_name"],
         )
+        if description["EndpointStatus"] == "InService":
+            # One whose update was rolled back goes on serving, and so goes on scaling.
+            self._scale(description)
         if wrong is not None:
             raise AirflowFailException(printable(wrong))
         name = description["EndpointName"]
@@ -242,6 +253,41 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             "status": description["EndpointStatus"],
         }
 
+    def _prepare_scaled(self, found: dict[str, Any]) -> None:
+        """Have an update keep the number of instances that scaling has reached, and SageMaker accept it."""
+        if self.settings.scaling is not None:
+            self.config["RetainAllVariantProperties"] = True
+        described = _described(self.hook.describe_endpoint_config, found["EndpointConfigName"]) or {}
+        types = {each.get("InstanceType") for each in described.get("ProductionVariants", [])}
+        if types == {self.settings.instance_type}:
+            return
+        scales = self.settings.scaling is not None
+        if endpoint_scaling.release(self._clients().scaling, found["EndpointName"], scales=scales):
+            self.log.info("Scaling pauses: SageMaker changes the instance type of no scalable target")
+
+    def _scale(self, description: dict[str, Any]) -> None:
+        """Have an endpoint in service scale as the fleet file says, before it takes over from another one."""
+        name, wanted = description["EndpointName"], self.settings.scaling
+        scaling, sagemaker = self._clients().scaling, self.hook.conn
+        if wanted is None:
+            if endpoint_scaling.end(scaling, sagemaker, description, self.settings.instance_count):
+                self.log.info("Endpoint %s scales no more: %d instances", name, self.settings.instance_count)
+            return
+        _, serves = self._target(description["EndpointConfigName"])
+        if name != serves.name:
+            now = endpoint_scaling.instances(_described(self.hook.describe_endpoint, serves.name) or {})
+            more = scaling_requests.count_to_keep(now, endpoint_scaling.instances(description), wanted)
+            if more is not None:
+                self.log.info("Endpoint %s gets %d instances, as many as serve now", name, more)
+                endpoint_scaling.grow(sagemaker, name, more)
+        if endpoint_scaling.register(scaling, name, wanted):
+            self.log.info(
+                "Endpoint %s scales from %d to %d instances from now on",
+                name,
+                wanted.min_instances,
+                wanted.max_instances,
+            )
+
     def _target(self, config: str) -> tuple[str, ServingEndpoint]:
         """Return the name of the SageMaker endpoint that is to have a configuration, and what serves now."""
         said = shared_endpoints.read(self._store(), self.fleet.keys).get(self.shared)
@@ -253,7 +299,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
 
     def _warm(self, serves: str, to: str) -> None:
         """Have the endpoint that is to take over answer with the champions' models."""
-        clients = TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key)
+        clients = self._clients()
         own = endpoint_name(self.fleet)
         switching = warming.Switching(shared=self.shared, own=own, serves=serves, to=to)
         done = warming.warm(clients, self.fleet.keys, switching, self.settings.warm_models)
@@ -268,5 +314,7 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
             self.log.warning("Neither endpoint answers as it should for %s", printable(said))
 
     def _store(self) -> ObjectStore:
-        s3 = TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key).s3
-        return ObjectStore(s3, self.fleet.bucket)
+        return ObjectStore(self._clients().s3, self.fleet.bucket)
+
+    def _clients(self) -> TaskClients:
+        return TaskClients(self.aws_conn_id, self.region_name, self.fleet.kms_key)

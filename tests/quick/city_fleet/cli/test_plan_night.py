@@ -59,6 +59,20 @@ def test_a_fleet_as_it_is_and_its_people_and_parents_stay_alone(tmp_path: Path) 
     assert not any(line.startswith("defaults:") for line in own["settings"])
 
 
+def test_what_scales_is_said_with_what_it_costs_at_most(tmp_path: Path) -> None:
+    scaling = "{min_instances: 1, max_instances: 8, invocations_per_instance: 600}"
+    path = tmp_path / "small.yaml"
+    path.write_text(f"{SMALL}endpoint: {{scaling: {scaling}}}\ncities: {{a: }}\n", encoding="utf-8")
+    done = fleet("plan", "--fleet", str(path))
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("Endpoint small--laptop is")]
+    # ml.m5.large is 0.115 dollars an hour.
+    assert line.endswith("reckoned with 1 of up to 8 instances: 22.08 dollars a day at most"), done.stdout
+    (quota,) = [
+        line.split() for line in done.stdout.splitlines() if line.startswith("ml.m5.large for endpoint")
+    ]
+    assert quota[3:6] == ["L-614B09FD", "8", "8"], "what it may have at most"
+
+
 def test_a_night_and_a_city_are_not_mixed_up() -> None:
     for arguments in (("austin", "--cities", "5"), ("--look",), ("--cities", "0")):
         done = fleet("plan", *arguments, "--fleet", "texas_housing")

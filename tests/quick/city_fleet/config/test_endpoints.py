@@ -34,6 +34,20 @@ def loaded(folder: Path, more: str, cities: str = CITIES) -> Fleet:
             "which endpoints.x is called already",
         ),
         ("endpoint: {kind: serverless}\n", "endpoint.kind"),
+        (
+            "endpoint: {scaling: {min_instances: 2, max_instances: 4, invocations_per_instance: 9}}\n",
+            "a whole number from 2 to 4, scaling's min_instances and max_instances",
+        ),
+        (
+            "endpoint: {scaling: {min_instances: 2, max_instances: 1, invocations_per_instance: 9}}\n",
+            "a whole number from min_instances (2) to 1000",
+        ),
+        (
+            "endpoints: {x: {images: [sklearn], kind: multi_container, scaling: {min_instances: 1, max_instances: 2,"
+            " invocations_per_instance: 9}}}\n",
+            "null with kind multi_container: every model that goes live makes another endpoint",
+        ),
+        ("endpoint: {scaling: {min_instances: 1, max_instances: 2}}\n", "invocations_per_instance"),
     ],
 )
 def test_endpoints_that_can_not_be_told_apart_are_refused(tmp_path: Path, given: str, said: str) -> None:

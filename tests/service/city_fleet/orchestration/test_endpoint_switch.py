@@ -22,8 +22,14 @@ from city_fleet.errors import PublishError
 from city_fleet.orchestration.fleet_tasks import endpoint_operators as tasks
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.prediction.endpoint_cache import Endpoints
-from city_fleet.serving import endpoint_change, endpoint_state, endpoint_sweep, warming
-from city_fleet.state import shared_endpoints
+from city_fleet.serving import (
+    endpoint_change,
+    endpoint_scaling,
+    endpoint_state,
+    endpoint_sweep,
+    warming,
+)
+from city_fleet.state import scalable_targets, shared_endpoints
 from city_fleet.state.objects import ObjectStore
 from tests.support.factors import INFERENCE, KEYS, City
 from tests.support.fleets import SMALL
@@ -285,3 +291,71 @@ def test_an_update_changes_the_endpoint_itself(aws: LocalSageMaker, city: City, 
             "MaximumExecutionTimeoutInSeconds": 3600,
         }
     }
+
+
+def test_an_endpoint_scales_through_updates_and_switches_until_the_setting_goes(
+    aws: LocalSageMaker, city: City, tmp_path: Path
+) -> None:
+    here = Installation(aws, tmp_path)
+    scaling = aws.client("application-autoscaling")
+    limits = {"min_instances": 1, "max_instances": 4, "invocations_per_instance": 600}
+
+    def known() -> scalable_targets.Registered:
+        return scalable_targets.registered(scaling, here.said().serving.name)
+
+    def count(name: str) -> int:
+        return endpoint_scaling.instances(here.sagemaker.describe_endpoint(EndpointName=name))
+
+    def doctor(fleet: Fleet) -> list[str]:
+        return [each.what for each in aws_checks.check(fleet, aws.client) if "scal" in each.what]
+
+    plain = {"change": "update", "instance_type": "ml.c5.xlarge"}
+    here.run(here.fleet(**plain))
+    served = here.said().serving.name
+    assert known() == scalable_targets.Registered()
+    # What somebody has registered by hand is none of ours.
+    named = scalable_targets.variant(served)
+    scaling.register_scalable_target(**named, MinCapacity=1, MaxCapacity=9)
+    here.run(here.fleet(**plain))
+    assert known().limits == (1, 9)
+    scaled = here.fleet(**plain, scaling=limits)
+    assert doctor(scaled) == [f"endpoint {served} scales from 1 to 9 instances, not from 1 to 4"]
+    here.run(scaled)
+    assert scalable_targets.difference(known(), scaled.endpoint.scaling) is None
+    assert doctor(scaled) == [f"endpoint {served} scales from 1 to 4 instances"]
+    here.run(scaled)
+    here.run(here.fleet(**plain, scaling={**limits, "max_instances": 5}))
+    assert known().limits == (1, 5)
+
+    # Another instance type, which SageMaker refuses for a scalable target, with the instances that it has reached.
+    weights = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 3}]
+    here.sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName=served, DesiredWeightsAndCapacities=weights
+    )
+    larger = here.fleet(change="update", instance_type="ml.c5.2xlarge", scaling=limits)
+    assert here.run(larger)["endpoint"] == served
+    assert (count(served), known().limits) == (3, (1, 4))
+    # One that is rolled back scales on.
+    broken = here.fleet(
+        "raise RuntimeError('no such module')\n",
+        change="update",
+        instance_type="ml.c5.4xlarge",
+        scaling=limits,
+    )
+    with pytest.raises(AirflowException):
+        here.run(broken)
+    assert known().limits == (1, 4)
+
+    # A switch begins with as many instances as serve.
+    beside = here.run(here.fleet(instance_type="ml.c5.9xlarge", scaling=limits))["endpoint"]
+    assert beside == here.said().serving.name != served
+    assert (count(beside), known().limits) == (3, (1, 4))
+    here.sweep(minutes=31)
+    wait_until(lambda: served not in here.there(), 120, "the old one is gone")
+    assert scalable_targets.registered(scaling, served) == scalable_targets.Registered()
+
+    without = here.fleet(instance_type="ml.c5.9xlarge")
+    assert doctor(without) == [f"endpoint {beside} scales, and the fleet file has no scaling"]
+    here.run(without)
+    assert (count(beside), known()) == (1, scalable_targets.Registered())
+    here.swept_clean(hours=1)
