@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
 
 from city_fleet import clock
+from city_fleet.champions import containers
 from city_fleet.config import Fleet, load_fleet
 from city_fleet.doctor import aws_checks
 from city_fleet.doctor.findings import Level
@@ -25,6 +27,8 @@ from city_fleet.serving import endpoint_hours, endpoint_state
 from city_fleet.serving.office_hours import Do
 from city_fleet.state import shared_endpoints
 from city_fleet.state.objects import ObjectStore
+from city_fleet.state.shared_endpoints import Closed, ServingEndpoint, SharedEndpoint
+from tests.service.city_fleet.orchestration.test_endpoint_switch import SHARED, Installation
 from tests.support.factors import ENDPOINT, KEYS, City, create_endpoint
 from tests.support.fleets import SMALL
 from tests.support.local_sagemaker import LocalSageMaker, running_server
@@ -203,3 +207,36 @@ def test_a_person_opens_an_endpoint_that_is_closed(place: Place) -> None:
     assert place.ask() == ENDPOINT
     found = place.sagemaker.describe_endpoint(EndpointName=ENDPOINT)
     endpoint_state.refuse_other(place.sagemaker, place.fleet, found)
+
+
+def test_no_container_is_brought_up_on_an_endpoint_that_is_closed(place: Place) -> None:
+    pointer = place.city.pointer
+    assert pointer is not None
+    housed = replace(pointer, endpoint="factors--own", route=containers.route_of(pointer))
+    shut = Closed(clock.iso(NIGHT), clock.iso(MORNING), "UTC")
+    said = SharedEndpoint(serving=ServingEndpoint(name="own"), template={"image": ""}, closed=shut)
+    shared_endpoints.change(place.store, KEYS, "factors--own", lambda _: said)
+    with pytest.raises(EndpointClosed, match="'factors--own' is closed until"):
+        containers.bring_up(place.city.context(), housed)
+    after = shared_endpoints.read(place.store, KEYS)["factors--own"]
+    assert (after.making, after.wanted) == (None, {})
+
+
+def test_the_endpoint_dag_opens_what_is_closed_and_hours_leave_it_open(
+    aws: LocalSageMaker, city: City, tmp_path: Path
+) -> None:
+    here = Installation(aws, tmp_path)
+    hours = {"open": "07:00", "close": "20:00", "time_zone": "UTC"}
+    fleet = here.fleet(change="update", hours=hours)
+    assert here.run(fleet)["endpoint"] == SHARED
+    assert here.said().opened
+    shut = Closed(clock.now_iso(), clock.iso(MORNING), "UTC")
+    shared_endpoints.change(
+        here.store, KEYS, SHARED, lambda said: None if said is None else replace(said, closed=shut, opened="")
+    )
+    here.sagemaker.delete_endpoint(EndpointName=SHARED)
+    wait_until(lambda: SHARED not in here.there(), 60, "the endpoint is gone")
+    assert here.run(fleet)["status"] == "InService"
+    assert here.said().closed is None
+    # Somebody has opened it since it closed last, if it is closed now.
+    assert endpoint_hours.look(here.sagemaker, here.store, fleet, "", datetime.now(UTC)).did is Do.NOTHING
