@@ -9,6 +9,7 @@
     ├── PlatformError           AWS or the network failed: a retry may help
     │   └── Busy                others are at it: it passes
     │       └── EndpointUnderWay    a SageMaker endpoint is being made
+    │           EndpointClosed      it is outside of its hours
     ├── AirflowError, RegistryError
     ├── ScriptFailed            a job script failed at the desk
     ├── OldLayout               what an earlier version left has to be moved first
@@ -241,6 +242,16 @@ class EndpointUnderWay(Busy):
 
     #: How long to wait before the next look.
     look_again_seconds: ClassVar[float] = 20.0
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class EndpointClosed(Busy):
+    """A shared endpoint is closed by ``endpoint.hours``: whoever needs it comes back when it has opened.
+
+    :param until: when it is to open; ISO 8601.
+    """
+
+    until: str
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -41,6 +41,7 @@ def bring_up(city: CityContext, model: ServedModel) -> Address:
     """Return where a model answers in a container of its own.
 
     :raises EndpointUnderWay: an endpoint with the container is being made; asking again goes on.
+    :raises EndpointClosed: the shared endpoint is outside of its hours.
     :raises PublishError: the endpoint's containers were never described, there is no room, or SageMaker can't make it.
     """
     shared = model.endpoint or city.endpoint
@@ -52,6 +53,7 @@ def bring_up(city: CityContext, model: ServedModel) -> Address:
             f"the DAG {dag}, which does, then try again",
             city=city.slug,
         )
+    said.refuse_closed(shared)
     there = _holder(city, said, model.container)
     if there is not None:
         return Address(there, model.target_model, model.container)

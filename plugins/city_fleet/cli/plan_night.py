@@ -22,6 +22,7 @@ from city_fleet.night.night_model import Limits, NightModel, predict
 from city_fleet.night.prices import list_prices
 from city_fleet.night.service_quotas import Quotas
 from city_fleet.night.workload import USUAL_COHORT, Workload, imagined, of_fleet
+from city_fleet.serving.office_hours import share_open
 
 _OF_S3 = "s3:"
 #: Stands for no fleet of the fleet files.
@@ -168,7 +169,7 @@ def _way(
 ) -> Way:
     prices = list_prices()
     endpoints = map(fleet.endpoint_settings, fleet.endpoint_names)
-    serving = [(each.instance_type, each.instance_count) for each in endpoints]
+    serving = [(each.instance_type, each.instance_count * share_open(each.hours)) for each in endpoints]
     night = predict(work, measured, prices, Limits(pool=asked.pool), endpoints=serving)
     limited = None
     if quotas.instances:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from city_fleet.config.algorithm_section import DEFAULT_ALGORITHM, Algorithm
 from city_fleet.config.endpoint_change_section import Deployment
+from city_fleet.config.hours_section import Hours
 from city_fleet.config.image_table import FRAMEWORKS, managed_images
 from city_fleet.config.name_types import (
     AlgorithmName,
@@ -56,6 +57,8 @@ class Endpoint(Section):
     """How an update moves the traffic."""
     scaling: Scaling | None = None
     """How the number of instances follows the requests; null keeps it at instance_count."""
+    hours: Hours | None = None
+    """When it is open; null means always."""
 
     @model_validator(mode="after")
     def _change(self) -> Endpoint:

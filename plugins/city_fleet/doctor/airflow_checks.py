@@ -19,6 +19,7 @@ from city_fleet.plan import (
     ARRIVALS_PURPOSE,
     DIGEST_PURPOSE,
     ENDPOINT_PURPOSE,
+    HOURS_PURPOSE,
     REAPER_PURPOSE,
     RECONCILE_PURPOSE,
     steps,
@@ -160,6 +161,10 @@ def _dags(fleet: Fleet, dags: Mapping[str, bool]) -> Iterator[Finding]:
         dag_id = naming.fleet_dag_id(fleet.fleet, purpose)
         if dags.get(dag_id) and getattr(fleet, purpose).schedule is not None:
             yield AREA.warn(f"{dag_id} is paused: {loss}", f"airflow dags unpause {dag_id}")
+    dag_id = naming.fleet_dag_id(fleet.fleet, HOURS_PURPOSE)
+    if dags.get(dag_id):
+        loss = "endpoints that are closed do not open, and none closes"
+        yield AREA.warn(f"{dag_id} is paused: {loss}", f"airflow dags unpause {dag_id}")
     dag_id = naming.fleet_dag_id(fleet.fleet, ARRIVALS_PURPOSE)
     if fleet.events.queue is not None and dags.get(dag_id):
         loss = "raw data that arrive wait in the queue, and no city retrains because of them"

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import aws_errors, naming
+from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
 from city_fleet.config.endpoint_section import MULTI_CONTAINER
 from city_fleet.doctor import account_checks
@@ -252,6 +252,9 @@ def _endpoints(
     for name in fleet.endpoint_names:
         called = endpoint_name(fleet, name)
         said = shared.get(called)
+        if said is not None and said.closed is not None and said.closed.seconds_left(clock.utc_now()) > 0:
+            yield area.ok(said.closed.sentence(called).replace("Endpoint", "endpoint", 1))
+            continue
         if fleet.endpoint_settings(name).kind != MULTI_CONTAINER:
             # One that has taken over is made with what the fleet file says, too.
             at = called if said is None else said.answering()

@@ -81,11 +81,12 @@ def predict(
     prices: Prices,
     limits: Limits | None = None,
     *,
-    endpoints: Sequence[tuple[str, int]] = (),
+    endpoints: Sequence[tuple[str, float]] = (),
 ) -> NightModel:
     """Return what a night comes to.
 
-    :param endpoints: instance type and count of each shared endpoint; they are billed for a whole day.
+    :param endpoints: instance type and count of each shared endpoint, the count times the part of the week in
+        which it is open.
     """
     limits = limits or Limits()
     waits = dict(_waits(work, measured, limits))
@@ -266,7 +267,7 @@ def _cost(
     *,
     calls: Mapping[str, int],
     peak: Mapping[str, int],
-    endpoints: Sequence[tuple[str, int]],
+    endpoints: Sequence[tuple[str, float]],
 ) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for kind, job in _jobs(work):

@@ -26,6 +26,7 @@ from city_fleet.orchestration.fleet_tasks.cities_operator import PULL, PullCitie
 from city_fleet.orchestration.fleet_tasks.compile_operator import COMPILE, CompileOperator
 from city_fleet.orchestration.fleet_tasks.containers_operator import SharedContainersOperator
 from city_fleet.orchestration.fleet_tasks.forecasts_operator import WRITE, WriteForecastsOperator
+from city_fleet.orchestration.fleet_tasks.hours_operator import KEEP_HOURS, KeepHoursOperator
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
 from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
 from city_fleet.orchestration.fleet_tasks.retire_operator import RETIRE, TIME_LIMIT_SECONDS, RetireOperator
@@ -45,6 +46,8 @@ _FORECASTS_TIMEOUT = timedelta(hours=4)
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 # In the fleet file cities are the cities themselves.
 _SECTIONS = {plan.CITIES_PURPOSE: "city_list"}
+# Endpoints open and close by their own clocks; what is between two looks is paid for, or made so much earlier.
+_EVERY_FIVE_MINUTES = "*/5 * * * *"
 
 
 def fleet_dags(folder: Path, only: str | None = None, fetch: Fetch = no_fetch) -> Iterator[DAG]:
@@ -71,6 +74,7 @@ def _absent(fleet: Fleet) -> set[str]:
         plan.ARRIVALS_PURPOSE: fleet.events.queue is not None,
         plan.CITIES_PURPOSE: fleet.city_list.source is not None,
         plan.FORECASTS_PURPOSE: fleet.forecasts.schedule is not None,
+        plan.HOURS_PURPOSE: any(fleet.endpoint_settings(name).hours for name in fleet.endpoint_names),
     }
     return {purpose for purpose, there in has.items() if not there}
 
@@ -366,15 +370,46 @@ def _forecasts_dag(dag_id: str, fleet: Fleet) -> DAG:
     return dag
 
 
+def _hours_dag(dag_id: str, fleet: Fleet) -> DAG:
+    with _care_dag(
+        dag_id,
+        fleet,
+        plan.HOURS_PURPOSE,
+        every=_EVERY_FIVE_MINUTES,
+        retries=1,
+        retry_minutes=1,
+        description=f"Close and open the shared endpoints of {fleet.fleet} by their hours",
+        doc_md=(
+            f"Deletes each shared endpoint of fleet `{fleet.fleet}` when its `hours` close it, and makes it again "
+            "ahead of its opening. Its configuration and models stay. While it is closed predictions are refused with "
+            "the time of its opening, and models that are to go live wait for it.\n\n"
+            f"Run the DAG `{naming.fleet_dag_id(fleet.fleet, plan.ENDPOINT_PURPOSE)}` to open all until they close "
+            "next. While this DAG is paused nothing opens and nothing closes. It starts unpaused."
+        ),
+        dagrun_timeout=_CARE_RUN_TIMEOUT,
+        is_paused_upon_creation=False,
+    ) as dag:
+        KeepHoursOperator(task_id=KEEP_HOURS, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
+    return dag
+
+
 def _care_dag(
-    dag_id: str, fleet: Fleet, purpose: str, *, retries: int, retry_minutes: int, **settings: Any
+    dag_id: str,
+    fleet: Fleet,
+    purpose: str,
+    *,
+    retries: int,
+    retry_minutes: int,
+    every: str | None = None,
+    **settings: Any,
 ) -> DAG:
     """Return an empty DAG that looks after what is there now, by the schedule of its section of the fleet file.
 
     :param purpose: name of the section, or what stands for it in ``_SECTIONS``; the DAG's tag.
+    :param every: its schedule, where no section has one.
     :param settings: more arguments of the DAG.
     """
-    schedule: str | None = getattr(fleet, _SECTIONS.get(purpose, purpose)).schedule
+    schedule: str | None = every or getattr(fleet, _SECTIONS.get(purpose, purpose)).schedule
     delays = backing_off(timedelta(minutes=retry_minutes))
     return DAG(
         dag_id=dag_id,
@@ -419,4 +454,5 @@ _BUILDERS: dict[str, Callable[[str, Fleet], DAG]] = {
     plan.ARRIVALS_PURPOSE: _arrivals_dag,
     plan.CITIES_PURPOSE: _cities_dag,
     plan.FORECASTS_PURPOSE: _forecasts_dag,
+    plan.HOURS_PURPOSE: _hours_dag,
 }

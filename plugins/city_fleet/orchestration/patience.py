@@ -17,17 +17,21 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, clock
-from city_fleet.errors import EndpointUnderWay, PlatformError
+from city_fleet.errors import EndpointClosed, EndpointUnderWay, PlatformError
 from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.orchestration.turn_trigger import TurnTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+# Somebody may open an endpoint ahead of its hours.
+_LONGEST_CLOSED_SECONDS, _OPENING_SECONDS = 1800.0, 60.0
 _FIRST_PAUSE_SECONDS, _NO_CAPACITY_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 60.0, 600.0
 # Calls again per second, over all tasks of a triggerer: CreateTrainingJob is refused at about five callers. After an
 # outage any call may be the first, and the tasks have to come back some time.
 _TURNS_PER_SECOND, _OUTAGE_TURNS_PER_SECOND = 1.0, 10.0
+# AWS refuses nothing: it is the endpoint that is not there yet.
+_NO_REFUSALS = (EndpointUnderWay, EndpointClosed)
 #: Airflow's own limit on a wait is for a triggerer that is gone; the wait's own end comes so much earlier.
 TRIGGERER_GONE_SECONDS = 3600
 
@@ -108,9 +112,15 @@ class Patient(PrintableLog):
         """
         now, before = datetime.now(UTC), self._refusals
         since = before.since or now.isoformat()
+        opens_in = 0.0
+        if isinstance(error, EndpointClosed):
+            opens = clock.parse(error.until)
+            opens_in = (opens - now).total_seconds()
+            # What it may wait begins when the endpoint ought to be open.
+            since = max(clock.parse(since), opens).isoformat()
         if (now - clock.parse(since)).total_seconds() >= self.patience_seconds:
             waited = f"for {self.patience_seconds:.0f} seconds (capacity_wait_seconds)"
-            what = "it has waited" if isinstance(error, EndpointUnderWay) else "AWS has refused"
+            what = "it has waited" if isinstance(error, _NO_REFUSALS) else "AWS has refused"
             raise PlatformError(f"{self.where}: {what} {waited}: {error}") from error
         capacity = isinstance(error, ClientError) and aws_errors.is_no_capacity(error)
         load = capacity or (isinstance(error, ClientError) and aws_errors.is_throttled(error))
@@ -118,9 +128,12 @@ class Patient(PrintableLog):
         pause = min(first * 2 ** min(before.count, 16), _LONGEST_PAUSE_SECONDS)
         if isinstance(error, EndpointUnderWay):
             pause = error.look_again_seconds
+        if isinstance(error, EndpointClosed):
+            # The jitter below makes it half as much again at most, so nobody oversleeps the opening.
+            pause = min(max(opens_in / 1.5, _OPENING_SECONDS), _LONGEST_CLOSED_SECONDS)
         # Jitter keeps tasks that were refused together from coming back together; it is no secret.
         pause *= random.uniform(0.5, 1.5)  # noqa: S311
-        if isinstance(error, EndpointUnderWay):
+        if isinstance(error, _NO_REFUSALS):
             self.log.info("Looking again in about %d seconds: %s", pause, error)
         else:
             self.log.warning("AWS refuses for now, trying again in about %d seconds: %s", pause, error)

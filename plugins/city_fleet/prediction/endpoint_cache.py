@@ -8,6 +8,7 @@ passed in; the Lambda function carries this module.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from city_fleet import clock as calendar
 from city_fleet import naming, outgoing_text
 from city_fleet.errors import NotReady, PlatformError
 from city_fleet.prediction.deadline import Deadline
@@ -70,9 +72,10 @@ class Endpoints:
         self._lock = threading.Lock()
 
     def address_of(self, model: ServedModel, deadline: Deadline, *, ask: bool = False) -> Address:
-        """Return where a model answers; never fails.
+        """Return where a model answers. That S3 does not answer is no failure.
 
         :param ask: ask S3 even if what is known was confirmed a moment ago.
+        :raises NotReady: nothing answers until the shared endpoint opens, by ``endpoint.hours``.
         """
         known = self._known
         if ask or self._clock() >= known.believed_until:
@@ -86,7 +89,15 @@ class Endpoints:
                 finally:
                     self._lock.release()
             known = self._known
+        self._refuse_closed(model.endpoint or self.own, known.shared)
         return address_of(model, known.shared, self.own)
+
+    def _refuse_closed(self, name: str, shared: SharedEndpoints) -> None:
+        """Refuse while the endpoint is closed. One that ought to have opened is asked: it may have, unnoted."""
+        closed = shared[name].closed if name in shared else None
+        left = 0.0 if closed is None else closed.seconds_left(calendar.utc_now())
+        if closed is not None and left > 0:
+            raise NotReady(f"{closed.sentence(name)}.", retry_after_seconds=math.ceil(left), attempts=0)
 
     def _read(self, known: _Known, deadline: Deadline) -> _Known:
         where = self._store.uri(self._key)

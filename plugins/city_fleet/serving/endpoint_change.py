@@ -40,6 +40,8 @@ def target(
     :param change: of the endpoint section.
     """
     serving = name if said is None else said.serving.name
+    if serves is None and said is not None and said.closed is not None:
+        return serving  # it comes back under its name
     if serves is None or serves["EndpointStatus"] == "Failed":
         # Nothing is lost by taking the plain name: nothing serves.
         return name

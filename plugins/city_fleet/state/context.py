@@ -77,5 +77,10 @@ class CityContext:
         """Return where a model of the city answers now.
 
         :raises PlatformError: what says which SageMaker endpoint serves can't be read.
+        :raises EndpointClosed: none does, by ``endpoint.hours``.
         """
-        return address_of(model, shared_endpoints.read(self.objects, self.keys), self.endpoint)
+        shared = shared_endpoints.read(self.objects, self.keys)
+        name = model.endpoint or self.endpoint
+        if name in shared:
+            shared[name].refuse_closed(name)
+        return address_of(model, shared, self.endpoint)

@@ -14,10 +14,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from city_fleet import clock, outgoing_text
-from city_fleet.errors import Busy, PlatformError, show_value
+from city_fleet.errors import Busy, EndpointClosed, PlatformError, show_value
 from city_fleet.naming import Keys
 from city_fleet.state.objects import ObjectStore, json_of
 
@@ -65,6 +66,34 @@ class Wanted:
     since: str
 
 
+@dataclass(frozen=True)
+class Closed:
+    """That a shared endpoint is closed. Noted before its SageMaker endpoint is deleted, until one is in service again.
+
+    :param since: when it was noted; ISO 8601, UTC.
+    :param until: when it is to open; ISO 8601, by the clocks of ``time_zone``.
+    :param time_zone: of ``endpoint.hours``.
+    """
+
+    since: str
+    until: str
+    time_zone: str
+
+    def sentence(self, name: str) -> str:
+        """Say it.
+
+        :param name: of the shared endpoint.
+        """
+        return (
+            f"Endpoint {name!r} is closed until {self.until[:16].replace('T', ' ')} {self.time_zone}, "
+            "by endpoint.hours"
+        )
+
+    def seconds_left(self, now: datetime) -> float:
+        """Return how long it stays closed; 0 where it ought to be open."""
+        return max(0.0, (clock.parse(self.until) - now).total_seconds())
+
+
 @dataclass(frozen=True, kw_only=True)
 class SharedEndpoint:
     """What serves for one shared endpoint.
@@ -76,6 +105,8 @@ class SharedEndpoint:
     :param wanted: of one with many containers: container hostname → the model that waits for it.
     :param template: of one with many containers: what they and their endpoint are made with, as
         ``champions/container_requests.py`` reads it. Empty for one that loads models.
+    :param closed: it is outside of its hours; None while it is open.
+    :param opened: of one with hours: when it was opened last; ISO 8601, UTC.
     """
 
     serving: ServingEndpoint
@@ -83,6 +114,17 @@ class SharedEndpoint:
     making: ServingEndpoint | None = None
     wanted: Mapping[str, Wanted] = field(default_factory=dict)
     template: Mapping[str, Any] = field(default_factory=dict)
+    closed: Closed | None = None
+    opened: str = ""
+
+    def refuse_closed(self, name: str) -> None:
+        """Refuse to have a model answer while nothing can.
+
+        :param name: of the shared endpoint.
+        :raises EndpointClosed: it is closed, or was to open and is not in service yet.
+        """
+        if self.closed is not None:
+            raise EndpointClosed(self.closed.sentence(name), until=self.closed.until)
 
     def answering(self, container: str = "") -> str:
         """Return the name of the SageMaker endpoint that answers.
@@ -267,6 +309,20 @@ def take_over(store: ObjectStore, keys: Keys, name: str, serving: ServingEndpoin
     return change(store, keys, name, taken)
 
 
+def open_again(store: ObjectStore, keys: Keys, name: str) -> None:
+    """Note that a shared endpoint with hours is open from now on, whatever they say, until they close it next.
+
+    :param name: of the shared endpoint.
+    """
+    now = clock.now_iso()
+    change(
+        store,
+        keys,
+        name,
+        lambda said: None if said is None else replace(said, closed=None, opened=now),
+    )
+
+
 def _bytes(shared: SharedEndpoints) -> bytes:
     endpoints = {name: asdict(each) for name, each in sorted(shared.items())}
     return (json.dumps({"format_version": _FORMAT, "endpoints": endpoints}, indent=2) + "\n").encode()
@@ -274,6 +330,10 @@ def _bytes(shared: SharedEndpoints) -> bytes:
 
 def _shared(value: Any) -> SharedEndpoint:
     making = value.get("making")
+    closed, opened = value.get("closed"), value.get("opened") or ""
+    for text in (opened, *([] if closed is None else (closed["since"], closed["until"]))):
+        if text:
+            clock.parse(text)
     template = value.get("template") or {}
     if not isinstance(template, dict):
         raise ValueError(f"template is {show_value(template)}")
@@ -283,6 +343,8 @@ def _shared(value: Any) -> SharedEndpoint:
         making=None if making is None else _serving(making),
         wanted={name: Wanted(**each) for name, each in (value.get("wanted") or {}).items()},
         template=template,
+        closed=None if closed is None else Closed(closed["since"], closed["until"], str(closed["time_zone"])),
+        opened=opened,
     )
 
 

@@ -23,6 +23,7 @@ from city_fleet.errors import (
     CityFleetError,
     ConfigError,
     DataError,
+    EndpointClosed,
     EndpointUnderWay,
     FleetFileError,
     JobError,
@@ -141,6 +142,10 @@ EXAMPLES: list[tuple[CityFleetError, dict[str, Any]]] = [
     (PlatformError("m"), {"message": "m"}),
     (Busy("m"), {"message": "m"}),
     (EndpointUnderWay("m"), {"message": "m"}),
+    (
+        EndpointClosed("m", until="2026-11-27T07:00:00+01:00"),
+        {"message": "m", "until": "2026-11-27T07:00:00+01:00"},
+    ),
     (
         PlatformError("m", bucket="b", operation="PutObject", code="AccessDenied"),
         {"message": "m", "bucket": "b", "operation": "PutObject", "code": "AccessDenied"},

@@ -17,7 +17,7 @@ from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import refuse_old_layout
 from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
-from city_fleet.serving import container_template, endpoint_state
+from city_fleet.serving import container_template, endpoint_hours, endpoint_state
 from city_fleet.state import shared_endpoints
 from city_fleet.state.context import CityContext
 from city_fleet.state.objects import ObjectStore
@@ -56,11 +56,15 @@ class SharedContainersOperator(FleetOperator):
             )
             return replace(said, serving=serving, template=template)
 
-        shared_endpoints.change(ObjectStore(aws.s3, fleet.bucket), keys, name, noted)
+        store = ObjectStore(aws.s3, fleet.bucket)
+        shared_endpoints.change(store, keys, name, noted)
+        endpoint_hours.put_back(aws.sagemaker, store, fleet, self.endpoint)
         place = CityContext(aws, keys, endpoint_name(fleet), "", ENDPOINT_PURPOSE)
         serving = containers.make_anew(place, name)
         if serving is None:
             self.log.info("No model serves on %s yet; the first that goes live brings its container up", name)
             return {"endpoint": name, "endpoint_config_name": "", "status": ""}
+        if fleet.endpoint_settings(self.endpoint).hours is not None:
+            shared_endpoints.open_again(store, keys, name)
         self.log.info("Endpoint %s serves with %d containers", serving.name, len(serving.containers))
         return {"endpoint": serving.name, "endpoint_config_name": serving.config, "status": "InService"}

@@ -247,6 +247,9 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
                 naming.fleet_dag_id(self.fleet.fleet, REAPER_PURPOSE),
                 serves.name,
             )
+        said = shared_endpoints.read(self._store(), self.fleet.keys)[self.shared]
+        if self.settings.hours is not None or said.closed is not None:
+            shared_endpoints.open_again(self._store(), self.fleet.keys, self.shared)
         return {
             "endpoint": description["EndpointName"],
             "endpoint_config_name": description["EndpointConfigName"],

@@ -15,6 +15,7 @@ from city_fleet.outgoing_text import printable
 from city_fleet.plan import endpoint_name, forecast_cities, forecast_night
 from city_fleet.prediction import night_forecasts
 from city_fleet.prediction.predict import S3_READ_SECONDS, client_config
+from city_fleet.state import shared_endpoints
 from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class WriteForecastsOperator(FleetOperator):
             endpoint_name(fleet),
         )
         store = ObjectStore(self.client("s3", Config()), fleet.bucket)
+        shared = shared_endpoints.read(store, fleet.keys)
+        for name in map(fleet.endpoint_name, fleet.endpoint_names):
+            if name in shared:
+                shared[name].refuse_closed(name)
         night = forecast_night(fleet, clock.utc_now())
         try:
             made = night_forecasts.write_night(
