@@ -76,7 +76,7 @@ def promote(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a registered model live, or carry one here from another installation.
+    """Make a registered model live, or carry one from elsewhere.
 
     Without --from, a version of this installation, whatever the gate decided: it also replaces a model with newer data,
     and a pinned one. First the endpoint must give the right predictions for the sample rows in the model's artifact;

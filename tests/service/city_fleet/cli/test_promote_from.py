@@ -22,10 +22,11 @@ from city_fleet.importing.elsewhere import Elsewhere
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.plan import endpoint_name, plan_city
 from city_fleet.serving import endpoint_requests, endpoint_state
-from city_fleet.state import live, registry
+from city_fleet.state import live, registry, shared_endpoints
 from city_fleet.state.author import Author
 from city_fleet.state.objects import ObjectStore
 from city_fleet.state.outcomes import Outcome
+from city_fleet.state.shared_endpoints import ServingEndpoint
 from tests.support.aws_calls import client
 from tests.support.command_line import Done, fleet
 from tests.support.factors import Aws
@@ -263,9 +264,9 @@ def test_what_is_refused_says_why_and_leaves_nothing(bench: Bench) -> None:
     assert "calendar (" in said
     path = bench.other("other_code")
     found = load_fleet(path, {})
-    note = {"format_version": 1, "endpoint": endpoint_name(found), "algorithms": {"baseline": "1a2b3c4d"}}
-    store = ObjectStore(bench.clients.s3, NEW)
-    store.put(found.keys.serving_code(), json.dumps(note).encode())
+    store, serves = ObjectStore(bench.clients.s3, NEW), endpoint_name(found)
+    other = ServingEndpoint(name=serves, algorithms={"baseline": "1a2b3c4d"})
+    shared_endpoints.note(store, found.keys, serves, other)
     said = bench.refused(path=path)
     assert "lacks the algorithm xgboost; it has: baseline. Run the DAG carried_texas._endpoint" in said
     # What judged it there was changed since; so was its artifact; a person there does not want it.

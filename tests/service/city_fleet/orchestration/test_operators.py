@@ -112,7 +112,12 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[BaseOperator]:
     listed = text.replace("fleet: texas_housing", "fleet: listed").replace(
         "queue: texas-housing--", "queue: listed--"
     )
-    listed += "\ncities: {from: cities.csv}\ncity_list: {source: 's3://lake/cities.csv'}\n"
+    listed += (
+        "\ncities: {from: cities.csv}\ncity_list: {source: 's3://lake/cities.csv'}\n"
+        "forecasts: {schedule: '0 8 * * *'}\n"
+        "endpoints:\n  boxes:\n    kind: multi_container\n    algorithms: [linear]\n"
+        "    hours: {open: '07:00', close: '20:00'}\n"
+    )
     (folder / "listed.yaml").write_text(listed)
     (folder / "cities.csv").write_text("name\nWaco\n")
     found = [task for build in (city_dags, fleet_dags) for dag in build(folder) for task in dag.tasks]
