@@ -259,6 +259,7 @@ def test_an_endpoint_that_can_not_be_made_leaves_the_old_one_alone(
 ) -> None:
     here = Installation(aws, tmp_path)
     here.run(here.fleet())
+    here.swept_clean(hours=1)
     served = here.said().serving.name
     broken = here.fleet("raise RuntimeError('no such module')\n")
     with pytest.raises(WaiterError):
@@ -275,6 +276,7 @@ def test_an_endpoint_that_can_not_be_made_leaves_the_old_one_alone(
 def test_an_update_changes_the_endpoint_itself(aws: LocalSageMaker, city: City, tmp_path: Path) -> None:
     here = Installation(aws, tmp_path)
     here.run(here.fleet())
+    here.swept_clean(hours=1)
     served = here.said().serving.name
     canary = {"kind": "canary", "percent": 50, "wait_seconds": 0}
     changed = here.fleet(change="update", instance_type="ml.c5.large", deployment=canary)
