@@ -13,7 +13,7 @@ from collections.abc import Mapping
 OF_A_CITY: Mapping[str, int] = {
     "logs:DescribeLogStreams": 3,
     "logs:GetLogEvents": 3,
-    "s3:GetObject": 25,
+    "s3:GetObject": 26,
     "s3:HeadObject": 1,
     "s3:ListObjectsV2": 9,
     "s3:PutObject": 15,

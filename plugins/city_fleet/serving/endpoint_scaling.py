@@ -7,13 +7,12 @@ endpoints configured for auto scaling"), so nobody else has to.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from city_fleet import aws_errors
+from city_fleet import aws_errors, outgoing_text
 from city_fleet.config.scaling_section import Scaling
 from city_fleet.errors import Busy
 from city_fleet.outgoing_text import printable
@@ -31,7 +30,7 @@ from city_fleet.state.scalable_targets import (
 if TYPE_CHECKING:
     from types_boto3_sagemaker import SageMakerClient
 
-_log = logging.getLogger(__name__)
+log = outgoing_text.logger(__name__)
 
 
 def instances(found: Mapping[str, Any]) -> int:
@@ -90,7 +89,7 @@ def _looked(scaling: ScalingClient, endpoint: str) -> Registered:
         if not aws_errors.is_denied(error):
             raise
     except BotoCoreError as error:
-        _log.warning("Nobody can say whether endpoint %s scales: %s", endpoint, printable(str(error)))
+        log.warning("Nobody can say whether endpoint %s scales: %s", endpoint, printable(str(error)))
     return Registered()
 
 
