@@ -56,9 +56,13 @@ def _is_as_the_page_says(printed: str, client: Callable[[str], Any]) -> None:
         [
             "arn:aws:s3:::city-fleet/texas_housing/production/live/*",
             "arn:aws:s3:::city-fleet/texas_housing/production/known/*",
+            "arn:aws:s3:::city-fleet/texas_housing/production/state/endpoints.json",
         ],
         "arn:aws:s3:::city-fleet",
-        "arn:aws:sagemaker:us-east-1:123456789012:endpoint/texas-housing--production",
+        [
+            "arn:aws:sagemaker:us-east-1:123456789012:endpoint/texas-housing--production",
+            "arn:aws:sagemaker:us-east-1:123456789012:endpoint/texas-housing--production--*",
+        ],
         "arn:aws:logs:us-east-1:123456789012:log-group:/aws/lambda/texas-housing-predict:*",
     ]
     assert "$" not in str(allowed)
