@@ -13,11 +13,10 @@ from datetime import datetime, timedelta
 
 from city_fleet import clock, naming
 from city_fleet.champions.container_requests import Housed
+from city_fleet.config.endpoint_section import MOST_CONTAINERS
 from city_fleet.errors import PublishError, list_names
 from city_fleet.state.shared_endpoints import ServingEndpoint, SharedEndpoint, Wanted
 
-#: SageMaker's own limit: containers of one model.
-MOST_CONTAINERS = 15
 #: Whoever waits looks many times within it: what nobody has asked for since is wanted no more.
 FORGOTTEN_AFTER = timedelta(hours=2)
 # Looks write what they have seen at most so often.
