@@ -419,6 +419,31 @@ class Keys:
         """
         return f"{self.forecasts_prefix()}night={night}/forecasts.parquet"
 
+    def capture_prefix(self, city: str = "") -> str:
+        """Return the prefix of what was captured of predictions; of one city's, or of all."""
+        return f"{self.prefix}capture/" + (f"city={city}/" if city else "")
+
+    def capture(self, city: str, moment: datetime, name: str) -> str:
+        """Return the key of lines about predictions of a city that were made on a day.
+
+        :param moment: with a zone; the day is UTC's, and stands in the key as Hive writes a partition.
+        :param name: what tells one writer's object from another's.
+        """
+        stamped = as_of_stamp(moment)
+        day = f"{stamped[:4]}-{stamped[4:6]}-{stamped[6:8]}"
+        return f"{self.capture_prefix(city)}day={day}/{stamped}-{name}.jsonl"
+
+    def outcomes_prefix(self) -> str:
+        """Return the prefix of what callers have said really happened, by ``prediction_id``."""
+        return f"{self.prefix}outcomes/"
+
+    def outcomes(self, moment: datetime, name: str) -> str:
+        """Return the key of lines of outcomes that came at a moment.
+
+        :param name: what tells one sender's object from another's.
+        """
+        return f"{self.outcomes_prefix()}{as_of_stamp(moment)}-{name}.jsonl"
+
     def runs_prefix(self) -> str:
         """Return the prefix of all run folders; a run's is ``<city>/<run key>/`` below it."""
         return f"{self.prefix}runs/"
@@ -484,6 +509,14 @@ class Keys:
     def reconciled(self) -> str:
         """Return the key of what says when the registry was looked at last."""
         return f"{self.prefix}state/reconciled.json"
+
+    def live_scores(self, city: str) -> str:
+        """Return the key of what a city's predictions were worth once the truth was known."""
+        return f"{self.prefix}state/scores/{city}.json"
+
+    def challengers(self) -> str:
+        """Return the key of the object that says which models are tried beside champions, with how much traffic."""
+        return f"{self.prefix}state/challengers.json"
 
     def shared_endpoints(self) -> str:
         """Return the key of the object that says which SageMaker endpoint serves for each shared endpoint."""

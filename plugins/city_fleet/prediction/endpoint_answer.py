@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from city_fleet import aws_errors
 from city_fleet.errors import BadRequest, PredictError, ServingError, show_value
 from city_fleet.periods import begin_text
+from city_fleet.state.observed import CHAMPION
 
 # inference.py speaks of rows of a request; here a request is one row, whose features are what the caller knows.
 _OUR_ROW = re.compile(r"Row 1[,:] *|Forecast: *")
@@ -64,6 +65,8 @@ class Prediction:
     :param package_version: the number at the end of that ARN, None when it has none.
     :param as_of: the moment up to which the model may have seen data, ISO 8601 in UTC.
     :param latency_ms: from the start of the request to the answer, waiting for a free thread and attempts included.
+    :param prediction_id: what to call it by who says later what really happened.
+    :param role: of the model that answered: the champion, or a challenger that is tried beside it.
     :param label: of a classification: the most probable class.
     :param probabilities: of a classification: class → probability; None where ``top_k`` is answered.
     :param top_k: of a classification that was asked so: ``label`` and ``probability`` of the most probable classes.
@@ -77,6 +80,8 @@ class Prediction:
     package_version: int | None
     as_of: str
     latency_ms: float
+    prediction_id: str = ""
+    role: str = CHAMPION
     label: str | None = None
     probabilities: Mapping[str, float] | None = None
     top_k: Sequence[Mapping[str, Any]] | None = None
@@ -89,6 +94,8 @@ class Prediction:
         unsaid = ("prediction", *(name for name in classes if said[name] is None))
         if forecast is not None and forecast["warning"] is None:
             del forecast["warning"]
+        if self.role == CHAMPION:
+            del said["role"]
         return {
             "status": 200,
             "city": city,

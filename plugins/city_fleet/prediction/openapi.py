@@ -34,6 +34,7 @@ _FORECAST_EXAMPLE = {
     "package_version": 12,
     "as_of": "2015-08-01T00:00:00Z",
     "latency_ms": 14.2,
+    "prediction_id": "austin.20150801T061500Z.5f0c2a9b41de",
 }
 _ERRORS = {
     "400": ("BadRequest", "The request can be put right; the message says how."),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from city_fleet import periods
+from city_fleet.prediction import prediction_id
 
 _PERIOD = {
     "type": "string",
@@ -22,6 +23,11 @@ _MODEL: dict[str, Any] = {
         "description": "The moment up to which the model may have seen data, in UTC.",
     },
     "latency_ms": {"type": "number", "description": "Measured in the function, attempts included."},
+    "prediction_id": {
+        "type": "string",
+        "pattern": f"^{prediction_id.PATTERN}$",
+        "description": "What to call this prediction by who says later what really happened.",
+    },
 }
 _CITY = {
     "type": "string",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from city_fleet import outgoing_text
+from city_fleet import clock, outgoing_text
 from city_fleet.errors import (
     BadRequest,
     PredictError,
@@ -24,7 +24,7 @@ from city_fleet.errors import (
     UnknownCity,
     show_value,
 )
-from city_fleet.prediction import model_question, substitute
+from city_fleet.prediction import model_question, observation, prediction_id, substitute
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.prediction.endpoint_answer import Prediction
 from city_fleet.prediction.endpoint_cache import Endpoints
@@ -34,6 +34,7 @@ from city_fleet.prediction.model_call import ModelGone, call_model
 from city_fleet.prediction.model_question import NO_FEATURES, Asked, iso, slug_of
 from city_fleet.prediction.seat import Seat, seat_of
 from city_fleet.state import live
+from city_fleet.state.observed import Observer
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -83,6 +84,7 @@ class Predictor:
     :param endpoints: the fleet's shared endpoints.
     :param threads: how many cities of one request are asked at the same time.
     :param known: what is known of the fleet's cities; None leaves forecasts to what the models' artifacts hold.
+    :param observers: are told of every prediction that was made or failed in time.
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class Predictor:
         threads: int = THREADS,
         *,
         known: KnownCopies | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
+        self._observers = observers
         self.pointers = pointers
         self.known = known
         self._runtime = runtime
@@ -163,13 +167,7 @@ class Predictor:
                 except queue.Empty:
                     return
                 try:
-                    answers[index] = self._predict(asked[index], own[index], started)
-                except PredictError as error:
-                    answers[index] = error
-                except Exception as error:
-                    # One city's matter, whatever it is: the others of the request are answered.
-                    log.exception("A prediction failed")
-                    answers[index] = _unexpected(asked[index].city, error)
+                    answers[index] = self._observed(asked[index], own[index], started)
                 except BaseException as error:
                     broken.append(error)
                     return
@@ -188,6 +186,26 @@ class Predictor:
             raise broken[0]
         pairs = zip(answers, own, strict=True)
         return [limit.missed() if answer is None else answer for answer, limit in pairs]
+
+    def _observed(self, asked: Asked, deadline: Deadline, started: float) -> Prediction | PredictError:
+        """Answer one request, and tell who wants to know."""
+        answer: Prediction | PredictError
+        try:
+            answer = self._predict(asked, deadline, started)
+        except PredictError as error:
+            answer = error
+        except Exception as error:
+            # One city's matter, whatever it is: the others of the request are answered.
+            log.exception("A prediction failed")
+            answer = _unexpected(asked.city, error)
+        if self._observers:
+            seen = observation.of(asked, answer, (time.perf_counter() - started) * 1000)
+            for observer in self._observers:
+                try:
+                    observer(seen)
+                except Exception:
+                    log.exception("A prediction was made, and could not be noted")
+        return answer
 
     def _predict(self, asked: Asked, deadline: Deadline, started: float) -> Prediction:
         city = asked.city
@@ -218,6 +236,7 @@ class Predictor:
             package_version=package_version(pointer.package_arn),
             as_of=iso(pointer.as_of),
             latency_ms=round((time.perf_counter() - started) * 1000, 1),
+            prediction_id=prediction_id.new(city, clock.utc_now()),
         )
 
     def _seat(self, city: str, asked: Asked, deadline: Deadline) -> Seat:

@@ -18,6 +18,7 @@ from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import THREADS, Prediction, Predictor
 from city_fleet.state import live
+from city_fleet.state.observed import Observed
 from tests.support.aws_calls import Calls, client
 from tests.support.local_sagemaker import running_server
 from tests.support.serving import FEATURES, KEYS, ROW, Serving, city_name, serve
@@ -85,6 +86,27 @@ def test_a_prediction_is_what_training_expected(serving: Serving, predictor: Pre
     assert 0 < answer.latency_ms <= took_ms + 1
     assert answer.to_dict()["status"] == 200
     json.dumps(answer.to_dict(), allow_nan=False)
+
+
+def test_observers_are_told_and_do_no_harm(serving: Serving, city: str) -> None:
+    serving.publish(city)
+    seen: list[Observed] = []
+
+    def refuses(observed: Observed) -> None:
+        raise OSError("the disk is full")
+
+    observed = Predictor(
+        LivePointers(serving.s3, KEYS),
+        client(serving.server, "sagemaker-runtime", read_timeout=SECONDS),
+        Endpoints(serving.s3, KEYS, serving.endpoint),
+        observers=(refuses, seen.append),
+    )
+    good, bad = observed.predict_many([(city, ROW), (city, {"trend": 1})], SECONDS)
+    assert isinstance(good, Prediction)
+    by_status = {each.status: each for each in seen}
+    assert (by_status[200].prediction_id, by_status[200].asked) == (good.prediction_id, {"features": ROW})
+    assert by_status[200].target_model == good.target_model
+    assert by_status[400].error == f"BadRequest: {bad.message}"  # type: ignore[union-attr]
 
 
 def test_a_missing_value_is_one_as_the_model_server_allows_it(
