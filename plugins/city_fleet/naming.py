@@ -358,6 +358,10 @@ class Keys:
         """Return the key of the zip of one version of a Lambda function."""
         return f"{self.prefix}functions/{name}-{code_digest}.zip"
 
+    def template(self, digest: str) -> str:
+        """Return the key of a CloudFormation template that is too large for a request."""
+        return f"{self.prefix}functions/template-{digest}.json"
+
     def run(self, city: str, key_of_run: str) -> str:
         """Return the prefix of all that the jobs of a run write."""
         return f"{self.runs_prefix()}{city}/{key_of_run}/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ import pytest
 
 from city_fleet.metrics import regression_metrics
 from city_fleet.naming import split_uri
+from local import ROOT
 from tests.e2e.conftest import BUCKET, Fleet
 
 pytestmark = pytest.mark.e2e
@@ -118,6 +120,22 @@ def test_every_model_is_a_version_with_its_lineage(fleet: Fleet) -> None:
     ]
     head = fleet.client("s3").head_object(Bucket=BUCKET, Key="texas_housing/raw/city=abilene/txhousing.csv")
     assert head["ETag"].strip('"') == manifest["inputs"][0]["etag"]
+
+
+def test_nothing_that_a_run_leaves_behind_names_a_folder_of_this_machine(fleet: Fleet) -> None:
+    """So that it reads the same wherever the jobs ran; what jobs see is /opt/ml."""
+    fleet.ended(LIVE_CITY)
+    folders = [str(fleet.stack.layout.state_dir).encode(), str(ROOT).encode()]
+    s3 = fleet.client("s3")
+    looked = 0
+    for part in ("runs/abilene/", "models/abilene/", "known/abilene/", "state/runs/abilene/"):
+        for item in s3.list_objects_v2(Bucket=BUCKET, Prefix=f"texas_housing/laptop/{part}")["Contents"]:
+            body = read(fleet, f"s3://{BUCKET}/{item['Key']}")
+            if item["Key"].endswith(".tar.gz"):
+                body = gzip.decompress(body)
+            looked += 1
+            assert not [folder for folder in folders if folder in body], item["Key"]
+    assert looked > 10
 
 
 def test_the_task_log_shows_the_jobs_own_lines_and_the_request(fleet: Fleet) -> None:

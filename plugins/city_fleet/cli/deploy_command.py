@@ -15,7 +15,9 @@ from city_fleet.cli.selection import FleetName, fleets_named, only_fleet
 from city_fleet.config import Fleet
 
 if TYPE_CHECKING:
-    from city_fleet.infrastructure.change_set import ChangeSet
+    from types_boto3_s3 import S3Client
+
+    from city_fleet.infrastructure.change_set import ChangeSet, Stacks
     from city_fleet.infrastructure.deployment import FunctionCode
 
 #: Of a function's zip, the parameter that names its key.
@@ -111,7 +113,7 @@ def deploy(
     values |= {"HearsArrivals": "true"} if _hears_arrivals(item) else {"HearsArrivals": "false"}
     with aws_errors():
         _deploy(
-            item, templates.as_body(made), values, functions,
+            item, made, values, functions,
             dry_run=dry_run, yes=yes, wait=wait, as_json=as_json,
         )  # fmt: skip
 
@@ -124,7 +126,7 @@ def _hears_arrivals(fleet: Fleet) -> bool:
 
 def _deploy(
     fleet: Fleet,
-    body: str,
+    made: dict[str, Any],
     values: dict[str, str],
     folder: Path | None,
     *,
@@ -133,56 +135,79 @@ def _deploy(
     wait: float,
     as_json: bool,
 ) -> None:
-    from city_fleet.infrastructure import deployment  # noqa: PLC0415 - imports botocore
+    from city_fleet.infrastructure import deployment, large_template  # noqa: PLC0415 - imports botocore
+    from city_fleet.infrastructure import template as templates  # noqa: PLC0415
     from city_fleet.infrastructure.change_set import Stacks  # noqa: PLC0415
     from city_fleet.infrastructure.names import StackNames  # noqa: PLC0415
 
-    names = StackNames(fleet)
+    names, body = StackNames(fleet), templates.as_body(made)
     deployment.refuse_other_account(fleet, client(fleet, "sts"))
     stacks, s3 = Stacks(client(fleet, "cloudformation")), client(fleet, "s3")
+    bodies = [body]
     if stacks.described(names.stack) is None:
         values |= deployment.found_there(fleet, s3, client(fleet, "iam"))
+        if large_template.is_large(body) and values["BucketExists"] == "false":
+            bodies = [templates.as_body(large_template.storage_part(names, made)), body]
     if "AirflowUrl" in values and "MwaaEnvironment" in values:
         raise typer.BadParameter("--airflow-url and --mwaa: Airflow is in one place.")
     codes = _codes(fleet, folder, stacks.described(names.stack), values)
     values |= {code.parameter: code.key for code in codes}
     if codes and not dry_run:
         deployment.upload(fleet, s3, codes)
-    change_set = stacks.prepare(names.stack, body, values, names.tags)
     result: dict[str, Any] = {
-        "stack": names.stack,
-        "creates": change_set.creates,
-        "changes": [change.to_dict() for change in change_set.changes],
-        "executed": False,
-        "outputs": {},
-    }
-    if not as_json:
-        for line in _lines(fleet, change_set):
+        "stack": names.stack, "creates": False, "changes": [], "whole": True, "executed": False, "outputs": {}
+    }  # fmt: skip
+    for part in bodies:
+        if part is not body:
+            say(_two_parts(fleet, body), err=True)
+        with large_template.sendable(fleet, s3, part) as sent:
+            change_set = stacks.prepare(names.stack, part, values, names.tags, sent)
+        result["creates"] |= change_set.creates
+        result["changes"] += [change.to_dict() for change in change_set.changes]
+        for line in [] if as_json else _lines(fleet, change_set):
             say(line)
-    if change_set.name and (dry_run or not _agreed(names.stack, yes)):
-        stacks.discard(change_set)
-        if not dry_run:
-            say("Nothing was changed.", err=True)
-            raise typer.Exit(1)
-    elif change_set.name:
-        result["outputs"] = stacks.execute(change_set, wait)
-        result["executed"] = True
-    if (
-        not dry_run
-        and deployment.is_foreign_bucket(stacks.described(names.stack))
-        and deployment.events_are_off(fleet, s3)
-    ):
-        say(
-            f"warning: bucket {fleet.bucket} tells EventBridge nothing, so arrivals and moves go unnoticed; "
-            "docs/infrastructure.md says how to turn it on",
-            err=True,
-        )
+        # What comes after the first of two parts can't be asked for before the bucket is there.
+        result["whole"] = part is body
+        if not _carried_out(stacks, change_set, result, dry_run=dry_run, yes=yes, wait=wait):
+            break
+    if not dry_run and deployment.is_foreign_bucket(stacks.described(names.stack)):
+        _warn_of_silence(fleet, s3)
     if as_json:
         print_json(result)
     elif result["executed"]:
         say(f"{names.stack}: done.")
         for line in output.table([], sorted(result["outputs"].items())):
             say(f"  {line}")
+
+
+def _warn_of_silence(fleet: Fleet, s3: S3Client) -> None:
+    from city_fleet.infrastructure import deployment  # noqa: PLC0415 - imports botocore
+
+    if deployment.events_are_off(fleet, s3):
+        say(
+            f"warning: bucket {fleet.bucket} tells EventBridge nothing, so arrivals and moves go unnoticed; "
+            "docs/infrastructure.md says how to turn it on",
+            err=True,
+        )
+
+
+def _carried_out(
+    stacks: Stacks, change_set: ChangeSet, result: dict[str, Any], *, dry_run: bool, yes: bool, wait: float
+) -> bool:
+    """Carry a change set out and note it in the result, or discard it.
+
+    :return: False for a dry run.
+    :raises typer.Exit: somebody has said no.
+    """
+    if change_set.name and (dry_run or not _agreed(change_set.stack, yes)):
+        stacks.discard(change_set)
+        if not dry_run:
+            say(f"Nothing {'more ' if result['executed'] else ''}was changed.", err=True)
+            raise typer.Exit(1)
+    elif change_set.name:
+        result["outputs"] = stacks.execute(change_set, wait)
+        result["executed"] = True
+    return not dry_run
 
 
 def _codes(
@@ -203,6 +228,16 @@ def _codes(
             err=True,
         )
     return others
+
+
+def _two_parts(fleet: Fleet, body: str) -> str:
+    from city_fleet.infrastructure.large_template import MAX_BODY_BYTES  # noqa: PLC0415 - imports botocore
+
+    return (
+        f"The template has {len(body.encode())} bytes. CloudFormation takes {MAX_BODY_BYTES} in a request and reads a "
+        f"larger one from a bucket, and {fleet.bucket} is not there yet: first the bucket and its key, then all else, "
+        "which CloudFormation can be asked about when the bucket is there (--template prints it)."
+    )
 
 
 def _agreed(stack: str, yes: bool) -> bool:

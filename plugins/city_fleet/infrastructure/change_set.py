@@ -84,11 +84,18 @@ class Stacks:
         return None if stack["StackStatus"] == "REVIEW_IN_PROGRESS" else dict(stack)
 
     def prepare(
-        self, name: str, body: str, parameters: Mapping[str, str], tags: list[dict[str, str]]
+        self,
+        name: str,
+        body: str,
+        parameters: Mapping[str, str],
+        tags: list[dict[str, str]],
+        sent: Mapping[str, str] | None = None,
     ) -> ChangeSet:
         """Ask CloudFormation what a template would change.
 
         :param parameters: values that count now; of all others the stack keeps the one it has, or takes the default.
+        :param sent: the member of the request that carries the template, as ``large_template.sendable`` gives it;
+            None where the request carries it itself.
         :raises Busy: somebody else changes the stack right now.
         :raises PlatformError: the stack is in a state that takes no change, or the template is refused.
         """
@@ -111,7 +118,7 @@ class Stacks:
                 StackName=name,
                 ChangeSetName=change_set,
                 ChangeSetType="UPDATE" if there else "CREATE",
-                TemplateBody=body,
+                **(sent or {"TemplateBody": body}),  # type: ignore[arg-type]
                 Parameters=[*given, *kept],
                 Capabilities=["CAPABILITY_NAMED_IAM"],
                 Tags=tags,  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ def found_there(fleet: Fleet, s3: S3Client, iam: IAMClient) -> dict[str, str]:
     :raises PlatformError: the bucket is somebody else's.
     """
     values = {
-        "BucketExists": "true" if _bucket_exists(fleet, s3) else "false",
+        "BucketExists": "true" if bucket_exists(fleet, s3) else "false",
         "RoleExists": "true" if _role_exists(fleet, iam) else "false",
     }
     if fleet.kms_key:
@@ -65,7 +65,11 @@ def found_there(fleet: Fleet, s3: S3Client, iam: IAMClient) -> dict[str, str]:
     return values
 
 
-def _bucket_exists(fleet: Fleet, s3: S3Client) -> bool:
+def bucket_exists(fleet: Fleet, s3: S3Client) -> bool:
+    """Tell whether the fleet's bucket is there.
+
+    :raises PlatformError: it is somebody else's.
+    """
     try:
         s3.head_bucket(Bucket=fleet.bucket)
     except ClientError as error:

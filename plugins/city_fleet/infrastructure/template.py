@@ -16,8 +16,8 @@ from city_fleet.infrastructure.cloudformation import ACCOUNT, PARTITION, attribu
 from city_fleet.infrastructure.names import StackNames
 from city_fleet.infrastructure.policies import key_arn
 
-#: What CloudFormation takes in a request; more only from a bucket, which may not be there yet.
-MAX_BODY_BYTES = 51_200
+#: What CloudFormation takes at all; what is too large for a request is in large_template.
+MAX_TEMPLATE_BYTES = 1_000_000
 #: What stands for a secret where the function asks MWAA, or there is no function: a policy takes no empty resource.
 NO_SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:none"  # noqa: S105 - the name of none
 _TRUTH = {"Type": "String", "AllowedValues": ["true", "false"], "Default": "false"}
@@ -46,14 +46,12 @@ def template(fleet: Fleet) -> dict[str, Any]:
 def as_body(made: dict[str, Any]) -> str:
     """Return a template as CloudFormation gets it.
 
-    :raises PlatformError: it is longer than a request may be.
+    :raises PlatformError: it is longer than CloudFormation takes.
     """
     body = json.dumps(made, separators=(",", ":"), ensure_ascii=False)
     size = len(body.encode())
-    if size > MAX_BODY_BYTES:
-        raise PlatformError(
-            f"the template has {size} bytes; CloudFormation takes {MAX_BODY_BYTES} in a request"
-        )
+    if size > MAX_TEMPLATE_BYTES:
+        raise PlatformError(f"the template has {size} bytes; CloudFormation takes {MAX_TEMPLATE_BYTES}")
     return body
 
 

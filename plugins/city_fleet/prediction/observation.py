@@ -36,7 +36,8 @@ def of(asked: Asked, answer: Prediction | PredictError, latency_ms: float) -> Ob
             package_version=answer.package_version,
             role=answer.role,
         )
-    city = slug_of(asked.city) if isinstance(asked.city, str) else show_value(asked.city)
+    # In brackets: what is no text is no city, whatever it looks like.
+    city = slug_of(asked.city) if isinstance(asked.city, str) else f"({show_value(asked.city)})"
     return Observed(
         "",
         city[:MAX_CITY_LENGTH],

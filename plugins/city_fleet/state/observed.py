@@ -32,6 +32,7 @@ class Observed:
     :param shadow: whether the caller got another answer than this one.
     :param latency_ms: from the start of the request to the answer.
     :param cold: whether the endpoint had to load the model first; None where nothing says it.
+    :param masked: names whose values were left out, of what was asked and answered; None stands there.
     """
 
     prediction_id: str
@@ -47,6 +48,7 @@ class Observed:
     role: str = CHAMPION
     shadow: bool = False
     cold: bool | None = None
+    masked: tuple[str, ...] = ()
 
 
 #: Is told of every prediction, in the thread that has made it; what it raises is logged, and nobody else's matter.

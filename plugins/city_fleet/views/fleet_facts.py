@@ -14,11 +14,12 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
-from city_fleet.errors import ConfigError
+from city_fleet.errors import ConfigError, PlatformError
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.plan import plan_city
-from city_fleet.state import index, old_layout, registry_search
+from city_fleet.state import index, old_layout, registry_search, shared_endpoints
 from city_fleet.state.index import Refreshed
+from city_fleet.state.objects import ObjectStore
 from city_fleet.views import digest
 from city_fleet.views import fleet as fleet_state
 from city_fleet.views.digest import DigestWindow, NightDigest
@@ -67,6 +68,7 @@ def picture(
         problems.append(
             f"{left} was left by an earlier version and is not shown: `./fleet migrate --fleet {fleet.fleet}` moves it"
         )
+    problems += closed_endpoints(fleet, ObjectStore(s3, keys.bucket))
     waiting: dict[str, list[Waiting]] = {}
     try:
         waiting = waiting_versions(sagemaker, fleet, at)
@@ -76,6 +78,19 @@ def picture(
         problems.append(f"what waits for approval can't be looked at: {error}")
     snapshot = fleet_state.take(fleet, refreshed.index, at, code_digests=code_digests(fleet), waiting=waiting)
     return Picture(snapshot, refreshed, tuple(problems))
+
+
+def closed_endpoints(fleet: Fleet, store: ObjectStore) -> list[str]:
+    """Return a sentence for each endpoint that is closed by its hours; S3 is asked only where one has hours."""
+    names = [name for name in fleet.endpoint_names if fleet.endpoint_settings(name).hours is not None]
+    if not names:
+        return []
+    try:
+        shared = shared_endpoints.read(store, fleet.keys)
+    except PlatformError as error:
+        return [str(error)]
+    found = [(called, shared.get(called)) for called in map(fleet.endpoint_name, names)]
+    return [each.closed.sentence(called) for called, each in found if each is not None and each.closed]
 
 
 def code_digests(fleet: Fleet) -> dict[str, str]:

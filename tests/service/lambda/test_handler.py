@@ -210,11 +210,11 @@ def test_when_all_cities_failed_the_answer_says_whether_to_ask_again(post: Calle
 
 
 def test_the_time_that_lambda_leaves_is_the_deadline(post: Caller, serving: Serving) -> None:
-    slow = {"kind": "latency", "operation": "InvokeEndpoint", "seconds": 6}
+    slow = {"kind": "latency", "operation": "InvokeEndpoint", "seconds": 15}
     with serving.faults(slow):
         started = time.monotonic()
         status, answer = post(AUSTIN, remaining_ms=1500)
-        assert time.monotonic() - started < 5  # the answer itself takes 6 s
+        assert time.monotonic() - started < 12  # the answer itself takes 15 s
     assert status == 503
     assert "did not answer within 1 s" in answer["message"]
     assert post(AUSTIN, remaining_ms=100)[0] == 503

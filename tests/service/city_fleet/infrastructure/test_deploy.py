@@ -18,7 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from city_fleet.config import load_fleet
-from city_fleet.infrastructure import deployment, template
+from city_fleet.infrastructure import deployment, large_template, template
 from city_fleet.infrastructure.change_set import Stacks
 from tests.support.account import account_client, running_account
 from tests.support.command_line import Done, fleet
@@ -173,6 +173,34 @@ def test_functions_are_put_into_the_bucket_that_is_there(account: Account, tmp_p
     (listed,) = s3.list_object_versions(Bucket="small-data")["Versions"]
     assert listed["Key"] == codes[0].key
     assert listed["Key"].startswith("small/laptop/functions/predict-")
+
+
+def test_a_template_too_large_for_a_request_is_read_from_the_bucket(account: Account) -> None:
+    """The bucket is made first, since the template lies there as long as CloudFormation reads it."""
+    long = "a_fleet_with_a_name_of_32_letter"
+    text = SMALL.replace("fleet: small", f"fleet: {long}\nenvironment: {long}")
+    account.write(f"{PRIVATE}\nforecasts: {{catalog: true}}", text)
+    body = template.as_body(template.template(load_fleet(account.path, {})))
+    assert large_template.is_large(body)
+
+    looked = account.deploy("--dry-run", "--json")
+    assert looked.returncode == 0, looked.stderr
+    assert f"The template has {len(body)} bytes." in looked.stderr
+    report = json.loads(looked.stdout)
+    assert [each["resource"] for each in report["changes"]] == ["Bucket", "BucketPolicy", "Key", "KeyAlias"]
+    assert (report["whole"], report["executed"], account.stacks) == (False, False, [])
+
+    made = account.deploy("--yes")
+    assert made.returncode == 0, made.stderr
+    assert " (us-east-1): 4 resources would be made." in made.stdout
+    queues = account.client("sqs").list_queues()["QueueUrls"]
+    assert len(queues) == 2, "the second part is there too"
+    assert objects(account) == [], "not even a version of the template is left"
+
+
+def objects(account: Account) -> list[str]:
+    found = account.client("s3").list_object_versions(Bucket="small-data")
+    return [each["Key"] for each in [*found.get("Versions", []), *found.get("DeleteMarkers", [])]]
 
 
 def test_what_can_not_be_done_is_a_sentence(account: Account) -> None:

@@ -28,6 +28,7 @@ from city_fleet.serving.office_hours import Do
 from city_fleet.state import shared_endpoints
 from city_fleet.state.objects import ObjectStore
 from city_fleet.state.shared_endpoints import Closed, ServingEndpoint, SharedEndpoint
+from city_fleet.views import fleet_facts
 from tests.service.city_fleet.orchestration.test_endpoint_switch import SHARED, Installation
 from tests.support.factors import ENDPOINT, KEYS, City, create_endpoint
 from tests.support.fleets import SMALL
@@ -197,6 +198,8 @@ def test_a_person_opens_an_endpoint_that_is_closed(place: Place) -> None:
     assert place.status() == "InService"
     shared_endpoints.open_again(place.store, KEYS, ENDPOINT)
     place.closed()
+    (said,) = fleet_facts.closed_endpoints(place.fleet, place.store)
+    assert said.startswith(f"Endpoint {ENDPOINT!r} is closed until {MORNING:%Y-%m-%d} 07:00 UTC"), said
 
     def opened() -> bool:
         try:
