@@ -82,16 +82,7 @@ def promote(
         would = "is live already and would be pinned" if serves else "would go live"
         notes.insert(0, f"{target} {would}; version {number} is {status} in the registry")
         return Move(city.slug, Outcome.PLANNED, before, None, tuple(notes))
-    candidate = publish.Candidate(
-        model=loaded.model,
-        artifact_uri=loaded.artifact_uri,
-        decision=loaded.decision,
-        rule=Gate(),  # force asks no rule
-        holdout=_samples_as_holdout(loaded.artifact),
-        author=author,
-        move=live.PROMOTE,
-        pinned=pin,
-    )
+    candidate = candidate_of(loaded, author, pin=pin)
     ready = publish.prepare(city, candidate, force=True)
     if isinstance(ready, publish.Ready) or status != registry.APPROVED:
         _approve(city, loaded, author)
@@ -104,6 +95,26 @@ def promote(
     if pin:
         return moves.pin(city, target, author, tuple(notes))
     return Move(city.slug, Outcome.UNCHANGED, before, done.pointer, (_live_already(done.pointer), *notes))
+
+
+def candidate_of(
+    loaded: LoadedPackage, author: Author, *, pin: bool = False, over: str | None = None
+) -> publish.Candidate:
+    """Return a version of the registry as a candidate that a person's word, or a trial, makes live.
+
+    :param over: as :class:`~city_fleet.champions.publish.Candidate` has it.
+    """
+    return publish.Candidate(
+        model=loaded.model,
+        artifact_uri=loaded.artifact_uri,
+        decision=loaded.decision,
+        rule=Gate(),  # force asks no rule
+        holdout=_samples_as_holdout(loaded.artifact),
+        author=author,
+        move=live.PROMOTE,
+        pinned=pin,
+        over=over,
+    )
 
 
 def choose(listed: Sequence[ModelPackageSummary], group: str, choice: Choice) -> ModelPackageSummary:

@@ -42,6 +42,7 @@ class Candidate:
     :param move: what the live pointer calls this move.
     :param pinned: whether it stays until a person unpins it.
     :param forecast: what it answered when it was asked by the city's name alone; None where it can't be.
+    :param over: target model of the only champion that it may take the place of, also by force; a pin keeps that one.
     """
 
     model: ServedModel
@@ -53,6 +54,7 @@ class Candidate:
     move: str = live.PUBLISH
     pinned: bool = False
     forecast: Mapping[str, Any] | None = None
+    over: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,18 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     judged = _judge(city, candidate, champion, force=force)
     if isinstance(judged, Publication):
         return judged
+    return Ready(replace(judged, model=install(city, candidate)), champion, force)
+
+
+def install(city: CityContext, candidate: Candidate) -> ServedModel:
+    """Put a candidate's artifact where the endpoint loads it from, and have it answer as the evaluation says.
+
+    Nothing serves it yet. Repeating it is harmless.
+
+    :return: the model, as it answers.
+    :raises PublishError: as :func:`prepare` does.
+    :raises EndpointUnderWay: as :func:`prepare` does.
+    """
     # It may have been published before and be about to be retired; from now on it is not.
     retire_marks.claim(city.aws.s3, city.keys, city.slug, candidate.model.target_model)
     made = _install_artifact(city, candidate)
@@ -117,7 +131,7 @@ def prepare(city: CityContext, candidate: Candidate, *, force: bool = False) -> 
     if model.container:
         containers.take_over(city, model, at)
     # The digest vouches for the artifact, and so for what it says of its rows.
-    return Ready(replace(judged, model=replace(model, **made.says)), champion, force)
+    return replace(model, **made.says)
 
 
 def housed(city: CityContext, model: ServedModel, algorithm: str) -> ServedModel:
@@ -243,6 +257,8 @@ def _judge(
         reasons = (*decision.reasons, "this artifact is live already")
         return Publication(Outcome.LIVE, decision, champion.pointer, reasons)
     refusal = None if force else _refusal(candidate, champion.pointer)
+    if candidate.over is not None:
+        refusal = _other_than(candidate.over, champion.pointer)
     if refusal:
         outcome, reason = refusal
         return Publication(outcome, decision, champion.pointer, (reason,))
@@ -259,13 +275,27 @@ def _judge(
     return replace(candidate, decision=decision)
 
 
+def _other_than(over: str, champion: LivePointer) -> tuple[Outcome, str] | None:
+    """Return outcome and reason where a champion is not the one that may be replaced, or is pinned."""
+    if champion.target_model != over:
+        return Outcome.SUPERSEDED, f"{champion.target_model} serves meanwhile, and not {over}"
+    return _pinned(champion)
+
+
+def _pinned(champion: LivePointer) -> tuple[Outcome, str] | None:
+    if not champion.pinned:
+        return None
+    why = f": {champion.reason}" if champion.reason else ""
+    return Outcome.HELD, (
+        f"{champion.target_model} is pinned by {champion.moved_by} since {champion.moved_at}{why}; "
+        f"`./fleet unpin {champion.city}` lets new models go live"
+    )
+
+
 def _refusal(candidate: Candidate, champion: LivePointer) -> tuple[Outcome, str] | None:
     """Return outcome and reason when a champion may not be replaced by this candidate."""
-    if champion.pinned:
-        why = f": {champion.reason}" if champion.reason else ""
-        return Outcome.HELD, (
-            f"{champion.target_model} is pinned by {champion.moved_by} since {champion.moved_at}{why}; "
-            f"`./fleet unpin {champion.city}` lets new models go live"
-        )
+    pinned = _pinned(champion)
+    if pinned is not None:
+        return pinned
     newer = gate.newer_champion({"as_of": candidate.model.as_of}, {"as_of": champion.as_of})
     return (Outcome.SUPERSEDED, newer) if newer else None

@@ -12,6 +12,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from city_fleet.cli.approve import approve, reject, waiting
 from city_fleet.cli.backfill import backfill
+from city_fleet.cli.challenge_command import challenge
 from city_fleet.cli.cities_command import cities
 from city_fleet.cli.compare_command import compare
 from city_fleet.cli.compile_command import compile
@@ -58,6 +59,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         rollback,
         unpin,
         promote,
+        challenge,
         waiting,
         approve,
         reject,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from city_fleet.cli.aws import aws_errors
-from city_fleet.cli.moving import cities_and_clients
+from city_fleet.cli.moving import FleetClients, cities_and_clients
 from city_fleet.cli.output import AsJson, say, show, table
 from city_fleet.cli.selection import CityName, FleetName
+from city_fleet.errors import CityFleetError
 from city_fleet.metrics import METRICS, REGRESSION, default_metric
 from city_fleet.metrics import show as show_metric
 
@@ -45,6 +47,7 @@ def history(
     with aws_errors():
         ((clients, slug),) = cities_and_clients(fleet, [city])
         found = history_of(clients.s3, clients.keys, slug, limit or None)
+        trial = _trial(clients, slug)
     report = {
         "fleet": clients.fleet.fleet,
         "city": slug,
@@ -52,10 +55,33 @@ def history(
         "older": found.older,
         "states": [state.to_dict() for state in found.states],
     }
-    show(report, _lines(clients.fleet.fleet, found, _metric(clients.fleet, found)), as_json)
+    if trial is not None:
+        report["trial"] = trial
+    lines = _lines(clients.fleet.fleet, found, _metric(clients.fleet, found))
+    show(report, chain(lines, [] if trial is None else [f"{slug}: {trial['sentence']}."]), as_json)
     if found.problem and not as_json:
         say(f"{slug}: {found.problem}.", err=True)
     raise typer.Exit(1 if found.problem else 0)
+
+
+def _trial(clients: FleetClients, city: str) -> dict[str, Any] | None:
+    """Return what is tried beside a city's champion, or that nobody knows it; None where nothing is."""
+    from city_fleet.champions.trials import shown  # noqa: PLC0415 - imports botocore
+    from city_fleet.state import challengers  # noqa: PLC0415
+    from city_fleet.state.objects import ObjectStore  # noqa: PLC0415
+
+    try:
+        found = challengers.read(ObjectStore(clients.s3, clients.keys.bucket), clients.keys)
+    except CityFleetError as error:
+        return {"sentence": str(error).rstrip(".")}
+    trial = found.running.get(city)
+    if trial is None:
+        return None
+    until = _minute(trial.until)
+    return {
+        **shown(trial),
+        "sentence": f"version {trial.version} is on trial {trial.sentence}, until {until} UTC",
+    }
 
 
 def _metric(fleet: Fleet, found: History) -> str:

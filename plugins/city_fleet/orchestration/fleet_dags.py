@@ -31,6 +31,7 @@ from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOpera
 from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
 from city_fleet.orchestration.fleet_tasks.retire_operator import RETIRE, TIME_LIMIT_SECONDS, RetireOperator
 from city_fleet.orchestration.fleet_tasks.sweep_operator import SWEEP, SweepEndpointsOperator
+from city_fleet.orchestration.fleet_tasks.trials_operator import TRIALS, LookAfterTrialsOperator
 from city_fleet.orchestration.timetables import FleetTimetable
 
 #: Tasks that only read and write a few small objects; more than this is a hang.
@@ -156,7 +157,8 @@ def _reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
             "scheduled. The task log says which and why.\n\n"
             "A job is ours by its tags. Two installations of Airflow that share an AWS account and region therefore "
             "need different values of `environment`: each would take the other's jobs for its own orphans.\n\n"
-            "Its task `sweep_endpoints` deletes SageMaker endpoints that another one has replaced.\n\n"
+            "Its task `sweep_endpoints` deletes SageMaker endpoints that another one has replaced, and `challengers` "
+            "ends trials of challengers that are over or lost, and makes live what has won.\n\n"
             "Run it with `dry_run` to see what it would stop and delete. It starts unpaused."
         ),
         dagrun_timeout=_CARE_RUN_TIMEOUT,
@@ -166,6 +168,7 @@ def _reaper_dag(dag_id: str, fleet: Fleet) -> DAG:
     ) as dag:
         ReapOperator(task_id=REAP, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
         SweepEndpointsOperator(task_id=SWEEP, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
+        LookAfterTrialsOperator(task_id=TRIALS, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
     return dag
 
 

@@ -185,6 +185,7 @@ def _needed_models(
             reasons[model.target] = "waits for approval"
     # SageMaker fetches it anew for every instance that it starts: without it none would come into service.
     reasons |= dict.fromkeys(models.keys() & found.in_containers, "a container of an endpoint holds it")
+    reasons |= dict.fromkeys(models.keys() & found.on_trial, "is tried beside the champion")
     for state in found.served:
         if state.until is None:
             reasons[state.pointer.target_model] = "serves now"

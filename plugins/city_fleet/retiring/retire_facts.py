@@ -92,6 +92,7 @@ class Inventory:
     :param ended_runs: keys of the runs that have a record. May leave out runs that have a version.
     :param known: S3 keys below ``known/``, the newest first.
     :param in_containers: target models, of any city, that containers of endpoints hold.
+    :param on_trial: target models, of any city, that are tried beside a champion.
     """
 
     city: str
@@ -102,6 +103,7 @@ class Inventory:
     ended_runs: frozenset[str] = frozenset()
     known: tuple[str, ...] = ()
     in_containers: frozenset[str] = frozenset()
+    on_trial: frozenset[str] = frozenset()
 
     def usable(self, target: str) -> bool:
         """Tell whether a model could serve: its artifact is there, and no version of it is rejected."""

@@ -15,12 +15,12 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.retiring.retire import is_enough
 from city_fleet.retiring.retire_facts import Inventory, ModelObject, PackageFact, Rule, RunFolder, ServedState
-from city_fleet.state import known_values, live, registry, shared_endpoints
+from city_fleet.state import challengers, known_values, live, registry, shared_endpoints
 from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -155,6 +155,13 @@ class InventorySource:
             for target in each.containers.values()
         )
 
+    @cached_property
+    def _on_trial(self) -> frozenset[str]:
+        """Return the target models that are on trial, and whose time is not up; each was claimed as it began."""
+        found, now = challengers.read(self.objects, self.keys), clock.utc_now()
+        trials = (trial for trial in found.running.values() if now < clock.parse(trial.until))
+        return frozenset(trial.model.target_model for trial in trials)
+
     def inventory(self, found: CityObjects, rule: Rule, now: datetime) -> Inventory:
         """Return everything about a city that the rule asks for.
 
@@ -173,6 +180,7 @@ class InventorySource:
             ended_runs=ended,
             known=copies,
             in_containers=self._in_containers,
+            on_trial=self._on_trial,
         )
         return replace(first, served=tuple(self.served(first, rule, now)))
 

@@ -117,6 +117,8 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     yield "caller", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/names--x", one_city), MULTI_MODEL
     yield "predict", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/names--x"), MULTI_MODEL
     yield "predict", Need("s3:GetObject", f"{OWN}/state/endpoints.json"), KNOWN
+    # What is tried beside champions: prediction/challenger_cache.py.
+    yield "predict", Need("s3:GetObject", f"{OWN}/state/challengers.json"), KNOWN
     # A person at the console: tests/service/city_fleet/test_policies.py does it.
     for name in ("DescribeModelPackage", "UpdateModelPackage"):
         yield "approver", Need(f"sagemaker:{name}", f"{SAGEMAKER}:model-package/names--austin/1"), CALLERS

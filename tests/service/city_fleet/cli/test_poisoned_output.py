@@ -139,6 +139,7 @@ CALLS: dict[str, list[list[str]]] = {
     "forecasts": [[], ["--write"], [POISON], ["austin", "--night", POISON]],
     "rollback": [["austin", "--by", "ann"], ["waco", "--by", POISON, "--dry-run"], ["tyler", "--by", "ann"]],
     "unpin": [["waco", "--by", "ann", "--reason", POISON], ["tyler", "--by", "ann"]],
+    "challenge": [[], ["austin", "--shadow", "--dry-run"], ["austin", "--end"], [POISON, "--end"]],
     "promote": [["austin", "--by", "ann", "--reason", POISON], ["austin", "--version", "1", "--reason", "x"],
                 ["austin", "--from", POISON]],
     "rebuild": [["--by", "ann", "--dry-run"], ["tyler", "--by", "ann"]],
