@@ -17,6 +17,7 @@ from city_fleet import naming, outgoing_text
 from city_fleet.errors import CityFleetError, PredictError, show_value
 from city_fleet.naming import Keys
 from city_fleet.prediction import http_event, openapi
+from city_fleet.prediction.challenger_cache import Trials
 from city_fleet.prediction.city_catalog import CityCatalog
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.prediction.endpoint_answer import Prediction
@@ -35,7 +36,8 @@ MAX_CITIES = 100
 # Kept back of what Lambda leaves a call, to write the answer.
 RESERVE_SECONDS = 0.5
 FORECAST_MEMBERS = ("horizon", "history", "ahead")
-MEMBERS = ("city", "features", "top_k", *FORECAST_MEMBERS)
+MEMBERS = ("city", "features", "top_k", "caller", *FORECAST_MEMBERS)
+LONGEST_CALLER = 200
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ KEYS = Keys(SETTINGS.bucket, SETTINGS.fleet, SETTINGS.environment)
 POINTERS = LivePointers(S3, KEYS, ttl_seconds=SETTINGS.ttl_seconds)
 KNOWN = KnownCopies(S3, KEYS, ttl_seconds=SETTINGS.ttl_seconds)
 ENDPOINTS = Endpoints(S3, KEYS, SETTINGS.endpoint, ttl_seconds=SETTINGS.ttl_seconds)
-PREDICTOR = Predictor(POINTERS, RUNTIME, ENDPOINTS, known=KNOWN)
+TRIALS = Trials(S3, KEYS, ttl_seconds=SETTINGS.ttl_seconds)
+PREDICTOR = Predictor(POINTERS, RUNTIME, ENDPOINTS, known=KNOWN, trials=TRIALS)
 CATALOG = CityCatalog(ObjectStore(S3, SETTINGS.bucket), KEYS, POINTERS, KNOWN)
 
 
@@ -233,8 +236,8 @@ def respond(request: Any, seconds: float) -> dict[str, Any]:
 
 def _asked(item: Mapping[str, Any]) -> Asked:
     features = item.get("features", NO_FEATURES)
-    members = (item.get(name) for name in FORECAST_MEMBERS)
-    return Asked(item["city"], features, item.get("top_k"), *members)
+    horizon, history, ahead = (item.get(name) for name in FORECAST_MEMBERS)
+    return Asked(item["city"], features, item.get("top_k"), horizon, history, ahead, item.get("caller"))
 
 
 def _check_members(item: Mapping[str, Any], where: str) -> None:
@@ -243,6 +246,12 @@ def _check_members(item: Mapping[str, Any], where: str) -> None:
         raise bad(f"{where} has an unknown member {show_value(surplus[0])}; allowed: {EXAMPLE}.")
     if "city" not in item:
         raise bad(f"{where} has no 'city'; allowed: {EXAMPLE}.")
+    caller = item.get("caller")
+    if caller is not None and not (isinstance(caller, str) and 1 <= len(caller) <= LONGEST_CALLER):
+        raise bad(
+            f"{where}, caller: got {show_value(caller)}; allowed: a text of 1 to {LONGEST_CALLER} characters that "
+            "stands for whoever asks."
+        )
     of_forecast = [name for name in FORECAST_MEMBERS if name in item]
     if "features" in item and of_forecast:
         raise bad(

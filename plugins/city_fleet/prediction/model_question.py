@@ -20,7 +20,7 @@ from city_fleet.prediction.feature_row import csv_line, json_request, read_row
 from city_fleet.prediction.known_cache import Newest
 from city_fleet.prediction.live_cache import MAX_CITY_LENGTH
 from city_fleet.state import pointer_checks
-from city_fleet.state.live_pointer import LivePointer
+from city_fleet.state.live_pointer import ServedModel
 from city_fleet.ticks import REPLAY_VARIABLE
 
 # Of the answer for one row: more than this is cut off, and so no JSON. SageMaker hands on 6 MB.
@@ -48,6 +48,8 @@ class Asked:
     :param horizon: of a forecast: how many periods ahead; None: as many as the model can.
     :param history: of a forecast: the caller's own newer rows: ``period`` and values by column.
     :param ahead: of a forecast: what is known of periods to come: ``period`` and values by column.
+    :param caller: a text that stands for whoever asks: while a challenger is tried, one caller gets the answers of one
+        model. Kept nowhere.
     """
 
     city: object
@@ -56,6 +58,7 @@ class Asked:
     horizon: object = None
     history: object = None
     ahead: object = None
+    caller: object = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class ModelQuestion:
 
 
 def put(
-    pointer: LivePointer,
+    pointer: ServedModel,
     asked: Asked,
     newest: Callable[[], Newest],
     *,
@@ -122,7 +125,7 @@ def iso(as_of: str) -> str:
 
 
 def _by_name(
-    pointer: LivePointer,
+    pointer: ServedModel,
     asked: Asked,
     newest: Callable[[], Newest],
     child: str | None,
@@ -154,7 +157,7 @@ def _by_name(
     return ModelQuestion(body, True, _ANSWER_BYTES, read)
 
 
-def _fitting(pointer: LivePointer, newest: Newest) -> Newest:
+def _fitting(pointer: ServedModel, newest: Newest) -> Newest:
     """Leave out what is known in other periods, or without a column, than the model was trained for: settings change
     while it serves, and it goes on from what it was trained with."""
     needs, values = pointer.forecast, newest.values
@@ -177,7 +180,7 @@ def _warning(found: Forecast, newest: Newest) -> str | None:
     return "; ".join(said) or None
 
 
-def _top_k(pointer: LivePointer, value: object) -> int | None:
+def _top_k(pointer: ServedModel, value: object) -> int | None:
     """Return how many classes are asked for.
 
     :raises BadRequest: it is no number of classes, or the model predicts a number.

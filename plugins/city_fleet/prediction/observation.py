@@ -51,6 +51,7 @@ def of(asked: Asked, answer: Prediction | PredictError, latency_ms: float) -> Ob
 
 
 def _given(asked: Asked) -> dict[str, Any]:
-    """Return what the caller gave besides the city."""
-    members = {each.name: getattr(asked, each.name) for each in fields(asked) if each.name != "city"}
+    """Return what the caller gave besides the city, and nothing of who that is."""
+    names = [each.name for each in fields(asked) if each.name not in ("city", "caller")]
+    members = {name: getattr(asked, name) for name in names}
     return {name: value for name, value in members.items() if value is not None and value is not NO_FEATURES}

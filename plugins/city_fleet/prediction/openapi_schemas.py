@@ -34,6 +34,19 @@ _CITY = {
     "description": "A city's slug, or its name as people write it.",
     "examples": ["Fort Worth"],
 }
+_CALLER = {
+    "type": ["string", "null"],
+    "minLength": 1,
+    "maxLength": 200,
+    "description": "A text that stands for whoever asks. While a challenger is tried, one caller gets the answers "
+    "of one model. It is kept nowhere.",
+}
+_ROLE = {
+    "role": {
+        "const": "challenger",
+        "description": "That a challenger has answered, which is tried beside the model that serves.",
+    }
+}
 _OK = {"type": "integer", "const": 200}
 _PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 
@@ -91,6 +104,7 @@ def schemas() -> dict[str, Any]:
                     "description": "Values of periods to come, of the columns that `known_ahead` of the city names: "
                     "needed where the fleet's own data do not hold them. null: nobody knows.",
                 },
+                "caller": _CALLER,
             },
             said="A forecast of the next periods, of a city whose data are a series.",
         ),
@@ -103,7 +117,7 @@ def schemas() -> dict[str, Any]:
                     "additionalProperties": {"type": ["number", "string", "boolean", "null"]},
                 },
             },
-            {"top_k": {"type": ["integer", "null"], "minimum": 1, "maximum": 100000}},
+            {"top_k": {"type": ["integer", "null"], "minimum": 1, "maximum": 100000}, "caller": _CALLER},
             said="A prediction of one row.",
         ),
         "CitiesRequest": _object(
@@ -129,14 +143,18 @@ def schemas() -> dict[str, Any]:
                 },
                 **_MODEL,
             },
-            {"warning": {"type": "string", "description": "That the data are old, or not the newest."}},
+            {
+                "warning": {"type": "string", "description": "That the data are old, or not the newest."},
+                **_ROLE,
+            },
         ),
-        "Number": _object({**answered, "prediction": {"type": "number"}, **_MODEL}),
+        "Number": _object({**answered, "prediction": {"type": "number"}, **_MODEL}, _ROLE),
         "Classes": _object(
             {**answered, "label": {"type": "string"}, **_MODEL},
             {
                 "probabilities": {"type": "object", "additionalProperties": _PROBABILITY},
                 "top_k": {"type": "array", "items": class_of},
+                **_ROLE,
             },
         ),
         "Many": _object(

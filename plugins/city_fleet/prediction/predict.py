@@ -25,6 +25,7 @@ from city_fleet.errors import (
     show_value,
 )
 from city_fleet.prediction import model_question, observation, prediction_id, substitute
+from city_fleet.prediction.challenger_cache import Trials
 from city_fleet.prediction.deadline import Deadline
 from city_fleet.prediction.endpoint_answer import Prediction
 from city_fleet.prediction.endpoint_cache import Endpoints
@@ -33,8 +34,10 @@ from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.model_call import ModelGone, call_model
 from city_fleet.prediction.model_question import NO_FEATURES, Asked, iso, slug_of
 from city_fleet.prediction.seat import Seat, seat_of
-from city_fleet.state import live
-from city_fleet.state.observed import Observer
+from city_fleet.prediction.trial_calls import TrialCalls, Tried
+from city_fleet.state import challengers, live
+from city_fleet.state.live_pointer import ServedModel
+from city_fleet.state.observed import CHALLENGER, Observed, Observer
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -85,6 +88,7 @@ class Predictor:
     :param threads: how many cities of one request are asked at the same time.
     :param known: what is known of the fleet's cities; None leaves forecasts to what the models' artifacts hold.
     :param observers: are told of every prediction that was made or failed in time.
+    :param trials: the challengers that are tried beside champions; None leaves all to the champions.
     """
 
     def __init__(
@@ -96,8 +100,10 @@ class Predictor:
         *,
         known: KnownCopies | None = None,
         observers: Sequence[Observer] = (),
+        trials: Trials | None = None,
     ) -> None:
         self._observers = observers
+        self.trials = None if trials is None else TrialCalls(trials, self._tell)
         self.pointers = pointers
         self.known = known
         self._runtime = runtime
@@ -199,13 +205,15 @@ class Predictor:
             log.exception("A prediction failed")
             answer = _unexpected(asked.city, error)
         if self._observers:
-            seen = observation.of(asked, answer, (time.perf_counter() - started) * 1000)
-            for observer in self._observers:
-                try:
-                    observer(seen)
-                except Exception:
-                    log.exception("A prediction was made, and could not be noted")
+            self._tell(observation.of(asked, answer, (time.perf_counter() - started) * 1000))
         return answer
+
+    def _tell(self, seen: Observed) -> None:
+        for observer in self._observers:
+            try:
+                observer(seen)
+            except Exception:
+                log.exception("A prediction was made, and could not be noted")
 
     def _predict(self, asked: Asked, deadline: Deadline, started: float) -> Prediction:
         city = asked.city
@@ -215,7 +223,50 @@ class Predictor:
                 mistakes=[],
             )
         city = slug_of(city)
+        name = prediction_id.new(city, clock.utc_now())
         seat = self._seat(city, asked, deadline)
+
+        def champion() -> Prediction:
+            return self._of_champion(seat, asked, name, deadline, started)
+
+        # A parent answers for its child as what it is; only a city's own champion is tried against.
+        if self.trials is None or seat.child is not None:
+            return champion()
+        trial = self.trials.of(seat.pointer, asked, name, deadline)
+        if trial is None:
+            return champion()
+
+        def ask(limit: Deadline) -> Prediction:
+            value = self._of_challenger(seat, trial.model, asked, limit)
+            return replace(_prediction(city, trial.model, value, name, started), role=CHALLENGER)
+
+        way = self.trials.canary if trial.way == challengers.CANARY else self.trials.shadow
+        return way(Tried(trial, asked, name, ask), champion, deadline)
+
+    def _of_challenger(
+        self, seat: Seat, model: ServedModel, asked: Asked, deadline: Deadline
+    ) -> dict[str, Any]:
+        """Ask a model that is tried beside the champion.
+
+        :return: fields of :class:`Prediction`.
+        """
+        for _ in range(2):
+            try:
+                return self._ask(seat, model, asked, deadline)
+            except ModelGone as gone:
+                failure = gone
+                if self.endpoints.address_of(model, deadline, ask=True) == gone.at:
+                    break
+        raise ServingError(str(failure), city=model.city) from failure
+
+    def _of_champion(
+        self, seat: Seat, asked: Asked, name: str, deadline: Deadline, started: float
+    ) -> Prediction:
+        """Ask the model that serves.
+
+        :param name: the prediction's id.
+        """
+        city = seat.child or seat.pointer.city
         try:
             pointer, value = self._answered(seat, asked, deadline)
         except (UnknownCity, ServingError) as error:
@@ -228,16 +279,7 @@ class Predictor:
             # A model of the city's own is better than no answer, however old.
             log.warning("City %r: its parent can't answer, its own model does: %s", city, error)
             pointer, value = self._answered(seat.without_parent(), asked, deadline)
-        return Prediction(
-            **{"prediction": None, **value},
-            city=city,
-            target_model=pointer.target_model,
-            package_arn=pointer.package_arn,
-            package_version=package_version(pointer.package_arn),
-            as_of=iso(pointer.as_of),
-            latency_ms=round((time.perf_counter() - started) * 1000, 1),
-            prediction_id=prediction_id.new(city, clock.utc_now()),
-        )
+        return _prediction(city, pointer, value, name, started)
 
     def _seat(self, city: str, asked: Asked, deadline: Deadline) -> Seat:
         """Find out whose model answers; for a row of features no other than the city's."""
@@ -253,7 +295,7 @@ class Predictor:
         :return: the pointer of the model that has answered, and fields of :class:`Prediction`.
         """
         try:
-            value = self._ask(seat, asked, deadline)
+            value = self._ask(seat, seat.pointer, asked, deadline)
         except ModelGone as gone:
             # Its artifact may have been retired while this pointer was believed, or another endpoint have taken over.
             city = seat.pointer.city
@@ -262,25 +304,25 @@ class Predictor:
                 raise ServingError(str(gone), city=city) from gone
             seat = replace(seat, pointer=newer)
             try:
-                value = self._ask(seat, asked, deadline)
+                value = self._ask(seat, newer, asked, deadline)
             except ModelGone as again:
                 raise ServingError(str(again), city=city) from again
         return seat.pointer, value
 
-    def _ask(self, seat: Seat, asked: Asked, deadline: Deadline) -> dict[str, Any]:
-        """Ask the endpoint for the prediction of a pointer's model.
+    def _ask(self, seat: Seat, model: ServedModel, asked: Asked, deadline: Deadline) -> dict[str, Any]:
+        """Ask the endpoint for the prediction of a model.
 
+        :param seat: whom it answers for.
         :return: fields of :class:`Prediction`.
         :raises ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
         """
-        pointer = seat.pointer
-        city = seat.child or pointer.city
+        city = seat.child or model.city
         question = model_question.put(
-            pointer, asked, lambda: self._newest(city, deadline), child=seat.child, problem=seat.problem
+            model, asked, lambda: self._newest(city, deadline), child=seat.child, problem=seat.problem
         )
         content, whose = call_model(
             self._runtime,
-            self.endpoints.address_of(pointer, deadline),
+            self.endpoints.address_of(model, deadline),
             city,
             deadline,
             body=question.body,
@@ -291,6 +333,26 @@ class Predictor:
 
     def _newest(self, city: str, deadline: Deadline) -> Newest:
         return self.known.newest(city, deadline) if self.known is not None else Newest()
+
+
+def _prediction(
+    city: str, model: ServedModel, value: dict[str, Any], name: str, started: float
+) -> Prediction:
+    """Return what a model has answered.
+
+    :param value: fields of :class:`Prediction`.
+    :param name: its id.
+    """
+    return Prediction(
+        **{"prediction": None, **value},
+        city=city,
+        target_model=model.target_model,
+        package_arn=model.package_arn,
+        package_version=package_version(model.package_arn),
+        as_of=iso(model.as_of),
+        latency_ms=round((time.perf_counter() - started) * 1000, 1),
+        prediction_id=name,
+    )
 
 
 def _unexpected(city: object, error: Exception) -> ServingError:

@@ -26,7 +26,7 @@ class PredictionId:
     """A prediction's id, taken apart.
 
     :param city: slug of the city that was asked about.
-    :param moment: when it was answered, to the second; UTC.
+    :param moment: when it was asked for, to the second; UTC.
     """
 
     text: str

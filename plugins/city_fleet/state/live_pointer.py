@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -68,6 +69,21 @@ class ServedModel:
     def is_table(self) -> bool:
         """Tell whether a row of a request holds raw values, which not only numbers are."""
         return self.kind == pointer_checks.TABLE
+
+    @classmethod
+    def of_city(cls, value: Mapping[str, Any], where: str) -> ServedModel:
+        """Read a model that something else than a live pointer holds, as strictly as a pointer's.
+
+        :param value: its members.
+        :param where: URI of the live pointer of the city whose model it must be.
+        :raises ValueError: naming the member that can't be.
+        :raises KeyError: one is missing.
+        """
+        members = {each.name: value[each.name] for each in fields(ServedModel) if each.name in value}
+        state = {"sequence": 1, "published_at": "", "published_by": ""}  # a pointer's own
+        pointer_checks.check_members({**members, **state})
+        pointer_checks.check_fit(members, where)
+        return ServedModel(**_with_tuples(members))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,16 +156,18 @@ class LivePointer(ServedModel):
             known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
             pointer_checks.check_members(value)
             pointer_checks.check_fit(value, where)
-            known["features"] = tuple(known["features"])
-            known["reasons"] = tuple(known.get("reasons", ()))
-            known["inputs"] = tuple(known.get("inputs", ()))
-            return cls(**known)
+            return cls(**_with_tuples(known))
         except (ValueError, KeyError) as error:
             wrong = f"it has no {error}" if isinstance(error, KeyError) else error
             raise BrokenPointer(
                 f"{where}: is not a live pointer of this city ({wrong}); `./fleet rebuild` restores a live pointer "
                 "from the history"
             ) from error
+
+
+def _with_tuples(members: Mapping[str, Any]) -> dict[str, Any]:
+    lists = {name: tuple(members.get(name, ())) for name in ("features", "reasons", "inputs")}
+    return {**members, **lists}
 
 
 @dataclass(frozen=True)
