@@ -16,6 +16,7 @@
     ├── PublishError
     │   └── PointerMoved, BrokenPointer, ArtifactError, OtherInstallation
     ├── BrokenKnown             what is known of a city can't be read
+    ├── BrokenScores            what predictions of a city were worth can't be read
     └── PredictError            ``.status`` is the HTTP status
         └── BadRequest (400), UnknownCity (404), ServingError (502), NotReady (503)
 
@@ -321,6 +322,10 @@ class ArtifactError(PublishError):
 
 class BrokenKnown(CityFleetError):
     """What a run says is known of a city cannot be believed; forecasts go on from what was known before."""
+
+
+class BrokenScores(CityFleetError):
+    """What predictions of a city were worth can't be believed."""
 
 
 class RegistryError(CityFleetError):

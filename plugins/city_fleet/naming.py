@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from city_fleet import clock
 
@@ -477,6 +477,14 @@ class Keys:
     def index(self) -> str:
         """Return the key of the index folded from run records and live pointers."""
         return f"{self.prefix}state/index/fleet.json.gz"
+
+    def cost_day(self, day: date) -> str:
+        """Return the key of what the jobs of the run records of a day have been billed for."""
+        return f"{self.prefix}state/costs/{day.isoformat()}.json.gz"
+
+    def budget(self) -> str:
+        """Return the key of what is known of the budget: what a night may cost, and whether it may begin."""
+        return f"{self.prefix}state/budget.json"
 
     def event(self, moment: datetime, record_key: str) -> str:
         """Return the key of the event that says that the record with a key was written at a moment."""

@@ -18,6 +18,7 @@ from city_fleet.cli.compare_command import compare
 from city_fleet.cli.compile_command import compile
 from city_fleet.cli.completion import VARIABLE as COMPLETE_VARIABLE
 from city_fleet.cli.completion import completion
+from city_fleet.cli.cost_command import cost
 from city_fleet.cli.data import data
 from city_fleet.cli.deploy_command import deploy
 from city_fleet.cli.digest_command import digest
@@ -50,7 +51,7 @@ from city_fleet.errors import show_value
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Settings": (lint, cities, plan, schema, compile),
     "Data": (ingest, data),
-    "Runs": (run, backfill, pause, unpause, status, digest),
+    "Runs": (run, backfill, pause, unpause, status, digest, cost),
     "Models": (
         predict,
         score,

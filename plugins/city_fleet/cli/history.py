@@ -48,7 +48,7 @@ def history(
         ((clients, slug),) = cities_and_clients(fleet, [city])
         found = history_of(clients.s3, clients.keys, slug, limit or None)
         trial = _trial(clients, slug)
-    report = {
+    report: dict[str, Any] = {
         "fleet": clients.fleet.fleet,
         "city": slug,
         "problem": found.problem,

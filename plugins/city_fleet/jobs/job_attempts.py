@@ -36,6 +36,7 @@ class Memory:
     :param on_demand: the job was submitted without spot, because spare capacity had not been enough.
     :param key: of the run that the job is a step of.
     :param champion: what the job judges against, if it judges.
+    :param before: the bills of jobs that the task has paid for in vain.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Memory:
     on_demand: bool = False
     key: str = ""
     champion: FixedChampion | None = None
+    before: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -54,6 +56,7 @@ class Memory:
         if not value:
             return None
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        known["before"] = tuple(known.get("before") or ())
         return cls(**known | {"champion": value.get("champion") and FixedChampion(**value["champion"])})
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Name of the XCom by which the first task hands on what the run is about.
 BEGUN = "run"
+#: Name of the XCom with which a task says its job's name as soon as the job has one.
+STARTED_JOB = "started_job"
 #: Names of the params of each city's DAG.
 PARAMS = ("as_of", "force", "repeat")
 #: The one that a cohort's DAG has beside them.

@@ -36,6 +36,7 @@ from city_fleet.prediction.model_question import NO_FEATURES, Asked, iso, slug_o
 from city_fleet.prediction.seat import Seat, seat_of
 from city_fleet.prediction.trial_calls import TrialCalls, Tried
 from city_fleet.state import challengers, live
+from city_fleet.state.challengers import Challenger
 from city_fleet.state.live_pointer import ServedModel
 from city_fleet.state.observed import CHALLENGER, Observed, Observer
 
@@ -242,6 +243,16 @@ class Predictor:
 
         way = self.trials.canary if trial.way == challengers.CANARY else self.trials.shadow
         return way(Tried(trial, asked, name, ask), champion, deadline)
+
+    def of_challenger(self, trial: Challenger, asked: Asked, seconds: float = DEADLINE_SECONDS) -> Prediction:
+        """Ask a challenger alone, for a comparison with the champion.
+
+        :raises PredictError: of the kind that says whose fault it is.
+        """
+        started, deadline, city = time.perf_counter(), Deadline(seconds), trial.city
+        value = self._of_challenger(Seat(self.pointers.get(city, deadline)), trial.model, asked, deadline)
+        name = prediction_id.new(city, clock.utc_now())
+        return replace(_prediction(city, trial.model, value, name, started), role=CHALLENGER)
 
     def _of_challenger(
         self, seat: Seat, model: ServedModel, asked: Asked, deadline: Deadline

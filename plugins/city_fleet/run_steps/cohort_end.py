@@ -16,7 +16,7 @@ from city_fleet.champions import breaker
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.champions.run_evidence import ARTIFACT, EVALUATION, HOLDOUT
 from city_fleet.errors import PlatformError
-from city_fleet.jobs import fixed_run
+from city_fleet.jobs import fixed_run, job_bills
 from city_fleet.plan import (
     DECIDE,
     EVALUATE,
@@ -60,8 +60,7 @@ class CohortOutput:
     """What a job of all steps has left.
 
     :param uri: the folder with ``outcome.json``, with a slash at the end.
-    :param facts: what run records keep of the job: ``step``, ``job``, ``status``, ``instance_type``,
-        ``billable_seconds``.
+    :param facts: the job's bill (:mod:`~city_fleet.jobs.job_bills`), and those of jobs before it in vain.
     """
 
     uri: str
@@ -122,7 +121,7 @@ def end_city(at: CityRun, output: CohortOutput) -> CityEnd:
     entry = outcomes.get(place.slug)
     if entry is None:
         raise PlatformError(f"{output.uri}{OUTCOME_FILE}: says nothing about city {place.slug!r}")
-    facts = {**output.facts, "billable_seconds": _share(output.facts["billable_seconds"], entry, outcomes)}
+    facts = share_of(output, place.slug, outcomes)
     if entry["status"] not in (_EVALUATED, _SKIPPED):
         if entry["step"] == PREPROCESS:
             # Data that are refused are as bad a sign for the night as a model that is.
@@ -152,11 +151,17 @@ def end_city(at: CityRun, output: CohortOutput) -> CityEnd:
     return CityEnd(end.outcome, tuple(end.reasons), uri, results, decided, record)
 
 
-def _share(billable: int, entry: Mapping[str, Any], outcomes: Mapping[str, Any]) -> int:
-    """Return a city's share of the seconds that a job has cost, by the time that it took in it."""
-    total = sum(float(each.get("seconds") or 0) for each in outcomes.values())
-    own = float(entry.get("seconds") or 0)
-    return round(billable * own / total) if total else round(billable / len(outcomes))
+def share_of(output: CohortOutput, slug: str, outcomes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a city's share of what a job has cost, by the time that it took in it.
+
+    :param outcomes: of :func:`outcomes_of`.
+    """
+    return job_bills.shared(output.facts, slug, weights_of(outcomes))
+
+
+def weights_of(outcomes: Mapping[str, Any]) -> dict[str, float]:
+    """Return the time that each city took in a job, in seconds."""
+    return {slug: float(outcome.get("seconds") or 0) for slug, outcome in outcomes.items()}
 
 
 def _copied(

@@ -9,7 +9,7 @@ from typing import Any
 from city_fleet import clock
 from city_fleet.champions.doubt import doubt_of
 from city_fleet.champions.planned_city import PlannedCity
-from city_fleet.jobs import fixed_run
+from city_fleet.jobs import fixed_run, job_bills
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.plan import (
     DECIDE,
@@ -88,7 +88,7 @@ def record_of(plan: CityPlan, run: Run, results: Results, end: RunEnd) -> dict[s
         "target_model": results[PUBLISH].get("target_model"),
         "package_arn": results[REGISTER].get("package_arn"),
         "package_version": results[REGISTER].get("version"),
-        "jobs": [_job(facts) for facts in end.jobs],
+        "jobs": list(job_bills.each(end.jobs)),
         "code_digest": CodeBundle.of(plan).digest,
         "settings_digest": plan.settings_digest,
         "finished_at": clock.now_iso(),
@@ -127,7 +127,3 @@ def _served_by(place: PlannedCity, run: Run, outcome: str, decision: Mapping[str
         return place.slug
     parent = fixed_run.parent_of(place.aws.s3, place.plan)
     return None if parent is None else parent.city
-
-
-def _job(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: facts[key] for key in ("step", "job", "status", "instance_type", "billable_seconds")}

@@ -7,7 +7,6 @@ response.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import replace
 from functools import cached_property
@@ -18,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import naming
 from city_fleet.errors import JobError, PlatformError, list_names
-from city_fleet.jobs import fixed_run, job_attempts, job_faults, job_logs, job_requests
+from city_fleet.jobs import fixed_run, job_attempts, job_bills, job_faults, job_logs, job_requests
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.cohort_plan import CohortPlan
 from city_fleet.jobs.job_attempts import AttemptAction, Memory
@@ -29,7 +28,7 @@ from city_fleet.orchestration.aws_hooks import JobsHook
 from city_fleet.orchestration.city_tasks.city_operator import OfCity
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
 from city_fleet.orchestration.console_pages import say_job
-from city_fleet.orchestration.run_context import refuse_old_layout
+from city_fleet.orchestration.run_context import STARTED_JOB, refuse_old_layout
 from city_fleet.orchestration.task_clients import CLIENT_SETTINGS, TaskClients
 from city_fleet.plan import COHORT, JOB_STEPS, PREPROCESS, CityPlan, FixedChampion, Run
 from city_fleet.state.objects import ObjectStore, json_of, read_uri
@@ -65,6 +64,8 @@ class CityJob(OfCity, JobPhases):
         super().__init__(config={}, deferrable=True, **kwargs)  # type: ignore[call-arg]
         self.plan = plan
         self._at_work: Run | None = None
+        # Bills of the jobs that the task has paid for in vain, by name.
+        self._before: dict[str, dict[str, Any]] = {}
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """Render, as Airflow does before a task runs; ``airflow tasks render``, where none runs, shows the request."""
@@ -147,6 +148,7 @@ class CityJob(OfCity, JobPhases):
             refuse_old_layout(self.s3, self.plan.keys)
         run, memory = self.begin(context), self._memory(context)
         self._at_work = run
+        self._recall(memory)
         bundle = self.bundle()
         if bundle.ensure_uploaded(self.s3, self.plan.keys):
             self.log.info("Uploaded the job scripts %s", bundle.prefix_uri(self.plan.keys))
@@ -170,8 +172,11 @@ class CityJob(OfCity, JobPhases):
             # A first try asks SageMaker for the job at once; a later one looks first whether it is there.
             description = None if memory is None else self._describe(name)
             if description is not None and not start.adopts:
+                self._note(description)
                 continue
-            self._remember(context, Memory(name, attempt, ti.max_tries, on_demand, run.key, run.champion))
+            paid = tuple(self._before.values())
+            now = Memory(name, attempt, ti.max_tries, on_demand, run.key, run.champion, paid)
+            self._remember(context, now)
             if description is None and (answer := self._create(name)) is not None:
                 self._say_links(context, run, name)
                 self.wait_for(name, answer)
@@ -181,6 +186,7 @@ class CityJob(OfCity, JobPhases):
                     f"SageMaker says that {name} exists and then that it does not; a retry looks again"
                 )
             if start.joins and self._describe(named(attempt + 1)[0]) is not None:
+                self._note(description)
                 continue
             self._say_links(context, run, name)
             if self._adopt(description):
@@ -194,6 +200,7 @@ class CityJob(OfCity, JobPhases):
         run = self._at_work = self.resumed(context)
         told = event or {}
         memory = self._memory(context)
+        self._recall(memory)
         name = told.get("job_name") if memory is None else memory.name
         if name is None:
             raise AirflowException(f"The trigger of step {self.step} sent no job name: {event!r}")
@@ -221,6 +228,7 @@ class CityJob(OfCity, JobPhases):
             # List and Describe need not agree to the second; what Describe says is what counts.
             self.wait_for(name, description)
         self.kind.stop(self.hook.conn, name)
+        context["ti"].xcom_push(key="failed_job", value=self.facts(description))
         raise JobError(
             f"Job {name} is still {self.kind.status(description)} {self.time_limit_seconds} seconds after it was "
             "created, which is longer than it may run and wait; it was asked to stop, and a retry starts another",
@@ -238,6 +246,7 @@ class CityJob(OfCity, JobPhases):
         if found is AttemptAction.WAIT_UNTIL_OVER:
             self.wait_until_over(name, description)
         if found is AttemptAction.NEXT_ATTEMPT:
+            self._note(description)
             self.log.info("%s is %s and does not count; trying the next attempt", name, status)
             return False
         self.log.info("Adopted %s, which is %s", name, status)
@@ -320,6 +329,8 @@ class CityJob(OfCity, JobPhases):
     def _say_links(self, context: Context, run: Run, job: str) -> None:
         folder = self.plan.keys.uri(self.plan.keys.step(self.plan.who, run.key, self.step))
         say_job(context, self.hook.conn, self.kind, job, folder)
+        # By it the run's record finds a job whose task ends before anybody has described it.
+        context["ti"].xcom_push(key=STARTED_JOB, value=job)
 
     def _describe(self, name: str) -> dict[str, Any] | None:
         return self.kind.describe(self.hook.conn, name)
@@ -328,7 +339,10 @@ class CityJob(OfCity, JobPhases):
         """Make sure that a job that no task waits for any more is over: stop it, and wait until it has stopped."""
         assert self._kill is not None  # noqa: S101 - set before every phase
         name, description = memory.name, self._describe(memory.name)
-        if description is None or self.kind.is_over(description):
+        if description is None:
+            return
+        if self.kind.is_over(description):
+            self._note(description)
             return
         if waiting := self._kill.waiting(self.others(memory.key)):
             self.log.info("%s goes on for %s", name, list_names(waiting))
@@ -351,18 +365,21 @@ class CityJob(OfCity, JobPhases):
         )
 
     def facts(self, description: dict[str, Any]) -> dict[str, Any]:
-        """Return what the run record keeps of a job."""
-        seconds = description.get("BillableTimeInSeconds")
-        if seconds is None:
-            start, end = description.get(self.kind.start_key), description.get(self.kind.end_key)
-            seconds = math.ceil((end - start).total_seconds()) if start and end else 0
-        return {
-            "step": self.step,
-            "job": description[self.kind.name_key],
-            "status": self.kind.status(description),
-            "instance_type": self.plan.settings(self.step).instance_type,
-            "billable_seconds": int(seconds),
-        }
+        """Return what the run record keeps of a job, and of those that the task has paid for in vain before it."""
+        bill = job_bills.bill_of(self.kind, description, self.step)
+        before = [each for name, each in self._before.items() if name != bill["job"]]
+        return {**bill, **({job_bills.BEFORE: before} if before else {})}
+
+    def _note(self, description: dict[str, Any]) -> None:
+        """Keep the bill of a job in whose place another one comes; what goes on is the matter of who waits for it."""
+        if self.kind.is_over(description):
+            bill = job_bills.wasted(job_bills.bill_of(self.kind, description, self.step))
+            self._before[bill["job"]] = bill
+
+    def _recall(self, memory: Memory | None) -> None:
+        """Take up the bills that the phases and tries before have kept."""
+        for bill in memory.before if memory is not None else ():
+            self._before.setdefault(str(bill["job"]), dict(bill))
 
     def _fields(self, description: dict[str, Any]) -> dict[str, Any]:
         job, status = description[self.kind.name_key], self.kind.status(description)

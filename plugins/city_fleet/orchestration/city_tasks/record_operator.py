@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from city_fleet import outgoing_text
 from city_fleet.champions import breaker
 from city_fleet.champions.planned_city import PlannedCity
+from city_fleet.jobs import job_bills
+from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator
 from city_fleet.orchestration.console_pages import say_made
 from city_fleet.orchestration.patience import patient
-from city_fleet.orchestration.run_context import is_temporary, refuse_old_layout, run_to_record
+from city_fleet.orchestration.run_context import STARTED_JOB, is_temporary, refuse_old_layout, run_to_record
 from city_fleet.orchestration.run_notes import NOTE, note_of
 from city_fleet.orchestration.run_tracker import track
 from city_fleet.plan import (
@@ -26,6 +30,7 @@ from city_fleet.plan import (
     RECORD,
     RECORDED,
     REGISTER,
+    TRAIN,
     CityPlan,
 )
 from city_fleet.run_steps import record_step
@@ -88,6 +93,9 @@ def write_record(
     failure = ti.xcom_pull(task_ids=failed_task, key=_FAILURE) if failed_task else None
     temporary = is_temporary(context)
     end = end_of(results, failed_task, failure)
+    if failed_task in JOB_STEPS and failed_job is None:
+        started = ti.xcom_pull(task_ids=failed_task, key=STARTED_JOB)
+        failed_job = _bill_of_killed(city, failed_task, started)
     refused = failed_task == PREPROCESS and failed_job and failed_job["status"] == "Failed"
     if refused and not temporary:
         # Data that are refused are as bad a sign for the night as a model that is.
@@ -105,6 +113,23 @@ def write_record(
     ti.xcom_push(key=NOTE, value=note_of(end.outcome, end.reasons, city.slug))
     log.info("%s: %s", end.outcome, "; ".join(end.reasons) or "no reason given")
     return {"record_uri": uri, "outcome": end.outcome}
+
+
+def _bill_of_killed(city: PlannedCity, step: str, started: Any) -> dict[str, Any] | None:
+    """Return the bill of the job of a task that ended without a look at it: a person has marked the task as failed, or
+    its worker has died in its last try. None where it had none, or nobody can say.
+
+    :param started: the name of the job that it had started last, if any.
+    """
+    if not started:
+        return None
+    kind = TRAINING if step == TRAIN else PROCESSING
+    try:
+        description = kind.describe(city.aws.sagemaker, str(started))
+    except (ClientError, BotoCoreError) as error:
+        log.warning("What job %s has cost is not in the record: it cannot be described: %s", started, error)
+        return None
+    return job_bills.bill_of(kind, description, step) if description is not None else None
 
 
 def _states(plan: CityPlan, context: Context) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from city_fleet import naming
 from city_fleet.champions.planned_city import PlannedCity
+from city_fleet.errors import PlatformError
+from city_fleet.jobs import job_bills
 from city_fleet.jobs.cohort_plan import BEGIN, CITY, TRAIN_COHORT
 from city_fleet.orchestration.cohort_tasks.cohort_begin_operator import CohortOperator
 from city_fleet.orchestration.cohort_tasks.cohort_context import (
@@ -22,7 +24,8 @@ from city_fleet.orchestration.run_context import as_of, is_temporary, name_of, r
 from city_fleet.orchestration.run_notes import NOTE, note_of_cohort
 from city_fleet.orchestration.run_tracker import track
 from city_fleet.plan import Run
-from city_fleet.run_steps.cohort_end import record_failure
+from city_fleet.run_steps import cohort_end
+from city_fleet.run_steps.cohort_end import CohortOutput, record_failure
 from city_fleet.state.objects import ObjectStore
 from city_fleet.state.outcomes import Outcome
 
@@ -60,6 +63,8 @@ class RecordCohortOperator(CohortOperator):
         is_told = True
         # By a list: else Airflow (3.3.2) gives the result itself where one city alone has one.
         results: Any = ti.xcom_pull(task_ids=[CITY]) if asked else []
+        trained: Any = ti.xcom_pull(task_ids=TRAIN_COHORT) or {}
+        weights: dict[str, float] | None = None
         ended = {each["city"]: each for each in results or () if isinstance(each, Mapping)}
         for index, slug in enumerate(slugs):
             state = states.get(f"{CITY}_{index}")
@@ -74,6 +79,12 @@ class RecordCohortOperator(CohortOperator):
                 failure: Any = ti.xcom_pull(task_ids=task, key=_FAILURE, **where)
                 facts: Any = ti.xcom_pull(task_ids=task, key=_FAILED_JOB, **where)
                 place = PlannedCity.of(aws, cohort.plan_of(slug))
+                if task == TRAIN_COHORT and facts:
+                    facts = job_bills.shared(facts, slug, dict.fromkeys(keys, 0.0))
+                elif task == CITY and not facts and trained.get("job") and slug in keys:
+                    if weights is None:
+                        weights = self._weights(place, trained, keys)
+                    facts = job_bills.shared(trained, slug, weights)
                 run = self._run(context, place, begun, keys.get(slug))
                 record = record_failure(place, run, task, failure, facts=facts)
                 # A tracker that does not answer is not waited for city by city.
@@ -81,6 +92,21 @@ class RecordCohortOperator(CohortOperator):
         ti.xcom_push(key=NOTE, value=note_of_cohort(counts, failed))
         self.log.info("%s: %s", cohort.dag_id, ", ".join(f"{n} {name}" for name, n in sorted(counts.items())))
         return dict(counts)
+
+    def _weights(
+        self, place: PlannedCity, trained: Mapping[str, Any], keys: Mapping[str, str]
+    ) -> dict[str, float]:
+        """Return how the cities share what the run's job has cost; evenly where the job does not say.
+
+        :param trained: what the task ``train`` has left.
+        """
+        try:
+            return cohort_end.weights_of(
+                cohort_end.outcomes_of(place, CohortOutput.of(trained["output_uri"], trained))
+            )
+        except PlatformError as error:
+            self.log.warning("What the job has cost is shared evenly: %s", error)
+            return dict.fromkeys(keys, 0.0)
 
     def _run(self, context: Context, place: PlannedCity, begun: Begun | None, key: str | None) -> Run:
         """Return a city's run; of one that was never fixed, one of its own key."""

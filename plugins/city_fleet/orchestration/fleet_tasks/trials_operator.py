@@ -11,15 +11,19 @@ from botocore.exceptions import ClientError
 from city_fleet import aws_errors, clock
 from city_fleet.champions import trials
 from city_fleet.champions.planned_city import homes_of
-from city_fleet.errors import CityFleetError
+from city_fleet.errors import CityFleetError, PredictError
 from city_fleet.jobs import pacing
 from city_fleet.naming import package_group
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator
 from city_fleet.orchestration.patience import patient
 from city_fleet.outgoing_text import printable
 from city_fleet.plan import endpoint_name
-from city_fleet.state import challengers
+from city_fleet.prediction import challenger_forecast, night_forecasts
+from city_fleet.prediction.model_question import Asked
+from city_fleet.state import challengers, live_scores
+from city_fleet.state.challengers import Challenger
 from city_fleet.state.context import CityContext
+from city_fleet.state.live_scores import LiveScores
 from city_fleet.state.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -67,7 +71,8 @@ class LookAfterTrialsOperator(FleetOperator):
             group = package_group(fleet.fleet, fleet.environment, city)
             place = CityContext(aws, keys, endpoint_name(fleet), group, city, home_of=homes_of(fleet))
             try:
-                step = trials.look(place, trial, (), by, clock.utc_now())
+                rows = self._scores(place, trial).known
+                step = trials.look(place, trial, rows, by, clock.utc_now())
             except CityFleetError as error:
                 if aws_errors.is_passing(error):
                     self.log.warning("%s: left to the next look: %s", city, printable(str(error)))
@@ -81,3 +86,21 @@ class LookAfterTrialsOperator(FleetOperator):
                 f"{len(problems)} trials can't be looked after: {printable(' '.join(problems))}"
             )
         return done
+
+    def _scores(self, city: CityContext, trial: Challenger) -> LiveScores:
+        """Return a city's scores, with what its challenger forecasts now, once a night.
+
+        :raises BrokenScores: what is there can't be believed.
+        """
+        now = clock.utc_now()
+        scores = live_scores.read(city.objects, city.keys, city.slug)
+        if not challenger_forecast.is_due(trial, scores, now):
+            return scores
+        asker = night_forecasts.predictor(city.aws.s3, city.aws.runtime, city.keys, city.endpoint)
+        try:
+            answer = asker.of_challenger(trial, Asked(city.slug))
+        except PredictError as error:
+            self.log.warning("%s: no forecast of its challenger: %s", city.slug, printable(str(error)))
+            return scores
+        rows = challenger_forecast.rows_of(trial, answer, now)
+        return live_scores.update(city.objects, city.keys, city.slug, lambda found: found.with_answers(rows))

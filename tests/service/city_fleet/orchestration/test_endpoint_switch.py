@@ -37,6 +37,8 @@ from tests.support.local_sagemaker import LocalSageMaker, running_server
 from tests.support.waiting import wait_until
 
 SHARED = "shared"
+# Serving code whose container ends at once.
+ENDS = "import os\nos._exit(3)\n"
 
 
 class Dies(Exception):
@@ -261,7 +263,7 @@ def test_an_endpoint_that_can_not_be_made_leaves_the_old_one_alone(
     here.run(here.fleet())
     here.swept_clean(hours=1)
     served = here.said().serving.name
-    broken = here.fleet("raise RuntimeError('no such module')\n")
+    broken = here.fleet(ENDS)
     with pytest.raises(WaiterError):
         here.run(broken)
     with pytest.raises(AirflowException) as caught:
@@ -339,7 +341,7 @@ def test_an_endpoint_scales_through_updates_and_switches_until_the_setting_goes(
     assert (count(served), known().limits) == (3, (1, 4))
     # One that is rolled back scales on.
     broken = here.fleet(
-        "raise RuntimeError('no such module')\n",
+        ENDS,
         change="update",
         instance_type="ml.c5.4xlarge",
         scaling=limits,

@@ -302,6 +302,7 @@ def test_a_clear_stops_the_job_waits_for_its_end_and_starts_another(city: TriedT
     assert trigger_of(again)[0] == "JobTrigger"
     assert city.jobs() == [first, job_of(again)]
     assert job_of(city.try_()) == job_of(again), "a retry after the clear adopts the new job"
+    assert [(bill["job"], bill["waste"]) for bill in city.store["job"]["before"]] == [(first, "stopped")]
 
 
 def test_a_clear_of_a_completed_job_starts_another(city: TriedTask) -> None:

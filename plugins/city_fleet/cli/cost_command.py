@@ -1,0 +1,239 @@
+"""Command ``cost``: what the fleet has cost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from city_fleet import clock
+from city_fleet.cli.aws import aws_errors, client
+from city_fleet.cli.moving import instant
+from city_fleet.cli.output import AsJson, say, show
+from city_fleet.cli.selection import FleetName, fleets_named
+from city_fleet.config import Fleet
+from city_fleet.config.places import fleets_folder
+from city_fleet.errors import PlatformError, display_path
+
+if TYPE_CHECKING:
+    from city_fleet.night.costs import Cost
+    from city_fleet.night.fleet_costs import Window, WindowCost
+    from city_fleet.night.prices import Prices
+
+_SHOWN_CHANGES = 20
+GROUPS = ("night", "month", "city", "step", "owner")
+
+
+def cost(
+    *,
+    fleet: FleetName = None,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="GROUP", help=f"Sum up the jobs by one of {', '.join(GROUPS)}."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="MOMENT", help="Only what was paid from here on, such as 2026-11-01."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="MOMENT", help="Only what was paid before this moment.")
+    ] = None,
+    refresh_prices: Annotated[
+        bool,
+        typer.Option(
+            "--refresh-prices",
+            help="Fetch AWS's public list prices of the fleets' regions into prices.json beside the fleet files.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the fleet has cost: last night, this month, and where it goes.
+
+    Jobs are reckoned exactly: by the seconds that SageMaker bills, as run records have them, and AWS's list prices. The
+    endpoints, S3 and logs are estimated. A job counts when it has ended. docs/cost.md says what is in it.
+
+    \b
+    Examples:
+      ./fleet cost
+      ./fleet cost --by city --since 2026-11-01
+      ./fleet cost --by night --fleet texas_housing --json
+      ./fleet cost --refresh-prices
+    """
+    from city_fleet.night.prices import prices_of  # noqa: PLC0415 - few commands need it
+
+    if by is not None and by not in GROUPS:
+        raise typer.BadParameter(f"--by: got {by!r}; allowed: {', '.join(GROUPS)}.")
+    if refresh_prices:
+        if by is not None or since is not None or until is not None:
+            raise typer.BadParameter("--refresh-prices: goes without --by, --since and --until.")
+        _refresh(fleet, as_json)
+        return
+    now = clock.utc_now()
+    begin = None if since is None else instant("--since", since)
+    end = None if until is None else instant("--until", until)
+    if begin is not None and begin >= (end or now):
+        raise typer.BadParameter(f"--since: got {since!r}; allowed: a moment before --until, and before now.")
+    with aws_errors():
+        found = [
+            _of_fleet(item, prices_of(item.region, fleets_folder()), now, asked=(begin, end), by=by)
+            for item in fleets_named(fleet)
+        ]
+    show([each.to_dict() for each in found], _lines(found), as_json)
+
+
+def _refresh(fleet: str | None, as_json: bool) -> None:
+    """Fetch the prices of the fleets' regions, and write them where this installation's stand."""
+    from city_fleet.night import price_list  # noqa: PLC0415 - few commands need it
+    from city_fleet.night.prices import OWN_TABLE, own_bytes, own_table  # noqa: PLC0415
+
+    path = fleets_folder() / OWN_TABLE
+    before = own_table(path.parent)
+    regions = sorted({item.region for item in fleets_named(fleet)})
+    fetched = {region: price_list.fetch(region, price_list.HOST) for region in regions}
+    changed = {region: price_list.changes(before.get(region), table) for region, table in fetched.items()}
+    # A process that dies leaves the old table or the new one.
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(own_bytes(before | fetched))
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise PlatformError(f"{display_path(path)}: the prices can't be written: {error}") from error
+    value = [
+        {"region": region, "as_of": table["as_of"], "source": table["source"], "changes": changed[region]}
+        for region, table in fetched.items()
+    ]
+
+    def lines() -> Iterator[str]:
+        for region, table in fetched.items():
+            count = sum(map(len, table["uses"].values()))
+            said = changed[region]
+            new = "all are new" if region not in before else f"{len(said):,} have changed"
+            yield f"{region}: {count:,} prices of {table['as_of']}, {new}"
+            if region in before:
+                yield from (f"  {line}" for line in said[:_SHOWN_CHANGES])
+                if len(said) > _SHOWN_CHANGES:
+                    yield f"  and {len(said) - _SHOWN_CHANGES:,} more; --json has them all"
+        yield f"Written to {display_path(path)}; deploy it with the fleet files."
+
+    show(value, lines(), as_json)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What is shown of a fleet.
+
+    :param groups: by the name of a group; None where nobody has asked for groups.
+    :param forecast: of the month's end: row → dollars; None where a window was asked for.
+    """
+
+    fleet: Fleet
+    prices: Prices
+    windows: list[WindowCost]
+    by: str | None
+    groups: dict[str, Cost] | None
+    forecast: dict[str, float | None] | None
+    models: int
+
+    def to_dict(self) -> dict[str, Any]:
+        groups = self.groups
+        return {
+            "fleet": self.fleet.fleet,
+            "environment": self.fleet.environment,
+            "prices": {name: getattr(self.prices, name) for name in ("region", "as_of", "source")},
+            "windows": [each.to_dict() for each in self.windows],
+            "forecast": self.forecast,
+            "models": self.models,
+            "by": self.by,
+            "groups": None if groups is None else {name: each.to_dict() for name, each in groups.items()},
+        }
+
+
+def _of_fleet(
+    fleet: Fleet,
+    prices: Prices,
+    now: datetime,
+    *,
+    asked: tuple[datetime | None, datetime | None],
+    by: str | None,
+) -> _Shown:
+    """Look at a fleet.
+
+    :param asked: the window that somebody has asked for; None for an end that is left open.
+    """
+    from city_fleet.night import fleet_costs  # noqa: PLC0415 - imports botocore
+    from city_fleet.night.costs import forecast  # noqa: PLC0415
+    from city_fleet.views.digest import night_of  # noqa: PLC0415
+
+    schedule, (since, until) = fleet.digest.schedule, asked
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    narrowed = since is not None or until is not None
+    until = until or now + timedelta(seconds=1)
+    # Also the night that the month has begun in.
+    begin = since or (until - timedelta(days=31) if narrowed else min(month, now - timedelta(days=3)))
+    s3 = client(fleet, "s3")
+    facts = fleet_costs.look(fleet, s3, begin, until, now=now, say=lambda text: say(text, err=True))
+    for problem in facts.problems:
+        say(f"warning: {problem}", err=True)
+    newest = max((job.ended_at for job in facts.jobs), default=None)
+    windows: list[Window]
+    coming: dict[str, float | None] | None = None
+    if narrowed:
+        windows = [fleet_costs.Window(f"{_day(begin)} to {_day(until)}", begin, until)]
+    else:
+        night = night_of(now if newest is None else clock.parse(newest), schedule)
+        windows = [
+            fleet_costs.Window("last night", night.since, night.until),
+            fleet_costs.Window(f"{month:%B} so far", month, until),
+        ]
+    costs = [fleet_costs.cost_in(each, facts, prices, now) for each in windows]
+    if not narrowed:
+        end = (month + timedelta(days=32)).replace(day=1)
+        of = costs[-1]
+        amounts = {"jobs": of.jobs.dollars, "endpoints": of.around.endpoints, "together": of.dollars}
+        coming = {
+            name: None if amount is None else forecast(amount, (month, now), end)
+            for name, amount in amounts.items()
+        }
+    groups = None
+    if by is not None:
+        jobs = [job for job in facts.jobs if narrowed or windows[-1].holds(job)]
+        groups = fleet_costs.by_group(by, fleet, jobs, prices, list(_nights(begin, now, schedule)))
+    return _Shown(fleet, prices, costs, by, groups, coming, facts.models)
+
+
+def _nights(since: datetime, now: datetime, schedule: str | None) -> Iterator[datetime]:
+    """Yield the ends of the nights of a time, in their order."""
+    from city_fleet.views.digest import night_of  # noqa: PLC0415 - imports botocore
+
+    moment = since
+    while moment <= now + timedelta(days=1):
+        end = night_of(moment, schedule).until
+        yield end
+        moment = max(end + timedelta(microseconds=1), moment + timedelta(seconds=1))
+
+
+def _day(moment: datetime) -> str:
+    return moment.astimezone(UTC).date().isoformat()
+
+
+def _lines(found: list[_Shown]) -> Iterator[str]:
+    from city_fleet.cli import cost_text  # noqa: PLC0415 - imports botocore
+
+    for number, each in enumerate(found):
+        if number:
+            yield ""
+        yield f"{each.fleet.fleet} ({each.fleet.environment}), {each.models:,} cities with a model"
+        yield ""
+        if each.groups is not None:
+            yield from cost_text.group_lines(str(each.by), each.groups)
+        else:
+            yield from cost_text.window_lines(each.windows, each.forecast)
+        yield ""
+        yield cost_text.price_line(each.prices)
