@@ -34,7 +34,11 @@ INLINE_BYTES = 4096
 LARGE_BYTES = 64 * 1024
 LARGEST_LOAD_BYTES = 16 * 1024
 _INVOKE_PREFIX, _INVOKE_SUFFIX = "/models/", "/invoke"
-_CSV_HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: "
+# The answer says whether its model had to be loaded first: SageMaker hands the header on to the caller, and its own
+# metric of cache hits is one for the whole endpoint.
+_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes: city-fleet-cold="
+_COLD, _WARM = f"{_ATTRIBUTES}1\r\n", f"{_ATTRIBUTES}0\r\n"
+_CSV_HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n"
 _PONG = json_answer({"status": "Healthy"})
 _PING_OK, _INVOKE_OK = ("ping", 2), ("invoke", 2)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -107,7 +111,7 @@ class Contract:
         self._metrics.hits += 1
         self._metrics.plain += 1
         content = value.encode()
-        return f"{_CSV_HEAD}{len(content)}\r\n\r\n".encode() + content
+        return f"{_CSV_HEAD}{_temperature(model)}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
     async def _invoke(self, name: str, fields: Fields, body: bytes, began: float) -> bytes:
         try:
@@ -126,7 +130,7 @@ class Contract:
     async def _by_module(self, model: Model, fields: Fields, body: bytes) -> bytes:
         value, url = model.loaded.value, model.url
         if model.plain is not None and len(body) <= INLINE_BYTES and model.plain.is_quick(len(body)):
-            return answer(200, *self._module.invoke(value, url, body, fields.values))
+            return answer(200, *self._module.invoke(value, url, body, fields.values), _temperature(model))
         if self._running >= self._most:
             self._metrics.rejected += 1
             raise RequestError(503, f"{self._running} requests are being answered or wait.")
@@ -150,7 +154,7 @@ class Contract:
             done = await asyncio.get_running_loop().run_in_executor(
                 threads, self._module.invoke, model.loaded.value, model.url, body, fields.values
             )
-        return answer(200, *done)
+        return answer(200, *done, _temperature(model))
 
     async def _manage(self, method: str, target: str, body: bytes) -> bytes:
         kind = "other"
@@ -209,6 +213,14 @@ class Contract:
                 "resident_bytes": ("What the process takes.", resident_bytes()),
             }
         )
+
+
+def _temperature(model: Model) -> str:
+    """The header line that says whether this is a model's first answer since it was loaded."""
+    if model.answered:
+        return _WARM
+    model.answered = True
+    return _COLD
 
 
 def describe(model: Model) -> dict[str, str]:

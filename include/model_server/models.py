@@ -27,7 +27,7 @@ class Model:
     :param loaded: what the load has made.
     """
 
-    __slots__ = ("loaded", "name", "number", "plain", "turn", "url", "users")
+    __slots__ = ("answered", "loaded", "name", "number", "plain", "turn", "url", "users")
 
     def __init__(self, number: int, name: str, url: str, loaded: Loaded) -> None:
         self.number = number
@@ -35,6 +35,7 @@ class Model:
         self.url = url
         self.loaded = loaded
         self.plain: PlainModel | None = loaded.plain
+        self.answered = False  # a request, since it was loaded
         self.users = 0  # requests that are being answered with it, or wait to be
         # User code need not be thread-safe: the managed image gives each model a process of its own.
         self.turn = asyncio.Lock()

@@ -7,7 +7,7 @@ is not here.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from local.stack.layout import HOST
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+Page = Callable[[], tuple[str, str]]
 
 #: Lambda takes no more in one call.
 MOST_BYTES = 6 << 20
@@ -69,6 +70,11 @@ class _Request(BaseHTTPRequestHandler):
             self._write(413, {}, b"A request has at most 6 MB.\n")
             return
         body = self.rfile.read(int(length))
+        page = self.server.pages.get(self.path) if self.command == "GET" else None
+        if page is not None:
+            content_type, text = page()
+            self._write(200, {"content-type": content_type}, text.encode())
+            return
         response = self.server.function(event_of(self.command, self.path, dict(self.headers), body), None)
         self._write(response["statusCode"], response["headers"], str(response["body"]).encode())
 
@@ -95,12 +101,14 @@ class LambdaServer(ThreadingHTTPServer):
 
     :param function: the handler: (event, context) → response.
     :param port: 0 takes any that is free.
+    :param pages: what the function does not answer itself: path → type and text of the answer.
     """
 
     daemon_threads = True
 
-    def __init__(self, function: Handler, port: int = 0) -> None:
+    def __init__(self, function: Handler, port: int = 0, pages: Mapping[str, Page] | None = None) -> None:
         self.function = function
+        self.pages = pages or {}
         super().__init__((HOST, port), _Request)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from city_fleet.config import fleet_files, load_fleet
-from city_fleet.plan import endpoint_name
+from city_fleet.plan import predict_variables
+from city_fleet.prediction.traffic_page import CONTENT_TYPE, TrafficPage
 from local import ROOT
 from local.stack.choice import DEFAULT_FLEET, find_fleet
 from local.stack.environment import fleet_variables
@@ -44,26 +46,36 @@ def serve(console: Console, state_dir: Path, fleet: str, port: int, origins: str
     file = next((each for each in files if each.stem == DEFAULT_FLEET), files[0])
     found = load_fleet(file, stack.environment)
     handler = _load(fleet_variables(stack.layout) | variables(found, origins))
+    page = TrafficPage(found.fleet, found.environment, found.metrics.cities)
+    handler.OBSERVERS.append(page)
+
+    def metrics() -> tuple[str, str]:
+        if handler.CAPTURE is not None:
+            page.count_capture_errors(handler.CAPTURE.taken_errors())
+        return CONTENT_TYPE, page.text()
+
     try:
-        server = LambdaServer(handler.handler, port)
+        server = LambdaServer(handler.handler, port, {"/metrics": metrics})
     except OSError as error:
         raise StackError(
             f"Port {port} can't be listened on ({error.strerror}); take another: `make serve PORT=…`."
         ) from error
     console.print(_how_to_ask(server.url, found, handler), markup=False)
-    with server:
-        server.serve_forever()
+    # As Ctrl-C does: what waits to be captured is written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if handler.CAPTURE is not None:
+        handler.CAPTURE.start()
+    try:
+        with server:
+            server.serve_forever()
+    finally:
+        if handler.CAPTURE is not None:
+            handler.CAPTURE.close()
 
 
 def variables(fleet: Fleet, origins: str) -> dict[str, str]:
     """Return what Lambda would set for the function of a fleet."""
-    return {
-        "CITY_FLEET_BUCKET": fleet.keys.bucket,
-        "CITY_FLEET_FLEET": fleet.keys.fleet,
-        "CITY_FLEET_ENVIRONMENT": fleet.keys.environment,
-        "CITY_FLEET_ENDPOINT": endpoint_name(fleet),
-        "CITY_FLEET_CORS_ORIGINS": origins,
-    }
+    return {**predict_variables(fleet, embedded=False), "CITY_FLEET_CORS_ORIGINS": origins}
 
 
 def _load(environment: dict[str, str]) -> ModuleType:
@@ -85,6 +97,12 @@ def _how_to_ask(url: str, fleet: Fleet, handler: ModuleType) -> str:
     listed = handler.handler(event_of("GET", "/cities", {}, b""), None)
     live = [city for city in fleet.cities if f'"{city}"' in listed["body"]]
     city = live[0] if live else next(iter(fleet.cities), "austin")
+    capture = fleet.capture
+    kept = (
+        f"\n\n  {capture.share:.0%} of its predictions are kept: ./fleet captured {city}"
+        if capture.share
+        else ""
+    )
     hint = (
         ""
         if live
@@ -96,5 +114,6 @@ def _how_to_ask(url: str, fleet: Fleet, handler: ModuleType) -> str:
   curl -sS {url}/predict -d '{{"city": "{city}"}}'
   curl -sS {url}/cities
   curl -sS {url}/openapi.json
+  curl -sS {url}/metrics{kept}
 
   Ctrl-C ends it."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from city_fleet import clock, naming, raw_places
+from city_fleet import clock, naming, raw_places, traffic_rules
 from city_fleet.config import City, Fleet, JobSettings
 from city_fleet.config.places import scripts_folder
 from city_fleet.config.section import Section
@@ -318,6 +318,38 @@ def endpoint_name(fleet: Fleet, name: str = "") -> str:
     :param name: of the fleet's ``endpoints``; "" for its own.
     """
     return fleet.endpoint_name(name)
+
+
+def capture_rule(fleet: Fleet) -> traffic_rules.CaptureRule:
+    """Return which predictions of a fleet are kept, and what of them."""
+    found, mask = fleet.capture, {name.lower() for name in fleet.capture.mask}
+    targets = {fleet.dataset.target.column, *(city.dataset.target.column for city in fleet.cities.values())}
+    return traffic_rules.CaptureRule(
+        share=found.share,
+        mask=found.mask,
+        mask_answers=any(target.lower() in mask for target in targets),
+        cities=found.cities,
+        flush_seconds=found.flush_seconds,
+        kms_key=fleet.kms_key,
+    )
+
+
+def predict_variables(fleet: Fleet, *, embedded: bool = True) -> dict[str, str]:
+    """Return the environment variables of a fleet's predict function.
+
+    :param embedded: whether its log is CloudWatch's, which makes metrics of lines in it.
+    """
+    metrics = embedded and fleet.metrics.enabled
+    variables = {
+        "CITY_FLEET_BUCKET": fleet.bucket,
+        "CITY_FLEET_FLEET": fleet.fleet,
+        "CITY_FLEET_ENVIRONMENT": fleet.environment,
+        "CITY_FLEET_ENDPOINT": endpoint_name(fleet),
+        traffic_rules.METRICS: traffic_rules.EMBEDDED if metrics else "",
+        traffic_rules.METRICS_CITIES: ",".join(fleet.metrics.cities),
+        traffic_rules.CAPTURE: capture_rule(fleet).text() if fleet.capture.share else "",
+    }
+    return {name: value for name, value in variables.items() if value}
 
 
 def forecast_night(fleet: Fleet, at: datetime) -> str:

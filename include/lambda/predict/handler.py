@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from city_fleet import naming, outgoing_text
+from city_fleet import naming, outgoing_text, traffic_rules
 from city_fleet.errors import CityFleetError, PredictError, show_value
 from city_fleet.naming import Keys
 from city_fleet.prediction import http_event, openapi
+from city_fleet.prediction.capture import Capture
 from city_fleet.prediction.challenger_cache import Trials
 from city_fleet.prediction.city_catalog import CityCatalog
 from city_fleet.prediction.deadline import Deadline
+from city_fleet.prediction.embedded_metrics import EmbeddedMetrics
 from city_fleet.prediction.endpoint_answer import Prediction
 from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.http_event import EXAMPLE, EXAMPLE_OF_MANY, HttpCall, Refused, bad
@@ -27,7 +29,10 @@ from city_fleet.prediction.known_cache import KnownCopies
 from city_fleet.prediction.live_cache import TTL_SECONDS, LivePointers
 from city_fleet.prediction.model_question import NO_FEATURES, Asked
 from city_fleet.prediction.predict import DEADLINE_SECONDS, Predictor, clients
+from city_fleet.state.encryption import encrypting
 from city_fleet.state.objects import ObjectStore
+from city_fleet.state.observed import Observer
+from city_fleet.traffic_rules import CaptureRule
 
 log = outgoing_text.logger("predict")
 
@@ -47,6 +52,9 @@ class Settings:
     :param ttl_seconds: how long a live pointer is believed without asking S3.
     :param deadline_seconds: how long one call may take in all.
     :param cors_origins: whose pages may read answers in a browser; nobody's where there are none.
+    :param embedded_metrics: whether metrics are written into the log, for CloudWatch.
+    :param metrics_cities: slugs of cities that are counted each on its own.
+    :param capture: which predictions are kept; None for none.
     """
 
     bucket: str
@@ -56,6 +64,9 @@ class Settings:
     ttl_seconds: float
     deadline_seconds: float
     cors_origins: tuple[str, ...]
+    embedded_metrics: bool = False
+    metrics_cities: tuple[str, ...] = ()
+    capture: CaptureRule | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -100,6 +111,16 @@ class Settings:
             )
             return found
 
+        metrics: tuple[bool, tuple[str, ...]] = (False, ())
+        capture = None
+        try:
+            metrics = traffic_rules.read_metrics(environment, naming.is_slug)
+        except ValueError as error:
+            mistakes.append(str(error))
+        try:
+            capture = traffic_rules.parse_capture(environment.get(traffic_rules.CAPTURE, ""))
+        except ValueError as error:
+            mistakes.append(f"{traffic_rules.CAPTURE}: {error}.")
         settings = cls(
             bucket=text("CITY_FLEET_BUCKET", "the fleet's S3 bucket"),
             fleet=text("CITY_FLEET_FLEET", "the fleet's name, as in its fleet file"),
@@ -110,6 +131,9 @@ class Settings:
             ttl_seconds=seconds("CITY_FLEET_POINTER_TTL_SECONDS", TTL_SECONDS, 0, 3600),
             deadline_seconds=seconds("CITY_FLEET_DEADLINE_SECONDS", DEADLINE_SECONDS, 1, 890),
             cors_origins=origins("CITY_FLEET_CORS_ORIGINS"),
+            embedded_metrics=metrics[0],
+            metrics_cities=metrics[1],
+            capture=capture,
         )
         if mistakes:
             raise CityFleetError(
@@ -126,8 +150,16 @@ KEYS = Keys(SETTINGS.bucket, SETTINGS.fleet, SETTINGS.environment)
 POINTERS = LivePointers(S3, KEYS, ttl_seconds=SETTINGS.ttl_seconds)
 KNOWN = KnownCopies(S3, KEYS, ttl_seconds=SETTINGS.ttl_seconds)
 ENDPOINTS = Endpoints(S3, KEYS, SETTINGS.endpoint, ttl_seconds=SETTINGS.ttl_seconds)
+METRICS = EmbeddedMetrics(KEYS, SETTINGS.metrics_cities) if SETTINGS.embedded_metrics else None
+CAPTURE = None
+if SETTINGS.capture is not None:
+    CAPTURE = Capture(
+        SETTINGS.capture, ObjectStore(encrypting(S3, SETTINGS.capture.kms_key), SETTINGS.bucket), KEYS
+    )
+# A list: a server that is no Lambda function adds its own.
+OBSERVERS: list[Observer] = [each for each in (METRICS, CAPTURE) if each is not None]
 TRIALS = Trials(S3, KEYS, ttl_seconds=SETTINGS.ttl_seconds)
-PREDICTOR = Predictor(POINTERS, RUNTIME, ENDPOINTS, known=KNOWN, trials=TRIALS)
+PREDICTOR = Predictor(POINTERS, RUNTIME, ENDPOINTS, known=KNOWN, observers=OBSERVERS, trials=TRIALS)
 CATALOG = CityCatalog(ObjectStore(S3, SETTINGS.bucket), KEYS, POINTERS, KNOWN)
 
 
@@ -138,6 +170,24 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     :param context: of Lambda; its remaining time shortens the deadline.
     :return: for API Gateway the response, else the answer itself, whose ``status`` says how it went.
     """
+    try:
+        return _answer(event, context)
+    finally:
+        _note(context)
+
+
+def _note(context: Any) -> None:
+    """Write what this call has predicted: what is kept into the bucket, what is counted into the log."""
+    errors = 0
+    if CAPTURE is not None and not CAPTURE.has_thread:
+        CAPTURE.end_of_call(_seconds(context))
+        errors = CAPTURE.taken_errors()
+    if METRICS is not None:
+        for line in METRICS.lines(errors):
+            print(line, flush=True)
+
+
+def _answer(event: Any, context: Any) -> dict[str, Any]:
     if not http_event.is_http(event):
         try:
             return respond(event, _seconds(context))

@@ -12,6 +12,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from city_fleet.cli.approve import approve, reject, waiting
 from city_fleet.cli.backfill import backfill
+from city_fleet.cli.captured_command import captured
 from city_fleet.cli.challenge_command import challenge
 from city_fleet.cli.cities_command import cities
 from city_fleet.cli.compare_command import compare
@@ -56,6 +57,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         predict,
         score,
         forecasts,
+        captured,
         history,
         rollback,
         unpin,

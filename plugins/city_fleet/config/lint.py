@@ -21,6 +21,7 @@ from city_fleet.config.places import ALLOWED_PATH, links_out, project_path
 from city_fleet.config.series import Series, Target
 from city_fleet.config.settings import City, Fleet
 from city_fleet.config.table import TableTarget
+from city_fleet.config.traffic_lint import traffic_warnings
 from city_fleet.config.value_types import Duration, Problem
 from city_fleet.config.variables import as_written
 from city_fleet.config.yaml_reader import Document, read_as_written
@@ -169,6 +170,7 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
     yield from _key(fleet)
     yield from _parents(fleet)
     yield from endpoint_warnings(fleet)
+    yield from traffic_warnings(fleet)
 
 
 def _installations(fleet: Fleet, document: Document) -> Iterator[Found]:

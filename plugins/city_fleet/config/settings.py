@@ -52,6 +52,7 @@ from city_fleet.config.name_types import (
 from city_fleet.config.network_section import Network
 from city_fleet.config.places import replay_since
 from city_fleet.config.section import Section, or_refuse
+from city_fleet.config.traffic_section import Capture, TrafficMetrics
 from city_fleet.config.value_types import (
     Day,
     FirstDay,
@@ -306,6 +307,10 @@ class FleetSettings(_Shared):
     """Where the list of cities that cities.from names is pulled from."""
     forecasts: ForecastTables = ForecastTables()
     """Each night's forecasts of all cities as one table, for whoever reads them without an endpoint."""
+    metrics: TrafficMetrics = TrafficMetrics()
+    """CloudWatch metrics of predictions, which the predict function writes into its log."""
+    capture: Capture = Capture()
+    """A sample of predictions with what was asked, as JSON lines in the bucket."""
     installations: dict[InstallationName, Installation] = Field(
         default={}, json_schema_extra={"additionalProperties": False}
     )

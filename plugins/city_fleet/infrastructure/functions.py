@@ -26,6 +26,7 @@ from city_fleet.infrastructure.cloudformation import (
     trust,
 )
 from city_fleet.infrastructure.names import StackNames
+from city_fleet.plan import predict_variables
 
 RUNTIME = "python3.13"
 LOG_DAYS = 30
@@ -51,15 +52,15 @@ def resources(names: StackNames) -> dict[str, Resource]:
     """Return the function that applications ask with its API, and the one that starts runs when data arrive."""
     fleet = names.fleet
     function = names.of("predict")
-    settings = {
-        "CITY_FLEET_BUCKET": fleet.bucket,
-        "CITY_FLEET_FLEET": fleet.fleet,
-        "CITY_FLEET_ENVIRONMENT": fleet.environment,
-        "CITY_FLEET_ENDPOINT": names.endpoint,
-    }
-    statements = policies.of_installation(names, "predict", "key_reader", function=function)
+    keeps = fleet.capture.share > 0
+    needed = ("predict", "capture", "key") if keeps else ("predict", "key_reader")
     predict = _function(
-        names, "Predict", "predict", statements=statements, settings=settings, timeout_seconds=PREDICT_SECONDS
+        names,
+        "Predict",
+        "predict",
+        statements=policies.of_installation(names, *needed, function=function),
+        settings=predict_variables(fleet),
+        timeout_seconds=PREDICT_SECONDS,
     )
     return predict | _api(names) | _retrain(names)
 

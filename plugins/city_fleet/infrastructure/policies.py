@@ -31,6 +31,7 @@ FILES = {
     "network": "docs/policies/network.json",
     "caller": "docs/policies/caller.json",
     "predict": "include/lambda/predict/policy.json",
+    "capture": "docs/policies/capture.json",
     "retrain": "include/lambda/retrain/policy.json",
     "mwaa": "docs/policies/mwaa.json",
 }

@@ -83,7 +83,7 @@ def _bucket(names: StackNames) -> dict[str, Any]:
 
 
 def _lifecycle(names: StackNames) -> list[dict[str, Any]]:
-    keys = names.fleet.keys
+    keys, capture = names.fleet.keys, names.fleet.capture
     return [
         {
             "Id": "events",
@@ -98,6 +98,14 @@ def _lifecycle(names: StackNames) -> list[dict[str, Any]]:
             "Status": "Enabled",
             "Prefix": keys.runs_prefix(),
             "Transitions": [{"StorageClass": "INTELLIGENT_TIERING", "TransitionInDays": 30}],
+        },
+        {
+            # There with capture off too: what was kept before goes when its time is over.
+            "Id": "capture",
+            "Status": "Enabled",
+            "Prefix": keys.capture_prefix(),
+            "ExpirationInDays": capture.keep_days,
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
         },
         {
             "Id": "replaced",

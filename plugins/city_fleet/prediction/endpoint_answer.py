@@ -67,6 +67,7 @@ class Prediction:
     :param latency_ms: from the start of the request to the answer, waiting for a free thread and attempts included.
     :param prediction_id: what to call it by who says later what really happened.
     :param role: of the model that answered: the champion, or a challenger that is tried beside it.
+    :param cold: whether its model had to be loaded first; None where nothing says it. Callers are not told.
     :param label: of a classification: the most probable class.
     :param probabilities: of a classification: class → probability; None where ``top_k`` is answered.
     :param top_k: of a classification that was asked so: ``label`` and ``probability`` of the most probable classes.
@@ -82,6 +83,7 @@ class Prediction:
     latency_ms: float
     prediction_id: str = ""
     role: str = CHAMPION
+    cold: bool | None = None
     label: str | None = None
     probabilities: Mapping[str, float] | None = None
     top_k: Sequence[Mapping[str, Any]] | None = None
@@ -94,6 +96,7 @@ class Prediction:
         unsaid = ("prediction", *(name for name in classes if said[name] is None))
         if forecast is not None and forecast["warning"] is None:
             del forecast["warning"]
+        del said["cold"]
         if self.role == CHAMPION:
             del said["role"]
         return {

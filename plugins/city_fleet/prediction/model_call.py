@@ -6,6 +6,7 @@ Standard library and botocore only, as the Lambda function carries this module.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,6 +19,23 @@ from city_fleet.state.model_address import Address
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+
+#: What our model server says of a model in the answer's custom attributes: whether it has answered since it was loaded.
+COLD = {"city-fleet-cold=1": True, "city-fleet-cold=0": False}
+
+
+@dataclass(frozen=True)
+class ModelAnswer:
+    """What an endpoint has answered.
+
+    :param whose: it is, for errors.
+    :param cold: whether it is the model's first since it was loaded; None where the endpoint's image does not say it.
+    """
+
+    content: bytes
+    whose: str
+    cold: bool | None = None
 
 
 class ModelGone(CityFleetError):
@@ -41,7 +59,7 @@ def call_model(
     as_json: bool,
     answer_bytes: int,
     refused: Callable[[str, str, ClientError], PredictError] = model_error,
-) -> tuple[bytes, str]:
+) -> ModelAnswer:
     """Ask the endpoint for what a model answers.
 
     :param at: where the model answers.
@@ -49,13 +67,12 @@ def call_model(
     :param as_json: whether the body is application/json; else text/csv.
     :param answer_bytes: of the answer: more is cut off.
     :param refused: (city, whose, what the endpoint said) → what a mistake or a failure within the model is raised as.
-    :return: the answer, and whose it is, for errors.
     :raises ModelGone: the endpoint cannot use the request; most likely the artifact is not there.
     :raises PredictError: of the kind that says whose fault it is.
     """
     whose = f"city {city!r}: endpoint {at.endpoint!r} with {at.target_model}"
 
-    def invoke() -> bytes:
+    def invoke() -> ModelAnswer:
         answer = runtime.invoke_endpoint(
             **at.request,
             ContentType="application/json" if as_json else "text/csv",
@@ -63,10 +80,10 @@ def call_model(
             Body=body,
         )
         content: bytes = answer["Body"].read(answer_bytes)
-        return content
+        return ModelAnswer(content, whose, COLD.get(answer.get("CustomAttributes", "")))
 
     try:
-        return deadline.call(whose, invoke), whose
+        return deadline.call(whose, invoke)
     except ClientError as error:
         if aws_errors.is_model_error(error):
             raise refused(city, whose, error) from error

@@ -35,6 +35,7 @@ def of(asked: Asked, answer: Prediction | PredictError, latency_ms: float) -> Ob
             target_model=answer.target_model,
             package_version=answer.package_version,
             role=answer.role,
+            cold=answer.cold,
         )
     # In brackets: what is no text is no city, whatever it looks like.
     city = slug_of(asked.city) if isinstance(asked.city, str) else f"({show_value(asked.city)})"

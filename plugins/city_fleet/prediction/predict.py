@@ -161,7 +161,7 @@ class Predictor:
         asked = [each if isinstance(each, Asked) else Asked(*each) for each in requests]
         # One each, with the same end: what was asked last for a city is known when its time is over.
         own = [deadline.at_most(seconds) for _ in requests]
-        answers: list[Prediction | PredictError | None] = [None] * len(requests)
+        answers: dict[int, Prediction | PredictError] = {}
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for index in range(len(requests)):
             waiting.put(index)
@@ -174,7 +174,9 @@ class Predictor:
                 except queue.Empty:
                     return
                 try:
-                    answers[index] = self._observed(asked[index], own[index], started)
+                    answer = self._answer(asked[index], own[index], started)
+                    if answers.setdefault(index, answer) is answer:
+                        self._note(asked[index], answer, started)
                 except BaseException as error:
                     broken.append(error)
                     return
@@ -191,23 +193,29 @@ class Predictor:
             worker.join(deadline.left())
         if broken:
             raise broken[0]
-        pairs = zip(answers, own, strict=True)
-        return [limit.missed() if answer is None else answer for answer, limit in pairs]
+        for index, limit in enumerate(own):
+            if index not in answers:
+                missed = limit.missed()
+                # A thread may come to its answer at this very moment: then that is the one.
+                if answers.setdefault(index, missed) is missed:
+                    self._note(asked[index], missed, started)
+        return [answers[index] for index in range(len(requests))]
 
-    def _observed(self, asked: Asked, deadline: Deadline, started: float) -> Prediction | PredictError:
-        """Answer one request, and tell who wants to know."""
-        answer: Prediction | PredictError
+    def _answer(self, asked: Asked, deadline: Deadline, started: float) -> Prediction | PredictError:
+        """Answer one request, whatever comes of it."""
         try:
-            answer = self._predict(asked, deadline, started)
+            return self._predict(asked, deadline, started)
         except PredictError as error:
-            answer = error
+            return error
         except Exception as error:
             # One city's matter, whatever it is: the others of the request are answered.
             log.exception("A prediction failed")
-            answer = _unexpected(asked.city, error)
+            return _unexpected(asked.city, error)
+
+    def _note(self, asked: Asked, answer: Prediction | PredictError, started: float) -> None:
+        """Tell who wants to know of an answer."""
         if self._observers:
             self._tell(observation.of(asked, answer, (time.perf_counter() - started) * 1000))
-        return answer
 
     def _tell(self, seen: Observed) -> None:
         for observer in self._observers:
@@ -331,7 +339,7 @@ class Predictor:
         question = model_question.put(
             model, asked, lambda: self._newest(city, deadline), child=seat.child, problem=seat.problem
         )
-        content, whose = call_model(
+        answered = call_model(
             self._runtime,
             self.endpoints.address_of(model, deadline),
             city,
@@ -340,7 +348,7 @@ class Predictor:
             as_json=question.as_json,
             answer_bytes=question.answer_bytes,
         )
-        return question.read(content, whose, city)
+        return {**question.read(answered.content, answered.whose, city), "cold": answered.cold}
 
     def _newest(self, city: str, deadline: Deadline) -> Newest:
         return self.known.newest(city, deadline) if self.known is not None else Newest()

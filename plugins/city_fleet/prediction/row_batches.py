@@ -205,7 +205,7 @@ class RowScorer:
             problem.number = found[0] - 1
             return problem
 
-        content, whose = call_model(
+        answered = call_model(
             self._runtime,
             at,
             pointer.city,
@@ -215,6 +215,7 @@ class RowScorer:
             answer_bytes=_ANSWER_BYTES,
             refused=refused,
         )
+        content, whose = answered.content, answered.whose
         if regression:
             numbers = read_numbers(content, whose, pointer.city, len(rows))
             return [{"prediction": number} for number in numbers]

@@ -24,7 +24,8 @@ ROLES = {
     "loader": ("loader", "key"),
     "approver": ("approver", "key_reader"),
     "analyst": ("analyst", "key_reader"),
-    "predict": ("predict", "key_reader"),
+    # With capture on; else key_reader, and nothing is written: tests/quick/city_fleet/infrastructure/test_template.py.
+    "predict": ("predict", "capture", "key"),
     "retrain": ("retrain", "mwaa"),
     "caller": ("caller",),
     "doctor": ("doctor", "key_reader"),
@@ -94,10 +95,10 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
         yield "role", Need(f"ec2:{name}", f"{EC2}:network-interface/x"), EXECUTION
     for name in ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs"):
         yield "role", Need(f"ec2:Describe{name}", "*"), EXECUTION
-    for who in ("role", "airflow", "loader"):
+    for who in ("role", "airflow", "loader", "predict"):
         for name in ("Decrypt", "GenerateDataKey"):
             yield who, Need(f"kms:{name}", KEY, VIA_S3), KMS_IN_S3
-    for who in ("predict", "approver", "analyst", "doctor"):
+    for who in ("approver", "analyst", "doctor"):
         yield who, Need("kms:Decrypt", KEY, VIA_S3), KMS_IN_S3
     for who in ("role", "airflow"):
         yield who, Need("kms:CreateGrant", KEY, FOR_AWS), CALLERS
@@ -265,7 +266,7 @@ def forbidden() -> Iterator[tuple[str, Need]]:
             yield who, Need("s3:DeleteObject", f"{RAW}/city=austin/x")
         if who != "airflow":
             for folder in recorded_calls.FOLDERS:
-                if (who, folder) != ("role", "runs"):
+                if (who, folder) not in (("role", "runs"), ("predict", "capture")):
                     yield who, Need("s3:PutObject", f"{OWN}/{folder}/x")
                 yield who, Need("s3:DeleteObject", f"{OWN}/{folder}/x")
             yield who, Need("sagemaker:CreateTrainingJob", job)
@@ -295,6 +296,9 @@ def forbidden() -> Iterator[tuple[str, Need]]:
     yield "role", Need("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/names")
     yield "role", Need("sagemaker:UpdateModelPackage", f"{SAGEMAKER}:model-package/names/1")
     yield "role", Need("logs:PutLogEvents", f"{LOGS}:/aws/lambda/function")
+    # What is kept of predictions is written, and read by others.
+    yield "predict", Need("s3:GetObject", f"{OWN}/capture/x")
+    yield "predict", Need("s3:DeleteObject", f"{OWN}/capture/x")
     # An application learns predictions, not data.
     yield "predict", Need("s3:GetObject", f"{RAW}/city=austin/x")
     yield "predict", Need("s3:GetObject", f"{OWN}/runs/x")

@@ -60,6 +60,25 @@ def test_a_warning_names_its_place_once(tmp_path: Path, old: str, new: str, subj
     assert text in warning
 
 
+def test_what_is_named_of_traffic_and_not_there_is_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "texas.yaml"
+    text = TEXAS.read_text(encoding="utf-8")
+    sections = """
+metrics: {enabled: false, cities: [austin, wacko]}
+capture: {mask: [Median, inventori, trend], cities: [dalas]}
+"""
+    path.write_text(text + sections, encoding="utf-8")
+    wrong, none, share, off, mask = [
+        each.split(" field ")[1] for each in fleet_warnings(load_fleet(path, {}))
+    ]
+    assert wrong == "'metrics.cities[1]': wacko is no city of the fleet. Did you mean 'waco'?"
+    assert none == "'capture.cities[0]': dalas is no city of the fleet. Did you mean 'dallas'?"
+    assert share.startswith("'capture.share': no prediction is kept")
+    assert off.startswith("'metrics.enabled': nothing is counted")
+    assert mask.startswith("'capture.mask[1]': inventori is no column that a model is asked with")
+    assert mask.endswith("Did you mean 'inventory'?")
+
+
 def test_cities_that_read_the_same_files_are_warned_of(tmp_path: Path) -> None:
     path = tmp_path / "small.yaml"
     cities = 'cities: {a: , b: , c: {dataset: {raw: "s3://lake/c/"}}}\n'

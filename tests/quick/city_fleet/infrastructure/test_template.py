@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from city_fleet import traffic_rules
 from city_fleet.config import Fleet, load_fleet
+from city_fleet.config.traffic_section import Capture
 from city_fleet.infrastructure import access, template
 from city_fleet.infrastructure.alarms import quiet_days
 from city_fleet.infrastructure.names import StackNames
@@ -100,6 +102,29 @@ def test_names_stay_within_what_services_allow() -> None:
 
 def test_a_queue_is_called_as_docs_events_say() -> None:
     assert StackNames(texas()).of("arrivals") == "texas-housing--laptop--arrivals"
+
+
+def test_the_predict_function_may_write_only_where_predictions_are_kept() -> None:
+    fleet = sample("texas_housing")
+    keeping = fleet.model_copy(
+        update={"capture": Capture(share=0.1, mask=("median",), cities=("austin",), keep_days=7)}
+    )
+    for each in (fleet, keeping):
+        made = resources(each)
+        statements = made["PredictRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+        writes = {text for statement in statements for text in texts(statement["Action"]) if "Put" in text}
+        variables = made["PredictFunction"]["Properties"]["Environment"]["Variables"]
+        assert ("s3:PutObject" in writes) == (each is keeping)
+        assert ("kms:GenerateDataKey" in json.dumps(statements)) == (each is keeping)
+        assert (traffic_rules.CAPTURE in variables) == (each is keeping)
+        assert variables[traffic_rules.METRICS] == traffic_rules.EMBEDDED
+    rule = traffic_rules.parse_capture(variables[traffic_rules.CAPTURE])
+    assert rule == traffic_rules.CaptureRule(
+        share=0.1, mask=("median",), mask_answers=True, cities=("austin",)
+    )
+    rules = resources(keeping)["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    (of_capture,) = [each for each in rules if each["Id"] == "capture"]
+    assert (of_capture["Prefix"], of_capture["ExpirationInDays"]) == ("texas_housing/laptop/capture/", 7)
 
 
 def test_what_holds_data_stays_when_the_stack_goes() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from city_fleet.state import captured
+from city_fleet.state import captured, captured_line
 from city_fleet.state.observed import CHALLENGER, Observed
 
 SEEN = Observed(
@@ -108,6 +108,6 @@ def test_a_line_that_is_none_is_refused_with_what_was_got() -> None:
 
 
 def test_what_names_no_city_has_no_place() -> None:
-    assert captured.is_kept(SEEN)
+    assert captured_line.is_kept(SEEN)
     for change in ({"city": "(7)"}, {"city": "Waco/.."}, {"city": ""}, {"status": 404}):
-        assert not captured.is_kept(replace(SEEN, **change)), change
+        assert not captured_line.is_kept(replace(SEEN, **change)), change

@@ -15,7 +15,8 @@ import pytest
 from city_fleet import naming
 from city_fleet.cli.app import COMMANDS
 from city_fleet.naming import Keys
-from city_fleet.state import run_records
+from city_fleet.state import captured_line, run_records
+from city_fleet.state.observed import Observed
 from tests.support.aws_names import IMAGE_URI
 from tests.support.command_line import Done
 from tests.support.command_line import fleet as run_fleet
@@ -71,6 +72,8 @@ class Poisoned:
             self.serve(city)
             value = record(city=city, outcome="failed", reasons=[POISON, IN_A_NAME], failed_task=POISON,
                            failure={"error": POISON, "message": POISON})  # fmt: skip
+            seen = Observed("", city, AS_OF, {POISON: POISON}, 502, {}, 1.0, error=f"ServingError: {POISON}")
+            self.put(self.keys.capture(city, AS_OF, "a"), captured_line.lines([seen]) + POISON.encode())
             run_records.write(self.s3, self.keys, value, as_of=AS_OF, key_of_run=uuid.uuid4().hex[:10])
         damaged = {**json.loads(pointer("waco", 1, fleet=self.name).to_json()), "target_model": POISON}
         self.put(self.keys.history("waco", 1), json.dumps(damaged).encode())
@@ -138,6 +141,7 @@ CALLS: dict[str, list[list[str]]] = {
     "score": [["austin", "{folder}/data.csv"], ["--all", "{folder}/data.csv"], [POISON, "{folder}/data.csv"],
               ["austin", "{folder}/data.csv", "--dry-run"]],
     "forecasts": [[], ["--write"], [POISON], ["austin", "--night", POISON]],
+    "captured": [["austin"], ["waco", "--last", "0"], [POISON], ["austin", "--day", POISON]],
     "rollback": [["austin", "--by", "ann"], ["waco", "--by", POISON, "--dry-run"], ["tyler", "--by", "ann"]],
     "unpin": [["waco", "--by", "ann", "--reason", POISON], ["tyler", "--by", "ann"]],
     "challenge": [[], ["austin", "--shadow", "--dry-run"], ["austin", "--end"], [POISON, "--end"]],

@@ -1,0 +1,153 @@
+"""A captured prediction as a line, in the shape of SageMaker's data capture, and what must not stand in it. Pure.
+
+``captureData`` and ``eventMetadata`` are as SageMaker writes them for an endpoint with ``DataCaptureConfig``, so what
+reads those reads these; what SageMaker has no word for stands beside them in ``cityFleet``. Standard library only, as
+the Lambda function carries this module; :mod:`city_fleet.state.captured` reads what it writes.
+
+Source: Amazon SageMaker AI Developer Guide, "Capture data from real-time endpoint".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from city_fleet import naming
+from city_fleet.state.observed import Observed
+
+#: What of an answer is the target's own value, or tells it.
+_TOLD = ("prediction", "label", "probabilities", "top_k")
+_TOLD_OF_A_STEP = ("prediction", "intervals")
+#: Sentences that quote nothing of what was asked but the city.
+_QUOTE_NOTHING = ("NotReady", "UnknownCity", "EndpointClosed")
+
+
+def masked(observed: Observed, columns: Collection[str], *, answers: bool = False) -> Observed:
+    """Return a prediction without the values of some columns; their names stay, with None.
+
+    A column's name stands for itself and for what is made of it: ``inventory`` for ``inventory_lag_1`` too. So it may
+    mean more than was meant (``price`` is also ``price_band``), and never less. What has no names that could be told
+    apart, such as features that are no object, goes as a whole; so do sentences that quote what a caller sent.
+
+    :param columns: of the raw data, or features; upper and lower case are one.
+    :param answers: whether the target is among them: then the prediction itself is left out as well.
+    """
+    if not columns:
+        return observed
+    hidden = _Mask(columns)
+    asked = {name: hidden.of(name, value) for name, value in observed.asked.items()}
+    answer = dict(observed.answer)
+    if answers and answer:
+        hidden.found.update(name for name in (*_TOLD, "forecasts") if answer.get(name) is not None)
+        answer |= {name: None for name in _TOLD if name in answer}
+        if isinstance(steps := answer.get("forecasts"), list | tuple):
+            answer["forecasts"] = [{**step, **dict.fromkeys(_TOLD_OF_A_STEP)} for step in steps]
+    error = observed.error
+    kind = error.partition(":")[0]
+    if error and kind not in _QUOTE_NOTHING:
+        error = kind
+    return replace(observed, asked=asked, answer=answer, error=error, masked=tuple(sorted(hidden.found)))
+
+
+class _Mask:
+    """Which names are hidden, and which of them were there."""
+
+    def __init__(self, columns: Collection[str]) -> None:
+        self._names = tuple(column.lower() for column in columns)
+        self.found: set[str] = set()
+
+    def of(self, member: str, value: Any) -> Any:
+        """Return a member of what was asked, without the values of hidden columns."""
+        if member == "features" and isinstance(value, Mapping):
+            return self._row(value)
+        if member in ("history", "ahead") and isinstance(value, list | tuple):
+            return [self._row(row) if isinstance(row, Mapping) else self._whole(member) for row in value]
+        if value is None or (member in ("horizon", "top_k") and isinstance(value, int)):
+            return value
+        return self._whole(member)
+
+    def _row(self, row: Mapping[Any, Any]) -> dict[str, Any]:
+        return {str(name): self._cell(str(name), value) for name, value in row.items()}
+
+    def _cell(self, name: str, value: Any) -> Any:
+        lower = name.lower()
+        if any(lower == hidden or lower.startswith(f"{hidden}_") for hidden in self._names):
+            self.found.add(name)
+            return None
+        return value
+
+    def _whole(self, member: str) -> Any:
+        self.found.add(member)
+        return None
+
+
+def to_line(observed: Observed) -> str:
+    """Write a prediction as a line, with its line feed; what JSON has no word for is null."""
+    document = {
+        "captureData": {
+            "endpointInput": _data("INPUT", observed.asked),
+            "endpointOutput": _data("OUTPUT", observed.answer),
+        },
+        "eventMetadata": {
+            "eventId": observed.prediction_id,
+            "inferenceTime": _zulu(observed.at),
+        },
+        "eventVersion": "0",
+        "cityFleet": {
+            "city": observed.city,
+            "role": observed.role,
+            "shadow": observed.shadow,
+            "status": observed.status,
+            "error": observed.error,
+            "targetModel": observed.target_model,
+            "packageVersion": observed.package_version,
+            "latencyMs": observed.latency_ms,
+            "cold": observed.cold,
+            "masked": list(observed.masked),
+        },
+    }
+    return json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def is_kept(observed: Observed) -> bool:
+    """Tell whether a prediction has a place among those captured: one that names no city of the fleet has none."""
+    return naming.is_slug(observed.city) and observed.status != 404
+
+
+def _data(mode: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "observedContentType": "application/json",
+        "mode": mode,
+        "data": _json(value),
+        "encoding": "JSON",
+    }
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (ValueError, TypeError):  # a caller may have sent NaN, which Python reads
+        return json.dumps(_plain(value), separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else None
+
+
+def _zulu(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def lines(batch: Sequence[Observed]) -> bytes:
+    """Write predictions as the body of an object."""
+    return "".join(map(to_line, batch)).encode()
