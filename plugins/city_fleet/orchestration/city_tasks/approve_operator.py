@@ -14,6 +14,7 @@ from city_fleet.approval.approval_question import body, subject
 from city_fleet.champions import approval_states, breaker
 from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.planned_city import PlannedCity
+from city_fleet.orchestration import spans
 from city_fleet.orchestration.city_tasks.approve_trigger import (
     ABOUT,
     DECIDED,
@@ -170,6 +171,14 @@ class ApproveOperator(PatientTask, HITLBranchOperator):
             "outcome": approvals.outcome_of(state).value,
             "reasons": [version.status_reason],
         }
+        # Without who has answered: a trace goes to people who need not know.
+        told = {
+            "cityfleet.state": state.value,
+            "cityfleet.version": version.number,
+            "cityfleet.goes_on": branch,
+        }
+        whose = spans.about(self.plan, run_of(self.plan, context))
+        spans.emit(context, spans.since(spans.begun(context), "cityfleet.approval", {**whose, **told}))
         # Branching skips the other way by an exception, and what a task returns is lost then.
         context["ti"].xcom_push(key="return_value", value=result)
         self.do_branch(context, branch)

@@ -23,7 +23,9 @@ from city_fleet.jobs.cohort_plan import CohortPlan
 from city_fleet.jobs.job_attempts import AttemptAction, Memory
 from city_fleet.jobs.job_faults import Ending, JobEnding
 from city_fleet.jobs.job_files import JobFile
+from city_fleet.jobs.job_spans import job_span
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
+from city_fleet.orchestration import spans
 from city_fleet.orchestration.aws_hooks import JobsHook
 from city_fleet.orchestration.city_tasks.city_operator import OfCity
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from types_boto3_s3 import S3Client
 
-_STORE_KEY, _LOST_KEY = "job", "lost_jobs"
+_STORE_KEY, _LOST_KEY, _TRACED_KEY = "job", "lost_jobs", "traced_job"
 # So many jobs that AWS has ended are made anew in one try; each pause is twice as long as the one before.
 _LOST_JOBS = 5
 _LOST_PAUSE_SECONDS, _CAPACITY_PAUSE_SECONDS = 5.0, 60.0
@@ -258,6 +260,7 @@ class CityJob(OfCity, JobPhases):
         """Return the result of a job that completed; raise with its own words for one that did not."""
         last_lines = self._print_log(description[self.kind.name_key])
         facts = self.facts(description)
+        self._trace(run, description, context)
         verdict = job_faults.judge(self.kind, description, job_logs.last_words(last_lines))
         if verdict.ending is Ending.COMPLETED:
             self.log.info("%s completed after %s billable seconds", facts["job"], facts["billable_seconds"])
@@ -274,6 +277,18 @@ class CityJob(OfCity, JobPhases):
             verdict = replace(verdict, sentence=". ".join([verdict.sentence, *self.gone_inputs(description)]))
         context["ti"].xcom_push(key="failed_job", value=facts)
         raise job_faults.error_of(verdict, **self._fields(description))
+
+    def _trace(self, run: Run, description: dict[str, Any], context: Context) -> None:
+        """Write the job's span, once per task: the try before may have, and ended in another way."""
+        if not spans.is_traced(context):
+            return
+        store, name = context["task_state_store"], description[self.kind.name_key]
+        if store.get(_TRACED_KEY) != name:
+            spans.emit(
+                context,
+                job_span(self.kind, description, self.facts(description), spans.about(self.plan, run)),
+            )
+            store.set(_TRACED_KEY, name)
 
     def look_at_inputs(self, description: dict[str, Any], context: Context) -> None:
         """Raise where a job could not begin because what it was to read has changed since, and a retry helps."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from city_fleet.champions.planned_city import PlannedCity
-from city_fleet.orchestration import assets
+from city_fleet.orchestration import assets, spans
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator, city_run_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
 from city_fleet.orchestration.console_pages import say_made
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import refuse_old_layout, registered, upstream
-from city_fleet.plan import APPROVE, DECIDE, REGISTER
+from city_fleet.plan import APPROVE, DECIDE, REGISTER, Run
 from city_fleet.run_steps import end_step
 from city_fleet.state import live
 from city_fleet.state.outcomes import Decided, Outcome
@@ -30,7 +31,9 @@ class PublishOperator(CityOperator):
         package = registered(context, city.aws.sagemaker)
         live_uri = city.keys.uri(city.keys.live(city.slug))
         say_made(context, city.aws.sagemaker, package=package.arn, output=live_uri)
-        result, ended = end_step.publish(city_run_of(city, context), package)
+        began, at = datetime.now(UTC), city_run_of(city, context)
+        result, ended = end_step.publish(at, package)
+        trace_publish(context, city, at.run, began, ended)
         tell_record(city, context, publish=result)
         self._announce(context, city, ended)
         return result
@@ -43,6 +46,23 @@ class PublishOperator(CityOperator):
         found = live.read(city.aws.s3, city.keys, city.slug)
         if found is not None:
             assets.tell_moved(context, self.plan.fleet, found.pointer)
+
+
+def trace_publish(context: Context, city: PlannedCity, run: Run, began: datetime, ended: Decided) -> None:
+    """Write the span of a publication: which version, and from which target model the live pointer moved to which."""
+    if not spans.is_traced(context):
+        return
+    found = live.read(city.aws.s3, city.keys, city.slug) if ended.outcome == Outcome.LIVE else None
+    moved: dict[str, str | int | None] = {}
+    if found is not None:
+        pointer = found.pointer
+        moved = {
+            "cityfleet.target_model": pointer.target_model,
+            "cityfleet.predecessor": pointer.predecessor,
+            "cityfleet.pointer.sequence": pointer.sequence,
+        }
+    told = {"cityfleet.outcome": ended.outcome.value, "cityfleet.version": ended.version, **moved}
+    spans.emit(context, spans.since(began, "cityfleet.publish", {**spans.about(city.plan, run), **told}))
 
 
 class KeepChampionOperator(CityOperator):

@@ -6,6 +6,7 @@ A person who clears it, and it alone, has the city trained again: by a job of al
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTrainingOperator
@@ -19,6 +20,7 @@ from city_fleet.jobs.fixed_run import FixedRun
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_COHORT, TAG_STEP
 from city_fleet.orchestration import assets
 from city_fleet.orchestration.city_tasks.city_operator import city_of
+from city_fleet.orchestration.city_tasks.publish_operator import trace_publish
 from city_fleet.orchestration.cohort_tasks.all_steps_job import AllStepsJob
 from city_fleet.orchestration.cohort_tasks.cohort_context import (
     begun_of,
@@ -149,6 +151,7 @@ class CohortCityOperator(AllStepsJob, SageMakerTrainingOperator):
             lambda: dag_run.start_date or dag_run.run_after,
             lambda step: {},
         )
+        began = datetime.now(UTC)
         try:
             end = end_city(at, output)
         except CityFailed as error:
@@ -157,6 +160,8 @@ class CohortCityOperator(AllStepsJob, SageMakerTrainingOperator):
         except DataChanged:
             self._keep(context, {**self._kept(context), "alone": True})
             raise
+        if end.decided is not None:
+            trace_publish(context, city, at.run, began, end.decided)
         track(self.plan, end.record)
         self._say(context, end)
         result = {

@@ -14,11 +14,13 @@ from jinja2 import TemplateError
 
 from city_fleet import naming
 from city_fleet.config.digest_section import refusal
+from city_fleet.orchestration import fleet_metrics
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator
 from city_fleet.orchestration.patience import patient
 from city_fleet.orchestration.run_context import upstream
 from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.state import index
+from city_fleet.state.outcomes import Outcome
 from city_fleet.views import digest, digest_text, fleet_facts
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class ComposeOperator(FleetOperator):
         config = Config(max_pool_connections=index.WORKERS)
         s3, sagemaker = self.client("s3", config), self.client("sagemaker", config)
         picture = fleet_facts.picture(self.fleet, s3, sagemaker, say=self.log.info)
+        fleet_metrics.tell_cities(self.fleet, picture.snapshot.cities)
         for problem in picture.problems:
             self.log.warning("%s", problem)
         found = fleet_facts.night_digest(
@@ -47,6 +50,10 @@ class ComposeOperator(FleetOperator):
         text = digest_text.text(found)
         for line in text.splitlines():
             self.log.info("%s", line)
+        counts = found.counts
+        for outcome in Outcome:  # those that no run had too: a gauge keeps what it was told last
+            fleet_metrics.tell(self.fleet, "night", counts.get(outcome.value, 0), outcome=outcome.value)
+        fleet_metrics.tell(self.fleet, "night", counts["without_result"], outcome="without_result")
         if found.is_empty:
             raise AirflowSkipException("No run belongs to this night, and none should; nothing is sent")
         return {

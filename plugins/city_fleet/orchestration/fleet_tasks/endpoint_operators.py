@@ -22,6 +22,7 @@ from city_fleet import aws_errors, naming
 from city_fleet.config import Fleet
 from city_fleet.config.endpoint_section import OWN
 from city_fleet.errors import Busy, OtherInstallation
+from city_fleet.orchestration import spans
 from city_fleet.orchestration.console_pages import say_links
 from city_fleet.orchestration.fleet_tasks.fleet_operator import PatientTask
 from city_fleet.orchestration.patience import patient
@@ -247,6 +248,12 @@ class SharedEndpointOperator(PatientTask, SageMakerEndpointOperator):
                 naming.fleet_dag_id(self.fleet.fleet, REAPER_PURPOSE),
                 serves.name,
             )
+        told = {
+            "cityfleet.fleet": self.fleet.fleet, "cityfleet.environment": self.fleet.environment,
+            "cityfleet.endpoint": self.shared, "cityfleet.served_before": serves.name, "cityfleet.serves": name,
+            "cityfleet.config_before": serves.config, "cityfleet.config": serving.config,
+        }  # fmt: skip
+        spans.emit(context, spans.since(spans.begun(context), "cityfleet.endpoint", told))
         said = shared_endpoints.read(self._store(), self.fleet.keys)[self.shared]
         if self.settings.hours is not None or said.closed is not None:
             shared_endpoints.open_again(self._store(), self.fleet.keys, self.shared)

@@ -16,6 +16,7 @@ from city_fleet.jobs import fixed_run, pacing, reaper
 from city_fleet.jobs.orphans import asked_by
 from city_fleet.jobs.reaper import Job, Look, LookNote, OrphanVerdict, Task
 from city_fleet.jobs.sagemaker_jobs import time_at
+from city_fleet.orchestration import fleet_metrics
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.orchestration.patience import patient
 from city_fleet.outgoing_text import printable
@@ -50,6 +51,7 @@ class ReapOperator(FleetOperator):
         client = self.sagemaker()
         now = time_at(client)
         found = reaper.jobs_in_progress(client, self.fleet, now, within(_LOOK_SECONDS))
+        fleet_metrics.tell(self.fleet, "jobs_in_progress", len(found.jobs))
         self._say_what_is_left_alone(found)
         verdicts = self._judge(found.jobs, context, self._remembers_since(context, now))
         results, problems = self._stop(client, verdicts, now, context)

@@ -8,6 +8,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from city_fleet.approval import reconcile
 from city_fleet.jobs.sagemaker_jobs import time_at
+from city_fleet.orchestration import fleet_metrics
 from city_fleet.orchestration.fleet_tasks import digest_operators
 from city_fleet.orchestration.fleet_tasks.fleet_operator import FleetOperator, within
 from city_fleet.orchestration.patience import patient
@@ -44,6 +45,7 @@ class ReconcileOperator(FleetOperator):
             say=self._say,
         )
         self.log.info("%d decided, %d await approval", len(done.decided), done.waiting)
+        fleet_metrics.tell(self.fleet, "versions_awaiting_approval", done.waiting)
         if done.left:
             self.log.warning("%d are left to the next look", done.left)
         alerts = [" ".join(item.reasons) for item in done.decided if item.outcome == Outcome.ALERT]
