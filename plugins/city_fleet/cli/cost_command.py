@@ -203,7 +203,7 @@ def _of_fleet(
         }
     groups = None
     if by is not None:
-        jobs = [job for job in facts.jobs if narrowed or windows[-1].holds(job)]
+        jobs = windows[-1].among(facts.jobs)
         groups = fleet_costs.by_group(by, fleet, jobs, prices, list(_nights(begin, now, schedule)))
     return _Shown(fleet, prices, costs, by, groups, coming, facts.models)
 
