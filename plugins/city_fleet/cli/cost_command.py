@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from city_fleet.night.prices import Prices
 
 _SHOWN_CHANGES = 20
+_NIGHTS = 30
 GROUPS = ("night", "month", "city", "step", "owner")
 
 
@@ -43,6 +44,15 @@ def cost(
     ] = None,
     until: Annotated[
         str | None, typer.Option("--until", metavar="MOMENT", help="Only what was paid before this moment.")
+    ] = None,
+    cities: Annotated[
+        int | None,
+        typer.Option(
+            "--cities",
+            metavar="N",
+            min=1,
+            help="Reckon the jobs of a night of N cities too, by what a city's have cost here.",
+        ),
     ] = None,
     refresh_prices: Annotated[
         bool,
@@ -63,6 +73,7 @@ def cost(
       ./fleet cost
       ./fleet cost --by city --since 2026-11-01
       ./fleet cost --by night --fleet texas_housing --json
+      ./fleet cost --cities 3000
       ./fleet cost --refresh-prices
     """
     from city_fleet.night.prices import prices_of  # noqa: PLC0415 - few commands need it
@@ -70,8 +81,8 @@ def cost(
     if by is not None and by not in GROUPS:
         raise typer.BadParameter(f"--by: got {by!r}; allowed: {', '.join(GROUPS)}.")
     if refresh_prices:
-        if by is not None or since is not None or until is not None:
-            raise typer.BadParameter("--refresh-prices: goes without --by, --since and --until.")
+        if not (by is since is until is cities is None):
+            raise typer.BadParameter("--refresh-prices: goes without --by, --since, --until and --cities.")
         _refresh(fleet, as_json)
         return
     now = clock.utc_now()
@@ -84,7 +95,7 @@ def cost(
             _of_fleet(item, prices_of(item.region, fleets_folder()), now, asked=(begin, end), by=by)
             for item in fleets_named(fleet)
         ]
-    show([each.to_dict() for each in found], _lines(found), as_json)
+    show([each.to_dict() | each.imagined(cities) for each in found], _lines(found, cities), as_json)
 
 
 def _refresh(fleet: str | None, as_json: bool) -> None:
@@ -154,6 +165,22 @@ class _Shown:
             "groups": None if groups is None else {name: each.to_dict() for name, each in groups.items()},
         }
 
+    def imagined(self, cities: int | None) -> dict[str, Any]:
+        """Return what the jobs of so many cities would cost, by the mean of the longest window; None if unknown."""
+        if cities is None:
+            return {}
+        jobs = self.windows[-1].jobs
+        known = bool(jobs.runs) and not jobs.unknown
+        night = round(cities * jobs.dollars / len(jobs.runs), 4) if known else None
+        month = None if night is None else round(_NIGHTS * night, 4)
+        told = {
+            "cities": cities,
+            "runs": len(jobs.runs),
+            "dollars_a_night": night,
+            "dollars_30_nights": month,
+        }
+        return {"imagined": told}
+
 
 def _of_fleet(
     fleet: Fleet,
@@ -203,7 +230,7 @@ def _of_fleet(
         }
     groups = None
     if by is not None:
-        jobs = [job for job in facts.jobs if narrowed or windows[-1].holds(job)]
+        jobs = windows[-1].among(facts.jobs)
         groups = fleet_costs.by_group(by, fleet, jobs, prices, list(_nights(begin, now, schedule)))
     return _Shown(fleet, prices, costs, by, groups, coming, facts.models)
 
@@ -223,7 +250,7 @@ def _day(moment: datetime) -> str:
     return moment.astimezone(UTC).date().isoformat()
 
 
-def _lines(found: list[_Shown]) -> Iterator[str]:
+def _lines(found: list[_Shown], cities: int | None) -> Iterator[str]:
     from city_fleet.cli import cost_text  # noqa: PLC0415 - imports botocore
 
     for number, each in enumerate(found):
@@ -236,4 +263,6 @@ def _lines(found: list[_Shown]) -> Iterator[str]:
         else:
             yield from cost_text.window_lines(each.windows, each.forecast)
         yield ""
+        if cities is not None:
+            yield cost_text.imagined_line(each.imagined(cities)["imagined"], each.windows[-1].window.name)
         yield cost_text.price_line(each.prices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from city_fleet.cli.output import table
 from city_fleet.night.costs import Cost
@@ -90,6 +91,25 @@ def group_lines(group: str, found: Mapping[str, Cost]) -> Iterator[str]:
     for name, cost in shown[:_SHOWN_GROUPS]:
         for kind, seconds in sorted(cost.unknown.items()):
             yield f"warning: {name} lacks {seconds:,} seconds of {kind}: no price is known"
+
+
+def imagined_line(told: Mapping[str, Any], window: str) -> str:
+    """Return a sentence about what the jobs of a night of any number of cities would cost.
+
+    :param told: as the JSON output has it.
+    :param window: name of the time that the mean is of.
+    """
+    if told["dollars_a_night"] is None:
+        why = "no run has ended" if not told["runs"] else "some of its seconds have no price"
+        return (
+            f"A night of {told['cities']:,} cities: not known, since {why} in {window}; "
+            "./fleet plan reckons without any run"
+        )
+    return (
+        f"A night of {told['cities']:,} cities: {dollars(told['dollars_a_night'])} dollars for jobs, "
+        f"{dollars(told['dollars_30_nights'])} for 30 nights, by the mean of {told['runs']:,} runs of {window}; "
+        "endpoints come on top"
+    )
 
 
 def price_line(prices: Prices) -> str:

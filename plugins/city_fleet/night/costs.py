@@ -45,6 +45,20 @@ class Cost:
     def cities(self) -> int:
         return len({city for city, _ in self.runs})
 
+    def add(self, other: Cost) -> None:
+        """Add what other jobs have cost."""
+        self.jobs += other.jobs
+        self.seconds += other.seconds
+        self.dollars += other.dollars
+        self.wasted_jobs += other.wasted_jobs
+        self.held += other.held
+        self.saved += other.saved
+        self.runs |= other.runs
+        for kind, dollars in other.waste.items():
+            self.waste[kind] = self.waste.get(kind, 0.0) + dollars
+        for name, seconds in other.unknown.items():
+            self.unknown[name] = self.unknown.get(name, 0) + seconds
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "jobs": self.jobs,
@@ -60,9 +74,12 @@ class Cost:
         }
 
 
-def cost_of(jobs: Iterable[PaidJob], prices: Prices) -> Cost:
-    """Return what jobs have cost together."""
-    return grouped(jobs, prices, lambda job: "").get("", Cost())
+def together(costs: Iterable[Cost]) -> Cost:
+    """Return what several groups of jobs have cost together."""
+    found = Cost()
+    for each in costs:
+        found.add(each)
+    return found
 
 
 def grouped(jobs: Iterable[PaidJob], prices: Prices, by: Callable[[PaidJob], str]) -> dict[str, Cost]:

@@ -6,14 +6,14 @@ A boto3 S3 client is passed in.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from city_fleet import clock
 from city_fleet.config import Fleet
-from city_fleet.night.costs import Around, Cost, Serving, around, cost_of, grouped, sum_known
+from city_fleet.night.costs import Around, Cost, Serving, around, grouped, sum_known, together
 from city_fleet.night.measured import MEASURED
 from city_fleet.night.prices import Prices
 from city_fleet.state import cost_ledger, index, shared_endpoints
@@ -38,8 +38,10 @@ class Window:
     since: datetime
     until: datetime
 
-    def holds(self, job: PaidJob) -> bool:
-        return _iso(self.since) <= job.ended_at < _iso(self.until)
+    def among(self, jobs: Iterable[PaidJob]) -> list[PaidJob]:
+        """Return those of some jobs that have ended in it."""
+        since, until = _iso(self.since), _iso(self.until)
+        return [job for job in jobs if since <= job.ended_at < until]
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,12 @@ def look(
 
 def cost_in(window: Window, facts: FleetFacts, prices: Prices, now: datetime) -> WindowCost:
     """Return what a window has cost until now."""
-    jobs = [job for job in facts.jobs if window.holds(job)]
-    cost = cost_of(jobs, prices)
+    jobs = window.among(facts.jobs)
+    steps = grouped(jobs, prices, lambda job: job.step or "?")
+    cost = together(steps.values())
     passed = (window.since, min(window.until, now))
     beside = around(cost, facts.serving, passed, prices=prices, measured=MEASURED, models=facts.models)
-    return WindowCost(window, cost, grouped(jobs, prices, lambda job: job.step or "?"), beside)
+    return WindowCost(window, cost, steps, beside)
 
 
 def by_group(

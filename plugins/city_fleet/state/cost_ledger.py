@@ -68,6 +68,9 @@ class PaidJob(NamedTuple):
     run: str
 
 
+_TYPES = (str, str, str, str, str, int, int, int, str, str, str, str)
+
+
 @dataclass(frozen=True)
 class Ledger:
     """The jobs of some days.
@@ -198,9 +201,11 @@ class _Day:
                 return cls(day)
             if value["day"] != day.isoformat() or installation.other(keys, value) is not None:
                 return cls(day)
-            jobs = tuple(PaidJob(*row) for row in value["jobs"])
-            if not all(isinstance(job.seconds, int) and isinstance(job.ended_at, str) for job in jobs):
-                return cls(day)
+            jobs = tuple(map(PaidJob._make, value["jobs"]))
+            # A month of 10,000 cities has a million of them: column by column takes a third of the time.
+            for column, kind in zip(zip(*jobs, strict=True), _TYPES, strict=False):
+                if set(map(type, column)) != {kind}:
+                    return cls(day)
             return cls(day, bool(value["closed"]), frozenset(value["folded"]), jobs)
         except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError, zlib.error):
             return cls(day)

@@ -174,8 +174,14 @@ def test_a_window_and_wrong_words(fleet: CostFleet) -> None:
     fleet.run("austin", "a" * 10, bill("t-0123456789-1", "train", 36))
     (window,) = fleet.json("--since", "2020-01-01", "--until", "2020-02-01")["windows"]
     assert (window["jobs"]["jobs"], window["dollars"]) == (0, 0)
-    (window,) = fleet.json("--since", clock.iso(NOW - timedelta(hours=1)))["windows"]
+    found = fleet.json("--since", clock.iso(NOW - timedelta(hours=1)), "--cities", "3000")
+    (window,) = found["windows"]
     assert window["jobs"]["jobs"] == 1
+    assert found["imagined"]["dollars_a_night"] == pytest.approx(3000 * 36 * 0.115 / 3600)
+    assert (
+        "A night of 3,000 cities: not known, since no run has ended"
+        in fleet("--cities", "3000", "--since", "2020-01-01", "--until", "2020-02-01").stdout
+    )
     for arguments, said in (
         (("--by", "colour"), "night, month, city, step, owner"),
         (("--since", "yesterday"), "yesterday"),
