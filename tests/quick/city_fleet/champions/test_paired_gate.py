@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import t as reference
 
 from city_fleet.champions.gate import Decision, decide
 from city_fleet.champions.judged_half import JudgedHalf
@@ -50,9 +49,16 @@ def report(challenger: float, others: dict[str, float], **paired: Any) -> dict[s
     }
 
 
+def of_the_books(value: float, freedom: int) -> float:
+    """Student's t by SciPy, whose import takes seconds: not in every process that collects the tests."""
+    from scipy.stats import t
+
+    return float(t.cdf(value, freedom))
+
+
 @given(st.floats(-50, 50), st.integers(1, 500))
 def test_students_t_is_that_of_the_books(value: float, freedom: int) -> None:
-    assert student_t(value, freedom) == pytest.approx(reference.cdf(value, freedom), abs=1e-12)
+    assert student_t(value, freedom) == pytest.approx(of_the_books(value, freedom), abs=1e-12)
 
 
 def test_a_model_must_beat_every_baseline_by_the_margin_and_beyond_chance() -> None:
@@ -122,7 +128,7 @@ def test_what_is_certain_needs_no_chance_and_squares_have_the_margin_of_their_ro
     assert squares.is_better(0.09)
     assert not squares.is_better(0.11)
     wide = Paired("mae", 13, (1.0, 2.0), (0.3, 0.1, 0.4))
-    expected = reference.cdf((0.9 * 2 - 1) / math.sqrt(0.3 - 2 * 0.9 * 0.1 + 0.81 * 0.4), 12)
+    expected = of_the_books((0.9 * 2 - 1) / math.sqrt(0.3 - 2 * 0.9 * 0.1 + 0.81 * 0.4), 12)
     assert wide.confidence(0.1) == pytest.approx(expected, rel=1e-12)
 
 

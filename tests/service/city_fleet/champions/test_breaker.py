@@ -61,9 +61,19 @@ def test_a_city_counts_once_a_night_with_its_newest_mark(aws: LocalSageMaker, ke
 
 
 def test_more_cities_than_one_page_are_all_counted(aws: LocalSageMaker, keys: Keys) -> None:
-    s3 = aws.client("s3")
-    judge(s3, keys, fit=1000, unfit=5)
-    assert breaker.count(s3, keys, NIGHT) == Count(1005, 5)
+    s3, pages = aws.client("s3"), []
+
+    def short(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+        pages.append(params)
+        return {**params, "MaxKeys": 20}
+
+    judge(s3, keys, fit=40, unfit=5)
+    s3.meta.events.register("provide-client-params.s3.ListObjectsV2", short)
+    try:
+        assert breaker.count(s3, keys, NIGHT) == Count(45, 5)
+    finally:
+        s3.meta.events.unregister("provide-client-params.s3.ListObjectsV2", short)
+    assert len(pages) == 3
 
 
 def test_a_stopped_night_stays_stopped_until_a_person_decides(aws: LocalSageMaker, keys: Keys) -> None:

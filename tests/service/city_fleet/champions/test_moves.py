@@ -30,6 +30,8 @@ from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.serving import KEYS as HOUSES
 from tests.support.serving import Serving, serve
 
+MOVES = 40  # while applications ask
+
 
 @pytest.fixture
 def city(aws: LocalSageMaker) -> City:
@@ -392,7 +394,7 @@ def test_a_rollback_to_somewhere_gets_there_whatever_happens_meanwhile(city: Cit
     assert len(city.chain()) == 4
 
 
-def test_a_client_always_gets_one_of_the_two_models_during_a_hundred_moves(
+def test_a_client_always_gets_one_of_the_two_models_while_they_take_turns(
     aws: LocalSageMaker, city: City
 ) -> None:
     """Two applications ask through the pointer without a pause while it moves; no answer fails or is another's."""
@@ -426,7 +428,7 @@ def test_a_client_always_gets_one_of_the_two_models_during_a_hundred_moves(
     for each in applications:
         each.start()
     try:
-        for number in range(100):
+        for number in range(MOVES):
             roll_back(city, to=to(str(1 + number % 2)))
             assert not errors, errors
     finally:
@@ -435,7 +437,7 @@ def test_a_client_always_gets_one_of_the_two_models_during_a_hundred_moves(
             each.join(timeout=60)
     assert not errors, errors
     chain = city.chain()
-    assert len(chain) == 102
+    assert len(chain) == MOVES + 2
     served = {state.sequence: state.target_model for state in chain}
     for before, target, answer, after in seen:
         assert served[before] == target
@@ -443,7 +445,7 @@ def test_a_client_always_gets_one_of_the_two_models_during_a_hundred_moves(
         assert target in {served[sequence] for sequence in range(before, after + 1)}
     moves_seen = {before for before, *_ in seen}
     during = sum(before != after for before, _, _, after in seen)
-    assert len(moves_seen) > 20, "the applications really asked between the moves"
+    assert len(moves_seen) > MOVES / 5, "the applications really asked between the moves"
     assert during > 0, "and while one was made"
 
 
@@ -452,7 +454,7 @@ def actors(aws: LocalSageMaker) -> list[Actor]:
     return [Actor(aws) for _ in range(3)]
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     work=st.lists(
         st.lists(st.sampled_from(["publish", "roll back", "to", "unpin", "rebuild"]), max_size=3),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from cfnlint import ManualArgs, lint
 
 from city_fleet.config.forecasts_section import ForecastTables
 from city_fleet.infrastructure import template
@@ -12,6 +11,8 @@ from tests.support.private_fleets import private, with_long_names
 
 def test_cfn_lint_finds_nothing(subtests: pytest.Subtests) -> None:
     """Its informational rules too. What only names tell apart is looked at once."""
+    from cfnlint import ManualArgs, lint  # seconds, for this one process of the tests alone
+
     catalog = {"forecasts": ForecastTables(catalog=True)}
     for fleet in (private(), with_long_names().model_copy(update=catalog)):
         with subtests.test(fleet=fleet.fleet):
