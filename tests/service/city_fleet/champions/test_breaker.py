@@ -61,7 +61,8 @@ def test_a_city_counts_once_a_night_with_its_newest_mark(aws: LocalSageMaker, ke
 
 
 def test_more_cities_than_one_page_are_all_counted(aws: LocalSageMaker, keys: Keys) -> None:
-    s3, pages = aws.client("s3"), []
+    s3 = aws.client("s3")
+    pages: list[Any] = []
 
     def short(params: dict[str, Any], **_: Any) -> dict[str, Any]:
         pages.append(params)
