@@ -47,32 +47,36 @@ class Times:
             seconds += getattr(used, "children_user", 0.0) + getattr(used, "children_system", 0.0)
         return seconds
 
-    def _note(self, item: pytest.Item, phase: str) -> None:
+    def _note(self, what: str, phase: str) -> None:
         wall, cpu = time.monotonic(), self._processors()
-        line = {"id": item.nodeid, "phase": phase, "wall": wall - self._wall, "cpu": cpu - self._cpu}
+        line = {"id": what, "phase": phase, "wall": wall - self._wall, "cpu": cpu - self._cpu}
         self._file.write(json.dumps(line) + "\n")
         self._wall, self._cpu = wall, cpu
+
+    def pytest_collection_finish(self) -> None:
+        """Each process imports all test modules, for as long as some tests take: that is not the first one's."""
+        self._note("collection", "setup")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[None]:
         try:
             return (yield)
         finally:
-            self._note(item, "setup")
+            self._note(item.nodeid, "setup")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
         try:
             return (yield)
         finally:
-            self._note(item, "call")
+            self._note(item.nodeid, "call")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
         try:
             return (yield)
         finally:
-            self._note(item, "teardown")
+            self._note(item.nodeid, "teardown")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -127,13 +127,19 @@ def _delete(at: _Place, old: ServingEndpoint, now: datetime, needed: frozenset[s
     sagemaker, keys = at.sagemaker, at.keys
     found = _described(lambda: sagemaker.describe_endpoint(EndpointName=old.name))
     if found is not None:
-        whose = installation.other(
-            keys, installation.of_tags(installation.tags_of(sagemaker, found["EndpointArn"]))
+        status = found["EndpointStatus"]
+        # One that is on its way out may be gone before its tags could be read.
+        whose = (
+            installation.other(
+                keys, installation.of_tags(installation.tags_of(sagemaker, found["EndpointArn"]))
+            )
+            if status != "Deleting"
+            else None
         )
         if whose is not None:
             return f"its tags say that it belongs to {whose}"
-        if found["EndpointStatus"] in (*endpoint_change.UNDER_WAY, "Deleting"):
-            return f"it is {found['EndpointStatus']}"
+        if status in (*endpoint_change.UNDER_WAY, "Deleting"):
+            return f"it is {status}"
 
     said = at.change(lambda before: endpoint_change.marked(before, old.name, now, needed))
     if said is None or not any(each.name == old.name and each.leaving for each in said.replaced):
