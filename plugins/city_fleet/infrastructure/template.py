@@ -11,7 +11,7 @@ from typing import Any
 
 from city_fleet.config import Fleet
 from city_fleet.errors import PlatformError
-from city_fleet.infrastructure import access, alarms, arrivals, catalog, functions, storage
+from city_fleet.infrastructure import access, alarms, arrivals, catalog, dashboard, functions, storage
 from city_fleet.infrastructure.cloudformation import ACCOUNT, PARTITION, attribute, ref
 from city_fleet.infrastructure.names import StackNames
 from city_fleet.infrastructure.policies import key_arn
@@ -38,6 +38,7 @@ def template(fleet: Fleet) -> dict[str, Any]:
             **catalog.resources(names),
             **functions.resources(names),
             **alarms.resources(names),
+            **dashboard.resources(names),
         },
         "Outputs": _outputs(names),
     }

@@ -270,3 +270,32 @@ def test_the_catalog_finds_every_night_where_the_table_is_written(tmp_path: Path
     assert "AnalystPolicyArn" in made["Outputs"]
     assert not resources(texas(), "AWS::Glue::Table")
     assert "AnalystPolicyArn" not in template.template(texas())["Outputs"]
+
+
+@pytest.mark.parametrize("name", fleets())
+def test_the_dashboard_shows_what_the_template_makes(name: str) -> None:
+    fleet = fleets()[name]
+    made = resources(fleet)
+    body = json.loads(made["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
+    (alarms, *graphs) = body["widgets"]
+    member = {
+        "FunctionName": "FunctionName",
+        "QueueName": "QueueName",
+        "RuleName": "Name",
+        "AlarmName": "AlarmName",
+    }
+    named = [each["Properties"].get(key) for each in made.values() for key in member.values()]
+    called = {name for name in named if isinstance(name, str)}
+    shown = [arn.rsplit(":alarm:", 1)[1] for arn in alarms["properties"]["alarms"]]
+    for graph in graphs:
+        for _, _, *more in graph["properties"]["metrics"]:
+            assert set(more[-1]) == {"stat"}
+            dimensions = dict(zip(more[:-1:2], more[1:-1:2], strict=True))
+            shown += [value for key, value in dimensions.items() if key in member]
+    assert shown
+    assert set(shown) <= called
+    places = {(each["x"], each["y"]) for each in body["widgets"]}
+    assert len(places) == len(body["widgets"])
+    # The only words for CloudFormation to fill in: another one would be a reference to a resource.
+    words = set(re.findall(r"\$\{([^}]+)\}", made["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]))
+    assert words == {"AWS::Region", "AWS::Partition", "AWS::AccountId"}
