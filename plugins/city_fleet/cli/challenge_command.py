@@ -68,7 +68,7 @@ def challenge(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Try a registered model on live traffic, before it goes live.
+    """Try a registered model beside the champion.
 
     With --share a canary: it answers that share of the city's requests. With --shadow it is asked beside the champion
     and answers nobody. The live pointer stays where it is; what the challenger can't answer, the champion does. A
