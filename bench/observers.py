@@ -2,8 +2,8 @@
 
 The Lambda's own handler is asked in this process, warm, and answers through the shared endpoint over HTTP on this
 machine. Two of it take turns, block by block, so that a busy moment is both's: one that neither counts nor keeps, and
-one that writes a line of metrics for every call and keeps every prediction, with a mask, and writes them every second
-instead of every minute. Measured is the processor time of this process, by ``getrusage``: boto3's share is in both,
+one that writes a line of metrics for every call and keeps every prediction, with a mask, and writes them as often as by
+default, once a minute. Measured is the processor time of this process, by ``getrusage``: boto3's share is in both,
 what the endpoint takes in neither. Asked is for a row of features, the shortest question that there is.
 """
 
@@ -47,13 +47,12 @@ def questions(serving: Serving) -> dict[str, Callable[[], Any]]:
         "CITY_FLEET_ENVIRONMENT": KEYS.environment,
         "CITY_FLEET_ENDPOINT": serving.endpoint,
     }
-    rule = traffic_rules.CaptureRule(share=1, mask=("trend",), flush_seconds=1)
+    rule = traffic_rules.CaptureRule(share=1, mask=("trend",))
     observed = load_handler(
         "predict",
         {
             **environment,
             traffic_rules.METRICS: traffic_rules.EMBEDDED,
-            traffic_rules.METRICS_CITIES: "waco",
             traffic_rules.CAPTURE: rule.text(),
         },
     )

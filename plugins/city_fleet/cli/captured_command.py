@@ -37,7 +37,9 @@ def captured(
     fleet: FleetName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was kept of a city's predictions: who answered what, how fast, and what failed.
+    """Show what was kept of a city's predictions.
+
+    Who answered what, how fast, and what failed.
 
     The function that answers applications keeps a sample where the fleet file says so (capture.share), as JSON lines in
     the bucket, a minute or so after the answer. --json has what was asked and answered too; values of columns that are

@@ -41,7 +41,8 @@ def traffic_warnings(fleet: Fleet) -> Iterator[tuple[FieldPath, str]]:
         return
     lower = {name.lower() for name in known}
     for number, name in enumerate(capture.mask):
-        if name.lower() not in lower:
+        # A feature may be named too, which is called by its column and what was made of it.
+        if not any(name.lower() == column or name.lower().startswith(f"{column}_") for column in lower):
             text = f"{name} is no column that a model is asked with, so nothing is masked by it."
             yield ("capture", "mask", number), f"{text}{_nearest(name, known)}"
 

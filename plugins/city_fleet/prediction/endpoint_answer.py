@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -90,8 +90,10 @@ class Prediction:
     forecast: Forecast | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        said = asdict(self)
+        # Not dataclasses.asdict, which copies every value: this is done for every answer, and again for observers.
+        said = dict(vars(self))
         city, forecast = said.pop("city"), said.pop("forecast")
+        forecast = None if forecast is None else dict(vars(forecast))
         classes = ("label", "probabilities", "top_k")
         unsaid = ("prediction", *(name for name in classes if said[name] is None))
         if forecast is not None and forecast["warning"] is None:

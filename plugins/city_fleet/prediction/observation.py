@@ -10,11 +10,12 @@ from typing import Any
 
 from city_fleet import clock
 from city_fleet.errors import PredictError, show_value
-from city_fleet.prediction import prediction_id
 from city_fleet.prediction.endpoint_answer import Prediction
 from city_fleet.prediction.live_cache import MAX_CITY_LENGTH
 from city_fleet.prediction.model_question import NO_FEATURES, Asked, slug_of
 from city_fleet.state.observed import Observed
+
+_GIVEN = tuple(each.name for each in fields(Asked) if each.name not in ("city", "caller"))
 
 
 def of(asked: Asked, answer: Prediction | PredictError, latency_ms: float) -> Observed:
@@ -27,7 +28,7 @@ def of(asked: Asked, answer: Prediction | PredictError, latency_ms: float) -> Ob
         return Observed(
             answer.prediction_id,
             answer.city,
-            prediction_id.read(answer.prediction_id).moment,
+            clock.parse_zulu(answer.prediction_id.split(".")[1]),
             given,
             200,
             answer.to_dict(),
@@ -53,6 +54,5 @@ def of(asked: Asked, answer: Prediction | PredictError, latency_ms: float) -> Ob
 
 def _given(asked: Asked) -> dict[str, Any]:
     """Return what the caller gave besides the city, and nothing of who that is."""
-    names = [each.name for each in fields(asked) if each.name not in ("city", "caller")]
-    members = {name: getattr(asked, name) for name in names}
+    members = {name: getattr(asked, name) for name in _GIVEN}
     return {name: value for name, value in members.items() if value is not None and value is not NO_FEATURES}

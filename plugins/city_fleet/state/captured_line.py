@@ -19,6 +19,7 @@ from typing import Any
 from city_fleet import naming
 from city_fleet.state.observed import Observed
 
+_ENCODED = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 #: What of an answer is the target's own value, or tells it.
 _TOLD = ("prediction", "label", "probabilities", "top_k")
 _TOLD_OF_A_STEP = ("prediction", "intervals")
@@ -110,7 +111,7 @@ def to_line(observed: Observed) -> str:
             "masked": list(observed.masked),
         },
     }
-    return json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n"
+    return _ENCODED(document) + "\n"
 
 
 def is_kept(observed: Observed) -> bool:
@@ -129,9 +130,9 @@ def _data(mode: str, value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return _ENCODED(value)
     except (ValueError, TypeError):  # a caller may have sent NaN, which Python reads
-        return json.dumps(_plain(value), separators=(",", ":"))
+        return _ENCODED(_plain(value))
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from city_fleet.state import captured
 from city_fleet.state.objects import ObjectStore
 from local.stack.lambda_http import LambdaServer
 from tests.support.serving import KEYS, ROW, Serving
+from tests.support.waiting import wait_until
 
 Load = Callable[[dict[str, str]], ModuleType]
 RULE = traffic_rules.CaptureRule(share=1, mask=("trend",))
@@ -48,7 +49,8 @@ def test_a_call_is_counted_and_kept_as_it_was_answered(
     assert fleet["ColdLoads"] in (0, 1, 2), "the stand-in's model server says it"
     assert (of_waco["City"], of_waco["Predictions"]) == ("waco", 1)
     store = ObjectStore(serving.s3, KEYS.bucket)
-    (day,) = captured.days(store, KEYS, "austin")
+    # A call does not wait for a slow bucket for long; then the object comes after it.
+    (day,) = wait_until(lambda: captured.days(store, KEYS, "austin"), 20, "what was kept of Austin")
     (seen,) = [
         each
         for each in captured.read(store, KEYS, "austin", day)

@@ -65,7 +65,7 @@ def test_what_is_named_of_traffic_and_not_there_is_warned_of(tmp_path: Path) -> 
     text = TEXAS.read_text(encoding="utf-8")
     sections = """
 metrics: {enabled: false, cities: [austin, wacko]}
-capture: {mask: [Median, inventori, trend], cities: [dalas]}
+capture: {mask: [Median, inventori, trend, inventory_lag_1], cities: [dalas]}
 """
     path.write_text(text + sections, encoding="utf-8")
     wrong, none, share, off, mask = [
@@ -77,6 +77,14 @@ capture: {mask: [Median, inventori, trend], cities: [dalas]}
     assert off.startswith("'metrics.enabled': nothing is counted")
     assert mask.startswith("'capture.mask[1]': inventori is no column that a model is asked with")
     assert mask.endswith("Did you mean 'inventory'?")
+    path.write_text(
+        f"{text}\ncapture: {{share: 1, flush_seconds: 1, cities: [austin, waco]}}\n", encoding="utf-8"
+    )
+    assert fleet_warnings(load_fleet(path, {})) == []
+    path.write_text(f"{text}\ncapture: {{share: 1, flush_seconds: 2}}\n", encoding="utf-8")
+    (dear,) = fleet_warnings(load_fleet(path, {}))
+    assert "47 cities that are asked all the time are as many objects every 2 s" in dear
+    assert "about $10 a day" in dear
 
 
 def test_cities_that_read_the_same_files_are_warned_of(tmp_path: Path) -> None:
