@@ -4,8 +4,8 @@ Errors are in standard deviations of those on the held-out rows. Two cumulative 
 high and one for those too low (Page 1954, "Continuous inspection schemes", Biometrika 41). Each period adds its error
 less an allowance, so errors as large as on the held-out rows add nothing; when a sum passes the limit it is an alarm,
 and the alarm stays until both have fallen to a quarter of it: a series at the edge does not flap. One period adds at
-most :data:`MOST`, so that a single odd one is no alarm (Lucas & Crosier 1982, "Robust CUSUM", Communications in Statistics
-11), and no sum grows beyond twice the limit, so that an alarm ends.
+most :data:`MOST`, so that a single odd one is no alarm (Lucas & Crosier 1982, "Robust CUSUM", Communications in
+Statistics 11), and no sum grows beyond twice the limit, so that an alarm ends.
 
 An allowance of one standard deviation is that of a shift of two and more, which is what a person would act on.
 ``tests/quick/city_fleet/monitoring/test_decay.py`` counts the false alarms of the default limit.
