@@ -522,6 +522,10 @@ class Keys:
         """Return the key of what a city's predictions were worth once the truth was known."""
         return f"{self.prefix}state/scores/{city}.json"
 
+    def monitor(self) -> str:
+        """Return the key of what the last look at live scores has found of all cities."""
+        return f"{self.prefix}state/monitor.json"
+
     def challengers(self) -> str:
         """Return the key of the object that says which models are tried beside champions, with how much traffic."""
         return f"{self.prefix}state/challengers.json"

@@ -33,6 +33,7 @@ from city_fleet.config.gate_section import problems as gate_problems
 from city_fleet.config.installations_section import Installation
 from city_fleet.config.last_good import LastGood
 from city_fleet.config.list_section import CityList
+from city_fleet.config.monitor_section import Decay, Monitor
 from city_fleet.config.name_types import (
     Bucket,
     CitySlug,
@@ -183,6 +184,8 @@ class Defaults(Section):
     """Who lets a model go live that the gate promotes: the run itself, or a person."""
     approval_expires_hours: Annotated[int, Range(True, 1, 8760)] = 72
     """How long a model waits for a person; then it counts as rejected."""
+    decay: Decay = Decay()
+    """From when on a model counts as no longer right, and what is done then."""
     retries: Annotated[int, Range(True, 0, 20)] = 2
     """Times Airflow tries a failed task again."""
     retry_delay_seconds: Annotated[int, Range(True, 0, 86_400)] = 60
@@ -311,6 +314,8 @@ class FleetSettings(_Shared):
     """CloudWatch metrics of predictions, which the predict function writes into its log."""
     capture: Capture = Capture()
     """A sample of predictions with what was asked, as JSON lines in the bucket."""
+    monitor: Monitor = Monitor()
+    """Looking whether the models that serve are still right."""
     installations: dict[InstallationName, Installation] = Field(
         default={}, json_schema_extra={"additionalProperties": False}
     )
@@ -326,6 +331,9 @@ class FleetSettings(_Shared):
             ):
                 if given is not None:
                     raise refuse(Problem(show_value(given), f"{allowed}, {why}", path=("forecasts", name)))
+            if self.monitor.schedule is not None:
+                got = show_value(self.monitor.schedule)
+                raise refuse(Problem(got, f"null, {why}", path=("monitor", "schedule")))
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Asset, AssetWatcher, Param
 
 from city_fleet import naming, plan
@@ -27,6 +28,13 @@ from city_fleet.orchestration.fleet_tasks.compile_operator import COMPILE, Compi
 from city_fleet.orchestration.fleet_tasks.containers_operator import SharedContainersOperator
 from city_fleet.orchestration.fleet_tasks.forecasts_operator import WRITE, WriteForecastsOperator
 from city_fleet.orchestration.fleet_tasks.hours_operator import KEEP_HOURS, KeepHoursOperator
+from city_fleet.orchestration.fleet_tasks.monitor_operators import (
+    ALERT,
+    LOOK,
+    RETRAIN,
+    AlertOperator,
+    LookOperator,
+)
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
 from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
 from city_fleet.orchestration.fleet_tasks.retire_operator import RETIRE, TIME_LIMIT_SECONDS, RetireOperator
@@ -75,6 +83,7 @@ def _absent(fleet: Fleet) -> set[str]:
         plan.ARRIVALS_PURPOSE: fleet.events.queue is not None,
         plan.CITIES_PURPOSE: fleet.city_list.source is not None,
         plan.FORECASTS_PURPOSE: fleet.forecasts.schedule is not None,
+        plan.MONITOR_PURPOSE: fleet.monitor.schedule is not None,
         plan.HOURS_PURPOSE: any(fleet.endpoint_settings(name).hours for name in fleet.endpoint_names),
     }
     return {purpose for purpose, there in has.items() if not there}
@@ -373,6 +382,41 @@ def _forecasts_dag(dag_id: str, fleet: Fleet) -> DAG:
     return dag
 
 
+def _monitor_dag(dag_id: str, fleet: Fleet) -> DAG:
+    with _care_dag(
+        dag_id,
+        fleet,
+        plan.MONITOR_PURPOSE,
+        retries=2,
+        retry_minutes=5,
+        description=f"Look whether the models of {fleet.fleet} are still right",
+        doc_md=(
+            f"Holds the tables of forecasts below `{fleet.keys.uri(fleet.keys.forecasts_prefix())}` against what has "
+            "become known since, and says which cities' models are no longer right: by `decay` of the fleet file. "
+            "New alarms go out by the digest's notifiers; where `decay.action` is `retrain`, the city's run is "
+            "started, once for each alarm. Where half of the cities alarm in one look it is the feed, and none is "
+            "started.\n\n"
+            "Schedule it behind the tables of forecasts. It is paused until it is switched on."
+        ),
+    ) as dag:
+        look = LookOperator(task_id=LOOK, fleet=fleet, execution_timeout=_FORECASTS_TIMEOUT)
+        alert = AlertOperator(task_id=ALERT, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
+        look >> alert
+        for number, each in enumerate(fleet.digest.notifiers, start=1):
+            alert >> digests.NotifyOperator(
+                task_id=f"{digests.NOTIFY}_{number}",
+                notifier=each.notifier,
+                arguments=each.arguments,
+                of=ALERT,
+                execution_timeout=SHORT_TASK_TIMEOUT,
+            )
+        # A repeated look names the same runs, which are there already.
+        TriggerDagRunOperator.partial(
+            task_id=RETRAIN, skip_when_already_exists=True, execution_timeout=SHORT_TASK_TIMEOUT
+        ).expand_kwargs(look.output)
+    return dag
+
+
 def _hours_dag(dag_id: str, fleet: Fleet) -> DAG:
     with _care_dag(
         dag_id,
@@ -458,4 +502,5 @@ _BUILDERS: dict[str, Callable[[str, Fleet], DAG]] = {
     plan.CITIES_PURPOSE: _cities_dag,
     plan.FORECASTS_PURPOSE: _forecasts_dag,
     plan.HOURS_PURPOSE: _hours_dag,
+    plan.MONITOR_PURPOSE: _monitor_dag,
 }

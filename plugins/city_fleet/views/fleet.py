@@ -19,6 +19,7 @@ from city_fleet.errors import display_path
 from city_fleet.plan import CityPlan
 from city_fleet.state.index_state import Champion, Index, IndexEntry, RunSummary
 from city_fleet.state.known_values import periods_between
+from city_fleet.state.monitored import CityHealth
 from city_fleet.state.outcomes import Outcome
 
 
@@ -60,6 +61,7 @@ class CityStatus:
     :param changed: which of ``settings`` and ``code`` are not those that made the champion.
     :param waiting: versions that wait for approval, oldest first.
     :param problem: what is broken.
+    :param health: what the last look at its live scores has found; None where nobody looks.
     :param served_by: the city whose model answers for it by its name: its own slug, or its parent's; None where none.
     """
 
@@ -74,6 +76,7 @@ class CityStatus:
     waiting: tuple[Waiting, ...] = ()
     problem: str | None = None
     served_by: str | None = None
+    health: CityHealth | None = None
 
     @property
     def by_parent(self) -> bool:
@@ -87,6 +90,8 @@ class CityStatus:
         champion, run = self.champion, self.last_run
         if champion and champion.pinned:
             found.append("pinned" + (f": {champion.reason}" if champion.reason else ""))
+        if self.health is not None:
+            found += self.health.remarks
         if self.changed:
             found.append(f"{' and '.join(self.changed)} changed")
         if self.by_parent:
@@ -112,6 +117,7 @@ class CityStatus:
             "problem": self.problem,
             "served_by": self.served_by,
             "remarks": list(self.remarks),
+            **({"live": asdict(self.health)} if self.health is not None else {}),
         }
 
 

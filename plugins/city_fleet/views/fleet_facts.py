@@ -5,8 +5,8 @@ Clients are passed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,12 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
-from city_fleet.errors import ConfigError, PlatformError
+from city_fleet.errors import BrokenScores, ConfigError, PlatformError
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.plan import plan_city
-from city_fleet.state import index, old_layout, registry_search, shared_endpoints
+from city_fleet.state import index, monitored, old_layout, registry_search, shared_endpoints
 from city_fleet.state.index import Refreshed
+from city_fleet.state.monitored import CityHealth
 from city_fleet.state.objects import ObjectStore
 from city_fleet.views import digest
 from city_fleet.views import fleet as fleet_state
@@ -76,7 +77,16 @@ def picture(
         if not aws_errors.is_denied(error):
             raise
         problems.append(f"what waits for approval can't be looked at: {error}")
+    health: Mapping[str, CityHealth] = {}
+    if fleet.monitor.schedule is not None:
+        try:
+            health = monitored.read(ObjectStore(s3, keys.bucket), keys).cities
+        except BrokenScores as error:
+            problems.append(str(error))
     snapshot = fleet_state.take(fleet, refreshed.index, at, code_digests=code_digests(fleet), waiting=waiting)
+    if health:
+        cities = tuple(replace(city, health=health.get(city.city)) for city in snapshot.cities)
+        snapshot = replace(snapshot, cities=cities)
     return Picture(snapshot, refreshed, tuple(problems))
 
 

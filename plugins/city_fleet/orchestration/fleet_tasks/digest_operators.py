@@ -81,19 +81,20 @@ class NotifyOperator(PrintableLog, BaseOperator):
     """Send the message by one of Airflow's notifiers. One task per notifier: a retry of one repeats no other.
 
     :param notifier: import path of a subclass of BaseNotifier; imported when the task runs.
-    :param arguments: what it is called with. ``digest`` in its templates is what the compose task returned.
+    :param arguments: what it is called with. ``digest`` in its templates is what the task ``of`` returned.
     """
 
     # None: neither of the two is ever rendered as a field of the task.
     template_fields = ()
 
-    def __init__(self, *, notifier: str, arguments: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, notifier: str, arguments: dict[str, Any], of: str = COMPOSE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.notifier = notifier
         self.arguments = arguments
+        self.of = of
 
     def execute(self, context: Context) -> None:
-        message = upstream(context, COMPOSE)
+        message = upstream(context, self.of)
         send(self.notifier, self.arguments, message)
         self.log.info("Sent by %s: %s", self.notifier, message["subject"])
 
