@@ -42,6 +42,11 @@ def iso(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
+def iso_milliseconds(moment: datetime) -> str:
+    """Return an instant to the millisecond: ``2014-01-01T06:00:00.000+00:00``."""
+    return moment.isoformat(timespec="milliseconds")
+
+
 def now_iso() -> str:
     """Return this moment as it stands in JSON documents."""
     return iso(utc_now())

@@ -36,6 +36,7 @@ MODULES = {
     "packaging": "packaging",
     "fastapi": "apache-airflow",
     "jinja2": "apache-airflow",
+    "opentelemetry": "apache-airflow",
     "pendulum": "apache-airflow",
     "sqlalchemy": "apache-airflow",
     "starlette": "apache-airflow",

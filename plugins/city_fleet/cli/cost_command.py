@@ -63,7 +63,7 @@ def cost(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the fleet has cost: last night, this month, and where it goes.
+    """Show what the fleet has cost, by night, city or step.
 
     Jobs are reckoned exactly: by the seconds that SageMaker bills, as run records have them, and AWS's list prices. The
     endpoints, S3 and logs are estimated. A job counts when it has ended. docs/cost.md says what is in it.

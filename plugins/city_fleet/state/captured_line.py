@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.state.observed import Observed
 
 _ENCODED = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -146,7 +146,7 @@ def _plain(value: Any) -> Any:
 
 
 def _zulu(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return clock.iso_milliseconds(moment.astimezone(UTC)).replace("+00:00", "Z")
 
 
 def lines(batch: Sequence[Observed]) -> bytes:
