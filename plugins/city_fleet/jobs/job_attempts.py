@@ -48,7 +48,8 @@ class Memory:
     before: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return it as JSON has it: Airflow's state store refuses a tuple."""
+        return {**asdict(self), "before": list(self.before)}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any] | None) -> Memory | None:

@@ -59,6 +59,9 @@ def test_a_memory_survives_the_store() -> None:
     memory = Memory("job-2", 2, 5, on_demand=True)
     judges = replace(memory, key="k", champion=FixedChampion("austin/m.tar.gz", '"etag"', "20140101T000000Z"))
     for each in (memory, judges):
-        assert Memory.from_dict(json.loads(json.dumps(each.to_dict()))) == each
+        stored = json.loads(json.dumps(each.to_dict()))
+        # Airflow's state store takes what JSON gives back, and refuses a tuple.
+        assert repr(stored) == repr(each.to_dict())
+        assert Memory.from_dict(stored) == each
     assert Memory.from_dict({"name": "job-1", "attempt": 1, "max_tries": 0}) == Memory("job-1", 1, 0)
     assert Memory.from_dict(None) is None
