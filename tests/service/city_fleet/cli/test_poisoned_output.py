@@ -134,7 +134,7 @@ CALLS: dict[str, list[list[str]]] = {
     "backfill": [["--from", "2014-01-01", "--to", "2014-02-01", "austin", "--dry-run"]],
     "status": [[], ["--check"], ["austin", "tyler", "waco", "--check"], [POISON]],
     "digest": [["--night", "2014-01-01"]],
-    "cost": [[], ["--by", "city"], ["--by", POISON]],
+    "cost": [[], ["--by", "city"], ["--by", POISON], ["--allow-night", "--who", POISON, "--reason", POISON]],
     "history": [["austin"], ["waco"], ["tyler"], ["waco", "--limit", "0"]],
     "cities": [[]],
     "predict": [["austin", "--example"], ["austin", "a=1"], ["tyler", "a=1"]],
