@@ -79,7 +79,7 @@ def cost(
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show what the fleet has cost: last night, this month, and where it goes.
+    """Show what the fleet has cost, and where it goes.
 
     Jobs are reckoned exactly: by the seconds that SageMaker bills, as run records have them, and AWS's list prices. The
     endpoints, S3 and logs are estimated. A job counts when it has ended. docs/cost.md says what is in it.

@@ -313,8 +313,11 @@ def _rows(ways: list[Way]) -> Iterator[list[str]]:
         yield ["  because of", *(_because(night) for night in limited if night)]
     for item in dict.fromkeys(item for night in nights for item in night.cost):
         yield [f"dollars, {item}", *(_dollars(night.cost.get(item, 0.0)) for night in nights)]
-    yield ["dollars a night", *(_dollars(night.dollars) for night in nights)]
-    yield ["dollars a month", *(_dollars(way.night.dollars_a_month(way.nights)) for way in ways)]
+    unknown = [len(night.lacking) == len(night.cost) for night in nights]
+    months = [way.night.dollars_a_month(way.nights) for way in ways]
+    for title, sums in (("a night", [night.dollars for night in nights]), ("a month", months)):
+        known = (_dollars(None if none else each) for each, none in zip(sums, unknown, strict=True))
+        yield [f"dollars {title}", *known]
     yield ["  of so many nights", *(f"{way.nights:,.1f}" for way in ways)]
 
 
