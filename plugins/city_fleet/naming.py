@@ -482,6 +482,10 @@ class Keys:
         """Return the key of what the jobs of the run records of a day have been billed for."""
         return f"{self.prefix}state/costs/{day.isoformat()}.json.gz"
 
+    def budget(self) -> str:
+        """Return the key of whether the night may be paid for, and who has allowed it."""
+        return f"{self.prefix}state/budget.json"
+
     def event(self, moment: datetime, record_key: str) -> str:
         """Return the key of the event that says that the record with a key was written at a moment."""
         return f"{self.events_prefix()}{as_of_stamp(moment)}/{record_key.removeprefix(self.records_prefix())}"

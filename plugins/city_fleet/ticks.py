@@ -25,6 +25,7 @@ PRESETS = {
 REPLAY_VARIABLE = "CITY_FLEET_REPLAY_SINCE"
 #: So many of its last ticks a schedule that has ended has once more, where it is replayed.
 REPLAYED_TICKS = 24
+_MEASURED_TICKS = 400
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,23 @@ def next_tick(schedule: str, after: datetime) -> datetime:
     except (ValueError, OverflowError):  # croniter's own errors are ValueErrors
         raise ValueError(f"the schedule {schedule!r} has no tick after {after.isoformat()}") from None
     return tick
+
+
+@lru_cache(maxsize=1024)
+def per_month(schedule: str | None) -> float:
+    """Return how often a schedule ticks in a mean month, a twelfth of a year; 0 without one.
+
+    One of many ticks is measured by its first ones of a year.
+    """
+    begin, end = datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
+    moment, count = begin - timedelta(microseconds=1), -1
+    try:
+        while schedule is not None and moment < end and count < _MEASURED_TICKS:
+            moment, count = next_tick(schedule, moment), count + 1
+    except ValueError:  # no tick any more
+        return max(count, 0) / 12
+    passed = end - begin if moment >= end else moment - begin
+    return max(count, 0) * ((end - begin) / 12 / passed)
 
 
 @lru_cache(maxsize=4096)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from city_fleet.cli import budget_lines
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
 from city_fleet.cli.dag_groups import DagGroup, dag_groups
+from city_fleet.cli.moving import author
 from city_fleet.cli.output import AsJson, count_cities, print_json, say
 from city_fleet.cli.pausing import refuse_other_environments
 from city_fleet.cli.selection import CityNames, FleetName, cities_named, fleets_named, only_fleet
@@ -64,6 +66,9 @@ def backfill(
         bool,
         typer.Option("--repeat", help="Pay for all jobs, though the same have been paid for already."),
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Allow a night that is beyond the budget without being asked.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show how many runs and jobs it would start, and start nothing.")
     ] = False,
@@ -87,6 +92,9 @@ def backfill(
 
     In Airflow 3.3 twenty or more running scheduled runs keep backfills from starting theirs; raise
     [scheduler] max_dagruns_per_loop_to_schedule, or backfill when the night's runs are over.
+
+    Where the fleet file has a `budget` and the runs would go beyond it, it asks first, and your yes allows the night. A
+    backfill that lasts longer waits again in the next night: `./fleet cost --allow-night`.
 
     Exit codes: 0 done, 1 a city could not be backfilled or one of its runs failed, 2 wrong usage.
 
@@ -123,12 +131,41 @@ def backfill(
         if dry_run:
             done = list(backfilling.plan(airflow, order, list(dag_ids), _champions(found)))
         else:
+            _within_budget(airflow, order, groups, yes=yes, as_json=as_json)
             done = _run(airflow, order, groups, at_once, as_json)
     if dry_run and not as_json:
         _print_plan(done, {item.fleet: item for item in dag_ids.values()}, at_once)
     if as_json:
         print_json([each.to_dict() for each in done])
     raise typer.Exit(1 if any(each.state == backfilling.FAILED for each in done) else 0)
+
+
+def _within_budget(
+    airflow: AirflowRest, order: BackfillOrder, groups: Mapping[str, DagGroup], *, yes: bool, as_json: bool
+) -> None:
+    """Ask a person before a backfill that goes beyond the budget of its fleet, and allow the night then.
+
+    :raises typer.Exit: the person says no; nothing was begun.
+    :raises typer.BadParameter: nobody can be asked.
+    """
+    from city_fleet.cli import backfill_runner as backfilling  # noqa: PLC0415 - imports urllib3
+
+    with_budget = [each for each in groups.values() if each.fleet.budget is not None]
+    for item in {each.fleet.fleet: each.fleet for each in with_budget}.values():
+        dag_ids = [dag_id for dag_id, each in groups.items() if each.fleet.fleet == item.fleet]
+        planned = backfilling.plan(airflow, order, dag_ids, {})
+        runs = sum(each.runs * len(groups[each.dag_id].cities) for each in planned)
+        found = budget_lines.say_before_runs(item, runs) if runs else None
+        if found is None or not found.asks:
+            continue
+        if as_json and not yes:
+            raise typer.BadParameter(
+                "it goes beyond the budget, and with --json nobody can be asked: add --yes."
+            )
+        if not yes and not typer.confirm(f"Begin {runs:,} runs, and allow the night until {found.night}?"):
+            say("Nothing was begun.", err=True)
+            raise typer.Exit(1)
+        budget_lines.permit_runs(item, found, author(None, f"backfill of {runs} runs"))
 
 
 def _champions(found: list[tuple[Fleet, str]]) -> dict[str, datetime]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from city_fleet import clock
+from city_fleet.cli import budget_lines
 from city_fleet.cli.aws import aws_errors, client
-from city_fleet.cli.moving import instant
+from city_fleet.cli.moving import Reason, instant
 from city_fleet.cli.output import AsJson, say, show
 from city_fleet.cli.selection import FleetName, fleets_named
 from city_fleet.config import Fleet
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from city_fleet.night.costs import Cost
     from city_fleet.night.fleet_costs import Window, WindowCost
     from city_fleet.night.prices import Prices
+    from city_fleet.state.budget_question import BudgetNight
 
 _SHOWN_CHANGES = 20
 _NIGHTS = 30
@@ -61,12 +63,31 @@ def cost(
             help="Fetch AWS's public list prices of the fleets' regions into prices.json beside the fleet files.",
         ),
     ] = False,
+    allow_night: Annotated[
+        bool,
+        typer.Option(
+            "--allow-night", help="Let the runs begin that wait because of the fleet file's budget."
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --allow-night: don't ask.")] = False,
+    who: Annotated[
+        str | None,
+        typer.Option(
+            "--who", metavar="NAME", help="With --allow-night: who does it; your login name by default."
+        ),
+    ] = None,
+    reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Show what the fleet has cost, by night, city or step.
 
     Jobs are reckoned exactly: by the seconds that SageMaker bills, as run records have them, and AWS's list prices. The
     endpoints, S3 and logs are estimated. A job counts when it has ended. docs/cost.md says what is in it.
+
+    With `budget` in the fleet file it says whether the night stays within it; runs of a night that does not wait until
+    somebody allows it with `--allow-night`.
+
+    Exit codes: 0 done, 1 it could not be, or you said no, 2 wrong usage.
 
     \b
     Examples:
@@ -75,11 +96,21 @@ def cost(
       ./fleet cost --by night --fleet texas_housing --json
       ./fleet cost --cities 3000
       ./fleet cost --refresh-prices
+      ./fleet cost --allow-night --fleet texas_housing --reason "new cities"
     """
     from city_fleet.night.prices import prices_of  # noqa: PLC0415 - few commands need it
 
     if by is not None and by not in GROUPS:
         raise typer.BadParameter(f"--by: got {by!r}; allowed: {', '.join(GROUPS)}.")
+    if not allow_night and (yes or who is not None or reason):
+        raise typer.BadParameter("--yes, --who and --reason belong to --allow-night.")
+    if allow_night:
+        if refresh_prices or not (by is since is until is cities is None):
+            raise typer.BadParameter(
+                "--allow-night: goes with --fleet, --yes, --who, --reason and --json alone."
+            )
+        budget_lines.allow_night(fleet, yes=yes, who=who, reason=reason, as_json=as_json)
+        return
     if refresh_prices:
         if not (by is since is until is cities is None):
             raise typer.BadParameter("--refresh-prices: goes without --by, --since, --until and --cities.")
@@ -142,6 +173,7 @@ class _Shown:
 
     :param groups: by the name of a group; None where nobody has asked for groups.
     :param forecast: of the month's end: row → dollars; None where a window was asked for.
+    :param budget: the night's verdict; None where a window was asked for, or there is no budget.
     """
 
     fleet: Fleet
@@ -151,6 +183,7 @@ class _Shown:
     groups: dict[str, Cost] | None
     forecast: dict[str, float | None] | None
     models: int
+    budget: BudgetNight | None = None
 
     def to_dict(self) -> dict[str, Any]:
         groups = self.groups
@@ -161,6 +194,7 @@ class _Shown:
             "windows": [each.to_dict() for each in self.windows],
             "forecast": self.forecast,
             "models": self.models,
+            "budget": budget_lines.as_dict(self.budget),
             "by": self.by,
             "groups": None if groups is None else {name: each.to_dict() for name, each in groups.items()},
         }
@@ -232,7 +266,8 @@ def _of_fleet(
     if by is not None:
         jobs = windows[-1].among(facts.jobs)
         groups = fleet_costs.by_group(by, fleet, jobs, prices, list(_nights(begin, now, schedule)))
-    return _Shown(fleet, prices, costs, by, groups, coming, facts.models)
+    judged = None if narrowed else budget_lines.verdict_now(fleet)
+    return _Shown(fleet, prices, costs, by, groups, coming, facts.models, judged)
 
 
 def _nights(since: datetime, now: datetime, schedule: str | None) -> Iterator[datetime]:
@@ -263,6 +298,8 @@ def _lines(found: list[_Shown], cities: int | None) -> Iterator[str]:
         else:
             yield from cost_text.window_lines(each.windows, each.forecast)
         yield ""
+        if each.budget is not None:
+            yield budget_lines.line(each.fleet, each.budget)
         if cities is not None:
             yield cost_text.imagined_line(each.imagined(cities)["imagined"], each.windows[-1].window.name)
         yield cost_text.price_line(each.prices)

@@ -105,9 +105,10 @@ def cities_and_clients(fleet: str | None, names: Iterable[str]) -> list[tuple[Fl
     return [(clients[item.fleet], city) for item, city in found]
 
 
-def mover(by: str | None) -> str:
+def mover(by: str | None, option: str = "--by") -> str:
     """Return who makes the change: the given name, or the login name.
 
+    :param option: that gives the name.
     :raises typer.BadParameter: there is neither.
     """
     name = (by or "").strip()
@@ -117,16 +118,17 @@ def mover(by: str | None) -> str:
         except (KeyError, OSError, ImportError):
             name = ""
     if not name:
-        raise typer.BadParameter("say who does it with --by NAME: the history keeps it.")
+        raise typer.BadParameter(f"say who does it with {option} NAME: the history keeps it.")
     return name
 
 
-def author(by: str | None, reason: str) -> Author:
+def author(by: str | None, reason: str, option: str = "--by") -> Author:
     """Return who makes the change, and why.
 
+    :param option: that gives the name.
     :raises typer.BadParameter: there is no name.
     """
-    return Author(mover(by), reason.strip())
+    return Author(mover(by, option), reason.strip())
 
 
 def instant(option: str, text: str) -> datetime:

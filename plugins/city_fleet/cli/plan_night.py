@@ -10,16 +10,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from city_fleet import ticks
+from city_fleet.cli.cost_text import price_line
 from city_fleet.cli.output import count_cities, show, table
 from city_fleet.config import Fleet
 from city_fleet.config.cohort_rule import own_dag_reason, spread
 from city_fleet.config.endpoint_section import Endpoint
+from city_fleet.config.places import fleets_folder
 from city_fleet.config.settings import Defaults
 from city_fleet.night import service_quotas
 from city_fleet.night.measured import MEASURED, Measured
 from city_fleet.night.night_advice import Need, commands, needs, settings
-from city_fleet.night.night_model import Limits, NightModel, predict
-from city_fleet.night.prices import list_prices
+from city_fleet.night.night_model import JOBS, Limits, NightModel, predict
+from city_fleet.night.prices import Prices, prices_of
 from city_fleet.night.service_quotas import Quotas
 from city_fleet.night.workload import USUAL_COHORT, Workload, imagined, of_fleet
 from city_fleet.serving.office_hours import share_open
@@ -53,6 +56,7 @@ class Way:
 
     :param night: with nothing in the way but the pool that was named.
     :param limited: with the account's quotas too; None where nobody has said which those are.
+    :param nights: of a month, by the schedules.
     :param alone: cities that are in no cohort, counted by the reason.
     """
 
@@ -64,6 +68,7 @@ class Way:
     needs: list[Need]
     settings: list[str]
     commands: list[str]
+    nights: float
     alone: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +81,9 @@ class Way:
             "settings": self.settings,
             "commands": self.commands,
             "alone": self.alone,
+            "nights_a_month": round(self.nights, 3),
+            "dollars_a_month": round(self.night.dollars_a_month(self.nights), 2),
+            "without_price": list(self.night.lacking),
         }
 
 
@@ -86,7 +94,6 @@ def plan_nights(fleets: Sequence[Fleet], asked: Asked, as_json: bool) -> None:
         measured = replace(measured, start_up_seconds=asked.start_up_seconds)
     quotas = Quotas() if asked.quotas is None else service_quotas.read(asked.quotas)
     found = [(fleet, _ways(fleet, asked, measured, quotas)) for fleet in fleets]
-    prices = list_prices()
     value = [
         {
             "fleet": fleet.fleet,
@@ -94,11 +101,24 @@ def plan_nights(fleets: Sequence[Fleet], asked: Asked, as_json: bool) -> None:
             "within_hours": asked.within_hours,
             "ways": [way.to_dict() for way in ways],
             "measured": asdict(measured),
-            "prices": {"as_of": prices.as_of, "region": prices.region, "source": prices.source},
+            "prices": {name: getattr(_prices(fleet), name) for name in ("as_of", "region", "source")},
         }
         for fleet, ways in found
     ]
     show(value, _lines(found, asked, measured), as_json)
+
+
+def _prices(fleet: Fleet) -> Prices:
+    """Return the prices that a fleet is reckoned with: of its region, the installation's own first."""
+    return prices_of(fleet.region, fleets_folder())
+
+
+def _nights_a_month(fleet: Fleet, asked: Asked) -> float:
+    """Return how often a city is retrained in a month: the mean of the fleet's cities, or by its own schedule."""
+    cities = list(fleet.cities.values())
+    if asked.cities is not None or not cities:
+        return ticks.per_month(fleet.schedule)
+    return sum(ticks.per_month(city.schedule) for city in cities) / len(cities)
 
 
 def with_usual_settings(fleet: Fleet) -> Fleet:
@@ -110,6 +130,7 @@ def with_usual_settings(fleet: Fleet) -> Fleet:
         "defaults": Defaults(),
         "endpoint": Endpoint(),
         "endpoints": {},
+        "schedule": "@daily",
         "spread_minutes": 0,
         "cities": {},
         "children": {},
@@ -167,7 +188,7 @@ def _way(
     measured: Measured,
     quotas: Quotas,
 ) -> Way:
-    prices = list_prices()
+    prices = _prices(fleet)
     endpoints = map(fleet.endpoint_settings, fleet.endpoint_names)
     serving = [(each.instance_type, each.instance_count * share_open(each.hours)) for each in endpoints]
     night = predict(work, measured, prices, Limits(pool=asked.pool), endpoints=serving)
@@ -179,17 +200,17 @@ def _way(
         work, night, measured, within_seconds=asked.within_hours * 3600, quotas=quotas, fleet=fleet
     )
     lines = list(settings(work, night, measured, prices, needed=needed, fleet=fleet, cohort=cohort))
-    return Way(title, cohort, work, night, limited, needed, lines, list(commands(needed)))
+    nights = _nights_a_month(fleet, asked)
+    return Way(title, cohort, work, night, limited, needed, lines, list(commands(needed)), nights)
 
 
 def _lines(found: list[tuple[Fleet, list[Way]]], asked: Asked, measured: Measured) -> Iterator[str]:
-    prices = list_prices()
     for number, (fleet, ways) in enumerate(found):
         if number:
             yield ""
         yield from _fleet_lines(fleet, ways, asked)
     yield ""
-    yield f"Prices: list prices of {prices.region}, {prices.as_of}, without free tiers and Savings Plans."
+    yield from dict.fromkeys(price_line(_prices(fleet)) for fleet, _ in found)
     yield (
         f"Reckoned with {measured.start_up_seconds:.0f} s until AWS has an instance for a job, which it does not bill;"
     )
@@ -207,6 +228,7 @@ def _fleet_lines(fleet: Fleet, ways: list[Way], asked: Asked) -> Iterator[str]:
     yield ""
     yield from table(("", *(way.title for way in ways)), list(_rows(ways)))
     yield ""
+    yield from _price_lines(fleet, ways)
     yield from _scaled_lines(fleet)
     for way in ways:
         for reason, count in way.alone.items():
@@ -232,9 +254,28 @@ def _fleet_lines(fleet: Fleet, ways: list[Way], asked: Asked) -> Iterator[str]:
             yield f"  {line}"
 
 
+def _price_lines(fleet: Fleet, ways: list[Way]) -> Iterator[str]:
+    """Yield what the sums lack, and what the fleet's budget means for them."""
+    lacking = list(dict.fromkeys(item for way in ways for item in way.night.lacking))
+    for item in lacking:
+        yield f"warning: no price of {item} is known in {fleet.region}: the sums go without it"
+    beyond = []
+    for way in ways if fleet.budget is not None else ():
+        night = sum(value or 0.0 for item, value in way.night.cost.items() if item.startswith(JOBS))
+        for name, spent in (("night", night), ("month", night * way.nights)):
+            limit = fleet.budget.limits[name] if fleet.budget else None
+            if limit is not None and spent > limit:
+                beyond.append(
+                    f"{way.title}: jobs of {spent:,.2f} dollars a {name}, and budget.{name} is {limit:,.2f}"
+                )
+    yield from (f"warning: {line}: runs would wait for a person" for line in beyond)
+    if lacking or beyond:
+        yield ""
+
+
 def _scaled_lines(fleet: Fleet) -> Iterator[str]:
     """Yield what endpoints that scale come to at most; the table has them with instance_count."""
-    prices = list_prices()
+    prices = _prices(fleet)
     for name in fleet.endpoint_names:
         settings = fleet.endpoint_settings(name)
         if settings.scaling is None:
@@ -272,7 +313,12 @@ def _rows(ways: list[Way]) -> Iterator[list[str]]:
         yield ["  because of", *(_because(night) for night in limited if night)]
     for item in dict.fromkeys(item for night in nights for item in night.cost):
         yield [f"dollars, {item}", *(_dollars(night.cost.get(item, 0.0)) for night in nights)]
-    yield ["dollars a night", *(_dollars(night.dollars) for night in nights)]
+    unknown = [len(night.lacking) == len(night.cost) for night in nights]
+    months = [way.night.dollars_a_month(way.nights) for way in ways]
+    for title, sums in (("a night", [night.dollars for night in nights]), ("a month", months)):
+        known = (_dollars(None if none else each) for each, none in zip(sums, unknown, strict=True))
+        yield [f"dollars {title}", *known]
+    yield ["  of so many nights", *(f"{way.nights:,.1f}" for way in ways)]
 
 
 def _quota_rows(ways: list[Way]) -> Iterator[list[str]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from city_fleet import clock, naming
+from city_fleet.cli import budget_lines
 from city_fleet.cli.aws import aws_errors, client
 from city_fleet.cli.dag_groups import dag_groups
 from city_fleet.cli.moving import instant
@@ -87,6 +88,8 @@ def run(
     with airflow_of(os.environ) as airflow:
         airflow.check()
         refuse_other_environments(airflow, (item for item, _ in found))
+        for item in {item.fleet: item for item, _ in found}.values():
+            budget_lines.say_before_runs(item, sum(each.fleet == item.fleet for each, _ in found))
         begun, problems = _begin(airflow, found, run_id, conf, unpause=unpause)
         for city, problem in problems.items():
             say(f"{city}: {problem}.", err=True)

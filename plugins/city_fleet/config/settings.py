@@ -7,7 +7,7 @@ validator, what spans two sections in :func:`city_problems`. docs/fleet-file.md 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from city_fleet import raw_places, ticks
 from city_fleet.config.algorithm_section import Algorithm
+from city_fleet.config.budget_section import Budget
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.digest_section import Digest
 from city_fleet.config.endpoint_section import (
@@ -233,6 +234,11 @@ class _Shared(Section):
             return replayed.due(at)
         return ticks.last_tick(self.schedule, at, first_day=self.start_date, last_day=self.end_date)
 
+    def is_due_in(self, since: datetime, until: datetime) -> bool:
+        """Tell whether the schedule has a tick after a moment whose run starts before the end of another."""
+        tick = self.last_tick(until - timedelta(minutes=self.spread_minutes))
+        return tick is not None and tick > since
+
 
 class City(_Shared, Defaults):
     """All settings of one city: the fleet's, the defaults and the city's own overrides merged."""
@@ -302,6 +308,8 @@ class FleetSettings(_Shared):
     """Deleting models, runs and versions that nothing needs any more."""
     breaker: Breaker = Breaker()
     """When a night's models wait for a person."""
+    budget: Budget | None = None
+    """What jobs may cost before a person is asked; null: any amount, and nobody is."""
     reconcile: Reconcile = Reconcile()
     """Carrying out what people have decided in the registry."""
     events: Events = Events()

@@ -19,6 +19,12 @@ from city_fleet.night.prices import Prices
 from city_fleet.night.service_quotas import PROCESSING
 from city_fleet.night.workload import JobKind, RunKind, Workload
 
+#: What the items of a night's cost begin with that are jobs.
+JOBS = "jobs: "
+#: A twelfth of a year.
+DAYS_A_MONTH = 365 / 12
+_ENDPOINT, _ENDPOINTS = "the endpoint, a day", "the endpoints, a day"
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -67,6 +73,22 @@ class NightModel:
     def dollars(self) -> float:
         """Return what the night costs, as far as prices are known."""
         return sum(value for value in self.cost.values() if value is not None)
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Return the items of the cost that have no price, and are not in the sum."""
+        return tuple(item for item, value in self.cost.items() if value is None)
+
+    def dollars_a_month(self, nights: float) -> float:
+        """Return what a month costs, as far as prices are known: so many such nights, and endpoints on all its days.
+
+        :param nights: of a month.
+        """
+        return sum(
+            value * (DAYS_A_MONTH if item in (_ENDPOINT, _ENDPOINTS) else nights)
+            for item, value in self.cost.items()
+            if value is not None
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {
@@ -271,7 +293,7 @@ def _cost(
 ) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for kind, job in _jobs(work):
-        item = f"jobs: {job.quota.removesuffix(' usage')}"
+        item = f"{JOBS}{job.quota.removesuffix(' usage')}"
         seconds = kind.count * billed_seconds(job, measured)
         price = prices.instance_seconds(job.instance_type, seconds, spot=job.spot)
         before = found.get(item, 0.0)
@@ -282,17 +304,19 @@ def _cost(
     gets = sum(calls.get(f"s3:{name}", 0) for name in ("GetObject", "HeadObject"))
     puts = sum(calls.get(f"s3:{name}", 0) for name in ("PutObject", "ListObjectsV2"))
     gigabytes = work.cities * measured.kept_megabytes / 1024
-    found["S3"] = (
-        gets / 1000 * prices.s3_get_per_1000
-        + puts / 1000 * prices.s3_put_or_list_per_1000
-        + gigabytes * prices.s3_gb_month
-    )
-    # A cohort's job says of each city what three jobs would.
-    logs = 3 * work.cities * measured.log_kilobytes / 1024**2
-    found["CloudWatch: logs"] = logs * prices.logs_gb_ingested
+    found["S3"] = found["CloudWatch: logs"] = None
+    if prices.has_others:
+        found["S3"] = (
+            gets / 1000 * prices.s3_get_per_1000
+            + puts / 1000 * prices.s3_put_or_list_per_1000
+            + gigabytes * prices.s3_gb_month
+        )
+        # A cohort's job says of each city what three jobs would.
+        logs = 3 * work.cities * measured.log_kilobytes / 1024**2
+        found["CloudWatch: logs"] = logs * prices.logs_gb_ingested
     if endpoints:
         days = [prices.instance_seconds(kind, 24 * 3600) for kind, _ in endpoints]
-        what = "the endpoint, a day" if len(endpoints) == 1 else "the endpoints, a day"
+        what = _ENDPOINT if len(endpoints) == 1 else _ENDPOINTS
         each = [day * count for day, (_, count) in zip(days, endpoints, strict=True) if day is not None]
         found[what] = sum(each) if len(each) == len(endpoints) else None
     return found

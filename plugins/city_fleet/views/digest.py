@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -76,6 +76,7 @@ class NightDigest:
     :param less_sure: cities whose new model is less sure than the one before, the most changed first.
     :param broken: cities with broken settings or pointer; ``removed``: not in the fleet file and served.
     :param seconds: billable seconds of the runs by instance type.
+    :param budget: a sentence about a budget that keeps runs waiting, or that nobody could judge; else empty.
     """
 
     fleet: str
@@ -91,6 +92,7 @@ class NightDigest:
     removed: tuple[CityStatus, ...]
     less_sure: tuple[LessSure, ...]
     seconds: Mapping[str, int]
+    budget: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -101,8 +103,8 @@ class NightDigest:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether the night had no run and should have had none."""
-        return not self.outcomes and not self.without_result
+        """Tell whether the night had no run and should have had none, and no run waits."""
+        return not self.outcomes and not self.without_result and not self.budget
 
     def to_dict(self) -> dict[str, Any]:
         kinds = ("waiting", "old", "by_parent", "broken", "removed")
@@ -118,6 +120,7 @@ class NightDigest:
             **{kind: [city.to_dict() for city in getattr(self, kind)] for kind in kinds},
             "less_sure": [asdict(each) for each in self.less_sure],
             "seconds": dict(self.seconds),
+            "budget": self.budget,
         }
 
 
@@ -199,7 +202,11 @@ def compose(
         night=night,
         at=snapshot.at,
         outcomes=outcomes,
-        without_result=tuple(slug for slug in sorted(_expected(fleet, night)) if slug not in runs),
+        without_result=tuple(
+            slug
+            for slug, city in sorted(fleet.cities.items())
+            if slug not in runs and city.is_due_in(night.since, night.until)
+        ),
         waiting=tuple(city for city in snapshot.cities if city.waiting),
         old=tuple(sorted(old, key=lambda city: (-(city.age or timedelta()), city.city))),
         by_parent=tuple(city for city in snapshot.cities if city.by_parent),
@@ -208,15 +215,6 @@ def compose(
         less_sure=tuple(doubts),
         seconds=dict(sorted(seconds.items())),
     )
-
-
-def _expected(fleet: Fleet, night: DigestWindow) -> Iterable[str]:
-    """Yield the cities whose schedule has a tick in the night that starts a run before its end."""
-    for slug, city in fleet.cities.items():
-        until = night.until - timedelta(minutes=city.spread_minutes)
-        tick = city.last_tick(until)
-        if tick is not None and tick > night.since:
-            yield slug
 
 
 def cause_of(city: str, run: RunSummary) -> str:

@@ -30,6 +30,8 @@ def _lines(digest: NightDigest) -> Iterator[str]:
     night = digest.night
     yield subject(digest)
     yield f"Runs with as_of after {night.since:%Y-%m-%d %H:%M} and up to {night.until:%Y-%m-%d %H:%M} UTC."
+    if digest.budget:
+        yield from ("", f"BUDGET: {digest.budget}")
     for outcome, groups in digest.outcomes.items():
         count = sum(len(group.cities) for group in groups)
         if outcome == Outcome.LIVE:

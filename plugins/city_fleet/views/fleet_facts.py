@@ -14,10 +14,17 @@ from botocore.exceptions import ClientError
 
 from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
-from city_fleet.errors import BrokenScores, ConfigError, PlatformError
+from city_fleet.errors import BrokenScores, ConfigError, OtherInstallation, PlatformError
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.plan import plan_city
-from city_fleet.state import index, monitored, old_layout, registry_search, shared_endpoints
+from city_fleet.state import (
+    budget_question,
+    index,
+    monitored,
+    old_layout,
+    registry_search,
+    shared_endpoints,
+)
 from city_fleet.state.index import Refreshed
 from city_fleet.state.monitored import CityHealth
 from city_fleet.state.objects import ObjectStore
@@ -36,11 +43,13 @@ class Picture:
     """A snapshot and the index it was taken from.
 
     :param problems: sentences: what could not be looked at, and what could not be kept for the next look.
+    :param budget: a sentence about a night that is beyond the budget, or that nobody could judge; else empty.
     """
 
     snapshot: FleetSnapshot
     refreshed: Refreshed
     problems: tuple[str, ...] = ()
+    budget: str = ""
 
 
 def picture(
@@ -70,6 +79,8 @@ def picture(
             f"{left} was left by an earlier version and is not shown: `./fleet migrate --fleet {fleet.fleet}` moves it"
         )
     problems += closed_endpoints(fleet, ObjectStore(s3, keys.bucket))
+    budget = beyond_budget(fleet, ObjectStore(s3, keys.bucket), at)
+    problems += [budget] if budget else []
     waiting: dict[str, list[Waiting]] = {}
     try:
         waiting = waiting_versions(sagemaker, fleet, at)
@@ -87,7 +98,32 @@ def picture(
     if health:
         cities = tuple(replace(city, health=health.get(city.city)) for city in snapshot.cities)
         snapshot = replace(snapshot, cities=cities)
-    return Picture(snapshot, refreshed, tuple(problems))
+    return Picture(snapshot, refreshed, tuple(problems), budget)
+
+
+def beyond_budget(fleet: Fleet, store: ObjectStore, at: datetime) -> str:
+    """Return a sentence about a budget that keeps runs waiting, was overruled for now, or can't be judged; else "".
+
+    S3 is asked only where the fleet has a budget.
+    """
+    if fleet.budget is None:
+        return ""
+    try:
+        found = budget_question.read(store, fleet.keys)
+    except (PlatformError, OtherInstallation) as error:
+        return str(error)
+    except ClientError as error:
+        if not aws_errors.is_denied(error):
+            raise
+        return f"the budget can't be looked at, so it stops no run: {error}"
+    if found is None or found.verdict in ("", budget_question.WITHIN):
+        return ""
+    if found.asks and at < found.asks_until:
+        until = f"{found.asks_until:%Y-%m-%d %H:%M} UTC"
+        allows = f"`./fleet cost --allow-night --fleet {fleet.fleet}`"
+        return f"runs wait for a person until {until}: {found.told}; {allows} lets them begin"
+    night = digest.night_of(at, fleet.digest.schedule)
+    return found.told if found.night == naming.as_of_stamp(night.until) else ""
 
 
 def closed_endpoints(fleet: Fleet, store: ObjectStore) -> list[str]:
@@ -138,4 +174,4 @@ def night_digest(fleet: Fleet, s3: S3Client, found: Picture, night: DigestWindow
     keys = fleet.keys
     runs |= index.runs_between(s3, keys, forgotten, night.since, night.until)
     doubts = digest.less_sure(found.refreshed.index, runs)
-    return digest.compose(fleet, found.snapshot, night, runs, doubts)
+    return replace(digest.compose(fleet, found.snapshot, night, runs, doubts), budget=found.budget)

@@ -20,6 +20,7 @@ from city_fleet.jobs.images import image_uri
 from city_fleet.jobs.job_files import JobFile, raw_manifest, settings_file
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
 from city_fleet.naming import parse_as_of
+from city_fleet.orchestration.budget_wait import WithinBudget
 from city_fleet.orchestration.city_tasks.city_job import CityJob
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
@@ -73,7 +74,7 @@ class StepJob(CityJob):
         return run_of(self.plan, context)
 
 
-class PreprocessOperator(StepJob, SageMakerProcessingOperator):
+class PreprocessOperator(StepJob, WithinBudget, SageMakerProcessingOperator):
     """Raw data known by as_of → training, validation and test rows. Skips the run when there is too little data."""
 
     kind = PROCESSING
@@ -127,6 +128,7 @@ class PreprocessOperator(StepJob, SageMakerProcessingOperator):
         """
         refuse_slips(context)
         self._check_endpoint()
+        self.ask_budget(context, self.plan.fleet, self.s3)
         ti: Any = context["ti"]
         kept, city = self._kept(context), self.plan.city.slug
         cleared = bool(kept) and kept["max_tries"] != ti.max_tries

@@ -16,6 +16,7 @@ from city_fleet.jobs import cohort_files, fixed_run
 from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.cohort_plan import BEGIN, CohortPlan
 from city_fleet.orchestration import assets
+from city_fleet.orchestration.budget_wait import WithinBudget
 from city_fleet.orchestration.cohort_tasks.cohort_context import AT_ONCE, Begun
 from city_fleet.orchestration.patience import Patient, patient
 from city_fleet.orchestration.run_context import (
@@ -63,7 +64,7 @@ class CohortOperator(Patient, BaseOperator):
         return TaskClients(self.aws_conn_id, fleet.region, fleet.kms_key)
 
 
-class BeginCohortOperator(CohortOperator):
+class BeginCohortOperator(WithinBudget, CohortOperator):
     """Fix what the run of each city is about, or join who has done so; return the cities, for the mapped tasks.
 
     A city that has nothing to train is among them, so that its own task says so; no other city waits for it.
@@ -83,6 +84,7 @@ class BeginCohortOperator(CohortOperator):
         kept: dict[str, Any] = store.get(_KEPT) or {}
         cleared = bool(kept) and kept["max_tries"] != ti.max_tries
         slugs = self._asked(context)
+        self.ask_budget(context, cohort.fleet, aws.s3, len(slugs))
         # Raw data may go on arriving while it works: a try keeps to the moment of the one before.
         moment = naming.parse_as_of(kept["as_of"]) if kept and not cleared else self._as_of(context, slugs)
         repeat = cleared or bool(kept.get("repeat")) or bool(context["params"].get("repeat"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.command_line import fleet
 from tests.support.fleets import SMALL
 
@@ -71,6 +73,26 @@ def test_what_scales_is_said_with_what_it_costs_at_most(tmp_path: Path) -> None:
         line.split() for line in done.stdout.splitlines() if line.startswith("ml.m5.large for endpoint")
     ]
     assert quota[3:6] == ["L-614B09FD", "8", "8"], "what it may have at most"
+
+
+def test_a_region_without_prices_is_not_reckoned_with_anothers_and_a_month_has_its_nights(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "small.yaml"
+    text = f"{SMALL}budget: {{night: 0.01}}\ncities: {{a: , b: , c: , d: }}\n"
+    path.write_text(text, encoding="utf-8")
+    (found,) = json.loads(fleet("plan", "--fleet", str(path), "--json").stdout)
+    way = found["ways"][0]
+    day = way["night"]["cost"]["the endpoint, a day"]
+    jobs = way["night"]["dollars"] - day
+    assert way["dollars_a_month"] == pytest.approx(day * 365 / 12 + jobs * way["nights_a_month"], abs=0.2)
+    assert "and budget.night is 0.01: runs would wait" in fleet("plan", "--fleet", str(path)).stdout
+    path.write_text(f"region: eu-central-1\n{text}", encoding="utf-8")
+    done = fleet("plan", "--fleet", str(path)).stdout
+    assert "warning: no price of S3 is known in eu-central-1" in done
+    assert [line.split()[3:] for line in done.splitlines() if line.startswith("dollars a month")] == [
+        ["not", "known", "not", "known"]
+    ]
 
 
 def test_a_night_and_a_city_are_not_mixed_up() -> None:

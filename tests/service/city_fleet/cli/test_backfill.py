@@ -14,9 +14,12 @@ from typer.testing import CliRunner
 from city_fleet.airflow_rest.login_channel import PASSWORD, URL
 from city_fleet.cli import backfill_runner
 from city_fleet.cli.app import app
+from city_fleet.config import Fleet as Settings
+from city_fleet.config import load_fleets
 from city_fleet.naming import Keys, target_model
-from city_fleet.state import live
+from city_fleet.state import budget_question, live
 from city_fleet.state.index_state import Index, RunSummary
+from city_fleet.state.objects import ObjectStore
 from tests.support.airflow_server import MONTHS, AirflowServer, FakeDag
 from tests.support.fleets import SMALL
 from tests.support.local_sagemaker import LocalSageMaker
@@ -175,3 +178,30 @@ def test_help_has_examples() -> None:
     text = CliRunner().invoke(app, ["backfill", "--help"], prog_name="./fleet").stdout
     assert "./fleet backfill --from 2014-01-01 --to 2014-06-01 --all" in text
     assert "twenty or more running scheduled runs" in " ".join(text.split())
+
+
+def test_a_backfill_beyond_the_budget_asks_first_and_a_yes_allows_the_night(
+    fleet: Fleet, server: AirflowServer, aws: LocalSageMaker, tmp_path: Path
+) -> None:
+    path = tmp_path / "small.yaml"
+    # 18 runs cost five cents by the model of ./fleet plan.
+    text = path.read_text(encoding="utf-8").replace("bucket: ", "budget: {night: 0.02}\nbucket: ")
+    path.write_text(text, encoding="utf-8")
+    unheard = fleet(*WINDOW, "a")
+    assert (unheard.exit_code, "the budget can't be judged" in unheard.stderr) == (0, True)
+    (item,) = [each for each in load_fleets(tmp_path) if isinstance(each, Settings)]
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket=item.bucket)
+    server.backfills.clear()
+    asked = fleet(*WINDOW, "b", "c", **aws.variables)
+    assert asked.exit_code == 1
+    assert "of 12 runs to come" in asked.stderr
+    assert "Begin 12 runs, and allow the night until " in asked.stdout
+    assert fleet(*WINDOW, "b", "c", "--json", **aws.variables).exit_code == 2
+    assert server.backfills == []
+    assert budget_question.read(ObjectStore(s3, item.bucket), item.keys) is None
+    done = fleet(*WINDOW, "b", "c", "--yes", **aws.variables)
+    assert done.exit_code == 0, done.output
+    kept = budget_question.read(ObjectStore(s3, item.bucket), item.keys)
+    assert kept is not None
+    assert (kept.asks, kept.note) == (False, "backfill of 12 runs")

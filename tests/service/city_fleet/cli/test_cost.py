@@ -190,3 +190,32 @@ def test_a_window_and_wrong_words(fleet: CostFleet) -> None:
         refused = fleet(*arguments)
         assert refused.returncode == 2, arguments
         assert said in " ".join(refused.stderr.split())
+
+
+def test_a_night_beyond_the_budget_is_said_and_allowed_by_a_person(fleet: CostFleet) -> None:
+    fleet.run("austin", "a" * 10, bill("t-0123456789-1", "train", 3600))
+    assert fleet.json()["budget"] is None
+    path = fleet.folder / f"{fleet.name}.yaml"
+    plain = path.read_text(encoding="utf-8")
+    path.write_text(f"{plain}budget: {{month: 100}}\n", encoding="utf-8")
+    assert "within budget.month, 100.00" in fleet().stdout
+    refused = fleet("--allow-night", "--json")
+    assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
+    path.write_text(f"{plain}budget: {{night: 0.05}}\n", encoding="utf-8")
+    shown = fleet.json()["budget"]
+    assert (shown["verdict"], shown["asks"], shown["figures"]["spent"]) == ("over", True, 0.115)
+    assert f"./fleet cost --allow-night --fleet {fleet.name} lets them begin" in fleet().stdout
+    assert fleet.s3.list_objects_v2(Bucket=fleet.name, Prefix=fleet.keys.budget())["KeyCount"] == 0
+    # Nobody answers: standard input is empty.
+    assert fleet("--allow-night").returncode == 1
+    allowed = fleet("--allow-night", "--yes", "--who", "ann", "--reason", "new cities")
+    assert (allowed.returncode, allowed.stdout.splitlines()[-1]) == (
+        0,
+        "Allowed by ann. Waiting runs begin within about two minutes.",
+    )
+    assert "allowed by ann: new cities" in fleet().stdout
+    again = json.loads(fleet("--allow-night", "--yes", "--json").stdout)
+    assert again["changed"] is False
+    path.write_text(plain, encoding="utf-8")
+    assert fleet("--allow-night", "--yes").returncode == 2, "no budget"
+    assert fleet("--yes").returncode == 2

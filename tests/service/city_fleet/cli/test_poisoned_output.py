@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from city_fleet import naming
+from city_fleet import clock, naming
 from city_fleet.cli.app import COMMANDS
 from city_fleet.naming import Keys
 from city_fleet.state import captured_line, run_records
+from city_fleet.state.budget_question import BudgetNight
 from city_fleet.state.observed import Observed
 from tests.support.aws_names import IMAGE_URI
 from tests.support.command_line import Done
@@ -43,6 +44,7 @@ dataset:
   available_after: P1M
   target: {{column: value, lags: [1]}}
   features: [{{column: "{poison}", lags: [1]}}]
+budget: {{month: 100}}
 cities:
   austin: {{name: "{poison}"}}
   waco: {{name: Waco, approval: manual}}
@@ -77,6 +79,9 @@ class Poisoned:
             run_records.write(self.s3, self.keys, value, as_of=AS_OF, key_of_run=uuid.uuid4().hex[:10])
         damaged = {**json.loads(pointer("waco", 1, fleet=self.name).to_json()), "target_model": POISON}
         self.put(self.keys.history("waco", 1), json.dumps(damaged).encode())
+        asks = BudgetNight(night="20990101T070000Z", limits={"night": None, "month": 100.0}, verdict="over",
+                           sentence=POISON, at=clock.now_iso())  # fmt: skip
+        self.put(self.keys.budget(), asks.to_json(self.keys))
         self.put(self.keys.live("tyler"), json.dumps({**damaged, "reason": POISON, POISON: POISON}).encode())
 
     def put(self, key: str, body: bytes) -> None:
@@ -134,7 +139,8 @@ CALLS: dict[str, list[list[str]]] = {
     "backfill": [["--from", "2014-01-01", "--to", "2014-02-01", "austin", "--dry-run"]],
     "status": [[], ["--check"], ["austin", "tyler", "waco", "--check"], [POISON]],
     "digest": [["--night", "2014-01-01"]],
-    "cost": [[], ["--by", "city"], ["--by", POISON]],
+    "cost": [[], ["--by", "city"], ["--by", POISON],
+             ["--allow-night", "--yes", "--who", POISON, "--reason", POISON], []],
     "history": [["austin"], ["waco"], ["tyler"], ["waco", "--limit", "0"]],
     "cities": [[]],
     "predict": [["austin", "--example"], ["austin", "a=1"], ["tyler", "a=1"]],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import html
+import pkgutil
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -16,16 +18,22 @@ from airflow.providers.amazon.aws.operators.sagemaker import SageMakerRegisterMo
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-from city_fleet import plan
+from city_fleet import clock, plan
 from city_fleet.champions import moves
+from city_fleet.config.budget_section import Budget
 from city_fleet.errors import BrokenPointer, JobError, PlatformError
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
+from city_fleet.naming import Keys
+from city_fleet.night import budget as budget_of
+from city_fleet.orchestration.budget_trigger import BudgetTrigger
 from city_fleet.orchestration.city_tasks.shown_request import shown_request
 from city_fleet.orchestration.run_notes import NOTE
 from city_fleet.orchestration.task_links import LINKS
 from city_fleet.plan import EVALUATE, PREPROCESS, TRAIN
-from city_fleet.state import live
+from city_fleet.state import budget_question, live
 from city_fleet.state.author import Author
+from city_fleet.state.budget_question import BudgetNight
+from city_fleet.state.objects import ObjectStore
 from tests.support.nights import NIGHT, Database, Night, Town, town
 from tests.support.waiting import wait_until
 
@@ -55,6 +63,10 @@ def jobs_since(texas: Town, city: str, before: dict[str, str]) -> list[str]:
 def wait_for(texas: Town, kind: Any, job: str, *statuses: str) -> None:
     client = texas.aws.client("sagemaker")
     wait_until(lambda: kind.status(kind.describe(client, job)) in statuses, 60, f"{job} is {statuses}")
+
+
+async def event_of(trigger: BudgetTrigger) -> Any:
+    return (await anext(aiter(trigger.run()))).payload
 
 
 def follow(night: Night, task_id: str, then: str = "") -> dict[str, str]:
@@ -455,3 +467,81 @@ def test_a_run_that_fails_before_it_has_begun_has_a_record_and_pays_nothing(
     night.retry(PREPROCESS)
     night.finish(PREPROCESS)
     assert night.value(PREPROCESS)["data_status"] == "ready"
+
+
+def test_a_night_beyond_the_budget_waits_for_a_person_and_pays_nothing_until_then(
+    texas: Town, moment: datetime
+) -> None:
+    before, keys = texas.jobs("austin"), texas.fleet.keys
+    store = ObjectStore(texas.aws.client("s3"), keys.bucket)
+    # Less than a run costs by the model of ./fleet plan, and less than a fleet file may say.
+    budget = Budget.model_construct(night=0.0001, month=None)
+
+    def night(name: str) -> Night:
+        found = texas.night(Database(), "austin", name, moment)
+        operator = found.dag.get_task(PREPROCESS)
+        fleet = operator.plan.fleet.model_copy(update={"budget": budget})
+        operator.plan = replace(operator.plan, fleet=fleet)
+        return found
+
+    first, second = night("manual__budget_1"), night("manual__budget_2")
+    try:
+        for each in (first, second):
+            waits = each.start(PREPROCESS)
+            assert isinstance(waits, TaskDeferred)
+            assert isinstance(waits.trigger, BudgetTrigger)
+            path, arguments = waits.trigger.serialize()
+            assert pkgutil.resolve_name(path)(**arguments).serialize() == (path, arguments)
+        asked = budget_question.read(store, keys)
+        assert asked is not None
+        assert (asked.asks, asked.judging_since) == (True, "")
+        assert "budget.night is 0.0001" in asked.sentence
+        assert jobs_since(texas, "austin", before) == []
+        # Nobody answers the second: it fails with what to do, and without a retry.
+        trigger = BudgetTrigger(**{**arguments, "until": clock.iso(datetime.now(UTC) - timedelta(seconds=1))})
+        with pytest.raises(AirflowFailException, match=r"Nobody has allowed .*\./fleet cost --allow-night"):
+            second.operator(PREPROCESS).budget_answered(
+                second.context(PREPROCESS), asyncio.run(event_of(trigger))
+            )
+        assert jobs_since(texas, "austin", before) == []
+        budget_question.allow(store, keys, asked.night, Author("ann", "new cities"), datetime.now(UTC))
+        first.finish(PREPROCESS)
+        assert len(jobs_since(texas, "austin", before)) == 1
+        # Others of the night begin at once.
+        third = night("manual__budget_3")
+        third.finish(PREPROCESS)
+        after = budget_question.read(store, keys)
+        assert after is not None
+        assert (after.at, after.told.endswith("allowed by ann: new cities")) == (asked.at, True)
+    finally:
+        store.client.delete_object(Bucket=keys.bucket, Key=keys.budget())
+
+
+def test_a_budget_that_cannot_be_judged_stops_no_run_and_one_judge_is_enough(
+    texas: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, s3, now = texas.fleet.keys, texas.aws.client("s3"), datetime.now(UTC)
+    store = ObjectStore(s3, keys.bucket)
+    fleet = texas.fleet.model_copy(update={"budget": Budget(night=100, month=1000)})
+    night = budget_of.Night(now - timedelta(hours=1), now + timedelta(hours=23))
+    try:
+        _, mine = budget_question.claim(store, keys, night.stamp, fleet.budget.limits, now)
+        assert mine
+        assert budget_of.ask(fleet, s3, night, now) is None, "another process judges it"
+        found = budget_of.ask(fleet, s3, night, now + timedelta(minutes=11))
+        assert found is not None, "it has died"
+        assert (found.verdict, found.figures["runs"]) == ("within", 1)
+        monkeypatch.setenv("CITY_FLEET_FLEETS", str(texas.fleets))
+        (texas.fleets / "prices.json").write_text("{", encoding="utf-8")
+        unknown = budget_of.ask(fleet, s3, night, now + timedelta(hours=2))
+        assert unknown is not None
+        assert (unknown.verdict, unknown.asks) == ("unknown", False)
+        assert "prices.json" in unknown.told
+        other = BudgetNight(night=night.stamp, limits=fleet.budget.limits)
+        store.put(keys.budget(), other.to_json(Keys(keys.bucket, "ohio", "laptop")))
+        refused = budget_of.ask(fleet, s3, night, now)
+        assert refused is not None
+        assert "belongs to fleet 'ohio'" in refused.told
+    finally:
+        (texas.fleets / "prices.json").unlink(missing_ok=True)
+        store.client.delete_object(Bucket=keys.bucket, Key=keys.budget())
