@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -25,7 +25,7 @@ from city_fleet.jobs.job_faults import Ending, JobEnding
 from city_fleet.jobs.job_files import JobFile
 from city_fleet.jobs.job_spans import job_span
 from city_fleet.jobs.sagemaker_jobs import IN_PROGRESS, NameTaken
-from city_fleet.orchestration import spans
+from city_fleet.orchestration import lineage, spans
 from city_fleet.orchestration.aws_hooks import JobsHook
 from city_fleet.orchestration.city_tasks.city_operator import OfCity
 from city_fleet.orchestration.city_tasks.job_waits import JobPhases
@@ -264,6 +264,8 @@ class CityJob(OfCity, JobPhases):
         verdict = job_faults.judge(self.kind, description, job_logs.last_words(last_lines))
         if verdict.ending is Ending.COMPLETED:
             self.log.info("%s completed after %s billable seconds", facts["job"], facts["billable_seconds"])
+            raw = self.step == PREPROCESS
+            self.lineage = partial(lineage.of_job, self.plan, run, description, raw=raw, job=facts["job"])
             return {**facts, **self.result(run, description, context)}
         memory = self._memory(context)
         if verdict.ending is Ending.NO_SPOT_CAPACITY and memory and self._may_fall_back(description):
@@ -298,10 +300,8 @@ class CityJob(OfCity, JobPhases):
 
         :param request: or the job's description.
         """
-        uris = [item["S3Input"]["S3Uri"] for item in request.get("ProcessingInputs", ()) if "S3Input" in item]
-        uris += [item["DataSource"]["S3DataSource"]["S3Uri"] for item in request.get("InputDataConfig", ())]
         sentences = []
-        for bucket, key in map(naming.split_uri, uris):
+        for bucket, key in map(naming.split_uri, lineage.input_uris(request)):
             step = next((step for step in JOB_STEPS if f"/{step}/" in key), None)
             if step and next(ObjectStore(self.s3, bucket).items(key, limit=1), None) is None:
                 sentences.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseOperator
 
 from city_fleet.champions.planned_city import PlannedCity
+from city_fleet.orchestration.lineage import Lineage
 from city_fleet.orchestration.patience import Patient
 from city_fleet.orchestration.run_context import author_of, name_of, run_of, upstream
 from city_fleet.orchestration.task_clients import TaskClients
@@ -16,6 +18,7 @@ from city_fleet.plan import CityPlan
 from city_fleet.run_steps.step_input import CityRun
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 Task = TypeVar("Task", bound=BaseOperator)
@@ -25,6 +28,15 @@ class OfCity:
     """A task that is about a city."""
 
     plan: Any
+    #: Says what the task has read and made, once it knows; asked where OpenLineage is on alone.
+    lineage: Callable[[], Lineage] | None = None
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+        """Return what Airflow's OpenLineage provider asks for when the task has ended, well or not."""
+        # The provider is there, for it has asked; and where it is not, nothing of it is imported.
+        from city_fleet.orchestration import openlineage_facets  # noqa: PLC0415
+
+        return openlineage_facets.told(self.lineage() if self.lineage else None)
 
     def take(self, plan: CityPlan) -> None:
         """Become another city's: set what this class's ``__init__`` has taken from a plan."""

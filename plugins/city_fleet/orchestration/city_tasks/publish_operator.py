@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from city_fleet.champions.planned_city import PlannedCity
-from city_fleet.orchestration import assets, spans
+from city_fleet.orchestration import assets, lineage, spans
 from city_fleet.orchestration.city_tasks.city_operator import CityOperator, city_run_of
 from city_fleet.orchestration.city_tasks.record_operator import tell_record
 from city_fleet.orchestration.console_pages import say_made
@@ -33,6 +34,7 @@ class PublishOperator(CityOperator):
         say_made(context, city.aws.sagemaker, package=package.arn, output=live_uri)
         began, at = datetime.now(UTC), city_run_of(city, context)
         result, ended = end_step.publish(at, package)
+        self.lineage = partial(lineage.of_publication, self.plan, at.run, package.arn, result)
         trace_publish(context, city, at.run, began, ended)
         tell_record(city, context, publish=result)
         self._announce(context, city, ended)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerRegisterModelVersionOperator
 from airflow.providers.amazon.aws.utils.sagemaker import ApprovalStatus
 
+from city_fleet.orchestration import lineage
 from city_fleet.orchestration.city_tasks.city_operator import PatientTask, city_of, city_run_of
 from city_fleet.orchestration.console_pages import say_made
 from city_fleet.orchestration.patience import patient
@@ -46,6 +48,8 @@ class RegisterOperator(PatientTask, SageMakerRegisterModelVersionOperator):
             # Of the provider's operator.
             return str(super(RegisterOperator, self).execute(context))
 
-        result, package = register_step.register_once(city_run_of(city, context), create)
+        at = city_run_of(city, context)
+        result, package = register_step.register_once(at, create)
+        self.lineage = partial(lineage.of_version, self.plan, at.run, result)
         say_made(context, city.aws.sagemaker, package=package.arn)
         return result

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTrainingOperator
@@ -18,7 +19,7 @@ from city_fleet.jobs.code_bundle import CodeBundle
 from city_fleet.jobs.cohort_plan import CITY, TRAIN_COHORT, CohortPlan
 from city_fleet.jobs.fixed_run import FixedRun
 from city_fleet.jobs.job_requests import TAG_CITY, TAG_COHORT, TAG_STEP
-from city_fleet.orchestration import assets
+from city_fleet.orchestration import assets, lineage
 from city_fleet.orchestration.city_tasks.city_operator import city_of
 from city_fleet.orchestration.city_tasks.publish_operator import trace_publish
 from city_fleet.orchestration.cohort_tasks.all_steps_job import AllStepsJob
@@ -160,6 +161,9 @@ class CohortCityOperator(AllStepsJob, SageMakerTrainingOperator):
         except DataChanged:
             self._keep(context, {**self._kept(context), "alone": True})
             raise
+        self.lineage = partial(
+            lineage.of_cohorts_city, self.plan, at.run, output.uri, end.results, output.facts["job"]
+        )
         if end.decided is not None:
             trace_publish(context, city, at.run, began, end.decided)
         track(self.plan, end.record)
