@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -76,6 +76,7 @@ class NightDigest:
     :param less_sure: cities whose new model is less sure than the one before, the most changed first.
     :param broken: cities with broken settings or pointer; ``removed``: not in the fleet file and served.
     :param seconds: billable seconds of the runs by instance type.
+    :param owner: whose cities alone it is about, by owner or tag; empty: about all.
     """
 
     fleet: str
@@ -91,6 +92,7 @@ class NightDigest:
     removed: tuple[CityStatus, ...]
     less_sure: tuple[LessSure, ...]
     seconds: Mapping[str, int]
+    owner: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -109,6 +111,7 @@ class NightDigest:
         return {
             "fleet": self.fleet,
             "environment": self.environment,
+            **({"owner": self.owner} if self.owner else {}),
             "since": naming.as_of_stamp(self.night.since),
             "until": naming.as_of_stamp(self.night.until),
             "at": clock.iso(self.at),
@@ -174,12 +177,22 @@ def compose(
     night: DigestWindow,
     runs: Mapping[str, RunSummary],
     doubts: Sequence[LessSure] = (),
+    *,
+    owner: str = "",
 ) -> NightDigest:
     """Put the results of a night together.
 
     :param runs: the night's run of each city that has one.
     :param doubts: of :func:`less_sure`.
+    :param owner: leave out all but the cities that have this owner, or this tag; empty: leave out none.
     """
+    expected: Iterable[str] = _expected(fleet, night)
+    if owner:
+        theirs = frozenset(fleet.cities_of_owner(owner))
+        snapshot = replace(snapshot, cities=tuple(city for city in snapshot.cities if city.city in theirs))
+        runs = {city: run for city, run in runs.items() if city in theirs}
+        doubts = [each for each in doubts if each.city in theirs]
+        expected = theirs.intersection(expected)
     grouped: dict[str, dict[str, list[str]]] = {}
     seconds: Counter[str] = Counter()
     for city, run in runs.items():
@@ -199,7 +212,7 @@ def compose(
         night=night,
         at=snapshot.at,
         outcomes=outcomes,
-        without_result=tuple(slug for slug in sorted(_expected(fleet, night)) if slug not in runs),
+        without_result=tuple(slug for slug in sorted(expected) if slug not in runs),
         waiting=tuple(city for city in snapshot.cities if city.waiting),
         old=tuple(sorted(old, key=lambda city: (-(city.age or timedelta()), city.city))),
         by_parent=tuple(city for city in snapshot.cities if city.by_parent),
@@ -207,6 +220,7 @@ def compose(
         removed=tuple(city for city in snapshot.cities if city.state is CityState.REMOVED_BUT_SERVING),
         less_sure=tuple(doubts),
         seconds=dict(sorted(seconds.items())),
+        owner=owner,
     )
 
 
