@@ -15,6 +15,8 @@ from moto import mock_aws
 
 from city_fleet.config import load_fleet
 from city_fleet.config.lint import fleet_warnings
+from city_fleet.errors import Busy
+from city_fleet.monitoring import going_back
 from city_fleet.naming import Keys
 from city_fleet.orchestration.fleet_dags import fleet_dags
 from city_fleet.state import city_actions, forecast_table, known_values, live_scores, monitored
@@ -86,6 +88,8 @@ def usual(days: int = DAYS) -> list[float | None]:
 
 class Tasks:
     """The DAG's tasks, run one after another as in one DAG run."""
+
+    try_number, max_tries = 1, 2
 
     def __init__(self, folder: Path, run_id: str) -> None:
         (self.dag,) = fleet_dags(folder, "small._monitor")
@@ -174,7 +178,7 @@ def test_a_truth_that_was_corrected_is_scored_anew_and_ends_the_alarm(
 
 
 def test_a_city_that_is_to_be_rolled_back_and_cant_be_is_told_of_once_also_to_its_owner(
-    folder: Path, store: ObjectStore
+    folder: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forecast_all(store)
     know(store, "b", [*usual(DAYS - 4), 120.0, 121.0, 122.0, 120.0])
@@ -195,6 +199,16 @@ def test_a_city_that_is_to_be_rolled_back_and_cant_be_is_told_of_once_also_to_it
         later.execute("rollback")
     kinds = [each.kind for each in city_actions.of(live_scores.read(store, KEYS, "b"))]
     assert kinds == ["alarm", "no_rollback"]
+
+    def unwell(*_: Any, **__: Any) -> None:
+        raise Busy("S3 is unwell")
+
+    # What passes is tried again, and in the end it is said.
+    monkeypatch.setattr(going_back, "roll_back", unwell)
+    with pytest.raises(AirflowException, match="1 are left: b: S3 is unwell"):
+        tasks.execute("rollback")
+    tasks.try_number = 3
+    assert "b: NOT rolled back: S3 is unwell" in tasks.execute("rollback")["text"]
 
 
 def test_where_all_alarm_it_is_the_feed_and_nothing_is_retrained(folder: Path, store: ObjectStore) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors, clock, naming
 from city_fleet.champions.planned_city import homes_of
@@ -109,7 +110,7 @@ class RollbackOperator(FleetOperator):
 
     Returns a message as :class:`AlertOperator` does, also about those that were not rolled back and why, with
     ``outcomes``, city → what was done. Skips itself where there is no such city. What passes by itself is tried again
-    by the next attempt, which finds what is done already.
+    by the next attempt, which finds what is done already; the last one says what is left.
     """
 
     @patient
@@ -125,8 +126,8 @@ class RollbackOperator(FleetOperator):
         for slug in slugs:
             try:
                 done = self._one(clients, slug, f"{self.dag_id}/{run_id}")
-            except CityFleetError as error:
-                if aws_errors.is_passing(error):
+            except (CityFleetError, ClientError, BotoCoreError) as error:
+                if aws_errors.is_passing(error) and ti.try_number <= ti.max_tries:
                     passing.append(f"{slug}: {error}")
                     continue
                 done = going_back.Done(slug, city_actions.REFUSED, str(error))
@@ -142,7 +143,7 @@ class RollbackOperator(FleetOperator):
             action = Action(clock.now_iso(), done.kind, printable(one_line(done.sentence)), run_id)
             try:
                 city_actions.keep(ObjectStore(clients.s3, fleet.bucket), fleet.keys, slug, action)
-            except CityFleetError as error:
+            except (CityFleetError, ClientError, BotoCoreError) as error:
                 self.log.warning("%s: is not written down: %s", slug, printable(str(error)))
         if passing:
             raise AirflowException(f"{len(passing)} are left: {printable(' '.join(passing))}")
