@@ -15,9 +15,11 @@ from moto import mock_aws
 
 from city_fleet.config import load_fleet
 from city_fleet.config.lint import fleet_warnings
+from city_fleet.errors import Busy
+from city_fleet.monitoring import going_back
 from city_fleet.naming import Keys
 from city_fleet.orchestration.fleet_dags import fleet_dags
-from city_fleet.state import forecast_table, known_values, live_scores, monitored
+from city_fleet.state import city_actions, forecast_table, known_values, live_scores, monitored
 from city_fleet.state.objects import ObjectStore
 from tests.support.fleets import SMALL
 
@@ -28,8 +30,10 @@ MONITORED = """
 end_date: 2021-03-01
 forecasts: {schedule: '0 8 * * *'}
 monitor: {schedule: '0 9 * * *'}
-digest: {notifiers: [{notifier: airflow.providers.slack.notifications.slack.SlackNotifier}]}
-cities: {a: {decay: {action: retrain}}, b: , c: , d: }
+digest:
+  notifiers: [{notifier: airflow.providers.slack.notifications.slack.SlackNotifier}]
+  owners: {team: [{notifier: airflow.providers.slack.notifications.slack.SlackNotifier}]}
+cities: {a: {decay: {action: retrain}}, b: {owner: team, decay: {action: rollback}}, c: , d: }
 """
 
 
@@ -85,6 +89,8 @@ def usual(days: int = DAYS) -> list[float | None]:
 class Tasks:
     """The DAG's tasks, run one after another as in one DAG run."""
 
+    try_number, max_tries = 1, 2
+
     def __init__(self, folder: Path, run_id: str) -> None:
         (self.dag,) = fleet_dags(folder, "small._monitor")
         self.run_id, self.pushed = run_id, dict[str, Any]()
@@ -103,7 +109,10 @@ class Tasks:
 def test_only_a_fleet_that_asks_for_it_has_the_dag(folder: Path) -> None:
     found = {dag.dag_id: dag for dag in fleet_dags(folder)}
     assert "other._monitor" not in found
-    assert set(found["small._monitor"].task_ids) == {"look", "alert", "notify_1", "retrain"}
+    assert set(found["small._monitor"].task_ids) == {
+        *("look", "alert", "notify_1", "notify_owner_1_team", "retrain"),
+        *("rollback", "notify_rollback_1", "notify_rollback_owner_1_team"),
+    }
     without = SMALL + MONITORED.replace("forecasts: {schedule: '0 8 * * *'}\n", "")
     (folder / "small.yaml").write_text(without, encoding="utf-8")
     (warning,) = [
@@ -128,7 +137,12 @@ def test_a_city_that_is_no_longer_right_is_told_of_and_retrained_once(
     )
     assert "too low" in run["note"]
     message = tasks.execute("alert")
-    assert message["subject"] == "small (laptop): 1 cities are no longer right"
+    assert message["subject"] == "small (laptop): 1 city is no longer right"
+    assert message["owners"] == {}
+    kinds = [each.kind for each in city_actions.of(live_scores.read(store, KEYS, "a"))]
+    assert kinds == ["alarm", "retrain"]
+    with pytest.raises(AirflowSkipException, match="No city is to be rolled back"):
+        tasks.execute("rollback")
     assert (
         "a: no longer right since 2021-01-21: forecasts of the last 4 days are too low (live error"
         in message["text"]
@@ -161,6 +175,40 @@ def test_a_truth_that_was_corrected_is_scored_anew_and_ends_the_alarm(
     scores = live_scores.read(store, KEYS, "a")
     assert len(scores.known) == DAYS
     assert sum(row.corrected for row in scores.known) == 3
+
+
+def test_a_city_that_is_to_be_rolled_back_and_cant_be_is_told_of_once_also_to_its_owner(
+    folder: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forecast_all(store)
+    know(store, "b", [*usual(DAYS - 4), 120.0, 121.0, 122.0, 120.0])
+    tasks = Tasks(folder, "run_1")
+    assert tasks.execute("look") == []
+    assert set(tasks.execute("alert")["owners"]) == {"team"}
+    message = tasks.execute("rollback")
+    assert message["outcomes"] == {"b": "no_rollback"}
+    assert "b: NOT rolled back: city 'b': no model of it is live" in message["text"]
+    assert (
+        message["owners"]["team"]["subject"]
+        == "small (laptop, team): 1 city is no longer right: what was done"
+    )
+    assert "./fleet status --fleet small --owner team shows all" in message["owners"]["team"]["text"]
+    later = Tasks(folder, "run_2")
+    assert later.execute("look") == []
+    with pytest.raises(AirflowSkipException):
+        later.execute("rollback")
+    kinds = [each.kind for each in city_actions.of(live_scores.read(store, KEYS, "b"))]
+    assert kinds == ["alarm", "no_rollback"]
+
+    def unwell(*_: Any, **__: Any) -> None:
+        raise Busy("S3 is unwell")
+
+    # What passes is tried again, and in the end it is said.
+    monkeypatch.setattr(going_back, "roll_back", unwell)
+    with pytest.raises(AirflowException, match="1 are left: b: S3 is unwell"):
+        tasks.execute("rollback")
+    tasks.try_number = 3
+    assert "b: NOT rolled back: S3 is unwell" in tasks.execute("rollback")["text"]
 
 
 def test_where_all_alarm_it_is_the_feed_and_nothing_is_retrained(folder: Path, store: ObjectStore) -> None:

@@ -62,11 +62,13 @@ class Rollback:
     :param since: roll back only if the model that serves was published at this instant or later, to what served
         before it.
     :param dry_run: choose and check, but neither ask the endpoint nor move the pointer.
+    :param over: the state that was looked at: the pointer moves only while it is still that one.
     """
 
     to: Destination | None = None
     since: datetime | None = None
     dry_run: bool = False
+    over: LivePointer | None = None
 
 
 def rollback(city: CityContext, author: Author, order: Rollback = Rollback()) -> Move:
@@ -82,6 +84,8 @@ def rollback(city: CityContext, author: Author, order: Rollback = Rollback()) ->
     while True:
         next(attempts)
         current = serving(city)
+        if order.over is not None and current.pointer != order.over:
+            raise _moved_meanwhile(current.pointer)
         done = _nothing_to_do(current.pointer, planned, order.since)
         if done is not None:
             return Move(city.slug, Outcome.UNCHANGED, current.pointer, current.pointer, (done,))
@@ -279,7 +283,7 @@ def _state_before(
 ) -> tuple[LivePointer, Artifact, tuple[str, ...]]:
     """Return the nearest earlier state whose model may serve, its artifact, and what was passed over."""
     notes: list[str] = []
-    earlier = _kept_newest_first(city, current, notes)
+    earlier = kept_newest_first(city, current, notes)
     for state in walk_back(current, earlier, since):
         try:
             return state, load_usable(city, state, claim=claim), tuple(notes)
@@ -300,7 +304,7 @@ def _state_at(
 ) -> tuple[LivePointer, Artifact]:
     """Return the newest state that is meant, and its artifact."""
     notes: list[str] = []
-    states = (current, *_kept_newest_first(city, current, notes, to.sequence))
+    states = (current, *kept_newest_first(city, current, notes, to.sequence))
     state = next(filter(to.matches, states), None)
     if state is None:
         raise PublishError(
@@ -319,7 +323,7 @@ def _state_at(
         ) from error
 
 
-def _kept_newest_first(
+def kept_newest_first(
     city: CityContext, current: LivePointer, notes: list[str], only: int | None = None
 ) -> Iterator[LivePointer]:
     """Read the kept states before the current one, as far as they are asked for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from city_fleet.config import Fleet
     from city_fleet.state.live_pointer import LivePointer
 
+#: Things that the monitor has done that people are shown; ``--json`` has all.
+_ACTIONS = 10
+
 
 def history(
     city: CityName,
@@ -33,7 +37,7 @@ def history(
     """List which models served a city, and who changed it and why.
 
     The oldest comes first; the model marked with * serves now. `seq` numbers the changes of the live pointer, and
-    `./fleet rollback CITY --to SEQ` returns to one of them.
+    `./fleet rollback CITY --to SEQ` returns to one of them. Below stands what the DAG <fleet>._monitor has done.
 
     Exit codes: 0 done, 1 unknown city, or its live pointer is missing or broken, 2 wrong usage.
 
@@ -48,6 +52,7 @@ def history(
         ((clients, slug),) = cities_and_clients(fleet, [city])
         found = history_of(clients.s3, clients.keys, slug, limit or None)
         trial = _trial(clients, slug)
+        done = _actions(clients, slug)
     report: dict[str, Any] = {
         "fleet": clients.fleet.fleet,
         "city": slug,
@@ -57,8 +62,11 @@ def history(
     }
     if trial is not None:
         report["trial"] = trial
+    if done is not None:
+        report["actions"] = done
     lines = _lines(clients.fleet.fleet, found, _metric(clients.fleet, found))
-    show(report, chain(lines, [] if trial is None else [f"{slug}: {trial['sentence']}."]), as_json)
+    tried = [] if trial is None else [f"{slug}: {trial['sentence']}."]
+    show(report, chain(lines, tried, _said(done or [])), as_json)
     if found.problem and not as_json:
         say(f"{slug}: {found.problem}.", err=True)
     raise typer.Exit(1 if found.problem else 0)
@@ -82,6 +90,35 @@ def _trial(clients: FleetClients, city: str) -> dict[str, Any] | None:
         **shown(trial),
         "sentence": f"version {trial.version} is on trial {trial.sentence}, until {until} UTC",
     }
+
+
+def _actions(clients: FleetClients, city: str) -> list[dict[str, str]] | None:
+    """Return what the fleet has done about a city's model by itself, oldest first; None where nobody looks.
+
+    Where it can't be read that is said in its place: the history itself can be.
+    """
+    from city_fleet.state import city_actions, live_scores  # noqa: PLC0415 - imports botocore
+    from city_fleet.state.objects import ObjectStore  # noqa: PLC0415
+
+    if clients.fleet.monitor.schedule is None:
+        return None
+    store = ObjectStore(clients.s3, clients.keys.bucket)
+    try:
+        found = city_actions.of(live_scores.read(store, clients.keys, city))
+    except CityFleetError as error:
+        return [{"at": "", "kind": "unknown", "sentence": str(error), "by": ""}]
+    return [asdict(each) for each in found]
+
+
+def _said(actions: list[dict[str, str]]) -> Iterator[str]:
+    """Yield the newest of what was done about a model because of its live errors."""
+    if actions:
+        yield ""
+        rows = [
+            (_minute(each["at"]), each["kind"].replace("_", " "), each["sentence"])
+            for each in actions[-_ACTIONS:]
+        ]
+        yield from table(("at", "monitor", "why"), rows)
 
 
 def _metric(fleet: Fleet, found: History) -> str:

@@ -33,6 +33,13 @@ FleetName = Annotated[
     ),
 ]
 
+OwnerName = Annotated[
+    str | None,
+    typer.Option(
+        "--owner", metavar="NAME", help="Only cities of this owner, or with this tag, in the fleet file."
+    ),
+]
+
 
 def _begun(incomplete: str) -> list[str]:
     """Return the slugs that begin as what a person has typed, for the shell."""
@@ -143,6 +150,22 @@ def _usable(item: Fleet | FleetFileError, *, as_they_are: bool = False) -> Fleet
             err=True,
         )
     raise item
+
+
+def with_owner(fleets: list[Fleet], name: str | None) -> list[Fleet]:
+    """Return the fleets that have a city of an owner, or with a tag, of that name; all where it is None.
+
+    :raises UnknownName: no fleet has one.
+    """
+    if name is None:
+        return fleets
+    found = [fleet for fleet in fleets if fleet.cities_of_owner(name)]
+    if not found:
+        known = {owner for fleet in fleets for owner in fleet.owners}
+        raise UnknownName(
+            "owner or tag", name, known, ", ".join(display_path(fleet.path) for fleet in fleets)
+        )
+    return found
 
 
 def only_fleet(fleets: list[Fleet], what: str) -> Fleet:

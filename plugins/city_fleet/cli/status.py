@@ -13,7 +13,14 @@ from city_fleet import clock
 from city_fleet.cli import status_text
 from city_fleet.cli.aws import PARALLEL_CITIES, aws_errors, client
 from city_fleet.cli.output import AsJson, say, show
-from city_fleet.cli.selection import CityNames, FleetName, as_slugs, fleets_named
+from city_fleet.cli.selection import (
+    CityNames,
+    FleetName,
+    OwnerName,
+    as_slugs,
+    fleets_named,
+    with_owner,
+)
 from city_fleet.config import Fleet
 from city_fleet.errors import UnknownName, display_path
 from city_fleet.naming import package_group
@@ -65,6 +72,7 @@ def status(
         list[str] | None,
         typer.Option("--state", metavar="STATE", help="Show only cities in this state; may be repeated."),
     ] = None,
+    owner: OwnerName = None,
     check: Annotated[
         bool,
         typer.Option(
@@ -99,20 +107,24 @@ def status(
       ./fleet status
       ./fleet status --state STALE --state NOT_DEPLOYED
       ./fleet status austin waco --check
+      ./fleet status --owner pricing_team
       ./fleet status --fleet texas_housing --json
     """
     wanted = _states(state or [])
     with aws_errors():
-        fleets = fleets_named(fleet)
+        fleets = with_owner(fleets_named(fleet), owner)
         cities = as_slugs(fleets, cities or ())
         pictures = [(item, _picture(item, anew=rebuild_index)) for item in fleets]
         _refuse_unknown(pictures, cities)
         shown = []
         for item, picture in pictures:
+            theirs = None if owner is None else frozenset(item.cities_of_owner(owner))
             chosen = [
                 each
                 for each in picture.snapshot.cities
-                if (not cities or each.city in cities) and (not wanted or each.state in wanted)
+                if (not cities or each.city in cities)
+                and (not wanted or each.state in wanted)
+                and (theirs is None or each.city in theirs)
             ]
             if chosen or not cities:
                 shown.append(_Shown(item, picture, chosen, _differences(item, chosen) if check else None))
@@ -120,7 +132,7 @@ def status(
         line
         for each in shown
         for line in status_text.lines(
-            each.fleet, each.picture, each.cities, each.differences, narrowed=bool(cities or wanted)
+            each.fleet, each.picture, each.cities, each.differences, narrowed=bool(cities or wanted or owner)
         )
     )
     show([each.to_dict() for each in shown], lines, as_json)

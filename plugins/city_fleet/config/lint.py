@@ -172,10 +172,40 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
             "what is looked at are the tables of forecasts, and nobody writes any: forecasts.schedule is null"
         )
         yield ("monitor", "schedule"), text
+    yield from _owners(fleet)
     yield from _key(fleet)
     yield from _parents(fleet)
     yield from endpoint_warnings(fleet)
     yield from traffic_warnings(fleet)
+
+
+def _owners(fleet: Fleet) -> Iterator[Found]:
+    """Warn of notifiers for an owner who has no city, and of owners of cities whom nobody tells."""
+    told = fleet.digest.owners
+    for name, notifiers in told.items():
+        if not fleet.cities_of_owner(name):
+            near = nearest_match(name, fleet.owners)
+            meant = f"; did you mean {near!r}?" if near else ""
+            yield (
+                ("digest", "owners", name),
+                f"no city has the owner or tag {name!r}, so nothing is sent{meant}",
+            )
+        elif not notifiers:
+            yield ("digest", "owners", name), f"{name!r} has no notifier, so nothing is sent"
+    if not told:
+        return
+    others = {city.owner for city in fleet.cities.values()} - {fleet.owner, *told}
+    for owner in sorted(others):
+        cities = [slug for slug, city in fleet.cities.items() if city.owner == owner]
+        if all(told.keys() & fleet.cities[slug].tags for slug in cities):
+            continue
+        near = nearest_match(owner, told)
+        meant = f"; did you mean {near!r}?" if near else ""
+        who = f"{list_names(cities)} have" if len(cities) > 1 else f"{cities[0]} has"
+        yield (
+            ("cities", cities[0], "owner"),
+            f"{who} the owner {owner!r}, for whom digest.owners has no notifier{meant}",
+        )
 
 
 def _installations(fleet: Fleet, document: Document) -> Iterator[Found]:

@@ -14,14 +14,15 @@ class Monitor(Section):
     schedule: Schedule = None
     """When the DAG <fleet>._monitor looks, as a cron expression or preset, UTC; null: there is no such DAG."""
     most_actions: Annotated[int, Range(True, 0, 1000)] = 50
-    """Cities that one look may retrain; the others wait for the next one."""
+    """Cities that one look may retrain or roll back; the others wait for the next one."""
 
 
 class Decay(Section):
     """From when on a model counts as no longer right, and what is done then."""
 
-    action: Literal["alert", "retrain"] = "alert"
-    """What is done when it does: tell the digest's notifiers, or start the city's run too, once."""
+    action: Literal["alert", "retrain", "rollback"] = "alert"
+    """What is done when it does: tell the digest's notifiers; or start the city's run too, once; or return to the
+    nearest earlier model whose live errors were clearly smaller, and pin it."""
     limit: Annotated[float, Range(False, 2, 100)] = 5
     """How much evidence is needed, in standard deviations of the held-out errors, of which each period gives one less
     than its error."""

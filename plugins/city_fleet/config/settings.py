@@ -394,6 +394,16 @@ class Fleet(FleetSettings):
         """Return where this installation of the fleet keeps its objects."""
         return Keys(self.bucket, self.fleet, self.environment)
 
+    def cities_of_owner(self, name: str) -> list[str]:
+        """Return the cities that have an owner of this name, or a tag; sorted by slug."""
+        return [slug for slug, city in self.cities.items() if name == city.owner or name in city.tags]
+
+    @property
+    def owners(self) -> list[str]:
+        """Return the owners of the cities and their tags, sorted."""
+        cities = self.cities.values()
+        return sorted({city.owner for city in cities} | {tag for city in cities for tag in city.tags})
+
     def raw_elsewhere(self) -> dict[str, dict[str, str]]:
         """Return the templates by which raw data are read in place, with what they alone don't tell of their cities.
 

@@ -17,7 +17,8 @@ from city_fleet.config.series import Series
 from city_fleet.errors import CityFleetError
 from city_fleet.monitoring import decay, input_drift, scoring
 from city_fleet.periods import noun
-from city_fleet.state import forecast_table, known_values, live_scores, monitored
+from city_fleet.state import city_actions, forecast_table, known_values, live_scores, monitored
+from city_fleet.state.city_actions import Action
 from city_fleet.state.forecast_table import Row
 from city_fleet.state.live_scores import LiveScores
 from city_fleet.state.monitored import CityHealth, Monitored
@@ -38,13 +39,15 @@ class Look:
     """What a look has found.
 
     :param new: cities whose alarm this run tells of, sorted.
-    :param retrain: those of them whose run is to be started now.
+    :param retrain: those that alarm whose run is to be started now.
+    :param rollback: those that are to be rolled back now.
     :param problems: sentences: cities that could not be looked at.
     """
 
     found: Monitored
     new: tuple[str, ...]
     retrain: tuple[str, ...]
+    rollback: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -86,22 +89,35 @@ def look(
     if len(new) >= max(FEWEST_OF_FLEET, SHARE_OF_FLEET * len(cities)):
         together = (
             f"{len(new)} of {len(cities)} cities alarm in one look: has the feed changed for all of them? No run is "
-            "started; look at their raw data, then retrain by `./fleet run`"
+            "started and none is rolled back; look at their raw data, then retrain by `./fleet run`"
         )
     if together:
         healths |= {slug: replace(healths[slug], action=NONE) for slug in new}
     left = [
         slug
         for slug, health in healths.items()
-        if health.alarm and not health.action and cities[slug].decay.action == "retrain"
+        if health.alarm and not health.action and cities[slug].decay.action != "alert"
     ]
     repeated = [slug for slug, health in healths.items() if health.action == run_id]
-    retrain = tuple(dict.fromkeys([*repeated, *left]))[: fleet.monitor.most_actions]
-    for slug in retrain:
+    acting = tuple(dict.fromkeys([*repeated, *left]))[: fleet.monitor.most_actions]
+    for slug in acting:
         healths[slug] = replace(healths[slug], action=run_id)
     found = Monitored(clock.iso(now), until, healths, together)
     monitored.write(store, keys, found)
-    return Look(found, new, retrain, tuple(problems))
+    retrain, rollback = (
+        tuple(slug for slug in acting if cities[slug].decay.action == action)
+        for action in ("retrain", "rollback")
+    )
+    for kind, slugs in ((city_actions.ALARM, new), (city_actions.RETRAIN, retrain)):
+        for slug in slugs:
+            why = "; ".join(healths[slug].reasons)
+            said = f"no longer right since {healths[slug].alarm}: {why}"
+            said = f"{said}; {together}" if together else said
+            try:
+                city_actions.keep(store, keys, slug, Action(clock.iso(now), kind, said, run_id))
+            except CityFleetError as error:
+                problems.append(f"city {slug!r}: {error}")
+    return Look(found, new, retrain, rollback, tuple(problems))
 
 
 def look_at(store: ObjectStore, fleet: Fleet, city: City, rows: list[Row], now: datetime) -> CityHealth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import DAG, Asset, AssetWatcher, Param
+from airflow.sdk import DAG, Asset, AssetWatcher, BaseOperator, Param
 
 from city_fleet import naming, plan
 from city_fleet.config import Fleet
@@ -32,8 +33,10 @@ from city_fleet.orchestration.fleet_tasks.monitor_operators import (
     ALERT,
     LOOK,
     RETRAIN,
+    ROLLBACK,
     AlertOperator,
     LookOperator,
+    RollbackOperator,
 )
 from city_fleet.orchestration.fleet_tasks.reaper_operator import REAP, ReapOperator
 from city_fleet.orchestration.fleet_tasks.reconcile_operator import RECONCILE, ReconcileOperator, notify
@@ -207,14 +210,28 @@ def _digest_dag(dag_id: str, fleet: Fleet) -> DAG:
         compose = digests.ComposeOperator(
             task_id=digests.COMPOSE, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT
         )
-        for number, each in enumerate(fleet.digest.notifiers, start=1):
-            compose >> digests.NotifyOperator(
-                task_id=f"{digests.NOTIFY}_{number}",
+        _notify(fleet, compose, digests.NOTIFY)
+    return dag
+
+
+def _notify(fleet: Fleet, of: BaseOperator, name: str) -> None:
+    """Have the message of a task sent by the digest's notifiers, and what is in it for owners by theirs.
+
+    :param name: with which the names of the tasks begin.
+    """
+    everybody = [(None, each) for each in fleet.digest.notifiers]
+    owners = [(owner, each) for owner, theirs in fleet.digest.owners.items() for each in theirs]
+    for prefix, sent in ((name, everybody), (f"{name}_owner", owners)):
+        for number, (owner, each) in enumerate(sent, start=1):
+            whose = "" if owner is None else f"_{re.sub('[^0-9A-Za-z_.-]', '_', owner)}"
+            of >> digests.NotifyOperator(
+                task_id=f"{prefix}_{number}{whose}",
                 notifier=each.notifier,
                 arguments=each.arguments,
+                of=of.task_id,
+                owner=owner,
                 execution_timeout=SHORT_TASK_TIMEOUT,
             )
-    return dag
 
 
 def _retire_dag(dag_id: str, fleet: Fleet) -> DAG:
@@ -394,22 +411,20 @@ def _monitor_dag(dag_id: str, fleet: Fleet) -> DAG:
             f"Holds the tables of forecasts below `{fleet.keys.uri(fleet.keys.forecasts_prefix())}` against what has "
             "become known since, and says which cities' models are no longer right: by `decay` of the fleet file. "
             "New alarms go out by the digest's notifiers; where `decay.action` is `retrain`, the city's run is "
-            "started, once for each alarm. Where half of the cities alarm in one look it is the feed, and none is "
-            "started.\n\n"
+            "started, once for each alarm; where it is `rollback`, the city returns to an earlier model that was "
+            "clearly better, and is pinned there. Where half of the cities alarm in one look it is the feed, and "
+            "neither is done.\n\n"
             "Schedule it behind the tables of forecasts. It is paused until it is switched on."
         ),
     ) as dag:
         look = LookOperator(task_id=LOOK, fleet=fleet, execution_timeout=_FORECASTS_TIMEOUT)
         alert = AlertOperator(task_id=ALERT, fleet=fleet, execution_timeout=SHORT_TASK_TIMEOUT)
         look >> alert
-        for number, each in enumerate(fleet.digest.notifiers, start=1):
-            alert >> digests.NotifyOperator(
-                task_id=f"{digests.NOTIFY}_{number}",
-                notifier=each.notifier,
-                arguments=each.arguments,
-                of=ALERT,
-                execution_timeout=SHORT_TASK_TIMEOUT,
-            )
+        _notify(fleet, alert, digests.NOTIFY)
+        # Always there: which cities' action it is is known only where the cities are.
+        rollback = RollbackOperator(task_id=ROLLBACK, fleet=fleet, execution_timeout=_FORECASTS_TIMEOUT)
+        look >> rollback
+        _notify(fleet, rollback, f"{digests.NOTIFY}_{ROLLBACK}")
         # A repeated look names the same runs, which are there already.
         TriggerDagRunOperator.partial(
             task_id=RETRAIN, skip_when_already_exists=True, execution_timeout=SHORT_TASK_TIMEOUT

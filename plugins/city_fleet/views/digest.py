@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -77,6 +77,7 @@ class NightDigest:
     :param broken: cities with broken settings or pointer; ``removed``: not in the fleet file and served.
     :param seconds: billable seconds of the runs by instance type.
     :param budget: a sentence about a budget that keeps runs waiting, or that nobody could judge; else empty.
+    :param owner: whose cities alone it is about, by owner or tag; empty: about all.
     """
 
     fleet: str
@@ -93,6 +94,7 @@ class NightDigest:
     less_sure: tuple[LessSure, ...]
     seconds: Mapping[str, int]
     budget: str = ""
+    owner: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -111,6 +113,7 @@ class NightDigest:
         return {
             "fleet": self.fleet,
             "environment": self.environment,
+            **({"owner": self.owner} if self.owner else {}),
             "since": naming.as_of_stamp(self.night.since),
             "until": naming.as_of_stamp(self.night.until),
             "at": clock.iso(self.at),
@@ -177,12 +180,24 @@ def compose(
     night: DigestWindow,
     runs: Mapping[str, RunSummary],
     doubts: Sequence[LessSure] = (),
+    *,
+    owner: str = "",
 ) -> NightDigest:
     """Put the results of a night together.
 
     :param runs: the night's run of each city that has one.
     :param doubts: of :func:`less_sure`.
+    :param owner: leave out all but the cities that have this owner, or this tag; empty: leave out none.
     """
+    expected: Iterable[str] = {
+        slug for slug, city in fleet.cities.items() if city.is_due_in(night.since, night.until)
+    }
+    if owner:
+        theirs = frozenset(fleet.cities_of_owner(owner))
+        snapshot = replace(snapshot, cities=tuple(city for city in snapshot.cities if city.city in theirs))
+        runs = {city: run for city, run in runs.items() if city in theirs}
+        doubts = [each for each in doubts if each.city in theirs]
+        expected = theirs.intersection(expected)
     grouped: dict[str, dict[str, list[str]]] = {}
     seconds: Counter[str] = Counter()
     for city, run in runs.items():
@@ -202,11 +217,7 @@ def compose(
         night=night,
         at=snapshot.at,
         outcomes=outcomes,
-        without_result=tuple(
-            slug
-            for slug, city in sorted(fleet.cities.items())
-            if slug not in runs and city.is_due_in(night.since, night.until)
-        ),
+        without_result=tuple(slug for slug in sorted(expected) if slug not in runs),
         waiting=tuple(city for city in snapshot.cities if city.waiting),
         old=tuple(sorted(old, key=lambda city: (-(city.age or timedelta()), city.city))),
         by_parent=tuple(city for city in snapshot.cities if city.by_parent),
@@ -214,6 +225,7 @@ def compose(
         removed=tuple(city for city in snapshot.cities if city.state is CityState.REMOVED_BUT_SERVING),
         less_sure=tuple(doubts),
         seconds=dict(sorted(seconds.items())),
+        owner=owner,
     )
 
 

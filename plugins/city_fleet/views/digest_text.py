@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 
 from city_fleet.outgoing_text import one_line
@@ -19,7 +20,8 @@ def subject(digest: NightDigest) -> str:
     """Return the message's one line."""
     said = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in digest.counts.items() if count)
     day = f"{digest.night.until:%Y-%m-%d}"
-    return f"{digest.fleet} ({digest.environment}), {day}: {said or 'nothing to tell'}"
+    whose = f", {digest.owner}" if digest.owner else ""
+    return f"{digest.fleet} ({digest.environment}{whose}), {day}: {said or 'nothing to tell'}"
 
 
 def text(digest: NightDigest) -> str:
@@ -58,7 +60,8 @@ def _lines(digest: NightDigest) -> Iterator[str]:
     if digest.seconds:
         hours = ", ".join(f"{seconds / 3600:.1f} h {kind}" for kind, seconds in digest.seconds.items())
         yield from ("", f"Billable: {hours}.")
-    yield from ("", f"./fleet status --fleet {digest.fleet} shows more.")
+    option = f" --owner {shlex.quote(digest.owner)}" if digest.owner else ""
+    yield from ("", f"./fleet status --fleet {digest.fleet}{option} shows more.")
 
 
 def _section(title: str, cities: Sequence[CityStatus], say: Callable[[CityStatus], str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ Clients are passed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -165,13 +165,21 @@ def waiting_versions(sagemaker: SageMakerClient, fleet: Fleet, at: datetime) -> 
     return found
 
 
-def night_digest(fleet: Fleet, s3: S3Client, found: Picture, night: DigestWindow) -> NightDigest:
-    """Compose the digest of a night. Runs that the index does not hold any more are read from their records.
+def night_digests(
+    fleet: Fleet, s3: S3Client, found: Picture, night: DigestWindow, owners: Sequence[str] = ()
+) -> list[NightDigest]:
+    """Compose the digest of a night: about all cities, and then about those of each owner alone.
+
+    Runs that the index does not hold any more are read from their records, once.
 
     :param found: the fleet's picture of now.
+    :param owners: owners or tags of cities.
     """
     runs, forgotten = digest.runs_of(found.refreshed.index, night)
     keys = fleet.keys
     runs |= index.runs_between(s3, keys, forgotten, night.since, night.until)
     doubts = digest.less_sure(found.refreshed.index, runs)
-    return replace(digest.compose(fleet, found.snapshot, night, runs, doubts), budget=found.budget)
+    digests = (
+        digest.compose(fleet, found.snapshot, night, runs, doubts, owner=owner) for owner in ("", *owners)
+    )
+    return [replace(each, budget=found.budget) for each in digests]

@@ -33,7 +33,8 @@ NOTIFY = "notify"
 class ComposeOperator(FleetOperator):
     """Compose the night's message. Skips itself, and with it the notifiers, when there is nothing to tell.
 
-    Returns ``{subject, text, counts, night}``.
+    Returns ``{subject, text, counts, night}``, and ``owners`` with such messages about the cities of each one that
+    ``digest.owners`` names and that has something to be told.
     """
 
     @patient
@@ -44,8 +45,9 @@ class ComposeOperator(FleetOperator):
         fleet_metrics.tell_cities(self.fleet, picture.snapshot.cities)
         for problem in picture.problems:
             self.log.warning("%s", problem)
-        found = fleet_facts.night_digest(
-            self.fleet, s3, picture, self._night(context, picture.refreshed.index)
+        owners = list(self.fleet.digest.owners)
+        found, *theirs = fleet_facts.night_digests(
+            self.fleet, s3, picture, self._night(context, picture.refreshed.index), owners
         )
         text = digest_text.text(found)
         for line in text.splitlines():
@@ -56,12 +58,11 @@ class ComposeOperator(FleetOperator):
         fleet_metrics.tell(self.fleet, "night", counts["without_result"], outcome="without_result")
         if found.is_empty:
             raise AirflowSkipException("No run belongs to this night, and none should; nothing is sent")
-        return {
-            "subject": digest_text.subject(found),
-            "text": text,
-            "counts": found.counts,
-            "night": naming.as_of_stamp(found.night.until),
-        }
+        message = _message(found)
+        if owners:
+            # Kept short: of an owner whose cities had no run and should have had none there is nothing to tell.
+            message["owners"] = {each.owner: _message(each) for each in theirs if not each.is_empty}
+        return message
 
     def _night(self, context: Context, known: index.Index) -> digest.DigestWindow:
         """Return the night that is asked for, else that of the run's own tick, else the newest one with a run."""
@@ -77,24 +78,48 @@ class ComposeOperator(FleetOperator):
         return digest.last_night(known, schedule) or digest.night_of(datetime.now(UTC), schedule)
 
 
+def _message(found: digest.NightDigest) -> dict[str, Any]:
+    return {
+        "subject": digest_text.subject(found),
+        "text": digest_text.text(found),
+        "counts": found.counts,
+        "night": naming.as_of_stamp(found.night.until),
+    }
+
+
 class NotifyOperator(PrintableLog, BaseOperator):
     """Send the message by one of Airflow's notifiers. One task per notifier: a retry of one repeats no other.
 
     :param notifier: import path of a subclass of BaseNotifier; imported when the task runs.
     :param arguments: what it is called with. ``digest`` in its templates is what the task ``of`` returned.
+    :param owner: whose message of those among ``owners`` is sent; the task is skipped where there is none. None: the
+        one about all cities.
     """
 
     # None: neither of the two is ever rendered as a field of the task.
     template_fields = ()
 
-    def __init__(self, *, notifier: str, arguments: dict[str, Any], of: str = COMPOSE, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        notifier: str,
+        arguments: dict[str, Any],
+        of: str = COMPOSE,
+        owner: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.notifier = notifier
         self.arguments = arguments
         self.of = of
+        self.owner = owner
 
     def execute(self, context: Context) -> None:
         message = upstream(context, self.of)
+        if self.owner is not None:
+            message = message.get("owners", {}).get(self.owner)
+            if message is None:
+                raise AirflowSkipException(f"There is nothing to tell {self.owner!r}")
         send(self.notifier, self.arguments, message)
         self.log.info("Sent by %s: %s", self.notifier, message["subject"])
 

@@ -87,6 +87,22 @@ capture: {mask: [Median, inventori, trend, inventory_lag_1], cities: [dalas]}
     assert "about $10 a day" in dear
 
 
+def test_an_owner_without_a_notifier_and_one_without_a_city_are_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    sent = "[{notifier: airflow.providers.slack.notifications.slack.SlackNotifier}]"
+    cities = "cities: {a: {owner: prices}, b: {owner: pricez}, c: {owner: d, tags: [sales]}, e: }\n"
+    path.write_text(f"{SMALL}\n{cities}digest: {{owners: {{prices: {sent}, sales: [], slaes: {sent}}}}}\n")
+    found = [each.split(" field ")[1] for each in fleet_warnings(load_fleet(path, {}))]
+    empty, nobody, owner = [each for each in found if "owner" in each]
+    assert empty == "'digest.owners.sales': 'sales' has no notifier, so nothing is sent"
+    assert nobody == (
+        "'digest.owners.slaes': no city has the owner or tag 'slaes', so nothing is sent; did you mean 'sales'?"
+    )
+    assert owner == (
+        "'cities.b.owner': b has the owner 'pricez', for whom digest.owners has no notifier; did you mean 'prices'?"
+    )
+
+
 def test_cities_that_read_the_same_files_are_warned_of(tmp_path: Path) -> None:
     path = tmp_path / "small.yaml"
     cities = 'cities: {a: , b: , c: {dataset: {raw: "s3://lake/c/"}}}\n'

@@ -135,6 +135,27 @@ def test_cities_that_a_parent_answers_for_are_named_by_parent() -> None:
     assert "SERVED BY THEIR PARENT" not in digest_text.text(digest({"austin": IndexEntry(champion())}))
 
 
+def test_an_owner_is_told_of_their_own_cities_alone() -> None:
+    fleet = texas()
+    austin = fleet.cities["austin"].model_copy(update={"owner": "ann"})
+    fleet = fleet.model_copy(update={"cities": {**fleet.cities, "austin": austin}})
+    entries = {
+        "austin": IndexEntry(runs=(run("austin", "failed", "no data"),)),
+        "waco": IndexEntry(runs=(run("waco", "failed", "no data"),)),
+    }
+    index = Index(cities=entries)
+    snapshot, runs = take(fleet, index, MORNING, code_digests=CODE), runs_of(index, NIGHT)[0]
+    theirs = compose(fleet, snapshot, NIGHT, runs, owner="ann")
+    assert theirs.counts == {**dict.fromkeys(theirs.counts, 0), "failed": 1}
+    assert theirs.to_dict()["owner"] == "ann"
+    text = digest_text.text(theirs)
+    assert text.startswith("texas_housing (laptop, ann), 2014-01-01: 1 failed")
+    assert "./fleet status --fleet texas_housing --owner ann shows more." in text
+    assert "waco" not in text
+    assert compose(fleet, snapshot, NIGHT, runs, owner="nobody").is_empty
+    assert "owner" not in compose(fleet, snapshot, NIGHT, runs).to_dict()
+
+
 def test_another_nights_run_is_no_result() -> None:
     early = run("austin", "live", as_of="20131231T070000Z")
     found = digest({"austin": IndexEntry(champion(), (early,))})
