@@ -41,7 +41,9 @@ PLACES = {
     "KEY": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/key",
     "CITY": "city",
 }
-FOLDERS = ("capture", "code", "forecasts", "functions", "history", "known", "live", "models", "runs", "state")
+FOLDERS = (
+    "capture", "code", "forecasts", "functions", "history", "known", "live", "models", "outcomes", "runs", "state",
+)  # fmt: skip
 _LIBRARY = str(ROOT / "plugins" / "city_fleet") + os.sep
 _FUNCTIONS = str(ROOT / "include" / "lambda") + os.sep
 _PROVIDER = os.sep + os.path.join("airflow", "providers", "amazon") + os.sep

@@ -28,6 +28,7 @@ from city_fleet.prediction.http_event import EXAMPLE, EXAMPLE_OF_MANY, HttpCall,
 from city_fleet.prediction.known_cache import KnownCopies
 from city_fleet.prediction.live_cache import TTL_SECONDS, LivePointers
 from city_fleet.prediction.model_question import NO_FEATURES, Asked
+from city_fleet.prediction.outcome_inbox import OutcomeInbox, is_meant
 from city_fleet.prediction.predict import DEADLINE_SECONDS, Predictor, clients
 from city_fleet.state.encryption import encrypting
 from city_fleet.state.objects import ObjectStore
@@ -36,7 +37,7 @@ from city_fleet.traffic_rules import CaptureRule
 
 log = outgoing_text.logger("predict")
 
-PREDICT, CITIES, OPENAPI = "/predict", "/cities", "/openapi.json"
+PREDICT, OUTCOME, CITIES, OPENAPI = "/predict", "/outcome", "/cities", "/openapi.json"
 MAX_CITIES = 100
 # Kept back of what Lambda leaves a call, to write the answer.
 RESERVE_SECONDS = 0.5
@@ -160,6 +161,7 @@ if SETTINGS.capture is not None:
 OBSERVERS: list[Observer] = [each for each in (METRICS, CAPTURE) if each is not None]
 TRIALS = Trials(S3, KEYS, ttl_seconds=SETTINGS.ttl_seconds)
 PREDICTOR = Predictor(POINTERS, RUNTIME, ENDPOINTS, known=KNOWN, observers=OBSERVERS, trials=TRIALS)
+INBOX = OutcomeInbox(ObjectStore(S3, SETTINGS.bucket), KEYS, POINTERS, SETTINGS.capture)
 CATALOG = CityCatalog(ObjectStore(S3, SETTINGS.bucket), KEYS, POINTERS, KNOWN)
 
 
@@ -190,6 +192,8 @@ def _note(context: Any) -> None:
 def _answer(event: Any, context: Any) -> dict[str, Any]:
     if not http_event.is_http(event):
         try:
+            if is_meant(event):
+                return take(event, _seconds(context))
             return respond(event, _seconds(context))
         except Refused as refused:
             return refused.body
@@ -215,16 +219,18 @@ def _route(call: HttpCall, seconds: float) -> dict[str, Any]:
     :raises Refused: another path or method, or a body that is not JSON.
     """
     path, _, rest = call.path[1:].partition("/")
-    known = call.path in (PREDICT, CITIES, OPENAPI) or (f"/{path}" == CITIES and rest)
+    known = call.path in (PREDICT, OUTCOME, CITIES, OPENAPI) or (f"/{path}" == CITIES and rest)
     if not known:
-        paths = f"{PREDICT}, {CITIES}, {CITIES}/<city>, {OPENAPI}"
+        paths = f"{PREDICT}, {OUTCOME}, {CITIES}, {CITIES}/<city>, {OPENAPI}"
         raise Refused(404, "UnknownPath", f"Path: got {show_value(call.path)}; allowed: {paths}.")
-    method = "POST" if call.path == PREDICT else "GET"
+    method = "POST" if call.path in (PREDICT, OUTCOME) else "GET"
     if call.method != method:
         got = show_value(call.method)
         raise Refused(405, "MethodNotAllowed", f"Method: got {got}; allowed: {method}.", {"allow": method})
     if call.path == PREDICT:
         return respond(call.json(), seconds)
+    if call.path == OUTCOME:
+        return take(call.json(), seconds)
     if call.path == OPENAPI:
         return openapi.document()
     try:
@@ -282,6 +288,18 @@ def respond(request: Any, seconds: float) -> dict[str, Any]:
     if status == 503:
         whole["retry_after_seconds"] = max(result.get("retry_after_seconds", 0) for result in results)
     return whole
+
+
+def take(request: Any, seconds: float) -> dict[str, Any]:
+    """Keep what a caller says really happened, all of a request or none.
+
+    :param request: ``{"prediction_id", "outcome"}``, or ``{"outcomes": […]}``, a list of those.
+    :return: JSON-ready: ``accepted``, and ``not_kept``: of how many the prediction was not captured.
+    """
+    try:
+        return INBOX.take(request, Deadline(seconds))
+    except PredictError as error:
+        return _failed(OUTCOME, error)
 
 
 def _asked(item: Mapping[str, Any]) -> Asked:

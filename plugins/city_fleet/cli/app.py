@@ -32,6 +32,7 @@ from city_fleet.cli.ingest_command import ingest
 from city_fleet.cli.install import install
 from city_fleet.cli.lint_command import lint, schema
 from city_fleet.cli.migrate import migrate
+from city_fleet.cli.outcome_command import outcome
 from city_fleet.cli.output import errors, say
 from city_fleet.cli.pausing import pause, unpause
 from city_fleet.cli.plan_command import plan
@@ -58,6 +59,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         score,
         forecasts,
         captured,
+        outcome,
         history,
         rollback,
         unpin,

@@ -42,6 +42,7 @@ BURST = 400
 #: What the function answers, by logical id; each needs a signature.
 ROUTES = {
     "ApiRoute": "POST /predict",
+    "ApiRouteOutcome": "POST /outcome",
     "ApiRouteCities": "GET /cities",
     "ApiRouteCity": "GET /cities/{city}",
     "ApiRouteDocument": "GET /openapi.json",

@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import aws_errors, outgoing_text
 from city_fleet.naming import Keys
+from city_fleet.prediction.reported_outcomes import place
 from city_fleet.state.captured_line import is_kept, masked, to_line
 from city_fleet.state.objects import ObjectStore
 from city_fleet.state.observed import Observed
@@ -193,8 +194,7 @@ class Capture:
 
     def _place(self, observed: Observed) -> float:
         """Return where between 0 and 1 a prediction stands: who shadows a champion is kept where the champion is."""
-        digits = observed.prediction_id.rpartition(".")[2]
-        return int(digits, 16) / 16 ** len(digits) if digits else self._draw()
+        return place(observed.prediction_id) if observed.prediction_id else self._draw()
 
     def _batch(self, city: str, at: datetime) -> _Batch:
         name = (city, at.date().isoformat())

@@ -60,6 +60,7 @@ def document() -> dict[str, Any]:
         },
         "paths": {
             "/predict": {"post": _predict()},
+            "/outcome": {"post": _outcome()},
             "/cities": {
                 "get": _get(
                     "cities",
@@ -131,6 +132,29 @@ def _predict() -> dict[str, Any]:
                 },
             },
             **_errors("400", "404", "405", "413", "502", "503"),
+        },
+    }
+
+
+def _outcome() -> dict[str, Any]:
+    one = {"prediction_id": "austin.20150801T061500Z.5f0c2a9b41de", "outcome": 255000}
+    examples = {
+        "one": {"summary": "One", "value": one},
+        "many": {"summary": "Several, all kept or none", "value": {"outcomes": [one]}},
+    }
+    return {
+        "operationId": "outcome",
+        "summary": "What really happened after a prediction of a table's model, or after up to 1,000.",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": ref("OutcomeRequest"), "examples": examples}},
+        },
+        "responses": {
+            "200": {
+                "description": "All of them are kept.",
+                "content": {"application/json": {"schema": ref("Accepted")}},
+            },
+            **_errors("400", "405", "413", "502", "503"),
         },
     }
 

@@ -123,6 +123,7 @@ def schemas() -> dict[str, Any]:
         "CitiesRequest": _object(
             {"cities": {"type": "array", "minItems": 1, "maxItems": 100, "items": single}}
         ),
+        **_outcomes(),
         "Forecast": _object(
             {
                 **answered,
@@ -223,6 +224,38 @@ def schemas() -> dict[str, Any]:
                 "served_by": {
                     "type": "string",
                     "description": "The city whose model is asked by its name: this one, or its parent.",
+                },
+            }
+        ),
+    }
+
+
+def _outcomes() -> dict[str, Any]:
+    """Return the schemas of what really happened."""
+    count = {"type": "integer", "minimum": 0}
+    return {
+        "OutcomeRequest": {"anyOf": [ref("Outcome"), ref("Outcomes")]},
+        "Outcome": _object(
+            {
+                "prediction_id": _MODEL["prediction_id"],
+                "outcome": {
+                    "type": ["number", "string"],
+                    "minLength": 1,
+                    "maxLength": 300,
+                    "description": "A number in the target's unit, or a class as answers call it.",
+                },
+            }
+        ),
+        "Outcomes": _object(
+            {"outcomes": {"type": "array", "minItems": 1, "maxItems": 1000, "items": ref("Outcome")}}
+        ),
+        "Accepted": _object(
+            {
+                "status": _OK,
+                "accepted": count,
+                "not_kept": {
+                    **count,
+                    "description": "Of how many of them the prediction is not captured, by `capture.share` of now.",
                 },
             }
         ),

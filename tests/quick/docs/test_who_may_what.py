@@ -150,6 +150,10 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     yield "airflow", Need("s3:PutObject", f"{OWN}/known/x"), KNOWN
     yield "airflow", Need("s3:DeleteObject", f"{OWN}/known/x"), KNOWN
     yield "predict", Need("s3:GetObject", f"{OWN}/known/x"), KNOWN
+    # What really happened: prediction/outcome_inbox.py and ./fleet outcome write it, the _monitor DAG reads it.
+    yield "predict", Need("s3:PutObject", f"{OWN}/outcomes/x"), KNOWN
+    yield "loader", Need("s3:PutObject", f"{OWN}/outcomes/x"), KNOWN
+    yield "airflow", Need("s3:GetObject", f"{OWN}/outcomes/x"), KNOWN
     # Tables of forecasts: prediction/night_forecasts.py writes them, people read them by Athena or by themselves.
     yield "airflow", Need("s3:PutObject", f"{OWN}/forecasts/x"), KNOWN
     yield "analyst", Need("s3:GetObject", f"{OWN}/forecasts/x"), ATHENA_IN_S3
@@ -266,7 +270,8 @@ def forbidden() -> Iterator[tuple[str, Need]]:
             yield who, Need("s3:DeleteObject", f"{RAW}/city=austin/x")
         if who != "airflow":
             for folder in recorded_calls.FOLDERS:
-                if (who, folder) not in (("role", "runs"), ("predict", "capture")):
+                writes = {"role": ("runs",), "predict": ("capture", "outcomes"), "loader": ("outcomes",)}
+                if folder not in writes.get(who, ()):
                     yield who, Need("s3:PutObject", f"{OWN}/{folder}/x")
                 yield who, Need("s3:DeleteObject", f"{OWN}/{folder}/x")
             yield who, Need("sagemaker:CreateTrainingJob", job)
@@ -299,6 +304,7 @@ def forbidden() -> Iterator[tuple[str, Need]]:
     # What is kept of predictions is written, and read by others.
     yield "predict", Need("s3:GetObject", f"{OWN}/capture/x")
     yield "predict", Need("s3:DeleteObject", f"{OWN}/capture/x")
+    yield "predict", Need("s3:GetObject", f"{OWN}/outcomes/x")
     # An application learns predictions, not data.
     yield "predict", Need("s3:GetObject", f"{RAW}/city=austin/x")
     yield "predict", Need("s3:GetObject", f"{OWN}/runs/x")

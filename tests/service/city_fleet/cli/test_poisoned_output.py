@@ -148,6 +148,7 @@ CALLS: dict[str, list[list[str]]] = {
               ["austin", "{folder}/data.csv", "--dry-run"]],
     "forecasts": [[], ["--write"], [POISON], ["austin", "--night", POISON]],
     "captured": [["austin"], ["waco", "--last", "0"], [POISON], ["austin", "--day", POISON]],
+    "outcome": [[POISON, "1"], ["austin.20150801T061500Z.5f0c2a9b41de", POISON], ["--file", "{folder}/data.csv"]],
     "rollback": [["austin", "--by", "ann"], ["waco", "--by", POISON, "--dry-run"], ["tyler", "--by", "ann"]],
     "unpin": [["waco", "--by", "ann", "--reason", POISON], ["tyler", "--by", "ann"]],
     "challenge": [[], ["austin", "--shadow", "--dry-run"], ["austin", "--end"], [POISON, "--end"]],
