@@ -160,7 +160,7 @@ bench-serving: environments ## Measure the model server beside its peers: JSON [
 bench-by-name: environments ## Measure what a forecast by a city's name takes, beside one by features: JSON [ARGS="--calls 200"]
 	@PYTHONPATH=.:plugins $(BIN)/python bench/by_name.py $(ARGS)
 
-bench-observers: environments ## Measure what it takes to count and keep predictions, beside not to: JSON [ARGS="--blocks 10"]
+bench-observers: environments ## Measure what it takes to count and keep predictions, beside not to: JSON [ARGS="--calls 500"]
 	@PYTHONPATH=.:plugins $(BIN)/python bench/observers.py $(ARGS)
 
 bench-models: environments ## Measure how good the models are, beside other ways to make them: JSON [ARGS="--panels all --cities 0"]

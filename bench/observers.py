@@ -1,10 +1,11 @@
 """What it takes to count and keep predictions: ``make bench-observers`` prints JSON.
 
 The Lambda's own handler is asked in this process, warm, and answers through the shared endpoint over HTTP on this
-machine. Two of it take turns, block by block, so that a busy moment is both's: one that neither counts nor keeps, and
-one that writes a line of metrics for every call and keeps every prediction, with a mask, and writes them as often as by
-default, once a minute. Measured is the processor time of this process, by ``getrusage``: boto3's share is in both,
-what the endpoint takes in neither. Asked is for a row of features, the shortest question that there is.
+machine. Two of it take turns, call by call and each as often the first, so that a busy moment is both's: one that
+neither counts nor keeps, and one that writes a line of metrics for every call and keeps every prediction, with a mask,
+and writes them as often as by default, once a minute. Measured is the processor time of this process, all of its
+threads: boto3's share is in both, what the endpoint takes in neither. Asked is for a row of features, the shortest
+question that there is. A third, as bare as the first, says how much of a difference is noise.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import argparse
 import contextlib
 import io
 import json
-import resource
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Context:
 
 
 def questions(serving: Serving) -> dict[str, Callable[[], Any]]:
-    """Return what asks the handler without observers, and with all of them."""
+    """Return what asks the handler without observers, with all of them, and without again."""
     environment = {
         **serving.server.environment,
         "CITY_FLEET_BUCKET": KEYS.bucket,
@@ -60,30 +61,29 @@ def questions(serving: Serving) -> dict[str, Callable[[], Any]]:
     serving.publish("waco", 0)
     row, _ = serving.expected(0)
     question = {"city": "waco", "features": row}
+    again = load_handler("predict", environment)
     return {
         "plain": lambda: plain.handler(question, Context()),
         "observed": lambda: observed.handler(question, Context()),
+        "plain again": lambda: again.handler(question, Context()),
     }
 
 
-def block(ask: Callable[[], Any], calls: int) -> float:
-    """Return the processor time of a call, in milliseconds, on average over some."""
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    for _ in range(calls):
-        answer = ask()
-        if answer["status"] != 200:
-            raise SystemExit(str(answer))
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return 1000 * seconds / calls
+def processor_ms(ask: Callable[[], Any]) -> float:
+    """Return the processor time of one call, in milliseconds."""
+    before = time.process_time()
+    answer = ask()
+    took = time.process_time() - before
+    if answer["status"] != 200:
+        raise SystemExit(str(answer))
+    return 1000 * took
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--blocks", type=int, default=40, help="of each kind (default: 40)")
-    parser.add_argument("--calls", type=int, default=100, help="of each block (default: 100)")
+    parser.add_argument("--calls", type=int, default=3000, help="of each kind (default: 3000)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         home, models = Path(temporary) / "server", Path(temporary) / "models"
@@ -95,26 +95,31 @@ def main() -> None:
             ask, log = questions(serving), io.StringIO()
             took: dict[str, list[float]] = {kind: [] for kind in ask}
             with contextlib.redirect_stdout(log):
-                for question in ask.values():
-                    block(question, WARM_UP)
-                for number in range(given.blocks):
-                    kinds = list(ask.items())
-                    for kind, question in kinds if number % 2 else reversed(kinds):
-                        took[kind].append(block(question, given.calls))
+                for _ in range(WARM_UP):
+                    for question in ask.values():
+                        processor_ms(question)
+                order = list(ask.items())
+                for _ in range(given.calls):
+                    order = [*order[1:], order[0]]
+                    for kind, question in order:
+                        took[kind].append(processor_ms(question))
             found = server.client("s3").list_objects_v2(Bucket=KEYS.bucket, Prefix=KEYS.capture_prefix())
-    ratios = [observed / plain for plain, observed in zip(took["plain"], took["observed"], strict=True)]
     medians = {kind: statistics.median(each) for kind, each in took.items()}
-    low, _, high = statistics.quantiles(ratios, n=4)
+    means = {kind: statistics.fmean(each) for kind, each in took.items()}
     report = {
-        "blocks": given.blocks,
         "calls": given.calls,
         "objects_written": found["KeyCount"],
         "lines_of_metrics": log.getvalue().count("\n"),
-        "processor_ms_per_call": {kind: round(each, 3) for kind, each in medians.items()},
-        "ratio_of_medians": round(medians["observed"] / medians["plain"], 3),
-        "ratio_of_blocks": {
-            "median": round(statistics.median(ratios), 3),
-            "quartiles": [round(low, 3), round(high, 3)],
+        "processor_ms_per_call": {
+            "median": {kind: round(each, 3) for kind, each in medians.items()},
+            "mean": {kind: round(each, 3) for kind, each in means.items()},
+        },
+        "beside_plain": {
+            kind: {
+                "median": round(medians[kind] / medians["plain"], 3),
+                "mean": round(means[kind] / means["plain"], 3),
+            }
+            for kind in ("observed", "plain again")
         },
     }
     print(json.dumps(report, indent=2))

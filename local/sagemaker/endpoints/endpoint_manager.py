@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
+from local.sagemaker.endpoints import data_capture
 from local.sagemaker.endpoints.containers import ContainerFailed
+from local.sagemaker.endpoints.data_capture import DataCapture
 from local.sagemaker.endpoints.endpoint_specs import Deployment, describe_variants, instances
 from local.sagemaker.endpoints.fleet_start import FleetStarter
 from local.sagemaker.endpoints.fleet_update import FleetUpdate
@@ -191,7 +193,8 @@ class EndpointManager:
         region = document["_region"]
         self._closing.wait(self._server.settings.start_delay_seconds)
         try:
-            live = LiveEndpoint(deployment.config, region, self._starter.start(deployment.specs, region))
+            variants = self._starter.start(deployment.specs, region)
+            live = LiveEndpoint(deployment.config, region, variants, self._capture(name, deployment, region))
         except Exception as error:
             if self._closing.is_set():  # not its fault: the next server on this data folder tries again
                 return
@@ -220,6 +223,11 @@ class EndpointManager:
                 self._settle(name, deployment, None)
             if previous is not None:
                 previous.drain()
+
+    def _capture(self, name: str, deployment: Deployment, region: str) -> DataCapture | None:
+        if deployment.capture is None or not data_capture.is_on(deployment.capture):
+            return None
+        return DataCapture(self._server.aws.client("s3", region), name, deployment.capture)
 
     def _shift(
         self, name: str, old: LiveEndpoint, new: LiveEndpoint, deployment: Deployment, begun: float
@@ -294,6 +302,9 @@ class EndpointManager:
             if deployed is not None:
                 document["EndpointStatus"] = "InService"
                 document["EndpointConfigName"] = deployed.config
+                document.pop("DataCaptureConfig", None)
+                if deployed.capture is not None:
+                    document["DataCaptureConfig"] = data_capture.summary(deployed.capture)
                 document["_deployed"] = replace(deployed, policy=None).packed()
                 document["ProductionVariants"] = describe_variants(
                     self._server, deployed.config, deployed.specs

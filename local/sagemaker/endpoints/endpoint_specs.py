@@ -34,9 +34,13 @@ def container_specs(server: Server, endpoint: str, config_name: str) -> list[tup
     if config is None:
         raise not_found("endpoint configuration", server.arn("endpoint-config", config_name))
     _refuse(config, UNSUPPORTED_CONFIG, f"Endpoint configuration {config_name}")
-    if config.get("DataCaptureConfig", {}).get("EnableCapture"):
-        _refuse(config, ("DataCaptureConfig",), f"Endpoint configuration {config_name}")
     return [each for variant in config["ProductionVariants"] for each in _variant(server, endpoint, variant)]
+
+
+def data_capture(server: Server, config_name: str) -> dict[str, Any] | None:
+    """The DataCaptureConfig of an endpoint configuration; None where it has none."""
+    config = server.store.get("endpoint-config", config_name) or {}
+    return config.get("DataCaptureConfig")
 
 
 def model_containers(server: Server, model_name: str) -> list[dict[str, Any]]:
@@ -154,16 +158,18 @@ class Deployment:
     :param config: name of the endpoint configuration.
     :param specs: the containers, each with the weight of its variant.
     :param policy: the DeploymentConfig that says how; None for all at once.
+    :param capture: the DataCaptureConfig; None where nothing was said of it.
     """
 
     config: str
     specs: list[tuple[ContainerSpec, float]]
     policy: dict[str, Any] | None = None
+    capture: dict[str, Any] | None = None
 
     def packed(self) -> dict[str, Any]:
         """As the store holds it: a later server starts it again even without its configuration."""
         specs = [[asdict(spec), weight] for spec, weight in self.specs]
-        return {"config": self.config, "specs": specs, "policy": self.policy}
+        return {"config": self.config, "specs": specs, "policy": self.policy, "capture": self.capture}
 
     @classmethod
     def unpacked(cls, packed: dict[str, Any]) -> Deployment:
@@ -172,7 +178,7 @@ class Deployment:
         :raises KeyError, TypeError, ValueError: if it was written by a version that is too different.
         """
         specs = [(ContainerSpec(**spec), weight) for spec, weight in packed["specs"]]
-        return cls(packed["config"], specs, packed.get("policy"))
+        return cls(packed["config"], specs, packed.get("policy"), packed.get("capture"))
 
     @property
     def plan(self) -> TrafficPlan:

@@ -15,6 +15,7 @@ from local.sagemaker.endpoints.endpoint_specs import (
     UNSUPPORTED_VARIANT,
     Deployment,
     container_specs,
+    data_capture,
     instances,
     retained,
 )
@@ -40,9 +41,7 @@ IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deletin
     "CreateEndpoint",
     source="API Reference; Developer Guide: Multi-model endpoints",
     differs=[
-        "Refused are configurations with "
-        + ", ".join((*UNSUPPORTED_CONFIG, *UNSUPPORTED_VARIANT))
-        + ", or with data capture switched on.",
+        "Refused are configurations with " + ", ".join((*UNSUPPORTED_CONFIG, *UNSUPPORTED_VARIANT)) + ".",
         "A container is a process that serves in script mode (SAGEMAKER_PROGRAM); one, whatever the instance count.",
         "The instance type decides on the quota alone: memory and disk for models are settings, and loaded models are "
         "bounded by a number as well.",
@@ -54,7 +53,8 @@ def create_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
     name, config = request["EndpointName"], request["EndpointConfigName"]
     arn = server.arn(KIND, name)
     _check_new(server, name)
-    deployment = Deployment(config, container_specs(server, name, config))
+    specs = container_specs(server, name, config)
+    deployment = Deployment(config, specs, capture=data_capture(server, config))
     moment = now()
     document: Document = {
         "EndpointName": name,
@@ -118,7 +118,7 @@ def update_endpoint(server: Server, request: dict[str, Any]) -> dict[str, Any]:
             each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties", [])
         ]
         specs = retained(specs, before.get("ProductionVariants", []), excluded)
-    deployment = Deployment(config, specs, _policy(request, before))
+    deployment = Deployment(config, specs, _policy(request, before), data_capture(server, config))
     _check_policy(deployment, before)
     _check_scaling(deployment, before)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from local.sagemaker.endpoints import data_capture
 from local.sagemaker.endpoints.endpoint_specs import DIRECT
 from local.sagemaker.endpoints.package_containers import resolved_containers
 from local.sagemaker.errors import ValidationException, not_found
@@ -109,8 +110,16 @@ def delete_model(server: Server, request: dict[str, Any]) -> dict[str, Any]:
 
 @operation(
     "CreateEndpointConfig",
-    source="API Reference: CreateEndpointConfig, ProductionVariant",
-    differs=["What the stand-in can't run is refused by CreateEndpoint."],
+    source="API Reference: CreateEndpointConfig, ProductionVariant, DataCaptureConfig; Developer Guide: Capture data "
+    "from real-time endpoint",
+    differs=[
+        "What the stand-in can't run is refused by CreateEndpoint.",
+        "Data is captured of every endpoint, multi-model ones too, without the name of the target model: AWS documents "
+        "no member for it, and says of those only that Model Monitor does not support them.",
+        "Captured are requests that were answered; AWS does not say what it does with those that failed.",
+        "What is captured is written within seconds; if the bucket refuses, it is lost, and the server's log says so.",
+        "DataCaptureConfig.DestinationS3Uri must be an s3:// URI.",
+    ],
     no_effect=[
         "KmsKeyId",
         "VpcConfig",
@@ -128,6 +137,8 @@ def create_endpoint_config(server: Server, request: dict[str, Any]) -> dict[str,
         raise ValidationException(
             f"Variant names must be unique within an endpoint configuration, got {names}."
         )
+    if "DataCaptureConfig" in request:
+        data_capture.check(request["DataCaptureConfig"])
     document = {
         "EnableNetworkIsolation": False,
         **request,

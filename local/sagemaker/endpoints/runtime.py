@@ -12,6 +12,7 @@ import botocore.session
 from botocore.model import Shape
 from starlette.responses import Response
 
+from local.sagemaker.endpoints.data_capture import Body
 from local.sagemaker.endpoints.endpoint_manager import EndpointManager
 from local.sagemaker.endpoints.model_client import Answer, NoAnswer
 from local.sagemaker.endpoints.runtime_errors import (
@@ -32,8 +33,9 @@ PREFIX = "x-amzn-sagemaker-"
 TARGET_MODEL = f"{PREFIX}target-model"
 TARGET_VARIANT = f"{PREFIX}target-variant"
 TARGET_CONTAINER = f"{PREFIX}target-container-hostname"
+INFERENCE_ID = f"{PREFIX}inference-id"
 #: Headers of the request that reach the container.
-PASSED_ON = ("content-type", "accept", f"{PREFIX}custom-attributes", f"{PREFIX}inference-id", TARGET_MODEL)
+PASSED_ON = ("content-type", "accept", f"{PREFIX}custom-attributes", INFERENCE_ID, TARGET_MODEL)
 #: Headers of the container's answer that reach the caller.
 RETURNED = ("Content-Type", "X-Amzn-SageMaker-Custom-Attributes")
 #: Members of the request the stand-in can't honour, by header.
@@ -90,6 +92,10 @@ async def invoke(server: Server, endpoints: EndpointManager, request: BoundedReq
             raise
         except ContainerError as error:
             raise ModelError(name, error, live.region, server.account_id, served.name) from error
+        if live.capture is not None:
+            asked = Body(body, fields.get("content-type", ""))
+            answered = Body(answer.content, answer.headers.get("content-type", ""))
+            live.capture.note(variant.name, asked, answered, fields.get(INFERENCE_ID, ""))
     finally:
         variant.leave()
     response = {"x-Amzn-Invoked-Production-Variant": variant.name, "x-amzn-requestid": str(uuid.uuid4())}

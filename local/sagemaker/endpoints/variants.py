@@ -11,6 +11,7 @@ from functools import partial
 
 from local.sagemaker.container_spec import ContainerSpec
 from local.sagemaker.endpoints.containers import DRAIN_SECONDS, ModelContainer
+from local.sagemaker.endpoints.data_capture import DataCapture
 from local.sagemaker.endpoints.model_cache import ModelCache
 from local.sagemaker.endpoints.model_client import ModelClient
 from local.sagemaker.endpoints.runtime_errors import ValidationError
@@ -117,10 +118,14 @@ class LiveEndpoint:
     :param config: name of its endpoint configuration.
     :param region: AWS region of the endpoint.
     :param variants: its production variants.
+    :param capture: captures what they are asked and answer; None where nothing is captured.
     """
 
-    def __init__(self, config: str, region: str, variants: list[Variant]) -> None:
+    def __init__(
+        self, config: str, region: str, variants: list[Variant], capture: DataCapture | None = None
+    ) -> None:
         self.config = config
+        self.capture = capture
         self.region = region
         self.variants = variants
         #: The fleet that is about to take this one's place, and its share of the traffic, from 0 to 1.
@@ -158,11 +163,13 @@ class LiveEndpoint:
         return random.choices(self.variants, weights)[0]  # noqa: S311  # traffic, not secrets
 
     def drain(self, grace_seconds: float = DRAIN_SECONDS) -> None:
-        """Stop all containers, each after the requests that run.
+        """Stop all containers, each after the requests that run, and write what was captured of these.
 
         :param grace_seconds: how long they may take.
         """
         in_parallel([partial(variant.drain, grace_seconds) for variant in self.variants])
+        if self.capture is not None:
+            self.capture.close()
 
 
 def in_parallel(calls: list[Callable[[], None]]) -> None:

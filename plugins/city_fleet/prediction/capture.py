@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from city_fleet import aws_errors, outgoing_text
 from city_fleet.naming import Keys
 from city_fleet.prediction.reported_outcomes import place
-from city_fleet.state.captured_line import is_kept, masked, to_line
+from city_fleet.state.captured_line import is_kept, to_line
 from city_fleet.state.objects import ObjectStore
 from city_fleet.state.observed import Observed
 from city_fleet.traffic_rules import CaptureRule
@@ -84,7 +84,7 @@ class Capture:
             return
         if rule.share < 1 and self._place(observed) >= rule.share:
             return
-        line = to_line(masked(observed, rule.mask, answers=rule.mask_answers))
+        line = to_line(observed, rule.mask, answers=rule.mask_answers)
         size = len(line)  # ASCII
         with self._lock:
             if self._bytes + size > MOST_BYTES:

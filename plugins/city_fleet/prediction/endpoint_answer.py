@@ -90,27 +90,28 @@ class Prediction:
     forecast: Forecast | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        # Not dataclasses.asdict, which copies every value: this is done for every answer, and again for observers.
-        said = dict(vars(self))
-        city, forecast = said.pop("city"), said.pop("forecast")
-        forecast = None if forecast is None else dict(vars(forecast))
-        classes = ("label", "probabilities", "top_k")
-        unsaid = ("prediction", *(name for name in classes if said[name] is None))
-        if forecast is not None and forecast["warning"] is None:
-            del forecast["warning"]
-        del said["cold"]
-        if self.role == CHAMPION:
-            del said["role"]
-        return {
-            "status": 200,
-            "city": city,
-            **(forecast or {}),
-            **{
-                name: value
-                for name, value in said.items()
-                if name not in (unsaid if self.label is not None else classes)
-            },
+        # Member by member, not dataclasses.asdict: this is done for every answer, and again for observers.
+        said: dict[str, Any] = {"status": 200, "city": self.city}
+        if self.forecast is not None:
+            said |= vars(self.forecast)
+            if self.forecast.warning is None:
+                del said["warning"]
+        if self.label is None:
+            said["prediction"] = self.prediction
+        said |= {
+            "target_model": self.target_model,
+            "package_arn": self.package_arn,
+            "package_version": self.package_version,
+            "as_of": self.as_of,
+            "latency_ms": self.latency_ms,
+            "prediction_id": self.prediction_id,
         }
+        if self.role != CHAMPION:
+            said["role"] = self.role
+        if self.label is not None:
+            classes = {"label": self.label, "probabilities": self.probabilities, "top_k": self.top_k}
+            said |= {name: value for name, value in classes.items() if value is not None}
+        return said
 
 
 def refused_row(error: ClientError) -> tuple[int, str] | None:

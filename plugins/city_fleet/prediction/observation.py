@@ -5,7 +5,6 @@ Standard library only, as the Lambda function carries this module.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from city_fleet import clock
@@ -15,7 +14,7 @@ from city_fleet.prediction.live_cache import MAX_CITY_LENGTH
 from city_fleet.prediction.model_question import NO_FEATURES, Asked, slug_of
 from city_fleet.state.observed import Observed
 
-_GIVEN = tuple(each.name for each in fields(Asked) if each.name not in ("city", "caller"))
+_NOT_GIVEN = ("city", "caller")
 
 
 def of(asked: Asked, answer: Prediction | PredictError, latency_ms: float) -> Observed:
@@ -54,5 +53,8 @@ def of(asked: Asked, answer: Prediction | PredictError, latency_ms: float) -> Ob
 
 def _given(asked: Asked) -> dict[str, Any]:
     """Return what the caller gave besides the city, and nothing of who that is."""
-    members = {name: getattr(asked, name) for name in _GIVEN}
-    return {name: value for name, value in members.items() if value is not None and value is not NO_FEATURES}
+    return {
+        name: value
+        for name, value in vars(asked).items()
+        if value is not None and value is not NO_FEATURES and name not in _NOT_GIVEN
+    }

@@ -9,6 +9,7 @@ Source: Amazon SageMaker AI Developer Guide, "Capture data from real-time endpoi
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +21,10 @@ from city_fleet import clock, naming
 from city_fleet.state.observed import Observed
 
 _ENCODED = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+#: What stands before and behind the ``data`` of a request and of an answer, which is JSON itself, as text.
+_BEFORE_INPUT = '{"observedContentType":"application/json","mode":"INPUT","data":'
+_BEFORE_OUTPUT = '{"observedContentType":"application/json","mode":"OUTPUT","data":'
+_AFTER_DATA = ',"encoding":"JSON"}'
 #: What of an answer is the target's own value, or tells it.
 _TOLD = ("prediction", "label", "probabilities", "top_k")
 _TOLD_OF_A_STEP = ("prediction", "intervals")
@@ -39,26 +44,41 @@ def masked(observed: Observed, columns: Collection[str], *, answers: bool = Fals
     """
     if not columns:
         return observed
-    hidden = _Mask(columns)
+    asked, answer, error, names = _without(observed, columns, answers)
+    return replace(observed, asked=asked, answer=answer, error=error, masked=names)
+
+
+def _without(
+    observed: Observed, columns: Collection[str], answers: bool
+) -> tuple[Mapping[str, Any], Mapping[str, Any], str, tuple[str, ...]]:
+    """Return what was asked and answered and the error without the columns' values, and the names of those."""
+    hidden = _Mask(_lower(tuple(columns)))
     asked = {name: hidden.of(name, value) for name, value in observed.asked.items()}
-    answer = dict(observed.answer)
+    answer = observed.answer
     if answers and answer:
         hidden.found.update(name for name in (*_TOLD, "forecasts") if answer.get(name) is not None)
-        answer |= {name: None for name in _TOLD if name in answer}
+        answer = {name: None if name in _TOLD else value for name, value in answer.items()}
         if isinstance(steps := answer.get("forecasts"), list | tuple):
             answer["forecasts"] = [{**step, **dict.fromkeys(_TOLD_OF_A_STEP)} for step in steps]
     error = observed.error
-    kind = error.partition(":")[0]
-    if error and kind not in _QUOTE_NOTHING:
-        error = kind
-    return replace(observed, asked=asked, answer=answer, error=error, masked=tuple(sorted(hidden.found)))
+    if error:
+        kind = error.partition(":")[0]
+        error = error if kind in _QUOTE_NOTHING else kind
+    return asked, answer, error, tuple(sorted(hidden.found))
+
+
+@functools.lru_cache(maxsize=8)
+def _lower(columns: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return columns as they are compared, and what the names of whatever is made of them begin with."""
+    names = frozenset(column.lower() for column in columns)
+    return names, tuple(f"{name}_" for name in sorted(names))
 
 
 class _Mask:
     """Which names are hidden, and which of them were there."""
 
-    def __init__(self, columns: Collection[str]) -> None:
-        self._names = tuple(column.lower() for column in columns)
+    def __init__(self, columns: tuple[frozenset[str], tuple[str, ...]]) -> None:
+        self._names, self._beginnings = columns
         self.found: set[str] = set()
 
     def of(self, member: str, value: Any) -> Any:
@@ -71,61 +91,54 @@ class _Mask:
             return value
         return self._whole(member)
 
-    def _row(self, row: Mapping[Any, Any]) -> dict[str, Any]:
-        return {str(name): self._cell(str(name), value) for name, value in row.items()}
-
-    def _cell(self, name: str, value: Any) -> Any:
-        lower = name.lower()
-        if any(lower == hidden or lower.startswith(f"{hidden}_") for hidden in self._names):
-            self.found.add(name)
-            return None
-        return value
+    def _row(self, row: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """Return a row without hidden values: itself, where it has none."""
+        names, beginnings = self._names, self._beginnings
+        hidden = [
+            name for name in row if (lower := str(name).lower()) in names or lower.startswith(beginnings)
+        ]
+        if not hidden:
+            return row
+        self.found.update(map(str, hidden))
+        return {**row, **dict.fromkeys(hidden)}
 
     def _whole(self, member: str) -> Any:
         self.found.add(member)
         return None
 
 
-def to_line(observed: Observed) -> str:
-    """Write a prediction as a line, with its line feed; what JSON has no word for is null."""
-    document = {
-        "captureData": {
-            "endpointInput": _data("INPUT", observed.asked),
-            "endpointOutput": _data("OUTPUT", observed.answer),
-        },
-        "eventMetadata": {
-            "eventId": observed.prediction_id,
-            "inferenceTime": _zulu(observed.at),
-        },
-        "eventVersion": "0",
-        "cityFleet": {
-            "city": observed.city,
-            "role": observed.role,
-            "shadow": observed.shadow,
-            "status": observed.status,
-            "error": observed.error,
-            "targetModel": observed.target_model,
-            "packageVersion": observed.package_version,
-            "latencyMs": observed.latency_ms,
-            "cold": observed.cold,
-            "masked": list(observed.masked),
-        },
+def to_line(observed: Observed, columns: Collection[str] = (), *, answers: bool = False) -> str:
+    """Write a prediction as a line, with its line feed; what JSON has no word for is null.
+
+    :param columns: whose values are left out, with ``answers`` as :func:`masked` has them.
+    """
+    # Put together from parts: every captured prediction passes here, on its caller's time.
+    asked, answer, error, names = observed.asked, observed.answer, observed.error, observed.masked
+    if columns:
+        asked, answer, error, names = _without(observed, columns, answers)
+    own = {
+        "city": observed.city,
+        "role": observed.role,
+        "shadow": observed.shadow,
+        "status": observed.status,
+        "error": error,
+        "targetModel": observed.target_model,
+        "packageVersion": observed.package_version,
+        "latencyMs": observed.latency_ms,
+        "cold": observed.cold,
+        "masked": names,
     }
-    return _ENCODED(document) + "\n"
+    return (
+        f'{{"captureData":{{"endpointInput":{_BEFORE_INPUT}{_ENCODED(_json(asked))}{_AFTER_DATA},'
+        f'"endpointOutput":{_BEFORE_OUTPUT}{_ENCODED(_json(answer))}{_AFTER_DATA}}},'
+        f'"eventMetadata":{{"eventId":{_ENCODED(observed.prediction_id)},'
+        f'"inferenceTime":"{_zulu(observed.at)}"}},"eventVersion":"0","cityFleet":{_ENCODED(own)}}}\n'
+    )
 
 
 def is_kept(observed: Observed) -> bool:
     """Tell whether a prediction has a place among those captured: one that names no city of the fleet has none."""
     return naming.is_slug(observed.city) and observed.status != 404
-
-
-def _data(mode: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "observedContentType": "application/json",
-        "mode": mode,
-        "data": _json(value),
-        "encoding": "JSON",
-    }
 
 
 def _json(value: Any) -> str:

@@ -44,7 +44,7 @@ def test_no_member_of_a_request_is_ignored_silently(subtests: pytest.Subtests) -
     sources = Path(reference.__file__).parent.rglob("*.py")
     read = set(re.findall(r"[A-Za-z0-9]+", "\n".join(path.read_text(encoding="utf-8") for path in sources)))
     # CreateEndpoint refuses what CreateEndpointConfig and CreateModel take of these, as a whole.
-    later = {*UNSUPPORTED_CONFIG, *UNSUPPORTED_VARIANT, "DataCaptureConfig", "ModelDataSource"}
+    later = {*UNSUPPORTED_CONFIG, *UNSUPPORTED_VARIANT, "ModelDataSource"}
     later |= {"AdditionalModelDataSources"}
 
     def unread(shape: Shape, path: str, declared: set[str]) -> Iterator[str]:

@@ -59,6 +59,7 @@ def test_a_masked_column_is_nowhere_in_the_line() -> None:
         hidden = captured.masked(seen, ["inventory"])
         assert "7.25" not in captured.to_line(hidden)
         assert captured.parse(captured.to_line(hidden)) == hidden
+        assert captured.to_line(seen, ["inventory"]) == captured.to_line(hidden)
     hidden = captured.masked(SEEN, ["inventory"])
     assert hidden.asked["features"] == {
         "sales_lag_1": 2873, "Inventory": None, "inventory_lag_1": None, "trend": 180,
@@ -78,6 +79,9 @@ def test_a_masked_target_is_not_answered_either() -> None:
     for answer in answers:
         hidden = captured.masked(replace(SEEN, answer=answer), ["sales"], answers=True)
         assert "9.75" not in captured.to_line(hidden)
+        assert captured.to_line(replace(SEEN, answer=answer), ["sales"], answers=True) == captured.to_line(
+            hidden
+        )
     told = captured.masked(replace(SEEN, answer=answers[0]), ["sales"], answers=True).answer
     assert told["forecasts"] == [{"period": "2015-08-01", "step": 1, "prediction": None, "intervals": None}]
     assert told["unit"] == "USD"
