@@ -57,6 +57,7 @@ def _is_as_the_page_says(printed: str, client: Callable[[str], Any]) -> None:
             "arn:aws:s3:::city-fleet/texas_housing/production/live/*",
             "arn:aws:s3:::city-fleet/texas_housing/production/known/*",
             "arn:aws:s3:::city-fleet/texas_housing/production/state/endpoints.json",
+            "arn:aws:s3:::city-fleet/texas_housing/production/state/challengers.json",
         ],
         "arn:aws:s3:::city-fleet",
         [
