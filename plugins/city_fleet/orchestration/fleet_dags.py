@@ -396,7 +396,8 @@ def _monitor_dag(dag_id: str, fleet: Fleet) -> DAG:
             "New alarms go out by the digest's notifiers; where `decay.action` is `retrain`, the city's run is "
             "started, once for each alarm. Where half of the cities alarm in one look it is the feed, and none is "
             "started.\n\n"
-            "Schedule it behind the tables of forecasts. It is paused until it is switched on."
+            "Schedule it behind the tables of forecasts. Of tables, outcomes are held against "
+            "captured predictions. It is paused until it is switched on."
         ),
     ) as dag:
         look = LookOperator(task_id=LOOK, fleet=fleet, execution_timeout=_FORECASTS_TIMEOUT)
