@@ -42,8 +42,8 @@ def outcome(
 ) -> None:
     """Say what really happened after a prediction.
 
-    Every answer has a prediction_id. What is said of it is kept in the bucket, beside predictions that were captured
-    (capture.share): all rows, or none. Of a series nothing needs to be said: its data do.
+    Every answer has a prediction_id. The next look of the _monitor DAG holds what is said of it against the prediction,
+    where that was captured (capture.share). All rows are kept, or none. Of a series its data say it.
 
     \b
     Examples:

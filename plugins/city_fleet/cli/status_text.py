@@ -63,7 +63,9 @@ def live(city: CityStatus) -> str:
     health = city.health
     if health is None or health.error is None:
         return ""
-    held_out = city.champion.metrics.get("mape") if city.champion else None
+    metrics = city.champion.metrics if city.champion else {}
+    right = metrics.get("accuracy")
+    held_out = metrics.get("mape") if right is None else 1 - right
     beside = f" (held out {100 * held_out:.1f} %)" if held_out is not None else ""
     return f"{100 * health.error:.1f} %{beside}"
 

@@ -167,7 +167,8 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
     if fleet.events.queue is not None and not fleet.events.assets:
         text = "raw data that arrive update the cities' assets, and no city runs on its own: events.assets is false"
         yield ("events", "queue"), text
-    if fleet.monitor.schedule is not None and fleet.forecasts.schedule is None:
+    series = fleet.dataset.kind == "series"
+    if series and fleet.monitor.schedule is not None and fleet.forecasts.schedule is None:
         text = (
             "what is looked at are the tables of forecasts, and nobody writes any: forecasts.schedule is null"
         )

@@ -339,9 +339,13 @@ class FleetSettings(_Shared):
             ):
                 if given is not None:
                     raise refuse(Problem(show_value(given), f"{allowed}, {why}", path=("forecasts", name)))
-            if self.monitor.schedule is not None:
+            if self.monitor.schedule is not None and self.capture.share == 0:
                 got = show_value(self.monitor.schedule)
-                raise refuse(Problem(got, f"null, {why}", path=("monitor", "schedule")))
+                allowed = (
+                    f"null, or capture.share above 0, because dataset.kind is {self.dataset.kind}: what is looked at "
+                    "are captured predictions and their outcomes"
+                )
+                raise refuse(Problem(got, allowed, path=("monitor", "schedule")))
         return self
 
     @model_validator(mode="after")

@@ -26,6 +26,19 @@ def traffic_warnings(fleet: Fleet) -> Iterator[tuple[FieldPath, str]]:
     capture = fleet.capture
     if capture.share == 0 and (capture.mask or capture.cities):
         yield ("capture", "share"), "no prediction is kept, whatever mask and cities say: share is 0"
+    if fleet.monitor.schedule is not None and fleet.dataset.kind == "table":
+        masks = {name.lower() for name in capture.mask}
+        targets = {city.dataset.target.column.lower() for city in fleet.cities.values()}
+        if hidden := sorted(masks & targets):
+            yield (
+                ("capture", "mask"),
+                f"no outcome can be held against a prediction: {hidden[0]}, the target, is masked",
+            )
+        if capture.cities:
+            yield (
+                ("capture", "cities"),
+                "monitor looks at the cities that it names alone: nothing of the others is kept",
+            )
     if fleet.metrics.cities and not fleet.metrics.enabled:
         yield ("metrics", "enabled"), "nothing is counted, whatever cities says: enabled is false"
     kept = len(capture.cities or fleet.cities)

@@ -113,21 +113,33 @@ def course(rows: Iterable[Scored], limit: float, patience: int) -> Iterator[Alar
     :param patience: periods in a row that must have added to a sum.
     """
     ordered = nearest(rows)
-    sums, began, lasted = [0.0, 0.0], ["", ""], [0, 0]
+    yield from sums([row.key for row in ordered], standardized(ordered), limit, patience)
+
+
+def sums(
+    names: Sequence[str], errors: Sequence[float | None], limit: float, patience: int, sides: int = 2
+) -> Iterator[Alarm | None]:
+    """Yield the alarm that stands after each error, oldest first; None where there is none.
+
+    :param names: what each error is of.
+    :param errors: in standard deviations; None changes nothing.
+    :param sides: 1 where only errors that are too high count.
+    """
+    found, began, lasted = [0.0] * sides, [""] * sides, [0] * sides
     alarm: Alarm | None = None
-    for row, error in zip(ordered, standardized(ordered), strict=True):
+    for name, error in zip(names, errors, strict=True):
         if error is None:
             yield alarm
             continue
-        for side, signed in enumerate((error, -error)):
+        for side, signed in enumerate((error, -error)[:sides]):
             added = min(signed, MOST) - ALLOWANCE
-            if sums[side] == 0 and added > 0:
-                began[side] = row.key
-            sums[side] = min(max(0.0, sums[side] + added), 2 * limit)
+            if found[side] == 0 and added > 0:
+                began[side] = name
+            found[side] = min(max(0.0, found[side] + added), 2 * limit)
             lasted[side] = lasted[side] + 1 if added > 0 else 0
-            if alarm is None and sums[side] >= limit and lasted[side] >= patience:
-                alarm = Alarm(began[side], row.key, high=side == 0)
-        if alarm is not None and max(sums) <= LEAVE * limit:
+            if alarm is None and found[side] >= limit and lasted[side] >= patience:
+                alarm = Alarm(began[side], name, high=side == 0)
+        if alarm is not None and max(found) <= LEAVE * limit:
             alarm = None
         yield alarm
 

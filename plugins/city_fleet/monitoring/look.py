@@ -15,7 +15,8 @@ from city_fleet import clock
 from city_fleet.config import City, Fleet
 from city_fleet.config.series import Series
 from city_fleet.errors import CityFleetError
-from city_fleet.monitoring import decay, input_drift, scoring
+from city_fleet.monitoring import decay, input_drift, scoring, table_look
+from city_fleet.monitoring.table_look import NewOutcomes
 from city_fleet.periods import noun
 from city_fleet.state import city_actions, forecast_table, known_values, live_scores, monitored
 from city_fleet.state.city_actions import Action
@@ -65,14 +66,23 @@ def look(
     """
     keys = fleet.keys
     before = monitored.read(store, keys)
-    rows, until = _new_rows(store, fleet, before.tables_until, say)
-    cities = {slug: city for slug, city in fleet.with_raw_data.items() if isinstance(city.dataset, Series)}
+    rows: Mapping[str, list[Row]] = {}
+    until = before.tables_until
+    if fleet.dataset.kind == "series":
+        rows, until = _new_rows(store, fleet, before.tables_until, say)
+    cities = dict(fleet.with_raw_data)
+    outcomes = NewOutcomes(until=before.outcomes_until)
+    if any(not isinstance(city.dataset, Series) for city in cities.values()):
+        outcomes = table_look.new_outcomes(store, fleet, before.outcomes_until, now, say)
     healths: dict[str, CityHealth] = {}
-    problems: list[str] = []
+    problems = list(outcomes.problems)
+    outcomes_until = outcomes.until
 
     def one(slug: str) -> CityHealth | CityFleetError:
         try:
-            return look_at(store, fleet, cities[slug], rows.get(slug, []), now)
+            if isinstance(cities[slug].dataset, Series):
+                return look_at(store, fleet, cities[slug], rows.get(slug, []), now)
+            return table_look.look_at(store, fleet, cities[slug], outcomes.by_city.get(slug, {}))
         except CityFleetError as error:
             return error
 
@@ -81,6 +91,8 @@ def look(
             old = before.cities.get(slug, CityHealth())
             if isinstance(health, CityFleetError):
                 problems.append(f"city {slug!r}: {health}")
+                if slug in outcomes.by_city:  # they are read again by the next look
+                    outcomes_until = before.outcomes_until
                 healths[slug] = old
             else:
                 healths[slug] = _continued(old, health, run_id)
@@ -102,7 +114,7 @@ def look(
     acting = tuple(dict.fromkeys([*repeated, *left]))[: fleet.monitor.most_actions]
     for slug in acting:
         healths[slug] = replace(healths[slug], action=run_id)
-    found = Monitored(clock.iso(now), until, healths, together)
+    found = Monitored(clock.iso(now), until, healths, together, outcomes_until)
     monitored.write(store, keys, found)
     retrain, rollback = (
         tuple(slug for slug in acting if cities[slug].decay.action == action)

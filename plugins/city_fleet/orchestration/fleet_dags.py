@@ -414,7 +414,8 @@ def _monitor_dag(dag_id: str, fleet: Fleet) -> DAG:
             "started, once for each alarm; where it is `rollback`, the city returns to an earlier model that was "
             "clearly better, and is pinned there. Where half of the cities alarm in one look it is the feed, and "
             "neither is done.\n\n"
-            "Schedule it behind the tables of forecasts. It is paused until it is switched on."
+            "Schedule it behind the tables of forecasts. Of tables, outcomes are held against captured predictions. "
+            "It is paused until it is switched on."
         ),
     ) as dag:
         look = LookOperator(task_id=LOOK, fleet=fleet, execution_timeout=_FORECASTS_TIMEOUT)

@@ -25,9 +25,9 @@ _LONGEST = 1000
 class CityHealth:
     """One city.
 
-    :param periods: whose truth is known, of the newest; 0 where none is.
-    :param error: mean absolute error of their nearest forecasts, as a share of the truth; ``naive`` the same without a
-        model; None where unknown.
+    :param periods: whose truth is known, of the newest; of a table predictions; 0 where none is.
+    :param error: mean absolute error of their nearest forecasts, as a share of the truth, or of a classification the
+        share of wrong classes; ``naive`` the same without a model; None where unknown.
     :param alarm: since which period the model or a column is no longer right; None where nothing is wrong.
     :param told_by: id of the DAG run that has told of the alarm first.
     :param reasons: sentences: why it alarms.
@@ -60,12 +60,14 @@ class Monitored:
     :param tables_until: up to when tables of forecasts were written that have been read; by S3's clock, ISO 8601.
     :param cities: by slug.
     :param fleet_wide: why one cause is assumed for all new alarms of the look; empty where it is not.
+    :param outcomes_until: up to when files of outcomes were written that have been read; by S3's clock, ISO 8601.
     """
 
     at: str = ""
     tables_until: str = ""
     cities: Mapping[str, CityHealth] = field(default_factory=dict)
     fleet_wide: str = ""
+    outcomes_until: str = ""
 
     def to_bytes(self) -> bytes:
         cities = {slug: asdict(health) for slug, health in sorted(self.cities.items())}
@@ -83,6 +85,7 @@ class Monitored:
             if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
                 raise ValueError(f"format_version: this version of City Fleet reads {FORMAT_VERSION}")
             texts: dict[str, Any] = {name: value.get(name) for name in ("at", "tables_until", "fleet_wide")}
+            texts["outcomes_until"] = value.get("outcomes_until", "")  # a look of before knew none
             for name, text in texts.items():
                 if not isinstance(text, str) or len(text) > _LONGEST:
                     raise ValueError(f"{name} is {show_value(text)}; allowed: a short text")
