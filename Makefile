@@ -163,6 +163,9 @@ bench-by-name: environments ## Measure what a forecast by a city's name takes, b
 bench-observers: environments ## Measure what it takes to count and keep predictions, beside not to: JSON [ARGS="--calls 500"]
 	@PYTHONPATH=.:plugins $(BIN)/python bench/observers.py $(ARGS)
 
+bench-canary: environments ## Ask 10,000 times whether a canary gets its share: JSON [ARGS="--calls 500 --share 0.3"]
+	@PYTHONPATH=.:plugins $(BIN)/python bench/canary_share.py $(ARGS)
+
 bench-models: environments ## Measure how good the models are, beside other ways to make them: JSON [ARGS="--panels all --cities 0"]
 	@$(BIN)/python bench/models.py $(ARGS)
 
