@@ -156,7 +156,10 @@ def measure(found: dict[str, dict[str, Rows]], count: int) -> dict[str, Any]:
     for name, cities in shifts.items():
         for city, rows in cities.items():
             months, errors = standardized(rows)
-            at = months.index(f"{name.partition(':')[0]}-01")
+            first = f"{name.partition(':')[0]}-01"
+            if first not in months:
+                continue  # nothing was sold there in that month
+            at = months.index(first)
             kind = "narrow" if city in narrow else "wide"
             series[kind].append(errors[: at + WITHIN])
             begins[kind].append(at)
@@ -167,8 +170,8 @@ def measure(found: dict[str, dict[str, Rows]], count: int) -> dict[str, Any]:
         for _ in range(count):
             drawn: Errors = []
             while len(drawn) < DRAWN:
-                first = chance.randrange(len(errors))
-                drawn += (errors * 2)[first : first + BLOCK]
+                place = chance.randrange(len(errors))
+                drawn += (errors * 2)[place : place + BLOCK]
             series["drawn"].append(drawn)
             series["centred"].append([error - mean for error in drawn])
     series["as_they_came"] = list(real.values())
