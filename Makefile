@@ -172,6 +172,9 @@ bench-models: environments ## Measure how good the models are, beside other ways
 bench-intervals: environments ## Measure how often intervals cover what happens, beside ETS: JSON [ARGS="--panels texas"]
 	@$(BIN)/python bench/intervals.py $(ARGS)
 
+bench-decay: environments ## Measure how well live errors are noticed, beside river: JSON [ARGS="--series 10"]
+	@PYTHONPATH=.:plugins $(BIN)/python bench/live_errors.py $(ARGS)
+
 bench-walks: environments ## Measure how often models of chance alone go live, beside models that should: JSON [ARGS="--walks 8"]
 	@$(BIN)/python bench/random_walks.py $(ARGS)
 
