@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from city_fleet.config.name_types import ClassPath, Tag
+from city_fleet.config.name_types import ClassPath, Whose
 from city_fleet.config.section import Section
 from city_fleet.config.value_types import Problem, Schedule, refuse
 
@@ -66,5 +66,5 @@ class Digest(Section):
     """When it goes out, as a cron expression or preset, UTC; null for never. It is about what came since the last."""
     notifiers: tuple[Notifier, ...] = ()
     """Airflow notifiers that send it; without any it stands in the task's log alone."""
-    owners: Annotated[dict[Tag, tuple[Notifier, ...]], Field()] = Field(default={})
+    owners: Annotated[dict[Whose, tuple[Notifier, ...]], Field()] = Field(default={})
     """By owner or tag of cities: notifiers that send what is about those cities alone."""

@@ -176,6 +176,15 @@ Tag = Annotated[
         100,
     ),
 ]
+#: Whose cities a digest is about: what `owner` or `tags` of cities say.
+Whose = Annotated[
+    str,
+    Text(
+        r"(?=.*\S)[\w \-.:/=+@]+",
+        "the owner of cities, or one of their tags: 1 to 100 letters, digits, spaces and _ . : / = + - @",
+        100,
+    ),
+]
 Environment = Annotated[
     str,
     Text(
