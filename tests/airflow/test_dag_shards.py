@@ -153,11 +153,11 @@ def test_airflows_own_processor_finds_every_city_and_a_command_leaves_all_where_
 ) -> None:
     """``airflow tasks list`` writes what it has found of the DAG files into the database (Airflow 3.3.2)."""
     home = dag_processor.home(tmp_path)
-    (home / "fleets" / "small.yaml").write_text(SMALL + cities(120))
+    (home / "fleets" / "small.yaml").write_text(SMALL + cities(300))
     errors, before = dag_processor.looked(home)
     assert errors == {}
     found = {dag_id: rest for dag_id, rest in before.items() if dag_id.startswith("small.c")}
-    assert len(found) == 120
+    assert len(found) == 300
     assert {rest[3] for rest in found.values()} == {"city_dags.py", "city_dags_01.py"}
     assert not any(rest[0] for rest in found.values())
 
