@@ -143,7 +143,10 @@ OTHER_S3_CALLS = {
     ("doctor/aws_checks.py", "head_bucket"): "the doctor looks at the bucket itself, and at its region",
 }
 #: Words that are spelled like an error's code, and what they are.
-OTHER_WORDS = {("jobs/job_faults.py", "CapacityError"): "how a job's FailureReason begins"}
+OTHER_WORDS = {
+    ("jobs/job_faults.py", "CapacityError"): "how a job's FailureReason begins",
+    ("prediction/embedded_metrics.py", "Error"): "a property of a metric's line",
+}
 CLIENTS = {"s3", "sagemaker", "runtime", "client", "logs", "iam", "sts"}
 
 
