@@ -96,7 +96,7 @@ def test_stages_and_base64_are_as_api_gateway_has_them(post: Caller, path: str) 
 
 def test_what_is_no_request_is_refused_with_what_is_allowed(post: Caller, subtests: pytest.Subtests) -> None:
     for body, changes, error, words in [
-        (AUSTIN, {"path": "/"}, (404, "UnknownPath"), "Path: got ''; allowed: /predict, /cities,"),
+        (AUSTIN, {"path": "/"}, (404, "UnknownPath"), "Path: got ''; allowed: /predict, /outcome,"),
         (AUSTIN, {"path": "/predictions"}, (404, "UnknownPath"), "got '/predictions'"),
         (AUSTIN, {"method": "GET"}, (405, "MethodNotAllowed"), "Method: got 'GET'; allowed: POST."),
         (None, {"method": "OPTIONS"}, (405, "MethodNotAllowed"), "got 'OPTIONS'"),

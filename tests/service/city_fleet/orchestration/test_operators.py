@@ -55,6 +55,8 @@ def our_operators() -> Iterator[type[BaseOperator]]:
     """Yield the operators of the library that make tasks, of every module of orchestration."""
     package = city_fleet.orchestration
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if module.name.endswith(".openlineage_facets"):
+            continue  # it needs the provider that asks for it, and has no operator
         for kind in vars(importlib.import_module(module.name)).values():
             if isinstance(kind, type) and issubclass(kind, BaseOperator) and kind.__module__ == module.name:
                 yield kind
@@ -114,13 +116,15 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[BaseOperator]:
     )
     listed += (
         "\ncities: {from: cities.csv}\ncity_list: {source: 's3://lake/cities.csv'}\n"
-        "forecasts: {schedule: '0 8 * * *'}\n"
+        "forecasts: {schedule: '0 8 * * *'}\nmonitor: {schedule: '0 9 * * *'}\n"
         "endpoints:\n  boxes:\n    kind: multi_container\n    algorithms: [linear]\n"
         "    hours: {open: '07:00', close: '20:00'}\n"
     )
     (folder / "listed.yaml").write_text(listed)
     (folder / "cities.csv").write_text("name\nWaco\n")
-    found = [task for build in (city_dags, fleet_dags) for dag in build(folder) for task in dag.tasks]
+    every = [task for build in (city_dags, fleet_dags) for dag in build(folder) for task in dag.tasks]
+    # Airflow's own, as it is: its link leads to the run that it starts.
+    found = [task for task in every if task.task_type != "TriggerDagRunOperator"]
     return [task.unmap({"slug": "dallas"}) if task.is_mapped else task for task in found]
 
 
