@@ -56,7 +56,7 @@ def test_who_loads_data_needs_the_loaders_policy_alone(
     path.write_text(text.replace("fleet: texas_housing", f"fleet: {name}"))
     fleet = load_fleet(path, {"CITY_FLEET_BUCKET": bucket})
     assert (fleet.fleet, fleet.bucket) == (name, bucket)
-    policy = Policy(POLICIES / "loader.json", BUCKET=bucket, FLEET=name)
+    policy = Policy(POLICIES / "loader.json", BUCKET=bucket, FLEET=name, ENVIRONMENT=fleet.environment)
     s3 = strict("s3", policy)
     for _ in range(2):
         ingest(fleet, s3, cities=["austin"])
