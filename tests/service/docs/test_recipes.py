@@ -172,7 +172,7 @@ def a_command() -> Recipe:
         {
             "plugins/city_fleet/cli/greet.py": lambda path: path.write_text(code),
             "docs/internals/architecture.md": lambda path: insert(
-                path, "`lint_command`, `compile_command`", "`greet`, "
+                path, "`history`, `history_file`", "`greet`, "
             ),
             "plugins/city_fleet/cli/app.py": join_commands,
             "docs/runbook.md": lambda path: path.write_text(

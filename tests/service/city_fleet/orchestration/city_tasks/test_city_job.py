@@ -505,7 +505,7 @@ def test_a_kill_before_the_job_exists_keeps_it_from_being_paid_for(city: TriedTa
 @pytest.fixture
 def spot_city(city: TriedTask, tmp_path: Path) -> TriedTask:
     training = city.plan.city.training.model_copy(
-        update={"spot": True, "max_runtime_seconds": 2, "max_wait_seconds": 2, "on_demand_fallback": True}
+        update={"spot": True, "max_runtime_seconds": 10, "max_wait_seconds": 10, "on_demand_fallback": True}
     )
     spot = TriedTask(city.aws, tmp_path, TrainOperator, training=training)
     s3 = city.aws.client("s3")
