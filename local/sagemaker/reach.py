@@ -72,8 +72,8 @@ class Endpoints(Protocol):
     def deploy(self, name: str, deployment: Any) -> None:
         """Bring an endpoint into service with new containers; returns at once."""
 
-    def weigh(self, name: str, weights: Mapping[str, float]) -> None:
-        """Share an endpoint's traffic differently among its variants."""
+    def share(self, name: str, shares: Mapping[str, tuple[float, int]]) -> None:
+        """Give an endpoint's variants other weights, and let each count as so many instances."""
 
     def delete(self, name: str) -> None:
         """Stop an endpoint's containers and forget it; returns at once."""

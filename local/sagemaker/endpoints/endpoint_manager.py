@@ -110,21 +110,18 @@ class EndpointManager:
                     )
                 self._deployments.submit(self._recover, name, document)
 
-    def weigh(self, name: str, weights: Mapping[str, float]) -> None:
-        """Change how an endpoint's traffic is shared among its variants.
+    def share(self, name: str, shares: Mapping[str, tuple[float, int]]) -> None:
+        """Change how an endpoint's traffic is shared among its variants, and how many instances each counts as.
 
         :param name: name of the endpoint.
-        :param weights: new weight by name of the variant.
+        :param shares: new weight and number of instances by name of the variant.
         """
         live = self.live(name)
         for variant in live.variants if live else ():
-            variant.weight = weights.get(variant.name, variant.weight)
-
-        def change(document: Document) -> None:
-            for each in document.get("_deployed", {}).get("specs", ()):
-                each[1] = weights.get(each[0]["variant"], each[1])
-
-        self._server.store.update(KIND, name, change)
+            if variant.name in shares:
+                variant.share(*shares[variant.name])
+        if live:
+            self._count(name, live)
 
     def revive(self, name: str, live: LiveEndpoint, variant: Variant, served: Served) -> None:
         """Start a container again after it died; returns at once. Models are loaded again on use.
@@ -280,6 +277,11 @@ class EndpointManager:
                 variant.served[hostname] = served
         (served.container if gone else dead).stop(0.0)
 
+    def _count(self, name: str, live: LiveEndpoint | None) -> None:
+        """Let the endpoint use what serves it of the quotas, and no more."""
+        serving = [spec for variant in live.variants for spec in variant.specs] if live else []
+        self._server.quotas.keep((KIND, name), instances(serving))
+
     def _settle(self, name: str, deployed: Deployment | None, reason: str | None) -> None:
         """Write into the endpoint's document how a deployment ended.
 
@@ -287,8 +289,7 @@ class EndpointManager:
         :param reason: why it failed.
         """
         live = self._live.get(name)
-        serving = [spec for variant in live.variants for spec in variant.specs] if live else []
-        self._server.quotas.keep((KIND, name), instances(serving))
+        self._count(name, live)
 
         def change(document: Document) -> None:
             if document["EndpointStatus"] == "SystemUpdating":

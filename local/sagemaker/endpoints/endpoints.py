@@ -24,6 +24,7 @@ from local.sagemaker.errors import ValidationException, not_found
 from local.sagemaker.moments import now
 from local.sagemaker.protocol.listing import list_page
 from local.sagemaker.protocol.operations import operation
+from local.sagemaker.quotas import ENDPOINT, quota_name
 from local.sagemaker.reach import Server
 from local.sagemaker.registry.tags import check_tags
 from local.sagemaker.services.alarms import alarm_states
@@ -228,10 +229,21 @@ def update_weights(server: Server, request: dict[str, Any]) -> dict[str, Any]:
                 if member in desired:
                     variants[variant] |= {f"{prefix}{values}": desired[member] for prefix in PREFIXES}
         document["LastModifiedTime"] = now()
-        weights = {each: float(variant["CurrentWeight"]) for each, variant in variants.items()}
-        for deployed in document.get("_deployed", {}).get("specs", []):  # for a later server
-            deployed[1] = weights[deployed[0]["variant"]]
-        server.endpoints.weigh(name, weights)
+        shares = {
+            each: (float(variant["CurrentWeight"]), variant["CurrentInstanceCount"])
+            for each, variant in variants.items()
+        }
+        deployed = document.get("_deployed", {}).get("specs", [])
+        more = {
+            spec["variant"]: (quota_name(spec["instance_type"], ENDPOINT), added)
+            for spec, _ in deployed
+            if (added := shares[spec["variant"]][1] - spec["instance_count"]) > 0
+        }
+        server.store.when_undone(server.quotas.take((KIND, name), more.values()))
+        for each in deployed:  # for a later server
+            weight, each[0]["instance_count"] = shares[each[0]["variant"]]
+            each[1] = weight
+        server.endpoints.share(name, shares)
 
     return {"EndpointArn": _change(server, name, change)["EndpointArn"]}
 

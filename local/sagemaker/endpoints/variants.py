@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from local.sagemaker.container_spec import ContainerSpec
@@ -65,6 +65,16 @@ class Variant:
     def specs(self) -> list[ContainerSpec]:
         """What its containers run."""
         return [each.container.spec for each in self.served.values()]
+
+    def share(self, weight: float, instance_count: int) -> None:
+        """Take another share of the traffic, and count as so many instances from now on.
+
+        :param weight: as of the constructor.
+        :param instance_count: for the account's quotas; the process is one all the same.
+        """
+        self.weight = weight
+        for each in self.served.values():
+            each.container.spec = replace(each.container.spec, instance_count=instance_count)
 
     def choose(self, hostname: str | None, endpoint: str) -> Served:
         """The container that answers a request.

@@ -441,11 +441,11 @@ def test_what_a_caller_says_reaches_the_container(fleet: Endpoints) -> None:
     )
 
 
-def test_the_labels_of_an_image_decide_whether_it_may_be_multi_model(
+def test_labels_of_an_image_decide_whether_it_may_be_multi_model_and_quotas_how_many_instances_serve(
     start_server: Callable[..., Any], unique: Callable[[str], str], wait_until: Any
 ) -> None:
     label = "com.amazonaws.sagemaker.capabilities.multi-models=true"
-    server = start_server("--image-label", f"mine:2={label}", "--quota", "ml.m5.large for endpoint usage=1")
+    server = start_server("--image-label", f"mine:2={label}", "--quota", "ml.m5.large for endpoint usage=3")
     server.client("s3").create_bucket(Bucket="labels")
     fleet = Endpoints(server, "labels", unique, wait_until)
     image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine"
@@ -461,8 +461,22 @@ def test_the_labels_of_an_image_decide_whether_it_may_be_multi_model(
     assert fleet.config("two", Image=f"{image}:2")
 
     name = fleet.create()
+    (variant,) = fleet.settled(name)["ProductionVariants"]
+
+    def resize(count: int) -> None:
+        desired = {"VariantName": variant["VariantName"], "DesiredInstanceCount": count}
+        fleet.sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=name, DesiredWeightsAndCapacities=[desired]
+        )
+
+    resize(2)
+    resize(3)
     other = fleet.config("other")
-    limit = r"limit 'ml.m5.large for endpoint usage' is 1 Instances, with current utilization of 1 Instances"
+    limit = r"limit 'ml.m5.large for endpoint usage' is 3 Instances, with current utilization of 3 Instances"
+    with pytest.raises(fleet.sagemaker.exceptions.ResourceLimitExceeded, match=limit):
+        resize(4)
+    (kept,) = fleet.settled(name)["ProductionVariants"]
+    assert kept["CurrentInstanceCount"] == kept["DesiredInstanceCount"] == 3
     with pytest.raises(fleet.sagemaker.exceptions.ResourceLimitExceeded, match=limit):
         fleet.sagemaker.create_endpoint(EndpointName=other, EndpointConfigName=other)
     with pytest.raises(fleet.sagemaker.exceptions.ResourceLimitExceeded, match=limit):

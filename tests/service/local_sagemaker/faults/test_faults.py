@@ -346,6 +346,20 @@ def test_who_may_not_and_whose_token_is_old_as_each_service_has_it(
                     assert words in response["Error"]["Message"]
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("sagemaker", "list-models"), "ExpiredTokenException"), (("s3api", "list-buckets"), "ExpiredToken")],
+)
+def test_the_aws_command_says_that_a_token_is_old(faulty: Faulty, words: tuple[str, str], code: str) -> None:
+    faulty.set({"kind": "expired_token"})
+    command = [str(Path(sys.executable).with_name("aws")), *words]
+    done = subprocess.run(command, env=faulty.server.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 255
+    operation = words[1].title().replace("-", "")
+    assert f"An error occurred ({code}) when calling the {operation} operation: " in done.stderr
+    assert "expired" in done.stderr
+
+
 def test_only_operations_and_names_that_match_are_met(faulty: Faulty) -> None:
     faulty.set(
         {"kind": "throttling", "operation": "Describe*", "name": "austin-*"},
