@@ -7,6 +7,8 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 # Another project's modules may have the names of ours.
 unexport PYTHONPATH PYTHONHOME
+# Images of containers like to set it; then each of the many processes of a stack or a test compiles all of Airflow anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Settings, as `make demo CITIES=austin,waco`.
 PYTHON ?=
