@@ -22,14 +22,15 @@ from typing import Any
 from city_fleet import clock
 from city_fleet.errors import PlatformError, show_value
 from city_fleet.naming import Keys
-from city_fleet.state import installation
+from city_fleet.state import installation, versioned_json
 from city_fleet.state.live_pointer import LivePointer, ServedModel
-from city_fleet.state.objects import ObjectStore, json_of
+from city_fleet.state.objects import ObjectStore
+from city_fleet.state.versioned_json import Form
 
 CANARY, SHADOW = WAYS = ("canary", "shadow")
 #: Some 2 KB a trial: room for 5,000 of them.
 MOST_BYTES = 16 << 20
-_FORMAT = 1
+_FORM = Form(1, MOST_BYTES, "which challengers are on trial")
 _SHARES = 1 << 48
 
 
@@ -145,27 +146,19 @@ def parse(body: bytes, keys: Keys) -> Challengers:
     :raises PlatformError: they are no such object, or one of a newer format.
     """
     where = keys.uri(keys.challengers())
-    try:
-        if len(body) > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
-        value = json_of(body)
-        if value["format_version"] != _FORMAT:
-            raise PlatformError(
-                f"{where}: format_version is {show_value(value['format_version'])}, this version of City Fleet reads "
-                f"{_FORMAT}; upgrade it"
-            )
+
+    def found(value: Any) -> Challengers:
         advice = f"Somebody has copied it there: `aws s3 rm {where}` takes the copy away; the champions serve"
         installation.refuse_other(keys, value, where, advice)
         return Challengers(
             {city: _challenger(city, each, keys) for city, each in value["running"].items()},
             {city: _ended(each) for city, each in value["ended"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        wrong = f"it has no {error}" if isinstance(error, KeyError) else error
-        raise PlatformError(
-            f"{where}: does not say which challengers are on trial ({wrong}). The champions serve. Bring an earlier "
-            f"version of it back, or end all trials by `aws s3 rm {where}`"
-        ) from error
+
+    advice = (
+        f"The champions serve. Bring an earlier version of it back, or end all trials by `aws s3 rm {where}`"
+    )
+    return versioned_json.parse(body, where, _FORM, found, advice)
 
 
 def read(store: ObjectStore, keys: Keys) -> Challengers:
@@ -199,7 +192,7 @@ def change(store: ObjectStore, keys: Keys, changed: Callable[[Challengers], Chal
 
 def _bytes(found: Challengers, keys: Keys) -> bytes:
     value = {
-        "format_version": _FORMAT,
+        "format_version": _FORM.version,
         **installation.stamp(keys),
         "running": {city: asdict(each) for city, each in sorted(found.running.items())},
         "ended": {city: asdict(each) for city, each in sorted(found.ended.items())},
