@@ -53,10 +53,12 @@ class Desk(City):
         approval: str = "manual",
         on_live_rejected: str = "alert",
         parent: str | None = None,
+        challenger: str | None = None,
     ) -> None:
         super().__init__(aws)
         path = folder / "factors.yaml"
-        own = "" if parent is None else f"parent: {parent}"
+        given = {"parent": parent, "challenger": challenger}
+        own = ", ".join(f"{name}: {value}" for name, value in given.items() if value is not None)
         text = FLEET.format(city=self.slug, approval=approval, on_live_rejected=on_live_rejected, own=own)
         path.write_text(text if parent is None else f"{text}  {parent}:\n")
         self.fleet = load_fleet(path, environ={})

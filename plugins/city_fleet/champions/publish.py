@@ -61,8 +61,8 @@ class Candidate:
 class Publication:
     """How publishing ended.
 
-    :param outcome: ``live``; ``held`` (evaluated again against a champion that moved, and worse); or
-        ``superseded`` (the champion has seen newer data).
+    :param outcome: ``live``; ``held`` (evaluated again against a champion that moved, and worse);
+        ``superseded`` (the champion has seen newer data); or ``on_trial`` (of ``run_trial.py``).
     :param pointer: the live pointer afterwards.
     :param moved: whether it was this call that moved it; False for an artifact that was live already.
     """
@@ -165,16 +165,8 @@ def commit(city: CityContext, ready: Ready) -> Publication:
                 return judged
             candidate = judged
         decision = candidate.decision
-        metrics = decision.metrics.get("challenger", {})
         pointer = LivePointer.serving(
-            replace(
-                candidate.model,
-                metrics=metrics,
-                reasons=decision.reasons,
-                data_until=candidate.model.data_until or decision.data_until,
-                refit=decision.refit,
-                known_until=decision.known_until,
-            ),
+            judged_model(candidate),
             sequence=live.next_sequence(s3, city.keys, city.slug, champion),
             published_at=clock.now_iso(),
             published_by=candidate.author.by,
@@ -188,6 +180,19 @@ def commit(city: CityContext, ready: Ready) -> Publication:
         except PointerMoved:
             continue
         return Publication(Outcome.LIVE, decision, moved.pointer, decision.reasons, moved=True)
+
+
+def judged_model(candidate: Candidate) -> ServedModel:
+    """Return a candidate's model with what the gate said of it, as a live pointer has it."""
+    decision = candidate.decision
+    return replace(
+        candidate.model,
+        metrics=decision.metrics.get("challenger", {}),
+        reasons=decision.reasons,
+        data_until=candidate.model.data_until or decision.data_until,
+        refit=decision.refit,
+        known_until=decision.known_until,
+    )
 
 
 def _install_artifact(city: CityContext, candidate: Candidate) -> Artifact:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from city_fleet import clock, naming
-from city_fleet.champions import approval_states, publish, run_evidence
+from city_fleet.champions import approval_states, publish, run_evidence, run_trial
 from city_fleet.champions.approval_states import Event, ModelState
 from city_fleet.champions.planned_city import PlannedCity
 from city_fleet.state import objects, package_status, registry, run_records
 from city_fleet.state.author import Author
+from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import ServedModel
 from city_fleet.state.outcomes import Decided, Outcome
 from city_fleet.state.package_status import metadata_value
@@ -39,22 +40,26 @@ class Release:
 
 
 def publish_package(city: PlannedCity, package: ModelPackage, state: ModelState, release: Release) -> Decided:
-    """Make a model package the one that serves its city, or keep in the registry why not.
+    """Make a model package the one that serves its city, or have it tried first; or keep in the registry why not.
 
     :param state: where the package stands.
     :raises PublishError: what the run left is gone, or the endpoint does not answer as it should.
     """
     sagemaker, author, approves = city.aws.sagemaker, release.author, release.approves
-    ready = publish.prepare(city, _candidate(city, package, release), force=release.force)
+    tries = run_trial.is_wanted(city) and not release.force
+    candidate = _candidate(city, package, release)
+    other = run_trial.under_way(city, candidate) if tries else None
+    ready = other or publish.prepare(city, candidate, force=release.force)
     if isinstance(ready, publish.Publication):
         publication = ready
     else:
         if approves is not None:
             approval = package_status.decided(registry.APPROVED, approves, author.by)
             package_status.set_status(sagemaker, package.arn, approval, release.sentence)
-        publication = publish.commit(city, ready)
+        trial = run_trial.planned(city, package, ready, author) if tries else None
+        publication = run_trial.begin(city, trial, ready) if trial else publish.commit(city, ready)
     reasons = publication.reasons
-    if publication.outcome == Outcome.LIVE:
+    if publication.outcome in (Outcome.LIVE, Outcome.ON_TRIAL):
         if approves is None:
             package_status.settle(sagemaker, package)
         person = package.status_reason if approves is None else author.sentence("approved")
@@ -100,7 +105,7 @@ def target_model(city: str, package: ModelPackage) -> str:
 
 
 def tell_record(
-    city: PlannedCity, package: ModelPackage, outcome: Outcome, *, reasons: tuple[str, ...], by: str
+    city: CityContext, package: ModelPackage, outcome: Outcome, *, reasons: tuple[str, ...], by: str
 ) -> None:
     """Write how a run ended after all, beside its record that says that it awaits approval."""
     before = newest_record(city, package)
@@ -120,7 +125,7 @@ def tell_record(
     run_records.write(city.aws.s3, city.keys, record, as_of=as_of, key_of_run=run)
 
 
-def newest_record(city: PlannedCity, package: ModelPackage) -> dict[str, Any] | None:
+def newest_record(city: CityContext, package: ModelPackage) -> dict[str, Any] | None:
     """Return what the run that made a package has recorded last; None while it is under way."""
     as_of, run = naming.parse_as_of(package.as_of), package.metadata.get("run_key", "-")
     prefix = city.keys.record(city.slug, as_of, run).removesuffix(".json")

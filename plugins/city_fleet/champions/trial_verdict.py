@@ -50,12 +50,16 @@ class Row(Protocol):
 class Verdict:
     """How a trial stands.
 
-    :param kind: ``better``, ``worse`` or ``undecided``.
+    :param kind: ``better``, ``worse`` or ``undecided``; of a trial that was ended, ``ended``.
     :param sentence: why, without its full stop.
     """
 
     kind: str
     sentence: str
+
+    def and_so(self, more: str) -> Verdict:
+        """Return it with more behind its sentence."""
+        return Verdict(self.kind, f"{self.sentence}; {more}")
 
 
 def compare(trial: Challenger, rows: Iterable[Row]) -> Verdict:

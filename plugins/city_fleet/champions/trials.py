@@ -8,7 +8,7 @@ of the very champion that it was tried against and of no other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,12 +16,14 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import clock, outgoing_text
-from city_fleet.champions import promotion, publish, trial_verdict
+from city_fleet.champions import promotion, publish, release, trial_verdict
 from city_fleet.champions.answers import check_answers
+from city_fleet.champions.approval_states import Event
 from city_fleet.champions.promotion import Choice, LoadedPackage
+from city_fleet.champions.run_trial import questions
 from city_fleet.champions.trial_verdict import BETTER, UNDECIDED, WORSE, Row, Verdict
 from city_fleet.errors import Busy, PublishError, RegistryError
-from city_fleet.state import challengers, live, registry
+from city_fleet.state import challengers, live, package_status, registry
 from city_fleet.state.author import Author
 from city_fleet.state.challengers import CANARY, Challenger, Ended
 from city_fleet.state.context import CityContext
@@ -40,14 +42,14 @@ class Wish:
     :param way: ``canary`` or ``shadow``.
     :param share: of the city's requests; above 0, at most 1.
     :param until: when it ends by itself; with a zone.
-    :param promotes: whether the challenger goes live when it wins.
+    :param promotes: what makes the challenger live: ``not_worse``, ``better`` or ``never``.
     """
 
     choice: Choice
     way: str
     share: float
     until: datetime
-    promotes: bool = True
+    promotes: str = challengers.BETTER
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Step:
 
 def shown(trial: Challenger) -> dict[str, Any]:
     """Return what people read of a trial, JSON-ready."""
-    names = ("version", "way", "share", "champion", "since", "until", "by", "reason", "promotes")
+    names = ("version", "way", "share", "champion", "since", "until", "by", "reason", "promotes", "of_run")
     return {
         "city": trial.city,
         "target_model": trial.model.target_model,
@@ -107,10 +109,10 @@ def begin(city: CityContext, author: Author, wish: Wish, *, dry_run: bool = Fals
 
 def end(city: CityContext, author: Author) -> Step:
     """End a city's trial; all its requests are the champion's again."""
-    reason = author.sentence("ended")
-    return _end(city, None, ENDED, reason, author.by) or Step(
-        city.slug, "unchanged", None, "no challenger of the city is on trial"
-    )
+    trial = challengers.read(city.objects, city.keys).running.get(city.slug)
+    if trial is None:
+        return Step(city.slug, "unchanged", None, "no challenger of the city is on trial")
+    return _ended(city, trial, Verdict(ENDED, author.sentence("ended")), author.by)
 
 
 def look(city: CityContext, trial: Challenger, rows: Iterable[Row], by: str, now: datetime) -> Step:
@@ -122,39 +124,42 @@ def look(city: CityContext, trial: Challenger, rows: Iterable[Row], by: str, now
     """
     current = live.read(city.aws.s3, city.keys, city.slug)
     champion = current.pointer if current else None
-    over = trial.over(champion, now)
+    displaced, over = trial.displaced(champion), trial.over(champion, now)
     verdict = trial_verdict.compare(trial, rows)
-    if over is not None:
-        kind = ENDED if champion is None or champion.target_model != trial.champion else UNDECIDED
-        said = f"{over}; {verdict.sentence}" if kind == UNDECIDED and verdict.kind == UNDECIDED else over
-        if verdict.kind != BETTER or kind == ENDED:
-            return _ended(city, trial, kind, said, by)
+    if displaced is not None:
+        return _ended(city, trial, Verdict(ENDED, displaced), by, champion)
     failure = _failure(city, trial)
     if failure is not None:
-        return _ended(city, trial, WORSE, failure, by)
+        verdict = Verdict(WORSE, failure)
     if verdict.kind == WORSE:
-        return _ended(city, trial, WORSE, verdict.sentence, by)
+        return _ended(city, trial, verdict, by)
     if verdict.kind == BETTER:
         return _won(city, trial, verdict, by)
-    return Step(city.slug, "running", trial, verdict.sentence)
+    if over is None:
+        return Step(city.slug, "running", trial, verdict.sentence)
+    said = f"{over}; {verdict.sentence}"
+    if trial.promotes == challengers.NOT_WORSE:
+        return _won(city, trial, Verdict(challengers.NOT_WORSE, said), by)
+    return _ended(city, trial, Verdict(UNDECIDED, said), by)
 
 
 def _won(city: CityContext, trial: Challenger, verdict: Verdict, by: str) -> Step:
     """Make a challenger live that has won, where that is wanted and approved; else say what is left to do."""
     todo = f"`./fleet promote {city.slug} --version {trial.version}` makes it live"
-    if not trial.promotes:
-        return _ended(city, trial, BETTER, f"{verdict.sentence}; {todo}", by)
+    if trial.promotes == challengers.NEVER:
+        return _ended(city, trial, verdict.and_so(todo), by)
     loaded = promotion.load(city, trial.model.package_arn)
     if loaded.package.status != registry.APPROVED:
         why = f"version {trial.version} is {loaded.package.status} in the registry"
-        return _ended(city, trial, BETTER, f"{verdict.sentence}; {why}, and {todo}", by)
-    author = Author(by, f"it has won its trial {trial.sentence}: {verdict.sentence}")
+        return _ended(city, trial, verdict.and_so(f"{why}, and {todo}"), by)
+    won = "has won" if verdict.kind == BETTER else "was not worse in"
+    author = Author(by, f"it {won} its trial {trial.sentence}: {verdict.sentence}")
     candidate = promotion.candidate_of(loaded, author, over=trial.champion)
     ready = publish.prepare(city, candidate, force=True)
     done = publish.commit(city, ready) if isinstance(ready, publish.Ready) else ready
     if done.outcome != Outcome.LIVE:
-        return _ended(city, trial, BETTER, f"{verdict.sentence}; {'; '.join(done.reasons)}, and {todo}", by)
-    ended = _ended(city, trial, BETTER, verdict.sentence, by)
+        return _ended(city, trial, verdict.and_so(f"{'; '.join(done.reasons)}, and {todo}"), by)
+    ended = _ended(city, trial, verdict, by, done.pointer)
     return Step(ended.city, "promoted", trial, f"{trial.model.target_model} is live: {verdict.sentence}")
 
 
@@ -185,21 +190,53 @@ def _failure(city: CityContext, trial: Challenger) -> str | None:
     return None
 
 
-def _ended(city: CityContext, trial: Challenger, verdict: str, reason: str, by: str) -> Step:
-    done = _end(city, trial, verdict, reason, by)
+def _ended(
+    city: CityContext, trial: Challenger, verdict: Verdict, by: str, champion: LivePointer | None = None
+) -> Step:
+    """End a trial; one of a run ends that run first, so that a death in between leaves it to the next look.
+
+    :param champion: what serves, where that is what has ended the trial.
+    """
+    if trial.of_run and challengers.read(city.objects, city.keys).running.get(city.slug) == trial:
+        _end_run(city, trial, verdict, by, champion)
+    done = _end(city, trial, verdict, by)
     return done or Step(city.slug, "unchanged", trial, "another trial has begun meanwhile")
 
 
-def _end(city: CityContext, which: Challenger | None, verdict: str, reason: str, by: str) -> Step | None:
-    """End a trial; None where it is not there any more.
+def _end_run(
+    city: CityContext, trial: Challenger, verdict: Verdict, by: str, champion: LivePointer | None
+) -> None:
+    """Say in the registry and in the run's record what has become of a run's model that was tried.
 
-    :param which: that one and no other; None: whichever the city has.
+    One that did not go live may not be taken for approved: whoever looks for the newest approved version would find it.
     """
+    package = registry.describe(city.aws.sagemaker, trial.model.package_arn)
+    if package is None:
+        return
+    mine = trial.model.target_model
+    outcome, event = Outcome.HELD, Event.REFUSE
+    if champion is not None and champion.target_model == mine:
+        outcome = Outcome.LIVE
+    elif champion is not None and champion.as_of > trial.model.as_of:
+        outcome, event = Outcome.SUPERSEDED, Event.SUPERSEDE
+    ends = "" if verdict.kind == ENDED else f", {verdict.kind}"
+    said = f"its trial {trial.sentence} has ended{ends}: {verdict.sentence}"
+    left_to_a_person = verdict.kind in (BETTER, challengers.NOT_WORSE) or (
+        verdict.kind == UNDECIDED and trial.promotes == challengers.NEVER
+    )
+    if outcome != Outcome.LIVE and not left_to_a_person and package.status == registry.APPROVED:
+        decision = package_status.decided(registry.REJECTED, event, by)
+        package_status.set_status(city.aws.sagemaker, package.arn, decision, said)
+    release.tell_record(city, package, outcome, reasons=(said,), by=by)
+
+
+def _end(city: CityContext, which: Challenger, verdict: Verdict, by: str) -> Step | None:
+    """End a trial; None where it is not there any more."""
     gone: list[Challenger | None] = [None]
 
     def changed(found: challengers.Challengers) -> challengers.Challengers:
         gone[0] = trial = found.running.get(city.slug)
-        if trial is None or (which is not None and trial != which):
+        if trial is None or trial != which:
             gone[0] = None
             return found
         ended = Ended(
@@ -209,14 +246,14 @@ def _end(city: CityContext, which: Challenger | None, verdict: str, reason: str,
             trial.since,
             clock.now_iso(),
             by,
-            verdict,
-            reason,
+            verdict.kind,
+            verdict.sentence,
         )
         return found.without(city.slug, ended)
 
     challengers.change(city.objects, city.keys, changed)
     trial = gone[0]
-    return None if trial is None else Step(city.slug, "ended", trial, f"{verdict}: {reason}")
+    return None if trial is None else Step(city.slug, "ended", trial, f"{verdict.kind}: {verdict.sentence}")
 
 
 def _champion(city: CityContext) -> LivePointer:
@@ -251,7 +288,7 @@ def _refuse(city: CityContext, loaded: LoadedPackage, champion: LivePointer, wis
             "loads; `./fleet compare` compares two models on held-out rows",
             city=city.slug,
         )
-    ours, theirs = _questions(model), _questions(champion)
+    ours, theirs = questions(model), questions(champion)
     if wish.way == CANARY and ours != theirs:
         names = sorted(set(model.features) ^ set(champion.features))
         what = f"features differ: {', '.join(names)}" if names else "kind, task or kinds of features differ"
@@ -260,11 +297,6 @@ def _refuse(city: CityContext, loaded: LoadedPackage, champion: LivePointer, wis
             "--shadow tries it on those that it understands",
             city=city.slug,
         )
-
-
-def _questions(model: ServedModel) -> tuple[Any, ...]:
-    kinds: Sequence[tuple[str, str]] = sorted((each["name"], each["kind"]) for each in model.inputs)
-    return model.kind, model.task, sorted(model.features), kinds, bool(model.forecast)
 
 
 def _trial(

@@ -98,6 +98,7 @@ def challenge(
         raise typer.BadParameter("--end goes without --version, --share, --days and --until.")
     from city_fleet.champions import trials  # noqa: PLC0415 - imports botocore
     from city_fleet.champions.promotion import Choice  # noqa: PLC0415
+    from city_fleet.state import challengers  # noqa: PLC0415
 
     with aws_errors():
         ((clients, slug),) = cities_and_clients(fleet, [city])
@@ -106,7 +107,9 @@ def challenge(
             step = trials.end(place, who)
         else:
             way, part, ends = wish
-            asked = trials.Wish(Choice(version), way, part, ends, promotes=not keep)
+            asked = trials.Wish(
+                Choice(version), way, part, ends, promotes=challengers.NEVER if keep else challengers.BETTER
+            )
             step = trials.begin(place, who, asked, dry_run=dry_run)
     show({"fleet": clients.fleet.fleet, **step.to_dict()}, _said(step, slug), as_json)
     raise typer.Exit(1 if step.outcome == "unchanged" else 0)
@@ -147,7 +150,7 @@ def _said(step: Any, slug: str) -> Iterator[str]:
     if step.outcome in ("begun", "planned"):
         trial = step.trial
         yield f"{slug}:   against {trial.champion}, until {_minute(trial.until)}."
-        won = "goes live" if trial.promotes else "is left to a person"
+        won = "is left to a person" if trial.promotes == "never" else "goes live"
         yield f"{slug}:   If it is better on what really happened, it {won}; else the champion stays."
         yield f"{slug}:   A model that goes live meanwhile ends the trial; ./fleet challenge {slug} --end does too."
 

@@ -127,7 +127,7 @@ class Done:
         """Tell whether it would be a model that serves, or may become one."""
         if self.imported is None:
             return self.trial.decision is not None
-        return self.imported.outcome in ("live", "pending")
+        return self.imported.outcome in ("live", "on_trial", "pending")
 
 
 def _import(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _ENDS = {
     Outcome.LIVE: "live",
+    Outcome.ON_TRIAL: "on trial",
     Outcome.PENDING: "waits for approval",
     Outcome.HELD: "held",
     Outcome.SUPERSEDED: "not needed: a newer model serves",

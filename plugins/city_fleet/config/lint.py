@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from city_fleet.config.algorithm_specs import algorithm_problems, specs_of
+from city_fleet.config.challenger_lint import city_trials, fleet_trials
 from city_fleet.config.endpoint_lint import crowded, endpoint_warnings, sections
 from city_fleet.config.image_table import image_accounts
 from city_fleet.config.mistakes import FieldPath, field_text
@@ -173,6 +174,7 @@ def _of_fleet(fleet: Fleet) -> Iterator[Found]:
             "what is looked at are the tables of forecasts, and nobody writes any: forecasts.schedule is null"
         )
         yield ("monitor", "schedule"), text
+    yield from fleet_trials(fleet)
     yield from _owners(fleet)
     yield from _key(fleet)
     yield from _parents(fleet)
@@ -413,4 +415,4 @@ def _name(city: City) -> Iterator[Found]:
 
 
 _CHECKS: Sequence[Check]
-_CHECKS = (_instances, _schedule, _dataset, _waiting, _name)
+_CHECKS = (_instances, _schedule, _dataset, _waiting, _name, city_trials)

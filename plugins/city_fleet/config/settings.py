@@ -17,9 +17,11 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from city_fleet import raw_places, ticks
 from city_fleet.config.algorithm_section import Algorithm
 from city_fleet.config.budget_section import Budget
+from city_fleet.config.challenger_section import TrialOfRuns
 from city_fleet.config.dataset import Dataset
 from city_fleet.config.digest_section import Digest
 from city_fleet.config.endpoint_section import (
+    MULTI_CONTAINER,
     OWN,
     Endpoint,
     Endpoints,
@@ -185,6 +187,8 @@ class Defaults(Section):
     """Who lets a model go live that the gate promotes: the run itself, or a person."""
     approval_expires_hours: Annotated[int, Range(True, 1, 8760)] = 72
     """How long a model waits for a person; then it counts as rejected."""
+    challenger: TrialOfRuns = TrialOfRuns()
+    """Whether a model that may go live is tried beside the champion first."""
     decay: Decay = Decay()
     """From when on a model counts as no longer right, and what is done then."""
     retries: Annotated[int, Range(True, 0, 20)] = 2
@@ -501,6 +505,12 @@ def city_problems(city: City, settings: FleetSettings | None = None) -> list[Pro
     if settings is not None and settings.endpoints:
         split = candidates_problem(city.algorithm, settings.endpoints)
         problems += [split] if split is not None else []
+    if settings is not None and city.challenger.share > 0:
+        name = endpoint_of(city.algorithm, settings.endpoints)
+        kind = (settings.endpoint if name == OWN else settings.endpoints[name]).kind
+        if kind == MULTI_CONTAINER:
+            allowed = "0, because its models get a container of their own, and what is tried is loaded by an endpoint"
+            problems.append(Problem(show_value(city.challenger.share), allowed, path=("challenger", "share")))
     if network is not None and network.isolate_processing and city.own_scripts.requirements is not None:
         allowed = "null where network.isolate_processing is true: without a network nothing can be installed"
         got = show_value(city.own_scripts.requirements)

@@ -73,7 +73,7 @@ class Carried:
         """Tell whether it serves, may come to serve, or would."""
         if self.outcome == Outcome.PLANNED:
             return self.decision is not None and self.decision.promote
-        return self.outcome in (Outcome.LIVE, Outcome.PENDING, Outcome.UNCHANGED)
+        return self.outcome in (Outcome.LIVE, Outcome.ON_TRIAL, Outcome.PENDING, Outcome.UNCHANGED)
 
 
 def carry(place: PlannedCity, there: Elsewhere, order: Order, author: Author) -> Carried:

@@ -19,6 +19,7 @@ NOTE = "run_note"
 LONGEST = 1000
 _WORDS = {
     Outcome.HELD: "Held",
+    Outcome.ON_TRIAL: "On trial",
     Outcome.SUPERSEDED: "Superseded",
     Outcome.PENDING: "Awaits a decision",
     Outcome.TOO_LITTLE_DATA: "Too little data",
@@ -44,7 +45,7 @@ def note_of(outcome: str, reasons: Iterable[str], city: str) -> str:
     if word is None:
         return ""
     said = "; ".join(map(markdown, reasons))
-    if outcome == Outcome.PENDING:
+    if outcome in (Outcome.PENDING, Outcome.ON_TRIAL):
         # What comes of it is no longer the run's: the note stays as it is.
         said += f"; what has become of it: {markdown_code(f'./fleet status {city}')}"
     return _shortened(f"**{word}.** {said}", LONGEST)

@@ -22,14 +22,17 @@ from typing import Any
 from city_fleet import clock
 from city_fleet.errors import PlatformError, show_value
 from city_fleet.naming import Keys
-from city_fleet.state import installation
+from city_fleet.state import installation, versioned_json
 from city_fleet.state.live_pointer import LivePointer, ServedModel
-from city_fleet.state.objects import ObjectStore, json_of
+from city_fleet.state.objects import ObjectStore
+from city_fleet.state.versioned_json import Form
 
 CANARY, SHADOW = WAYS = ("canary", "shadow")
+#: What makes a challenger live: that it was not worse when its time is up; that it is better; nothing but a person.
+NOT_WORSE, BETTER, NEVER = PROMOTES = ("not_worse", "better", "never")
 #: Some 2 KB a trial: room for 5,000 of them.
 MOST_BYTES = 16 << 20
-_FORMAT = 1
+_FORM = Form(1, MOST_BYTES, "which challengers are on trial")
 _SHARES = 1 << 48
 
 
@@ -47,7 +50,8 @@ class Challenger:
     :param until: when it ends by itself.
     :param by: who has begun it: ``<dag id>/<run id>`` or the name of a person.
     :param reason: why, in their words; may be empty.
-    :param promotes: whether it goes live when it wins; else that is only said.
+    :param promotes: what makes it live, one of :data:`PROMOTES`; where nothing does, that it has won is only said.
+    :param of_run: whether it is its run's model that would have gone live: then the run ends as the trial does.
     """
 
     model: ServedModel
@@ -60,7 +64,8 @@ class Challenger:
     until: str
     by: str
     reason: str = ""
-    promotes: bool = True
+    promotes: str = BETTER
+    of_run: bool = False
 
     @property
     def city(self) -> str:
@@ -79,13 +84,17 @@ class Challenger:
 
         :param champion: the city's live pointer; None where nothing serves.
         """
+        return self.displaced(champion) or ("its time is up" if now >= clock.parse(self.until) else None)
+
+    def displaced(self, champion: LivePointer | None) -> str | None:
+        """Return why there is nothing to try any more, whatever the time; None while the champion is the same."""
         if champion is None:
             return "no model of the city is live any more"
         if champion.target_model == self.model.target_model:
             return "the challenger is live"
         if (champion.target_model, champion.origin) != (self.champion, self.sequence):
             return f"the champion that it was tried against serves no more: {champion.target_model} does"
-        return "its time is up" if now >= clock.parse(self.until) else None
+        return None
 
     def takes(self, key: str) -> bool:
         """Tell whether a request is one of those that the challenger answers, or is asked beside the champion.
@@ -101,7 +110,7 @@ class Ended:
     """How a city's last trial has ended.
 
     :param target_model: of the challenger, with its ``version``.
-    :param verdict: ``better``, ``worse``, ``undecided``, or ``ended`` where nothing was compared.
+    :param verdict: ``better``, ``not_worse``, ``worse``, ``undecided``, or ``ended`` where nothing was compared.
     :param reason: a sentence without its full stop.
     :param at: ISO 8601, UTC.
     """
@@ -145,27 +154,19 @@ def parse(body: bytes, keys: Keys) -> Challengers:
     :raises PlatformError: they are no such object, or one of a newer format.
     """
     where = keys.uri(keys.challengers())
-    try:
-        if len(body) > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
-        value = json_of(body)
-        if value["format_version"] != _FORMAT:
-            raise PlatformError(
-                f"{where}: format_version is {show_value(value['format_version'])}, this version of City Fleet reads "
-                f"{_FORMAT}; upgrade it"
-            )
+
+    def found(value: Any) -> Challengers:
         advice = f"Somebody has copied it there: `aws s3 rm {where}` takes the copy away; the champions serve"
         installation.refuse_other(keys, value, where, advice)
         return Challengers(
             {city: _challenger(city, each, keys) for city, each in value["running"].items()},
             {city: _ended(each) for city, each in value["ended"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        wrong = f"it has no {error}" if isinstance(error, KeyError) else error
-        raise PlatformError(
-            f"{where}: does not say which challengers are on trial ({wrong}). The champions serve. Bring an earlier "
-            f"version of it back, or end all trials by `aws s3 rm {where}`"
-        ) from error
+
+    advice = (
+        f"The champions serve. Bring an earlier version of it back, or end all trials by `aws s3 rm {where}`"
+    )
+    return versioned_json.parse(body, where, _FORM, found, advice)
 
 
 def read(store: ObjectStore, keys: Keys) -> Challengers:
@@ -199,7 +200,7 @@ def change(store: ObjectStore, keys: Keys, changed: Callable[[Challengers], Chal
 
 def _bytes(found: Challengers, keys: Keys) -> bytes:
     value = {
-        "format_version": _FORMAT,
+        "format_version": _FORM.version,
         **installation.stamp(keys),
         "running": {city: asdict(each) for city, each in sorted(found.running.items())},
         "ended": {city: asdict(each) for city, each in sorted(found.ended.items())},
@@ -228,7 +229,7 @@ def _challenger(city: str, value: Any, keys: Keys) -> Challenger:
     for name, number in (("version", version), ("sequence", sequence)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(f"{name} of city {city!r} is {show_value(number)}")
-    if not isinstance(value["promotes"], bool):
+    if value["promotes"] not in PROMOTES:
         raise ValueError(f"promotes of city {city!r} is {show_value(value['promotes'])}")
     return Challenger(
         model=model,
@@ -236,6 +237,7 @@ def _challenger(city: str, value: Any, keys: Keys) -> Challenger:
         version=version,
         sequence=sequence,
         promotes=value["promotes"],
+        of_run=value["of_run"] is True,
         **members,
     )
 

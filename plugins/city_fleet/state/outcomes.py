@@ -18,6 +18,8 @@ class Outcome(StrEnum):
     LIVE = "live"
     #: The gate, the champion of the moment or a pin keeps the model from serving.
     HELD = "held"
+    #: The run's model is tried beside the champion; the trial's end decides.
+    ON_TRIAL = "on_trial"
     #: A newer model of the city has taken its place.
     SUPERSEDED = "superseded"
     #: The model awaits approval.

@@ -18,15 +18,17 @@ from datetime import datetime
 from typing import Any
 
 from city_fleet import clock, outgoing_text
-from city_fleet.errors import Busy, EndpointClosed, PlatformError, show_value
+from city_fleet.errors import Busy, EndpointClosed, show_value
 from city_fleet.naming import Keys
-from city_fleet.state.objects import ObjectStore, json_of
+from city_fleet.state import versioned_json
+from city_fleet.state.objects import ObjectStore
+from city_fleet.state.versioned_json import Form
 
 log = outgoing_text.logger(__name__)
 
 #: Far above any: 20 endpoints with 15 containers each, and as many before them.
 MOST_BYTES = 1 << 20
-_FORMAT = 1
+_FORM = Form(1, MOST_BYTES, "which endpoints serve")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,22 +209,12 @@ def parse(body: bytes, where: str) -> dict[str, SharedEndpoint]:
     :param where: its URI, for errors.
     :raises PlatformError: they are no such object, or one of a newer format.
     """
-    try:
-        if len(body) > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
-        value = json_of(body)
-        if value["format_version"] != _FORMAT:
-            raise PlatformError(
-                f"{where}: format_version is {show_value(value['format_version'])}, this version of City Fleet reads "
-                f"{_FORMAT}; upgrade it"
-            )
+
+    def found(value: Any) -> dict[str, SharedEndpoint]:
         return {str(name): _shared(each) for name, each in value["endpoints"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        wrong = f"it has no {error}" if isinstance(error, KeyError) else error
-        raise PlatformError(
-            f"{where}: does not say which endpoints serve ({wrong}). Bring an earlier version of it back, or delete it "
-            "and run the fleet's _endpoint DAG, which writes it anew"
-        ) from error
+
+    advice = "Bring an earlier version of it back, or delete it and run the fleet's _endpoint DAG, which writes it anew"
+    return versioned_json.parse(body, where, _FORM, found, advice)
 
 
 def read(store: ObjectStore, keys: Keys) -> dict[str, SharedEndpoint]:
@@ -325,7 +317,7 @@ def open_again(store: ObjectStore, keys: Keys, name: str) -> None:
 
 def _bytes(shared: SharedEndpoints) -> bytes:
     endpoints = {name: asdict(each) for name, each in sorted(shared.items())}
-    return (json.dumps({"format_version": _FORMAT, "endpoints": endpoints}, indent=2) + "\n").encode()
+    return (json.dumps({"format_version": _FORM.version, "endpoints": endpoints}, indent=2) + "\n").encode()
 
 
 def _shared(value: Any) -> SharedEndpoint:

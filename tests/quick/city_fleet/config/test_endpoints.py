@@ -56,6 +56,19 @@ def test_endpoints_that_can_not_be_told_apart_are_refused(tmp_path: Path, given:
     assert said in str(caught.value)
 
 
+def test_a_model_in_a_container_of_its_own_can_not_be_tried(tmp_path: Path) -> None:
+    more = (
+        "defaults: {challenger: {share: 0.1}}\nendpoints: {own: {images: [sklearn], kind: multi_container}}\n"
+    )
+    fleet = loaded(tmp_path, more)
+    (error,) = fleet.errors
+    assert list(fleet.cities) == ["a"]
+    assert (
+        "city 'b', field 'challenger.share': got 0.1; allowed: 0, because its models get a container"
+        in str(error)
+    )
+
+
 def test_lint_names_endpoints_that_serve_nothing_and_what_containers_cost(tmp_path: Path) -> None:
     more = "endpoints: {idle: {algorithms: [linear]}, own: {images: [sklearn], kind: multi_container}}\n"
     found = [line for line in fleet_warnings(loaded(tmp_path, more)) if "endpoints" in line]

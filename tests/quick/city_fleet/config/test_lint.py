@@ -87,6 +87,21 @@ capture: {mask: [Median, inventori, trend, inventory_lag_1], cities: [dalas]}
     assert "about $10 a day" in dear
 
 
+def test_trials_that_nobody_ends_or_can_decide_are_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    off = f"{SMALL}defaults: {{challenger: {{shadow: true}}}}\nreaper: {{schedule: null}}\ncities: {{a: , b: }}\n"
+    path.write_text(off, encoding="utf-8")
+    (shadow,) = [each for each in fleet_warnings(load_fleet(path, {})) if "tried" in each]
+    assert "field 'defaults.challenger.share': no model is tried, whatever shadow says: share is 0" in shadow
+    path.write_text(off.replace("{shadow: true}", "{share: 0.1}"), encoding="utf-8")
+    reaper, monitor = [each for each in fleet_warnings(load_fleet(path, {})) if "tried" in each]
+    assert "field 'reaper.schedule': models of 2 cities are tried before they go live, and no trial" in reaper
+    assert "monitor.schedule is null, so a challenger falls back only where it does not answer" in monitor
+    path.write_text(off.replace("b: ", "b: {challenger: {share: 1.5}}"), encoding="utf-8")
+    with pytest.raises(FleetFileError, match="number from 0 to 1"):
+        load_fleet(path, {})
+
+
 def test_an_owner_without_a_notifier_and_one_without_a_city_are_warned_of(tmp_path: Path) -> None:
     path = tmp_path / "small.yaml"
     sent = "[{notifier: airflow.providers.slack.notifications.slack.SlackNotifier}]"

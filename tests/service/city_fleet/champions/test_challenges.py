@@ -142,7 +142,7 @@ def test_a_winner_that_may_not_go_live_is_left_to_a_person(two: City, subtests: 
     two.train(1.02, month=3, status="PendingManualApproval")
     before = two.pointer
     for wish, said in (
-        ({"version": 2, "promotes": False}, "smaller with a confidence"),
+        ({"version": 2, "promotes": "never"}, "smaller with a confidence"),
         ({"version": 3, "way": SHADOW}, "version 3 is PendingManualApproval in the registry"),
     ):
         with subtests.test(said):
