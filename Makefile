@@ -162,7 +162,7 @@ bench-serving: environments ## Measure the model server beside its peers: JSON [
 bench-by-name: environments ## Measure what a forecast by a city's name takes, beside one by features: JSON [ARGS="--calls 200"]
 	@PYTHONPATH=.:plugins $(BIN)/python bench/by_name.py $(ARGS)
 
-bench-observers: environments ## Measure what it takes to count and keep predictions, beside not to: JSON [ARGS="--calls 500"]
+bench-observers: environments ## Measure what it takes to count and keep predictions, beside not to: JSON [ARGS="--rounds 30"]
 	@PYTHONPATH=.:plugins $(BIN)/python bench/observers.py $(ARGS)
 
 bench-canary: environments ## Ask 10,000 times whether a canary gets its share: JSON [ARGS="--calls 500 --share 0.3"]

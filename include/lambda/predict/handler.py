@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -182,11 +183,13 @@ def _note(context: Any) -> None:
     """Write what this call has predicted: what is kept into the bucket, what is counted into the log."""
     errors = 0
     if CAPTURE is not None and not CAPTURE.has_thread:
-        CAPTURE.end_of_call(_seconds(context))
+        CAPTURE.end_of_call(lambda: _seconds(context))
         errors = CAPTURE.taken_errors()
     if METRICS is not None:
         for line in METRICS.lines(errors):
-            print(line, flush=True)
+            # At once, with its end: Lambda's own stdout hands each write on, and another thread's may come between.
+            sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
 def _answer(event: Any, context: Any) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Keeps a sample of predictions in the bucket, a few of a city in one object, without standing in an answer's way.
 
 What is kept waits in memory until it is written: by a thread of its own in a server, at the end of a call in a Lambda
-function, which is frozen between calls. Memory is bounded; what a bucket refuses is tried again, and once there is no
-room any more the newest goes, counted. A boto3 client is passed in.
+function, which is frozen between calls. Lines are made of several predictions at once: made between two requests, when
+the processor has other things in its caches, each takes some four times as long. Memory is bounded; what a bucket
+refuses is tried again, and once there is no room any more the newest goes, counted. A boto3 client is passed in.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -30,9 +31,12 @@ log = outgoing_text.logger(__name__)
 CONTENT_TYPE = "application/x-ndjson"
 #: What waits in memory at most, and when it is written before its time.
 MOST_BYTES, MANY_BYTES, MANY_LINES = 8 << 20, 1 << 20, 1000
+#: Of how many predictions lines are made at once, and from how many characters on of fewer.
+GROUP, GROUP_CHARACTERS = 32, 1 << 18
 #: The end of a call waits no longer for what is written.
 PATIENCE_SECONDS = 2.0
 _WRITERS = 8
+_SHORT = frozenset({int, float, bool, type(None)})
 _SECONDS_BETWEEN_WARNINGS = 60.0
 
 
@@ -67,7 +71,8 @@ class Capture:
         self._lock = threading.Lock()
         self._wakes = threading.Condition(self._lock)
         self._waiting: dict[tuple[str, str], _Batch] = {}
-        self._written: list[_Batch] = []
+        self._fresh: list[Observed] = []  # what is no line yet
+        self._fresh_characters = 0
         self._bytes = self._lines = self._lost = self._errors = 0
         self._due: float | None = None  # by then what waits in a server is to be written
         self._last: float | None = None  # when a call has written last
@@ -84,17 +89,12 @@ class Capture:
             return
         if rule.share < 1 and self._place(observed) >= rule.share:
             return
-        line = to_line(observed, rule.mask, answers=rule.mask_answers)
-        size = len(line)  # ASCII
+        characters = _characters(observed.asked)
         with self._lock:
-            if self._bytes + size > MOST_BYTES:
-                self._lost += 1
-                return
-            batch = self._batch(observed.city, observed.at)
-            batch.lines.append(line)
-            batch.size_bytes += size
-            self._bytes += size
-            self._lines += 1
+            self._fresh.append(observed)
+            self._fresh_characters += characters
+            if len(self._fresh) >= GROUP or self._fresh_characters >= GROUP_CHARACTERS:
+                self._make_lines()
             if self._due is None:
                 self._due = self._seconds() + rule.flush_seconds
                 self._wakes.notify()
@@ -107,22 +107,25 @@ class Capture:
 
     def taken_errors(self) -> int:
         """Return how many writes have failed since the last time, and predictions been lost for want of room."""
+        if not (self._errors or self._lost):
+            return 0  # without the lock: every call of a function asks
         with self._lock:
             found, self._errors, self._lost = self._errors + self._lost, 0, 0
         return found
 
-    def end_of_call(self, seconds: float) -> None:
+    def end_of_call(self, seconds: Callable[[], float]) -> None:
         """Write what waits if that is much, or if nothing was written for a while: a call that comes alone keeps its
         prediction at once, since nobody knows whether another one follows.
 
-        :param seconds: that are left of the call; what is not written by then waits for another.
+        :param seconds: tells what is left of the call; what is not written by then waits for another.
         """
         with self._lock:
-            recent = self._last is not None and self._seconds() - self._last < self._rule.flush_seconds
-            if not self._lines or (recent and not self._is_much()):
+            now = self._seconds()
+            recent = self._last is not None and now - self._last < self._rule.flush_seconds
+            if not (self._lines or self._fresh) or (recent and not self._is_much()):
                 return
-            self._last = self._seconds()
-        self.flush(min(seconds, PATIENCE_SECONDS))
+            self._last = now
+        self.flush(min(seconds(), PATIENCE_SECONDS))
 
     def start(self) -> Capture:
         """Write from a thread of its own from now on, until :meth:`close`."""
@@ -146,6 +149,7 @@ class Capture:
     def flush(self, seconds: float) -> None:
         """Write what waits, and return after so many seconds at the latest; whatever goes on then does so by itself."""
         with self._lock:
+            self._make_lines()
             batches, self._waiting = list(self._waiting.values()), {}
             self._due = None
         if not batches or seconds <= 0:
@@ -190,16 +194,37 @@ class Capture:
     def _is_much(self) -> bool:
         if self._paused is not None and self._seconds() < self._paused:
             return False
-        return self._bytes >= MANY_BYTES or self._lines >= MANY_LINES
+        return self._bytes >= MANY_BYTES or self._lines + len(self._fresh) >= MANY_LINES
 
     def _place(self, observed: Observed) -> float:
         """Return where between 0 and 1 a prediction stands: who shadows a champion is kept where the champion is."""
         return place(observed.prediction_id) if observed.prediction_id else self._draw()
 
-    def _batch(self, city: str, at: datetime) -> _Batch:
-        name = (city, at.date().isoformat())
+    def _make_lines(self) -> None:
+        """Make lines of what is none yet; the lock is held."""
+        rule = self._rule
+        fresh, self._fresh, self._fresh_characters = self._fresh, [], 0
+        for observed in fresh:
+            try:
+                line = to_line(observed, rule.mask, answers=rule.mask_answers)
+            except Exception:  # one prediction's matter, whatever it is: the others are kept
+                log.exception("A prediction was made, and no line could be made of it")
+                self._lost += 1
+                continue
+            size = len(line)  # ASCII
+            if self._bytes + size > MOST_BYTES:
+                self._lost += 1
+                continue
+            batch = self._batch(observed)
+            batch.lines.append(line)
+            batch.size_bytes += size
+            self._bytes += size
+            self._lines += 1
+
+    def _batch(self, observed: Observed) -> _Batch:
+        name = (observed.city, observed.at.date().isoformat())
         if name not in self._waiting:
-            self._waiting[name] = _Batch(self._keys.capture(city, at, secrets.token_hex(6)))
+            self._waiting[name] = _Batch(self._keys.capture(observed.city, observed.at, secrets.token_hex(6)))
         return self._waiting[name]
 
     def _write(self, batch: _Batch) -> None:
@@ -240,3 +265,23 @@ class Capture:
             "Captured predictions can't be written below %s: %s. Predictions go on; %s lines wait in memory, %s were "
             "lost. What to do: %s.", where, error, lines, lost, cure,
         )  # fmt: skip
+
+
+def _characters(value: Any) -> int:
+    """Return about how many characters a caller's values take as text: ten for what is none."""
+    found, waiting = 0, [value]
+    while waiting:  # not by recursion: it is a caller who says how deep
+        each = waiting.pop()
+        if isinstance(each, str):
+            found += len(each)
+        elif isinstance(each, Mapping):
+            found += sum(map(len, map(str, each)))
+            if _SHORT.issuperset(map(type, each.values())):
+                found += 10 * len(each)
+            else:
+                waiting.extend(each.values())
+        elif isinstance(each, list | tuple):
+            waiting.extend(each)
+        else:
+            found += 10
+    return found

@@ -14,7 +14,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 from city_fleet.naming import Keys
 from city_fleet.state.observed import CHAMPION, Observed
@@ -22,8 +21,16 @@ from city_fleet.state.observed import CHAMPION, Observed
 NAMESPACE = "CityFleet"
 #: Values of one metric in one line.
 _MOST_VALUES = 100
-_MILLISECONDS = ("Latency",)
-_ENCODED = json.JSONEncoder(separators=(",", ":")).encode
+_OF_FLEET, _OF_CITY = ("Fleet", "Environment"), ("Fleet", "Environment", "City")
+_UNITS = {
+    "Predictions": "Count",
+    "Errors": "Count",
+    "Latency": "Milliseconds",
+    "ColdLoads": "Count",
+    "CaptureErrors": "Count",
+}
+#: A text as JSON has it, quotes and all; a line ends at no sign but its own line feed.
+_TEXT = json.encoder.encode_basestring_ascii
 
 
 class EmbeddedMetrics:
@@ -36,7 +43,7 @@ class EmbeddedMetrics:
     def __init__(
         self, keys: Keys, cities: Collection[str] = (), now: Callable[[], float] = time.time
     ) -> None:
-        self._where = {"Fleet": keys.fleet, "Environment": keys.environment}
+        self._where = f'"Fleet":{_TEXT(keys.fleet)},"Environment":{_TEXT(keys.environment)}'
         self._cities = frozenset(cities)
         self._now = now
         self._lock = threading.Lock()
@@ -56,30 +63,50 @@ class EmbeddedMetrics:
         made = []
         for start in range(0, len(seen), _MOST_VALUES):
             part = seen[start : start + _MOST_VALUES]
-            made.append(self._line(self._where, part, {"Served": [_shown(each) for each in part]}))
-            for city in sorted({each.city for each in part} & self._cities):
-                of_city = [each for each in part if each.city == city]
-                made.append(self._line({**self._where, "City": city}, of_city, {}))
+            made.append(self._line(part))
+            if self._cities:
+                own = sorted(self._cities.intersection([each.city for each in part]))
+                made += [self._line([each for each in part if each.city == city], city) for city in own]
         if capture_errors:
-            made.append(self._document(self._where, {"CaptureErrors": capture_errors}, {}))
+            made.append(self._document(_OF_FLEET, ("CaptureErrors",), f',"CaptureErrors":{capture_errors}'))
         return made
 
-    def _line(self, dimensions: dict[str, str], seen: Sequence[Observed], more: dict[str, Any]) -> str:
-        asked = [each for each in seen if not each.shadow]
-        metrics: dict[str, Any] = {
-            "Predictions": len(asked),
-            "Errors": sum(each.status >= 500 for each in asked),
-        }
-        if latencies := [each.latency_ms for each in asked if each.status == 200]:
-            metrics["Latency"] = latencies
-        if known := [each.cold for each in asked if each.cold is not None]:
-            metrics["ColdLoads"] = sum(known)
-        return self._document(dimensions, metrics if asked else {}, more)
+    def _line(self, seen: Sequence[Observed], city: str = "") -> str:
+        """Return the line of some predictions.
 
-    def _document(self, dimensions: dict[str, str], metrics: dict[str, Any], more: dict[str, Any]) -> str:
-        values = _ENCODED({**dimensions, **metrics, **more})
-        directives = _directives(tuple(dimensions), tuple(metrics))
-        return f'{{"_aws":{{"Timestamp":{int(self._now() * 1000)},{directives},{values[1:]}'
+        :param city: whose they all are, for a line of its own, which does not list them once more.
+        """
+        # One way through them, and put together from parts: every call passes here, on its caller's time.
+        asked = errors = known = cold = 0
+        latencies, shown = [], []
+        for each in seen:
+            if not city:
+                shown.append(_shown(each))
+            if each.shadow:
+                continue
+            asked += 1
+            if each.status == 200:
+                latencies.append(repr(each.latency_ms))
+            elif each.status >= 500:
+                errors += 1
+            if each.cold is not None:
+                known += 1
+                cold += each.cold
+        dimensions, members = (_OF_CITY, f',"City":{_TEXT(city)}') if city else (_OF_FLEET, "")
+        names: tuple[str, ...] = ()
+        if asked:
+            names, members = ("Predictions", "Errors"), f'{members},"Predictions":{asked},"Errors":{errors}'
+        if latencies:
+            names, members = (*names, "Latency"), f'{members},"Latency":[{",".join(latencies)}]'
+        if known:
+            names, members = (*names, "ColdLoads"), f'{members},"ColdLoads":{cold}'
+        if shown:
+            members = f'{members},"Served":[{",".join(shown)}]'
+        return self._document(dimensions, names, members)
+
+    def _document(self, dimensions: tuple[str, ...], metrics: tuple[str, ...], members: str) -> str:
+        directives = _directives(dimensions, metrics)
+        return f'{{"_aws":{{"Timestamp":{int(self._now() * 1000)},{directives},{self._where}{members}}}'
 
 
 @functools.lru_cache(maxsize=64)
@@ -88,32 +115,26 @@ def _directives(dimensions: tuple[str, ...], metrics: tuple[str, ...]) -> str:
     directive = {
         "Namespace": NAMESPACE,
         "Dimensions": [dimensions],
-        "Metrics": [
-            {"Name": name, "Unit": "Milliseconds" if name in _MILLISECONDS else "Count"} for name in metrics
-        ],
+        "Metrics": [{"Name": name, "Unit": _UNITS[name]} for name in metrics],
     }
-    return _ENCODED({"CloudWatchMetrics": [directive] if metrics else []})[1:]
+    return json.dumps({"CloudWatchMetrics": [directive] if metrics else []}, separators=(",", ":"))[1:]
 
 
-def _shown(observed: Observed) -> dict[str, Any]:
+def _shown(observed: Observed) -> str:
     """Return what a line says of one prediction: who answered and how, and nothing of what was asked."""
-    said: dict[str, Any] = {
-        "City": observed.city,
-        "Status": observed.status,
-        "LatencyMs": observed.latency_ms,
-    }
+    said = f'{{"City":{_TEXT(observed.city)},"Status":{observed.status},"LatencyMs":{observed.latency_ms!r}'
     if observed.error:
-        said["Error"] = observed.error.partition(":")[0]
+        said += f',"Error":{_TEXT(observed.error.partition(":")[0])}'
     if observed.target_model:
-        said["TargetModel"] = observed.target_model
+        said += f',"TargetModel":{_TEXT(observed.target_model)}'
     if observed.package_version is not None:
-        said["PackageVersion"] = observed.package_version
+        said += f',"PackageVersion":{observed.package_version}'
     if observed.role != CHAMPION:
-        said["Role"] = observed.role
+        said += f',"Role":{_TEXT(observed.role)}'
     if observed.shadow:
-        said["Shadow"] = True
+        said += ',"Shadow":true'
     if observed.cold is not None:
-        said["Cold"] = observed.cold
+        said += ',"Cold":true' if observed.cold else ',"Cold":false'
     if observed.prediction_id:
-        said["PredictionId"] = observed.prediction_id
-    return said
+        said += f',"PredictionId":{_TEXT(observed.prediction_id)}'
+    return said + "}"

@@ -5,6 +5,7 @@ Standard library and botocore only.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -90,7 +91,11 @@ class Prediction:
     forecast: Forecast | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        # Member by member, not dataclasses.asdict: this is done for every answer, and again for observers.
+        return dict(self._said)
+
+    @functools.cached_property
+    def _said(self) -> dict[str, Any]:
+        # Once, for the caller and for observers, and member by member, not by dataclasses.asdict: every answer is.
         said: dict[str, Any] = {"status": 200, "city": self.city}
         if self.forecast is not None:
             said |= vars(self.forecast)

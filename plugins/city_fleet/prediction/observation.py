@@ -5,6 +5,7 @@ Standard library only, as the Lambda function carries this module.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from city_fleet import clock
@@ -14,7 +15,9 @@ from city_fleet.prediction.live_cache import MAX_CITY_LENGTH
 from city_fleet.prediction.model_question import NO_FEATURES, Asked, slug_of
 from city_fleet.state.observed import Observed
 
-_NOT_GIVEN = ("city", "caller")
+# All that is asked but the city, and nothing of who asks.
+_GIVEN = ("features", "top_k", "horizon", "history", "ahead")
+_values_given = operator.attrgetter(*_GIVEN)
 
 
 def of(asked: Asked, answer: Prediction | PredictError, latency_ms: float) -> Observed:
@@ -53,8 +56,5 @@ def of(asked: Asked, answer: Prediction | PredictError, latency_ms: float) -> Ob
 
 def _given(asked: Asked) -> dict[str, Any]:
     """Return what the caller gave besides the city, and nothing of who that is."""
-    return {
-        name: value
-        for name, value in vars(asked).items()
-        if value is not None and value is not NO_FEATURES and name not in _NOT_GIVEN
-    }
+    given = zip(_GIVEN, _values_given(asked), strict=True)
+    return {name: value for name, value in given if value is not None and value is not NO_FEATURES}

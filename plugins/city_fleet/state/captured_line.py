@@ -21,10 +21,12 @@ from city_fleet import clock, naming
 from city_fleet.state.observed import Observed
 
 _ENCODED = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_TEXT = json.encoder.encode_basestring_ascii
 #: What stands before and behind the ``data`` of a request and of an answer, which is JSON itself, as text.
 _BEFORE_INPUT = '{"observedContentType":"application/json","mode":"INPUT","data":'
 _BEFORE_OUTPUT = '{"observedContentType":"application/json","mode":"OUTPUT","data":'
 _AFTER_DATA = ',"encoding":"JSON"}'
+_TRUTH = {True: "true", False: "false", None: "null"}
 #: What of an answer is the target's own value, or tells it.
 _TOLD = ("prediction", "label", "probabilities", "top_k")
 _TOLD_OF_A_STEP = ("prediction", "intervals")
@@ -112,27 +114,19 @@ def to_line(observed: Observed, columns: Collection[str] = (), *, answers: bool 
 
     :param columns: whose values are left out, with ``answers`` as :func:`masked` has them.
     """
-    # Put together from parts: every captured prediction passes here, on its caller's time.
+    # Put together from parts: every captured prediction passes here.
     asked, answer, error, names = observed.asked, observed.answer, observed.error, observed.masked
     if columns:
         asked, answer, error, names = _without(observed, columns, answers)
-    own = {
-        "city": observed.city,
-        "role": observed.role,
-        "shadow": observed.shadow,
-        "status": observed.status,
-        "error": error,
-        "targetModel": observed.target_model,
-        "packageVersion": observed.package_version,
-        "latencyMs": observed.latency_ms,
-        "cold": observed.cold,
-        "masked": names,
-    }
+    version, cold = observed.package_version, observed.cold
     return (
-        f'{{"captureData":{{"endpointInput":{_BEFORE_INPUT}{_ENCODED(_json(asked))}{_AFTER_DATA},'
-        f'"endpointOutput":{_BEFORE_OUTPUT}{_ENCODED(_json(answer))}{_AFTER_DATA}}},'
-        f'"eventMetadata":{{"eventId":{_ENCODED(observed.prediction_id)},'
-        f'"inferenceTime":"{_zulu(observed.at)}"}},"eventVersion":"0","cityFleet":{_ENCODED(own)}}}\n'
+        f'{{"captureData":{{"endpointInput":{_BEFORE_INPUT}{_TEXT(_json(asked))}{_AFTER_DATA},'
+        f'"endpointOutput":{_BEFORE_OUTPUT}{_TEXT(_json(answer))}{_AFTER_DATA}}},'
+        f'"eventMetadata":{{"eventId":{_TEXT(observed.prediction_id)},"inferenceTime":"{_zulu(observed.at)}"}},'
+        f'"eventVersion":"0","cityFleet":{{"city":{_TEXT(observed.city)},"role":{_TEXT(observed.role)},'
+        f'"shadow":{_TRUTH[observed.shadow]},"status":{observed.status},"error":{_TEXT(error)},'
+        f'"targetModel":{_TEXT(observed.target_model)},"packageVersion":{"null" if version is None else version},'
+        f'"latencyMs":{observed.latency_ms!r},"cold":{_TRUTH[cold]},"masked":[{",".join(map(_TEXT, names))}]}}}}\n'
     )
 
 
@@ -159,7 +153,7 @@ def _plain(value: Any) -> Any:
 
 
 def _zulu(moment: datetime) -> str:
-    return clock.iso_milliseconds(moment.astimezone(UTC)).replace("+00:00", "Z")
+    return clock.iso_milliseconds(moment.astimezone(UTC))[:-6] + "Z"  # without +00:00
 
 
 def lines(batch: Sequence[Observed]) -> bytes:

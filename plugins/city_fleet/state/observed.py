@@ -14,9 +14,12 @@ from typing import Any
 CHAMPION, CHALLENGER = "champion", "challenger"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Observed:
     """One prediction, or the failure to make it.
+
+    Nobody changes one. It is not frozen since to make a frozen one takes five times as long, and every prediction
+    makes one on its caller's time.
 
     :param prediction_id: see :mod:`city_fleet.prediction.prediction_id`; a challenger that shadows the champion has the
         id of the champion's answer.

@@ -68,7 +68,7 @@ def test_a_call_that_comes_alone_is_written_at_once_and_a_busy_hour_once_a_minut
     for second in range(180):
         clock.now += 1
         keep(replace(SEEN, latency_ms=float(second)))
-        keep.end_of_call(10)
+        keep.end_of_call(lambda: 10)
     assert [len(body.splitlines()) for body in bucket.objects.values()] == [1, 60, 60]
     assert all(key.startswith("houses/laptop/capture/city=austin/day=2015-08-01/") for key in bucket.objects)
     keep.close()
@@ -79,7 +79,7 @@ def test_masked_values_never_leave_and_only_named_cities_are_kept() -> None:
     keep, bucket, _ = make(CaptureRule(share=1, mask=("sales",), mask_answers=True, cities=("austin",)))
     for seen in (SEEN, replace(SEEN, city="waco"), replace(SEEN, city="../x"), replace(SEEN, status=404)):
         keep(seen)
-    keep.end_of_call(10)
+    keep.end_of_call(lambda: 10)
     (found,) = bucket.kept
     assert found.asked["features"]["sales_lag_1"] is None
     assert found.answer["prediction"] is None
@@ -93,7 +93,7 @@ def test_a_share_is_drawn_by_the_id_so_that_a_shadow_is_kept_where_its_champion_
         keep(replace(SEEN, prediction_id=prediction_id))
         keep(replace(SEEN, prediction_id=prediction_id, shadow=True))
     keep(replace(SEEN, prediction_id="", status=503, answer={}))  # drawn: 0.5
-    keep.end_of_call(10)
+    keep.end_of_call(lambda: 10)
     assert [each.prediction_id for each in bucket.kept if each.shadow] == ids[:64]
     assert [each.prediction_id for each in bucket.kept if not each.shadow] == ids[:64]
 
@@ -106,7 +106,7 @@ def test_a_bucket_that_refuses_is_said_once_a_minute_and_tried_again(
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             keep(SEEN)
-            keep.end_of_call(10)
+            keep.end_of_call(lambda: 10)
             clock.now += 30
     assert keep.taken_errors() == 3, "the first object again, and another one"
     assert keep.taken_errors() == 0
@@ -114,7 +114,7 @@ def test_a_bucket_that_refuses_is_said_once_a_minute_and_tried_again(
     assert "give the role s3:PutObject there" in caplog.text
     bucket.refuses = None
     clock.now += 60
-    keep.end_of_call(10)
+    keep.end_of_call(lambda: 10)
     assert len(bucket.kept) == 3
     assert keep.taken_errors() == 0
 
@@ -123,12 +123,12 @@ def test_a_write_whose_answer_was_lost_makes_no_second_object() -> None:
     keep, bucket, clock = make(ALL)
     bucket.refuses = ReadTimeoutError(endpoint_url="http://s3")
     keep(SEEN)
-    keep.end_of_call(10)
+    keep.end_of_call(lambda: 10)
     (batch,) = keep._waiting.values()
     bucket.refuses = None
     bucket.objects[batch.key] = b"as it was"
     clock.now += 60
-    keep.end_of_call(10)
+    keep.end_of_call(lambda: 10)
     assert list(bucket.objects) == [batch.key]
     assert bucket.kept == [SEEN]
 
@@ -151,23 +151,56 @@ def test_memory_is_bounded_and_what_is_lost_is_counted(monkeypatch: pytest.Monke
     assert len(bucket.kept) == held + 5, "there is room again"
 
 
+def test_lines_are_made_of_several_at_once_and_of_much_that_was_asked_right_away() -> None:
+    keep, bucket, _ = make(ALL)
+    for _ in range(capture_module.GROUP - 1):
+        keep(SEEN)
+    assert not keep._waiting
+    keep(SEEN)
+    (batch,) = keep._waiting.values()
+    assert len(batch.lines) == capture_module.GROUP
+    much = "x" * capture_module.GROUP_CHARACTERS
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    for asked in ({"features": {"a": much}}, {"features": {much: 1}}, {"history": [{"a": much}]}):
+        keep(replace(SEEN, asked=asked))
+        assert not keep._fresh, "memory is bounded by what callers send, not by their number alone"
+    keep(replace(SEEN, asked={"features": deep}))
+    keep.flush(10)
+    assert len(bucket.kept) == capture_module.GROUP + 3
+    assert keep.taken_errors() == 1, "JSON does not go so deep"
+
+
+def test_what_no_line_can_be_made_of_is_counted_and_the_others_are_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    keep, bucket, _ = make(ALL)
+    for seen in (SEEN, replace(SEEN, error=7), SEEN):  # type: ignore[arg-type]
+        keep(seen)
+    keep.flush(10)
+    assert bucket.kept == [SEEN, SEEN]
+    assert keep.taken_errors() == 1
+    assert "no line could be made of it" in caplog.text
+
+
 def test_a_bucket_that_does_not_answer_holds_up_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture_module, "MANY_LINES", 2)
     keep, bucket, clock = make(ALL)
     bucket.answers.clear()
     keep(SEEN)
-    keep.end_of_call(0.05)
+    keep.end_of_call(lambda: 0.05)
     for _ in range(5):
         clock.now += 1
         keep(SEEN)
         keep.end_of_call(
-            1000
+            lambda: 1000
         )  # much waits, and the last write is still under way: this one does not begin another
     assert not bucket.objects
     bucket.answers.set()
     wait_until(lambda: len(bucket.kept) == 1, 10, "the object")
     clock.now += 60
-    keep.end_of_call(10)
+    keep.end_of_call(lambda: 10)
     assert len(bucket.kept) == 6
 
 

@@ -58,14 +58,17 @@ def test_what_was_asked_is_in_no_line_and_who_answered_is() -> None:
     metrics(
         replace(SEEN, status=400, answer={}, target_model="", cold=None, error="BadRequest: 'x': got 2873")
     )
+    hostile = 'ö"},\n\u2028\\'
+    metrics(replace(SEEN, city=hostile, status=404, answer={}, cold=None, error=f"{hostile}: no"))
     (line,) = documents(metrics)
-    good, bad = line["Served"]
+    good, bad, strange = line["Served"]
     assert good["City"] == "austin"
     assert good["TargetModel"] == SEEN.target_model
     assert (good["PackageVersion"], good["Status"], good["Cold"], good["LatencyMs"]) == (7, 200, False, 12.5)
     assert (bad["Status"], bad["Error"]) == (400, "BadRequest")
     assert (line["Errors"], line["ColdLoads"]) == (0, 0), "a caller's mistake is not the fleet's"
     assert "2873" not in json.dumps(line)
+    assert (strange["City"], strange["Error"]) == (hostile, hostile)
 
 
 def test_who_shadows_is_shown_and_not_counted() -> None:
