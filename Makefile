@@ -125,6 +125,11 @@ test-lost-database: environments ## Lose Airflow's database, at rest and in mid-
 test-celery: environments ## Six cities on PostgreSQL and Celery; a worker and a triggerer are killed: some minutes
 	@CITY_FLEET_TEST_CELERY=1 $(BIN)/python -m pytest -q -s -n 0 tests/e2e/test_celery.py $(ARGS)
 
+test-lineage: environments ## Follow raw data to the endpoint in events of Airflow's OpenLineage provider: some minutes
+	@uv=$$($(STARTER) local/stack/bootstrap.py --python "$(PYTHON)" --print-uv) && \
+	  $$uv pip install --quiet --no-deps --require-hashes --target .local/test-lineage --python $(BIN)/python -r requirements/lineage.lock
+	@CITY_FLEET_TEST_LINEAGE=.local/test-lineage $(BIN)/python -m pytest -q -n 0 tests/e2e/test_lineage_events.py $(ARGS)
+
 test-tutorial: environments notebook-environment ## Type every command of docs/tutorial.md and docs/own-a-model.md, in a copy: some minutes
 	@CITY_FLEET_TEST_TUTORIAL=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_tutorial.py $(ARGS)
 
@@ -254,6 +259,7 @@ lock: ## Choose the newest versions that the requirements allow and write all lo
 	  $$uv $(COMPILE) --upgrade --overrides requirements/notebook-overrides.txt requirements/notebook.txt \
 	    --output-file requirements/notebook.lock && \
 	  $$uv $(COMPILE) --upgrade include/model_server/requirements.txt --output-file include/model_server/requirements.lock && \
+	  $$uv $(COMPILE) --no-deps requirements/lineage.txt --output-file requirements/lineage.lock && \
 	  $$uv $(COMPILE) requirements/uv.txt --output-file requirements/uv.lock
 
 base-images: environments ## Write the digests that the base images' tags have now into the Dockerfiles (needs docker)

@@ -22,13 +22,16 @@ from airflow.models.trigger import Trigger
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import _RequestFrame, _ResponseFrame
 from airflow.sdk.module_loading import import_string
+from airflow.utils.net import get_hostname
 
 from city_fleet.jobs import job_poller
 from city_fleet.jobs.orphans import ENDED, WAITING
+from city_fleet.orchestration.budget_trigger import BudgetTrigger
 from city_fleet.orchestration.city_tasks import job_triggers
 from city_fleet.orchestration.city_tasks.job_triggers import JobTrigger
 from city_fleet.orchestration.turn_trigger import TurnTrigger
 from tests.support.idle_jobs import IdleJobs, idle_jobs
+from tests.support.stats_recorder import recorded
 from tests.support.waiting import until
 
 DAG_ID, RUN_ID, TASK_ID = "texas_housing.austin", "scheduled__2014-01-01", "train"
@@ -204,8 +207,17 @@ def job_trigger(job: str, **members: Any) -> JobTrigger:
             botocore_config={"read_timeout": 5, "retries": {"mode": "adaptive"}},
         ),
         TurnTrigger(lane="aws_default/us-east-1/CreateTrainingJob", per_second=0.5, not_before=PAST),
+        BudgetTrigger(
+            night="20260102T060000Z",
+            asked_at=PAST,
+            until=FUTURE,
+            place=["b", "f", "e"],
+            aws_conn_id=None,
+            region_name="eu-west-1",
+            poll_seconds=1,
+        ),
     ],
-    ids=["job", "job with all", "turn"],
+    ids=["job", "job with all", "turn", "budget"],
 )
 def test_a_trigger_survives_the_database(trigger: Any) -> None:
     classpath, kwargs = trigger.serialize()
@@ -231,7 +243,8 @@ def test_triggers_in_airflows_runner_share_one_poller(jobs: IdleJobs, supervisor
             await asyncio.to_thread(jobs.end, *names)
             return await airflow.events(22)
 
-    events = play(scenario())
+    with recorded() as recorder:
+        events = play(scenario())
     for number, name in enumerate(names):
         assert events[number] == {"job_name": name, "outcome": "over"}
     assert events[98] == {"job_name": names[0], "outcome": "deadline"}
@@ -240,8 +253,14 @@ def test_triggers_in_airflows_runner_share_one_poller(jobs: IdleJobs, supervisor
         "outcome": "error",
         "message": "No job can have the name 'no_job'",
     }
-    assert jobs.counted()["Describe*"] == 0
-    assert jobs.counted()["List*"] <= 20
+    counted = jobs.counted()
+    assert counted["Describe*"] == 0
+    assert counted["List*"] <= 20
+    waited = recorder.told("cityfleet.jobs_waited_for", kind="Processing", hostname=get_hostname())
+    assert max(waited) >= 20
+    assert waited[-1] == 0
+    asked = {"kind": "Processing", "operation": "ListProcessingJobs", "result": "answered"}
+    assert recorder.counts == [("cityfleet.polls", 1, asked)] * counted["List*"]
     assert len([body for body in supervisor.asked if body["type"] == "GetConnection"]) == 1
 
 
@@ -256,7 +275,9 @@ def test_turns_of_one_lane_are_paced(supervisor: Supervisor) -> None:
             events = await airflow.events(5)
             return clock() - begin, events
 
-    seconds, events = play(scenario())
+    with recorded() as recorder:
+        seconds, events = play(scenario())
+    assert recorder.told("cityfleet.tasks_waiting_for_a_turn", lane="lane") == [1, 2, 3, 4, 5, 4, 3, 2, 1, 0]
     assert events == {key: {"turn": True} for key in range(5)}
     assert seconds >= 0.69  # not before 0.3 s, and four gaps of 0.1 s
 

@@ -59,6 +59,7 @@ LOCKS = (
         "requirements/image.lock",
         "requirements/import.lock",
         "requirements/notebook.lock",
+        "requirements/lineage.lock",
         "requirements/uv.lock",
     ),
     "include/model_server/requirements.lock",
@@ -80,6 +81,7 @@ def test_each_lock_holds_what_its_requirements_pin() -> None:
         "requirements/notebook.lock": "requirements/notebook.txt",
         "include/model_server/requirements.lock": "include/model_server/requirements.txt",
         "requirements/uv.lock": "requirements/uv.txt",
+        "requirements/lineage.lock": "requirements/lineage.txt",
     }
     for lock, source in sources.items():
         held = pins(lock)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from city_fleet import clock
@@ -156,3 +157,18 @@ def nights(s3: S3Client, keys: Keys, beginning: str) -> Iterator[str]:
     folder = keys.night("").removesuffix(".json")
     for item in ObjectStore(s3, keys.bucket).items(prefix, delimiter="/"):
         yield item.key.removeprefix(folder).removesuffix(".json")
+
+
+def undecided(s3: S3Client, keys: Keys, within: timedelta) -> list[str]:
+    """Return the stamps of the nights that were stopped not longer ago than that, and wait for a person.
+
+    One List, and a Get for each night of that time.
+    """
+    store, folder = ObjectStore(s3, keys.bucket), keys.night("").removesuffix(".json")
+    young = [
+        item.key.removeprefix(folder).removesuffix(".json")
+        for item in store.items(folder, delimiter="/")
+        if item.listed_at - item.modified <= within
+    ]
+    found = {stamp: read(s3, keys, stamp) for stamp in young}
+    return [stamp for stamp, night in found.items() if night is not None and night.state == TRIPPED]

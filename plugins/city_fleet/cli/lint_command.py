@@ -115,6 +115,7 @@ def _report(item: Fleet | FleetFileError) -> dict[str, Any]:
         link_mistakes,
     )
     from city_fleet.data.source_check import source_mistakes  # noqa: PLC0415
+    from city_fleet.night.budget import doubts as budget_doubts  # noqa: PLC0415 - imports botocore
 
     if isinstance(item, FleetFileError):
         return {"file": item.file, "errors": item.errors, "warnings": [], "cities": 0}
@@ -128,7 +129,7 @@ def _report(item: Fleet | FleetFileError) -> dict[str, Any]:
             *endpoint_mistakes(item),
             *source_mistakes(item),
         ],
-        "warnings": [*fleet_warnings(item), *reasons_counted(item)],
+        "warnings": [*fleet_warnings(item), *reasons_counted(item), *budget_doubts(item)],
         "cities": len(item.cities),
     }
 

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from botocore.exceptions import ClientError
@@ -37,6 +37,16 @@ log = outgoing_text.logger(__name__)
 Connect = Callable[[], Awaitable[AbstractAsyncContextManager["AioBaseClient"]]]
 
 
+class Observer(Protocol):
+    """Whoever counts what a poller does. It must return at once, and raise nothing."""
+
+    def waiting(self, jobs: int) -> None:
+        """Hear how many tasks wait for a job of the source now."""
+
+    def asked(self, operation: str, *, answered: bool) -> None:
+        """Hear that SageMaker was asked, by an operation such as ``ListTrainingJobs``, and whether it has answered."""
+
+
 # A wait looks at the clock on the wall at least so often: the loop's own stands still while a machine sleeps.
 _LONGEST_NAP_SECONDS = 60.0
 
@@ -49,10 +59,11 @@ async def wait_for_job(
     since: datetime,
     deadline: datetime,
     poll_seconds: float,
+    observer: Observer | None = None,
 ) -> WaitEnd:
     """Wait until a job is over, together with all others that wait for jobs of that source.
 
-    :param connect: how to open a client; the poller uses that of its first wait.
+    :param connect: how to open a client; the poller uses that of its first wait, and its observer.
     :param job: the job's name.
     :param since: the job was seen unfinished then, or later; by SageMaker's clock.
     :param deadline: when to give up, whatever happened meanwhile.
@@ -63,7 +74,7 @@ async def wait_for_job(
     if not waiting_jobs.is_job_name(job):
         return WaitEnd(ERROR, f"No job can have the name {job!r}")
     pollers = _POLLERS.setdefault(asyncio.get_running_loop(), {})
-    poller = pollers.get(source) or pollers.setdefault(source, JobPoller(source, connect))
+    poller = pollers.get(source) or pollers.setdefault(source, JobPoller(source, connect, observer))
     waiting = poller.join(job, since, poll_seconds)
     try:
         while (left := (deadline - datetime.now(UTC)).total_seconds()) > 0:
@@ -80,10 +91,12 @@ class JobPoller:
 
     :param source: where.
     :param connect: how to open a client.
+    :param observer: is told what it does.
     """
 
-    def __init__(self, source: JobSource, connect: Connect) -> None:
+    def __init__(self, source: JobSource, connect: Connect, observer: Observer | None = None) -> None:
         self._source = source
+        self._observer = observer
         self._kind = source.kind
         self._connect = connect
         self._rules = source.rules
@@ -132,6 +145,7 @@ class JobPoller:
                         await self._nap(self._rules.backoff_seconds(failures))
         finally:
             self._task = None
+            self._tell_waiting()
             _POLLERS.get(self._loop, {}).pop(self._source, None)
 
     def _refused(self, error: Exception, failures: int) -> None:
@@ -152,6 +166,7 @@ class JobPoller:
         """Ask what has changed, and about what is in doubt."""
         self._last_pass, self._stretch = self._loop.time(), random.uniform(0.9, 1.1)  # noqa: S311
         jobs = set(self._waiting)
+        self._tell_waiting()
         if not jobs:
             return
         request = waiting_jobs.list_changes(jobs, self._rules.overlap_seconds)
@@ -229,8 +244,12 @@ class JobPoller:
                     if not self._waiting:
                         raise _NoWaits
                     answer: dict[str, Any] = await getattr(client, self._kind.method(verb))(**request)
+                    self._tell_asked(verb, answered=True)
                     return answer
+            except _NoWaits:
+                raise
             except Exception as error:
+                self._tell_asked(verb, answered=False)
                 if not aws_errors.is_transient(error):
                     raise
                 failures += 1
@@ -262,6 +281,14 @@ class JobPoller:
 
     def _drop_settled(self) -> None:
         self._waiting = {job for job in self._waiting if not job.outcome.done()}
+
+    def _tell_waiting(self) -> None:
+        if self._observer is not None:
+            self._observer.waiting(len(self._waiting))
+
+    def _tell_asked(self, verb: str, *, answered: bool) -> None:
+        if self._observer is not None:
+            self._observer.asked(self._source.operation(verb), answered=answered)
 
     def _warn(self, error: Exception) -> None:
         now = self._loop.time()

@@ -47,7 +47,8 @@ def job_span(
     # A job that was stopped before it had a machine has no end of its own.
     end = max(start, description.get(kind.end_key) or description.get("LastModifiedTime") or start)
     name = f"sagemaker.job.{facts['step']}"
-    said = description.get("FailureReason") or description.get("ExitMessage") or ""
+    # As job_faults has it: of a processing job FailureReason says no more than that it failed.
+    said = description.get("ExitMessage") or description.get("FailureReason") or ""
     status = kind.status(description)
     arn = description.get(kind.arn_key)
     return Span(

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from city_fleet import aws_errors, clock
 from city_fleet.config import Fleet
 from city_fleet.config.places import fleets_folder
-from city_fleet.errors import Busy, CityFleetError, PlatformError
+from city_fleet.errors import Busy, CityFleetError, ConfigError, PlatformError, display_path
 from city_fleet.naming import as_of_stamp
 from city_fleet.night.costs import Cost, grouped
 from city_fleet.night.measured import MEASURED
@@ -200,16 +200,40 @@ def _known(jobs: Iterable[PaidJob], prices: Prices) -> Cost:
 
 def _by_model(fleet: Fleet, prices: Prices) -> float:
     """Return what a run will cost by the model of ``./fleet plan``; 0 of a fleet without cities."""
-    work = of_fleet(fleet, MEASURED, cohorts=fleet.members)
-    jobs = {
-        item: cost for item, cost in predict(work, MEASURED, prices).cost.items() if item.startswith(JOBS)
-    }
-    if lacking := [item.removeprefix(JOBS) for item, cost in jobs.items() if cost is None]:
+    jobs, cities = _model_of(fleet, prices)
+    if lacking := _lacking(jobs):
         raise PlatformError(
             f"no run has ended yet, and no price is known of {', '.join(lacking)} in {prices.region}; "
             "`./fleet cost --refresh-prices` fetches them"
         )
-    return sum(cost or 0.0 for cost in jobs.values()) / max(1, work.cities)
+    return sum(cost or 0.0 for cost in jobs.values()) / max(1, cities)
+
+
+def doubts(fleet: Fleet) -> list[str]:
+    """Return a sentence where the budget will stop no run, since jobs of the fleet file have no price; else nothing."""
+    if fleet.budget is None:
+        return []
+    stops = f"{display_path(fleet.path)}: field 'budget': it can't be judged, so it stops no run"
+    try:
+        prices = prices_of(fleet.region, fleets_folder())
+    except ConfigError as error:
+        return [f"{stops}: {error}"]
+    lacking = _lacking(_model_of(fleet, prices)[0])
+    if not lacking:
+        return []
+    what = f"no price is known of {', '.join(lacking)} in {prices.region}"
+    return [f"{stops}: {what}; `./fleet cost --refresh-prices` fetches them"]
+
+
+def _model_of(fleet: Fleet, prices: Prices) -> tuple[dict[str, float | None], int]:
+    """Return what the jobs of a night cost by the model of ``./fleet plan``, None without a price; and its cities."""
+    work = of_fleet(fleet, MEASURED, cohorts=fleet.members)
+    cost = predict(work, MEASURED, prices).cost
+    return {item: each for item, each in cost.items() if item.startswith(JOBS)}, work.cities
+
+
+def _lacking(jobs: Mapping[str, float | None]) -> list[str]:
+    return [item.removeprefix(JOBS) for item, cost in jobs.items() if cost is None]
 
 
 def _dollars(value: float) -> str:

@@ -15,6 +15,7 @@ from city_fleet import clock
 from city_fleet.errors import CityFleetError
 from city_fleet.jobs.pacing import pace
 from city_fleet.naming import Keys
+from city_fleet.orchestration.fleet_metrics import TriggererWaits
 from city_fleet.orchestration.task_clients import TaskClients
 from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.state import budget_question
@@ -65,6 +66,14 @@ class BudgetTrigger(PrintableLog, BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         self.log.info("Waiting until %s for a person who allows the night %s", self.until, self.night)
+        _, fleet, environment = self.place
+        with TriggererWaits(fleet=fleet, environment=environment).counted("tasks_waiting_for_budget"):
+            said = await self._answer()
+        # The night too: a triggerer that was frozen may wake another task than the one it waited for.
+        yield TriggerEvent({"budget": said, "night": self.night})
+
+    async def _answer(self) -> str:
+        """Return which of the three answers ends the wait, once it is this task's turn."""
         looks = _LOOKS.setdefault(asyncio.get_running_loop(), {})
         look = looks.setdefault((self.aws_conn_id, self.region_name, *self.place), _Look())
         deadline = clock.parse(self.until)
@@ -78,17 +87,11 @@ class BudgetTrigger(PrintableLog, BaseTrigger):
                     said = ALLOWED if found and found.allowed_by and found.night == self.night else AGAIN
                     async with pace(f"{self.place}/budget").turn(_TURNS_PER_SECOND):
                         pass
-                    yield self._event(said)
-                    return
+                    return said
             left = (deadline - datetime.now(UTC)).total_seconds()
             if left <= 0:
-                yield self._event(EXPIRED)
-                return
+                return EXPIRED
             await asyncio.sleep(min(self.poll_seconds, left))
-
-    def _event(self, said: str) -> TriggerEvent:
-        # The night too: a triggerer that was frozen may wake another task than the one it waited for.
-        return TriggerEvent({"budget": said, "night": self.night})
 
     def _client(self) -> Any:
         return TaskClients(self.aws_conn_id, self.region_name).s3

@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from city_fleet import clock
 from city_fleet.jobs.pacing import pace
+from city_fleet.orchestration.fleet_metrics import TriggererWaits
 from city_fleet.orchestration.task_log import PrintableLog
 
 #: No pause is longer. It bounds the wait where the triggerer's clock is behind that of the worker.
@@ -40,9 +41,14 @@ class TurnTrigger(PrintableLog, BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         self.log.info("Waiting for a turn: %s, not before %s", self.lane, self.not_before)
+        what = self.lane.rsplit("/", 1)[-1]
+        with TriggererWaits(lane=what).counted("tasks_waiting_for_a_turn"):
+            await self._wait()
+        self.log.info("Calling AWS again: %s", self.lane)
+        yield TriggerEvent({"turn": True})
+
+    async def _wait(self) -> None:
         left = (clock.parse(self.not_before) - datetime.now(UTC)).total_seconds()
         await asyncio.sleep(min(max(left, 0.0), LONGEST_SECONDS))
         async with pace(self.lane).turn(self.per_second):
             pass
-        self.log.info("Calling AWS again: %s", self.lane)
-        yield TriggerEvent({"turn": True})

@@ -23,6 +23,7 @@ from city_fleet.jobs.pacing import pace
 from city_fleet.jobs.poll_rules import RULES, JobSource
 from city_fleet.jobs.sagemaker_jobs import KINDS, is_nothing_to_stop
 from city_fleet.jobs.thread_client import ThreadClient
+from city_fleet.orchestration.fleet_metrics import TriggererWaits
 from city_fleet.orchestration.task_clients import AIOBOTOCORE_IS_INSTALLED
 from city_fleet.orchestration.task_log import PrintableLog
 from city_fleet.state.objects import ObjectStore
@@ -87,6 +88,9 @@ class JobTrigger(PrintableLog, BaseTrigger):
             since=clock.parse(self.since),
             deadline=clock.parse(self.deadline),
             poll_seconds=self.poll_seconds,
+            observer=TriggererWaits(
+                kind=self.kind, connection=self.aws.get("aws_conn_id"), region=self.aws.get("region_name")
+            ),
         )
         event = {"job_name": self.job_name, "outcome": outcome.status}
         if outcome.message:

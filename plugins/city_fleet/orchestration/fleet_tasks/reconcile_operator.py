@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet.approval import reconcile
+from city_fleet.champions import breaker
+from city_fleet.errors import CityFleetError
 from city_fleet.jobs.sagemaker_jobs import time_at
 from city_fleet.orchestration import fleet_metrics
 from city_fleet.orchestration.fleet_tasks import digest_operators
@@ -46,6 +50,8 @@ class ReconcileOperator(FleetOperator):
         )
         self.log.info("%d decided, %d await approval", len(done.decided), done.waiting)
         fleet_metrics.tell(self.fleet, "versions_awaiting_approval", done.waiting)
+        if fleet_metrics.are_sent():
+            self._tell_nights(clients)
         if done.left:
             self.log.warning("%d are left to the next look", done.left)
         alerts = [" ".join(item.reasons) for item in done.decided if item.outcome == Outcome.ALERT]
@@ -58,6 +64,16 @@ class ReconcileOperator(FleetOperator):
             problems = printable(" ".join(done.problems))
             raise AirflowException(f"{len(done.problems)} could not be dealt with: {problems}")
         return [item.to_dict() for item in done.decided]
+
+    def _tell_nights(self, clients: TaskClients) -> None:
+        """Tell how many nights the breaker has stopped and nobody has decided about, while their versions may wait."""
+        hours = max((city.approval_expires_hours for city in self.fleet.cities.values()), default=0)
+        try:
+            nights = breaker.undecided(clients.s3, self.fleet.keys, timedelta(hours=hours))
+        except (CityFleetError, ClientError, BotoCoreError) as error:  # the look itself is done
+            self.log.warning("Which nights the breaker has stopped can't be told: %s", error)
+            return
+        fleet_metrics.tell(self.fleet, "nights_awaiting_approval", len(nights))
 
     def _say(self, decided: Decided) -> None:
         loud = decided.outcome == Outcome.ALERT

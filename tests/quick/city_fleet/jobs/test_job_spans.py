@@ -65,7 +65,8 @@ def test_a_processing_job_waits_for_its_machine_and_says_why_it_failed() -> None
     description = {
         "ProcessingJobName": "j", "ProcessingJobStatus": "Failed", "CreationTime": T,
         "ProcessingStartTime": after(30), "ProcessingEndTime": after(35),
-        "ProcessingResources": {"ClusterConfig": cluster}, "ExitMessage": "row 7:\n\x1b[2Jno number",
+        "ProcessingResources": {"ClusterConfig": cluster},
+        "FailureReason": "AlgorithmError: , exit code: 1", "ExitMessage": "row 7:\n\x1b[2Jno number",
     }  # fmt: skip
     found = job_span(PROCESSING, description, FACTS | {"step": "preprocess"}, {})
     assert found.error == "Failed: row 7:\\n\\u001b[2Jno number"

@@ -13,7 +13,7 @@ from city_fleet import ticks
 from city_fleet.config import load_fleet
 from city_fleet.errors import FleetFileError, OtherInstallation
 from city_fleet.naming import Keys
-from city_fleet.night.budget import Figures, Night, judge
+from city_fleet.night.budget import Figures, Night, doubts, judge
 from city_fleet.state.budget_question import ASKS, FRESH, OVER, UNKNOWN, WITHIN, BudgetNight
 from tests.support.fleets import SMALL
 
@@ -111,3 +111,23 @@ def test_a_schedule_ticks_so_often_in_a_month() -> None:
         (None, 0),
     ):
         assert ticks.per_month(schedule) == pytest.approx(often, rel=0.01), schedule
+
+
+def test_a_budget_that_will_stop_nothing_is_said_before_a_night_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CITY_FLEET_FLEETS", str(tmp_path))
+    path = tmp_path / "small.yaml"
+
+    def said(more: str) -> str:
+        path.write_text(f"{SMALL}cities: {{austin: }}\n{more}", encoding="utf-8")
+        return "; ".join(doubts(load_fleet(path, {})))
+
+    dear = "defaults: {training: {instance_type: ml.p4d.24xlarge}}\n"
+    assert said(dear) == "", "without a budget nobody asks"
+    assert said("budget: {night: 1}\n") == ""
+    assert "so it stops no run: no price is known of ml.p4d.24xlarge for training job in us-east-1" in said(
+        f"{dear}budget: {{night: 1}}\n"
+    )
+    (tmp_path / "prices.json").write_text("{", encoding="utf-8")
+    assert "prices.json" in said("budget: {night: 1}\n")
