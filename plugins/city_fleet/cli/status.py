@@ -132,7 +132,12 @@ def status(
         line
         for each in shown
         for line in status_text.lines(
-            each.fleet, each.picture, each.cities, each.differences, narrowed=bool(cities or wanted or owner)
+            each.fleet,
+            each.picture,
+            each.cities,
+            each.differences,
+            narrowed=bool(cities or wanted or owner),
+            alone=len(shown) == 1,
         )
     )
     show([each.to_dict() for each in shown], lines, as_json)

@@ -28,12 +28,14 @@ def lines(
     differences: Sequence[Difference] | None,
     *,
     narrowed: bool,
+    alone: bool = True,
 ) -> Iterator[str]:
     """Yield what is printed about one fleet.
 
     :param cities: those that are shown.
     :param differences: None without ``--check``.
     :param narrowed: whether cities or states were named; then every city is listed.
+    :param alone: whether it is the only fleet that is shown. Of several, one that nobody has begun with is a line.
     """
     snapshot, refreshed = picture.snapshot, picture.refreshed
     counts = ", ".join(f"{count} {state}" for state, count in snapshot.counts.items() if count)
@@ -48,7 +50,12 @@ def lines(
         yield f"{refreshed.behind} newer run records are not in the index yet: run this again."
     for problem in picture.problems:
         yield f"Note: {problem}"
-    if narrowed or total <= _LONGEST_TABLE:
+    if not (alone or narrowed or differences) and cities and not any(map(_has_begun, cities)):
+        yield (
+            f"  No city of it has run yet. ./fleet run --fleet {fleet.fleet} {cities[0].city} --unpause trains the first; "
+            f"./fleet status --fleet {fleet.fleet} lists them."
+        )
+    elif narrowed or total <= _LONGEST_TABLE:
         looked = any(city.health for city in cities)
         rows = [(*row(city)[:-1], live(city), row(city)[-1]) if looked else row(city) for city in cities]
         yield from table((*_COLUMNS[:-1], _LIVE, _COLUMNS[-1]) if looked else _COLUMNS, rows)
@@ -56,6 +63,11 @@ def lines(
         yield from _summary(cities)
     if differences is not None:
         yield from _differences(differences, len(cities))
+
+
+def _has_begun(city: CityStatus) -> bool:
+    """Tell whether there is anything to say of a city but that it is in the fleet file."""
+    return bool(city.champion or city.last_run or city.waiting or city.remarks) or city.state != "NOT_DEPLOYED"
 
 
 def live(city: CityStatus) -> str:
