@@ -70,7 +70,7 @@ class _Request(BaseHTTPRequestHandler):
             self._write(413, {}, b"A request has at most 6 MB.\n")
             return
         body = self.rfile.read(int(length))
-        page = self.server.pages.get(self.path) if self.command == "GET" else None
+        page = self.server.pages.get(urlsplit(self.path).path) if self.command == "GET" else None
         if page is not None:
             content_type, text = page()
             self._write(200, {"content-type": content_type}, text.encode())

@@ -15,6 +15,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 _MISSING = frozenset({
     "NoSuchKey", "NotFound", "404", "ResourceNotFound", "NoSuchEntity",
     "RepositoryNotFoundException", "ImageNotFoundException", "NotFoundException", "ObjectNotFoundException",
+    "ResourceNotFoundException",
 })  # fmt: skip
 # A bucket that has no such setting.
 _UNSET = frozenset({

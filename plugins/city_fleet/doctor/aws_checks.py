@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
 from city_fleet.config.endpoint_section import MULTI_CONTAINER
-from city_fleet.doctor import account_checks
+from city_fleet.doctor import account_checks, traffic_checks
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.doctor.serving_checks import scaling, serving
 from city_fleet.errors import PlatformError, list_names
@@ -66,6 +66,8 @@ def check(
         "endpoint": partial(_endpoints, wanted=endpoint_configs),
         "live pointers": _serving,
     }
+    if traffic_checks.is_asked(fleet):
+        steps |= {"predict function": _predict_function, "CloudWatch metrics": _capture_errors}
     for what, step in steps.items():
         try:
             found += step(area, fleet, client, identity["Account"])
@@ -235,6 +237,14 @@ def _serving(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iter
     except ClientError as error:
         if not aws_errors.is_no_bucket(error):  # said already
             raise
+
+
+def _predict_function(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
+    return traffic_checks.function(area, fleet, client("lambda"))
+
+
+def _capture_errors(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
+    return traffic_checks.refused(area, fleet, client("cloudwatch"), clock.utc_now())
 
 
 def _endpoints(

@@ -61,7 +61,7 @@ def read(name: str) -> list[dict[str, Any]]:
 def places(names: StackNames, function: str = "") -> dict[str, str]:
     """Return what stands for the ``${…}`` of a policy, for CloudFormation's ``Fn::Sub``.
 
-    :param function: name of the Lambda function whose policy it is.
+    :param function: name of the Lambda function whose policy it is; of none's own, the one that applications ask.
     """
     fleet = names.fleet
     return {
@@ -73,7 +73,7 @@ def places(names: StackNames, function: str = "") -> dict[str, str]:
         "ENDPOINTS": names.endpoint_prefix,
         "ROLE": f"{names.role_path}{names.role}".removeprefix("/"),
         "QUEUE": names.of("arrivals"),
-        "FUNCTION": function,
+        "FUNCTION": function or names.of("predict"),
         # Parameters of the template.
         "MWAA": "${MwaaEnvironment}",
         "REGION": REGION,

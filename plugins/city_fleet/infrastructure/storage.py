@@ -108,6 +108,14 @@ def _lifecycle(names: StackNames) -> list[dict[str, Any]]:
             "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
         },
         {
+            # What really happened is of use as long as what was predicted is there; scores are kept elsewhere.
+            "Id": "outcomes",
+            "Status": "Enabled",
+            "Prefix": keys.outcomes_prefix(),
+            "ExpirationInDays": capture.keep_days,
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+        },
+        {
             "Id": "replaced",
             "Status": "Enabled",
             "Prefix": "",

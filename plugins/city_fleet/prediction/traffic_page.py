@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterator
 
-from city_fleet.state.observed import Observed
+from city_fleet.state.observed import CHAMPION, Observed
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: What stands for all cities that have no series of their own.
@@ -30,8 +30,12 @@ class TrafficPage:
         self._labels = f'fleet="{fleet}",environment="{environment}"'
         self._cities = frozenset(cities)
         self._lock = threading.Lock()
-        self._answers: Counter[tuple[str, str, str]] = Counter()
-        self._cold: Counter[str] = Counter()
+        # From 0 on what every city may have: of a series that begins with its first error, rate() sees none.
+        every = (*self._cities, OTHER)
+        self._answers: Counter[tuple[str, str, str]] = Counter(
+            {(city, CHAMPION, status): 0 for city in every for status in ("2xx", "4xx", "5xx")}
+        )
+        self._cold: Counter[str] = Counter(dict.fromkeys(every, 0))
         self._buckets: dict[str, list[int]] = {}
         self._seconds: Counter[str] = Counter()
         self._capture_errors = 0

@@ -9,12 +9,15 @@ A job counts once, on the day on which it has ended, whatever records name it. A
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
+import itertools
 import json
+import operator
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -36,8 +39,10 @@ log = outgoing_text.logger(__name__)
 RECORDED_WITHIN = timedelta(days=7)
 #: Events of a day may turn up so long after it: clocks differ, and a writer may be slow.
 _LATE = timedelta(hours=2)
+#: Threads at most; never more than the client has connections.
 _WORKERS = 16
-_FORMAT = 1
+# The first had a list for each job, and takes three times as long to read.
+_FORMAT, _BY_JOB = 2, 1
 _MOST_BYTES = 1 << 28
 _EVENT = re.compile(r"\d{8}T\d{6}Z/([a-z0-9_]+/\d{8}T\d{6}Z-[^/]+\.json)")
 _KINDS = {"preprocess": "Processing", "evaluate": "Processing"}
@@ -68,7 +73,10 @@ class PaidJob(NamedTuple):
     run: str
 
 
-_TYPES = (str, str, str, str, str, int, int, int, str, str, str, str)
+_NUMBERS = frozenset({"instances", "seconds", "saved"})
+#: Texts that few jobs share; of all others each stands once in a day, and a job has its place.
+_OWN_TEXTS = frozenset({"job", "ended_at"})
+_as_job = functools.partial(tuple.__new__, PaidJob)
 
 
 @dataclass(frozen=True)
@@ -99,32 +107,40 @@ def read(
     """
     now = now or datetime.now(UTC)
     store, problems = ObjectStore(s3, keys.bucket), dict[str, None]()
+    threads = min(_WORKERS, s3.meta.config.max_pool_connections)
     last = min(until + RECORDED_WITHIN, now).date()
     days = [since.date() + timedelta(days=n) for n in range(max(0, (last - since.date()).days + 1))]
 
-    def get(day: date) -> tuple[_Day, str | None]:
-        found = store.get(keys.cost_day(day))
-        return (_Day(day), None) if found is None else (_Day.from_bytes(day, found.body, keys), found.etag)
-
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        known = dict(zip(days, pool.map(get, days), strict=True))
-    for day, (before, etag) in known.items():
-        if before.closed:
-            continue
-        after = _folded(store, keys, before, now, say)
-        known[day] = (after, etag)
+    known: dict[date, _Day] = {}
+    # Read by several at once, made sense of by this one: that is the processor's work alone.
+    with ThreadPoolExecutor(threads) as pool:
+        bodies = pool.map(store.get, map(keys.cost_day, days))
+        found = [
+            (_Day(day), None) if body is None else (_Day.from_bytes(day, body.body, keys), body.etag)
+            for day, body in zip(days, bodies, strict=True)
+        ]
+    for before, etag in found:
+        day = before.day
+        known[day] = after = (
+            before if before.closed else _folded(store, keys, before, now=now, say=say, threads=threads)
+        )
         if after != before and (problem := _keep(store, keys, after, etag)):
             problems[problem] = None
     first, end = clock.iso(since.astimezone(UTC)), clock.iso(until.astimezone(UTC))
-    jobs = (job for day, _ in known.values() for job in day.jobs)
+    jobs = itertools.chain.from_iterable(day.jobs for day in known.values())
     return Ledger(tuple(job for job in once(jobs) if first <= job.ended_at < end), tuple(problems))
+
+
+_place = operator.itemgetter(*map(PaidJob._fields.index, ("city", "step", "job")))
 
 
 def once(jobs: Iterable[PaidJob]) -> Iterator[PaidJob]:
     """Yield each job once; one that a record calls waste and another does not is none: its own run made use of it."""
-    found: dict[tuple[str, str, str], PaidJob] = {}
-    for job in jobs:
-        place = (job.city, job.step, job.job)
+    all_, found = list(jobs), dict[tuple[str, str, str], PaidJob]()
+    if len(set(map(_place, all_))) == len(all_):
+        return iter(all_)  # as it is mostly; of a million to look at each takes twice as long
+    for job in all_:
+        place = _place(job)
         other = found.get(place)
         if other is None or (other.waste and not job.waste):
             found[place] = job
@@ -180,13 +196,18 @@ class _Day:
     jobs: tuple[PaidJob, ...] = ()
 
     def to_bytes(self, keys: Keys) -> bytes:
+        columns = dict(zip(PaidJob._fields, zip(*sorted(self.jobs), strict=True), strict=False))
+        shared = [name for name in columns if name not in _NUMBERS | _OWN_TEXTS]
+        words = sorted({word for name in shared for word in columns[name]})
+        places = {word: place for place, word in enumerate(words)}
         value = {
             "format_version": _FORMAT,
             **installation.stamp(keys),
             "day": self.day.isoformat(),
             "closed": self.closed,
             "folded": sorted(self.folded),
-            "jobs": sorted(self.jobs),
+            "words": words,
+            "jobs": columns | {name: [places[word] for word in columns[name]] for name in shared},
         }
         return gzip.compress(json.dumps(value, separators=(",", ":")).encode(), compresslevel=5, mtime=0)
 
@@ -197,27 +218,60 @@ class _Day:
             with gzip.open(io.BytesIO(body)) as file:
                 text = file.read(_MOST_BYTES + 1)
             value = json_of(text)
-            if len(text) > _MOST_BYTES or value["format_version"] != _FORMAT:
+            if len(text) > _MOST_BYTES or value["format_version"] not in (_FORMAT, _BY_JOB):
                 return cls(day)
             if value["day"] != day.isoformat() or installation.other(keys, value) is not None:
                 return cls(day)
-            jobs = tuple(map(PaidJob._make, value["jobs"]))
-            # A month of 10,000 cities has a million of them: column by column takes a third of the time.
-            for column, kind in zip(zip(*jobs, strict=True), _TYPES, strict=False):
-                if set(map(type, column)) != {kind}:
+            # A month of 10,000 cities has a million of them: what is done here is done column by column.
+            columns: Mapping[str, Sequence[Any]]
+            if value["format_version"] == _BY_JOB:
+                columns = dict(zip(PaidJob._fields, zip(*value["jobs"], strict=True), strict=False))
+            else:
+                columns = _with_words(value["jobs"], value["words"])
+            ordered = [columns[name] for name in PaidJob._fields] if columns else []
+            for name, column in columns.items():
+                if set(map(type, column)) != {int if name in _NUMBERS else str}:
                     return cls(day)
+            jobs = tuple(map(_as_job, zip(*ordered, strict=True)))
             return cls(day, bool(value["closed"]), frozenset(value["folded"]), jobs)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError, zlib.error):
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            zlib.error,
+        ):
             return cls(day)
 
 
-def _folded(store: ObjectStore, keys: Keys, before: _Day, now: datetime, say: Callable[[str], None]) -> _Day:
+def _with_words(columns: Mapping[str, list[Any]], words: list[Any]) -> dict[str, list[Any]]:
+    """Return the columns of a day with texts where it has the places of words.
+
+    :raises LookupError: a place has none.
+    """
+    found = {}
+    for name, column in columns.items():
+        if name in _NUMBERS | _OWN_TEXTS:
+            found[name] = column
+            continue
+        if column and min(column) < 0:
+            raise LookupError(name)
+        found[name] = list(map(words.__getitem__, column))
+    return found
+
+
+def _folded(
+    store: ObjectStore, keys: Keys, before: _Day, *, now: datetime, say: Callable[[str], None], threads: int
+) -> _Day:
     prefix = keys.events_prefix()
     events = {item.key.removeprefix(prefix) for item in store.items(f"{prefix}{before.day:%Y%m%d}")}
     new = {event: found[1] for event in events - before.folded if (found := _EVENT.fullmatch(event))}
     if len(new) > 500:
         say(f"Reading {len(new)} run records of {before.day}")
-    read_ = _read_records(store, keys, set(new.values()))
+    read_ = _read_records(store, keys, set(new.values()), threads)
     # The record of an event may still come, while the day is young.
     done = frozenset(event for event, name in new.items() if name in read_)
     jobs = tuple(once([*before.jobs, *(job for name in sorted(read_) for job in read_[name])]))
@@ -228,7 +282,9 @@ def _folded(store: ObjectStore, keys: Keys, before: _Day, now: datetime, say: Ca
     return _Day(before.day, True, frozenset(), jobs)
 
 
-def _read_records(store: ObjectStore, keys: Keys, names: Iterable[str]) -> dict[str, list[PaidJob]]:
+def _read_records(
+    store: ObjectStore, keys: Keys, names: Iterable[str], threads: int
+) -> dict[str, list[PaidJob]]:
     """Return the jobs of the records that are there; none of what is no record."""
 
     def one(name: str) -> tuple[str, list[PaidJob]] | None:
@@ -247,7 +303,7 @@ def _read_records(store: ObjectStore, keys: Keys, names: Iterable[str]) -> dict[
             log.warning("%s is passed over: %s", store.uri(keys.records_prefix() + name), error)
             return name, []
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         return dict(found for found in pool.map(one, sorted(names)) if found is not None)
 
 

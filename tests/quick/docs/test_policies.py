@@ -188,7 +188,7 @@ def test_no_policy_allows_more_than_names(subtests: pytest.Subtests) -> None:
             anywhere = [Policy.listed(each["Action"]) for each in found.statements if each["Resource"] == "*"]
             # AWS bounds these by no resource.
             bounded = re.compile(
-                r"sagemaker:(List\w+|Search)|servicequotas:ListServiceQuotas|ecr:\w+|cloudwatch:(PutMetricData|DescribeAlarms)"
+                r"sagemaker:(List\w+|Search)|servicequotas:ListServiceQuotas|ecr:\w+|cloudwatch:(PutMetricData|DescribeAlarms|GetMetricStatistics)"
                 r"|ec2:Describe\w+|application-autoscaling:Describe\w+"
             )
             assert [

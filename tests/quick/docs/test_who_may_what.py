@@ -143,6 +143,12 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     yield "doctor", Need("ecr:DescribeImages", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/x"), DOCTOR
     yield "doctor", Need("kms:DescribeKey", KEY), DOCTOR
     yield "doctor", Need("servicequotas:ListServiceQuotas", "*"), DOCTOR
+    yield (
+        "doctor",
+        Need("lambda:GetFunctionConfiguration", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:function"),
+        DOCTOR,
+    )
+    yield "doctor", Need("cloudwatch:GetMetricStatistics", "*"), DOCTOR
     # The arrivals DAG's trigger and tasks: orchestration/fleet_tasks/arrivals_trigger.py, arrivals_operators.py.
     for name in ("ChangeMessageVisibility", "DeleteMessage", "GetQueueUrl", "ReceiveMessage"):
         yield "airflow", Need(f"sqs:{name}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"), CALLERS

@@ -127,7 +127,7 @@ def test_prometheus_reads_what_was_predicted(load: Load, environment: dict[str, 
         thread.start()
         body = json.dumps({"city": "austin", "features": ROW}).encode()
         urllib.request.urlopen(urllib.request.Request(f"{server.url}/predict", body), timeout=30).close()
-        with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as answer:
+        with urllib.request.urlopen(f"{server.url}/metrics?of=all", timeout=30) as answer:
             text, kind = answer.read().decode(), answer.headers["content-type"]
         server.shutdown()
         thread.join(10)

@@ -41,6 +41,13 @@ def test_cities_that_are_not_named_are_one() -> None:
     assert found["city_fleet_capture_errors_total", ""] == 3
 
 
+def test_what_has_not_happened_yet_is_there_and_zero() -> None:
+    found = series(TrafficPage("houses", "laptop", ["austin"]))
+    for city in ("austin", OTHER):
+        assert found["city_fleet_predictions_total", f'city="{city}",role="champion",status="5xx"'] == 0
+        assert found["city_fleet_cold_loads_total", f'city="{city}"'] == 0
+
+
 def test_latency_is_a_histogram_of_answers() -> None:
     page = TrafficPage("houses", "laptop")
     for milliseconds in (1, 20, 20_000, 60_000):
