@@ -185,6 +185,11 @@ class _Shown:
     models: int
     budget: BudgetNight | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Tell whether all that has cost something are endpoints."""
+        return self.budget is None and not any(each.jobs.jobs or each.lacking for each in self.windows)
+
     def to_dict(self) -> dict[str, Any]:
         groups = self.groups
         return {
@@ -289,9 +294,16 @@ def _lines(found: list[_Shown], cities: int | None) -> Iterator[str]:
     from city_fleet.cli import cost_text  # noqa: PLC0415 - imports botocore
 
     for number, each in enumerate(found):
+        name = f"{each.fleet.fleet} ({each.fleet.environment})"
+        if len(found) > 1 and cities is None and each.idle:
+            spent = ", ".join(
+                f"{cost_text.dollars(window.dollars)} dollars {window.window.name}" for window in each.windows
+            )
+            yield f"{name}, {each.models:,} cities with a model: no job has ended; its endpoints {spent}"
+            continue
         if number:
             yield ""
-        yield f"{each.fleet.fleet} ({each.fleet.environment}), {each.models:,} cities with a model"
+        yield f"{name}, {each.models:,} cities with a model"
         yield ""
         if each.groups is not None:
             yield from cost_text.group_lines(str(each.by), each.groups)
