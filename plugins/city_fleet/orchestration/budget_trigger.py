@@ -27,6 +27,8 @@ ALLOWED, AGAIN, EXPIRED = "allowed", "again", "expired"
 POLL_SECONDS = 60.0
 #: Tasks that start their jobs again per second, in this triggerer.
 _TURNS_PER_SECOND = 10.0
+# Characters; Airflow keeps a trigger's event in its database, for each of the tasks that wait.
+_LONGEST_TOLD = 2000
 
 
 class BudgetTrigger(PrintableLog, BaseTrigger):
@@ -88,7 +90,7 @@ class BudgetTrigger(PrintableLog, BaseTrigger):
                     said = ALLOWED if found and found.allowed_by and found.night == self.night else AGAIN
                     async with pace(f"{self.place}/budget").turn(_TURNS_PER_SECOND):
                         pass
-                    return said, found.told if found else ""
+                    return said, found.told[:_LONGEST_TOLD] if found else ""
             left = (deadline - datetime.now(UTC)).total_seconds()
             if left <= 0:
                 return EXPIRED, ""
