@@ -1,8 +1,8 @@
-"""One real stack for all end-to-end tests: Airflow's components, the local SageMaker, four fleets.
+"""One real stack for all end-to-end tests: Airflow, the local SageMaker, six fleets, and a collector of traces.
 
-The fleets are the Texas file, changed where a test needs a city that is held, broken or poisoned, a fleet that exists
-by its own file and CSV alone, and a city of each of two fleets of tables. All runs are started at once and tests look
-at how they ended.
+The fleets are the Texas file, changed where a test needs a city that is held, broken or poisoned, some of its cities in
+a cohort, a fleet that exists by its own file and CSV alone, the same with a budget that is too small for a run, and a
+city of each of two fleets of tables. All runs are started at once and tests look at how they ended.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from local.stack.layout import Layout, free_port
 from local.stack.seed import seed
 from local.stack.stack import Stack
 from tests.support.airflow_roles import SETTINGS
+from tests.support.otlp_collector import Collector, running_collector
 from tests.support.stack_state import state_dir  # noqa: F401 - a fixture
 
 BUCKET = "city-fleet"
@@ -101,9 +102,11 @@ class Fleet:
     """The running stack and the runs that were started on it.
 
     :param runs: DAG id → run id.
+    :param collector: what its traces go to.
     """
 
     stack: Stack
+    collector: Collector
     runs: dict[str, str] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -219,6 +222,14 @@ PAGE_CITY = "collin_county"
 # Their training is on spot instances: with no spare capacity a job stays in progress for as long as a test needs it.
 SPOT_CITIES = {"amarillo": "Amarillo", "arlington": "Arlington", "bay_area": "Bay Area"}
 
+# A fleet whose budget is too small for a run; its city has too little data for more than the first job.
+DEAR_FLEET, DEAR_DAG = "dear_rides", "dear_rides.harbour"
+DEAR = {
+    "fleet: bike_rides\n": f"fleet: {DEAR_FLEET}\n",
+    "events:": "budget: {night: 0.01}\n#",
+    "  waiter_delay_seconds: 1\n": "  waiter_delay_seconds: 1\n  training: {instance_type: ml.m5.4xlarge}\n",
+}
+
 
 # Some of the same cities, by the same settings, in a fleet that trains them by one job.
 COHORT_FLEET, COHORT_DAG = "texas_cohort", "texas_cohort._cohort_001"
@@ -265,7 +276,12 @@ def write_fleets(folder: Path) -> None:
     (folder / f"{COHORT_FLEET}.yaml").write_text(f"{head}\ncities:\n{cities}")
     source = folder / "bike_rides.csv"
     write_bike_rides(source)
-    (folder / "bike_rides.yaml").write_text(BIKES.format(source=source))
+    bikes = BIKES.format(source=source)
+    (folder / "bike_rides.yaml").write_text(bikes)
+    for old, new in DEAR.items():
+        assert bikes.count(old) == 1, old
+        bikes = bikes.replace(old, new)
+    (folder / f"{DEAR_FLEET}.yaml").write_text(bikes)
     for name, city in TABLES.items():
         head = (ROOT / "include" / "fleets" / f"{name}.yaml").read_text().partition("\ncities:\n")[0]
         (folder / f"{name}.yaml").write_text(f"{head}\ncities:\n  {city}\n")
@@ -306,7 +322,13 @@ def change_sales(s3: Any, city: str, line: int, change: Callable[[float], float]
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def collector() -> Iterator[Collector]:
+    with running_collector() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("stack")
     write_fleets(folder / "fleets")
     write_dags(folder / "dags")
@@ -318,10 +340,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         dags_dir=folder / "dags",
         parse_interval_seconds=600,  # a task reads the fleet file anew; parsing 48 DAGs takes a second each time
         sagemaker_options=("--max-running-jobs=6",),
-        airflow_settings=SETTINGS,
+        airflow_settings={**SETTINGS, **collector.settings},
     )
     with Stack(layout) as stack:
-        fleet = Fleet(stack)
+        fleet = Fleet(stack, collector)
         seed(stack, sorted(layout.fleets_dir.glob("*.yaml")))
         change_sales(stack.client("s3"), "galveston", 30, lambda sales: -5)
         change_sales(stack.client("s3"), "longview_marshall", 60, lambda sales: 1000 * sales)
@@ -332,9 +354,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
                 "texas_housing.austin",
                 "bike_rides.harbour",
                 COHORT_DAG,
+                DEAR_DAG,
                 *(f"{name}._endpoint" for name in names),
             },
         )
+        fleet.runs[DEAR_DAG] = fleet.start(DEAR_DAG, as_of="2024-03-01")
         for name in names:
             fleet.runs[f"{name}._endpoint"] = fleet.start(f"{name}._endpoint")
         for name in names:

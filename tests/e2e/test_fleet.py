@@ -17,7 +17,9 @@ import pytest
 from city_fleet.metrics import regression_metrics
 from city_fleet.naming import split_uri
 from local import ROOT
-from tests.e2e.conftest import BUCKET, Fleet
+from tests.e2e.conftest import BUCKET, DEAR_DAG, DEAR_FLEET, Fleet
+from tests.support.otlp_collector import Kept, tree
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 LIVE_CITY = "texas_housing.abilene"
@@ -169,6 +171,90 @@ def test_airflow_tells_a_held_run_from_a_live_one_and_leads_to_its_job(fleet: Fl
         assert "-waco-train-" in answer.text
 
 
+def test_a_run_is_one_trace_with_its_jobs_and_its_publication(fleet: Fleet) -> None:
+    """As a collector gets it: the run, its tasks, and below them what Airflow does not know."""
+    dag_id = "flights.boston"  # of whose run no test clears anything
+    assert fleet.ended(dag_id) == "success"
+    trace = wait_until(lambda: whole_trace(fleet, dag_id, "cityfleet.publish"), 60, "the whole trace")
+    shown = "\n".join(tree(list(trace.values())))
+    record = fleet.record(dag_id)
+    whose = {"fleet": "flights", "environment": "laptop", "city": "boston", "as_of": "20140101T000000Z"}
+    whose = {f"cityfleet.{name}": value for name, value in whose.items()}
+    (run,) = [span for span in trace.values() if span.name == f"dag_run.{dag_id}"]
+    assert (run.parent, run.error) == ("", ""), shown
+
+    def above(span: Kept) -> list[str]:
+        """The names of what a span is a part of, the innermost first."""
+        return [] if not span.parent else [trace[span.parent].name, *above(trace[span.parent])]
+
+    for step, kind in (("preprocess", "processing"), ("train", "training"), ("evaluate", "processing")):
+        (job,) = [span for span in trace.values() if span.name == f"sagemaker.job.{step}"]
+        name = fleet.result(dag_id, step)["job"]
+        assert job.attributes["aws.sagemaker.job.name"] == name
+        assert job.attributes["cloud.resource_id"].endswith(f":{kind}-job/{name}")
+        assert (job.attributes["aws.sagemaker.job.status"], job.error) == ("Completed", "")
+        assert {**job.attributes, **whose, "cityfleet.run_key": record["run_key"]} == job.attributes
+        assert above(job) == [f"task_run.{step}", run.name], shown
+        phases = [span for span in trace.values() if span.parent == job.id]
+        assert phases, shown
+        assert all(job.start <= span.start < span.end <= job.end for span in phases), shown
+        # SageMaker's clock may be another one than Airflow's, but not here.
+        assert run.start < job.start < job.end < run.end, shown
+    (published,) = [span for span in trace.values() if span.name == "cityfleet.publish"]
+    assert above(published) == ["task_run.publish", run.name], shown
+    pointer = fleet.pointer("flights", "boston")
+    assert pointer is not None
+    assert {**published.attributes, **whose, "cityfleet.outcome": "live"} == published.attributes
+    assert published.attributes["cityfleet.target_model"] == pointer["target_model"]
+    spans = [span for span in fleet.collector.spans if span.name == "cityfleet.endpoint"]
+    endpoint = next(span for span in spans if span.attributes["cityfleet.fleet"] == "flights")
+    assert endpoint.attributes["cityfleet.serves"] == endpoint.attributes["cityfleet.endpoint"]
+
+
+def test_a_job_that_failed_is_an_error_in_its_runs_trace(fleet: Fleet) -> None:
+    dag_id = "texas_housing.galveston"
+    assert fleet.ended(dag_id) == "failed"
+    trace = wait_until(lambda: whole_trace(fleet, dag_id, "sagemaker.job.preprocess"), 60, "the whole trace")
+    found = {span.name: span for span in trace.values()}
+    job, task = found["sagemaker.job.preprocess"], found["task_run.preprocess"]
+    assert job.parent == task.id
+    assert job.attributes["aws.sagemaker.job.status"] == "Failed"
+    assert job.error.startswith("Failed: ")
+    assert "txhousing.csv" in job.error
+    assert "sagemaker.job.train" not in found
+
+
+def whole_trace(fleet: Fleet, dag_id: str, last: str) -> dict[str, Kept] | None:
+    """Return the spans of a run's trace by their ids, once its own has come: Airflow sends them in batches.
+
+    :param last: name of a span that has to be among them.
+    """
+    found = {span.id: span for span in fleet.collector.trace_of(dag_id, fleet.runs[dag_id])}
+    whole = all(span.parent in found for span in found.values() if span.parent)
+    names = {span.name for span in found.values()}
+    return found if whole and {f"dag_run.{dag_id}", last} <= names else None
+
+
+def allow_the_dear_night(fleet: Fleet) -> dict[str, Any]:
+    """Allow the night of the fleet with a budget, as a person does; twice changes nothing."""
+    return dict(fleet.command("cost", "--allow-night", "--fleet", DEAR_FLEET, "--yes", "--reason", "a try"))
+
+
+def test_a_night_beyond_the_budget_waits_for_a_person(fleet: Fleet) -> None:
+    """In the triggerer: it takes no slot, and nothing is paid for."""
+    wait_until(lambda: fleet.states(DEAR_DAG)["preprocess"] == "deferred", 120, "the run waits")
+    log = fleet.task_log(DEAR_DAG, "preprocess")
+    assert "budget.night is 0.01" in log
+    assert f"./fleet cost --allow-night --fleet {DEAR_FLEET}" in log
+    jobs = fleet.client("sagemaker").list_processing_jobs(NameContains="dear-rides--")
+    assert jobs["ProcessingJobSummaries"] == []
+    (status,) = fleet.command("status", "--fleet", DEAR_FLEET)
+    assert any("runs wait for a person until" in each for each in status["problems"])
+    said = allow_the_dear_night(fleet)
+    assert (said["fleet"], said["changed"]) == (DEAR_FLEET, True)
+    # What follows is the last test of this file: the triggerer looks once a minute.
+
+
 def test_a_model_that_breaks_a_limit_is_held_with_its_reason(fleet: Fleet) -> None:
     dag_id = "texas_housing.waco"
     assert fleet.ended(dag_id) == "success"
@@ -281,6 +367,16 @@ def test_a_backfill_trains_on_what_was_known_and_leaves_the_newest_live(fleet: F
     pointer = fleet.pointer("texas_housing", "austin")
     assert pointer is not None
     assert pointer["as_of"] == live[-1]["logical_date"][:10].replace("-", "") + "T000000Z"
+
+
+def test_an_allowed_night_goes_on(fleet: Fleet) -> None:
+    allow_the_dear_night(fleet)
+    assert fleet.ended(DEAR_DAG) == "success"
+    assert fleet.record(DEAR_DAG)["outcome"] == "too_little_data"
+    log = fleet.task_log(DEAR_DAG, "preprocess")
+    assert "; allowed by " in log
+    jobs = fleet.client("sagemaker").list_processing_jobs(NameContains="dear-rides--")
+    assert len(jobs["ProcessingJobSummaries"]) == 1
 
 
 def create_backfill(fleet: Fleet, dag_id: str, first: str, last: str) -> None:

@@ -188,7 +188,7 @@ def _endpoint_configs(fleet: Fleet) -> dict[str, str]:
 
 
 def _airflow(fleets: list[Fleet], cities: int | None, slots: dict[str, int]) -> list[Finding]:
-    from city_fleet.doctor import airflow_checks  # noqa: PLC0415
+    from city_fleet.doctor import airflow_checks, observe_checks  # noqa: PLC0415
 
     area = airflow_checks.AREA
     here = "Run this where Airflow runs, or while a local stack is up: make up"
@@ -204,6 +204,7 @@ def _airflow(fleets: list[Fleet], cities: int | None, slots: dict[str, int]) -> 
     return [
         *airflow_checks.check(facts, fleets, cities, slots),
         *airflow_checks.look_at_health(_health(url), url),
+        *observe_checks.check(facts["observed"]),
     ]
 
 

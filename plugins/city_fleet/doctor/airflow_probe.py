@@ -9,8 +9,10 @@ prints no secret: of the database's URL only the dialect.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 from city_fleet.naming import ENVIRONMENT_TAG
@@ -32,7 +34,8 @@ MARK = "AIRFLOW PROBE "
 
 
 def facts() -> dict[str, Any]:
-    """Return version, settings, pools, DAGs (id → paused, environment), import errors; or the database's problem."""
+    """Return version, settings, what it shows to others, pools, DAGs (id → paused, environment), import errors; or the
+    database's problem."""
     from airflow import __version__  # noqa: PLC0415 - this module is imported where there is no Airflow, too
     from airflow.configuration import conf  # noqa: PLC0415
 
@@ -44,6 +47,7 @@ def facts() -> dict[str, Any]:
             f"{section}.{option}": getters[kind](section, option, fallback=None)
             for (section, option), kind in SETTINGS.items()
         },
+        "observed": _observed(conf),
         "dialect": conf.get("database", "sql_alchemy_conn").split(":", 1)[0].split("+", 1)[0],
         "problem": None,
         "pools": {},
@@ -56,6 +60,38 @@ def facts() -> dict[str, Any]:
     except Exception as error:  # whatever is wrong with a database is what the doctor has to tell
         found["problem"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
     return found
+
+
+def _observed(conf: Any) -> dict[str, Any]:
+    """Return what Airflow shows to others (docs/observe.md): what is on, and what of it has somewhere to go to.
+
+    Addresses may hold a password: of each, only whether there is one.
+    """
+    elsewhere = conf.get("traces", "otel_host", fallback="") not in ("", None, "localhost")
+    addresses = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    # As the provider's conf.py (2.20) decides whether it is off.
+    options = ("transport", "config_path", "config_conn_id")
+    wanted = any(conf.get("openlineage", name, fallback="") for name in options) or any(
+        name in ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG") or name.startswith("OPENLINEAGE__TRANSPORT")
+        for name, value in os.environ.items()
+        if value
+    )
+    off = conf.getboolean("openlineage", "disabled", fallback=False)
+    off = off or os.environ.get("OPENLINEAGE_DISABLED", "").lower() in ("true", "1", "t")
+    packages = ("statsd", "datadog", "airflow.providers.openlineage")
+    return {
+        "traces": conf.getboolean("traces", "otel_on", fallback=False),
+        "traces_exporter": os.environ.get("OTEL_TRACES_EXPORTER", "otlp"),
+        "traces_address": elsewhere or any(os.environ.get(name) for name in addresses),
+        # In the order in which Airflow chooses.
+        "metrics": [
+            name
+            for name in ("statsd_datadog_enabled", "statsd_on", "otel_on")
+            if conf.getboolean("metrics", name, fallback=False)
+        ],
+        "lineage": wanted and not off,
+        "installed": [name for name in packages if find_spec(name) is not None],
+    }
 
 
 def _from_database() -> dict[str, Any]:

@@ -83,7 +83,8 @@ def judge(
     how = (
         "as the last runs were" if figures.measured else "by the model of ./fleet plan: no run has ended yet"
     )
-    rest = f"{_dollars(figures.coming)} of {figures.runs:,} runs to come, {how}"
+    runs = "1 run" if figures.runs == 1 else f"{figures.runs:,} runs"
+    rest = f"{_dollars(figures.coming)} of {runs} to come, {how}"
     over, within = [], []
     for name, spent, when in (
         ("night", figures.spent, f"the night until {night.until:%Y-%m-%d %H:%M} UTC"),

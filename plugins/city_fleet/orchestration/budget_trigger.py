@@ -27,6 +27,8 @@ ALLOWED, AGAIN, EXPIRED = "allowed", "again", "expired"
 POLL_SECONDS = 60.0
 #: Tasks that start their jobs again per second, in this triggerer.
 _TURNS_PER_SECOND = 10.0
+# Characters; Airflow keeps a trigger's event in its database, for each of the tasks that wait.
+_LONGEST_TOLD = 2000
 
 
 class BudgetTrigger(PrintableLog, BaseTrigger):
@@ -68,12 +70,13 @@ class BudgetTrigger(PrintableLog, BaseTrigger):
         self.log.info("Waiting until %s for a person who allows the night %s", self.until, self.night)
         _, fleet, environment = self.place
         with TriggererWaits(fleet=fleet, environment=environment).counted("tasks_waiting_for_budget"):
-            said = await self._answer()
-        # The night too: a triggerer that was frozen may wake another task than the one it waited for.
-        yield TriggerEvent({"budget": said, "night": self.night})
+            said, told = await self._answer()
+        # The night too: a triggerer that was frozen may wake another task than the one it waited for. What was told is
+        # for the task to log: Airflow (3.3.2) begins a trigger's log anew when the same try waits once more.
+        yield TriggerEvent({"budget": said, "night": self.night, "told": told})
 
-    async def _answer(self) -> str:
-        """Return which of the three answers ends the wait, once it is this task's turn."""
+    async def _answer(self) -> tuple[str, str]:
+        """Return which of the three answers ends the wait, at this task's turn, and what is known of the night."""
         looks = _LOOKS.setdefault(asyncio.get_running_loop(), {})
         look = looks.setdefault((self.aws_conn_id, self.region_name, *self.place), _Look())
         deadline = clock.parse(self.until)
@@ -87,10 +90,10 @@ class BudgetTrigger(PrintableLog, BaseTrigger):
                     said = ALLOWED if found and found.allowed_by and found.night == self.night else AGAIN
                     async with pace(f"{self.place}/budget").turn(_TURNS_PER_SECOND):
                         pass
-                    return said
+                    return said, found.told[:_LONGEST_TOLD] if found else ""
             left = (deadline - datetime.now(UTC)).total_seconds()
             if left <= 0:
-                return EXPIRED
+                return EXPIRED, ""
             await asyncio.sleep(min(self.poll_seconds, left))
 
     def _client(self) -> Any:

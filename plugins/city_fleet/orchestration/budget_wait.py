@@ -94,6 +94,7 @@ class WithinBudget(Patient):
                     )
                 )
             if told.get("budget") == ALLOWED:
+                self.log.info("Budget: %s", told.get("told", "the night is allowed"))
                 store.set(_KEPT, {"passed": ti.max_tries})
         return self.execute(context)
 

@@ -18,7 +18,7 @@ from botocore.config import Config
 from packaging.requirements import Requirement
 
 from city_fleet.data.ingest import ingest
-from city_fleet.doctor import airflow_checks, airflow_probe, aws_checks, package_checks
+from city_fleet.doctor import airflow_checks, airflow_probe, aws_checks, observe_checks, package_checks
 from city_fleet.doctor.findings import Finding, Level
 from city_fleet.doctor.package_checks import Role
 from tests.support.command_line import fleet
@@ -390,6 +390,8 @@ def test_the_probe_reads_settings_and_says_what_is_wrong_with_the_database(tmp_p
             "PYTHONPATH": str(ROOT / "plugins"),
             "AIRFLOW_HOME": str(tmp_path),
             "AIRFLOW__TRIGGERER__CAPACITY": "77",
+            "AIRFLOW__METRICS__STATSD_ON": "True",
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": '{"type": "http", "url": "http://secret-name"}',
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/secret-name.db",
         },
         capture_output=True,
@@ -401,6 +403,9 @@ def test_the_probe_reads_settings_and_says_what_is_wrong_with_the_database(tmp_p
     assert found["settings"]["triggerer.capacity"] == 77
     assert found["dialect"] == "sqlite"
     assert "no such table" in found["problem"]
+    observed = found["observed"]
+    assert (observed["traces"], observed["metrics"], observed["lineage"]) == (False, ["statsd_on"], True)
+    assert {each.level for each in observe_checks.check(observed)} <= {Level.OK, Level.WARN}
     assert "secret-name" not in line
 
 

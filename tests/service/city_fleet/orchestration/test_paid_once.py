@@ -470,7 +470,7 @@ def test_a_run_that_fails_before_it_has_begun_has_a_record_and_pays_nothing(
 
 
 def test_a_night_beyond_the_budget_waits_for_a_person_and_pays_nothing_until_then(
-    texas: Town, moment: datetime
+    texas: Town, moment: datetime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, keys = texas.jobs("austin"), texas.fleet.keys
     store = ObjectStore(texas.aws.client("s3"), keys.bucket)
@@ -506,6 +506,7 @@ def test_a_night_beyond_the_budget_waits_for_a_person_and_pays_nothing_until_the
         assert jobs_since(texas, "austin", before) == []
         budget_question.allow(store, keys, asked.night, Author("ann", "new cities"), datetime.now(UTC))
         first.finish(PREPROCESS)
+        assert "; allowed by ann: new cities" in capsys.readouterr().out, "the task's log says who"
         assert len(jobs_since(texas, "austin", before)) == 1
         # Others of the night begin at once.
         third = night("manual__budget_3")
