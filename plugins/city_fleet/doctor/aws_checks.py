@@ -23,6 +23,7 @@ from city_fleet.config.endpoint_section import MULTI_CONTAINER
 from city_fleet.doctor import account_checks
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.doctor.serving_checks import scaling, serving
+from city_fleet.doctor.trial_checks import trials
 from city_fleet.errors import PlatformError, list_names
 from city_fleet.plan import ENDPOINT_PURPOSE, endpoint_name
 from city_fleet.state import installation, old_layout, serving_code, shared_endpoints
@@ -65,6 +66,7 @@ def check(
         "layout": _layout,
         "endpoint": partial(_endpoints, wanted=endpoint_configs),
         "live pointers": _serving,
+        "trials": _trials,
     }
     for what, step in steps.items():
         try:
@@ -232,6 +234,14 @@ def _layout(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Itera
 def _serving(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
     try:
         yield from serving(area, fleet, client("s3"))
+    except ClientError as error:
+        if not aws_errors.is_no_bucket(error):  # said already
+            raise
+
+
+def _trials(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
+    try:
+        yield from trials(area, fleet, client("s3"))
     except ClientError as error:
         if not aws_errors.is_no_bucket(error):  # said already
             raise
