@@ -22,11 +22,6 @@ from city_fleet.state.outcomes import Outcome
 from city_fleet.state.registry import ModelPackage
 
 
-def is_wanted(city: PlannedCity) -> bool:
-    """Tell whether models of a city are tried before they go live; nobody asks a parent's by its own name."""
-    return city.plan.city.challenger.share > 0 and city.slug not in city.plan.fleet.children
-
-
 def running(city: PlannedCity) -> tuple[Challenger, LivePointer] | None:
     """Return a city's trial with the champion that it is tried against; None where no trial is under way.
 
