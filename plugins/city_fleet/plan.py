@@ -205,6 +205,11 @@ class CityPlan:
         return self.fleet.children.get(self.city.slug, ())
 
     @property
+    def tries(self) -> bool:
+        """Tell whether the city's models are tried before they go live; nobody asks a parent by its own name."""
+        return self.city.challenger.share > 0 and not self.children
+
+    @property
     def scripts(self) -> Path:
         """Return the folder of the city's job scripts.
 

@@ -45,8 +45,10 @@ def body(
     if night:
         parts.append(f"**Breaker**: {markdown(night)}.")
     champion = decision.get("champion_target_model")
+    tried = champion and plan.tries
+    mine = f"`{target_model(plan.city.slug, version)}`"
     parts.append(
-        f"Approve publishes `{target_model(plan.city.slug, version)}`; Reject keeps "
+        f"Approve {f'puts {mine} on trial beside the champion' if tried else f'publishes {mine}'}; Reject keeps "
         + (
             f"{markdown_code(champion)}."
             if champion

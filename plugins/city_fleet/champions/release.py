@@ -46,7 +46,7 @@ def publish_package(city: PlannedCity, package: ModelPackage, state: ModelState,
     :raises PublishError: what the run left is gone, or the endpoint does not answer as it should.
     """
     sagemaker, author, approves = city.aws.sagemaker, release.author, release.approves
-    tries = run_trial.is_wanted(city) and not release.force
+    tries = city.plan.tries and not release.force
     candidate = _candidate(city, package, release)
     other = run_trial.under_way(city, candidate) if tries else None
     ready = other or publish.prepare(city, candidate, force=release.force)

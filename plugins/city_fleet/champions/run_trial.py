@@ -22,11 +22,6 @@ from city_fleet.state.outcomes import Outcome
 from city_fleet.state.registry import ModelPackage
 
 
-def is_wanted(city: PlannedCity) -> bool:
-    """Tell whether models of a city are tried before they go live; nobody asks a parent's by its own name."""
-    return city.plan.city.challenger.share > 0 and city.slug not in city.plan.fleet.children
-
-
 def running(city: PlannedCity) -> tuple[Challenger, LivePointer] | None:
     """Return a city's trial with the champion that it is tried against; None where no trial is under way.
 
@@ -51,10 +46,10 @@ def under_way(city: PlannedCity, candidate: Candidate) -> Publication | None:
     trial, champion = found
     if trial.model.target_model == candidate.model.target_model:
         return Publication(Outcome.ON_TRIAL, candidate.decision, champion, (told(trial),))
-    slug = city.slug
+    slug, number = city.slug, candidate.model.package_arn.rpartition("/")[2]
     reason = (
         f"version {trial.version} is on trial until {trial.until[:16].replace('T', ' ')} UTC, and a city has one trial "
-        f"at a time; `./fleet challenge {slug} --end` ends it, `./fleet promote {slug}` makes this model live now"
+        f"at a time; `./fleet challenge {slug} --end` ends it, `./fleet promote {slug} --version {number}` makes this model live now"
     )
     return Publication(Outcome.HELD, candidate.decision, champion, (reason,))
 

@@ -64,7 +64,8 @@ def promote(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="With --from: publish it whatever the gate here decides, and over a pin."
+            "--force",
+            help="With --from: publish it whatever the gate here decides, over a pin, without a trial.",
         ),
     ] = False,
     pin: Annotated[

@@ -42,7 +42,10 @@ def run(
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Publish the model whatever the gate decides, and over a pin.")
+        bool,
+        typer.Option(
+            "--force", help="Publish the model whatever the gate decides, over a pin and without a trial."
+        ),
     ] = False,
     repeat: Annotated[
         bool, typer.Option("--repeat", help="Pay for all jobs, though the same have been paid for already.")

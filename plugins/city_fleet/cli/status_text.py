@@ -129,7 +129,9 @@ def _summary(cities: Sequence[CityStatus]) -> Iterator[str]:
     pinned = sum(bool(city.champion and city.champion.pinned) for city in cities)
     yield ""
     yield "Last runs: " + ", ".join(f"{count} {outcome}" for outcome, count in runs.most_common()) + "."
-    yield f"Waiting for approval: {waiting}. Pinned: {pinned}."
+    tried = sum(city.trial is not None for city in cities)
+    on_trial = f" On trial: {tried}." if tried else ""
+    yield f"Waiting for approval: {waiting}. Pinned: {pinned}.{on_trial}"
 
 
 def _differences(differences: Sequence[Difference], cities: int) -> Iterator[str]:

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from city_fleet import aws_errors, clock, naming
 from city_fleet.config import Fleet
 from city_fleet.config.endpoint_section import MULTI_CONTAINER
-from city_fleet.doctor import account_checks, traffic_checks
+from city_fleet.doctor import account_checks, traffic_checks, trial_checks
 from city_fleet.doctor.findings import Area, Finding
 from city_fleet.doctor.serving_checks import scaling, serving
 from city_fleet.errors import PlatformError, list_names
@@ -65,6 +65,7 @@ def check(
         "layout": _layout,
         "endpoint": partial(_endpoints, wanted=endpoint_configs),
         "live pointers": _serving,
+        "trials": _trials,
     }
     if traffic_checks.is_asked(fleet):
         steps |= {"predict function": _predict_function, "CloudWatch metrics": _capture_errors}
@@ -245,6 +246,14 @@ def _predict_function(area: Area, fleet: Fleet, client: MakeClient, account: str
 
 def _capture_errors(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
     return traffic_checks.refused(area, fleet, client("cloudwatch"), clock.utc_now())
+
+
+def _trials(area: Area, fleet: Fleet, client: MakeClient, account: str) -> Iterator[Finding]:
+    try:
+        yield from trial_checks.trials(area, fleet, client("s3"))
+    except ClientError as error:
+        if not aws_errors.is_no_bucket(error):  # said already
+            raise
 
 
 def _endpoints(

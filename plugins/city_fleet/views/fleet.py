@@ -21,6 +21,7 @@ from city_fleet.state.index_state import Champion, Index, IndexEntry, RunSummary
 from city_fleet.state.known_values import periods_between
 from city_fleet.state.monitored import CityHealth
 from city_fleet.state.outcomes import Outcome
+from city_fleet.views.trial_standing import CityTrial
 
 
 class CityState(StrEnum):
@@ -63,6 +64,7 @@ class CityStatus:
     :param problem: what is broken.
     :param health: what the last look at its live scores has found; None where nobody looks.
     :param served_by: the city whose model answers for it by its name: its own slug, or its parent's; None where none.
+    :param trial: what is tried beside its champion; None where nothing is.
     """
 
     city: str
@@ -77,6 +79,7 @@ class CityStatus:
     problem: str | None = None
     served_by: str | None = None
     health: CityHealth | None = None
+    trial: CityTrial | None = None
 
     @property
     def by_parent(self) -> bool:
@@ -97,7 +100,10 @@ class CityStatus:
         if self.by_parent:
             found.append(f"served by {self.served_by}")
         found += [f"version {each.version} waits for approval" for each in self.waiting]
-        if run is not None and run.outcome != Outcome.LIVE:
+        if self.trial is not None:
+            found.append(self.trial.remark)
+        told = self.trial is not None and run is not None and run.outcome == Outcome.ON_TRIAL
+        if run is not None and run.outcome != Outcome.LIVE and not told:
             found.append(f"{run.outcome}: {run.reasons[0]}" if run.reasons else run.outcome)
         return tuple(found)
 
@@ -118,6 +124,7 @@ class CityStatus:
             "served_by": self.served_by,
             "remarks": list(self.remarks),
             **({"live": asdict(self.health)} if self.health is not None else {}),
+            **({"trial": self.trial.to_dict()} if self.trial is not None else {}),
         }
 
 

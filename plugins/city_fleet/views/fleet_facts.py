@@ -28,10 +28,11 @@ from city_fleet.state import (
 from city_fleet.state.index import Refreshed
 from city_fleet.state.monitored import CityHealth
 from city_fleet.state.objects import ObjectStore
-from city_fleet.views import digest
+from city_fleet.views import digest, trial_standing
 from city_fleet.views import fleet as fleet_state
 from city_fleet.views.digest import DigestWindow, NightDigest
 from city_fleet.views.fleet import FleetSnapshot, Waiting
+from city_fleet.views.trial_standing import CityTrial
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -94,11 +95,31 @@ def picture(
             health = monitored.read(ObjectStore(s3, keys.bucket), keys).cities
         except BrokenScores as error:
             problems.append(str(error))
+    trials, unread = _trials(fleet, ObjectStore(s3, keys.bucket))
+    problems += [unread] if unread else []
     snapshot = fleet_state.take(fleet, refreshed.index, at, code_digests=code_digests(fleet), waiting=waiting)
-    if health:
-        cities = tuple(replace(city, health=health.get(city.city)) for city in snapshot.cities)
+    if health or trials:
+        cities = tuple(
+            replace(city, health=health.get(city.city), trial=trials.get(city.city))
+            for city in snapshot.cities
+        )
         snapshot = replace(snapshot, cities=cities)
     return Picture(snapshot, refreshed, tuple(problems), budget)
+
+
+def _trials(fleet: Fleet, store: ObjectStore) -> tuple[Mapping[str, CityTrial], str]:
+    """Return what is on trial by city, and a sentence where that can't be looked at; else "".
+
+    Anybody may have begun a trial, so S3 is asked whatever the fleet file says: once.
+    """
+    try:
+        return trial_standing.read(store, fleet.keys), ""
+    except (PlatformError, OtherInstallation) as error:
+        return {}, str(error)
+    except ClientError as error:
+        if not aws_errors.is_denied(error):
+            raise
+        return {}, f"what is on trial can't be looked at: {error}"
 
 
 def beyond_budget(fleet: Fleet, store: ObjectStore, at: datetime) -> str:

@@ -133,6 +133,8 @@ def behind() -> Iterator[tuple[str, Need, str]]:  # noqa: PLR0912 - a table
     yield "doctor", Need("s3:GetEncryptionConfiguration", BUCKET), DOCTOR
     for folder in ("live", "models"):
         yield "doctor", Need("s3:GetObject", f"{OWN}/{folder}/x"), DOCTOR
+    for key in ("challengers.json", "scores/x"):
+        yield "doctor", Need("s3:GetObject", f"{OWN}/state/{key}"), DOCTOR
     for name, kind in (("Endpoint", "endpoint"), ("EndpointConfig", "endpoint-config"), ("Model", "model")):
         resource = f"{SAGEMAKER}:{kind}/names{'' if name == 'Endpoint' else '-x'}"
         yield "doctor", Need(f"sagemaker:Describe{name}", resource), DOCTOR

@@ -5,11 +5,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from city_fleet.approval import approval_question
 from city_fleet.champions.gate import decide
 from city_fleet.config import Gate
 
-PLAN: Any = SimpleNamespace(package_group="restaurants--laptop--austin", city=SimpleNamespace(slug="austin"))
+PLAN: Any = SimpleNamespace(
+    package_group="restaurants--laptop--austin", city=SimpleNamespace(slug="austin"), tries=False
+)
 VERSION: Any = SimpleNamespace(
     number=7,
     arn="arn:aws:sagemaker:us-east-1:111122223333:model-package/restaurants--laptop--austin/7",
@@ -58,6 +62,7 @@ def test_a_decision_of_an_earlier_version_has_one_baseline() -> None:
     }
     table = [line for line in body(decision).splitlines() if line.startswith("|")]
     assert table[0] == "| 12 held-out rows | new model | serves now | last known value |"
+    assert "Approve publishes `austin/" in body(decision)
     assert table[2:] == [
         "| MAPE | 5.0% | 5.0% | 5.0% |",
         "| WAPE | – | – | – |",
@@ -65,3 +70,14 @@ def test_a_decision_of_an_earlier_version_has_one_baseline() -> None:
         "| MAE | 12.5 | 12.5 | 12.5 |",
         "| R² | – | – | – |",
     ]
+
+
+def test_what_approving_does_is_said_where_models_are_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    decision = {"rows": 12, "reasons": [], "metrics": {}, "champion_target_model": "austin/x.tar.gz"}
+    monkeypatch.setattr(PLAN, "tries", True)
+    asked = body(decision)
+    assert (
+        "puts `austin/20150801T000000Z-000000000000.tar.gz` on trial beside the champion; Reject keeps"
+        in asked
+    )
+    assert "Approve publishes" in body({**decision, "champion_target_model": None})

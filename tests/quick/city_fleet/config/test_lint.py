@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from city_fleet.config import load_fleet
+from city_fleet.config import challenger_lint, load_fleet
 from city_fleet.config.lint import fleet_warnings
 from city_fleet.errors import FleetFileError
 from tests.support.fleets import SMALL, TEXAS, texas
@@ -87,7 +87,9 @@ capture: {mask: [Median, inventori, trend, inventory_lag_1], cities: [dalas]}
     assert "about $10 a day" in dear
 
 
-def test_trials_that_nobody_ends_or_can_decide_are_warned_of(tmp_path: Path) -> None:
+def test_trials_that_nobody_ends_or_can_decide_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "small.yaml"
     off = f"{SMALL}defaults: {{challenger: {{shadow: true}}}}\nreaper: {{schedule: null}}\ncities: {{a: , b: }}\n"
     path.write_text(off, encoding="utf-8")
@@ -97,9 +99,15 @@ def test_trials_that_nobody_ends_or_can_decide_are_warned_of(tmp_path: Path) -> 
     reaper, monitor = [each for each in fleet_warnings(load_fleet(path, {})) if "tried" in each]
     assert "field 'reaper.schedule': models of 2 cities are tried before they go live, and no trial" in reaper
     assert "monitor.schedule is null, so a challenger falls back only where it does not answer" in monitor
+    monkeypatch.setattr(challenger_lint, "MANY_TRIALS", 1)
+    many, *_ = [each for each in fleet_warnings(load_fleet(path, {})) if "tried" in each]
+    assert (
+        "field 'defaults.challenger.share': models of 2 cities are tried before they go live, and all trials"
+        in many
+    )
     path.write_text(off.replace("b: ", "b: {challenger: {share: 1.5}}"), encoding="utf-8")
-    with pytest.raises(FleetFileError, match="number from 0 to 1"):
-        load_fleet(path, {})
+    (wrong,) = load_fleet(path, {}).errors
+    assert "field 'challenger.share': got 1.5; allowed: a number from 0 to 1" in str(wrong)
 
 
 def test_an_owner_without_a_notifier_and_one_without_a_city_are_warned_of(tmp_path: Path) -> None:

@@ -15,13 +15,16 @@ from city_fleet.errors import BadRequest, PublishError, UnknownCity
 from city_fleet.prediction.endpoint_cache import Endpoints
 from city_fleet.prediction.known_cache import KnownCopies
 from city_fleet.prediction.live_cache import LivePointers
-from city_fleet.prediction.predict import Predictor, clients
+from city_fleet.prediction.model_question import Asked
+from city_fleet.prediction.predict import Prediction, Predictor, clients
 from city_fleet.state import live
+from city_fleet.state.challengers import CANARY
 from city_fleet.state.context import CityContext
 from tests.support import forecast_city, planned_city, table_artifacts
 from tests.support.factors import Aws
 from tests.support.forecast_city import ForecastCity
 from tests.support.local_sagemaker import running_server
+from tests.support.on_trial import OnTrial
 from tests.support.serving import KEYS, Serving, city_name, serve
 
 
@@ -266,3 +269,24 @@ def test_what_is_planned_comes_from_the_last_run_or_from_the_caller(
         with pytest.raises(BadRequest) as caught:
             predictor.forecast("waco", ahead=ahead)
         assert words in str(caught.value)
+
+
+def test_a_canary_answers_by_the_citys_name_too(serving: Serving, austin: ForecastCity) -> None:
+    models = (austin.publish(serving), austin.publish(serving))
+    city = OnTrial(serving, CANARY, 0.5, models=models, known=KnownCopies(serving.s3, KEYS))
+    callers = city.callers(2)
+    found = city.predictor.predict_many(
+        [Asked("Austin", horizon=2, caller=caller) for caller in callers], 20.0
+    )
+    for caller, each in zip(callers, found, strict=True):
+        assert isinstance(each, Prediction), each
+        taken = city.trial.takes(caller)
+        assert (each.role, each.target_model) == (
+            ("challenger", models[0].target_model) if taken else ("champion", models[1].target_model)
+        )
+        assert [step["step"] for step in each.to_dict()["forecasts"]] == [1, 2]
+    assert {each.role for each in city.seen} == {"champion", "challenger"}
+    # What the task of the reaper asks it once a night, beside the champion's of the table.
+    whole = city.predictor.of_challenger(city.trial, Asked("austin"))
+    assert (whole.role, len(whole.to_dict()["forecasts"])) == ("challenger", 3)
+    assert (city.tally[1:], city.is_as_before()) == ((0, False), True)

@@ -25,12 +25,14 @@ from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.predict import Asked, Prediction, Predictor
 from city_fleet.state import serving_code
 from city_fleet.state.author import Author
+from city_fleet.state.challengers import CANARY
 from city_fleet.state.context import CityContext
 from city_fleet.state.live_pointer import LivePointer, ServedModel
 from tests.support import table_artifacts
 from tests.support.aws_calls import client
 from tests.support.factors import Aws
 from tests.support.local_sagemaker import running_server
+from tests.support.on_trial import OnTrial
 from tests.support.paths import SCRIPTS
 from tests.support.serving import KEYS, Serving, archive_of, city_name, serve
 from tests.support.table_artifacts import publish
@@ -72,6 +74,29 @@ def test_raw_features_get_the_number_that_training_would_give(
         found = predictor.predict(pointer.city, row)
         assert found.prediction == pytest.approx(answer, rel=CLOSE)
         assert {"label", "probabilities", "top_k"}.isdisjoint(found.to_dict())
+
+
+def test_a_canary_of_a_classifier_answers_as_its_champion_would(serving: Serving, tables: Path) -> None:
+    slug = city_name()
+    models = (publish(serving, tables, "mixed_two", slug), publish(serving, tables, "mixed_two", slug))
+    city = OnTrial(serving, CANARY, 0.5, models=models)
+    callers = city.callers(2)
+    row, answer = next(rows(tables, "mixed_two"))
+    found = city.predictor.predict_many([Asked(slug, row, 2, caller=caller) for caller in callers], 20.0)
+    for caller, each in zip(callers, found, strict=True):
+        assert isinstance(each, Prediction), each
+        taken = city.trial.takes(caller)
+        assert (each.role, each.target_model) == (
+            ("challenger", models[0].target_model) if taken else ("champion", models[1].target_model)
+        )
+        assert (each.label, len(each.to_dict()["top_k"])) == (answer["label"], 2)
+    assert {each.role for each in city.seen} == {"champion", "challenger"}
+    # What the model does not understand is the caller's mistake, whoever was asked, and not the challenger's failure.
+    for caller in callers:
+        (wrong,) = city.predictor.predict_many([Asked(slug, {"nothing": 1}, caller=caller)], 20.0)
+        assert isinstance(wrong, BadRequest)
+    assert city.tally[1:] == (0, False)
+    assert city.is_as_before()
 
 
 @pytest.mark.parametrize("name", ["two", "mixed_two", "many", "categories_many"])

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import fields, replace
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from city_fleet import clock, naming
+from city_fleet import naming
 from city_fleet.prediction.challenger_cache import Trials
 from city_fleet.prediction.deadline import Deadline
-from city_fleet.prediction.endpoint_cache import Endpoints
-from city_fleet.prediction.live_cache import LivePointers
 from city_fleet.prediction.model_question import Asked
-from city_fleet.prediction.predict import Prediction, Predictor
-from city_fleet.state import challengers, live
-from city_fleet.state.challengers import CANARY, SHADOW, Challenger
-from city_fleet.state.live_pointer import LivePointer, ServedModel
-from city_fleet.state.objects import ObjectStore
+from city_fleet.prediction.predict import Prediction
+from city_fleet.state import challengers
+from city_fleet.state.challengers import CANARY, SHADOW
 from city_fleet.state.observed import Observed
 from tests.support.aws_calls import Calls, client
 from tests.support.local_sagemaker import running_server
+from tests.support.on_trial import SECONDS, OnTrial
 from tests.support.serving import KEYS, Serving, city_name, serve
 from tests.support.waiting import wait_until
-
-SECONDS = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -35,64 +29,6 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     with running_server(tmp_path_factory.mktemp("trials")) as server:
         server.client("s3").create_bucket(Bucket=KEYS.bucket)
         yield serve(server, tmp_path_factory.mktemp("models"))
-
-
-class OnTrial:
-    """A city whose champion is model 0 and whose challenger is model 1, as an application asks it."""
-
-    def __init__(self, serving: Serving, way: str, share: float, **changes: Any) -> None:
-        self.serving, self.city = serving, city_name()
-        other = serving.publish(self.city, 1)
-        self.champion = serving.publish(self.city, 0)
-        model = ServedModel(**{each.name: getattr(other, each.name) for each in fields(ServedModel)})
-        now = clock.utc_now()
-        self.trial = Challenger(
-            **{
-                "model": model,
-                "version": 1,
-                "way": way,
-                "share": share,
-                "champion": self.champion.target_model,
-                "sequence": self.champion.sequence,
-                "since": clock.iso(now),
-                "until": clock.iso(now + timedelta(days=1)),
-                "by": "ann",
-                **changes,
-            }
-        )
-        self.store = ObjectStore(serving.s3, KEYS.bucket)
-        challengers.change(self.store, KEYS, lambda found: found.begun(self.trial))
-        self.seen: list[Observed] = []
-        s3, runtime = client(serving.server, "s3"), client(serving.server, "sagemaker-runtime")
-        self.calls = Calls(s3, runtime)
-        self.predictor = Predictor(
-            LivePointers(s3, KEYS),
-            runtime,
-            Endpoints(serving.s3, KEYS, serving.endpoint),
-            observers=(self.seen.append,),
-            trials=Trials(s3, KEYS),
-        )
-        self.row, self.of_champion = serving.expected(0)
-
-    def ask(self, times: int, **members: Any) -> list[Prediction]:
-        answers = self.predictor.predict_many([Asked(self.city, self.row, **members)] * times, SECONDS)
-        assert all(isinstance(answer, Prediction) for answer in answers), answers
-        return answers  # type: ignore[return-value]
-
-    @property
-    def pointer(self) -> LivePointer:
-        found = live.read(self.serving.s3, KEYS, self.city)
-        assert found is not None
-        return found.pointer
-
-    @property
-    def tally(self) -> tuple[int, int, bool]:
-        assert self.predictor.trials is not None
-        found = self.predictor.trials.tallies.of(self.trial)
-        return found.calls, found.failed, found.fallen
-
-    def is_as_before(self) -> bool:
-        return self.pointer == self.champion
 
 
 def test_a_canary_answers_its_share_and_says_so(serving: Serving) -> None:
