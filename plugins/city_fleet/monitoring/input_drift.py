@@ -118,10 +118,10 @@ def _missing(values: Values, newest: int) -> _Unlike | None:
     run = next((at for at, value in enumerate(reversed(values)) if value is not None), len(values))
     past = values[: len(values) - run]
     share = sum(value is None for value in past) / len(past)
-    longest = max(
-        (len(list(same)) for empty, same in groupby(past, lambda value: value is None) if empty), default=0
-    )
-    if run >= newest and run > longest and share**run < _RARE:
+    gaps = sorted(len(list(same)) for empty, same in groupby(past, lambda value: value is None) if empty)
+    # What has happened once, as a feed that broke for a year, is not usual.
+    usual = gaps[-2] if len(gaps) > 1 else 0
+    if run >= newest and run > usual and share**run < _RARE:
         return _Unlike("missing", f"is empty ({share:.0%} of it was before)", len(past))
     return None
 

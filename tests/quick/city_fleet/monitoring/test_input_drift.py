@@ -46,13 +46,18 @@ def test_what_was_always_so_is_not_broken(subtests: Any) -> None:
         "always the same": [7.0] * 36,
         "too few": [1.0] * 8 + [1000.0] * 3,
         "nothing": [None] * 30,
-        "gaps in rows": [*season(12), *[None] * 4, *season(20), *[None] * 4],
+        "gaps in rows": [*season(12), *[None] * 4, *season(20), *[None] * 4, 500.0, *[None] * 4],
         "two repeats": [*season(57), *[431.5] * 3],
         "it often repeats": [round(4 + at / 8, 0) for at in range(40)] + [9.0] * 4,
     }
     for name, values in cases.items():
         with subtests.test(name):
             assert input_drift.look(series(values), 2) == []
+
+
+def test_a_feed_that_was_broken_once_is_noticed_again() -> None:
+    (found,) = input_drift.look(series([*season(14), *[None] * 5, *season(20), *[None] * 4]), 2)
+    assert (found.why, found.since) == ("missing", MONTHS[39])
 
 
 def test_it_stands_until_the_column_is_like_before() -> None:
