@@ -6,9 +6,11 @@ A model per Texas city, as its fleet makes it (bench/live_error_fits.py), foreca
   alarm within three periods that did not stand before; cities whose deviation is below 5 % apart from the others.
 * ``false_alarms``: the undisturbed live errors in blocks of six months, drawn anew from the same city, so that what
   hangs together stays together; as they are, and with each city's mean taken out. ``as_they_came``: not drawn anew.
+* ``columns``: broken columns, by bench/broken_columns.py.
 
-Each detector of river is measured by its defaults and by settings for short series: ``same_rate`` is the one that
-notices most among those that alarm falsely no more than once in 1,000 city-periods.
+``ours`` is our rule by its defaults, ``limits`` the same with another ``decay.limit``. Each detector of river is
+measured by its defaults and by settings for short series: ``same_rate`` is the one that notices most among those that
+alarm falsely no more than once in 1,000 city-periods. It takes some 20 minutes of two CPUs.
 
     python bench/live_errors.py --series 10
 """
@@ -16,20 +18,24 @@ notices most among those that alarm falsely no more than once in 1,000 city-peri
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import os
+import platform
 import random
-import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import broken_columns
 from models import BENCH, IMAGE, ROOT, SCRIPTS, run
+from texas_months import Cities, read, shifted, write
 
 from city_fleet.monitoring import decay
 from city_fleet.state.live_scores import Scored
@@ -41,31 +47,8 @@ LIVE, HELD_OUT = 24, 60
 BEGINNINGS, FACTORS = ("2013-12", "2014-03", "2014-10"), (1.2, 0.8)
 #: As decay.limit and decay.patience are by default.
 LIMIT, PATIENCE = 5.0, 2
+LIMITS = (4.0, 7.0)
 WITHIN, BLOCK, DRAWN, NARROW = 3, 6, 60, 0.05
-DATASET = {
-    "kind": "series",
-    "time": {"columns": ["year", "month"]},
-    "frequency": "month",
-    "available_after": "P1M",
-    "holdout_periods": 12,
-    "validation_periods": 12,
-    "minimum_periods": 60,
-    "horizon": 3,
-    "target": {
-        "column": "median",
-        "min": 1000,
-        "max": 10_000_000,
-        "transform": "log_ratio_to_mean",
-        "window": 12,
-        "lags": [1, 2, 3, 6, 12],
-    },
-    "features": [
-        {"column": "sales", "lags": [1, 2, 12], "min": 0},
-        {"column": "listings", "lags": [1, 12], "min": 0},
-        {"column": "inventory", "lags": [1, 12], "min": 0},
-    ],
-    "calendar": ["month_of_year", "trend"],
-}
 Rows = list[dict[str, Any]]
 Errors = list[float]
 
@@ -80,77 +63,53 @@ def main() -> int:
         "--forecasts", type=Path, help="a file to keep the forecasts in, or to take them from"
     )
     chosen = parser.parse_args()
+    started = time.monotonic()
+    cities = read()
     if chosen.forecasts is not None and chosen.forecasts.is_file():
         found = json.loads(chosen.forecasts.read_text(encoding="utf-8"))
     else:
-        found = forecast()
+        found = forecast(cities)
         if chosen.forecasts is not None:
             chosen.forecasts.write_text(json.dumps(found), encoding="utf-8")
-    json.dump(measure(found, chosen.series), sys.stdout, indent=2)
+    narrow = sorted(city for city, rows in found["plain"].items() if deviation_of(rows) < NARROW)
+    print("breaking columns …", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix="bench-decay-") as scratch:
+        columns = broken_columns.measure(cities, narrow, Path(scratch), chosen.series)
+    result = measure(found, narrow, chosen.series) | {"columns": columns}
+    machine = {"cpus": os.cpu_count(), "system": platform.platform(), "load": os.getloadavg()[0]}
+    result |= {"machine": machine, "seconds": round(time.monotonic() - started)}
+    json.dump(result, sys.stdout, indent=2)
     print()
     return 0
 
 
-def forecast() -> dict[str, dict[str, Rows]]:
+def forecast(cities: Cities) -> dict[str, dict[str, Rows]]:
     """Make the data of each scenario, and let each city's models forecast it."""
-    with open(ROOT / "include" / "data" / "txhousing.csv", encoding="utf-8", newline="") as file:
-        raw = list(csv.DictReader(file))
-    names = [f"{begins}:{factor}" for begins in BEGINNINGS for factor in FACTORS]
+    scenarios = {f"{begins}:{factor}": (begins, factor) for begins in BEGINNINGS for factor in FACTORS}
     with tempfile.TemporaryDirectory(prefix="bench-decay-") as scratch:
         folder = Path(scratch)
-        prepare(folder, "plain", raw, HELD_OUT + LIVE)
-        for name in names:
+
+        def prepare(name: str) -> None:
             print(f"{name} …", file=sys.stderr, flush=True)
-            begins, factor = name.split(":")
-            prepare(folder, name, [shifted(row, begins, float(factor)) for row in raw], LIVE)
-        text = run(IMAGE, BENCH / "live_error_fits.py", SCRIPTS, folder, "plain", *names)
+            data = shifted(cities, *scenarios[name]) if name in scenarios else cities
+            judged = LIVE if name in scenarios else HELD_OUT + LIVE
+            run(IMAGE, SCRIPTS / "preprocess.py", *write(folder, name, data, AS_OF, backtest_periods=judged))
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(prepare, ["plain", *scenarios]))
+        print("fitting …", file=sys.stderr, flush=True)
+        text = run(IMAGE, BENCH / "live_error_fits.py", SCRIPTS, folder, "plain", *scenarios)
     return dict(json.loads(text.splitlines()[-1]))
 
 
-def shifted(row: dict[str, str], begins: str, factor: float) -> dict[str, str]:
-    """Return a row of raw data as it arrives from a month on."""
-    if f"{row['year']}-{int(row['month']):02}" < begins or row["median"] in ("", "NA"):
-        return row
-    return row | {"median": str(float(row["median"]) * factor)}
-
-
-def prepare(folder: Path, name: str, raw: list[dict[str, str]], judged: int) -> None:
-    """Write the raw data of a scenario, and prepare it as a run does.
-
-    :param judged: months that the last part has.
-    """
-    cities: dict[str, list[dict[str, str]]] = {}
-    for row in raw:
-        slug = re.sub("[^a-z0-9]+", "_", row["city"].lower()).strip("_")
-        cities.setdefault(slug, []).append({key: value for key, value in row.items() if key != "city"})
-    for slug, rows in cities.items():
-        place = folder / f"raw-{name}" / f"city={slug}"
-        place.mkdir(parents=True)
-        with open(place / "data.csv", "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-    dataset = DATASET | {"backtest_periods": judged}
-    settings = {
-        "format_version": 1,
-        "as_of": AS_OF,
-        "raw_uri": "s3://bench/texas/raw/",
-        "cities": [{"city": city, "dataset": dataset, "candidates": []} for city in cities],
-    }
-    path = folder / f"settings-{name}.json"
-    path.write_text(json.dumps(settings), encoding="utf-8")
-    folders = ("--raw-dir", folder / f"raw-{name}", "--output-dir", folder / name)
-    run(IMAGE, SCRIPTS / "preprocess.py", "--settings", path, *folders)
-
-
-def measure(found: dict[str, dict[str, Rows]], count: int) -> dict[str, Any]:
+def measure(found: dict[str, dict[str, Rows]], narrow: Collection[str], count: int) -> dict[str, Any]:
     """Hold our rule and the peers against the same series.
 
+    :param narrow: cities that are counted apart from the others.
     :param count: series that are drawn of each city.
     """
     plain, shifts = found["plain"], {name: value for name, value in found.items() if ":" in name}
     deviations = {city: deviation_of(rows) for city, rows in plain.items()}
-    narrow = {city for city, value in deviations.items() if value < NARROW}
     series: dict[str, list[Errors]] = {"narrow": [], "wide": [], "drawn": [], "centred": []}
     begins: dict[str, list[int]] = {"narrow": [], "wide": []}
     for name, cities in shifts.items():
@@ -189,9 +148,8 @@ def measure(found: dict[str, dict[str, Rows]], count: int) -> dict[str, Any]:
                 statistics.fmean(statistics.correlation(each[:-1], each[1:]) for each in real.values()), 3
             ),
         },
-        "ours": judged(
-            {kind: [ours(each) for each in many] for kind, many in series.items()}, series, begins
-        ),
+        "ours": by_ours(LIMIT, series, begins),
+        "limits": {f"{limit:g}": by_ours(limit, series, begins) for limit in LIMITS},
         "river": {
             name: shown(
                 {
@@ -215,7 +173,13 @@ def standardized(rows: Rows) -> tuple[list[str], Errors]:
     return [row["period"] for row in nearest], errors
 
 
-def ours(errors: Errors) -> list[int]:
+def by_ours(limit: float, series: dict[str, list[Errors]], begins: dict[str, list[int]]) -> dict[str, Any]:
+    return judged(
+        {kind: [ours(each, limit) for each in many] for kind, many in series.items()}, series, begins
+    )
+
+
+def ours(errors: Errors, limit: float) -> list[int]:
     """Return the places at which our rule begins to alarm."""
     rows = [
         Scored(
@@ -223,7 +187,7 @@ def ours(errors: Errors) -> list[int]:
         ).with_truth(0.0)
         for at, error in enumerate(errors)
     ]
-    stand = [alarm is not None for alarm in decay.course(rows, LIMIT, PATIENCE)]
+    stand = [alarm is not None for alarm in decay.course(rows, limit, PATIENCE)]
     return [at for at, now in enumerate(stand) if now and not (at and stand[at - 1])]
 
 

@@ -7,6 +7,10 @@ and the alarm stays until both have fallen to a quarter of it: a series at the e
 most :data:`MOST`, so that a single odd one is no alarm (Lucas & Crosier 1982, "Robust CUSUM", Communications in
 Statistics 11), and no sum grows beyond twice the limit, so that an alarm ends.
 
+What is too small for the sums to notice soon, but is there each time, is told by a run beside them: one period more
+than patience asks for, each off by :data:`EACH` of the limit to the same side. It lifts their sum to the limit, so that
+alarm ends as any other. Chance makes such a run rarely whatever the tails are, since no single error counts for much.
+
 An allowance of one standard deviation is that of a shift of two and more, which is what a person would act on.
 ``tests/quick/city_fleet/monitoring/test_decay.py`` counts the false alarms of the default limit.
 """
@@ -23,6 +27,8 @@ from city_fleet.state.observed import CHAMPION
 ALLOWANCE = 1.0
 #: At most so many standard deviations count of one error.
 MOST = 5.0
+#: So large a share of the limit each error of a run is.
+EACH = 1 / 3
 #: An alarm ends where both sums have fallen to this share of the limit.
 LEAVE = 0.25
 #: Errors that are needed where nobody has said how large they were on the held-out rows.
@@ -125,7 +131,7 @@ def sums(
     :param errors: in standard deviations; None changes nothing.
     :param sides: 1 where only errors that are too high count.
     """
-    found, began, lasted = [0.0] * sides, [""] * sides, [0] * sides
+    found, began, lasted, runs = [0.0] * sides, [""] * sides, [0] * sides, [0] * sides
     alarm: Alarm | None = None
     for name, error in zip(names, errors, strict=True):
         if error is None:
@@ -137,6 +143,9 @@ def sums(
                 began[side] = name
             found[side] = min(max(0.0, found[side] + added), 2 * limit)
             lasted[side] = lasted[side] + 1 if added > 0 else 0
+            runs[side] = runs[side] + 1 if added > 0 and signed >= EACH * limit else 0
+            if runs[side] > patience:
+                found[side] = max(found[side], limit)
             if alarm is None and found[side] >= limit and lasted[side] >= patience:
                 alarm = Alarm(began[side], name, high=side == 0)
         if alarm is not None and max(found) <= LEAVE * limit:

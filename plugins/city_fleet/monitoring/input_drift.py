@@ -12,7 +12,8 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from typing import NamedTuple
 
 from city_fleet.errors import show_value
 
@@ -22,13 +23,15 @@ FEW = 12
 REMEMBERED = 60
 #: So much farther than the farthest move before, and so many robust deviations, is far.
 _BEYOND = 1.5
-_DEVIATIONS = 6.0
+_DEVIATIONS = 8.0
 _MAD = 1.4826
 #: So many periods may come at once.
 _AT_ONCE = 3
 #: What has been so for so many periods is usual now.
 _NEW_USUAL = 12
-#: As rarely as that would a column repeat its values by chance.
+#: As rarely as that would a column repeat its newest values by chance: each look asks of each column.
+_STILL = 0.0001
+#: As rarely as that would it be empty by chance.
 _RARE = 0.002
 
 Values = Sequence[float | None]
@@ -77,14 +80,25 @@ def look(
         for before in befores:
             why = _unlike([values[each] for each in periods], before, newest)
             if why is not None:
-                since = since or periods[before]
-                found.append(Broken(name, why[0], since, f"column {name!r} {why[1]} since {since}"))
+                since = since or periods[why.first]
+                found.append(Broken(name, why.why, since, f"column {name!r} {why.words} since {since}"))
                 break
     return found
 
 
-def _unlike(values: Values, before: int, newest: int) -> tuple[str, str] | None:
-    """Return what is wrong with the newest of some values, and in words; None where nothing is.
+class _Unlike(NamedTuple):
+    """What is wrong with the newest of some values.
+
+    :param first: place of the first of them.
+    """
+
+    why: str
+    words: str
+    first: int
+
+
+def _unlike(values: Values, before: int, newest: int) -> _Unlike | None:
+    """Return what is wrong with the newest of some values; None where nothing is.
 
     :param before: how many are held against; those between are neither.
     """
@@ -93,34 +107,42 @@ def _unlike(values: Values, before: int, newest: int) -> tuple[str, str] | None:
         return None
     if split - before > _AT_ONCE:
         recent = values[split:]
-    # Of so many values one fewer repeats the one before.
-    still = values[-newest - 1 :]
     return (
-        _missing(past, recent)
-        or _constant(past, still)
-        or _far(past, recent, len(values) - len(recent) - before)
+        _missing(values, newest)
+        or _constant(values, newest)
+        or _far(past, recent, before, len(values) - len(recent) - before)
     )
 
 
-def _missing(past: Values, recent: Values) -> tuple[str, str] | None:
+def _missing(values: Values, newest: int) -> _Unlike | None:
+    run = next((at for at, value in enumerate(reversed(values)) if value is not None), len(values))
+    past = values[: len(values) - run]
     share = sum(value is None for value in past) / len(past)
-    if all(value is None for value in recent) and share ** len(recent) < _RARE:
-        return "missing", f"is empty ({share:.0%} of it was before)"
+    gaps = sorted(len(list(same)) for empty, same in groupby(past, lambda value: value is None) if empty)
+    # What has happened once, as a feed that broke for a year, is not usual.
+    usual = gaps[-2] if len(gaps) > 1 else 0
+    if run >= newest and run > usual and share**run < _RARE:
+        return _Unlike("missing", f"is empty ({share:.0%} of it was before)", len(past))
     return None
 
 
-def _constant(past: Values, recent: Values) -> tuple[str, str] | None:
+def _constant(values: Values, newest: int) -> _Unlike | None:
+    value = values[-1]
+    run = next((at for at, each in enumerate(reversed(values)) if each != value), len(values))
+    past = values[: len(values) - run]
     pairs = [(one, other) for one, other in pairwise(past) if None not in (one, other)]
-    if len(recent) < 3 or None in recent or len(set(recent)) > 1 or not pairs:
+    # One more than in a row must be unlike before: two repeats of a rounded number are soon chance.
+    if value is None or run - 1 <= newest or not pairs:
         return None
+    longest = max((len(list(same)) for each, same in groupby(past) if each is not None), default=0)
     share = (sum(one == other for one, other in pairs) + 0.5) / (len(pairs) + 1)
-    if share ** (len(recent) - 1) < _RARE:
-        return "constant", f"stands still at {show_value(recent[-1])}"
+    if run > longest and share ** (run - 1) < _STILL:
+        return _Unlike("constant", f"stands still at {show_value(value)}", len(past) + 1)
     return None
 
 
-def _far(past: Values, recent: Values, gap: int) -> tuple[str, str] | None:
-    """:param gap: how many periods lie between the two."""
+def _far(past: Values, recent: Values, first: int, gap: int) -> _Unlike | None:
+    """:param first: place that is said; :param gap: how many periods lie between the two."""
     known = [value for value in past if value is not None]
     fresh = [value for value in recent if value is not None]
     if len(fresh) < len(recent):
@@ -141,4 +163,5 @@ def _far(past: Values, recent: Values, gap: int) -> tuple[str, str] | None:
         if abs(own - middle) <= allowed or allowed == 0:
             return None
     low, high = min(known), max(known)
-    return "far", f"is {fresh[-1]:g}, and was between {low:g} and {high:g} in {len(known)} periods before"
+    words = f"is {fresh[-1]:g}, and was between {low:g} and {high:g} in {len(known)} periods before"
+    return _Unlike("far", words, first)

@@ -66,6 +66,23 @@ def test_one_odd_period_is_no_alarm_and_two_are() -> None:
     assert alarm == decay.Alarm("2000-03-01", "2000-04-01", high=False)
 
 
+def test_what_is_small_and_there_each_time_is_told_by_a_run_of_one_more_than_patience() -> None:
+    assert course([0.0] * 5 + [1.7] * 3) == [False] * 7 + [True]
+    assert not any(course([0.0] * 5 + [1.7, 1.7, 1.6, 1.7, 1.7]))  # each must be a third of the limit
+    assert not any(course([1.7, 1.7, -1.7, 1.7, 1.7]))  # and to the same side
+    alarm = decay.judge(rows([0, -2, -2, -2]), LIMIT, PATIENCE)
+    assert alarm == decay.Alarm("2000-02-01", "2000-04-01", high=False)
+    patient = [alarm is not None for alarm in decay.course(rows([1.7] * 4), LIMIT, 3)]
+    assert patient == [False] * 3 + [True]
+
+
+def test_an_alarm_of_a_run_does_not_flap() -> None:
+    states = course([1.8] * 3 + [0.5, 0.9] * 2 + [0.0] * 6)
+    assert sum(before != now for before, now in pairwise(states)) == 2
+    assert states[3:5] == [True, True]
+    assert not states[-1]
+
+
 def test_an_alarm_ends_once_when_the_model_is_right_again() -> None:
     states = course([0.0] * 3 + [4.0] * 6 + [0.0, 1.4] * 6 + [0.0] * 8)
     changes = sum(before != now for before, now in pairwise(states))

@@ -22,10 +22,10 @@ def season(count: int = 24, seed: int = 3) -> list[float | None]:
 
 
 def test_a_broken_column_is_noticed_within_three_periods(subtests: Any) -> None:
-    fine = season(27)
+    fine = [round(value or 0, 1) for value in season(27)]
     broken: dict[str, tuple[str, list[float | None]]] = {
         "empty": ("missing", [None] * 3),
-        "stands still": ("constant", [431.5] * 3),
+        "stands still": ("constant", [fine[23]] * 3),
         "and was between": ("far", [1000 * (value or 0) for value in fine[24:]]),
     }
     for words, (why, newest) in broken.items():
@@ -34,6 +34,7 @@ def test_a_broken_column_is_noticed_within_three_periods(subtests: Any) -> None:
             assert found.why == why
             assert words in found.sentence
             assert "column 'sales'" in found.sentence
+            assert found.since == MONTHS[24]
 
 
 def test_what_was_always_so_is_not_broken(subtests: Any) -> None:
@@ -45,10 +46,18 @@ def test_what_was_always_so_is_not_broken(subtests: Any) -> None:
         "always the same": [7.0] * 36,
         "too few": [1.0] * 8 + [1000.0] * 3,
         "nothing": [None] * 30,
+        "gaps in rows": [*season(12), *[None] * 4, *season(20), *[None] * 4, 500.0, *[None] * 4],
+        "two repeats": [*season(57), *[431.5] * 3],
+        "it often repeats": [round(4 + at / 8, 0) for at in range(40)] + [9.0] * 4,
     }
     for name, values in cases.items():
         with subtests.test(name):
             assert input_drift.look(series(values), 2) == []
+
+
+def test_a_feed_that_was_broken_once_is_noticed_again() -> None:
+    (found,) = input_drift.look(series([*season(14), *[None] * 5, *season(20), *[None] * 4]), 2)
+    assert (found.why, found.since) == ("missing", MONTHS[39])
 
 
 def test_it_stands_until_the_column_is_like_before() -> None:
