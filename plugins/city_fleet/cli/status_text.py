@@ -52,7 +52,7 @@ def lines(
         yield f"Note: {problem}"
     if not (alone or narrowed or differences) and cities and not any(map(_has_begun, cities)):
         yield (
-            f"  No city of it has run yet. ./fleet run --fleet {fleet.fleet} {cities[0].city} --unpause trains the first; "
+            f"  No city of it has run yet. ./fleet run --fleet {fleet.fleet} {cities[0].city} --unpause trains one; "
             f"./fleet status --fleet {fleet.fleet} lists them."
         )
     elif narrowed or total <= _LONGEST_TABLE:
@@ -67,7 +67,9 @@ def lines(
 
 def _has_begun(city: CityStatus) -> bool:
     """Tell whether there is anything to say of a city but that it is in the fleet file."""
-    return bool(city.champion or city.last_run or city.waiting or city.remarks) or city.state != "NOT_DEPLOYED"
+    return (
+        bool(city.champion or city.last_run or city.waiting or city.remarks) or city.state != "NOT_DEPLOYED"
+    )
 
 
 def live(city: CityStatus) -> str:
