@@ -40,8 +40,8 @@ def rides(folder: Path) -> Iterator[Fleet]:
     """A stack with one city, whose Airflow has the provider and writes its events to a file."""
     fleets = folder / "fleets"
     fleets.mkdir()
-    write_bike_rides(folder / "bike_rides.csv")
-    (fleets / "bike_rides.yaml").write_text(BIKES.format(source=folder / "bike_rides.csv"))
+    write_bike_rides(fleets / "bike_rides.csv")
+    (fleets / "bike_rides.yaml").write_text(BIKES.format(source=fleets / "bike_rides.csv"))
     transport = {"type": "file", "log_file_path": str(folder / "events"), "append": True}
     layout = Layout(
         state_dir=folder / "state",
