@@ -63,6 +63,8 @@ def window_lines(found: Sequence[WindowCost], forecast: Mapping[str, float | Non
             f"{each.window.name}: {cost.jobs:,} jobs of {len(cost.runs):,} runs and {cost.cities:,} cities, "
             f"{cost.seconds / 3600:,.2f} instance hours; {each.around.endpoint_hours:,.1f} hours of endpoints"
         )
+    if found:
+        yield f"Not counted: {', '.join(found[-1].not_counted)}."
     for each in found:
         for lacking in each.lacking:
             yield f"warning: {each.window.name} lacks {lacking}: no price is known, and the sum goes without it"

@@ -41,6 +41,7 @@ def wanted_of(fleet: Fleet, hours: float, principal: str | None) -> Asked:
     work = of_fleet(fleet, MEASURED, cohorts=fleet.members)
     endpoints = [fleet.endpoint_settings(name) for name in fleet.endpoint_names]
     serving = [(each.instance_type, each.instance_count) for each in endpoints]
+    # Quotas alone are taken from it, which no price changes: whatever the region, and where no price is known.
     night = predict(work, MEASURED, list_prices(), Limits(), endpoints=serving)
     needed = needs(work, night, MEASURED, within_seconds=hours * 3600, quotas=Quotas(), fleet=fleet)
     always = {quota_name(each.instance_type, ENDPOINT) for each in endpoints}

@@ -18,6 +18,17 @@ from city_fleet.serving.office_hours import share_open
 from city_fleet.state.cost_ledger import PaidJob
 from city_fleet.state.outcomes import Outcome
 
+HOURS_A_MONTH = 730
+#: What is paid for as well, and in no sum; volumes of jobs come first, with how much there was of them.
+NOT_COUNTED = (
+    "volumes of endpoints",
+    "idle time of warm pools",
+    "the predict function and its API",
+    "data transfer",
+    "KMS",
+    "taxes",
+)
+
 
 @dataclass
 class Cost:
@@ -29,6 +40,7 @@ class Cost:
     :param saved: dollars that spare capacity (spot) has saved of the price on demand.
     :param unknown: instance-seconds without a price, by use and instance type: ``Training ml.p5.48xlarge``.
     :param runs: (city, key) of the runs that the jobs are of.
+    :param volume_gb_seconds: of their volumes, which are paid for too and have no price here.
     """
 
     jobs: int = 0
@@ -40,10 +52,16 @@ class Cost:
     saved: float = 0.0
     unknown: dict[str, int] = field(default_factory=dict)
     runs: set[tuple[str, str]] = field(default_factory=set)
+    volume_gb_seconds: int = 0
 
     @property
     def cities(self) -> int:
         return len({city for city, _ in self.runs})
+
+    @property
+    def volume_gb_months(self) -> float:
+        """Return what the volumes of the jobs come to, in the unit of AWS's prices: gigabytes for 730 hours."""
+        return self.volume_gb_seconds / 3600 / HOURS_A_MONTH
 
     def add(self, other: Cost) -> None:
         """Add what other jobs have cost."""
@@ -54,6 +72,7 @@ class Cost:
         self.held += other.held
         self.saved += other.saved
         self.runs |= other.runs
+        self.volume_gb_seconds += other.volume_gb_seconds
         for kind, dollars in other.waste.items():
             self.waste[kind] = self.waste.get(kind, 0.0) + dollars
         for name, seconds in other.unknown.items():
@@ -71,6 +90,7 @@ class Cost:
             "of_held_models": round(self.held, 6),
             "saved_by_spot": round(self.saved, 6),
             "seconds_without_price": dict(sorted(self.unknown.items())),
+            "volume_gb_months": round(self.volume_gb_months, 6),
         }
 
 
@@ -91,18 +111,20 @@ def grouped(jobs: Iterable[PaidJob], prices: Prices, by: Callable[[PaidJob], str
         group = by(job)
         of = (group, job.kind, job.instance_type, job.waste, job.outcome == Outcome.HELD)
         if (sum_ := sums.get(of)) is None:
-            sum_ = sums[of] = [0, 0, 0]
+            sum_ = sums[of] = [0, 0, 0, 0]
             runs.setdefault(group, set())
         instances = job.instances
         sum_[0] += 1
         sum_[1] += job.seconds * instances
         sum_[2] += job.saved * instances
+        sum_[3] += job.seconds * instances * job.volume_gb
         runs[group].add((job.city, job.run))
     found = {group: Cost(runs=of_group) for group, of_group in runs.items()}
-    for (group, kind, instance_type, waste, held), (count, seconds, saved) in sums.items():
+    for (group, kind, instance_type, waste, held), (count, seconds, saved, gigabytes) in sums.items():
         cost, hour = found[group], prices.hour(kind, instance_type)
         cost.jobs += count
         cost.seconds += seconds
+        cost.volume_gb_seconds += gigabytes
         cost.wasted_jobs += count if waste else 0
         if hour is None:
             if seconds:

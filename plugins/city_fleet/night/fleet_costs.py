@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from city_fleet import clock
 from city_fleet.config import Fleet
-from city_fleet.night.costs import Around, Cost, Serving, around, grouped, sum_known, together
+from city_fleet.night.costs import NOT_COUNTED, Around, Cost, Serving, around, grouped, sum_known, together
 from city_fleet.night.measured import MEASURED
 from city_fleet.night.prices import Prices
 from city_fleet.state import cost_ledger, index, shared_endpoints
@@ -70,6 +70,11 @@ class WindowCost:
         return (*jobs, *endpoints, *others)
 
     @property
+    def not_counted(self) -> tuple[str, ...]:
+        """Return what is paid for and in no sum."""
+        return (f"volumes of jobs ({self.jobs.volume_gb_months:,.4f} GB-months)", *NOT_COUNTED)
+
+    @property
     def _beside(self) -> dict[str, float | None]:
         beside = self.around
         return {"the endpoints": beside.endpoints, "S3": beside.s3, "CloudWatch logs": beside.logs}
@@ -82,6 +87,7 @@ class WindowCost:
             "until": _iso(self.window.until),
             "dollars": round(self.dollars, 6),
             "lacking": list(self.lacking),
+            "not_counted": list(self.not_counted),
             "jobs": self.jobs.to_dict(),
             "steps": {name: cost.to_dict() for name, cost in sorted(self.steps.items())},
             "estimated": self.around.to_dict(),

@@ -88,6 +88,14 @@ def prices_of(region: str, folder: Path) -> Prices:
     return Prices(**members | told | {"instance_hour": every, "by_use": uses, "has_others": here})
 
 
+def prices_to_show(region: str, folder: Path) -> Prices:
+    """Return the prices of a region, for who shows them beside other things; none where a table can't be read."""
+    try:
+        return prices_of(region, folder)
+    except ConfigError:
+        return _none_of(region)  # ./fleet cost and the budget say so
+
+
 def own_table(folder: Path) -> dict[str, Any]:
     """Return the installation's own table: region → ``as_of``, ``source`` and ``uses``; empty where there is none.
 

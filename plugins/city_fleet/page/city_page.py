@@ -13,8 +13,9 @@ from fastapi.responses import Response
 from city_fleet import clock, metrics, naming
 from city_fleet.champions.champion_history import Served
 from city_fleet.config import Fleet
+from city_fleet.config.places import fleets_folder
 from city_fleet.jobs.sagemaker_jobs import PROCESSING, TRAINING
-from city_fleet.night.prices import list_prices
+from city_fleet.night.prices import prices_to_show
 from city_fleet.page import rendering
 from city_fleet.page.asked import Readings
 from city_fleet.page.chart import Axis, show
@@ -109,7 +110,7 @@ def city_page(request: Request, city: City) -> Response:
         s3=lambda uri: _or_nothing(city.pages.s3, uri),
         package=city.pages.package,
         who=lambda text: who(city.fleet.fleet, city.slug, text),
-        prices=list_prices(),
+        prices=prices_to_show(city.fleet.region, fleets_folder()),
         may={action: city.visitor.may(action, [city.dag_id]) for action in NEEDS},
     )
 

@@ -16,8 +16,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from city_fleet import clock, naming, outgoing_text
 from city_fleet.config import Fleet
+from city_fleet.config.places import fleets_folder
 from city_fleet.errors import CityFleetError
-from city_fleet.night.prices import list_prices
+from city_fleet.night.prices import prices_to_show
 from city_fleet.page.reading import PATIENCE_SECONDS, STALE, Reading
 from city_fleet.views import city_sources, city_story
 from city_fleet.views.city_story import CityStory
@@ -93,7 +94,8 @@ class Stories:
             found = city_sources.read(
                 clients.s3, clients.sagemaker, fleet.keys, slug, group=group, seconds=_DEADLINE_SECONDS
             )
-            told = Told(city_story.tell(fleet, slug, found, prices=list_prices().instance_hour))
+            prices = prices_to_show(fleet.region, fleets_folder())
+            told = Told(city_story.tell(fleet, slug, found, prices=prices.instance_hour))
             if found.nothing_came and kept.told.story is not None:
                 # AWS is away: what was seen before is worth more than an empty page.
                 told = replace(kept.told, problem="; ".join(found.problems))

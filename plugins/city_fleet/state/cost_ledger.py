@@ -57,6 +57,7 @@ class PaidJob(NamedTuple):
     :param ended_at: ISO instant, UTC; of a record of an earlier version when the run ended.
     :param waste: ``failed``, ``stopped`` or ``duplicated``; empty for work.
     :param outcome: of its run, and ``run`` its key.
+    :param volume_gb: storage of each instance, for as long as it is billed.
     """
 
     city: str
@@ -71,9 +72,10 @@ class PaidJob(NamedTuple):
     waste: str
     outcome: str
     run: str
+    volume_gb: int = 0
 
 
-_NUMBERS = frozenset({"instances", "seconds", "saved"})
+_NUMBERS = frozenset({"instances", "seconds", "saved", "volume_gb"})
 #: Texts that few jobs share; of all others each stands once in a day, and a job has its place.
 _OWN_TEXTS = frozenset({"job", "ended_at"})
 _as_job = functools.partial(tuple.__new__, PaidJob)
@@ -176,6 +178,7 @@ def jobs_of(name: str, record: Mapping[str, Any]) -> list[PaidJob]:
                     waste=str(job.get("waste") or ""),
                     outcome=str(record["outcome"]),
                     run=str(record.get("run_key") or ""),
+                    volume_gb=int(job.get("volume_gb") or 0),
                 )
             )
         return found
@@ -228,6 +231,8 @@ class _Day:
                 columns = dict(zip(PaidJob._fields, zip(*value["jobs"], strict=True), strict=False))
             else:
                 columns = _with_words(value["jobs"], value["words"])
+            if columns and "volume_gb" not in columns:  # as the first format has it
+                columns = {**columns, "volume_gb": [0] * len(columns["city"])}
             ordered = [columns[name] for name in PaidJob._fields] if columns else []
             for name, column in columns.items():
                 if set(map(type, column)) != {int if name in _NUMBERS else str}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -97,6 +98,7 @@ def bill(job: str, step: str, seconds: int, kind: str = "ml.m5.large", **more: A
         "instance_type": kind,
         "instance_count": 1,
         "billable_seconds": seconds,
+        "volume_gb": 5,
         "ended_at": ended,
         **more,
     }
@@ -128,6 +130,11 @@ def test_a_night_costs_what_a_reckoning_by_hand_says(aws: LocalSageMaker, fleet:
     of_real = -(-seconds() // 1) * 0.05 / 3600
     found = fleet.json()
     night, month = found["windows"]
+    of_volumes = 5 * (50 + 2 * 100 + 36) + REQUEST["ProcessingResources"]["ClusterConfig"][
+        "VolumeSizeInGB"
+    ] * -(-seconds() // 1)
+    assert night["jobs"]["volume_gb_months"] == pytest.approx(of_volumes / 3600 / 730, abs=1e-6)
+    assert night["not_counted"][0].startswith("volumes of jobs (0.0")
     assert night["jobs"]["dollars"] == pytest.approx(by_hand + of_real, abs=1e-6)
     assert month["jobs"]["dollars"] == night["jobs"]["dollars"]
     assert night["jobs"]["jobs"] == 4
@@ -142,6 +149,10 @@ def test_a_night_costs_what_a_reckoning_by_hand_says(aws: LocalSageMaker, fleet:
     assert shown.returncode == 0, shown.stderr
     assert "last night" in shown.stdout
     assert "of the jobs: in vain" in shown.stdout
+    assert re.search(
+        r"Not counted: volumes of jobs \(0\.\d{4} GB-months\), volumes of endpoints, idle time of",
+        shown.stdout,
+    )
     # A record that comes later is found, although the day is folded already.
     fleet.run("waco", "d" * 10, bill("t-1111111111-1", "train", 3600))
     assert fleet.json()["windows"][0]["jobs"]["dollars"] == pytest.approx(by_hand + of_real + 0.115, abs=1e-6)
