@@ -20,7 +20,7 @@ from local.stack.stack import Stack
 
 LIVE = "live"
 # Ends that are as the library's rules decided; anything else is a failure.
-DECIDED = (LIVE, "held", "superseded", "too_little_data")
+DECIDED = (LIVE, "on_trial", "held", "superseded", "too_little_data")
 
 
 @dataclass(frozen=True)

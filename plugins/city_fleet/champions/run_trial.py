@@ -49,8 +49,8 @@ def under_way(city: PlannedCity, candidate: Candidate) -> Publication | None:
     slug, number = city.slug, candidate.model.package_arn.rpartition("/")[2]
     reason = (
         f"version {trial.version} is on trial until {trial.until[:16].replace('T', ' ')} UTC, and a city has one trial "
-        f"at a time; `./fleet challenge {slug} --end` ends it, `./fleet promote {slug} --version {number}` makes this "
-        "model live now"
+        f"at a time; `./fleet challenge {slug} --end` ends it, `./fleet promote {slug} --version {number}` "
+        "makes this model live now"
     )
     return Publication(Outcome.HELD, candidate.decision, champion, (reason,))
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from city_fleet import clock, naming
+from city_fleet import naming
 from city_fleet.errors import PublishError
 from city_fleet.naming import Keys
 from city_fleet.retiring.retire import is_enough
@@ -157,10 +157,12 @@ class InventorySource:
 
     @cached_property
     def _on_trial(self) -> frozenset[str]:
-        """Return the target models that are on trial, and whose time is not up; each was claimed as it began."""
-        found, now = challengers.read(self.objects, self.keys), clock.utc_now()
-        trials = (trial for trial in found.running.values() if now < clock.parse(trial.until))
-        return frozenset(trial.model.target_model for trial in trials)
+        """Return the target models that are on trial; each was claimed as it began.
+
+        One whose time is up counts until it was looked at: it may go live then.
+        """
+        running = challengers.read(self.objects, self.keys).running
+        return frozenset(trial.model.target_model for trial in running.values())
 
     def inventory(self, found: CityObjects, rule: Rule, now: datetime) -> Inventory:
         """Return everything about a city that the rule asks for.

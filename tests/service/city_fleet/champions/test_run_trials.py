@@ -26,6 +26,7 @@ from tests.support.desk import PENDING, Desk
 from tests.support.factors import KEYS, create_endpoint
 from tests.support.local_sagemaker import LocalSageMaker
 from tests.support.trial_scores import score_rows
+from tests.support.waiting import wait_until
 
 BY = Author("factors.city/run")
 
@@ -171,6 +172,10 @@ def test_what_a_person_approves_is_tried_then(aws: LocalSageMaker, tmp_path: Pat
     assert city.trial.by == "ann"
     # Promoted by hand before its time, it is live, and its run ends so.
     promotion.promote(city.context(), Author("bob"), Choice(version.number))
+    record = newest_record(city.planned, version)
+    assert record is not None
+    # Of two records the later one counts, and they say when in seconds.
+    wait_until(lambda: clock.now_iso() > record["finished_at"], 5, "a second has passed since")
     assert city.look_after().outcome == "ended"
     assert city.outcome(version) == ("live", "Approved")
 

@@ -47,7 +47,7 @@ def test_a_trial_is_begun_listed_and_ended(desk: OnCall) -> None:
     )
     (snapshot,) = json.loads(desk.run("status", city.slug, "--json").stdout)[0]["cities"]
     assert (snapshot["trial"]["version"], snapshot["trial"]["answers"]) == (2, 0)
-    assert snapshot["remarks"][0].startswith(
+    assert snapshot["remarks"][-1].startswith(
         "version 2 is on trial as a canary that answers 10 % of the requests"
     )
     ended = desk.run("challenge", city.slug, "--end", "--by", "bob", "--reason", "enough")
