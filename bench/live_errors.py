@@ -220,7 +220,9 @@ def judged(
 def shown(ways: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Choose what is said of a peer: its defaults, and the best at our rate of false alarms."""
     quiet = [way for way in ways.values() if way["false_alarms_in_1000"]["drawn"] <= 1]
-    best: Callable[[dict[str, Any]], float] = lambda way: way["noticed"].get("narrow", 0.0)  # noqa: E731
+    best: Callable[[dict[str, Any]], list[float]] = lambda way: [  # noqa: E731
+        way["noticed"].get(kind, 0.0) for kind in ("narrow", "wide")
+    ]
     return {"defaults": ways["defaults"], "same_rate": max(quiet, key=best, default=None)}
 
 
