@@ -10,7 +10,7 @@ A model per Texas city, as its fleet makes it (bench/live_error_fits.py), foreca
 
 ``ours`` is our rule by its defaults, ``limits`` the same with another ``decay.limit``. Each detector of river is
 measured by its defaults and by settings for short series: ``same_rate`` is the one that notices most among those that
-alarm falsely no more than once in 1,000 city-periods. It takes some 20 minutes of two CPUs.
+alarm falsely no more than once in 1,000 city-periods. It takes some five minutes of CPU, and two CPUs are used.
 
     python bench/live_errors.py --series 10
 """
