@@ -23,7 +23,7 @@ DETECTORS: dict[str, dict[str, Callable[[], Any]]] = {
             f"min_instances=2, delta=1, threshold={limit}": lambda limit=limit: drift.PageHinkley(
                 min_instances=2, delta=1.0, threshold=limit
             )
-            for limit in (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+            for limit in (2.0, 2.2, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
         },
     },
     "ADWIN": {

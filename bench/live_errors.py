@@ -10,7 +10,7 @@ A model per Texas city, as its fleet makes it (bench/live_error_fits.py), foreca
 
 ``ours`` is our rule by its defaults, ``limits`` the same with another ``decay.limit``. Each detector of river is
 measured by its defaults and by settings for short series: ``same_rate`` is the one that notices most among those that
-alarm falsely no more than once in 1,000 city-periods. It takes some 20 minutes of two CPUs.
+alarm falsely no more than once in 1,000 city-periods. It takes some five minutes of CPU, and two CPUs are used.
 
     python bench/live_errors.py --series 10
 """
@@ -220,7 +220,9 @@ def judged(
 def shown(ways: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Choose what is said of a peer: its defaults, and the best at our rate of false alarms."""
     quiet = [way for way in ways.values() if way["false_alarms_in_1000"]["drawn"] <= 1]
-    best: Callable[[dict[str, Any]], float] = lambda way: way["noticed"].get("narrow", 0.0)  # noqa: E731
+    best: Callable[[dict[str, Any]], list[float]] = lambda way: [  # noqa: E731
+        way["noticed"].get(kind, 0.0) for kind in ("narrow", "wide")
+    ]
     return {"defaults": ways["defaults"], "same_rate": max(quiet, key=best, default=None)}
 
 

@@ -22,8 +22,8 @@ FEW = 12
 #: Of each column so many periods are remembered.
 REMEMBERED = 60
 #: So much farther than the farthest move before, and so many robust deviations, is far.
-_BEYOND = 1.5
-_DEVIATIONS = 8.0
+_BEYOND = 2.0
+_DEVIATIONS = 10.0
 _MAD = 1.4826
 #: So many periods may come at once.
 _AT_ONCE = 3
