@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from city_fleet import clock
@@ -90,8 +91,8 @@ def test_what_was_captured_is_a_row_unless_it_failed_or_is_masked() -> None:
     row = scored(SEEN)
     assert row is not None
     assert (row.key, row.step, row.predicted, row.actual) == (SEEN.prediction_id, 0, 2.5, None)
-    assert scored(type(SEEN)(**{**vars(SEEN), "answer": {"prediction": None}})) is None
-    assert scored(type(SEEN)(**{**vars(SEEN), "status": 503, "answer": {}})) is None
+    assert scored(replace(SEEN, answer={"prediction": None})) is None
+    assert scored(replace(SEEN, status=503, answer={})) is None
 
 
 def test_held_out_errors_of_the_newest_models_are_remembered() -> None:
