@@ -133,8 +133,8 @@ test-lineage: environments ## Follow raw data to the endpoint in events of Airfl
 test-tutorial: environments notebook-environment ## Type every command of docs/tutorial.md and docs/own-a-model.md, in a copy: some minutes
 	@CITY_FLEET_TEST_TUTORIAL=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_tutorial.py $(ARGS)
 
-test-cli: environments ## Run Airflow's own commands on cities, and count what they pay for: some minutes
-	@CITY_FLEET_TEST_COMMANDS=1 $(BIN)/python -m pytest -q -n 0 tests/e2e/test_airflow_commands.py $(ARGS)
+test-long: environments ## Run what `make test` leaves out because it takes minutes, and nothing else [ARGS="-k clear"]
+	@CITY_FLEET_TEST_LONG=1 $(BIN)/python -m pytest -n 2 -m long $(ARGS)
 
 airflow-pictures: environments ## Take the pictures of Airflow in docs/pictures anew, from the stack of `make up`; needs Chromium
 	@PYTHONPATH=.:plugins $(BIN)/python -m tests.support.airflow_pictures $(ARGS)

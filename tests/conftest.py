@@ -71,5 +71,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest: the stack's tests, then those with an Airflow, or a server, of their own."""
+    """Begin with what takes longest: the stack's tests, then those with an Airflow, or a server, of their own.
+
+    What is marked as long is left out, and says so, unless ``make test-long`` asks for it.
+    """
+    if not os.environ.get("CITY_FLEET_TEST_LONG"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: make test-long"))
     items.sort(key=lambda item: [item.nodeid.startswith(folder) for folder in _ORDER], reverse=True)

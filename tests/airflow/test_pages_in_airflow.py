@@ -31,7 +31,10 @@ class Place:
     manager: str
 
 
-@pytest.fixture(scope="module", params=[SIMPLE, FAB], ids=["simple", "fab"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(SIMPLE, id="simple"), pytest.param(FAB, id="fab", marks=pytest.mark.long)],
+)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("airflow")
     fleets, home = folder / "fleets", folder / "home"

@@ -18,6 +18,7 @@ def objects(s3: Any, prefix: str) -> dict[str, str]:
     return {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
 
 
+@pytest.mark.long
 def test_a_rehearsal_leaves_production_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the environment differs: as somebody does who copies a fleet file and changes that one line."""
     monkeypatch.setattr(sys, "path", [str(ROOT / "bench"), *sys.path])

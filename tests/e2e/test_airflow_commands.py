@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from typing import Any
@@ -13,14 +12,11 @@ import pytest
 from tests.e2e.conftest import Fleet
 from tests.support.airflow_commands import Said, airflow_commands, quoted
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 DATE = "2014-01-01"
 # Nothing takes that long when all is well.
 SOON = 900.0
-all_of_them = pytest.mark.skipif(
-    not os.environ.get("CITY_FLEET_TEST_COMMANDS"), reason="takes some minutes: make test-cli"
-)
 
 
 class City:
@@ -116,7 +112,6 @@ def test_looking_costs_nothing_a_slip_is_refused_and_what_is_paid_for_is_joined(
 
 
 # test_clears.py and test_fleet.py clear over the REST API, in every run of the tests.
-@all_of_them
 def test_a_clear_pays_for_what_is_cleared(fleet: Fleet) -> None:
     city = City(fleet, "wichita_falls")
     city.does(f"dags trigger DAG {conf(as_of='2014-01-01T00:00:00Z')}")
@@ -135,7 +130,6 @@ def test_a_clear_pays_for_what_is_cleared(fleet: Fleet) -> None:
     assert fleet.record(city.dag_id, run["dag_run_id"])["run_id"] == run["dag_run_id"]
 
 
-@all_of_them
 def test_what_a_backfill_reprocesses_is_what_it_pays_for(fleet: Fleet) -> None:
     city = City(fleet, "odessa")
     backfill = f"backfill create --dag-id DAG --from-date {DATE} --to-date {DATE}"
@@ -163,7 +157,6 @@ def test_what_a_backfill_reprocesses_is_what_it_pays_for(fleet: Fleet) -> None:
     assert city.counts() == (2, 2, 2)
 
 
-@all_of_them
 def test_a_test_pays_once_and_a_task_alone_leaves_no_record(fleet: Fleet) -> None:
     city = City(fleet, "midland")
     fleet.stack.airflow.set_paused(city.dag_id, True)

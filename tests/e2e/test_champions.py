@@ -12,7 +12,8 @@ import pytest
 
 from tests.e2e.conftest import AS_OF, Fleet
 
-pytestmark = pytest.mark.e2e
+# tests/service/city_fleet/champions tells each move without an Airflow.
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 FLEET = "texas_housing"
 # Each of these models beats the ones before it.
 CITY, EARLIER = "corpus_christi", ("2012-08-01", "2013-08-01")

@@ -21,41 +21,47 @@ from tests.e2e.chaos.runner import ChaosRun, chaos_stack
 from tests.support.local_sagemaker import running_server
 from tests.support.waiting import wait_until
 
-# With this seed a worker, a task and the scheduler are killed, a triggerer is frozen for longer than Airflow waits for
-# it, the local SageMaker is killed three times in a row and finds its disk full for a while, and S3 refuses most of
-# what is asked for half a minute.
-SEED = 469774
-BLOWS = 7
 MEAN_PAUSE_SECONDS = 3.0
 START_DELAY_SECONDS = 4.0
-# Each city's jobs wait while the other's are struck; a third would show nothing else, and take its time.
-CITIES = settings.CITIES[:2]
 
 
 @pytest.mark.e2e
-def test_every_city_ends_as_it_should_whatever_dies(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seed", "count", "cities"),
+    [
+        # The local SageMaker is killed and finds its disk full, and a worker is killed.
+        pytest.param(104345, 3, settings.CITIES[:1], id="short"),
+        # A worker, a task and the scheduler are killed, a triggerer is frozen for longer than Airflow waits for it, the
+        # local SageMaker is killed three times in a row and finds its disk full for a while, and S3 refuses most of
+        # what is asked for half a minute. Each city's jobs wait while the other's are struck.
+        pytest.param(469774, 7, settings.CITIES[:2], id="two cities", marks=pytest.mark.long),
+    ],
+)
+def test_every_city_ends_as_it_should_whatever_dies(
+    tmp_path: Path, seed: int, count: int, cities: tuple[str, ...]
+) -> None:
     said: list[str] = []
-    plan = blows.plan(SEED, BLOWS, mean_pause_seconds=MEAN_PAUSE_SECONDS)
-    offset = settings.clock_offset_seconds(SEED)
+    plan = blows.plan(seed, count, mean_pause_seconds=MEAN_PAUSE_SECONDS)
+    offset = settings.clock_offset_seconds(seed)
     with chaos_stack(
         tmp_path,
-        CITIES,
+        cities,
         said.append,
         start_delay_seconds=START_DELAY_SECONDS,
         clock_offset_seconds=offset,
     ) as stack:
         result = ChaosRun(
             stack,
-            CITIES,
+            cities,
             plan,
-            seed=SEED,
+            seed=seed,
             timeout_seconds=300,
             clock_offset_seconds=offset,
             say=said.append,
         ).run()
     assert not result.wrong, json.dumps(result.to_dict(), indent=2) + "\n" + "\n".join(said)
     # A blow that finds nothing to strike for long is passed over; on a slow machine that may happen.
-    assert len(result.dealt) >= len(plan) - 3, result.to_dict()
+    assert len(result.dealt) >= len(plan) - count // 2, result.to_dict()
     assert blows.DISK in {each["target"] for each in result.dealt}
     assert result.restarts, "no component had to be started again"
     assert result.restarts["sagemaker"] > 0, "no outage"

@@ -82,6 +82,7 @@ def test_it_is_executed_and_its_job_has_the_request_and_the_model(
 
 
 @needs_notebooks
+@pytest.mark.long
 def test_without_sagemaker_all_but_the_job_runs(tmp_path: Path) -> None:
     path = tmp_path / "berlin.ipynb"
     small = ("--set", "algorithm.candidates=[knn]", "--fleet", "restaurants")
