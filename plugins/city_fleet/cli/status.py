@@ -89,7 +89,7 @@ def status(
     """Show the state of every city, and which need attention.
 
     Each city is listed with its last run and what awaits approval; of a fleet with more than 200 cities only those that
-    need attention. Name cities or a state to see those.
+    need attention. Name cities or a state to see those. Of several fleets, one that nobody has begun with is a line.
 
     \b
     States, the most urgent first:
